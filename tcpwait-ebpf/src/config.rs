@@ -1,0 +1,107 @@
+//! What user space sets before it loads the programs: field offsets from the running kernel's BTF, the
+//! timer handler's address, and the filter. All of it is read-only data to the verifier, so a switch that is
+//! off removes the code behind it.
+//!
+//! [`OFFSETS`] is the one table: its names are the globals of the kernel side, its paths are looked up in BTF.
+
+/// A field the kernel side reads: the global that holds its offset, and where BTF has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offset {
+    /// Name of the `u32` global.
+    pub global: &'static str,
+    /// The structure.
+    pub structure: &'static str,
+    /// Path of the member in it.
+    pub member: &'static str,
+}
+
+macro_rules! offsets {
+    ($($(#[$doc:meta])* $global:ident = $structure:literal . $member:literal,)*) => {
+        /// Every field offset the kernel side needs, in bytes from the start of the structure.
+        pub const OFFSETS: &[Offset] = &[
+            $(Offset { global: stringify!($global), structure: $structure, member: $member },)*
+        ];
+
+        /// The globals behind [`OFFSETS`].
+        #[cfg(target_arch = "bpf")]
+        pub mod offset {
+            use aya_ebpf::Global;
+            $($(#[$doc])* #[unsafe(no_mangle)] pub static $global: Global<u32> = Global::new(0);)*
+        }
+    };
+}
+
+offsets! {
+    /// Address family.
+    OFF_FAMILY = "sock_common"."skc_family",
+    /// State.
+    OFF_STATE = "sock_common"."skc_state",
+    /// Local port, host order; 0 once the port is given back.
+    OFF_NUM = "sock_common"."skc_num",
+    /// Remote port, network order.
+    OFF_DPORT = "sock_common"."skc_dport",
+    /// Local IPv4 address.
+    OFF_RCV_SADDR = "sock_common"."skc_rcv_saddr",
+    /// Remote IPv4 address.
+    OFF_DADDR = "sock_common"."skc_daddr",
+    /// Local IPv6 address.
+    OFF_V6_RCV_SADDR = "sock_common"."skc_v6_rcv_saddr",
+    /// Remote IPv6 address.
+    OFF_V6_DADDR = "sock_common"."skc_v6_daddr",
+    /// Network namespace.
+    OFF_NET = "sock_common"."skc_net",
+    /// Cookie.
+    OFF_COOKIE = "sock_common"."skc_cookie",
+    /// Hash node; its `pprev` is NULL once the socket is out of the hash.
+    OFF_NODE_PPREV = "sock_common"."skc_node.pprev",
+    /// Inode of the namespace.
+    OFF_NET_INUM = "net"."ns.inum",
+    /// IP protocol.
+    OFF_PROTOCOL = "sock"."sk_protocol",
+    /// Pending error.
+    OFF_ERR = "sock"."sk_err",
+    /// Whether a process holds the socket lock.
+    OFF_OWNED = "sock"."sk_lock.owned",
+    /// Local port, network order; stays after `skc_num` is cleared.
+    OFF_SPORT = "inet_sock"."inet_sport",
+    /// The timer inside the mini-socket.
+    OFF_TW_TIMER = "inet_timewait_sock"."tw_timer",
+    /// FIN_WAIT2 or TIME_WAIT.
+    OFF_TW_SUBSTATE = "inet_timewait_sock"."tw_substate",
+    /// When the timer fires, in jiffies.
+    OFF_TIMER_EXPIRES = "timer_list"."expires",
+    /// Its handler.
+    OFF_TIMER_FUNCTION = "timer_list"."function",
+    /// The bucket's list; `pprev` points to the stack of `__run_timers` while it expires.
+    OFF_TIMER_PPREV = "timer_list"."entry.pprev",
+    /// The thread-group leader.
+    OFF_TASK_LEADER = "task_struct"."group_leader",
+    /// The command name.
+    OFF_TASK_COMM = "task_struct"."comm",
+    /// `PF_…` flags.
+    OFF_TASK_FLAGS = "task_struct"."flags",
+}
+
+/// Name of the `u64` global with the address of `tw_timer_handler`.
+pub const TW_TIMER_HANDLER: &str = "TW_TIMER_HANDLER";
+/// Name of the `u8` global that says whether [`NETNS_FILTER_MAP`] selects.
+pub const FILTER_NETNS: &str = "FILTER_NETNS";
+/// Name of the `u8` global that says whether [`LPORT_FILTER_MAP`] selects.
+pub const FILTER_LPORT: &str = "FILTER_LPORT";
+/// Name of the `u8` global that says whether [`RPORT_FILTER_MAP`] selects.
+pub const FILTER_RPORT: &str = "FILTER_RPORT";
+/// Name of the `u64` global: bytes waiting in the ring buffer from which on the reader is woken at once.
+pub const WAKE_BYTES: &str = "WAKE_BYTES";
+
+/// Hash map of wanted network namespaces (`u32` inode to `u8`).
+pub const NETNS_FILTER_MAP: &str = "WANTED_NETNS";
+/// Hash map of wanted local ports (`u16` to `u8`).
+pub const LPORT_FILTER_MAP: &str = "WANTED_LPORT";
+/// Hash map of wanted remote ports (`u16` to `u8`).
+pub const RPORT_FILTER_MAP: &str = "WANTED_RPORT";
+/// How many values each filter map holds.
+pub const FILTER_ENTRIES: u32 = 1024;
+/// The ring buffer.
+pub const RING_MAP: &str = "RECORDS";
+/// Per-CPU array of [`crate::wire::Counter`]s.
+pub const COUNTERS_MAP: &str = "COUNTERS";

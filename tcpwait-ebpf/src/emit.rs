@@ -1,0 +1,64 @@
+//! The only file that touches the ring buffer and the counters. A record is reserved whole, filled, submitted;
+//! what does not fit is counted under its cause. It never waits and knows nothing of what it carries.
+
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
+};
+use aya_log_ebpf::warn;
+use tcpwait_wire::wire::{Counter, Head, Kind};
+
+use crate::maps::{COUNTERS, RECORDS, WAKE_BYTES};
+
+/// Adds one to a counter of this CPU and gives the count before.
+#[inline(always)]
+pub fn count(counter: Counter) -> u64 {
+    match COUNTERS.get_ptr_mut(counter as u32) {
+        Some(value) => {
+            // SAFETY: the slot is this CPU's own, and the program stays on its CPU while it runs.
+            unsafe {
+                let before = *value;
+                *value = before + 1;
+                before
+            }
+        }
+        None => 0,
+    }
+}
+
+/// Reserves a record of type `R`, lets `fill` write all of it, and submits it. When the buffer is full the loss
+/// is counted under `lost`. `fill` gets memory with stale content: it must write every byte after the head.
+#[inline(always)]
+pub fn emit<R: 'static>(
+    ctx: &impl EbpfContext,
+    kind: Kind,
+    flags: u8,
+    lost: Counter,
+    fill: impl FnOnce(*mut R),
+) {
+    let Some(mut entry) = RECORDS.reserve::<R>(0) else {
+        if count(lost) == 0 {
+            warn!(ctx, "ring buffer full: first loss of kind {} on this CPU", kind as u8);
+        }
+        return;
+    };
+    let record = entry.as_mut_ptr();
+    let head = Head {
+        // SAFETY: the helper has no preconditions.
+        time_ns: unsafe { bpf_ktime_get_ns() },
+        len: size_of::<R>() as u16,
+        kind: kind as u8,
+        flags,
+        // SAFETY: the helper has no preconditions.
+        cpu: unsafe { bpf_get_smp_processor_id() } as u32,
+    };
+    // SAFETY: every record type starts with a `Head` (wire.rs) and the reserved memory is 8-byte aligned.
+    unsafe { record.cast::<Head>().write(head) };
+    fill(record);
+    // The reader comes by on its own several times a second; waking it for each record would cost more than the record.
+    let waiting = RECORDS.query(u64::from(BPF_RB_AVAIL_DATA));
+    let wake = if waiting >= WAKE_BYTES.load() { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    entry.submit(u64::from(wake));
+    count(Counter::Written);
+}

@@ -1,0 +1,64 @@
+//! The maps, and the read-only switches user space sets before load. Nothing but declarations.
+
+use aya_ebpf::{
+    Global,
+    macros::map,
+    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use tcpwait_wire::{config::FILTER_ENTRIES, wire::COUNTERS as COUNTER_SLOTS};
+
+/// Everything told to user space. User space sets the real size before load.
+#[map]
+pub static RECORDS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+
+/// Exact counts, by `wire::Counter`.
+#[map]
+pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_SLOTS as u32, 0);
+
+/// What one timer hook leaves for the next on the same CPU. Both run with interrupts off inside one
+/// `__mod_timer` or `tcp_time_wait`, or are compared before they are believed.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct CpuNotes {
+    /// The mini-socket whose timer was cancelled last.
+    pub cancelled: u64,
+    /// Cookie of the mini-socket that was armed last.
+    pub armed_cookie: u64,
+    /// Scratch: the context's address as a number.
+    pub stack_address: u64,
+}
+
+/// One [`CpuNotes`] a CPU.
+#[map]
+pub static NOTES: PerCpuArray<CpuNotes> = PerCpuArray::with_max_entries(1, 0);
+
+/// Passive connections whose first reader is still to come, by cookie. An evicted entry only means that the
+/// owner is learnt later, at the close.
+#[map]
+pub static UNOWNED: LruHashMap<u64, u8> = LruHashMap::with_max_entries(32768, 0);
+
+/// Wanted network namespaces, when `FILTER_NETNS` is set.
+#[map]
+pub static WANTED_NETNS: HashMap<u32, u8> = HashMap::with_max_entries(FILTER_ENTRIES, 0);
+/// Wanted local ports, when `FILTER_LPORT` is set.
+#[map]
+pub static WANTED_LPORT: HashMap<u16, u8> = HashMap::with_max_entries(FILTER_ENTRIES, 0);
+/// Wanted remote ports, when `FILTER_RPORT` is set.
+#[map]
+pub static WANTED_RPORT: HashMap<u16, u8> = HashMap::with_max_entries(FILTER_ENTRIES, 0);
+
+/// See `config::FILTER_NETNS`.
+#[unsafe(no_mangle)]
+pub static FILTER_NETNS: Global<u8> = Global::new(0);
+/// See `config::FILTER_LPORT`.
+#[unsafe(no_mangle)]
+pub static FILTER_LPORT: Global<u8> = Global::new(0);
+/// See `config::FILTER_RPORT`.
+#[unsafe(no_mangle)]
+pub static FILTER_RPORT: Global<u8> = Global::new(0);
+/// See `config::TW_TIMER_HANDLER`.
+#[unsafe(no_mangle)]
+pub static TW_TIMER_HANDLER: Global<u64> = Global::new(0);
+/// See `config::WAKE_BYTES`.
+#[unsafe(no_mangle)]
+pub static WAKE_BYTES: Global<u64> = Global::new(8 << 20);

@@ -1,0 +1,28 @@
+//! One file a story.
+
+mod owner;
+mod segment;
+mod state;
+mod timewait;
+
+use core::ptr;
+
+use aya_ebpf::{EbpfContext, helpers::generated::bpf_get_stack};
+use tcpwait_wire::wire::{STACK_FRAMES, Stack};
+
+/// Writes the kernel stack of the hook into `stack`, all of it.
+#[inline(always)]
+fn write_stack(ctx: &impl EbpfContext, stack: *mut Stack) {
+    // SAFETY: `stack` is part of a reserved record; the helper writes at most the size it is given, and the
+    // fields it leaves alone are cleared first, so that no stale byte leaves the kernel.
+    unsafe {
+        (*stack).frames = [0; STACK_FRAMES];
+        let bytes = bpf_get_stack(
+            ctx.as_ptr(),
+            ptr::addr_of_mut!((*stack).frames).cast(),
+            (STACK_FRAMES * 8) as u32,
+            0,
+        );
+        (*stack).depth = if bytes > 0 { bytes as u64 / 8 } else { 0 };
+    }
+}

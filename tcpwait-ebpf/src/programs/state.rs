@@ -1,0 +1,95 @@
+//! Full sockets: every state change the kernel reports, with the task where it is known to be the socket's.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use tcpwait_wire::wire::{Counter, FLAG_HANDED_OVER, Kind, SockState, SockStateStack, SockStateTask};
+use tcpwait_wire::config::offset::OFF_ERR;
+
+use super::write_stack;
+use crate::{
+    emit::{count, emit},
+    filter::wanted,
+    maps::{NOTES, UNOWNED},
+    sock::{At, flow, full_lport, held_by_task, is_tcp, make_cookie, netns, rport},
+    task,
+};
+
+const FIN_WAIT2: i32 = 5;
+const CLOSE: i32 = 7;
+const LISTEN: i32 = 10;
+const CLOSING: i32 = 11;
+const SYN_RECV: i32 = 3;
+const ESTABLISHED: i32 = 1;
+
+/// Question: which state did a full socket leave, and for which?
+/// Prototype: `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`.
+/// Since: 4.16, the same arguments in every version to 7.3. Runs in process context or softirq, interrupts may be on.
+/// Cost: one record a transition; a stack only where FIN_WAIT2 or CLOSING ends in CLOSE with no mini-socket in sight.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    let sk: *const c_void = ctx.arg(0);
+    let old: i32 = ctx.arg(1);
+    let new: i32 = ctx.arg(2);
+    let at = At(sk as u64);
+    if !is_tcp(at) {
+        return 0;
+    }
+    count(Counter::StateSeen);
+    let netns = netns(at);
+    let newborn = old == LISTEN && new == SYN_RECV;
+    // Before 6.13 a newborn still shows its listener's ports (inet_csk_clone_lock sets the state first).
+    let rport = if newborn { 0 } else { rport(at) };
+    if !wanted(netns, full_lport(at), rport) {
+        return 0;
+    }
+    // Made at the first event, so that the mini-socket, which copies it, and `ss -e` show the same.
+    // A newborn's would be overwritten by its request socket's.
+    let cookie = if newborn { 0 } else { make_cookie(sk) };
+    let fill = |record: *mut SockState| {
+        // SAFETY: `record` is reserved memory of this size; all of it after the head is written here.
+        unsafe {
+            (*record).cookie = cookie;
+            (*record).sk = sk as u64;
+            (*record).flow = flow(at, netns, full_lport(at), crate::sock::rport(at));
+            (*record).old = old as u8;
+            (*record).new = new as u8;
+            (*record).err = at.read::<i32>(&OFF_ERR) as u16;
+            (*record).reserved = 0;
+        }
+    };
+    if new == CLOSE && (old == FIN_WAIT2 || old == CLOSING) {
+        if armed_here(cookie) {
+            emit::<SockState>(&ctx, Kind::State, FLAG_HANDED_OVER, Counter::LostState, fill);
+        } else {
+            emit::<SockStateStack>(&ctx, Kind::StateStack, 0, Counter::LostState, |record| {
+                fill(record.cast());
+                // SAFETY: as above.
+                write_stack(&ctx, unsafe { &raw mut (*record).stack });
+            });
+        }
+    } else if held_by_task(at) {
+        emit::<SockStateTask>(&ctx, Kind::StateTask, 0, Counter::LostState, |record| {
+            fill(record.cast());
+            // SAFETY: as above.
+            unsafe { (*record).task = task::current() };
+        });
+    } else {
+        emit::<SockState>(&ctx, Kind::State, 0, Counter::LostState, fill);
+        if old == SYN_RECV && new == ESTABLISHED {
+            let _ = UNOWNED.insert(&cookie, &1, 0);
+        }
+    }
+    0
+}
+
+/// Whether the mini-socket armed last on this CPU took over from this socket. A miss only costs a stack:
+/// `tcp_time_wait` can be moved to another CPU in between when it runs in process context.
+#[inline(always)]
+fn armed_here(cookie: u64) -> bool {
+    match NOTES.get_ptr(0) {
+        // SAFETY: this CPU's own slot.
+        Some(notes) => unsafe { (*notes).armed_cookie == cookie },
+        None => false,
+    }
+}

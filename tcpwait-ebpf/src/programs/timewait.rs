@@ -1,0 +1,142 @@
+//! The timer lens: a TIME_WAIT mini-socket lives and dies by one timer, whose handler tells what it is.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{helpers::bpf_jiffies64, macros::btf_tracepoint, programs::BtfTracePointContext};
+use tcpwait_wire::{
+    config::offset::*,
+    wire::{Counter, FLAG_REARM, FLAG_UNHASHED, Kind, Mini, MiniCancel},
+};
+
+use super::write_stack;
+use crate::{
+    emit::{count, emit},
+    filter::wanted,
+    maps::{CpuNotes, NOTES, TW_TIMER_HANDLER},
+    sock::{At, flow, mini_lport, netns, rport},
+    task,
+};
+
+/// Stacks are at most this large (x86-64 and arm64: 16 KiB); `__run_timers` is a few frames above a hook.
+const STACK_BYTES: u64 = 16384;
+
+/// The mini-socket around a timer, if the timer is one's.
+#[inline(always)]
+fn mini_of(timer: *const c_void) -> Option<At> {
+    let timer = At(timer as u64);
+    if timer.read::<u64>(&OFF_TIMER_FUNCTION) != TW_TIMER_HANDLER.load() {
+        return None;
+    }
+    Some(At(timer.0 - u64::from(OFF_TW_TIMER.load())))
+}
+
+#[inline(always)]
+fn notes() -> Option<*mut CpuNotes> {
+    NOTES.get_ptr_mut(0)
+}
+
+/// Writes everything after the head.
+///
+/// # Safety
+/// `record` is reserved memory.
+#[inline(always)]
+pub unsafe fn fill_mini(record: *mut Mini, tw: At, netns: u32) {
+    // SAFETY: the caller's.
+    unsafe {
+        (*record).cookie = tw.read(&OFF_COOKIE);
+        (*record).tw = tw.0;
+        (*record).flow = flow(tw, netns, mini_lport(tw), rport(tw));
+        (*record).expires = At(tw.0 + u64::from(OFF_TW_TIMER.load())).read(&OFF_TIMER_EXPIRES);
+        (*record).jiffies = bpf_jiffies64();
+        (*record).substate = tw.read(&OFF_TW_SUBSTATE);
+        (*record).reserved = [0; 7];
+    }
+}
+
+/// Question: which mini-socket begins, or has its clock restarted?
+/// Prototype: `timer_start(struct timer_list *timer, …)`; the second argument changed meaning in 6.8 and is not read.
+/// Since: 2.6. Runs with interrupts off under the timer base's lock. For every timer of the machine: one read.
+#[btf_tracepoint(function = "timer_start")]
+fn timer_start(ctx: BtfTracePointContext) -> i32 {
+    let Some(tw) = mini_of(ctx.arg(0)) else { return 0 };
+    let mut flags = 0;
+    if let Some(notes) = notes() {
+        // SAFETY: this CPU's own slot; interrupts are off.
+        unsafe {
+            // __mod_timer cancels and starts in one section with interrupts off: nothing comes between.
+            if (*notes).cancelled == tw.0 {
+                flags = FLAG_REARM;
+            }
+            (*notes).cancelled = 0;
+            (*notes).armed_cookie = tw.read(&OFF_COOKIE);
+        }
+    }
+    count(if flags == 0 { Counter::TwEntered } else { Counter::TwRearmed });
+    let netns = netns(tw);
+    if wanted(netns, mini_lport(tw), rport(tw)) {
+        // SAFETY: reserved memory.
+        emit::<Mini>(&ctx, Kind::TwArm, flags, Counter::LostArm, |record| unsafe { fill_mini(record, tw, netns) });
+    }
+    0
+}
+
+/// Question: which mini-socket came to its natural end?
+/// Prototype: `timer_expire_entry(struct timer_list *timer, unsigned long baseclk)`.
+/// Since: 2.6. Runs in the timer softirq, a whole bucket in one go.
+#[btf_tracepoint(function = "timer_expire_entry")]
+fn timer_expire_entry(ctx: BtfTracePointContext) -> i32 {
+    let Some(tw) = mini_of(ctx.arg(0)) else { return 0 };
+    count(Counter::TwExpired);
+    let netns = netns(tw);
+    if wanted(netns, mini_lport(tw), rport(tw)) {
+        // SAFETY: reserved memory.
+        emit::<Mini>(&ctx, Kind::TwExpire, 0, Counter::LostEnd, |record| unsafe { fill_mini(record, tw, netns) });
+    }
+    0
+}
+
+/// Question: which mini-socket was killed, by what, and by whom?
+/// Prototype: `timer_cancel(struct timer_list *timer)`.
+/// Since: 2.6. Runs with interrupts off. Also fires before every expiry (told apart here, no record) and every restart.
+/// Cost: one record with a stack for each early death or restart.
+#[btf_tracepoint(function = "timer_cancel")]
+fn timer_cancel(ctx: BtfTracePointContext) -> i32 {
+    let Some(tw) = mini_of(ctx.arg(0)) else { return 0 };
+    count(Counter::TwCancelled);
+    if expiring(&ctx, tw) {
+        return 0;
+    }
+    if let Some(notes) = notes() {
+        // SAFETY: this CPU's own slot; interrupts are off.
+        unsafe { (*notes).cancelled = tw.0 };
+    }
+    let netns = netns(tw);
+    if wanted(netns, mini_lport(tw), rport(tw)) {
+        let flags = if tw.read::<u64>(&OFF_NODE_PPREV) == 0 { FLAG_UNHASHED } else { 0 };
+        emit::<MiniCancel>(&ctx, Kind::TwCancel, flags, Counter::LostEnd, |record| {
+            // SAFETY: reserved memory.
+            unsafe {
+                fill_mini(&raw mut (*record).mini, tw, netns);
+                (*record).task = task::current();
+                write_stack(&ctx, &raw mut (*record).stack);
+            }
+        });
+    }
+    0
+}
+
+/// Whether this cancellation is the first half of an expiry, which `timer_expire_entry` will report.
+/// `__run_timers` moves the bucket to a list head on its own stack and takes the first entry, so `pprev` of an
+/// expiring timer points a few frames up this very stack (kernel/time/timer.c, 5.4 to 7.3); one that is killed is still
+/// in a bucket. Where this should fail, the stack of the record says the same, and user space waits for the expiry.
+#[inline(always)]
+fn expiring(ctx: &BtfTracePointContext, tw: At) -> bool {
+    let Some(notes) = notes() else { return false };
+    let pprev: u64 = At(tw.0 + u64::from(OFF_TW_TIMER.load())).read(&OFF_TIMER_PPREV);
+    // SAFETY: this CPU's own slot. The context lies on the kernel stack (bpf_trace_run); through memory it becomes a number.
+    let here = unsafe {
+        (&raw mut (*notes).stack_address).write_volatile(aya_ebpf::EbpfContext::as_ptr(ctx) as u64);
+        (&raw const (*notes).stack_address).read_volatile()
+    };
+    pprev.wrapping_sub(here) < STACK_BYTES
+}
