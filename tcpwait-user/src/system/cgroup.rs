@@ -1,0 +1,172 @@
+//! Names of cgroups: between a cgroup's id, as the kernel side sees it, and its path in the cgroup-v2 hierarchy.
+//!
+//! A cgroup's id is the inode number of its directory (cgroup_id() since 5.5, on 64-bit machines). Knows nothing of
+//! version 1 hierarchies, controllers, or what a path means to systemd or a container runtime.
+
+use std::{
+    collections::{HashMap, HashSet},
+    fs,
+    os::unix::fs::{DirEntryExt, MetadataExt},
+    path::{Component, Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+/// Between two walks over the hierarchy: one walk takes some 10 ms per 1,000 cgroups.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Ids remembered, of either kind: cgroups come and go for as long as the program runs.
+const MANY: usize = 65_536;
+
+/// The cgroup-v2 hierarchy, with the paths seen so far. Paths of cgroups that are gone stay known.
+#[derive(Debug)]
+pub struct Cgroups {
+    mount: Option<Mounted>,
+    paths: HashMap<u64, String>,
+    /// Ids that a walk did not find. An id is never given out twice, so they will not appear later.
+    vain: HashSet<u64>,
+    walked: Option<Instant>,
+}
+
+/// Where the hierarchy is mounted.
+#[derive(Debug)]
+struct Mounted {
+    point: PathBuf,
+    /// What of the hierarchy is mounted: `/` unless a container runtime mounted a part of it.
+    root: PathBuf,
+}
+
+impl Cgroups {
+    /// Looks for the cgroup-v2 mount (`/sys/fs/cgroup`, `/sys/fs/cgroup/unified` or wherever it is). Without one,
+    /// every lookup finds nothing.
+    pub fn new() -> Self {
+        let mut mounts: Vec<_> = super::mounts().into_iter().filter(|mount| mount.fstype == "cgroup2").collect();
+        // Of several the most complete one.
+        mounts.sort_by_key(|mount| mount.root.components().count());
+        let mount = mounts.into_iter().next().map(|mount| Mounted { point: mount.point, root: mount.root });
+        Self { mount, paths: HashMap::new(), vain: HashSet::new(), walked: None }
+    }
+
+    /// The path below the mount, `/` for the mounted root itself, of the cgroup with this id.
+    ///
+    /// An unknown id makes it walk the hierarchy, at most once a second: `None` may turn into a path a second later
+    /// if the cgroup was made since the last walk.
+    pub fn path(&mut self, id: u64) -> Option<String> {
+        self.path_at(id, Instant::now())
+    }
+
+    /// The id of the cgroup at this path, as the line `0::` of `/proc/PID/cgroup` gives it.
+    ///
+    /// `None` for a path outside of the mount, and for a cgroup that was removed (`/a (deleted)`).
+    pub fn id_of(&self, path: impl AsRef<Path>) -> Option<u64> {
+        let mount = self.mount.as_ref()?;
+        let below = path.as_ref().strip_prefix(&mount.root).ok()?;
+        // From inside a cgroup namespace others look like /../other, which would lead out of the mount.
+        if below.components().any(|part| part == Component::ParentDir) {
+            return None;
+        }
+        fs::metadata(mount.point.join(below)).ok().map(|directory| directory.ino())
+    }
+
+    fn path_at(&mut self, id: u64, now: Instant) -> Option<String> {
+        let due = self.walked.is_none_or(|walked| now.saturating_duration_since(walked) >= PAUSE);
+        if !self.paths.contains_key(&id) && due && !self.vain.contains(&id) {
+            self.walk();
+            self.walked = Some(now);
+            if !self.paths.contains_key(&id) {
+                if self.vain.len() >= MANY {
+                    self.vain.clear();
+                }
+                self.vain.insert(id);
+            }
+        }
+        self.paths.get(&id).cloned()
+    }
+
+    fn walk(&mut self) {
+        let Some(mount) = &self.mount else { return };
+        if self.paths.len() >= MANY {
+            self.paths.clear();
+        }
+        let Ok(root) = fs::metadata(&mount.point) else { return };
+        self.paths.insert(root.ino(), "/".to_owned());
+        let mut directories = vec![PathBuf::new()];
+        while let Some(directory) = directories.pop() {
+            for entry in fs::read_dir(mount.point.join(&directory)).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    let path = directory.join(entry.file_name());
+                    self.paths.insert(entry.ino(), format!("/{}", path.display()));
+                    directories.push(path);
+                }
+            }
+        }
+    }
+}
+
+impl Default for Cgroups {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::*;
+
+    /// Any file system has directories with inode numbers.
+    fn at(point: &Path, root: &str) -> Cgroups {
+        let mount = Some(Mounted { point: point.to_owned(), root: root.into() });
+        Cgroups { mount, paths: HashMap::new(), vain: HashSet::new(), walked: None }
+    }
+
+    fn scratch(name: &str) -> PathBuf {
+        let directory = std::env::temp_dir().join(format!("tcpwait-cgroup-{name}-{}", std::process::id()));
+        fs::create_dir_all(directory.join("a.slice/b.service")).unwrap();
+        directory
+    }
+
+    #[test]
+    fn paths_of_ids() {
+        let directory = scratch("paths");
+        let mut cgroups = at(&directory, "/");
+        for path in ["/", "/a.slice", "/a.slice/b.service"] {
+            let id = cgroups.id_of(path).unwrap();
+            assert_eq!(cgroups.path(id).as_deref(), Some(path));
+        }
+        assert_eq!(cgroups.id_of("/a.slice (deleted)"), None);
+        assert_eq!(cgroups.id_of("/../a.slice"), None);
+        assert_eq!(cgroups.id_of("relative"), None);
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_part_of_the_hierarchy_is_mounted() {
+        let directory = scratch("part");
+        let cgroups = at(&directory, "/pods/x");
+        assert_eq!(cgroups.id_of("/pods/x/a.slice"), at(&directory, "/").id_of("/a.slice"));
+        assert!(cgroups.id_of("/pods/x").is_some());
+        assert_eq!(cgroups.id_of("/pods/y"), None);
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn misses_walk_at_most_once_a_second_and_never_twice_for_the_same_id() {
+        let directory = scratch("misses");
+        let mut cgroups = at(&directory, "/");
+        let start = Instant::now();
+        assert_eq!(cgroups.path_at(1, start), None);
+        fs::create_dir(directory.join("new")).unwrap();
+        let new = cgroups.id_of("/new").unwrap();
+        assert_eq!(cgroups.path_at(new, start + PAUSE / 2), None);
+        assert_eq!(cgroups.path_at(1, start + PAUSE * 2), None);
+        assert_eq!(cgroups.walked, Some(start));
+        assert_eq!(cgroups.path_at(new, start + PAUSE * 2).as_deref(), Some("/new"));
+        fs::remove_dir_all(&directory).unwrap();
+        assert_eq!(cgroups.path_at(new, start + PAUSE * 9).as_deref(), Some("/new"));
+    }
+
+    #[test]
+    fn without_a_mount_nothing_is_found() {
+        let mut cgroups = Cgroups { mount: None, paths: HashMap::new(), vain: HashSet::new(), walked: None };
+        assert_eq!((cgroups.path(1), cgroups.id_of("/")), (None, None));
+    }
+}

@@ -1,0 +1,275 @@
+//! Finds the machine's network namespaces and runs code inside them.
+//!
+//! A namespace is known by its inode number, as in `readlink /proc/PID/ns/net`. Found are those that a process is in
+//! and those that a mount keeps; one held only by a thread, an open descriptor or a socket is not.
+//! What is done inside a namespace is not this module's business.
+
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fs::{self, File},
+    io,
+    os::{fd::AsFd, unix::fs::MetadataExt},
+    path::{Path, PathBuf},
+    thread,
+};
+
+use nix::{
+    errno::Errno,
+    sched::{CloneFlags, setns},
+    sys::statfs::{NSFS_MAGIC, fstatfs},
+};
+
+/// Where `ip netns` keeps its namespaces, and Docker its own.
+const NAMED: [&str; 2] = ["/run/netns", "/var/run/docker/netns"];
+
+/// No process id is above this on Linux (`PID_MAX_LIMIT`, include/linux/threads.h), and every namespace's inode number is
+/// (`PROC_DYNAMIC_FIRST` is 0xf000_0000, fs/proc/generic.c; the initial namespaces' are just below it).
+const PID_MAX: u32 = 4 * 1024 * 1024;
+
+/// A network namespace that can be entered.
+#[derive(Debug)]
+pub struct Netns {
+    /// Its inode number on the `nsfs` device.
+    pub inode: u32,
+    /// Where it was found.
+    source: PathBuf,
+    /// Keeps it alive and reachable. `None` when the process may have no more open files: then `source` is opened again.
+    handle: Option<File>,
+}
+
+/// Why a namespace given by the user cannot be resolved.
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    /// A small number that is no live process.
+    #[error(
+        "no process {0} is running (/proc/{0} does not exist), and {0} is too small for a namespace's inode number; \
+         give a live pid, the number in `readlink /proc/PID/ns/net`, a name from `ip netns` or a path"
+    )]
+    NoProcess(u32),
+    /// Something like `net:[x]`, or a number beyond 32 bits.
+    #[error("{0:?} is not a namespace's inode number; one looks like 4026531840 or net:[4026531840]")]
+    NotAnInode(String),
+    /// The file cannot be opened.
+    #[error(
+        "cannot open {path} for the network namespace {spec:?}: {error}; \
+         give a live pid, an inode number, a name from `ip netns` or a path, and run as root to see others' processes"
+    )]
+    Unreachable {
+        /// What the user gave.
+        spec: String,
+        /// What was tried.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The file is something else.
+    #[error("{0} is not a network namespace; give a file such as /run/netns/NAME or /proc/PID/ns/net")]
+    NotANamespace(PathBuf),
+}
+
+/// Every network namespace that can be reached, each once, sorted by inode number.
+///
+/// Sources: `/proc/self/ns/net`, every `/proc/PID/ns/net`, `/run/netns`, `/var/run/docker/netns`, and the `nsfs` mounts
+/// of `/proc/self/mountinfo`. Keeps one file open per namespace. What cannot be read is left out.
+pub fn all() -> Vec<Netns> {
+    let mut found = BTreeMap::new();
+    keep(&mut found, Path::new("/proc/self/ns/net"));
+    for process in entries(Path::new("/proc")) {
+        if process.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit)) {
+            keep(&mut found, &process.join("ns/net"));
+        }
+    }
+    for directory in NAMED {
+        for file in entries(Path::new(directory)) {
+            keep(&mut found, &file);
+        }
+    }
+    for mount in super::mounts() {
+        if mount.fstype == "nsfs" && mount.root.to_str().and_then(bracketed).is_some() {
+            keep(&mut found, &mount.point);
+        }
+    }
+    found.into_values().collect()
+}
+
+/// The inode number of the namespace the user means: a live pid's, a path's, an inode number itself
+/// (`4026531840` or `net:[4026531840]`, which need not exist), or the name of a file in `/run/netns`.
+pub fn resolve(spec: &str) -> Result<u32, ResolveError> {
+    match meaning(spec.trim())? {
+        Meaning::Inode(inode) => Ok(inode),
+        Meaning::Process(pid) if !Path::new(&format!("/proc/{pid}")).exists() => Err(ResolveError::NoProcess(pid)),
+        Meaning::Process(pid) => resolve_file(spec, format!("/proc/{pid}/ns/net").into()),
+        Meaning::File(path) => resolve_file(spec, path),
+    }
+}
+
+fn resolve_file(spec: &str, path: PathBuf) -> Result<u32, ResolveError> {
+    match open(&path) {
+        Ok(Some((inode, _))) => Ok(inode),
+        Ok(None) => Err(ResolveError::NotANamespace(path)),
+        Err(error) => Err(ResolveError::Unreachable { spec: spec.to_owned(), path, error }),
+    }
+}
+
+/// Runs `work` inside the namespace, on a thread of its own: the caller's thread stays where it is.
+///
+/// Needs `CAP_SYS_ADMIN`, except for the namespace the caller is in already. A panic of `work` goes on in the caller.
+pub fn inside<T: Send>(ns: &Netns, work: impl FnOnce() -> T + Send) -> io::Result<T> {
+    let reopened;
+    let file = match &ns.handle {
+        Some(file) => file,
+        None => {
+            reopened = File::open(&ns.source)?;
+            if reopened.metadata()?.ino() != u64::from(ns.inode) {
+                return Err(io::Error::new(io::ErrorKind::NotFound, "the namespace is gone"));
+            }
+            &reopened
+        }
+    };
+    on_thread(|| {
+        match setns(file.as_fd(), CloneFlags::CLONE_NEWNET) {
+            Err(Errno::EPERM) if fs::metadata("/proc/thread-self/ns/net")?.ino() == u64::from(ns.inode) => {}
+            entered => entered?,
+        }
+        Ok(work())
+    })
+}
+
+impl std::fmt::Display for Netns {
+    /// `net:[4026532281] (/run/netns/blue)`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "net:[{}] ({})", self.inode, self.source.display())
+    }
+}
+
+fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path())
+}
+
+/// Adds the namespace at `path` unless it is known: opens a file only then, as there may be 10,000 processes.
+fn keep(found: &mut BTreeMap<u32, Netns>, path: &Path) {
+    let Ok(metadata) = fs::metadata(path) else { return };
+    let Ok(inode) = u32::try_from(metadata.ino()) else { return };
+    if found.contains_key(&inode) {
+        return;
+    }
+    let (inode, handle) = match open(path) {
+        // Opened anew: the process may have moved to another namespace in between.
+        Ok(Some((inode, file))) => (inode, Some(file)),
+        Err(error) if matches!(Errno::from_raw(error.raw_os_error().unwrap_or(0)), Errno::EMFILE | Errno::ENFILE) => {
+            (inode, None)
+        }
+        Ok(None) | Err(_) => return,
+    };
+    if let Entry::Vacant(place) = found.entry(inode) {
+        place.insert(Netns { inode, source: path.to_owned(), handle });
+    }
+}
+
+/// Opens the file; `None` when it is not a network namespace.
+fn open(path: &Path) -> io::Result<Option<(u32, File)>> {
+    // O_NONBLOCK: somebody may have put a FIFO where a namespace was expected.
+    let file = {
+        use std::os::unix::fs::OpenOptionsExt;
+        fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?
+    };
+    if fstatfs(&file)?.filesystem_type() != NSFS_MAGIC {
+        return Ok(None);
+    }
+    let Ok(inode) = u32::try_from(file.metadata()?.ino()) else { return Ok(None) };
+    // Whether it is a *network* namespace only setns() says of a mounted file, before it looks at any privilege:
+    // EINVAL if it is of another kind.
+    match on_thread(|| Ok(setns(file.as_fd(), CloneFlags::CLONE_NEWNET)))? {
+        Err(Errno::EINVAL) => Ok(None),
+        _ => Ok(Some((inode, file))),
+    }
+}
+
+fn on_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("in-netns".to_owned()).spawn_scoped(scope, work)?;
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Meaning {
+    Inode(u32),
+    Process(u32),
+    File(PathBuf),
+}
+
+/// What a specification means, by its form alone.
+fn meaning(spec: &str) -> Result<Meaning, ResolveError> {
+    if spec.starts_with("net:[") {
+        return bracketed(spec).map(Meaning::Inode).ok_or_else(|| ResolveError::NotAnInode(spec.to_owned()));
+    }
+    if !spec.is_empty() && spec.bytes().all(|byte| byte.is_ascii_digit()) {
+        return match spec.parse::<u32>() {
+            Ok(number) if number > PID_MAX => Ok(Meaning::Inode(number)),
+            Ok(pid) => Ok(Meaning::Process(pid)),
+            Err(_) => Err(ResolveError::NotAnInode(spec.to_owned())),
+        };
+    }
+    if spec.contains('/') {
+        return Ok(Meaning::File(spec.into()));
+    }
+    Ok(Meaning::File(Path::new("/run/netns").join(spec)))
+}
+
+/// The number in `net:[4026531840]`.
+fn bracketed(text: &str) -> Option<u32> {
+    let number = text.strip_prefix("net:[")?.strip_suffix(']')?;
+    if number.bytes().all(|byte| byte.is_ascii_digit()) { number.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+    use super::*;
+
+    fn own() -> u32 {
+        fs::metadata("/proc/self/ns/net").unwrap().ino().try_into().unwrap()
+    }
+
+    #[test]
+    fn specifications_by_form() {
+        let file = |path: &str| Meaning::File(path.into());
+        assert_eq!(meaning("4026531840").unwrap(), Meaning::Inode(4026531840));
+        assert_eq!(meaning("net:[4026531833]").unwrap(), Meaning::Inode(4026531833));
+        assert_eq!(meaning("4194304").unwrap(), Meaning::Process(4194304));
+        assert_eq!(meaning("blue").unwrap(), file("/run/netns/blue"));
+        assert_eq!(meaning("./blue").unwrap(), file("./blue"));
+        assert_eq!(meaning("-1").unwrap(), file("/run/netns/-1"));
+        for wrong in ["net:[", "net:[]", "net:[x]", "net:[+5]", "net:[4294967296]", "4294967296", "99999999999999999999"]
+        {
+            assert!(matches!(meaning(wrong), Err(ResolveError::NotAnInode(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn resolves_own_namespace_by_pid_path_and_inode() {
+        assert_eq!(resolve(&std::process::id().to_string()).unwrap(), own());
+        assert_eq!(resolve("/proc/self/ns/net").unwrap(), own());
+        assert_eq!(resolve(&format!(" net:[{}]\n", own())).unwrap(), own());
+        assert_eq!(resolve("4026531999").unwrap(), 4026531999);
+    }
+
+    #[test]
+    fn says_what_was_tried() {
+        assert!(matches!(resolve("/proc/self/ns/uts"), Err(ResolveError::NotANamespace(_))));
+        assert!(matches!(resolve("/proc/self/status"), Err(ResolveError::NotANamespace(_))));
+        assert!(resolve("no-such-name").unwrap_err().to_string().contains("/run/netns/no-such-name"));
+        assert!(resolve("4194304").unwrap_err().to_string().contains("no process 4194304"));
+        assert!(resolve("").is_err());
+    }
+
+    #[test]
+    fn finds_and_enters_the_own_namespace() {
+        let all = all();
+        assert!(all.is_sorted_by(|a, b| a.inode < b.inode));
+        let ns = all.iter().find(|ns| ns.inode == own()).unwrap();
+        let there = inside(ns, || fs::metadata("/proc/thread-self/ns/net").unwrap().ino()).unwrap();
+        assert_eq!(there, u64::from(own()));
+    }
+}

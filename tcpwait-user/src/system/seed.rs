@@ -1,0 +1,213 @@
+//! Writes the sockets that are there already as records, so that connections older than the tool are known.
+//!
+//! Reads every wanted network namespace, looks for the owners of what it found in one go, and hands out bytes.
+//! What a socket's state means for a connection, and where the bytes go, is decided elsewhere.
+
+use std::collections::HashSet;
+
+use tcpwait_wire::wire::{Flow, Head, Kind, Seed, SeedEnd, Task};
+use zerocopy::IntoBytes;
+
+use super::{
+    netns::{self, Netns},
+    owners::Owners,
+    sock_diag::{self, DiagSocket},
+};
+
+const AF_INET: u16 = 2;
+const AF_INET6: u8 = 10;
+const NO_TASK: Task = Task { pid: 0, uid: 0, cgroup: 0, comm: [0; 16], flags: 0, reserved: 0 };
+
+/// How the seeding went.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seeded {
+    /// [`Seed`] records written, those from namespaces that could only be read in part included.
+    pub sockets: u64,
+    /// Network namespaces read to the end.
+    pub namespaces: u32,
+    /// Network namespaces that could not be found, entered or read to the end.
+    pub unreadable: u32,
+    /// Of those read, the ones whose sockets changed under the listing (`NLM_F_DUMP_INTR`).
+    pub inconsistent: u32,
+    /// For display: the first namespace that could not be read, and why.
+    pub first_reason: Option<String>,
+}
+
+/// Writes a [`Seed`] for every TCP socket of every network namespace (or of those with the inode numbers `only`),
+/// then one [`SeedEnd`].
+///
+/// `now_ns` gives nanoseconds of `CLOCK_MONOTONIC`: it is asked once per namespace right before it is read, which is the
+/// time of that namespace's records, and once for the end. `sink` gets one whole record per call.
+pub fn collect(only: Option<&[u32]>, now_ns: impl Fn() -> u64, mut sink: impl FnMut(&[u8])) -> Seeded {
+    let mut seeded = Seeded::default();
+    let mut read = Vec::new();
+    for ns in wanted(only, &mut seeded) {
+        let time_ns = now_ns();
+        let (sockets, outcome) = list(&ns);
+        match outcome {
+            Ok(dump) => {
+                seeded.namespaces += 1;
+                seeded.inconsistent += u32::from(dump.inconsistent);
+            }
+            Err(reason) => seeded.cannot(format!("network namespace {ns}: {reason}")),
+        }
+        read.push((ns.inode, time_ns, sockets));
+    }
+    let with_file = read.iter().flat_map(|(_, _, sockets)| sockets).map(|socket| socket.inode).filter(|&inode| inode != 0);
+    let owners = Owners::find(&with_file.collect::<HashSet<_>>());
+    for (netns, time_ns, sockets) in &read {
+        for socket in sockets {
+            sink(record(socket, *netns, *time_ns, &owners).as_bytes());
+            seeded.sockets += 1;
+        }
+    }
+    let end = SeedEnd {
+        head: head::<SeedEnd>(Kind::SeedEnd, now_ns()),
+        sockets: seeded.sockets,
+        namespaces: seeded.namespaces,
+        unreadable: seeded.unreadable,
+    };
+    sink(end.as_bytes());
+    seeded
+}
+
+impl Seeded {
+    fn cannot(&mut self, reason: String) {
+        self.unreadable += 1;
+        self.first_reason.get_or_insert(reason);
+    }
+}
+
+/// The namespaces to read; those asked for that are not there are noted.
+fn wanted(only: Option<&[u32]>, seeded: &mut Seeded) -> Vec<Netns> {
+    let mut namespaces = netns::all();
+    if let Some(only) = only {
+        namespaces.retain(|ns| only.contains(&ns.inode));
+        let missing: HashSet<_> =
+            only.iter().filter(|inode| !namespaces.iter().any(|ns| ns.inode == **inode)).collect();
+        for inode in missing {
+            seeded.cannot(format!(
+                "network namespace net:[{inode}]: no process is in it and no mount keeps it; `lsns -t net` lists those there are"
+            ));
+        }
+    }
+    namespaces
+}
+
+/// What was read counts even if the end was not reached.
+fn list(ns: &Netns) -> (Vec<DiagSocket>, Result<sock_diag::Dump, String>) {
+    let mut sockets = Vec::new();
+    let outcome = netns::inside(ns, || sock_diag::tcp_sockets(|socket| sockets.push(socket)));
+    let outcome = match outcome {
+        Ok(read) => read.map_err(|error| error.to_string()),
+        Err(error) => Err(format!("cannot enter it: {error}; run as root (CAP_SYS_ADMIN)")),
+    };
+    (sockets, outcome)
+}
+
+fn record(socket: &DiagSocket, netns: u32, time_ns: u64, owners: &Owners) -> Seed {
+    Seed {
+        head: head::<Seed>(Kind::Seed, time_ns),
+        cookie: socket.cookie,
+        flow: flow(socket, netns),
+        task: owners.get(socket.inode).copied().unwrap_or(NO_TASK),
+        state: socket.state,
+        timer: socket.timer,
+        reserved: 0,
+        expires_ms: socket.expires_ms,
+    }
+}
+
+fn head<Record>(kind: Kind, time_ns: u64) -> Head {
+    Head { time_ns, len: size_of::<Record>() as u16, kind: kind as u8, flags: 0, cpu: 0 }
+}
+
+/// The addresses as the kernel side writes them: a v4-mapped connection, known by its remote address, is IPv4.
+fn flow(socket: &DiagSocket, netns: u32) -> Flow {
+    let mut flow = Flow {
+        laddr: socket.laddr,
+        raddr: socket.raddr,
+        netns,
+        lport: socket.lport,
+        rport: socket.rport,
+        family: u16::from(socket.family),
+        reserved: [0; 3],
+    };
+    if socket.family == AF_INET6 && matches!(socket.raddr, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..]) {
+        flow.family = AF_INET;
+        flow.laddr = last_four_first(socket.laddr);
+        flow.raddr = last_four_first(socket.raddr);
+    }
+    flow
+}
+
+fn last_four_first(address: [u8; 16]) -> [u8; 16] {
+    let [.., a, b, c, d] = address;
+    [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+    use std::net::{Ipv6Addr, TcpListener, TcpStream};
+
+    use zerocopy::FromBytes;
+
+    use super::*;
+
+    fn own() -> u32 {
+        netns::resolve("/proc/self/ns/net").unwrap()
+    }
+
+    fn socket(laddr: &str, raddr: &str) -> DiagSocket {
+        let octets = |text: &str| text.parse::<Ipv6Addr>().unwrap().octets();
+        DiagSocket {
+            family: AF_INET6, state: 1, timer: 0, expires_ms: 0, laddr: octets(laddr), raddr: octets(raddr), lport: 1,
+            rport: 2, cookie: 3, uid: 0, inode: 0, ifindex: 0,
+        }
+    }
+
+    #[test]
+    fn v4_mapped_connections_are_ipv4() {
+        let mapped = flow(&socket("::ffff:127.0.0.2", "::ffff:10.1.2.3"), 9);
+        assert_eq!((mapped.family, mapped.netns, mapped.lport, mapped.rport), (AF_INET, 9, 1, 2));
+        assert_eq!(mapped.laddr, [127, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(mapped.raddr, [10, 1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        // A bare listener on :: has no IPv4 in it.
+        for (laddr, raddr) in [("::", "::"), ("::1", "::1"), ("2001:db8::ffff:1:2", "64:ff9b::ffff:a01:203")] {
+            let native = flow(&socket(laddr, raddr), 9);
+            assert_eq!(native.family, u16::from(AF_INET6));
+            assert_eq!(native.laddr, socket(laddr, raddr).laddr);
+        }
+    }
+
+    #[test]
+    fn seeds_this_process_s_connections() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        let _server = listener.accept().unwrap();
+        let (mut seeds, mut ends) = (Vec::new(), Vec::new());
+        let seeded = collect(Some(&[own()]), || 42, |bytes| match bytes[10] {
+            33 => seeds.push(Seed::read_from_bytes(bytes).unwrap()),
+            _ => ends.push(SeedEnd::read_from_bytes(bytes).unwrap()),
+        });
+        assert_eq!((seeded.namespaces, seeded.unreadable, &seeded.first_reason), (1, 0, &None));
+        assert_eq!((ends.len(), ends[0].sockets, ends[0].head.len), (1, seeds.len() as u64, 32));
+        let mut mine: Vec<_> = seeds.iter().filter(|seed| seed.flow.lport == port || seed.flow.rport == port).collect();
+        mine.sort_by_key(|seed| (seed.state, seed.flow.lport != port));
+        assert_eq!(mine.iter().map(|seed| seed.state).collect::<Vec<_>>(), [1, 1, 10]);
+        for seed in mine {
+            assert_eq!((seed.head.time_ns, seed.head.len, seed.head.cpu), (42, size_of::<Seed>() as u16, 0));
+            assert_eq!((seed.flow.netns, seed.flow.family, seed.task.pid), (own(), AF_INET, std::process::id()));
+        }
+    }
+
+    #[test]
+    fn a_namespace_that_is_not_there_is_counted() {
+        let mut records = 0;
+        let seeded = collect(Some(&[4_026_530_000, 4_026_530_000]), || 1, |_| records += 1);
+        assert_eq!((seeded.sockets, seeded.namespaces, seeded.unreadable, records), (0, 0, 1, 1));
+        assert!(seeded.first_reason.unwrap().contains("net:[4026530000]"));
+    }
+}
