@@ -1,1 +1,67 @@
-fn main(){}
+//! `cargo xtask`: sets up, builds, runs and tests tcpwait. Each verb is a file of the same name.
+//! What it changes on the machine it prints before it does it, and only that goes through sudo: cargo never needs root.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+mod compile;
+mod object;
+mod packages;
+mod root;
+mod run;
+mod setup;
+mod test;
+mod toolchain;
+
+/// Sets up, builds, runs and tests tcpwait.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+enum Verb {
+    /// Find what the build needs, and install what is missing.
+    ///
+    /// That is a Rust compiler with a `core` for BPF, and bpf-linker. On Debian and Ubuntu the compiler comes from the
+    /// distribution's packages (through sudo unless run as root); elsewhere you are told what to install. bpf-linker is
+    /// built by cargo into target/tools. Set TCPWAIT_BPF_RUSTC or TCPWAIT_BPF_LINKER to use a particular one.
+    Setup,
+    /// Build the tool and print where it is.
+    Build {
+        /// Optimise, as for use; without it the build is faster.
+        #[arg(long)]
+        release: bool,
+    },
+    /// Build the tool for use and run it as root: `cargo xtask run -- ARGS`.
+    ///
+    /// Exit code, output and signals are the tool's own.
+    Run {
+        /// What to pass to the tool.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Check formatting, lints and documentation, run all tests, then those that need root and this kernel.
+    ///
+    /// Installs the programs that the kernel tests use (nginx, ab, curl, ss and ip) where they are missing. Without root
+    /// and without sudo the kernel tests are left out, which is a failure if CI=true is set.
+    Test {
+        /// Run only the tests whose names contain one of these.
+        filters: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Verb::parse() {
+        Verb::Setup => setup::run(),
+        Verb::Build { release } => compile::run(release),
+        Verb::Run { args } => run::run(&args),
+        Verb::Test { filters } => test::run(filters),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        // These errors are about the machine: where in this program they come from, which anyhow would print, is noise.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! `cargo xtask build`, and cargo as the other verbs use it.
+//! The kernel side needs no step of its own: the tool's build script builds it.
+
+use std::env;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::setup;
+use crate::toolchain;
+
+/// The verb.
+pub fn run(release: bool) -> Result<()> {
+    println!("{}", tool(release)?.display());
+    Ok(())
+}
+
+/// Builds the tool and returns where it is.
+pub fn tool(release: bool) -> Result<PathBuf> {
+    setup::toolchain()?;
+    let mut cargo = cargo(&["build", "--package", "tcpwait", "--bin", "tcpwait"]);
+    if release {
+        cargo.arg("--release");
+    }
+    executable(cargo, "tcpwait")
+}
+
+/// `cargo arguments…` in the workspace.
+pub fn cargo(arguments: &[&str]) -> Command {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(toolchain::workspace()).args(arguments);
+    cargo
+}
+
+/// Builds with `cargo` and returns the executable of the target called `name`. Where it is depends on settings of the
+/// user's, and a test's file name has a hash in it, so cargo is asked.
+pub fn executable(mut cargo: Command, name: &str) -> Result<PathBuf> {
+    let mut running = cargo
+        .arg("--message-format=json-render-diagnostics")
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run cargo")?;
+    let mut found = None;
+    if let Some(messages) = running.stdout.take() {
+        for message in BufReader::new(messages).lines() {
+            let message: Value = serde_json::from_str(&message?)?;
+            let text = |pointer| message.pointer(pointer).and_then(Value::as_str);
+            if text("/target/name") == Some(name)
+                && let Some(path) = text("/executable")
+            {
+                found = Some(PathBuf::from(path));
+            }
+        }
+    }
+    if !running.wait()?.success() {
+        bail!("{name} does not build");
+    }
+    found.with_context(|| format!("cargo built no executable called {name}"))
+}
