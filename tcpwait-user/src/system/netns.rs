@@ -26,6 +26,9 @@ const NAMED: [&str; 2] = ["/run/netns", "/var/run/docker/netns"];
 /// (`PROC_DYNAMIC_FIRST` is 0xf000_0000, fs/proc/generic.c; the initial namespaces' are just below it).
 const PID_MAX: u32 = 4 * 1024 * 1024;
 
+/// Namespaces kept open at once: a process may by default have 1,024 files open (`ulimit -n`), and others need some.
+const HELD: usize = 256;
+
 /// A network namespace that can be entered.
 #[derive(Debug)]
 pub struct Netns {
@@ -33,7 +36,7 @@ pub struct Netns {
     pub inode: u32,
     /// Where it was found.
     source: PathBuf,
-    /// Keeps it alive and reachable. `None` when the process may have no more open files: then `source` is opened again.
+    /// Keeps it alive and reachable. `None` beyond [`HELD`]: then `source` is opened again.
     handle: Option<File>,
 }
 
@@ -69,16 +72,12 @@ pub enum ResolveError {
 
 /// Every network namespace that can be reached, each once, sorted by inode number.
 ///
-/// Sources: `/proc/self/ns/net`, every `/proc/PID/ns/net`, `/run/netns`, `/var/run/docker/netns`, and the `nsfs` mounts
-/// of `/proc/self/mountinfo`. Keeps one file open per namespace. What cannot be read is left out.
+/// Sources: `/proc/self/ns/net`, `/run/netns`, `/var/run/docker/netns`, the `nsfs` mounts of `/proc/self/mountinfo`, and
+/// every `/proc/PID/ns/net`. Keeps a file open for each of the first 256, so that they cannot vanish; a later one can,
+/// and [`inside`] says so. What cannot be read is left out.
 pub fn all() -> Vec<Netns> {
     let mut found = BTreeMap::new();
     keep(&mut found, Path::new("/proc/self/ns/net"));
-    for process in entries(Path::new("/proc")) {
-        if process.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit)) {
-            keep(&mut found, &process.join("ns/net"));
-        }
-    }
     for directory in NAMED {
         for file in entries(Path::new(directory)) {
             keep(&mut found, &file);
@@ -87,6 +86,12 @@ pub fn all() -> Vec<Netns> {
     for mount in super::mounts() {
         if mount.fstype == "nsfs" && mount.root.to_str().and_then(bracketed).is_some() {
             keep(&mut found, &mount.point);
+        }
+    }
+    // Last, as a name says more than the first process that happens to be inside.
+    for process in entries(Path::new("/proc")) {
+        if process.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit)) {
+            keep(&mut found, &process.join("ns/net"));
         }
     }
     found.into_values().collect()
@@ -121,7 +126,7 @@ pub fn inside<T: Send>(ns: &Netns, work: impl FnOnce() -> T + Send) -> io::Resul
         None => {
             reopened = File::open(&ns.source)?;
             if reopened.metadata()?.ino() != u64::from(ns.inode) {
-                return Err(io::Error::new(io::ErrorKind::NotFound, "the namespace is gone"));
+                return Err(io::Error::new(io::ErrorKind::NotFound, "it is gone"));
             }
             &reopened
         }
@@ -153,14 +158,9 @@ fn keep(found: &mut BTreeMap<u32, Netns>, path: &Path) {
     if found.contains_key(&inode) {
         return;
     }
-    let (inode, handle) = match open(path) {
-        // Opened anew: the process may have moved to another namespace in between.
-        Ok(Some((inode, file))) => (inode, Some(file)),
-        Err(error) if matches!(Errno::from_raw(error.raw_os_error().unwrap_or(0)), Errno::EMFILE | Errno::ENFILE) => {
-            (inode, None)
-        }
-        Ok(None) | Err(_) => return,
-    };
+    // What was opened counts: the process may have moved to another namespace in between.
+    let Ok(Some((inode, file))) = open(path) else { return };
+    let handle = (found.len() < HELD).then_some(file);
     if let Entry::Vacant(place) = found.entry(inode) {
         place.insert(Netns { inode, source: path.to_owned(), handle });
     }
@@ -241,7 +241,8 @@ mod tests {
         assert_eq!(meaning("blue").unwrap(), file("/run/netns/blue"));
         assert_eq!(meaning("./blue").unwrap(), file("./blue"));
         assert_eq!(meaning("-1").unwrap(), file("/run/netns/-1"));
-        for wrong in ["net:[", "net:[]", "net:[x]", "net:[+5]", "net:[4294967296]", "4294967296", "99999999999999999999"]
+        for wrong in
+            ["net:[", "net:[]", "net:[x]", "net:[+5]", "net:[4294967296]", "4294967296", "99999999999999999999"]
         {
             assert!(matches!(meaning(wrong), Err(ResolveError::NotAnInode(_))), "{wrong}");
         }

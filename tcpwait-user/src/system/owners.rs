@@ -165,8 +165,9 @@ mod tests {
 
     #[test]
     fn the_process_that_started_first_owns_a_shared_socket() {
-        let holder = |started, pid| {
-            Holder { started, task: Task { pid, uid: 0, cgroup: 0, comm: [0; 16], flags: 0, reserved: 0 } }
+        let holder = |started, pid| Holder {
+            started,
+            task: Task { pid, uid: 0, cgroup: 0, comm: [0; 16], flags: 0, reserved: 0 },
         };
         for order in [[(9, 2), (5, 30), (5, 40)], [(5, 40), (9, 2), (5, 30)], [(5, 30), (5, 40), (9, 2)]] {
             let mut owners = Owners::default();

@@ -53,7 +53,8 @@ pub fn collect(only: Option<&[u32]>, now_ns: impl Fn() -> u64, mut sink: impl Fn
         }
         read.push((ns.inode, time_ns, sockets));
     }
-    let with_file = read.iter().flat_map(|(_, _, sockets)| sockets).map(|socket| socket.inode).filter(|&inode| inode != 0);
+    let with_file =
+        read.iter().flat_map(|(_, _, sockets)| sockets).map(|socket| socket.inode).filter(|&inode| inode != 0);
     let owners = Owners::find(&with_file.collect::<HashSet<_>>());
     for (netns, time_ns, sockets) in &read {
         for socket in sockets {
@@ -162,8 +163,18 @@ mod tests {
     fn socket(laddr: &str, raddr: &str) -> DiagSocket {
         let octets = |text: &str| text.parse::<Ipv6Addr>().unwrap().octets();
         DiagSocket {
-            family: AF_INET6, state: 1, timer: 0, expires_ms: 0, laddr: octets(laddr), raddr: octets(raddr), lport: 1,
-            rport: 2, cookie: 3, uid: 0, inode: 0, ifindex: 0,
+            family: AF_INET6,
+            state: 1,
+            timer: 0,
+            expires_ms: 0,
+            laddr: octets(laddr),
+            raddr: octets(raddr),
+            lport: 1,
+            rport: 2,
+            cookie: 3,
+            uid: 0,
+            inode: 0,
+            ifindex: 0,
         }
     }
 
@@ -188,10 +199,14 @@ mod tests {
         let _client = TcpStream::connect(("127.0.0.1", port)).unwrap();
         let _server = listener.accept().unwrap();
         let (mut seeds, mut ends) = (Vec::new(), Vec::new());
-        let seeded = collect(Some(&[own()]), || 42, |bytes| match bytes[10] {
-            33 => seeds.push(Seed::read_from_bytes(bytes).unwrap()),
-            _ => ends.push(SeedEnd::read_from_bytes(bytes).unwrap()),
-        });
+        let seeded = collect(
+            Some(&[own()]),
+            || 42,
+            |bytes| match bytes[10] {
+                33 => seeds.push(Seed::read_from_bytes(bytes).unwrap()),
+                _ => ends.push(SeedEnd::read_from_bytes(bytes).unwrap()),
+            },
+        );
         assert_eq!((seeded.namespaces, seeded.unreadable, &seeded.first_reason), (1, 0, &None));
         assert_eq!((ends.len(), ends[0].sockets, ends[0].head.len), (1, seeds.len() as u64, 32));
         let mut mine: Vec<_> = seeds.iter().filter(|seed| seed.flow.lport == port || seed.flow.rport == port).collect();

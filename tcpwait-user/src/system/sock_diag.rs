@@ -18,7 +18,7 @@ const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// Not beyond: BOUND_INACTIVE (13, since 6.8) makes the kernel walk the bind table for sockets that were never connected.
 const ALL_STATES: u32 = 0xffe;
 /// Big enough for any datagram of a dump: the kernel fills at most 32 KiB of it, but only for a reader with room for that
-/// (`netlink_recvmsg`), and then one call fetches some 400 sockets.
+/// (`netlink_recvmsg`), and then one call fetches some 300 sockets.
 const BUFFER: usize = 256 * 1024;
 
 /// A TCP socket as the kernel describes it (`struct inet_diag_msg`, include/uapi/linux/inet_diag.h).
@@ -83,7 +83,9 @@ pub enum Error {
         error: io::Error,
     },
     /// The answer does not follow the format.
-    #[error("cannot list TCP sockets: the kernel's sock_diag answer is malformed: {0}; please report this with `uname -r`")]
+    #[error(
+        "cannot list TCP sockets: the kernel's sock_diag answer is malformed: {0}; please report this with `uname -r`"
+    )]
     Malformed(&'static str),
 }
 
@@ -295,7 +297,16 @@ mod tests {
         src[..4].copy_from_slice(&[127, 0, 0, 1]);
         let id = SockId { sport: [0x1f, 0x90], dport: [0, 80], src, dst: [9; 16], ifindex: 3, cookie: [5, 1] };
         Message {
-            family: 2, state: 6, timer: 3, retrans: 0, id, expires: 59_000, rqueue: 0, wqueue: 0, uid: 33, inode: 0,
+            family: 2,
+            state: 6,
+            timer: 3,
+            retrans: 0,
+            id,
+            expires: 59_000,
+            rqueue: 0,
+            wqueue: 0,
+            uid: 33,
+            inode: 0,
         }
     }
 
@@ -369,7 +380,12 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let mut found = Vec::new();
-        tcp_sockets(|socket| if socket.lport == port && socket.state == 10 { found.push(socket) }).unwrap();
+        tcp_sockets(|socket| {
+            if socket.lport == port && socket.state == 10 {
+                found.push(socket)
+            }
+        })
+        .unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].laddr[..5], [127, 0, 0, 1, 0]);
         assert!(found[0].inode != 0 && found[0].cookie != 0);
