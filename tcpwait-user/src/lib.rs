@@ -1,1 +1,19 @@
-//! x
+//! tcpwait: every TCP state transition on a Linux machine, and how long sockets really stay in each state, above all in TIME_WAIT.
+//!
+//! The order of the modules is the layering: a module imports only from modules above it (a test holds it to that).
+
+pub mod tcp;
+pub mod event;
+pub mod symbols;
+pub mod lifecycle;
+pub mod names;
+pub mod ledger;
+pub mod select;
+pub mod view;
+pub mod recording;
+pub mod pipeline;
+pub mod kernel;
+pub mod system;
+pub mod live;
+pub mod cli;
+pub mod run;

@@ -1,2 +1,13 @@
-//! x
-fn main(){}
+//! Maps a result to an exit code: 0 done, 1 could not, 2 wrong usage, 3 done but lossy (`--fail-on-loss`).
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let cli = tcpwait::cli::Cli::parse();
+    tcpwait::run::run(cli).unwrap_or_else(|e| {
+        eprintln!("tcpwait: {e:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,11 +1,9 @@
 //! `cargo xtask setup`: finds what the build needs and installs what is missing.
 //! `cargo xtask test` also asks for what only the tests need.
 
-use std::env;
-use std::process::Command;
-
 use anyhow::{Result, bail};
 
+use crate::compile;
 use crate::packages;
 use crate::root;
 use crate::toolchain::{self, Absent, Compiler, Core, Linker};
@@ -115,10 +113,8 @@ fn compiler_packages() -> Option<[&'static str; 2]> {
 
 fn install_linker() -> Result<()> {
     println!("bpf-linker {LINKER_VERSION} is built from source now, which takes a minute or two");
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = compile::cargo(&["install", "bpf-linker", "--locked"]);
     cargo
-        .current_dir(toolchain::workspace())
-        .args(["install", "bpf-linker", "--locked"])
         .args(["--version", LINKER_VERSION, "--root"])
         .arg(toolchain::tools());
     root::announced(cargo)

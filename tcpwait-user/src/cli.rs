@@ -1,0 +1,180 @@
+//! The command line: what can be asked for. The doc comments are the manual that `--help` prints.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
+
+use crate::tcp::State;
+
+/// See what TCP connections really do, above all in TIME_WAIT: who put them there, how long they stay, what ends them.
+#[derive(Debug, Parser)]
+#[command(name = "tcpwait", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Print every TCP state transition as it happens, until Ctrl-C.
+    #[command(after_help = TRACE_HELP)]
+    Trace(Trace),
+    /// Write everything the kernel says to a file, for `--from FILE` later.
+    Record(Record),
+}
+
+const TRACE_HELP: &str = "\
+A filter selects connections, not single lines: a line that comes before the port or the owner is known waits until it is.
+MS is the time spent in OLDSTATE; ~ marks a time right to a jiffy, - one that is not known.
+REASON says why a TIME_WAIT (or an orphan's FIN_WAIT2) ended: expired, reused (by a connect), recycled (by a SYN), reset,
+reset-sent, destroyed (ss -K), netns, unknown; or overflow: it never began, tcp_max_tw_buckets was reached.
+
+Examples:
+  tcpwait trace                          everything
+  tcpwait trace --state TIME_WAIT -T     TIME_WAIT only, with the time of day
+  tcpwait trace -D 5432,6379             connections to PostgreSQL and Redis
+  tcpwait trace --comm nginx --json      what nginx owns, for a program
+  tcpwait trace --from FILE              the same from a recording";
+
+/// `tcpwait trace`.
+#[derive(Debug, Args)]
+pub struct Trace {
+    /// Which connections.
+    #[command(flatten)]
+    pub filter: Filter,
+    /// How the tracing is done.
+    #[command(flatten)]
+    pub tracing: Tracing,
+
+    /// Read a recording instead of the running kernel
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "ring_buffer"])]
+    pub from: Option<PathBuf>,
+
+    /// Time column: seconds since the start
+    #[arg(short = 't', conflicts_with = "json")]
+    pub relative_time: bool,
+    /// Time column: time of day
+    #[arg(short = 'T', conflicts_with = "json")]
+    pub time_of_day: bool,
+    /// Wide: whole addresses and names, and the columns NETNS, UID and CGROUP
+    #[arg(short = 'w', long, conflicts_with = "json")]
+    pub wide: bool,
+    /// One JSON object a line instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// The kernel's own events instead of transitions, with nothing folded
+    #[arg(long, conflicts_with_all = ["relative_time", "time_of_day", "wide", "pid", "comm", "cgroup", "state"])]
+    pub raw: bool,
+
+    /// Exit with 3 if anything was lost
+    #[arg(long)]
+    pub fail_on_loss: bool,
+}
+
+/// `tcpwait record`.
+#[derive(Debug, Args)]
+pub struct Record {
+    /// The file to write
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Only these network namespaces: a PID, a path, a name under /run/netns or an inode
+    #[arg(long, value_name = "NETNS", value_delimiter = ',')]
+    pub netns: Vec<String>,
+    /// How the tracing is done.
+    #[command(flatten)]
+    pub tracing: Tracing,
+    /// Exit with 3 if anything was lost
+    #[arg(long)]
+    pub fail_on_loss: bool,
+}
+
+/// Which connections.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Which connections")]
+pub struct Filter {
+    /// Local port(s)
+    #[arg(short = 'L', long = "lport", value_name = "PORTS", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
+    pub lport: Vec<u16>,
+    /// Remote port(s)
+    #[arg(short = 'D', long = "rport", value_name = "PORTS", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
+    pub rport: Vec<u16>,
+    /// Local address or network, as 10.0.0.1 or 10.0.0.0/8
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network)]
+    pub laddr: Vec<IpNet>,
+    /// Remote address or network
+    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network)]
+    pub raddr: Vec<IpNet>,
+    /// Owner's process id
+    #[arg(short = 'p', long, value_name = "PID", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
+    pub pid: Vec<u32>,
+    /// Owner's name, whole
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub comm: Vec<String>,
+    /// Owner's cgroup, and those below it: its path below the cgroup-v2 mount
+    #[arg(long, value_name = "PATH", value_delimiter = ',')]
+    pub cgroup: Vec<String>,
+    /// Network namespace: a PID, a path, a name under /run/netns or an inode
+    #[arg(long, value_name = "NETNS", value_delimiter = ',')]
+    pub netns: Vec<String>,
+    /// IPv4 only
+    #[arg(short = '4', conflicts_with = "ipv6")]
+    pub ipv4: bool,
+    /// IPv6 only
+    #[arg(short = '6')]
+    pub ipv6: bool,
+    /// Connections from the moment they enter a state, as TIME_WAIT, time-wait or FIN-WAIT-2
+    #[arg(long, value_name = "STATE", value_delimiter = ',')]
+    pub state: Vec<State>,
+}
+
+/// How the tracing is done.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Tracing")]
+pub struct Tracing {
+    /// Stop after this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<std::time::Duration>,
+    /// Size of the ring buffer in MiB, a power of two
+    #[arg(long, value_name = "MIB", default_value = "16", value_parser = mebibytes)]
+    pub ring_buffer: u32,
+    /// Say more on stderr: kernel-side diagnostics, the verifier's log
+    #[arg(short = 'v', long)]
+    pub verbose: bool,
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    text.parse::<IpNet>()
+        .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
+        .map_err(|_| "want an address or a network, as 10.0.0.1, 10.0.0.0/8 or fd00::/8".to_owned())
+}
+
+fn seconds(text: &str) -> Result<std::time::Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "want a number of seconds".to_owned())?;
+    match std::time::Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("want a number of seconds above 0".to_owned()),
+    }
+}
+
+/// Gives bytes.
+fn mebibytes(text: &str) -> Result<u32, String> {
+    let mib: u32 = text.parse().map_err(|_| "want a number of MiB".to_owned())?;
+    if mib.is_power_of_two() && mib <= 1024 {
+        Ok(mib << 20)
+    } else {
+        Err("want a power of two from 1 to 1024".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

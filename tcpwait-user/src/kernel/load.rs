@@ -1,0 +1,253 @@
+//! Loads and attaches the programs, reads the ring buffer and the counters. Nothing is pinned: when the process ends,
+//! however it ends, the kernel detaches everything.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, Result, anyhow, bail};
+use aya::{
+    Btf, Ebpf, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
+    maps::{HashMap, Map, MapData, PerCpuArray, RingBuf},
+    programs::{BtfTracePoint, ProgramError},
+};
+use tokio::io::{Interest, unix::AsyncFd};
+use tcpwait_wire::{
+    config,
+    wire::{self, Kind},
+};
+
+use super::{HOOKS, Hook, Need, counters::recursion_misses, types::KernelTypes};
+
+static OBJECT: &[u8] = include_bytes_aligned!(env!("TCPWAIT_BPF_OBJECT"));
+
+/// Share of the ring buffer that may fill before the reader is woken at once instead of on its next round.
+const WAKE_SHARE: u32 = 4;
+
+/// What is filtered in the kernel; empty lists select everything.
+#[derive(Clone, Debug, Default)]
+pub struct KernelFilter {
+    /// Network namespaces by inode.
+    pub netns: Vec<u32>,
+    /// Local ports.
+    pub lports: Vec<u16>,
+    /// Remote ports.
+    pub rports: Vec<u16>,
+}
+
+/// How to load.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// What is filtered in the kernel.
+    pub filter: KernelFilter,
+    /// Size of the ring buffer in bytes: a power of two, at least a page.
+    pub ring_bytes: u32,
+    /// Kernel-side diagnostics and the verifier's log.
+    pub verbose: bool,
+    /// Address of `tw_timer_handler`.
+    pub timer_handler: u64,
+}
+
+/// What became of a hook.
+#[derive(Clone, Debug)]
+pub struct HookState {
+    /// The hook.
+    pub hook: &'static Hook,
+    /// `None` when attached, else why not.
+    pub missing: Option<String>,
+}
+
+/// The attached programs.
+pub struct Probes {
+    ebpf: Ebpf,
+    ring: RingBuf<MapData>,
+    counters: PerCpuArray<MapData, u64>,
+    /// Every hook and what became of it.
+    pub hooks: Vec<HookState>,
+    log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
+}
+
+/// Loads and attaches every hook.
+///
+/// # Errors
+/// The kernel refuses the maps or a hook without which there is nothing to show.
+pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
+    raise_memlock();
+    let btf = Btf::from_sys_fs().context("reading /sys/kernel/btf/vmlinux")?;
+    let offsets = types.offsets().context("finding the kernel's fields")?;
+    let filter = &options.filter;
+    let (by_netns, by_lport, by_rport) =
+        (u8::from(!filter.netns.is_empty()), u8::from(!filter.lports.is_empty()), u8::from(!filter.rports.is_empty()));
+    let log_level: u8 = if options.verbose { aya_log::Level::Debug as u8 } else { 0 };
+    let wake_bytes = u64::from(options.ring_bytes / WAKE_SHARE);
+
+    let mut loader = EbpfLoader::new();
+    loader
+        .btf(Some(&btf))
+        .verifier_log_level(if options.verbose { VerifierLogLevel::DEBUG } else { VerifierLogLevel::default() })
+        .map_max_entries(config::RING_MAP, options.ring_bytes)
+        .override_global(config::TW_TIMER_HANDLER, &options.timer_handler, true)
+        .override_global(config::FILTER_NETNS, &by_netns, true)
+        .override_global(config::FILTER_LPORT, &by_lport, true)
+        .override_global(config::FILTER_RPORT, &by_rport, true)
+        .override_global(config::WAKE_BYTES, &wake_bytes, true)
+        .override_global(aya_log::LEVEL, &log_level, false);
+    for (global, offset) in &offsets {
+        loader.override_global(global, offset, true);
+    }
+    let mut ebpf = loader.load(OBJECT).map_err(|e| refused(&e, "creating the eBPF maps"))?;
+    fill(&mut ebpf, config::NETNS_FILTER_MAP, &filter.netns)?;
+    fill(&mut ebpf, config::LPORT_FILTER_MAP, &filter.lports)?;
+    fill(&mut ebpf, config::RPORT_FILTER_MAP, &filter.rports)?;
+
+    let mut hooks = Vec::new();
+    for hook in HOOKS {
+        let missing = match unsupported(types, hook) {
+            Some(why) => Some(why),
+            None => match attach(&mut ebpf, hook, &btf) {
+                Ok(()) => None,
+                Err(e) if options.verbose => Some(format!("{e:#}\n{}", verifier_log(&e))),
+                Err(e) => Some(short(&e)),
+            },
+        };
+        if let (Some(why), Need::Required) = (&missing, hook.need) {
+            bail!("the kernel refused the hook on {}: {why}; without it there is no telling {}", hook.name, hook.without);
+        }
+        hooks.push(HookState { hook, missing });
+    }
+
+    let log = if options.verbose { Some(aya_log::EbpfLogger::init(&mut ebpf).context("reading the kernel side's log")?) } else { None };
+    Ok(Probes { ring: take(&mut ebpf, config::RING_MAP)?, counters: take(&mut ebpf, config::COUNTERS_MAP)?, ebpf, hooks, log })
+}
+
+impl Probes {
+    /// Hands every record that waits to `each` and returns how many there were. Stops after `limit` records, so that a
+    /// flood cannot keep the caller from its other work.
+    ///
+    /// # Errors
+    /// What `each` returns.
+    pub fn drain<E>(&mut self, limit: usize, mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<usize, E> {
+        let mut drained = 0;
+        while drained < limit {
+            let Some(record) = self.ring.next() else { break };
+            each(&record)?;
+            drained += 1;
+        }
+        Ok(drained)
+    }
+
+    /// Becomes readable when the kernel side wants to be read at once.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub fn waiter(&self) -> Result<AsyncFd<OwnedFd>> {
+        let fd = self.ring.as_fd().try_clone_to_owned().context("duplicating the ring buffer's descriptor")?;
+        // SAFETY: the AsyncFd owns the descriptor, so it stays open, and the same, as long as it is registered.
+        unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.context("waiting for the ring buffer")
+    }
+
+    /// Passes the kernel side's own diagnostics on to `log`.
+    pub fn flush_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
+    }
+
+    /// The kernel side's counts so far, summed over CPUs, as a record.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn counters(&self, time_ns: u64) -> Result<wire::Counters> {
+        let mut values = [0u64; wire::COUNTERS];
+        for (index, value) in (0u32..).zip(&mut values) {
+            *value = self.counters.get(&index, 0).context("reading the kernel side's counters")?.iter().sum();
+        }
+        let misses: Option<u64> = self
+            .ebpf
+            .programs()
+            .filter_map(|(_, program)| program.fd().ok())
+            .map(|fd| recursion_misses(fd.as_fd()))
+            .try_fold(0u64, |sum, misses| misses.map(|misses| sum + misses));
+        Ok(wire::Counters {
+            head: wire::Head {
+                time_ns,
+                len: size_of::<wire::Counters>() as u16,
+                kind: Kind::Counters as u8,
+                flags: 0,
+                cpu: 0,
+            },
+            values,
+            recursion_misses: misses.unwrap_or(u64::MAX),
+        })
+    }
+}
+
+/// Why this kernel cannot have a hook, asked of its types rather than of its version.
+fn unsupported(types: &KernelTypes, hook: &Hook) -> Option<String> {
+    (hook.name == "kfree_skb" && !types.tracepoint_arg_is("kfree_skb", 3, "sock"))
+        .then(|| "this kernel's skb:kfree_skb does not carry rx_sk (Linux 6.11 and later)".to_owned())
+}
+
+fn attach(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf) -> Result<()> {
+    let program: &mut BtfTracePoint = ebpf
+        .program_mut(hook.name)
+        .with_context(|| format!("the eBPF object has no program {}", hook.name))?
+        .try_into()
+        .with_context(|| format!("{} is no BTF tracepoint program", hook.name))?;
+    program.load(hook.name, btf).with_context(|| format!("loading the program for {}", hook.name))?;
+    program.attach().with_context(|| format!("attaching to {}", hook.name))?;
+    Ok(())
+}
+
+fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &str) -> Result<T>
+where
+    T::Error: std::error::Error + Send + Sync + 'static,
+{
+    let map = ebpf.take_map(name).with_context(|| format!("the eBPF object has no map {name}"))?;
+    T::try_from(map).with_context(|| format!("map {name} is of another type"))
+}
+
+fn fill<K: aya::Pod>(ebpf: &mut Ebpf, name: &str, keys: &[K]) -> Result<()> {
+    let map = ebpf.map_mut(name).with_context(|| format!("the eBPF object has no map {name}"))?;
+    let mut map: HashMap<_, K, u8> = HashMap::try_from(map).with_context(|| format!("map {name} is of another type"))?;
+    for key in keys {
+        map.insert(key, 1, 0).with_context(|| format!("filling filter map {name} (it holds {})", config::FILTER_ENTRIES))?;
+    }
+    Ok(())
+}
+
+/// The sentence for an operator; the verifier's log is for `-v`.
+fn short(error: &anyhow::Error) -> String {
+    for cause in error.chain() {
+        if let Some(ProgramError::LoadError { io_error, .. }) = cause.downcast_ref::<ProgramError>() {
+            return match io_error.raw_os_error() {
+                Some(nix::libc::EPERM) => format!("{io_error} (needs CAP_BPF and CAP_PERFMON, or root; lockdown=confidentiality forbids it)"),
+                _ => format!("{io_error} (run with -v for the verifier's log)"),
+            };
+        }
+    }
+    format!("{error:#}")
+}
+
+fn verifier_log(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .find_map(|cause| match cause.downcast_ref::<ProgramError>() {
+            Some(ProgramError::LoadError { verifier_log, .. }) => Some(verifier_log.to_string()),
+            _ => None,
+        })
+        .unwrap_or_default()
+}
+
+fn refused(error: &aya::EbpfError, doing: &str) -> anyhow::Error {
+    let text = format!("{error:?}");
+    if text.contains("PermissionDenied") || text.contains("code: 1,") {
+        anyhow!("{doing}: not permitted; tcpwait needs root, or the capabilities CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN")
+    } else {
+        anyhow!("{doing}: {error}")
+    }
+}
+
+/// Kernels before 5.11 account BPF memory against RLIMIT_MEMLOCK. Where it may not be raised, newer ones do not need it.
+fn raise_memlock() {
+    use nix::sys::resource::{Resource, setrlimit};
+    let _ = setrlimit(Resource::RLIMIT_MEMLOCK, nix::libc::RLIM_INFINITY, nix::libc::RLIM_INFINITY);
+}

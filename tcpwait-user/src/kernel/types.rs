@@ -1,0 +1,99 @@
+//! The running kernel's types, from its BTF: where fields are, and which arguments a tracepoint has.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, anyhow, bail};
+use btfparse::{Offset, Readable, TypeInformation, TypeVariant};
+use tcpwait_wire::config::OFFSETS;
+
+/// Parsed BTF.
+pub struct KernelTypes {
+    types: TypeInformation,
+    structures: BTreeMap<String, u32>,
+}
+
+struct Bytes<'a>(&'a [u8]);
+
+impl Readable for Bytes<'_> {
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> btfparse::Result<()> {
+        let from = usize::try_from(offset).ok();
+        match from.and_then(|from| self.0.get(from..from.checked_add(buffer.len())?)) {
+            Some(bytes) => {
+                buffer.copy_from_slice(bytes);
+                Ok(())
+            }
+            None => Err(btfparse::Error::new(btfparse::ErrorKind::IOError, "BTF ends early")),
+        }
+    }
+}
+
+impl KernelTypes {
+    /// Reads `/sys/kernel/btf/vmlinux`.
+    ///
+    /// # Errors
+    /// There is none, or it cannot be parsed.
+    pub fn of_running_kernel() -> Result<Self> {
+        const PATH: &str = "/sys/kernel/btf/vmlinux";
+        let bytes = std::fs::read(PATH).with_context(|| {
+            format!(
+                "reading {PATH}, which tells where this kernel keeps its fields: \
+                 the kernel must be built with CONFIG_DEBUG_INFO_BTF=y (every current distribution's is), and /sys must be mounted"
+            )
+        })?;
+        Self::parse(&bytes).with_context(|| format!("parsing {PATH}"))
+    }
+
+    /// Parses BTF as the kernel exports it.
+    ///
+    /// # Errors
+    /// It is not BTF.
+    pub fn parse(bytes: &[u8]) -> Result<Self> {
+        let types = TypeInformation::new(&Bytes(bytes)).map_err(|e| anyhow!("{}", e.message()))?;
+        // A name can belong to a structure and to a function; the library's own look-up keeps whichever comes last.
+        let structures = types
+            .get()
+            .iter()
+            .filter(|(_, variant)| matches!(variant, TypeVariant::Struct(_)))
+            .filter_map(|(id, _)| Some((types.name_of(*id)?, *id)))
+            .collect();
+        Ok(Self { types, structures })
+    }
+
+    /// Offset of a member in bytes.
+    ///
+    /// # Errors
+    /// The kernel has no such structure or member, or it is a bit field.
+    pub fn offset(&self, structure: &str, member: &str) -> Result<u32> {
+        let id = self.structures.get(structure).with_context(|| format!("this kernel's BTF has no struct {structure}"))?;
+        match self.types.offset_of(*id, member) {
+            Ok((_, Offset::ByteOffset(bytes))) => Ok(u32::try_from(bytes)?),
+            Ok((_, Offset::BitOffsetAndSize(..))) => bail!("{structure}.{member} is a bit field on this kernel"),
+            Err(e) => bail!("this kernel's struct {structure} has no {member}: {}", e.message()),
+        }
+    }
+
+    /// Every offset of [`OFFSETS`], in its order.
+    ///
+    /// # Errors
+    /// The first field that is missing.
+    pub fn offsets(&self) -> Result<Vec<(&'static str, u32)>> {
+        OFFSETS.iter().map(|field| Ok((field.global, self.offset(field.structure, field.member)?))).collect()
+    }
+
+    /// Whether a tracepoint's argument (counted from 0) is a pointer to this structure.
+    pub fn tracepoint_arg_is(&self, tracepoint: &str, arg: usize, structure: &str) -> bool {
+        self.tracepoint_arg(tracepoint, arg).is_some_and(|name| name == structure)
+    }
+
+    /// Name of the structure that a tracepoint's argument points to.
+    fn tracepoint_arg(&self, tracepoint: &str, arg: usize) -> Option<String> {
+        let typedef = self.types.id_of(&format!("btf_trace_{tracepoint}"))?;
+        let proto = match self.types.from_id(self.types.pointee_tid(typedef).ok()?)? {
+            TypeVariant::FuncProto(proto) => proto,
+            _ => return None,
+        };
+        // The first parameter is the probe's private data.
+        let parameter = proto.parameter_list().get(arg.checked_add(1)?)?.tid();
+        self.types.name_of(self.types.pointee_tid(parameter).ok()?)
+    }
+}

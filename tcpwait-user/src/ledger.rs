@@ -1,0 +1,77 @@
+//! The account of what was seen and what was not, by cause. Every loss is a number here; what is not known is `None`.
+
+use tcpwait_wire::wire::{self, Counter};
+
+use crate::lifecycle::Tally;
+
+/// What was seen and what was lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ledger {
+    /// State changes of full sockets the kernel side saw; `None` when its counts are missing (a recording cut short).
+    pub states_seen: Option<u64>,
+    /// Mini-sockets the kernel side saw begin.
+    pub minis_entered: Option<u64>,
+    /// Events of connections that were filtered out in the kernel.
+    pub filtered: Option<u64>,
+    /// Records that did not fit into the ring buffer.
+    pub lost_ring: Option<LostRecords>,
+    /// Events the kernel withheld because the program was running on that CPU already.
+    pub recursion: Option<u64>,
+    /// Records that made no sense.
+    pub undecodable: u64,
+    /// What the lifecycle made of the rest.
+    pub tally: Tally,
+    /// Mini-sockets alive at the end.
+    pub minis_now: u64,
+    /// Connections not shown because nothing said whether they were wanted.
+    pub undecided: u64,
+}
+
+/// Ring-buffer losses by what was lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LostRecords {
+    /// State changes.
+    pub states: u64,
+    /// Beginnings and restarts of mini-sockets.
+    pub beginnings: u64,
+    /// Ends of mini-sockets.
+    pub ends: u64,
+    /// Segments to mini-sockets.
+    pub segments: u64,
+    /// Owners.
+    pub owners: u64,
+}
+
+impl LostRecords {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.states + self.beginnings + self.ends + self.segments + self.owners
+    }
+}
+
+impl Ledger {
+    /// Takes over the kernel side's counts.
+    pub fn count_kernel(&mut self, counters: &wire::Counters) {
+        let value = |counter: Counter| counters.values.get(counter as usize).copied();
+        let lost = |counter: Counter| value(counter).unwrap_or_default();
+        self.states_seen = value(Counter::StateSeen);
+        self.minis_entered = value(Counter::TwEntered);
+        self.filtered = value(Counter::Filtered);
+        self.lost_ring = Some(LostRecords {
+            states: lost(Counter::LostState),
+            beginnings: lost(Counter::LostArm),
+            ends: lost(Counter::LostEnd),
+            segments: lost(Counter::LostSegment),
+            owners: lost(Counter::LostOwner),
+        });
+        self.recursion = (counters.recursion_misses != u64::MAX).then_some(counters.recursion_misses);
+    }
+
+    /// Whether anything is known to be lost.
+    pub fn is_lossy(&self) -> bool {
+        self.lost_ring.is_some_and(|lost| lost.total() > 0)
+            || self.recursion.is_some_and(|misses| misses > 0)
+            || self.undecodable > 0
+            || self.tally.unmatched.total() > 0
+    }
+}

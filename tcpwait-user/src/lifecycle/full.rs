@@ -1,0 +1,203 @@
+//! Full sockets: what `sock:inet_sock_set_state` reports, with the kernel's artefacts folded.
+
+use std::sync::Arc;
+
+use super::{Lifecycle, PORT_PATIENCE_NS, Reason, Timing, Transition, Update, reason};
+use crate::{
+    event::{Seed, StateChange, Task},
+    tcp::{Flow, State},
+};
+
+/// A connection in a full socket.
+#[derive(Debug)]
+pub(super) struct Full {
+    pub(super) flow: Flow,
+    pub(super) state: State,
+    /// When `state` was entered; `None` when that was not seen.
+    pub(super) since_ns: Option<u64>,
+    pub(super) owner: Option<Arc<Task>>,
+    pub(super) predates: bool,
+    /// Its mini-socket has begun: the CLOSE that follows is no step of the connection.
+    pub(super) handed_over: bool,
+    /// Its first step, which waits for the port.
+    waiting: Option<Box<Transition>>,
+}
+
+/// A passive connection's first event, which on many kernels still shows its listener's addresses and no final cookie.
+#[derive(Debug)]
+pub(super) struct Newborn {
+    time_ns: u64,
+}
+
+impl Lifecycle {
+    pub(super) fn state(&mut self, time_ns: u64, change: &StateChange, out: &mut Vec<Update>) {
+        if change.old == change.new {
+            return;
+        }
+        if change.old == State::Listen && change.new == State::SynRecv {
+            self.newborns.insert(change.sk, Newborn { time_ns });
+            return;
+        }
+        let owner = change.task.as_ref().filter(|_| teaches_owner(change)).map(|task| self.share(task));
+        let newborn = (change.old == State::SynRecv).then(|| self.newborns.remove(&change.sk)).flatten();
+        let mut full = match (self.fulls.remove(&change.cookie), newborn) {
+            (_, Some(newborn)) => self.born(newborn, change, out),
+            (Some(full), None) => full,
+            (None, None) => match self.unknown(change) {
+                Some(full) => full,
+                None => return,
+            },
+        };
+        if let Some(mut step) = full.waiting.take() {
+            // Addresses that were not chosen yet then are known now.
+            step.flow = change.flow;
+            out.push(Update::Transition(*step));
+        }
+        full.owner = owner.or(full.owner);
+        if change.new == State::Close && (full.handed_over || self.adopt_mini(change, full.owner.as_ref())) {
+            self.remember_end(change.cookie);
+            return;
+        }
+        let since_ns = if full.state == change.old {
+            full.since_ns
+        } else {
+            // sock_diag may have read this socket after the event was written; that is no gap.
+            if !(full.predates && full.since_ns.is_none()) {
+                self.tally.unmatched.gaps += 1;
+            }
+            None
+        };
+        let dwell_ns = since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
+        let overflow = change.stack.as_ref().is_some_and(|stack| reason::is_overflow(&self.symbols, stack, change.err));
+        let step = Transition {
+            time_ns,
+            id: change.cookie,
+            flow: change.flow,
+            from: Some(change.old),
+            to: change.new,
+            dwell_ns,
+            timing: if dwell_ns.is_some() { Timing::Exact } else { Timing::Unknown },
+            owner: full.owner.clone(),
+            reason: overflow.then_some(Reason::Overflow),
+            by: None,
+            restarts: None,
+            predates: full.predates,
+        };
+        if change.new == State::Close {
+            self.remember_end(change.cookie);
+            out.push(Update::Transition(step));
+            return;
+        }
+        full.flow = change.flow;
+        full.state = change.new;
+        full.since_ns = Some(time_ns);
+        if change.flow.lport == 0 {
+            full.waiting = Some(Box::new(step));
+            self.portless.push(change.cookie);
+        } else {
+            out.push(Update::Transition(step));
+        }
+        self.fulls.insert(change.cookie, full);
+    }
+
+    /// A passive connection, at its second event. How long it was half-open is not known here: that life was a
+    /// request_sock's, and the full socket's own microseconds in SYN_RECV would be a lie.
+    fn born(&mut self, newborn: Newborn, change: &StateChange, out: &mut Vec<Update>) -> Full {
+        out.push(Update::Transition(Transition {
+            time_ns: newborn.time_ns,
+            id: change.cookie,
+            flow: change.flow,
+            from: Some(State::Listen),
+            to: State::SynRecv,
+            dwell_ns: None,
+            timing: Timing::Unknown,
+            owner: None,
+            reason: None,
+            by: None,
+            restarts: None,
+            predates: false,
+        }));
+        Full {
+            flow: change.flow,
+            state: State::SynRecv,
+            since_ns: None,
+            owner: None,
+            predates: false,
+            handed_over: false,
+            waiting: None,
+        }
+    }
+
+    /// A socket that was not known: a new one, or one that was there before.
+    /// `None` when the event is the late echo of a hand-over whose beginning was lost.
+    fn unknown(&mut self, change: &StateChange) -> Option<Full> {
+        if change.handed_over {
+            self.tally.unmatched.gaps += 1;
+            return None;
+        }
+        let is_new = change.old == State::Close;
+        if !is_new && self.seeds_read {
+            self.tally.unmatched.gaps += 1;
+        }
+        Some(Full {
+            flow: change.flow,
+            state: change.old,
+            since_ns: None,
+            owner: None,
+            predates: !is_new,
+            handed_over: false,
+            waiting: None,
+        })
+    }
+
+    /// A socket that had no cookie when its mini-socket copied it: the mini-socket is known by its addresses alone.
+    fn adopt_mini(&mut self, change: &StateChange, owner: Option<&Arc<Task>>) -> bool {
+        if !matches!(change.old, State::FinWait2 | State::Closing) {
+            return false;
+        }
+        match self.minis.get_mut(&change.flow) {
+            Some(mini) if mini.cookie == 0 => {
+                mini.owner = mini.owner.take().or_else(|| owner.cloned());
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(super) fn seed_full(&mut self, seed: &Seed, owner: Option<Arc<Task>>) -> bool {
+        if let Some(full) = self.fulls.get_mut(&seed.cookie) {
+            full.owner = full.owner.take().or(owner);
+            return false;
+        }
+        let full = Full {
+            flow: seed.flow,
+            state: seed.state,
+            since_ns: None,
+            owner,
+            predates: true,
+            handed_over: false,
+            waiting: None,
+        };
+        self.fulls.insert(seed.cookie, full);
+        true
+    }
+
+    /// Steps that waited long enough for their port are shown without it.
+    pub(super) fn flush_portless(&mut self, now_ns: u64, out: &mut Vec<Update>) {
+        let Self { portless, fulls, .. } = self;
+        portless.retain(|cookie| {
+            let Some(full) = fulls.get_mut(cookie) else { return false };
+            let Some(step) = full.waiting.take_if(|step| now_ns.saturating_sub(step.time_ns) >= PORT_PATIENCE_NS) else {
+                return full.waiting.is_some();
+            };
+            out.push(Update::Transition(*step));
+            false
+        });
+    }
+}
+
+/// Whether the task that holds the lock is the socket's own. What ends in CLOSE may be somebody else's work
+/// (`tcp_abort` for `ss -K`), except for a listener and a failed connect, where the owner was known before anyway.
+fn teaches_owner(change: &StateChange) -> bool {
+    change.new != State::Close
+}

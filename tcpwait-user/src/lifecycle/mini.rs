@@ -1,0 +1,283 @@
+//! Mini-sockets: TIME_WAIT, and the FIN_WAIT2 of a connection that nobody holds any more. Their beginning, their
+//! restarts and their end come from the timer that carries them; what the timer does not tell is inferred from it.
+
+use std::sync::Arc;
+
+use super::{
+    Lifecycle, Reason, Timing, Transition, Update,
+    reason::{Verdict, verdict},
+};
+use crate::{
+    event::{Event, MiniSocket, Seed, Task},
+    tcp::{Flow, State},
+};
+
+/// How long a cancellation whose stack does not say what it is waits for the next event of its CPU.
+const HOLD_NS: u64 = 10_000_000;
+
+/// `TCP_TIMEWAIT_LEN` in milliseconds.
+const TIMEWAIT_MS: u32 = 60_000;
+
+/// A connection in a mini-socket.
+#[derive(Debug)]
+pub(super) struct Mini {
+    pub(super) cookie: u64,
+    /// FIN_WAIT2 or TIME_WAIT.
+    state: State,
+    since_ns: Option<u64>,
+    timing: Timing,
+    /// The timer, in jiffies; 0 when not known.
+    expires: u64,
+    restarts: u32,
+    pub(super) owner: Option<Arc<Task>>,
+    predates: bool,
+}
+
+/// A cancellation that waits for what comes next on its CPU: a start makes it a restart, an expiry an expiry.
+#[derive(Debug)]
+pub(super) struct Held {
+    time_ns: u64,
+    pub(super) mini: MiniSocket,
+}
+
+impl Lifecycle {
+    /// A mini-socket begins.
+    pub(super) fn armed(&mut self, time_ns: u64, socket: &MiniSocket, out: &mut Vec<Update>) {
+        self.tally.minis_entered += 1;
+        if let Some(stale) = self.minis.remove(&socket.flow) {
+            self.tally.unmatched.beginnings += 1;
+            out.push(Update::Transition(leave(&stale, socket.flow, time_ns, None, Timing::Unknown, Reason::Unknown)));
+        }
+        let full = self.fulls.get_mut(&socket.cookie);
+        let (from, since_ns, owner, predates) = match full {
+            Some(full) => {
+                full.handed_over = true;
+                let known = matches!(full.state, State::FinWait2 | State::Closing);
+                if !known {
+                    self.tally.unmatched.gaps += 1;
+                }
+                (known.then_some(full.state), full.since_ns.filter(|_| known), full.owner.clone(), full.predates)
+            }
+            None => (None, None, None, true),
+        };
+        let mut mini = Mini {
+            cookie: socket.cookie,
+            state: from.unwrap_or(socket.substate),
+            since_ns,
+            timing: if since_ns.is_some() { Timing::Exact } else { Timing::Unknown },
+            expires: socket.expires,
+            restarts: 0,
+            owner,
+            predates,
+        };
+        if socket.substate == State::TimeWait {
+            let dwell_ns = since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
+            enter_time_wait(&mut mini, socket.flow, from, time_ns, dwell_ns, Timing::Exact, out);
+        }
+        self.minis.insert(socket.flow, mini);
+    }
+
+    /// A mini-socket's timer was set anew, and the timer wheel shows it.
+    pub(super) fn rearmed(&mut self, time_ns: u64, socket: &MiniSocket, out: &mut Vec<Update>) {
+        if self.known(socket) {
+            self.segment(time_ns, socket, out);
+        } else {
+            self.adopt(socket);
+        }
+    }
+
+    /// Something reached a mini-socket just now: the FIN that it waited for, or a segment that restarts the clock.
+    pub(super) fn segment(&mut self, time_ns: u64, socket: &MiniSocket, out: &mut Vec<Update>) {
+        if !self.known(socket) {
+            // kfree_skb runs after the fact: the mini-socket may be gone, or another one.
+            return;
+        }
+        let Some(mini) = self.minis.get_mut(&socket.flow) else { return };
+        if mini.state != State::TimeWait && socket.substate == State::TimeWait {
+            let dwell_ns = mini.since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
+            let from = Some(mini.state);
+            enter_time_wait(mini, socket.flow, from, time_ns, dwell_ns, Timing::Exact, out);
+        } else if mini.state == State::TimeWait && mini.expires != socket.expires && mini.expires != 0 {
+            mini.restarts = mini.restarts.saturating_add(1);
+        }
+        mini.expires = socket.expires;
+    }
+
+    /// A mini-socket's timer was cancelled before it ran out.
+    pub(super) fn cancelled(
+        &mut self,
+        event: &Event,
+        socket: &MiniSocket,
+        unhashed: bool,
+        task: Option<&Task>,
+        stack: &[u64],
+        out: &mut Vec<Update>,
+    ) {
+        match verdict(&self.symbols, stack, socket.substate, unhashed) {
+            Verdict::Rearm | Verdict::Expiry => {}
+            Verdict::Death(reason) => {
+                let by = task.filter(|_| matches!(reason, Reason::Reused | Reason::Destroyed)).map(|task| self.share(task));
+                self.end(event.time_ns, socket, reason, by, out);
+            }
+            Verdict::Silent => {
+                self.held.insert(event.cpu, Held { time_ns: event.time_ns, mini: socket.clone() });
+            }
+        }
+    }
+
+    /// A mini-socket is gone.
+    pub(super) fn end(
+        &mut self,
+        time_ns: u64,
+        socket: &MiniSocket,
+        reason: Reason,
+        by: Option<Arc<Task>>,
+        out: &mut Vec<Update>,
+    ) {
+        self.tally.minis_ended += 1;
+        self.remember_end(socket.cookie);
+        if !self.known(socket) {
+            self.adopt(socket);
+            if self.seeds_read {
+                self.tally.unmatched.ends += 1;
+            }
+        }
+        let Some(mut mini) = self.minis.remove(&socket.flow) else { return };
+        let started_ns = (socket.substate == State::TimeWait)
+            .then(|| self.clock.timewait_started_ns(time_ns, socket.jiffies, socket.expires))
+            .flatten();
+        if socket.substate == State::TimeWait && mini.state != State::TimeWait {
+            // The FIN came within the timer's bucket, and no better hook saw it.
+            let since_ns = started_ns.filter(|started_ns| mini.since_ns.is_none_or(|since_ns| *started_ns >= since_ns));
+            let dwell_ns = since_ns.zip(mini.since_ns).and_then(|(end_ns, since_ns)| end_ns.checked_sub(since_ns));
+            let at_ns = since_ns.unwrap_or(time_ns);
+            let from = Some(mini.state);
+            enter_time_wait(&mut mini, socket.flow, from, at_ns, dwell_ns, Timing::Jiffy, out);
+            mini.since_ns = since_ns;
+        } else if mini.state == State::TimeWait {
+            if mini.expires != 0 && mini.expires != socket.expires {
+                // Restarts within the bucket: at least one.
+                mini.restarts = mini.restarts.saturating_add(1);
+            }
+            if mini.timing != Timing::Exact {
+                // Older than the tool: the timer knows the last start of its clock, better than sock_diag's milliseconds.
+                mini.since_ns = started_ns.or(mini.since_ns);
+                mini.timing = if mini.since_ns.is_some() { Timing::Jiffy } else { Timing::Unknown };
+            }
+        }
+        let dwell_ns = mini.since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
+        let mut step = leave(&mini, socket.flow, time_ns, dwell_ns, mini.timing, reason);
+        step.by = by;
+        out.push(Update::Transition(step));
+    }
+
+    /// Whether a mini-socket is the one that is followed under these addresses.
+    fn known(&self, socket: &MiniSocket) -> bool {
+        self.minis.get(&socket.flow).is_some_and(|mini| mini.cookie == socket.cookie || mini.cookie == 0 || socket.cookie == 0)
+    }
+
+    /// Takes in a mini-socket whose beginning was not seen.
+    fn adopt(&mut self, socket: &MiniSocket) {
+        if self.minis.remove(&socket.flow).is_some() {
+            self.tally.unmatched.beginnings += 1;
+        }
+        let mini = Mini {
+            cookie: socket.cookie,
+            state: socket.substate,
+            since_ns: None,
+            timing: Timing::Unknown,
+            expires: socket.expires,
+            restarts: 0,
+            owner: None,
+            predates: true,
+        };
+        self.minis.insert(socket.flow, mini);
+    }
+
+    pub(super) fn seed_mini(&mut self, time_ns: u64, seed: &Seed) -> bool {
+        if let Some(mini) = self.minis.get_mut(&seed.flow) {
+            if mini.cookie == 0 {
+                mini.cookie = seed.cookie;
+            }
+            return false;
+        }
+        let in_time_wait = seed.state == State::TimeWait;
+        // A nominal expiry of 0 ms has passed already: how long ago is not said until the end.
+        let age_ms = TIMEWAIT_MS.checked_sub(seed.expires_ms).filter(|_| in_time_wait && seed.expires_ms > 0);
+        let since_ns = age_ms.and_then(|age_ms| time_ns.checked_sub(u64::from(age_ms) * 1_000_000));
+        let mini = Mini {
+            cookie: seed.cookie,
+            state: seed.state,
+            since_ns,
+            timing: if since_ns.is_some() { Timing::Jiffy } else { Timing::Unknown },
+            expires: 0,
+            restarts: 0,
+            owner: None,
+            predates: true,
+        };
+        self.minis.insert(seed.flow, mini);
+        true
+    }
+
+    /// Something else happened on that CPU: a cancellation that was held there is a death.
+    pub(super) fn settle_cpu(&mut self, cpu: u32, out: &mut Vec<Update>) {
+        if let Some(held) = self.held.remove(&cpu) {
+            self.end(held.time_ns, &held.mini, Reason::Unknown, None, out);
+        }
+    }
+
+    /// Nothing else happened for a while: the same.
+    pub(super) fn settle_all(&mut self, now_ns: u64, out: &mut Vec<Update>) {
+        let mut cpus: Vec<u32> =
+            self.held.iter().filter(|(_, held)| now_ns.saturating_sub(held.time_ns) >= HOLD_NS).map(|(cpu, _)| *cpu).collect();
+        cpus.sort_unstable();
+        for cpu in cpus {
+            self.settle_cpu(cpu, out);
+        }
+    }
+}
+
+fn enter_time_wait(
+    mini: &mut Mini,
+    flow: Flow,
+    from: Option<State>,
+    time_ns: u64,
+    dwell_ns: Option<u64>,
+    timing: Timing,
+    out: &mut Vec<Update>,
+) {
+    out.push(Update::Transition(Transition {
+        time_ns,
+        id: mini.cookie,
+        flow,
+        from,
+        to: State::TimeWait,
+        dwell_ns,
+        timing: if dwell_ns.is_some() { timing } else { Timing::Unknown },
+        owner: mini.owner.clone(),
+        reason: None,
+        by: None,
+        restarts: None,
+        predates: mini.predates,
+    }));
+    mini.state = State::TimeWait;
+    mini.since_ns = Some(time_ns);
+    mini.timing = timing;
+}
+
+fn leave(mini: &Mini, flow: Flow, time_ns: u64, dwell_ns: Option<u64>, timing: Timing, reason: Reason) -> Transition {
+    Transition {
+        time_ns,
+        id: mini.cookie,
+        flow,
+        from: Some(mini.state),
+        to: State::Close,
+        dwell_ns,
+        timing: if dwell_ns.is_some() { timing } else { Timing::Unknown },
+        owner: mini.owner.clone(),
+        reason: Some(reason),
+        by: None,
+        restarts: (mini.state == State::TimeWait).then_some(mini.restarts),
+        predates: mini.predates,
+    }
+}

@@ -1,0 +1,219 @@
+//! The pure model: joins full sockets and mini-sockets into connections and yields the transitions of the textbook
+//! state machine, each with the time spent in the state that was left.
+//!
+//! It reads no clock, prints nothing and knows no kernel: time comes from events. Identity is the socket cookie; a mini-socket,
+//! which may share its cookie with a full socket that was connected again, is found by its addresses and checked by its cookie.
+
+mod full;
+mod jiffies;
+mod mini;
+pub mod reason;
+mod transition;
+
+use std::sync::Arc;
+
+use hashbrown::{HashMap, HashSet};
+
+pub use self::transition::{Reason, Timing, Transition, Update};
+use self::{
+    full::{Full, Newborn},
+    jiffies::JiffyClock,
+    mini::{Held, Mini},
+};
+use crate::{
+    event::{Event, Fact, Seed, Task},
+    symbols::Symbols,
+    tcp::{Flow, State},
+};
+
+/// How long a step waits for the port that the kernel chooses only after it. `tcp_v4_connect` takes microseconds.
+const PORT_PATIENCE_NS: u64 = 100_000_000;
+
+/// How many distinct owners are shared before the table starts anew; it only saves memory.
+const SHARED_OWNERS: usize = 4096;
+
+/// What the model could not fit together, by cause.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unmatched {
+    /// Ends of mini-sockets whose beginning was not seen.
+    pub ends: u64,
+    /// Beginnings of mini-sockets on a tuple whose former one was never seen to end.
+    pub beginnings: u64,
+    /// State changes that do not continue the state known.
+    pub gaps: u64,
+}
+
+impl Unmatched {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.ends + self.beginnings + self.gaps
+    }
+}
+
+/// What the model has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Transitions yielded.
+    pub transitions: u64,
+    /// Mini-sockets that began: TIME_WAIT, and an orphan's FIN_WAIT2.
+    pub minis_entered: u64,
+    /// Mini-sockets that ended.
+    pub minis_ended: u64,
+    /// Sockets older than the tool that were taken in.
+    pub seeded: u64,
+    /// Of those, mini-sockets.
+    pub seeded_minis: u64,
+    /// What did not fit together.
+    pub unmatched: Unmatched,
+}
+
+/// The model.
+#[derive(Debug, Default)]
+pub struct Lifecycle {
+    symbols: Symbols,
+    fulls: HashMap<u64, Full>,
+    minis: HashMap<Flow, Mini>,
+    newborns: HashMap<u64, Newborn>,
+    held: HashMap<u32, Held>,
+    /// Connections whose first step still waits for its port.
+    portless: Vec<u64>,
+    clock: JiffyClock,
+    owners: HashSet<Arc<Task>>,
+    /// Cookies that ended while sock_diag is being read: what it says of them is old. `None` afterwards.
+    ended: Option<HashSet<u64>>,
+    seeds_read: bool,
+    tally: Tally,
+    now_ns: u64,
+}
+
+impl Lifecycle {
+    /// A model that knows nothing yet.
+    pub fn new(symbols: Symbols) -> Self {
+        Self { symbols, ended: Some(HashSet::new()), ..Self::default() }
+    }
+
+    /// What was seen so far.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Mini-sockets alive now.
+    pub fn minis_now(&self) -> usize {
+        self.minis.len()
+    }
+
+    /// The kernel's tick rate, once the records have shown it.
+    pub fn hz(&self) -> Option<u64> {
+        self.clock.hz()
+    }
+
+    /// Takes in one event and appends what follows from it.
+    pub fn apply(&mut self, event: &Event, out: &mut Vec<Update>) {
+        let before = out.len();
+        self.now_ns = self.now_ns.max(event.time_ns);
+        match &event.fact {
+            Fact::State(change) => {
+                self.settle_cpu(event.cpu, out);
+                self.state(event.time_ns, change, out);
+            }
+            Fact::Owner { cookie, task: Some(task) } => self.owner(*cookie, task, out),
+            Fact::Owner { task: None, .. } => {}
+            Fact::Armed { mini, rearmed } => {
+                self.clock.observe(event.time_ns, mini.jiffies);
+                if *rearmed {
+                    self.held.remove(&event.cpu);
+                    self.rearmed(event.time_ns, mini, out);
+                } else {
+                    self.settle_cpu(event.cpu, out);
+                    self.armed(event.time_ns, mini, out);
+                }
+            }
+            Fact::Segment(mini) => {
+                self.clock.observe(event.time_ns, mini.jiffies);
+                self.settle_cpu(event.cpu, out);
+                self.segment(event.time_ns, mini, out);
+            }
+            Fact::Expired(mini) => {
+                self.clock.observe(event.time_ns, mini.jiffies);
+                if !self.held.get(&event.cpu).is_some_and(|held| held.mini.tw == mini.tw) {
+                    self.settle_cpu(event.cpu, out);
+                }
+                self.held.remove(&event.cpu);
+                self.end(event.time_ns, mini, Reason::Expired, None, out);
+            }
+            Fact::Cancelled { mini, unhashed, task, stack } => {
+                self.clock.observe(event.time_ns, mini.jiffies);
+                self.settle_cpu(event.cpu, out);
+                self.cancelled(event, mini, *unhashed, task.as_ref(), stack, out);
+            }
+            Fact::Tick { .. } => self.tick(event.time_ns, out),
+            Fact::Seed(seed) => self.seed(event.time_ns, seed),
+            Fact::SeedEnd { .. } => {
+                self.ended = None;
+                self.seeds_read = true;
+            }
+            Fact::CgroupName { .. } | Fact::Counters(_) => {}
+        }
+        self.tally.transitions +=
+            out.iter().skip(before).filter(|update| matches!(update, Update::Transition(_))).count() as u64;
+    }
+
+    /// Lets go of everything that still waits for a later event: the stream is over.
+    pub fn finish(&mut self, out: &mut Vec<Update>) {
+        let before = out.len();
+        self.settle_all(u64::MAX, out);
+        self.flush_portless(u64::MAX, out);
+        self.tally.transitions += (out.len() - before) as u64;
+    }
+
+    fn tick(&mut self, time_ns: u64, out: &mut Vec<Update>) {
+        self.settle_all(time_ns, out);
+        self.flush_portless(time_ns, out);
+    }
+
+    fn seed(&mut self, time_ns: u64, seed: &Seed) {
+        if self.ended.as_ref().is_some_and(|ended| ended.contains(&seed.cookie)) {
+            return;
+        }
+        let owner = seed.task.as_ref().map(|task| self.share(task));
+        let taken = if seed.mini {
+            self.seed_mini(time_ns, seed)
+        } else {
+            // A half-open connection is a request_sock, which is not followed; an unconnected socket has no life yet.
+            !matches!(seed.state, State::SynRecv | State::Close) && self.seed_full(seed, owner)
+        };
+        if taken {
+            self.tally.seeded += 1;
+            self.tally.seeded_minis += u64::from(seed.mini);
+        }
+    }
+
+    fn owner(&mut self, cookie: u64, task: &Task, out: &mut Vec<Update>) {
+        let owner = self.share(task);
+        if let Some(full) = self.fulls.get_mut(&cookie) {
+            full.owner = Some(owner.clone());
+            out.push(Update::Owned { id: cookie, owner });
+        }
+    }
+
+    /// Many connections have few owners.
+    fn share(&mut self, task: &Task) -> Arc<Task> {
+        if let Some(owner) = self.owners.get(task) {
+            return owner.clone();
+        }
+        if self.owners.len() >= SHARED_OWNERS {
+            self.owners.clear();
+        }
+        let owner = Arc::new(task.clone());
+        self.owners.insert(owner.clone());
+        owner
+    }
+
+    fn remember_end(&mut self, cookie: u64) {
+        if let Some(ended) = &mut self.ended
+            && cookie != 0
+        {
+            ended.insert(cookie);
+        }
+    }
+}

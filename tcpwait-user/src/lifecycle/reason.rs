@@ -1,0 +1,78 @@
+//! Why a mini-socket's timer was cancelled, from the kernel stack of the cancellation: the innermost decisive function says it.
+//! The table is kernel.md's facts in code (`net/ipv4/inet_timewait_sock.c` and the callers of `inet_twsk_deschedule_put`, 5.15 to 7.3).
+
+use super::transition::Reason;
+use crate::{symbols::Symbols, tcp::State};
+
+/// What a cancellation turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The timer is only being set anew, or moved off a CPU that goes away.
+    Rearm,
+    /// The timer runs out; the expiry itself follows.
+    Expiry,
+    /// An early death.
+    Death(Reason),
+    /// The stack does not say.
+    Silent,
+}
+
+/// Reads a stack, innermost frame first. `substate` is the mini-socket's: data, a FIN or a SYN kills an orphan's
+/// FIN_WAIT2 and is answered with an RST (`TCP_TW_RST`), while in TIME_WAIT only an acceptable SYN does (`TCP_TW_SYN`).
+pub fn verdict(symbols: &Symbols, stack: &[u64], substate: State, unhashed: bool) -> Verdict {
+    for function in stack.iter().filter_map(|address| symbols.name(*address)) {
+        return match function {
+            "__mod_timer" | "mod_timer_pending" | "migrate_timer_list" | "timers_dead_cpu" => Verdict::Rearm,
+            "expire_timers" | "__run_timers" | "run_timer_softirq" | "timer_expire_remote" => Verdict::Expiry,
+            "__inet_check_established" | "__inet6_check_established" | "__inet_hash_connect" | "inet_hash_connect"
+            | "inet6_hash_connect" => Verdict::Death(Reason::Reused),
+            "tcp_timewait_state_process" => Verdict::Death(Reason::Reset),
+            "tcp_v4_rcv" | "tcp_v6_rcv" if substate == State::FinWait2 => Verdict::Death(Reason::ResetSent),
+            "tcp_v4_rcv" | "tcp_v6_rcv" | "nf_tproxy_handle_time_wait4" | "nf_tproxy_handle_time_wait6" => {
+                Verdict::Death(Reason::Recycled)
+            }
+            "tcp_abort" | "tcp_diag_destroy" | "bpf_sock_destroy" => Verdict::Death(Reason::Destroyed),
+            "inet_twsk_purge" | "tcp_twsk_purge" | "tcp_sk_exit_batch" => Verdict::Death(Reason::Netns),
+            _ => continue,
+        };
+    }
+    if unhashed {
+        // Only __inet_check_established takes a mini-socket out of the hash before it stops its timer.
+        return Verdict::Death(Reason::Reused);
+    }
+    Verdict::Silent
+}
+
+/// Whether a full socket that left FIN_WAIT2 or CLOSING for CLOSE did so because no mini-socket could be had:
+/// `tcp_time_wait` goes on to `tcp_done` when `inet_twsk_alloc` fails. `tcp_done` is its last call, so a compiler may have
+/// left no frame of it, and what is seen is its caller. An RST (`tcp_reset`), `ss -K` (`tcp_abort`) and timeouts set `sk_err`.
+pub fn is_overflow(symbols: &Symbols, stack: &[u64], err: u16) -> bool {
+    err == 0
+        && stack.iter().find_map(|address| symbols.name(*address)).is_some_and(|function| {
+            matches!(function, "tcp_time_wait" | "tcp_fin" | "tcp_data_queue" | "tcp_rcv_state_process")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Verdict, verdict};
+    use crate::{lifecycle::Reason, symbols::Symbols, tcp::State};
+
+    /// A function a hundred bytes long for each name, so that `at(n)` returns into the n-th.
+    fn symbols(names: &[&'static str]) -> Symbols {
+        Symbols::pick((1..).zip(names.iter().copied().chain(["end"])).map(|(n, name)| (n * 100, name)))
+    }
+
+    #[test]
+    fn the_innermost_decisive_function_decides() {
+        let s = symbols(&["tcp_v4_rcv", "tcp_timewait_state_process", "__mod_timer"]);
+        let stack = |calls: &[u64]| calls.iter().map(|n| n * 100 + 50).collect::<Vec<u64>>();
+        let (rcv, process, arm) = (1, 2, 3);
+        assert_eq!(verdict(&s, &stack(&[arm, process, rcv]), State::TimeWait, false), Verdict::Rearm);
+        assert_eq!(verdict(&s, &stack(&[process, rcv]), State::TimeWait, false), Verdict::Death(Reason::Reset));
+        assert_eq!(verdict(&s, &stack(&[99, rcv]), State::TimeWait, false), Verdict::Death(Reason::Recycled));
+        assert_eq!(verdict(&s, &stack(&[rcv]), State::FinWait2, false), Verdict::Death(Reason::ResetSent));
+        assert_eq!(verdict(&s, &stack(&[99]), State::TimeWait, false), Verdict::Silent);
+        assert_eq!(verdict(&s, &[], State::TimeWait, true), Verdict::Death(Reason::Reused), "no stack needed");
+    }
+}

@@ -1,0 +1,119 @@
+//! What the lifecycle yields: transitions of the textbook state machine, and who a connection belongs to.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::{
+    event::Task,
+    tcp::{Flow, State},
+};
+
+/// How exactly a time spent in a state is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Timing {
+    /// Both ends were seen as they happened.
+    Exact,
+    /// One end was inferred from the mini-socket's timer: right to a jiffy (4 ms at HZ=250) or two.
+    Jiffy,
+    /// One end was not seen.
+    Unknown,
+}
+
+/// Why a mini-socket was left, or why there was none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// Its timer ran out.
+    Expired,
+    /// `connect()` took its tuple (`tcp_twsk_unique`).
+    Reused,
+    /// An acceptable SYN for a listener took its tuple (`TCP_TW_SYN`).
+    Recycled,
+    /// An RST killed it.
+    Reset,
+    /// Data or a SYN reached an orphan's FIN_WAIT2 and was answered with an RST (`TCP_TW_RST`).
+    ResetSent,
+    /// A process destroyed it (`ss -K`, `bpf_sock_destroy`).
+    Destroyed,
+    /// Its network namespace went away.
+    Netns,
+    /// It ended, and nothing says why.
+    Unknown,
+    /// It never began: `tcp_max_tw_buckets` was reached (or memory ran out).
+    Overflow,
+}
+
+impl Reason {
+    /// Every reason, in the order in which they are listed to people.
+    pub const ALL: [Reason; 9] = [
+        Reason::Expired,
+        Reason::Reused,
+        Reason::Recycled,
+        Reason::Reset,
+        Reason::ResetSent,
+        Reason::Destroyed,
+        Reason::Netns,
+        Reason::Unknown,
+        Reason::Overflow,
+    ];
+
+    /// The word for it, in text and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Reason::Expired => "expired",
+            Reason::Reused => "reused",
+            Reason::Recycled => "recycled",
+            Reason::Reset => "reset",
+            Reason::ResetSent => "reset-sent",
+            Reason::Destroyed => "destroyed",
+            Reason::Netns => "netns",
+            Reason::Unknown => "unknown",
+            Reason::Overflow => "overflow",
+        }
+    }
+}
+
+/// A step of the textbook state machine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Transition {
+    /// When, in nanoseconds of `CLOCK_MONOTONIC`. A step that was inferred carries the inferred time.
+    pub time_ns: u64,
+    /// The socket cookie, which is the connection's id; 0 when the socket never had one.
+    pub id: u64,
+    /// The addresses.
+    pub flow: Flow,
+    /// The state left; `None` when what came before was not seen.
+    pub from: Option<State>,
+    /// The state entered.
+    pub to: State,
+    /// Nanoseconds spent in `from`.
+    pub dwell_ns: Option<u64>,
+    /// How exactly `dwell_ns` is known.
+    pub timing: Timing,
+    /// Whose socket it is.
+    pub owner: Option<Arc<Task>>,
+    /// Why, for what leaves a mini-socket or never got one.
+    pub reason: Option<Reason>,
+    /// Who did it, where `reason` is `reused` or `destroyed`.
+    pub by: Option<Arc<Task>>,
+    /// How often late segments restarted TIME_WAIT's clock, on the step that leaves it.
+    pub restarts: Option<u32>,
+    /// The connection is older than the tool; what happened before is inferred or missing.
+    pub predates: bool,
+}
+
+/// One thing the lifecycle has to say.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Update {
+    /// A connection took a step.
+    Transition(Transition),
+    /// A connection's owner became known between two steps.
+    Owned {
+        /// The connection.
+        id: u64,
+        /// Its owner.
+        owner: Arc<Task>,
+    },
+}

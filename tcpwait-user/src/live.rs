@@ -1,0 +1,284 @@
+//! The running kernel as a source of records: attaches, takes in the sockets that are there, drains the ring buffer, and
+//! ends in order. It hands bytes to whoever wants them and does not look at what they mean, but for cgroup ids, whose names must be
+//! looked up while the cgroups exist.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    io,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use nix::time::{ClockId, clock_gettime};
+use tcpwait_wire::wire::{self, Kind};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::oneshot,
+    time::MissedTickBehavior,
+};
+use zerocopy::IntoBytes;
+
+use crate::{
+    event::{cgroup_of, decode},
+    kernel::{self, KernelFilter, KernelTypes, Probes},
+    recording::Header,
+    system::{
+        cgroup::Cgroups,
+        seed::{self, Seeded},
+    },
+};
+
+/// How often the ring buffer is looked at. The kernel wakes the reader earlier when a quarter of it is full.
+const ROUND: Duration = Duration::from_millis(50);
+
+/// How many records are taken in one go before signals and the clock get their turn.
+const BATCH: usize = 65_536;
+
+/// How many rounds pass between two flushes to a recording.
+const ROUNDS_PER_SYNC: u32 = 20;
+
+/// Where records go.
+pub trait Sink {
+    /// One record.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn record(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// The end of a round: bring lines out.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn round(&mut self) -> io::Result<()>;
+
+    /// From time to time: bring everything out.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// What to trace, and how.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What the kernel side leaves out.
+    pub filter: KernelFilter,
+    /// Size of the ring buffer in bytes.
+    pub ring_bytes: u32,
+    /// When to stop by itself.
+    pub duration: Option<Duration>,
+    /// Diagnostics.
+    pub verbose: bool,
+}
+
+/// The attached programs, and what is to be said of them.
+pub struct Live {
+    probes: Probes,
+    settings: Settings,
+    header: Header,
+    cgroups: Cgroups,
+    named: HashSet<u64>,
+}
+
+/// Attaches.
+///
+/// # Errors
+/// The place is not one where this can run; the message says why and what to do.
+pub fn attach(settings: Settings) -> Result<Live> {
+    check_place()?;
+    let types = KernelTypes::of_running_kernel()?;
+    let (timer_handler, symbols) = kernel::symbols()?;
+    let options = kernel::Options {
+        filter: settings.filter.clone(),
+        ring_bytes: settings.ring_bytes,
+        verbose: settings.verbose,
+        timer_handler,
+    };
+    let probes = kernel::load(&types, &options)?;
+    let uname = nix::sys::utsname::uname().context("asking the kernel for its name")?;
+    let header = Header {
+        wire: wire::VERSION,
+        tcpwait: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: uname.release().to_string_lossy().into_owned(),
+        machine: uname.machine().to_string_lossy().into_owned(),
+        boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
+        started_ns: monotonic_ns(),
+        started_realtime_ns: realtime_ns(),
+        symbols,
+        offsets: types.offsets()?.into_iter().map(|(name, offset)| (name.to_owned(), offset)).collect(),
+        missing_hooks: missing(&probes),
+    };
+    Ok(Live { probes, settings, header, cgroups: Cgroups::new(), named: HashSet::new() })
+}
+
+impl Live {
+    /// What a recording of this would say of itself.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// One sentence for every hook that this kernel does not give.
+    pub fn missing(&self) -> impl Iterator<Item = String> + '_ {
+        self.probes.hooks.iter().filter_map(|state| {
+            let why = state.missing.as_ref()?;
+            Some(format!("without the hook on {}: {} ({why})", state.hook.name, state.hook.without))
+        })
+    }
+
+    /// Feeds the sink until Ctrl-C, SIGTERM, the duration's end, or a broken pipe. Returns what became of the sockets
+    /// that were there before.
+    ///
+    /// # Errors
+    /// The kernel's side or the sink fails.
+    pub async fn run(&mut self, sink: &mut impl Sink) -> Result<Option<Seeded>> {
+        let mut interrupt = signal(SignalKind::interrupt()).context("catching SIGINT")?;
+        let mut terminate = signal(SignalKind::terminate()).context("catching SIGTERM")?;
+        let mut round = tokio::time::interval(ROUND);
+        round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let ring = self.probes.waiter()?;
+        let mut seeds = Some(self.read_seeds());
+        let mut seeded = None;
+        let mut rounds = 0u32;
+        let end = tokio::time::sleep(self.settings.duration.unwrap_or(Duration::MAX));
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                biased;
+                _ = interrupt.recv() => break,
+                _ = terminate.recv() => break,
+                () = &mut end, if self.settings.duration.is_some() => break,
+                ready = ring.readable() => ready.context("waiting for the ring buffer")?.clear_ready(),
+                Ok((records, read)) = async { match seeds.as_mut() { Some(seeds) => seeds.await, None => std::future::pending().await } } => {
+                    seeds = None;
+                    // What the kernel said before sock_diag was read comes first: the earlier word counts.
+                    while self.drain(sink)? == BATCH {}
+                    for record in split(&records) {
+                        self.pass(record, sink)?;
+                    }
+                    seeded = Some(read);
+                }
+                _ = round.tick() => {}
+            }
+            self.drain(sink)?;
+            self.tick(sink)?;
+            sink.round()?;
+            rounds = rounds.wrapping_add(1);
+            if rounds.is_multiple_of(ROUNDS_PER_SYNC) {
+                sink.sync()?;
+            }
+            self.probes.flush_log();
+        }
+        while self.drain(sink)? == BATCH {}
+        self.tick(sink)?;
+        sink.record(self.probes.counters(monotonic_ns())?.as_bytes())?;
+        sink.sync()?;
+        Ok(seeded)
+    }
+
+    fn drain(&mut self, sink: &mut impl Sink) -> io::Result<usize> {
+        let Self { probes, cgroups, named, .. } = self;
+        probes.drain(BATCH, |record| name_and_pass(record, cgroups, named, sink))
+    }
+
+    fn pass(&mut self, record: &[u8], sink: &mut impl Sink) -> io::Result<()> {
+        name_and_pass(record, &mut self.cgroups, &mut self.named, sink)
+    }
+
+    fn tick(&self, sink: &mut impl Sink) -> io::Result<()> {
+        let tick = wire::Tick { head: head::<wire::Tick>(Kind::Tick), realtime_ns: realtime_ns() };
+        sink.record(tick.as_bytes())
+    }
+
+    /// Reads sock_diag and `/proc` beside the tracing: neither may hold up the other.
+    fn read_seeds(&self) -> oneshot::Receiver<(Vec<u8>, Seeded)> {
+        let (send, receive) = oneshot::channel();
+        let netns = self.settings.filter.netns.clone();
+        std::thread::spawn(move || {
+            let mut records = Vec::new();
+            let only = (!netns.is_empty()).then_some(netns.as_slice());
+            let seeded = seed::collect(only, monotonic_ns, |record| records.extend_from_slice(record));
+            // The receiver is gone when tracing has ended meanwhile.
+            let _ = send.send((records, seeded));
+        });
+        receive
+    }
+}
+
+fn name_and_pass(record: &[u8], cgroups: &mut Cgroups, named: &mut HashSet<u64>, sink: &mut impl Sink) -> io::Result<()> {
+    if has_task(record)
+        && let Some(id) = decode(record).ok().as_ref().and_then(cgroup_of)
+        && !named.contains(&id)
+        && let Some(path) = cgroups.path(id)
+    {
+        named.insert(id);
+        let mut name = wire::CgroupName { head: head::<wire::CgroupName>(Kind::CgroupName), id, path: [0; 256] };
+        for (to, from) in name.path.iter_mut().zip(path.bytes()) {
+            *to = from;
+        }
+        sink.record(name.as_bytes())?;
+    }
+    sink.record(record)
+}
+
+/// Whether a record is of a kind that names a task; most are not, and need not be decoded twice.
+fn has_task(record: &[u8]) -> bool {
+    const KIND_AT: usize = std::mem::offset_of!(wire::Head, kind);
+    matches!(
+        record.get(KIND_AT).copied().and_then(Kind::from_u8),
+        Some(Kind::StateTask | Kind::Owner | Kind::TwCancel | Kind::Seed)
+    )
+}
+
+fn split(mut records: &[u8]) -> impl Iterator<Item = &[u8]> {
+    const LEN_AT: usize = std::mem::offset_of!(wire::Head, len);
+    std::iter::from_fn(move || {
+        let len = records.get(LEN_AT..LEN_AT + 2)?.try_into().map(u16::from_ne_bytes).ok()?;
+        let (record, rest) = records.split_at_checked(usize::from(len))?;
+        records = rest;
+        Some(record)
+    })
+}
+
+fn head<T>(kind: Kind) -> wire::Head {
+    wire::Head { time_ns: monotonic_ns(), len: size_of::<T>() as u16, kind: kind as u8, flags: 0, cpu: 0 }
+}
+
+fn monotonic_ns() -> u64 {
+    clock_ns(ClockId::CLOCK_MONOTONIC)
+}
+
+fn realtime_ns() -> u64 {
+    clock_ns(ClockId::CLOCK_REALTIME)
+}
+
+fn clock_ns(clock: ClockId) -> u64 {
+    clock_gettime(clock).map_or(0, |time| {
+        u64::try_from(time.tv_sec()).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap_or(0)
+    })
+}
+
+fn missing(probes: &Probes) -> BTreeMap<String, String> {
+    probes.hooks.iter().filter_map(|state| Some((state.hook.name.to_owned(), state.missing.clone()?))).collect()
+}
+
+/// `CAP_NET_ADMIN`, `CAP_SYS_ADMIN`, `CAP_PERFMON`, `CAP_BPF` of `include/uapi/linux/capability.h`.
+const CAPABILITIES: [(u32, &str); 4] = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN"), (38, "CAP_PERFMON"), (39, "CAP_BPF")];
+
+/// Asks for what is needed before the kernel says no in its own words.
+fn check_place() -> Result<()> {
+    let status = std::fs::read_to_string("/proc/self/status").context("reading /proc/self/status (is /proc mounted?)")?;
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or(u64::MAX);
+    let absent: Vec<&str> =
+        CAPABILITIES.iter().filter(|(bit, _)| effective & (1 << bit) == 0).map(|(_, name)| *name).collect();
+    if absent.is_empty() {
+        return Ok(());
+    }
+    if nix::unistd::geteuid().is_root() {
+        bail!("root lacks {} here (a container?): tracing needs it; run tcpwait on the host, or grant it", absent.join(", "));
+    }
+    bail!("tracing the kernel needs root: run it with sudo (or grant {})", absent.join(", "));
+}

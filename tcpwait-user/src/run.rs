@@ -1,0 +1,292 @@
+//! Carries out a command: connects a source, a pipeline and an output, and says on stderr what a person needs to know.
+
+use std::{
+    io::{self, BufWriter, Stdout, Write},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result, bail};
+use jiff::tz::TimeZone;
+use tcpwait_wire::wire::{Counters, Kind};
+use zerocopy::FromBytes;
+
+use crate::{
+    cli::{Cli, Command, Filter, Record, Trace, Tracing},
+    kernel::KernelFilter,
+    ledger::Ledger,
+    live::{self, Live, Settings, Sink},
+    pipeline::{Pipeline, Shown},
+    recording::{Reader, Writer},
+    select::{Criteria, Family, Selector},
+    system::{cgroup::Cgroups, netns, seed::Seeded},
+    view::{
+        json::Json,
+        ledger,
+        text::{Columns, Text},
+    },
+};
+
+/// Exit code of `--fail-on-loss`.
+const LOSSY: u8 = 3;
+
+/// Carries out the command.
+///
+/// # Errors
+/// One clear sentence, with the remedy.
+pub fn run(cli: Cli) -> Result<ExitCode> {
+    match cli.command {
+        Command::Trace(trace) => match &trace.from {
+            Some(_) => replay(&trace),
+            None => runtime()?.block_on(trace_live(&trace)),
+        },
+        Command::Record(record) => runtime()?.block_on(record_live(&record)),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the event loop")
+}
+
+async fn trace_live(args: &Trace) -> Result<ExitCode> {
+    log_to_stderr(args.tracing.verbose);
+    let criteria = criteria(&args.filter, true)?;
+    let filter = KernelFilter {
+        netns: criteria.netns.clone(),
+        lports: criteria.lports.clone(),
+        rports: criteria.rports.clone(),
+    };
+    let mut live = live::attach(settings(&args.tracing, filter))?;
+    let mut sink = Lines(Pipeline::new(live.header(), Selector::new(criteria), shown(args), stdout())?);
+    banner(&live, args.tracing.verbose);
+    let result = live.run(&mut sink).await;
+    if is_broken_pipe(&result) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    say_seeded(result?.as_ref(), args.tracing.verbose);
+    match sink.0.finish() {
+        Ok(ledger) => Ok(close(&ledger, args.fail_on_loss)),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(e) => Err(e).context("writing to stdout"),
+    }
+}
+
+fn replay(args: &Trace) -> Result<ExitCode> {
+    log_to_stderr(args.tracing.verbose);
+    let path = args.from.as_deref().context("no recording named")?;
+    let criteria = criteria(&args.filter, false)?;
+    let mut reader = Reader::open(path)?;
+    match replay_records(&mut reader, Selector::new(criteria), shown(args)) {
+        Ok(ledger) => {
+            if let Some(why) = reader.cut() {
+                eprintln!("tcpwait: {} was cut short ({why}); everything up to there is shown", path.display());
+            }
+            Ok(close(&ledger, args.fail_on_loss))
+        }
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(e) => Err(e).context("writing to stdout"),
+    }
+}
+
+fn replay_records(reader: &mut Reader, selector: Selector, shown: Shown) -> io::Result<Ledger> {
+    let mut pipeline = Pipeline::new(&reader.header().clone(), selector, shown, stdout())?;
+    while let Some(record) = reader.next_record() {
+        pipeline.record(record)?;
+    }
+    pipeline.finish()
+}
+
+async fn record_live(args: &Record) -> Result<ExitCode> {
+    log_to_stderr(args.tracing.verbose);
+    let filter = KernelFilter { netns: inodes(&args.netns)?, ..KernelFilter::default() };
+    let mut live = live::attach(settings(&args.tracing, filter))?;
+    let mut sink = Recording { writer: Writer::create(&args.output, live.header())?, ledger: Ledger::default(), records: 0 };
+    banner(&live, args.tracing.verbose);
+    let seeded = live.run(&mut sink).await.with_context(|| format!("writing to {}", args.output.display()))?;
+    say_seeded(seeded.as_ref(), args.tracing.verbose);
+    sink.writer.finish()?;
+    let size = std::fs::metadata(&args.output).map_or(0, |file| file.len());
+    eprintln!("{}: {} records, {size} bytes; read it with: tcpwait trace --from {0}", args.output.display(), sink.records);
+    let lossy = sink.ledger.is_lossy();
+    if lossy {
+        eprintln!("some events were lost; `tcpwait trace --from` says which");
+    }
+    Ok(if lossy && args.fail_on_loss { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS })
+}
+
+/// Records become lines.
+struct Lines(Pipeline<BufWriter<Stdout>>);
+
+impl Sink for Lines {
+    fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.record(bytes)
+    }
+    fn round(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// Records become a file.
+struct Recording {
+    writer: Writer,
+    ledger: Ledger,
+    records: u64,
+}
+
+impl Sink for Recording {
+    fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.records += 1;
+        if let Ok(counters) = Counters::read_from_bytes(bytes)
+            && counters.head.kind == Kind::Counters as u8
+        {
+            self.ledger.count_kernel(&counters);
+        }
+        self.writer.record(bytes)
+    }
+    fn round(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+fn stdout() -> BufWriter<Stdout> {
+    BufWriter::with_capacity(64 << 10, io::stdout())
+}
+
+fn shown(args: &Trace) -> Shown {
+    if args.raw {
+        return Shown::Raw { json: args.json };
+    }
+    if args.json {
+        return Shown::Transitions(Box::new(Json));
+    }
+    Shown::Transitions(Box::new(Text::new(Columns {
+        relative_time: args.relative_time,
+        time_of_day: args.time_of_day.then(TimeZone::system),
+        wide: args.wide,
+    })))
+}
+
+fn settings(args: &Tracing, filter: KernelFilter) -> Settings {
+    Settings { filter, ring_bytes: args.ring_buffer, duration: args.duration, verbose: args.verbose }
+}
+
+/// Checks a filter. `live`: against this machine too, on which a process or a cgroup must exist to be ever seen.
+fn criteria(filter: &Filter, live: bool) -> Result<Criteria> {
+    let family = match (filter.ipv4, filter.ipv6) {
+        (true, _) => Some(Family::V4),
+        (_, true) => Some(Family::V6),
+        _ => None,
+    };
+    if let Some(family) = family {
+        let other = filter.laddr.iter().chain(&filter.raddr).find(|net| net.addr().is_ipv4() != (family == Family::V4));
+        if let Some(net) = other {
+            bail!("no connection can match: {net} is not of the family that -4 or -6 asks for");
+        }
+    }
+    if let (Some(l), Some(r)) = (filter.laddr.first(), filter.raddr.first())
+        && filter.laddr.iter().chain(&filter.raddr).all(|net| net.addr().is_ipv4() == l.addr().is_ipv4() || net == r)
+        && l.addr().is_ipv4() != r.addr().is_ipv4()
+    {
+        bail!("no connection can match: --laddr {l} and --raddr {r} are of different families");
+    }
+    if live {
+        for pid in &filter.pid {
+            if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
+                bail!("no connection can match: there is no process {pid}");
+            }
+        }
+        let cgroups = Cgroups::new();
+        for path in &filter.cgroup {
+            if cgroups.id_of(path).is_none() {
+                bail!("no connection can match: there is no cgroup {path} below the cgroup-v2 mount (`systemd-cgls` lists them)");
+            }
+        }
+    }
+    Ok(Criteria {
+        lports: filter.lport.clone(),
+        rports: filter.rport.clone(),
+        laddrs: filter.laddr.clone(),
+        raddrs: filter.raddr.clone(),
+        pids: filter.pid.clone(),
+        comms: filter.comm.clone(),
+        cgroups: filter.cgroup.clone(),
+        netns: if live { inodes(&filter.netns)? } else { recorded_inodes(&filter.netns)? },
+        family,
+        states: filter.state.clone(),
+    })
+}
+
+fn inodes(specs: &[String]) -> Result<Vec<u32>> {
+    specs.iter().map(|spec| Ok(netns::resolve(spec)?)).collect()
+}
+
+/// A recording knows namespaces by inode only.
+fn recorded_inodes(specs: &[String]) -> Result<Vec<u32>> {
+    specs
+        .iter()
+        .map(|spec| {
+            let number = spec.trim_start_matches("net:[").trim_end_matches(']');
+            number.parse().ok().with_context(|| format!("a recording knows network namespaces by inode, so --netns {spec} means nothing in it"))
+        })
+        .collect()
+}
+
+fn banner(live: &Live, verbose: bool) {
+    for sentence in live.missing() {
+        eprintln!("tcpwait: {sentence}");
+    }
+    if verbose {
+        eprintln!("kernel {}, {} decisive functions known", live.header().kernel, live.header().symbols.len());
+    }
+    eprintln!("Tracing TCP state transitions. Hit Ctrl-C to end.");
+}
+
+fn say_seeded(seeded: Option<&Seeded>, verbose: bool) {
+    let Some(seeded) = seeded else { return };
+    if seeded.unreadable > 0 {
+        let why = seeded.first_reason.as_deref().unwrap_or("for an unknown reason");
+        eprintln!("tcpwait: {} network namespaces could not be read, their older sockets are not known: {why}", seeded.unreadable);
+    }
+    if verbose {
+        eprintln!("read {} sockets in {} network namespaces", seeded.sockets, seeded.namespaces);
+    }
+}
+
+fn close(account: &Ledger, fail_on_loss: bool) -> ExitCode {
+    // Nobody is there to be told when stderr is gone.
+    let _ = ledger::write(account, &mut io::stderr().lock()).and_then(|()| io::stderr().flush());
+    if fail_on_loss && account.is_lossy() { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS }
+}
+
+fn is_broken_pipe<T>(result: &Result<T>) -> bool {
+    result.as_ref().is_err_and(|e| {
+        e.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
+    })
+}
+
+/// Diagnostics go to stderr, and only when asked for.
+fn log_to_stderr(verbose: bool) {
+    struct Stderr;
+    impl log::Log for Stderr {
+        /// What the kernel side and this tool say; how aya relocates a program is of no use in an incident.
+        fn enabled(&self, message: &log::Metadata<'_>) -> bool {
+            message.target().starts_with("tcpwait")
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            if !self.enabled(record.metadata()) {
+                return;
+            }
+            eprintln!("{}: {}", record.level().as_str().to_lowercase(), record.args());
+        }
+        fn flush(&self) {}
+    }
+    static LOGGER: Stderr = Stderr;
+    if verbose && log::set_logger(&LOGGER).is_ok() {
+        log::set_max_level(log::LevelFilter::Debug);
+    }
+}

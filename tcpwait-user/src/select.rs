@@ -1,0 +1,205 @@
+//! Which connections a view shows. A filter selects connections, not events: a step that comes before the port or
+//! the owner is known waits until it is, and is shown or dropped with its connection.
+
+use hashbrown::HashMap;
+use ipnet::IpNet;
+
+use crate::{
+    event::Task,
+    lifecycle::{Transition, Update},
+    names::Names,
+    tcp::{Flow, State},
+};
+
+/// Steps of one connection that may wait for a decision. A connection takes at most six before its owner closes it.
+const MAX_WAITING: usize = 16;
+
+/// IPv4 or IPv6, as the connection's packets are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "their names say it")]
+pub enum Family {
+    V4,
+    V6,
+}
+
+/// What is wanted; an empty list wants everything.
+#[derive(Clone, Debug, Default)]
+pub struct Criteria {
+    /// Local ports.
+    pub lports: Vec<u16>,
+    /// Remote ports.
+    pub rports: Vec<u16>,
+    /// Networks the local address is in.
+    pub laddrs: Vec<IpNet>,
+    /// Networks the remote address is in.
+    pub raddrs: Vec<IpNet>,
+    /// Owners by process id.
+    pub pids: Vec<u32>,
+    /// Owners by name.
+    pub comms: Vec<String>,
+    /// Owners by cgroup: this one and those below.
+    pub cgroups: Vec<String>,
+    /// Network namespaces by inode.
+    pub netns: Vec<u32>,
+    /// The address family.
+    pub family: Option<Family>,
+    /// States: a connection is shown from the step on that enters (or leaves) one of them.
+    pub states: Vec<State>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Wanted,
+    Unwanted,
+    Open,
+}
+
+impl Criteria {
+    /// Whether some filter asks for the owner.
+    pub fn by_owner(&self) -> bool {
+        !(self.pids.is_empty() && self.comms.is_empty() && self.cgroups.is_empty())
+    }
+
+    /// Whether addresses match, as far as they are known.
+    pub fn may_match(&self, flow: &Flow) -> bool {
+        self.flow(flow) != Verdict::Unwanted
+    }
+
+    fn flow(&self, flow: &Flow) -> Verdict {
+        fn any<T>(wanted: &[T], matches: impl Fn(&T) -> bool) -> bool {
+            wanted.is_empty() || wanted.iter().any(matches)
+        }
+        let fits = any(&self.netns, |inode| *inode == flow.netns)
+            && any(&self.rports, |port| *port == flow.rport)
+            && any(&self.laddrs, |net| net.contains(&flow.laddr))
+            && any(&self.raddrs, |net| net.contains(&flow.raddr))
+            && self.family.is_none_or(|family| (family == Family::V4) == flow.raddr.is_ipv4());
+        if !fits {
+            Verdict::Unwanted
+        } else if self.lports.is_empty() || self.lports.contains(&flow.lport) {
+            Verdict::Wanted
+        } else if flow.lport == 0 {
+            Verdict::Open
+        } else {
+            Verdict::Unwanted
+        }
+    }
+
+    fn owner(&self, owner: Option<&Task>, names: &Names) -> Verdict {
+        if !self.by_owner() {
+            return Verdict::Wanted;
+        }
+        let Some(task) = owner else { return Verdict::Open };
+        let pid = self.pids.is_empty() || self.pids.contains(&task.pid);
+        let comm = self.comms.is_empty() || self.comms.contains(&task.comm());
+        let cgroup = self.cgroups.is_empty()
+            || names.cgroup(task.cgroup).is_some_and(|path| self.cgroups.iter().any(|wanted| is_below(path, wanted)));
+        if pid && comm && cgroup { Verdict::Wanted } else { Verdict::Unwanted }
+    }
+
+    fn connection(&self, step: &Transition, names: &Names) -> Verdict {
+        match (self.flow(&step.flow), self.owner(step.owner.as_deref(), names)) {
+            (Verdict::Unwanted, _) | (_, Verdict::Unwanted) => Verdict::Unwanted,
+            (Verdict::Wanted, Verdict::Wanted) => Verdict::Wanted,
+            _ => Verdict::Open,
+        }
+    }
+
+    fn touches(&self, step: &Transition) -> bool {
+        self.states.is_empty() || self.states.contains(&step.to) || step.from.is_some_and(|from| self.states.contains(&from))
+    }
+}
+
+fn is_below(path: &str, wanted: &str) -> bool {
+    let wanted = wanted.trim_end_matches('/');
+    path.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[derive(Debug, Default)]
+struct Track {
+    wanted: bool,
+    entered: bool,
+    waiting: Vec<Transition>,
+}
+
+/// Applies [`Criteria`] to the stream of updates.
+#[derive(Debug, Default)]
+pub struct Selector {
+    criteria: Criteria,
+    tracks: HashMap<u64, Track>,
+    undecided: u64,
+}
+
+impl Selector {
+    /// A selector that has seen nothing.
+    pub fn new(criteria: Criteria) -> Self {
+        Self { criteria, ..Self::default() }
+    }
+
+    /// What is wanted.
+    pub fn criteria(&self) -> &Criteria {
+        &self.criteria
+    }
+
+    /// Connections that ended before it could be decided whether they were wanted.
+    pub fn undecided(&self) -> u64 {
+        self.undecided
+    }
+
+    /// Passes on what is wanted, in order within a connection.
+    ///
+    /// # Errors
+    /// What `show` returns.
+    pub fn pass<E>(
+        &mut self,
+        update: Update,
+        names: &Names,
+        mut show: impl FnMut(Transition) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let step = match update {
+            Update::Transition(step) => step,
+            Update::Owned { id, owner } => return self.owned(id, &owner, names, show),
+        };
+        let verdict = self.criteria.connection(&step, names);
+        let over = step.to == State::Close;
+        let stateless = self.criteria.states.is_empty() && !self.criteria.by_owner() && self.criteria.lports.is_empty();
+        if stateless || step.id == 0 {
+            return if verdict == Verdict::Wanted && self.criteria.touches(&step) { show(step) } else { Ok(()) };
+        }
+        let id = step.id;
+        let track = self.tracks.entry(id).or_default();
+        track.entered |= self.criteria.touches(&step);
+        track.wanted |= verdict == Verdict::Wanted;
+        if track.entered && (track.wanted || verdict == Verdict::Open) && track.waiting.len() < MAX_WAITING {
+            track.waiting.push(step);
+        }
+        if track.wanted {
+            track.waiting.drain(..).try_for_each(&mut show)?;
+        } else if verdict == Verdict::Unwanted {
+            track.waiting.clear();
+        }
+        if over && let Some(track) = self.tracks.remove(&id) {
+            self.undecided += u64::from(!track.waiting.is_empty());
+        }
+        Ok(())
+    }
+
+    fn owned<E>(
+        &mut self,
+        id: u64,
+        owner: &std::sync::Arc<Task>,
+        names: &Names,
+        mut show: impl FnMut(Transition) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(track) = self.tracks.get_mut(&id) else { return Ok(()) };
+        if track.wanted || self.criteria.owner(Some(owner), names) != Verdict::Wanted {
+            return Ok(());
+        }
+        let matches = track.waiting.last().is_some_and(|step| self.criteria.flow(&step.flow) == Verdict::Wanted);
+        if matches {
+            track.wanted = true;
+            track.waiting.drain(..).try_for_each(&mut show)?;
+        }
+        Ok(())
+    }
+}

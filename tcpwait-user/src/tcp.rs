@@ -1,0 +1,146 @@
+//! The states of RFC 9293 under the names that `netstat`, bcc and the JSON output use, and the addresses of a connection.
+//! Knows nothing of where they were seen.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    str::FromStr,
+};
+
+use serde::Serialize;
+use tcpwait_wire::wire;
+
+/// A TCP state; the discriminants are the kernel's (`include/net/tcp_states.h`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[expect(missing_docs, reason = "RFC 9293 says what they are")]
+#[repr(u8)]
+pub enum State {
+    Established = 1,
+    SynSent = 2,
+    SynRecv = 3,
+    #[serde(rename = "FIN_WAIT1")]
+    FinWait1 = 4,
+    #[serde(rename = "FIN_WAIT2")]
+    FinWait2 = 5,
+    TimeWait = 6,
+    Close = 7,
+    CloseWait = 8,
+    LastAck = 9,
+    Listen = 10,
+    Closing = 11,
+}
+
+impl State {
+    /// Every state, in the order of the kernel's numbers.
+    pub const ALL: [State; 11] = [
+        State::Established,
+        State::SynSent,
+        State::SynRecv,
+        State::FinWait1,
+        State::FinWait2,
+        State::TimeWait,
+        State::Close,
+        State::CloseWait,
+        State::LastAck,
+        State::Listen,
+        State::Closing,
+    ];
+
+    /// The state with the kernel's number.
+    pub fn from_kernel(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| *state as u8 == number)
+    }
+
+    /// The name as `netstat` and bcc's tools print it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            State::Established => "ESTABLISHED",
+            State::SynSent => "SYN_SENT",
+            State::SynRecv => "SYN_RECV",
+            State::FinWait1 => "FIN_WAIT1",
+            State::FinWait2 => "FIN_WAIT2",
+            State::TimeWait => "TIME_WAIT",
+            State::Close => "CLOSE",
+            State::CloseWait => "CLOSE_WAIT",
+            State::LastAck => "LAST_ACK",
+            State::Listen => "LISTEN",
+            State::Closing => "CLOSING",
+        }
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for State {
+    type Err = String;
+
+    /// Takes `TIME_WAIT`, `time-wait` (ss) and `time_wait` (Prometheus), and ss's spellings `FIN-WAIT-1`, `ESTAB`, `CLOSED`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let letters: String = text.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
+        let letters = match letters.as_str() {
+            "ESTAB" => "ESTABLISHED",
+            "CLOSED" | "UNCONN" => "CLOSE",
+            "SYNRCV" | "SYNRECEIVED" => "SYNRECV",
+            other => other,
+        };
+        Self::ALL.into_iter().find(|state| state.name().replace('_', "") == letters).ok_or_else(|| {
+            format!("no TCP state is called {text:?}; there are {}", Self::ALL.map(State::name).join(", "))
+        })
+    }
+}
+
+/// A connection's addresses in its network namespace. IPv4 carried by an IPv6 socket is IPv4 here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flow {
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// Local address.
+    pub laddr: IpAddr,
+    /// Remote address; the unspecified one for a listener.
+    pub raddr: IpAddr,
+    /// Local port; 0 while the socket has none.
+    pub lport: u16,
+    /// Remote port; 0 for a listener.
+    pub rport: u16,
+}
+
+impl Flow {
+    /// Reads the kernel's form. An unknown family gives `None`.
+    pub fn from_wire(flow: &wire::Flow) -> Option<Self> {
+        let (laddr, raddr) = match flow.family {
+            2 => (v4(&flow.laddr), v4(&flow.raddr)),
+            10 => {
+                let (laddr, raddr) = (Ipv6Addr::from(flow.laddr), Ipv6Addr::from(flow.raddr));
+                (laddr.to_canonical(), raddr.to_canonical())
+            }
+            _ => return None,
+        };
+        Some(Self { netns: flow.netns, laddr, raddr, lport: flow.lport, rport: flow.rport })
+    }
+}
+
+fn v4(bytes: &[u8; 16]) -> IpAddr {
+    let [a, b, c, d, ..] = *bytes;
+    IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::State;
+
+    #[test]
+    fn every_spelling_of_a_state_is_understood() {
+        for state in State::ALL {
+            assert_eq!(state.name().parse(), Ok(state));
+            assert_eq!(state.name().to_lowercase().replace('_', "-").parse(), Ok(state));
+        }
+        assert_eq!("FIN-WAIT-1".parse(), Ok(State::FinWait1));
+        assert_eq!("ESTAB".parse(), Ok(State::Established));
+        assert!("TIME_WEIGHT".parse::<State>().is_err_and(|e| e.contains("TIME_WAIT")));
+    }
+}

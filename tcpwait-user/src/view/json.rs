@@ -1,0 +1,99 @@
+//! One JSON object a line, for programs. The keys and their meaning are in docs/output.md; what is not known is `null`.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::{Context, View};
+use crate::{
+    event::Task,
+    lifecycle::{Reason, Timing, Transition},
+    tcp::State,
+};
+
+/// The JSON view.
+#[derive(Debug, Default)]
+pub struct Json;
+
+#[derive(Serialize)]
+struct Line<'a> {
+    time: Option<String>,
+    id: Option<String>,
+    netns: u32,
+    family: u8,
+    laddr: std::net::IpAddr,
+    lport: Option<u16>,
+    raddr: std::net::IpAddr,
+    rport: Option<u16>,
+    from: Option<State>,
+    to: State,
+    dwell_ns: Option<u64>,
+    timing: Timing,
+    pid: Option<u32>,
+    comm: Option<String>,
+    uid: Option<u32>,
+    cgroup: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Reason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<By>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restarts: Option<u32>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    predates: bool,
+}
+
+#[derive(Serialize)]
+struct By {
+    pid: u32,
+    comm: String,
+}
+
+impl View for Json {
+    fn header(&mut self, _: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn transition(&mut self, step: &Transition, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let owner: Option<&Task> = step.owner.as_deref();
+        let line = Line {
+            time: rfc3339(context, step.time_ns),
+            id: id(step.id),
+            netns: step.flow.netns,
+            family: if step.flow.raddr.is_ipv4() { 4 } else { 6 },
+            laddr: step.flow.laddr,
+            lport: known(step.flow.lport),
+            raddr: step.flow.raddr,
+            rport: known(step.flow.rport),
+            from: step.from,
+            to: step.to,
+            dwell_ns: step.dwell_ns,
+            timing: step.timing,
+            pid: owner.map(|task| task.pid),
+            comm: owner.map(Task::comm),
+            uid: owner.map(|task| task.uid),
+            cgroup: owner.and_then(|task| context.names.cgroup(task.cgroup)),
+            reason: step.reason,
+            by: step.by.as_ref().map(|task| By { pid: task.pid, comm: task.comm() }),
+            restarts: step.restarts,
+            predates: step.predates,
+        };
+        serde_json::to_writer(&mut *out, &line)?;
+        out.write_all(b"\n")
+    }
+}
+
+/// UTC with nanoseconds.
+pub(super) fn rfc3339(context: Context<'_>, time_ns: u64) -> Option<String> {
+    context.wall(time_ns).map(|time| format!("{time:.9}"))
+}
+
+/// A cookie as `ss -e` prints it; the kernel gives out none that is 0.
+pub(super) fn id(cookie: u64) -> Option<String> {
+    (cookie != 0).then(|| format!("{cookie:x}"))
+}
+
+/// A port; 0 is none.
+pub(super) fn known(port: u16) -> Option<u16> {
+    (port != 0).then_some(port)
+}

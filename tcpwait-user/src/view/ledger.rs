@@ -1,0 +1,70 @@
+//! The last lines on stderr: what was seen, and what was lost, by cause.
+
+use std::io::{self, Write};
+
+use crate::ledger::Ledger;
+
+/// Writes the account.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn write(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
+    let tally = &ledger.tally;
+    writeln!(
+        out,
+        "seen: {} transitions from {} socket state changes; {} mini-sockets entered (TIME_WAIT or an orphan's FIN_WAIT2), {} left, {} there now",
+        tally.transitions,
+        known(ledger.states_seen),
+        known(ledger.minis_entered),
+        tally.minis_ended,
+        ledger.minis_now,
+    )?;
+    if tally.seeded > 0 {
+        writeln!(out, "older than this trace: {} sockets taken in, {} of them mini-sockets", tally.seeded, tally.seeded_minis)?;
+    }
+    if let Some(filtered @ 1..) = ledger.filtered {
+        writeln!(out, "filtered in the kernel: {filtered} events")?;
+    }
+    if ledger.undecided > 0 {
+        writeln!(out, "not shown: {} connections that ended before their owner was known", ledger.undecided)?;
+    }
+    if ledger.is_lossy() {
+        writeln!(out, "lost: {}", causes(ledger))
+    } else if ledger.lost_ring.is_none() {
+        writeln!(out, "lost: not known, the kernel side's counts are missing")
+    } else if ledger.recursion.is_none() {
+        writeln!(out, "lost: nothing, as far as this kernel tells (it has no count of recursion misses)")
+    } else {
+        writeln!(out, "lost: nothing")
+    }
+}
+
+fn causes(ledger: &Ledger) -> String {
+    let mut causes = Vec::new();
+    let mut add = |count: u64, what: &str| {
+        if count > 0 {
+            causes.push(format!("{count} {what}"));
+        }
+    };
+    if let Some(lost) = ledger.lost_ring {
+        add(lost.states, "state changes (ring buffer full)");
+        add(lost.beginnings, "mini-socket beginnings or restarts (ring buffer full)");
+        add(lost.ends, "mini-socket ends (ring buffer full)");
+        add(lost.segments, "segments to mini-sockets (ring buffer full)");
+        add(lost.owners, "owners (ring buffer full)");
+    }
+    add(ledger.recursion.unwrap_or_default(), "events withheld by the kernel (recursion)");
+    add(ledger.undecodable, "records that make no sense");
+    let unmatched = ledger.tally.unmatched;
+    add(unmatched.ends, "mini-socket ends without a beginning (unmatched)");
+    add(unmatched.beginnings, "mini-socket beginnings without an end before (unmatched)");
+    add(unmatched.gaps, "state changes that do not continue the one before (unmatched)");
+    if ledger.lost_ring.is_some_and(|lost| lost.total() > 0) {
+        causes.push("a larger --ring-buffer helps".to_owned());
+    }
+    causes.join(", ")
+}
+
+fn known(count: Option<u64>) -> String {
+    count.map_or_else(|| "an unknown number of".to_owned(), |count| count.to_string())
+}

@@ -1,0 +1,45 @@
+//! What a person or a program reads. A view formats plain structs; it computes nothing and decides nothing.
+
+pub mod json;
+pub mod ledger;
+pub mod raw;
+pub mod text;
+
+use std::io::{self, Write};
+
+use jiff::Timestamp;
+
+use crate::{lifecycle::Transition, names::Names};
+
+/// What a view needs besides the transition itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// Names for numbers.
+    pub names: &'a Names,
+    /// Add to `CLOCK_MONOTONIC` nanoseconds to get `CLOCK_REALTIME`.
+    pub realtime_offset_ns: i128,
+    /// When tracing began, in `CLOCK_MONOTONIC` nanoseconds.
+    pub started_ns: u64,
+}
+
+impl Context<'_> {
+    /// The wall-clock time of an event; `None` outside the years a clock can show.
+    pub fn wall(&self, time_ns: u64) -> Option<Timestamp> {
+        Timestamp::from_nanosecond(i128::from(time_ns) + self.realtime_offset_ns).ok()
+    }
+}
+
+/// Writes transitions, one a line.
+pub trait View {
+    /// What stands above the first line.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn header(&mut self, out: &mut dyn Write) -> io::Result<()>;
+
+    /// One transition.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn transition(&mut self, step: &Transition, context: Context<'_>, out: &mut dyn Write) -> io::Result<()>;
+}

@@ -1,0 +1,173 @@
+//! `--raw`: the kernel's own events, one a line, with nothing folded: the CLOSE at a hand-over, zero ports, every timer.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::{
+    Context,
+    json::{id, known, rfc3339},
+};
+use crate::{
+    event::{Event, Fact, Task},
+    tcp::{Flow, State},
+};
+
+/// One event, flattened.
+#[derive(Serialize)]
+struct Line {
+    time: Option<String>,
+    cpu: u32,
+    hook: &'static str,
+    id: Option<String>,
+    netns: u32,
+    laddr: std::net::IpAddr,
+    lport: Option<u16>,
+    raddr: std::net::IpAddr,
+    rport: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<State>,
+    /// The state entered, or a mini-socket's substate.
+    to: State,
+    /// The object in the kernel.
+    address: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jiffies: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    comm: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stack: Option<Vec<String>>,
+}
+
+/// The addresses an event is about, for a filter.
+pub fn flow_of(event: &Event) -> Option<&Flow> {
+    match &event.fact {
+        Fact::State(change) => Some(&change.flow),
+        Fact::Armed { mini, .. } | Fact::Expired(mini) | Fact::Segment(mini) | Fact::Cancelled { mini, .. } => Some(&mini.flow),
+        Fact::Seed(seed) => Some(&seed.flow),
+        _ => None,
+    }
+}
+
+/// Writes an event as text, or as JSON; events that are not about a socket write nothing.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn event(event: &Event, context: Context<'_>, json: bool, out: &mut dyn Write) -> io::Result<()> {
+    let Some(line) = line(event, context) else { return Ok(()) };
+    if json {
+        serde_json::to_writer(&mut *out, &line)?;
+        return out.write_all(b"\n");
+    }
+    let port = |port: Option<u16>| port.map_or("0".to_owned(), |port| port.to_string());
+    write!(
+        out,
+        "{} cpu={} {:<20} sk:{:<6} {}:{} {}:{} ",
+        line.time.as_deref().unwrap_or("-"),
+        line.cpu,
+        line.hook,
+        line.id.as_deref().unwrap_or("0"),
+        line.laddr,
+        port(line.lport),
+        line.raddr,
+        port(line.rport),
+    )?;
+    match line.from {
+        Some(from) => write!(out, "{from} -> {}", line.to)?,
+        None => write!(out, "{}", line.to)?,
+    }
+    write!(out, " at={}", line.address)?;
+    if let (Some(expires), Some(jiffies)) = (line.expires, line.jiffies) {
+        write!(out, " expires={expires} jiffies={jiffies}")?;
+    }
+    if let (Some(pid), Some(comm)) = (line.pid, &line.comm) {
+        write!(out, " pid={pid} comm={comm}")?;
+    }
+    if let Some(stack) = &line.stack {
+        write!(out, " stack={}", stack.join(","))?;
+    }
+    writeln!(out)
+}
+
+fn line(event: &Event, context: Context<'_>) -> Option<Line> {
+    let flow = flow_of(event)?;
+    let mut line = Line {
+        time: rfc3339(context, event.time_ns),
+        cpu: event.cpu,
+        hook: "",
+        id: None,
+        netns: flow.netns,
+        laddr: flow.laddr,
+        lport: known(flow.lport),
+        raddr: flow.raddr,
+        rport: known(flow.rport),
+        from: None,
+        to: State::Close,
+        address: String::new(),
+        expires: None,
+        jiffies: None,
+        pid: None,
+        comm: None,
+        stack: None,
+    };
+    let mini = match &event.fact {
+        Fact::State(change) => {
+            line.hook = "inet_sock_set_state";
+            line.id = id(change.cookie);
+            line.from = Some(change.old);
+            line.to = change.new;
+            line.address = format!("{:#x}", change.sk);
+            line.name(change.task.as_ref());
+            line.stack = change.stack.as_deref().map(hex);
+            return Some(line);
+        }
+        Fact::Seed(seed) => {
+            line.hook = "sock_diag";
+            line.id = id(seed.cookie);
+            line.to = seed.state;
+            line.address = "-".to_owned();
+            line.name(seed.task.as_ref());
+            return Some(line);
+        }
+        Fact::Armed { mini, rearmed } => {
+            line.hook = if *rearmed { "timer_start(rearm)" } else { "timer_start" };
+            mini
+        }
+        Fact::Expired(mini) => {
+            line.hook = "timer_expire_entry";
+            mini
+        }
+        Fact::Segment(mini) => {
+            line.hook = "kfree_skb";
+            mini
+        }
+        Fact::Cancelled { mini, task, stack, .. } => {
+            line.hook = "timer_cancel";
+            line.name(task.as_ref());
+            line.stack = Some(hex(stack));
+            mini
+        }
+        _ => return None,
+    };
+    line.id = id(mini.cookie);
+    line.to = mini.substate;
+    line.address = format!("{:#x}", mini.tw);
+    line.expires = Some(mini.expires);
+    line.jiffies = Some(mini.jiffies);
+    Some(line)
+}
+
+impl Line {
+    fn name(&mut self, task: Option<&Task>) {
+        self.pid = task.map(|task| task.pid);
+        self.comm = task.map(Task::comm);
+    }
+}
+
+fn hex(stack: &[u64]) -> Vec<String> {
+    stack.iter().map(|address| format!("{address:#x}")).collect()
+}

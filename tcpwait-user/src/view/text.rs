@@ -1,0 +1,135 @@
+//! Lines for people, in the columns that a user of tcpstates knows.
+
+use std::io::{self, Write};
+
+use jiff::tz::TimeZone;
+
+use super::{Context, View};
+use crate::lifecycle::{Reason, Timing, Transition};
+
+/// Which columns stand where.
+#[derive(Clone, Debug, Default)]
+pub struct Columns {
+    /// `-t`: seconds since the start.
+    pub relative_time: bool,
+    /// `-T`: time of day in this zone.
+    pub time_of_day: Option<TimeZone>,
+    /// `-w`: whole IPv6 addresses and names, and the columns NETNS, UID and CGROUP.
+    pub wide: bool,
+}
+
+/// The text view.
+#[derive(Debug)]
+pub struct Text {
+    columns: Columns,
+}
+
+impl Text {
+    /// A text view with these columns.
+    pub fn new(columns: Columns) -> Self {
+        Self { columns }
+    }
+}
+
+impl View for Text {
+    fn header(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        if self.columns.time_of_day.is_some() {
+            write!(out, "{:<8} ", "TIME")?;
+        }
+        if self.columns.relative_time {
+            write!(out, "{:<10} ", "TIME(s)")?;
+        }
+        let (comm, address) = widths(self.columns.wide);
+        write!(out, "{:<8} {:<7} {:<comm$} ", "SK", "PID", "COMM")?;
+        if self.columns.wide {
+            write!(out, "{:<10} {:<6} ", "NETNS", "UID")?;
+        }
+        write!(
+            out,
+            "{:<address$} {:<5} {:<address$} {:<5} {:<11} -> {:<11} {:>11} REASON",
+            "LADDR", "LPORT", "RADDR", "RPORT", "OLDSTATE", "NEWSTATE", "MS"
+        )?;
+        if self.columns.wide {
+            write!(out, " CGROUP")?;
+        }
+        writeln!(out)
+    }
+
+    fn transition(&mut self, step: &Transition, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+        if let Some(zone) = &self.columns.time_of_day {
+            match context.wall(step.time_ns) {
+                Some(time) => write!(out, "{} ", time.to_zoned(zone.clone()).strftime("%H:%M:%S"))?,
+                None => write!(out, "{:<8} ", "-")?,
+            }
+        }
+        if self.columns.relative_time {
+            let ns = i128::from(step.time_ns) - i128::from(context.started_ns);
+            let sign = if ns < 0 { "-" } else { "" };
+            let us = ns.unsigned_abs() / 1000;
+            write!(out, "{:<10} ", format!("{sign}{}.{:06}", us / 1_000_000, us % 1_000_000))?;
+        }
+        let (comm, address) = widths(self.columns.wide);
+        match &step.owner {
+            Some(owner) => {
+                let name = owner.comm();
+                let name = name.get(..name.len().min(comm)).unwrap_or(&name);
+                write!(out, "{:<8x} {:<7} {name:<comm$} ", step.id, owner.pid)?;
+            }
+            None => write!(out, "{:<8x} {:<7} {:<comm$} ", step.id, "-", "-")?,
+        }
+        if self.columns.wide {
+            let uid = step.owner.as_ref().map_or_else(|| "-".to_owned(), |owner| owner.uid.to_string());
+            write!(out, "{:<10} {uid:<6} ", step.flow.netns)?;
+        }
+        let port = |port: u16| if port == 0 { "-".to_owned() } else { port.to_string() };
+        write!(
+            out,
+            "{:<address$} {:<5} {:<address$} {:<5} {:<11} -> {:<11} {:>11}",
+            step.flow.laddr.to_string(),
+            port(step.flow.lport),
+            step.flow.raddr.to_string(),
+            port(step.flow.rport),
+            step.from.map_or("?", |state| state.name()),
+            step.to,
+            milliseconds(step),
+        )?;
+        match why(step) {
+            Some(why) => write!(out, " {why}")?,
+            None if self.columns.wide => write!(out, " -")?,
+            None => {}
+        }
+        if self.columns.wide {
+            let cgroup = step.owner.as_ref().and_then(|owner| context.names.cgroup(owner.cgroup));
+            write!(out, " {}", cgroup.unwrap_or("-"))?;
+        }
+        writeln!(out)
+    }
+}
+
+/// Widths of a command name and of an address.
+fn widths(wide: bool) -> (usize, usize) {
+    if wide { (16, 39) } else { (10, 15) }
+}
+
+/// Time in the state that was left: `~` where it is right to a jiffy only, `-` where it is not known.
+fn milliseconds(step: &Transition) -> String {
+    let Some(ns) = step.dwell_ns else { return "-".to_owned() };
+    let us = ns / 1000;
+    let mark = if step.timing == Timing::Jiffy { "~" } else { "" };
+    format!("{mark}{}.{:03}", us / 1000, us % 1000)
+}
+
+fn why(step: &Transition) -> Option<String> {
+    let reason = step.reason?;
+    let mut text = match (&step.by, reason) {
+        (Some(by), Reason::Reused | Reason::Destroyed) => format!("{} by {}/{}", reason.name(), by.pid, by.comm()),
+        _ => reason.name().to_owned(),
+    };
+    if let Some(restarts @ 1..) = step.restarts {
+        text.push_str(&format!(", clock restarted {restarts}x"));
+    }
+    if step.predates {
+        text.push_str(", older than this trace");
+    }
+    Some(text)
+}
