@@ -20,8 +20,12 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_SL
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct CpuNotes {
-    /// The mini-socket whose timer was cancelled last.
+    /// The mini-socket whose timer was cancelled last, if it can be started again.
     pub cancelled: u64,
+    /// Its cookie: the memory may serve another mini-socket the moment the first is gone.
+    pub cancelled_cookie: u64,
+    /// When that was, in jiffies.
+    pub cancelled_jiffies: u64,
     /// Cookie of the mini-socket that was armed last.
     pub armed_cookie: u64,
     /// Scratch: the context's address as a number.

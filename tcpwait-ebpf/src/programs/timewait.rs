@@ -61,14 +61,19 @@ fn timer_start(ctx: BtfTracePointContext) -> i32 {
     let Some(tw) = mini_of(ctx.arg(0)) else { return 0 };
     let mut flags = 0;
     if let Some(notes) = notes() {
-        // SAFETY: this CPU's own slot; interrupts are off.
+        let cookie: u64 = tw.read(&OFF_COOKIE);
+        // SAFETY: this CPU's own slot; interrupts are off. The helper has no preconditions.
         unsafe {
-            // __mod_timer cancels and starts in one section with interrupts off: nothing comes between.
-            if (*notes).cancelled == tw.0 {
+            // __mod_timer cancels and starts in one section with interrupts off: nothing comes between. After a death the
+            // same memory may begin another life, but with another cookie, and later.
+            let rearm = (*notes).cancelled == tw.0
+                && (*notes).cancelled_cookie == cookie
+                && bpf_jiffies64() - (*notes).cancelled_jiffies <= 1;
+            if rearm {
                 flags = FLAG_REARM;
             }
             (*notes).cancelled = 0;
-            (*notes).armed_cookie = tw.read(&OFF_COOKIE);
+            (*notes).armed_cookie = cookie;
         }
     }
     count(if flags == 0 { Counter::TwEntered } else { Counter::TwRearmed });
@@ -106,13 +111,19 @@ fn timer_cancel(ctx: BtfTracePointContext) -> i32 {
     if expiring(&ctx, tw) {
         return 0;
     }
+    let unhashed = tw.read::<u64>(&OFF_NODE_PPREV) == 0;
     if let Some(notes) = notes() {
-        // SAFETY: this CPU's own slot; interrupts are off.
-        unsafe { (*notes).cancelled = tw.0 };
+        // SAFETY: this CPU's own slot; interrupts are off. The helper has no preconditions.
+        unsafe {
+            // What is out of the hash is dying, and is not started again.
+            (*notes).cancelled = if unhashed { 0 } else { tw.0 };
+            (*notes).cancelled_cookie = tw.read(&OFF_COOKIE);
+            (*notes).cancelled_jiffies = bpf_jiffies64();
+        }
     }
     let netns = netns(tw);
     if wanted(netns, mini_lport(tw), rport(tw)) {
-        let flags = if tw.read::<u64>(&OFF_NODE_PPREV) == 0 { FLAG_UNHASHED } else { 0 };
+        let flags = if unhashed { FLAG_UNHASHED } else { 0 };
         emit::<MiniCancel>(&ctx, Kind::TwCancel, flags, Counter::LostEnd, |record| {
             // SAFETY: reserved memory.
             unsafe {

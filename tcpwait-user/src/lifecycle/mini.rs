@@ -83,6 +83,9 @@ impl Lifecycle {
             self.segment(time_ns, socket, out);
         } else {
             self.adopt(socket);
+            if self.seeds_read {
+                self.tally.unmatched.beginnings += 1;
+            }
         }
     }
 
