@@ -1,6 +1,7 @@
 //! Runs the nested cargo that builds the kernel side into a BPF object file.
-//! Standard library only, and included by `tcpwait-user/build.rs`, like `toolchain.rs`. The nested cargo is often started
-//! by an outer one, so it gets a target folder of its own (they would wait for each other's lock) and none of its settings.
+//! Standard library only, and included by `tcpwait-user/build.rs`, like `toolchain.rs`. The nested cargo is often
+//! started by an outer one, so it gets a target folder of its own (they would wait for each other's lock) and none of
+//! its settings.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -86,6 +87,8 @@ pub fn command(
     }
     command
         .current_dir(toolchain::workspace())
+        // For parts of cargo that start cargo, as clippy does.
+        .env("CARGO", cargo(compiler))
         .env("RUSTC", &compiler.rustc)
         // aya-ebpf uses `feature(asm_experimental_arch)`.
         .env("RUSTC_BOOTSTRAP", "1")
@@ -117,8 +120,8 @@ pub fn command(
 
 /// Makes `folder` hold a link to `library` and nothing else.
 ///
-/// bpf-linker opens the first `libLLVM*` that it sees in `LD_LIBRARY_PATH`, then beside the programs in `PATH`, whatever
-/// its version. Left to itself it finds rustup's or none, and an older one cannot read what the compiler wrote.
+/// bpf-linker opens the first `libLLVM*` that it sees in `LD_LIBRARY_PATH`, then beside the programs in `PATH`,
+/// whatever its version. Left to itself it finds rustup's or none, and an older one cannot read what the compiler wrote.
 fn only_file(folder: &Path, library: &Path) -> std::io::Result<()> {
     let Some(name) = library.file_name() else {
         return Ok(());

@@ -11,8 +11,8 @@ use crate::toolchain::{self, Absent, Compiler, Core, Linker};
 /// The newest bpf-linker that uses the LLVM of rustc's own distribution; later ones want LLVM's development packages.
 const LINKER_VERSION: &str = "0.10.3";
 
-/// The packages of a compiler and its `core` for BPF, which must be of one build. Debian stable has the first pair, with
-/// a newer compiler than its plain `rustc`.
+/// The packages of a compiler and its `core` for BPF, which must be of one build. Where Debian has the first pair, its
+/// compiler is the newer one.
 const COMPILER_PACKAGES: [[&str; 2]; 2] = [
     ["rustc-web", "libstd-rust-web-dev-bpf"],
     ["rustc", "libstd-rust-dev-bpf"],
@@ -141,7 +141,8 @@ pub fn test_packages() -> Result<()> {
     let distribution = packages::distribution();
     if !distribution.debian {
         bail!(
-            "on {} this does not know which packages to install: install what has the programs {} (ab is Apache's benchmark)",
+            "on {} this does not know which packages to install: install what has the programs {} \
+             (ab is Apache's benchmark)",
             distribution.name,
             list(&missing)
         );

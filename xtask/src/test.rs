@@ -21,7 +21,7 @@ pub fn run(filters: Vec<String>) -> Result<()> {
     course.heading("what building and testing needs");
     let toolchain = setup::toolchain()?;
     setup::report(&toolchain);
-    // Only the kernel tests use them.
+    // Only the kernel tests use these packages.
     if root::available() {
         setup::test_packages()?;
     }
