@@ -1,0 +1,111 @@
+//! Network namespaces: every test is a thread in one of its own, which dies with the thread.
+//!
+//! They exist before the first test starts, so that one tracer can be told of all of them.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    os::{fd::AsRawFd, unix::fs::MetadataExt},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Mutex, OnceLock, mpsc},
+    thread,
+};
+
+use libtest_mimic::{Failed, Trial};
+use nix::{
+    libc,
+    sched::{CloneFlags, unshare},
+};
+
+static HOME: OnceLock<File> = OnceLock::new();
+static ALL: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// A test in a namespace of its own.
+pub fn isolated(name: &'static str, story: fn()) -> Trial {
+    let (go, wait) = mpsc::channel::<()>();
+    let (ready, created) = mpsc::channel();
+    let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        ready.send(enter_new()).unwrap();
+        // A test that is filtered out drops its end.
+        if wait.recv().is_err() {
+            return Ok(());
+        }
+        catch_unwind(AssertUnwindSafe(story)).map_err(|panic| {
+            let text = panic.downcast_ref::<String>().cloned();
+            text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+                .unwrap_or_default()
+        })
+    });
+    let thread = thread.unwrap();
+    if let Ok(Some(inode)) = created.recv() {
+        ALL.lock().unwrap().push(inode);
+    }
+    Trial::test(name, move || {
+        go.send(()).unwrap();
+        thread.join().unwrap().map_err(Failed::from)
+    })
+}
+
+/// Every namespace of a test.
+pub fn all() -> Vec<u32> {
+    ALL.lock().unwrap().clone()
+}
+
+/// Moves this thread to a new namespace with loopback up. `None` without the right to.
+pub fn enter_new() -> Option<u32> {
+    unshare(CloneFlags::CLONE_NEWNET).ok()?;
+    loopback_up();
+    Some(inode())
+}
+
+/// The namespace of this thread.
+pub fn inode() -> u32 {
+    fs::metadata("/proc/thread-self/ns/net")
+        .unwrap()
+        .ino()
+        .try_into()
+        .unwrap()
+}
+
+/// Opens the namespace that the tests were started in.
+pub fn remember_home() {
+    HOME.set(File::open("/proc/self/ns/net").unwrap()).unwrap();
+}
+
+/// A descriptor of the namespace the tests were started in.
+pub fn home() -> i32 {
+    HOME.get().unwrap().as_raw_fd()
+}
+
+/// Sets a sysctl below `net` of this thread's namespace.
+pub fn sysctl(name: &str, value: &str) {
+    fs::write(format!("/proc/sys/net/{name}"), value)
+        .unwrap_or_else(|e| panic!("{name} = {value}: {e}"));
+}
+
+/// A counter of this thread's namespace, as `nstat` calls it without the prefix `TcpExt`.
+pub fn tcp_ext(name: &str) -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/net/netstat").unwrap();
+    let mut rows = text.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
+    let names = rows.next().unwrap().split_whitespace();
+    let values = rows.next().unwrap().split_whitespace();
+    let counters: HashMap<&str, &str> = names.zip(values).collect();
+    counters
+        .get(name)
+        .unwrap_or_else(|| panic!("this kernel has no {name}"))
+        .parse()
+        .unwrap()
+}
+
+fn loopback_up() {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
+    // SAFETY: ifreq is plain data, for which zeroes are a valid value.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    // SAFETY: the request is a whole ifreq that lives until the call returns.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &request) };
+    assert_eq!(done, 0, "lo up: {}", std::io::Error::last_os_error());
+}

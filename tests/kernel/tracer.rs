@@ -1,0 +1,503 @@
+//! The program under test as a child process: started in the namespace that the tests were started in, its lines read as
+//! they come, its end watched. Most tests share one, which traces their namespaces; what they ask of it is bounded.
+
+use std::{
+    collections::BTreeMap,
+    ffi::OsStr,
+    fmt,
+    io::{BufRead, BufReader},
+    net::{IpAddr, SocketAddr},
+    os::unix::process::CommandExt,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    libc,
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde::Deserialize;
+
+use crate::netns;
+
+/// How long a program may take to attach while forty others do the same on two CPUs.
+pub const START: Duration = Duration::from_secs(100);
+
+/// How long a line may take after the event.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// How long a TIME_WAIT may take to end, and to be shown.
+pub const A_MINUTE: Duration = Duration::from_secs(85);
+
+/// A line of `trace --json`. A key that is not here fails the test that reads it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Line {
+    pub time: Option<String>,
+    pub id: Option<String>,
+    pub netns: u32,
+    pub family: u8,
+    pub laddr: IpAddr,
+    pub lport: Option<u16>,
+    pub raddr: IpAddr,
+    pub rport: Option<u16>,
+    pub from: Option<String>,
+    pub to: String,
+    pub dwell_ns: Option<u64>,
+    pub timing: String,
+    pub pid: Option<u32>,
+    pub comm: Option<String>,
+    pub uid: Option<u32>,
+    #[serde(rename = "cgroup")]
+    pub _cgroup: Option<String>,
+    pub reason: Option<String>,
+    pub by: Option<By>,
+    pub restarts: Option<u32>,
+    #[serde(default)]
+    pub predates: bool,
+}
+
+/// Who ended a mini-socket.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct By {
+    pub pid: u32,
+    pub comm: String,
+}
+
+impl Line {
+    /// `FIN_WAIT2>TIME_WAIT`.
+    pub fn step(&self) -> String {
+        format!("{}>{}", self.from.as_deref().unwrap_or("?"), self.to)
+    }
+
+    /// The time spent in the state left.
+    pub fn dwell(&self) -> Duration {
+        Duration::from_nanos(
+            self.dwell_ns
+                .unwrap_or_else(|| panic!("the time spent is not known: {self:?}")),
+        )
+    }
+
+    /// When, since 1970.
+    pub fn when(&self) -> Duration {
+        let time: jiff::Timestamp = self.time.as_ref().unwrap().parse().unwrap();
+        time.as_duration().try_into().unwrap()
+    }
+
+    /// Whether it is of the connection with these addresses, seen from the first.
+    pub fn is_of(&self, ends: (SocketAddr, SocketAddr)) -> bool {
+        let same = |end: SocketAddr, ip: IpAddr, port: Option<u16>| {
+            end.ip() == ip && Some(end.port()) == port
+        };
+        same(ends.0, self.laddr, self.lport) && same(ends.1, self.raddr, self.rport)
+    }
+}
+
+/// Lines by connection, in the order in which they came.
+pub fn by_id(lines: &[Line]) -> BTreeMap<String, Vec<Line>> {
+    let mut connections: BTreeMap<String, Vec<Line>> = BTreeMap::new();
+    for line in lines {
+        connections
+            .entry(line.id.clone().unwrap_or_default())
+            .or_default()
+            .push(line.clone());
+    }
+    connections
+}
+
+/// The steps of lines, as `CLOSE>SYN_SENT SYN_SENT>ESTABLISHED`.
+pub fn steps(lines: &[Line]) -> String {
+    lines.iter().map(Line::step).collect::<Vec<_>>().join(" ")
+}
+
+#[derive(Default)]
+struct Output {
+    lines: Vec<String>,
+    stderr: String,
+    stdout_over: bool,
+    stderr_over: bool,
+}
+
+#[derive(Default)]
+struct Shelf {
+    output: Mutex<Output>,
+    more: Condvar,
+}
+
+impl Shelf {
+    fn put(&self, change: impl FnOnce(&mut Output)) {
+        change(&mut self.output.lock().unwrap());
+        self.more.notify_all();
+    }
+
+    /// Waits until `found` finds something; gives up at the bound.
+    fn wait<T>(
+        &self,
+        bound: Duration,
+        mut found: impl FnMut(&Output) -> Option<T>,
+    ) -> Result<T, MutexGuard<'_, Output>> {
+        let end = Instant::now() + bound;
+        let mut output = self.output.lock().unwrap();
+        loop {
+            if let Some(thing) = found(&output) {
+                return Ok(thing);
+            }
+            let Some(left) = end.checked_duration_since(Instant::now()) else {
+                return Err(output);
+            };
+            output = self.more.wait_timeout(output, left).unwrap().0;
+        }
+    }
+}
+
+/// A running tcpwait. Dropping it kills it.
+pub struct Tracer {
+    child: Child,
+    shelf: Arc<Shelf>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+/// What a tcpwait left behind.
+pub struct Ended {
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// All of its stdout.
+    pub stdout: Vec<String>,
+    /// All of its stderr.
+    pub stderr: String,
+}
+
+impl Ended {
+    /// stdout as transitions.
+    pub fn lines(&self) -> Vec<Line> {
+        self.stdout.iter().map(|line| parse(line)).collect()
+    }
+
+    /// The number that precedes a phrase on stderr, 0 where the phrase is missing.
+    pub fn number_before(&self, phrase: &str) -> u64 {
+        let Some((before, _)) = self.stderr.split_once(phrase) else {
+            return 0;
+        };
+        let number = before
+            .trim_end()
+            .rsplit(|c: char| !c.is_ascii_digit())
+            .next()
+            .unwrap();
+        number
+            .parse()
+            .unwrap_or_else(|_| panic!("no number before {phrase:?} in {:?}", self.stderr))
+    }
+
+    /// Fails unless it ended well and says that nothing was lost.
+    pub fn expect_clean(&self) {
+        assert_eq!(self.code, Some(0), "{}", self.stderr);
+        assert!(
+            self.stderr.lines().any(|line| line == "lost: nothing"),
+            "{}",
+            self.stderr
+        );
+    }
+}
+
+impl fmt::Debug for Ended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "exit code {:?}, {} lines, stderr:\n{}",
+            self.code,
+            self.stdout.len(),
+            self.stderr
+        )
+    }
+}
+
+fn parse(line: &str) -> Line {
+    serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}"))
+}
+
+/// tcpwait, to be run outside the test's namespace, which it must neither need to be in nor keep alive.
+pub fn command<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tcpwait"));
+    command
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let home = netns::home();
+    // SAFETY: setns and prctl are system calls without any state in this process.
+    unsafe {
+        command.pre_exec(move || {
+            if libc::setns(home, libc::CLONE_NEWNET) != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+    command
+}
+
+impl Tracer {
+    /// Starts `tcpwait trace --json` on this thread's namespace and waits until it traces.
+    pub fn here(more: &[&str]) -> Self {
+        let netns = netns::inode().to_string();
+        let mut arguments = vec!["trace", "--json", "--netns", &netns];
+        arguments.extend(more);
+        Self::start(&arguments)
+    }
+
+    /// Starts a tcpwait and waits until it traces.
+    pub fn start<S: AsRef<OsStr>>(arguments: &[S]) -> Self {
+        let tracer = Self::spawn(command(arguments));
+        tracer.wait_until_tracing();
+        tracer
+    }
+
+    /// Starts a tcpwait and reads what it says.
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let shelf = Arc::new(Shelf::default());
+        let stdout = child.stdout.take().unwrap();
+        let stderr = child.stderr.take().unwrap();
+        let (lines, text) = (shelf.clone(), shelf.clone());
+        let readers = vec![
+            thread::spawn(move || {
+                // One lock for what came at once: the 50,000 would be slow otherwise.
+                let mut stdout = BufReader::with_capacity(1 << 20, stdout);
+                let mut line = String::new();
+                while stdout.read_line(&mut line).is_ok_and(|length| length > 0) {
+                    let mut batch = vec![line.trim_end().to_owned()];
+                    line.clear();
+                    while stdout.buffer().contains(&b'\n')
+                        && stdout.read_line(&mut line).is_ok_and(|length| length > 0)
+                    {
+                        batch.push(line.trim_end().to_owned());
+                        line.clear();
+                    }
+                    lines.put(|output| output.lines.append(&mut batch));
+                }
+                lines.put(|output| output.stdout_over = true);
+            }),
+            thread::spawn(move || {
+                for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                    text.put(|output| {
+                        output.stderr.push_str(&line);
+                        output.stderr.push('\n');
+                    });
+                }
+                text.put(|output| output.stderr_over = true);
+            }),
+        ];
+        Self {
+            child,
+            shelf,
+            readers,
+        }
+    }
+
+    /// Waits until it says that it traces.
+    pub fn wait_until_tracing(&self) {
+        let traces = self.shelf.wait(START, |output| {
+            let traces = output
+                .stderr
+                .lines()
+                .any(|line| line.starts_with("Tracing"));
+            (traces || output.stderr_over).then_some(traces)
+        });
+        match traces {
+            Ok(true) => {}
+            Ok(false) => panic!(
+                "tcpwait ended at its start: {}",
+                self.shelf.output.lock().unwrap().stderr
+            ),
+            Err(output) => panic!("tcpwait did not start within {START:?}: {}", output.stderr),
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    /// The lines so far, unparsed.
+    pub fn raw_lines(&self) -> Vec<String> {
+        self.shelf.output.lock().unwrap().lines.clone()
+    }
+
+    /// Waits until so many lines have come.
+    pub fn wait_for_count(&self, bound: Duration, count: usize) -> usize {
+        self.shelf
+            .wait(bound, |output| {
+                (output.lines.len() >= count || output.stdout_over).then_some(output.lines.len())
+            })
+            .unwrap_or_else(|output| output.lines.len())
+    }
+
+    /// Ends it with Ctrl-C.
+    pub fn stop(self) -> Ended {
+        self.signal(Signal::SIGINT);
+        self.end(SOON)
+    }
+
+    /// Waits for its end.
+    pub fn end(mut self, bound: Duration) -> Ended {
+        // A child that was inherited could keep the pipes open; the process itself is what counts.
+        let over = self.shelf.wait(bound, |output| {
+            (output.stdout_over && output.stderr_over).then_some(())
+        });
+        if let Err(output) = over {
+            panic!("tcpwait did not end within {bound:?}: {}", output.stderr);
+        }
+        let status = self.child.wait().unwrap();
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        let output = std::mem::take(&mut *self.shelf.output.lock().unwrap());
+        Ended {
+            code: status.code(),
+            stdout: output.lines,
+            stderr: output.stderr,
+        }
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// What a tracer says about one namespace.
+pub struct Seen {
+    tracer: Arc<Tracer>,
+    netns: u32,
+}
+
+static SHARED: OnceLock<Mutex<Option<Arc<Tracer>>>> = OnceLock::new();
+
+/// Stops the tracer that the tests shared; whether all was well with it.
+pub fn end_shared() -> bool {
+    let Some(tracer) = SHARED
+        .get()
+        .and_then(|shared| shared.lock().unwrap().take())
+    else {
+        return true;
+    };
+    let Some(tracer) = Arc::into_inner(tracer) else {
+        eprintln!("a test still holds the shared tracer");
+        return false;
+    };
+    let ended = tracer.stop();
+    let sound = ended.code == Some(0) && ended.stderr.lines().any(|line| line == "lost: nothing");
+    if !sound {
+        eprintln!("the tracer shared by the tests: {ended:?}");
+    }
+    sound
+}
+
+impl Seen {
+    /// The tracer that the tests share, from this thread's namespace.
+    pub fn shared() -> Self {
+        let shared = SHARED.get_or_init(|| {
+            let namespaces: Vec<String> = netns::all().iter().map(u32::to_string).collect();
+            Mutex::new(Some(Arc::new(Tracer::start(&[
+                "trace",
+                "--json",
+                "--netns",
+                &namespaces.join(","),
+            ]))))
+        });
+        let tracer = shared
+            .lock()
+            .unwrap()
+            .clone()
+            .expect("the tests are not over");
+        Self {
+            tracer,
+            netns: netns::inode(),
+        }
+    }
+
+    /// A tracer of one's own, from this thread's namespace.
+    pub fn through(tracer: Tracer) -> Self {
+        Self {
+            tracer: Arc::new(tracer),
+            netns: netns::inode(),
+        }
+    }
+
+    /// The same tracer on another namespace.
+    pub fn of(&self, netns: u32) -> Self {
+        Self {
+            tracer: self.tracer.clone(),
+            netns,
+        }
+    }
+
+    /// The tracer, when nobody else holds it.
+    pub fn into_tracer(self) -> Tracer {
+        Arc::into_inner(self.tracer).expect("one owner")
+    }
+
+    fn pick(&self, output: &Output) -> Vec<Line> {
+        let wanted = format!("\"netns\":{},", self.netns);
+        output
+            .lines
+            .iter()
+            .filter(|line| line.contains(&wanted))
+            .map(|line| parse(line))
+            .collect()
+    }
+
+    /// The lines so far.
+    pub fn lines(&self) -> Vec<Line> {
+        self.pick(&self.tracer.shelf.output.lock().unwrap())
+    }
+
+    /// Waits for a line.
+    pub fn wait_for(&self, what: &str, bound: Duration, wanted: impl Fn(&Line) -> bool) -> Line {
+        let found = self
+            .tracer
+            .shelf
+            .wait(bound, |output| self.pick(output).into_iter().find(&wanted));
+        found.unwrap_or_else(|output| {
+            let lines = self.pick(&output);
+            drop(output);
+            let lines: Vec<String> = lines.iter().map(|line| format!("{line:?}")).collect();
+            panic!(
+                "{what}: not within {bound:?}; there was\n{}",
+                lines.join("\n")
+            )
+        })
+    }
+
+    /// Waits for a step of the connection with these addresses, seen from the first.
+    pub fn wait_for_step(
+        &self,
+        ends: (SocketAddr, SocketAddr),
+        step: &str,
+        bound: Duration,
+    ) -> Line {
+        self.wait_for(&format!("{step} of {ends:?}"), bound, |line| {
+            line.is_of(ends) && line.step() == step
+        })
+    }
+
+    /// The lines of one connection so far.
+    pub fn connection(&self, id: Option<&String>) -> Vec<Line> {
+        self.lines()
+            .into_iter()
+            .filter(|line| line.id.as_ref() == id)
+            .collect()
+    }
+}
