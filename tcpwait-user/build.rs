@@ -50,16 +50,12 @@ fn main() -> ExitCode {
 }
 
 /// Builds the object and copies it to where nothing but this script writes.
-fn place_object(
-    compiler: &toolchain::Compiler,
-    linker: &toolchain::Linker,
-) -> Result<PathBuf, String> {
+fn place_object(compiler: &toolchain::Compiler, linker: &toolchain::Linker) -> Result<PathBuf, String> {
     let out = env::var_os("OUT_DIR").ok_or("cargo did not say where to write (OUT_DIR)")?;
     let out = PathBuf::from(out);
     let built = object::build(compiler, linker, &nested_target_dir(&out), &[])?;
     let object = out.join("tcpwait.bpf.o");
-    fs::copy(&built, &object)
-        .map_err(|error| format!("cannot copy {}: {error}", built.display()))?;
+    fs::copy(&built, &object).map_err(|error| format!("cannot copy {}: {error}", built.display()))?;
     Ok(object)
 }
 

@@ -30,13 +30,7 @@ pub fn count(counter: Counter) -> u64 {
 /// Reserves a record of type `R`, lets `fill` write all of it, and submits it. When the buffer is full the loss
 /// is counted under `lost`. `fill` gets memory with stale content: it must write every byte after the head.
 #[inline(always)]
-pub fn emit<R: 'static>(
-    ctx: &impl EbpfContext,
-    kind: Kind,
-    flags: u8,
-    lost: Counter,
-    fill: impl FnOnce(*mut R),
-) {
+pub fn emit<R: 'static>(ctx: &impl EbpfContext, kind: Kind, flags: u8, lost: Counter, fill: impl FnOnce(*mut R)) {
     let Some(mut entry) = RECORDS.reserve::<R>(0) else {
         if count(lost) == 0 {
             warn!(ctx, "ring buffer full: first loss of kind {} on this CPU", kind as u8);

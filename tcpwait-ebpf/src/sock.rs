@@ -1,7 +1,10 @@
 //! The only file with pointer arithmetic: reads sockets, mini-sockets and timers at the offsets that BTF gave.
 //! Every read goes through `bpf_probe_read_kernel`, which cannot fault; a failed read gives zero.
 
-use aya_ebpf::{Global, helpers::{bpf_get_socket_cookie, bpf_probe_read_kernel}};
+use aya_ebpf::{
+    Global,
+    helpers::{bpf_get_socket_cookie, bpf_probe_read_kernel},
+};
 use tcpwait_wire::{config::offset::*, wire::Flow};
 
 const AF_INET: u16 = 2;
@@ -60,10 +63,10 @@ pub fn full_lport(sk: At) -> u16 {
     u16::from_be(sk.read(&OFF_SPORT))
 }
 
-/// Local port of a mini-socket.
+/// The port a socket is bound to (`skc_num`, `tw_num`): a mini-socket's local port, and a full socket's until it is given back.
 #[inline(always)]
-pub fn mini_lport(tw: At) -> u16 {
-    tw.read(&OFF_NUM)
+pub fn bound_port(common: At) -> u16 {
+    common.read(&OFF_NUM)
 }
 
 /// Remote port.

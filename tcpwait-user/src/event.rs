@@ -294,7 +294,9 @@ fn frames(stack: &wire::Stack) -> Vec<u64> {
 /// The cgroup id in a record, if it carries a task: live, its name is looked up while the cgroup still exists.
 pub fn cgroup_of(event: &Event) -> Option<u64> {
     let task = match &event.fact {
-        Fact::State(StateChange { task, .. }) | Fact::Cancelled { task, .. } | Fact::Owner { task, .. } => task.as_ref()?,
+        Fact::State(StateChange { task, .. }) | Fact::Cancelled { task, .. } | Fact::Owner { task, .. } => {
+            task.as_ref()?
+        }
         Fact::Seed(seed) => seed.task.as_ref()?,
         _ => return None,
     };

@@ -105,7 +105,7 @@ pub fn attach(settings: Settings) -> Result<Live> {
         started_ns: monotonic_ns(),
         started_realtime_ns: realtime_ns(),
         symbols,
-        offsets: types.offsets()?.into_iter().map(|(name, offset)| (name.to_owned(), offset)).collect(),
+        offsets: probes.offsets.iter().map(|(name, offset)| ((*name).to_owned(), *offset)).collect(),
         missing_hooks: missing(&probes),
     };
     Ok(Live { probes, settings, header, cgroups: Cgroups::new(), named: HashSet::new() })
@@ -204,7 +204,12 @@ impl Live {
     }
 }
 
-fn name_and_pass(record: &[u8], cgroups: &mut Cgroups, named: &mut HashSet<u64>, sink: &mut impl Sink) -> io::Result<()> {
+fn name_and_pass(
+    record: &[u8],
+    cgroups: &mut Cgroups,
+    named: &mut HashSet<u64>,
+    sink: &mut impl Sink,
+) -> io::Result<()> {
     if has_task(record)
         && let Some(id) = decode(record).ok().as_ref().and_then(cgroup_of)
         && !named.contains(&id)
@@ -262,11 +267,13 @@ fn missing(probes: &Probes) -> BTreeMap<String, String> {
 }
 
 /// `CAP_NET_ADMIN`, `CAP_SYS_ADMIN`, `CAP_PERFMON`, `CAP_BPF` of `include/uapi/linux/capability.h`.
-const CAPABILITIES: [(u32, &str); 4] = [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN"), (38, "CAP_PERFMON"), (39, "CAP_BPF")];
+const CAPABILITIES: [(u32, &str); 4] =
+    [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN"), (38, "CAP_PERFMON"), (39, "CAP_BPF")];
 
 /// Asks for what is needed before the kernel says no in its own words.
 fn check_place() -> Result<()> {
-    let status = std::fs::read_to_string("/proc/self/status").context("reading /proc/self/status (is /proc mounted?)")?;
+    let status =
+        std::fs::read_to_string("/proc/self/status").context("reading /proc/self/status (is /proc mounted?)")?;
     let effective = status
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:"))
@@ -278,7 +285,10 @@ fn check_place() -> Result<()> {
         return Ok(());
     }
     if nix::unistd::geteuid().is_root() {
-        bail!("root lacks {} here (a container?): tracing needs it; run tcpwait on the host, or grant it", absent.join(", "));
+        bail!(
+            "root lacks {} here (a container?): tracing needs it; run tcpwait on the host, or grant it",
+            absent.join(", ")
+        );
     }
     bail!("tracing the kernel needs root: run it with sudo (or grant {})", absent.join(", "));
 }

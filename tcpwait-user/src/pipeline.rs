@@ -73,7 +73,9 @@ impl<W: Write> Pipeline<W> {
             }
         };
         match &event.fact {
-            Fact::Tick { realtime_ns } => self.realtime_offset_ns = i128::from(*realtime_ns) - i128::from(event.time_ns),
+            Fact::Tick { realtime_ns } => {
+                self.realtime_offset_ns = i128::from(*realtime_ns) - i128::from(event.time_ns)
+            }
             Fact::CgroupName { id, path } => self.names.learn_cgroup(*id, path),
             Fact::Counters(counters) => self.ledger.count_kernel(counters),
             _ => {}

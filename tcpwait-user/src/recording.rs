@@ -126,7 +126,10 @@ impl Reader {
         let (format, len) = rest.split_at(4);
         let (format, len) = (le32(format), le32(len));
         if format != FORMAT {
-            bail!("{shown} is a recording in format {format}; this tcpwait {} reads format {FORMAT}", env!("CARGO_PKG_VERSION"));
+            bail!(
+                "{shown} is a recording in format {format}; this tcpwait {} reads format {FORMAT}",
+                env!("CARGO_PKG_VERSION")
+            );
         }
         if len > MAX_HEADER {
             bail!("{shown} is a damaged recording: its header claims {len} bytes");
@@ -145,7 +148,8 @@ impl Reader {
                 wire::VERSION,
             );
         }
-        let header = serde_json::from_value(fields).with_context(|| format!("{shown} is a recording with a damaged header"))?;
+        let header =
+            serde_json::from_value(fields).with_context(|| format!("{shown} is a recording with a damaged header"))?;
         Ok(Self { header, body: FrameDecoder::new(file), record: Vec::new(), complete: false, cut: None })
     }
 
@@ -163,7 +167,8 @@ impl Reader {
             self.cut = Some(why);
             return None;
         }
-        self.complete = wire::Head::read_from_prefix(&self.record).is_ok_and(|(head, _)| head.kind == Kind::Counters as u8);
+        self.complete =
+            wire::Head::read_from_prefix(&self.record).is_ok_and(|(head, _)| head.kind == Kind::Counters as u8);
         Some(&self.record)
     }
 

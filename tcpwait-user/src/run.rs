@@ -99,13 +99,18 @@ async fn record_live(args: &Record) -> Result<ExitCode> {
     log_to_stderr(args.tracing.verbose);
     let filter = KernelFilter { netns: inodes(&args.netns)?, ..KernelFilter::default() };
     let mut live = live::attach(settings(&args.tracing, filter))?;
-    let mut sink = Recording { writer: Writer::create(&args.output, live.header())?, ledger: Ledger::default(), records: 0 };
+    let mut sink =
+        Recording { writer: Writer::create(&args.output, live.header())?, ledger: Ledger::default(), records: 0 };
     banner(&live, args.tracing.verbose);
     let seeded = live.run(&mut sink).await.with_context(|| format!("writing to {}", args.output.display()))?;
     say_seeded(seeded.as_ref(), args.tracing.verbose);
     sink.writer.finish()?;
     let size = std::fs::metadata(&args.output).map_or(0, |file| file.len());
-    eprintln!("{}: {} records, {size} bytes; read it with: tcpwait trace --from {0}", args.output.display(), sink.records);
+    eprintln!(
+        "{}: {} records, {size} bytes; read it with: tcpwait trace --from {0}",
+        args.output.display(),
+        sink.records
+    );
     let lossy = sink.ledger.is_lossy();
     if lossy {
         eprintln!("some events were lost; `tcpwait trace --from` says which");
@@ -203,7 +208,9 @@ fn criteria(filter: &Filter, live: bool) -> Result<Criteria> {
         let cgroups = Cgroups::new();
         for path in &filter.cgroup {
             if cgroups.id_of(path).is_none() {
-                bail!("no connection can match: there is no cgroup {path} below the cgroup-v2 mount (`systemd-cgls` lists them)");
+                bail!(
+                    "no connection can match: there is no cgroup {path} below the cgroup-v2 mount (`systemd-cgls` lists them)"
+                );
             }
         }
     }
@@ -222,7 +229,20 @@ fn criteria(filter: &Filter, live: bool) -> Result<Criteria> {
 }
 
 fn inodes(specs: &[String]) -> Result<Vec<u32>> {
-    specs.iter().map(|spec| Ok(netns::resolve(spec)?)).collect()
+    if specs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let there = netns::all();
+    specs
+        .iter()
+        .map(|spec| {
+            let inode = netns::resolve(spec)?;
+            if !there.iter().any(|ns| ns.inode == inode) {
+                bail!("no connection can match: there is no network namespace {inode} (`lsns -t net` lists them)");
+            }
+            Ok(inode)
+        })
+        .collect()
 }
 
 /// A recording knows namespaces by inode only.
@@ -231,7 +251,9 @@ fn recorded_inodes(specs: &[String]) -> Result<Vec<u32>> {
         .iter()
         .map(|spec| {
             let number = spec.trim_start_matches("net:[").trim_end_matches(']');
-            number.parse().ok().with_context(|| format!("a recording knows network namespaces by inode, so --netns {spec} means nothing in it"))
+            number.parse().ok().with_context(|| {
+                format!("a recording knows network namespaces by inode, so --netns {spec} means nothing in it")
+            })
         })
         .collect()
 }
@@ -250,7 +272,10 @@ fn say_seeded(seeded: Option<&Seeded>, verbose: bool) {
     let Some(seeded) = seeded else { return };
     if seeded.unreadable > 0 {
         let why = seeded.first_reason.as_deref().unwrap_or("for an unknown reason");
-        eprintln!("tcpwait: {} network namespaces could not be read, their older sockets are not known: {why}", seeded.unreadable);
+        eprintln!(
+            "tcpwait: {} network namespaces could not be read, their older sockets are not known: {why}",
+            seeded.unreadable
+        );
     }
     if verbose {
         eprintln!("read {} sockets in {} network namespaces", seeded.sockets, seeded.namespaces);

@@ -106,7 +106,9 @@ impl Criteria {
     }
 
     fn touches(&self, step: &Transition) -> bool {
-        self.states.is_empty() || self.states.contains(&step.to) || step.from.is_some_and(|from| self.states.contains(&from))
+        self.states.is_empty()
+            || self.states.contains(&step.to)
+            || step.from.is_some_and(|from| self.states.contains(&from))
     }
 }
 

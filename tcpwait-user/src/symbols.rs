@@ -96,7 +96,8 @@ mod tests {
 
     #[test]
     fn a_return_address_finds_its_function_and_nothing_else() {
-        let symbols = Symbols::pick([(100, "foo"), (200, "tcp_v4_rcv.isra.0"), (300, "bar"), (400, "tcp_abort"), (500, "end")]);
+        let symbols =
+            Symbols::pick([(100, "foo"), (200, "tcp_v4_rcv.isra.0"), (300, "bar"), (400, "tcp_abort"), (500, "end")]);
         assert_eq!(symbols.name(200), None, "returns into the function before");
         assert_eq!(symbols.name(201), Some("tcp_v4_rcv"));
         assert_eq!(symbols.name(300), Some("tcp_v4_rcv"));

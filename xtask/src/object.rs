@@ -13,31 +13,12 @@ use std::process::Command;
 use crate::toolchain::{self, Compiler, Core, Linker};
 
 /// Settings of an outer cargo that are for the host's code; cargo reads all of them from the environment.
-const OUTER_SETTINGS: [&str; 4] = [
-    "CARGO_BUILD_",
-    "CARGO_FEATURE_",
-    "CARGO_PROFILE_",
-    "CARGO_TARGET_",
-];
+const OUTER_SETTINGS: [&str; 4] = ["CARGO_BUILD_", "CARGO_FEATURE_", "CARGO_PROFILE_", "CARGO_TARGET_"];
 
 /// Builds the kernel side in `target_dir` and returns the object file.
-pub fn build(
-    compiler: &Compiler,
-    linker: &Linker,
-    target_dir: &Path,
-    flags: &[&str],
-) -> Result<PathBuf, String> {
-    let mut command = command(
-        &cargo(compiler),
-        "build",
-        compiler,
-        linker,
-        target_dir,
-        flags,
-    )?;
-    let status = command
-        .status()
-        .map_err(|error| format!("cargo does not run: {error}"))?;
+pub fn build(compiler: &Compiler, linker: &Linker, target_dir: &Path, flags: &[&str]) -> Result<PathBuf, String> {
+    let mut command = command(&cargo(compiler), "build", compiler, linker, target_dir, flags)?;
+    let status = command.status().map_err(|error| format!("cargo does not run: {error}"))?;
     if !status.success() {
         return Err(format!(
             "the kernel side (tcpwait-ebpf) does not build with {} {} and bpf-linker {}",
@@ -46,9 +27,7 @@ pub fn build(
             linker.version
         ));
     }
-    Ok(target_dir
-        .join(toolchain::target())
-        .join("release/tcpwait-ebpf"))
+    Ok(target_dir.join(toolchain::target()).join("release/tcpwait-ebpf"))
 }
 
 /// The cargo that goes with `compiler`: `-Z build-std` depends on how that version's library is laid out.
@@ -71,9 +50,7 @@ pub fn command(
 ) -> Result<Command, String> {
     let mut command = Command::new(program);
     for (name, _) in env::vars_os() {
-        let outer = name
-            .to_str()
-            .is_some_and(|name| OUTER_SETTINGS.iter().any(|prefix| name.starts_with(prefix)));
+        let outer = name.to_str().is_some_and(|name| OUTER_SETTINGS.iter().any(|prefix| name.starts_with(prefix)));
         if outer || name == "RUSTFLAGS" {
             command.env_remove(name);
         }
@@ -98,21 +75,14 @@ pub fn command(
         .env("RUSTC_WORKSPACE_WRAPPER", "")
         .args([verb, "--release", "--locked", "--target"])
         .arg(toolchain::target())
-        .args([
-            "-p",
-            "tcpwait-ebpf",
-            "--bin",
-            "tcpwait-ebpf",
-            "--target-dir",
-        ])
+        .args(["-p", "tcpwait-ebpf", "--bin", "tcpwait-ebpf", "--target-dir"])
         .arg(target_dir);
     if matches!(compiler.core, Core::Source) {
         command.args(["-Z", "build-std=core"]);
     }
     if let Some(library) = toolchain::llvm_library(compiler) {
         let folder = target_dir.join("llvm");
-        only_file(&folder, &library)
-            .map_err(|error| format!("cannot write to {}: {error}", folder.display()))?;
+        only_file(&folder, &library).map_err(|error| format!("cannot write to {}: {error}", folder.display()))?;
         command.env("LD_LIBRARY_PATH", folder);
     }
     Ok(command)

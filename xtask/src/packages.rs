@@ -36,13 +36,7 @@ fn parse(os_release: &str) -> Distribution {
         .flatten()
         .flat_map(str::split_whitespace)
         .any(|family| family == "debian" || family == "ubuntu");
-    Distribution {
-        name: field("PRETTY_NAME")
-            .or(field("ID"))
-            .unwrap_or("this system")
-            .to_owned(),
-        debian,
-    }
+    Distribution { name: field("PRETTY_NAME").or(field("ID")).unwrap_or("this system").to_owned(), debian }
 }
 
 /// Where a program is. Debian leaves the sbin folders out of the `PATH` of users who are not root.
@@ -56,11 +50,7 @@ pub fn program(name: &str) -> Option<PathBuf> {
 
 /// The version that apt would install, if it knows the package.
 pub fn candidate(package: &str) -> Option<String> {
-    let policy = Command::new("apt-cache")
-        .args(["policy", package])
-        .env("LC_ALL", "C")
-        .output()
-        .ok()?;
+    let policy = Command::new("apt-cache").args(["policy", package]).env("LC_ALL", "C").output().ok()?;
     String::from_utf8_lossy(&policy.stdout)
         .lines()
         .find_map(|line| line.trim().strip_prefix("Candidate: "))
@@ -76,14 +66,8 @@ pub fn update() -> Result<()> {
 
 /// Installs packages. Nothing is removed for them: apt-get then fails and says what is in the way.
 pub fn install(packages: &[&str]) -> Result<()> {
-    let mut arguments = vec![
-        "DEBIAN_FRONTEND=noninteractive",
-        "apt-get",
-        "install",
-        "--yes",
-        "--no-remove",
-        "--no-install-recommends",
-    ];
+    let mut arguments =
+        vec!["DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "--yes", "--no-remove", "--no-install-recommends"];
     arguments.extend(packages);
     root::announced(root::command("env", &arguments)?)
         .with_context(|| format!("could not install {}", packages.join(" ")))
@@ -96,10 +80,7 @@ pub fn install_with_nginx(packages: &[&str]) -> Result<()> {
     install(packages)?;
     if Path::new("/run/systemd/system").exists() {
         println!("nginx is only for the tests here: its service must not run");
-        root::announced(root::command(
-            "systemctl",
-            &["disable", "--now", "nginx.service"],
-        )?)?;
+        root::announced(root::command("systemctl", &["disable", "--now", "nginx.service"])?)?;
     } else if nginx_runs() && !before {
         println!("nginx is only for the tests here: the one its package started must stop");
         root::announced(root::command("service", &["nginx", "stop"])?)?;

@@ -22,10 +22,7 @@ pub fn command<A: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: &[A]) -> 
         return Ok(command);
     }
     if !available() {
-        bail!(
-            "this needs root, and there is no sudo here. As root, run: {}",
-            shown(&command)
-        );
+        bail!("this needs root, and there is no sudo here. As root, run: {}", shown(&command));
     }
     let mut sudo = Command::new("sudo");
     sudo.arg("--").arg(program).args(arguments);
@@ -36,9 +33,7 @@ pub fn command<A: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: &[A]) -> 
 pub fn announced(mut command: Command) -> Result<()> {
     let line = shown(&command);
     println!("about to run: {line}");
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run `{line}`"))?;
+    let status = command.status().with_context(|| format!("cannot run `{line}`"))?;
     if !status.success() {
         bail!("`{line}` failed ({status})");
     }

@@ -13,19 +13,11 @@ const LINKER_VERSION: &str = "0.10.3";
 
 /// The packages of a compiler and its `core` for BPF, which must be of one build. Where Debian has the first pair, its
 /// compiler is the newer one.
-const COMPILER_PACKAGES: [[&str; 2]; 2] = [
-    ["rustc-web", "libstd-rust-web-dev-bpf"],
-    ["rustc", "libstd-rust-dev-bpf"],
-];
+const COMPILER_PACKAGES: [[&str; 2]; 2] = [["rustc-web", "libstd-rust-web-dev-bpf"], ["rustc", "libstd-rust-dev-bpf"]];
 
 /// Programs the kernel tests run, and Debian's packages for them.
-const TEST_PROGRAMS: [(&str, &str); 5] = [
-    ("nginx", "nginx-light"),
-    ("ab", "apache2-utils"),
-    ("curl", "curl"),
-    ("ss", "iproute2"),
-    ("ip", "iproute2"),
-];
+const TEST_PROGRAMS: [(&str, &str); 5] =
+    [("nginx", "nginx-light"), ("ab", "apache2-utils"), ("curl", "curl"), ("ss", "iproute2"), ("ip", "iproute2")];
 
 /// What builds the kernel side.
 pub struct Toolchain {
@@ -46,11 +38,7 @@ pub fn report(toolchain: &Toolchain) {
         Core::Shipped => "with a core for BPF",
         Core::Source => "with rust-src, from which cargo builds core",
     };
-    println!(
-        "BPF compiler: {} {}, {core}",
-        compiler.rustc.display(),
-        compiler.release
-    );
+    println!("BPF compiler: {} {}, {core}", compiler.rustc.display(), compiler.release);
     println!("BPF linker: {} {}", linker.path.display(), linker.version);
 }
 
@@ -82,10 +70,7 @@ fn install_compiler() -> Result<()> {
     );
     let distribution = packages::distribution();
     if !distribution.debian {
-        bail!(
-            "on {} this does not know how to install a Rust compiler for BPF. {by_hand}",
-            distribution.name
-        );
+        bail!("on {} this does not know how to install a Rust compiler for BPF. {by_hand}", distribution.name);
     }
     let mut chosen = compiler_packages();
     if chosen.is_none() {
@@ -94,38 +79,30 @@ fn install_compiler() -> Result<()> {
     }
     match chosen {
         Some(names) => packages::install(&names),
-        None => bail!(
-            "{} has no package of a new enough Rust compiler with a core for BPF. {by_hand}",
-            distribution.name
-        ),
+        None => {
+            bail!("{} has no package of a new enough Rust compiler with a core for BPF. {by_hand}", distribution.name)
+        }
     }
 }
 
 fn compiler_packages() -> Option<[&'static str; 2]> {
     let new_enough = |package: &&str| {
-        packages::candidate(package)
-            .is_some_and(|version| !toolchain::older(&version, env!("CARGO_PKG_RUST_VERSION")))
+        packages::candidate(package).is_some_and(|version| !toolchain::older(&version, env!("CARGO_PKG_RUST_VERSION")))
     };
-    COMPILER_PACKAGES
-        .into_iter()
-        .find(|names| names.iter().all(new_enough))
+    COMPILER_PACKAGES.into_iter().find(|names| names.iter().all(new_enough))
 }
 
 fn install_linker() -> Result<()> {
     println!("bpf-linker {LINKER_VERSION} is built from source now, which takes a minute or two");
     let mut cargo = compile::cargo(&["install", "bpf-linker", "--locked"]);
-    cargo
-        .args(["--version", LINKER_VERSION, "--root"])
-        .arg(toolchain::tools());
+    cargo.args(["--version", LINKER_VERSION, "--root"]).arg(toolchain::tools());
     root::announced(cargo)
 }
 
 /// What only the tests need. Says what is there, in one line.
 pub fn test_packages() -> Result<()> {
-    let missing: Vec<_> = TEST_PROGRAMS
-        .into_iter()
-        .filter(|(program, _)| packages::program(program).is_none())
-        .collect();
+    let missing: Vec<_> =
+        TEST_PROGRAMS.into_iter().filter(|(program, _)| packages::program(program).is_none()).collect();
     let list = |programs: &[(&'static str, &'static str)]| {
         let names: Vec<_> = programs.iter().map(|(program, _)| *program).collect();
         names.join(", ")
@@ -134,10 +111,7 @@ pub fn test_packages() -> Result<()> {
         println!("programs for the tests: {}", list(&TEST_PROGRAMS));
         return Ok(());
     }
-    println!(
-        "programs that the tests need and that are missing: {}",
-        list(&missing)
-    );
+    println!("programs that the tests need and that are missing: {}", list(&missing));
     let distribution = packages::distribution();
     if !distribution.debian {
         bail!(

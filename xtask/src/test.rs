@@ -64,34 +64,19 @@ fn lint_kernel_side(toolchain: &Toolchain) -> Result<()> {
     // Other flags than the build's: in one folder each would throw away what the other made.
     let target_dir = target_dir().join("bpf-lint");
     if let Some(clippy) = clippy_of(compiler) {
-        let command = object::command(
-            clippy.as_os_str(),
-            "clippy",
-            compiler,
-            linker,
-            &target_dir,
-            &[],
-        );
+        let command = object::command(clippy.as_os_str(), "clippy", compiler, linker, &target_dir, &[]);
         let mut command = command.map_err(anyhow::Error::msg)?;
         command.args(["--", "-D", "warnings"]);
         return finish(command);
     }
-    println!(
-        "{} comes without clippy: building with warnings as errors instead",
-        compiler.rustc.display()
-    );
-    object::build(compiler, linker, &target_dir, &["-Dwarnings"])
-        .map(|_| ())
-        .map_err(anyhow::Error::msg)
+    println!("{} comes without clippy: building with warnings as errors instead", compiler.rustc.display());
+    object::build(compiler, linker, &target_dir, &["-Dwarnings"]).map(|_| ()).map_err(anyhow::Error::msg)
 }
 
 /// `cargo-clippy`, if it belongs to this compiler: clippy 0.1.96 is part of Rust 1.96.
 fn clippy_of(compiler: &toolchain::Compiler) -> Option<PathBuf> {
     let programs = compiler.sysroot.join("bin");
-    let version = Command::new(programs.join("clippy-driver"))
-        .arg("--version")
-        .output()
-        .ok()?;
+    let version = Command::new(programs.join("clippy-driver")).arg("--version").output().ok()?;
     let minor = compiler.release.split('.').nth(1)?;
     String::from_utf8_lossy(&version.stdout)
         .starts_with(&format!("clippy 0.1.{minor} "))
@@ -115,23 +100,14 @@ fn test(filter: &Option<String>) -> Result<()> {
 
 /// Built as the user, run as root.
 fn kernel_tests(filters: &[Option<String>]) -> Result<()> {
-    let build = cargo(&[
-        "test",
-        "--package",
-        "tcpwait",
-        "--test",
-        "kernel",
-        "--no-run",
-        "--locked",
-    ]);
+    let build = cargo(&["test", "--package", "tcpwait", "--test", "kernel", "--no-run", "--locked"]);
     let tests = executable(build, "kernel")?;
     for filter in filters {
         // sudo passes on next to nothing of the environment.
         let mut arguments: Vec<OsString> = env::vars_os()
             .filter(|(name, _)| {
-                name.to_str().is_some_and(|name| {
-                    name == "CI" || name.starts_with("RUST_") || name.starts_with("TCPWAIT_")
-                })
+                name.to_str()
+                    .is_some_and(|name| name == "CI" || name.starts_with("RUST_") || name.starts_with("TCPWAIT_"))
             })
             .map(|(mut setting, value)| {
                 setting.push("=");
@@ -150,17 +126,13 @@ fn kernel_tests(filters: &[Option<String>]) -> Result<()> {
 }
 
 fn target_dir() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || toolchain::workspace().join("target"),
-        |folder| toolchain::workspace().join(Path::new(&folder)),
-    )
+    env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| toolchain::workspace().join("target"), |folder| toolchain::workspace().join(Path::new(&folder)))
 }
 
 fn finish(mut command: Command) -> Result<()> {
     let line = root::shown(&command);
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run `{line}`"))?;
+    let status = command.status().with_context(|| format!("cannot run `{line}`"))?;
     if !status.success() {
         bail!("`{line}` failed ({status})");
     }
@@ -177,12 +149,7 @@ struct Course {
 
 impl Course {
     fn new() -> Self {
-        Self {
-            start: Instant::now(),
-            passed: Vec::new(),
-            failed: Vec::new(),
-            skipped: Vec::new(),
-        }
+        Self { start: Instant::now(), passed: Vec::new(), failed: Vec::new(), skipped: Vec::new() }
     }
 
     fn heading(&self, name: &str) {
@@ -208,11 +175,7 @@ impl Course {
 
     /// The one line that says it all. In CI a test that was not run has not passed.
     fn end(self) -> Result<()> {
-        let parts = [
-            ("passed", &self.passed),
-            ("FAILED", &self.failed),
-            ("not run", &self.skipped),
-        ];
+        let parts = [("passed", &self.passed), ("FAILED", &self.failed), ("not run", &self.skipped)];
         let line = parts
             .iter()
             .filter(|(_, names)| !names.is_empty())

@@ -66,17 +66,13 @@ pub fn target() -> &'static str {
         Ok(endian) => endian == "big",
         Err(_) => cfg!(target_endian = "big"),
     };
-    if big {
-        "bpfeb-unknown-none"
-    } else {
-        "bpfel-unknown-none"
-    }
+    if big { "bpfeb-unknown-none" } else { "bpfel-unknown-none" }
 }
 
 /// The root of the workspace. Every package is a folder in it.
 pub fn workspace() -> PathBuf {
-    let package = env::var_os("CARGO_MANIFEST_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let package =
+        env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     package.parent().map_or(package.clone(), Path::to_path_buf)
 }
 
@@ -89,12 +85,8 @@ pub fn tools() -> PathBuf {
 pub fn find_compiler() -> Result<Compiler, Absent> {
     if let Some(named) = env::var_os(COMPILER_VARIABLE) {
         let named = PathBuf::from(named);
-        return inspect_compiler(&named).map_err(|why| {
-            Absent::Refused(format!(
-                "{COMPILER_VARIABLE} is set, but {} {why}",
-                named.display()
-            ))
-        });
+        return inspect_compiler(&named)
+            .map_err(|why| Absent::Refused(format!("{COMPILER_VARIABLE} is set, but {} {why}", named.display())));
     }
     let mut refused = Vec::new();
     for candidate in compilers() {
@@ -103,19 +95,14 @@ pub fn find_compiler() -> Result<Compiler, Absent> {
             Err(why) => refused.push(format!("{} {why}", candidate.display())),
         }
     }
-    Err(Absent::Missing(format!(
-        "no Rust compiler can build for {} ({})",
-        target(),
-        refused.join("; ")
-    )))
+    Err(Absent::Missing(format!("no Rust compiler can build for {} ({})", target(), refused.join("; "))))
 }
 
 /// The distribution's compiler first: only it comes with a `core` for BPF.
 fn compilers() -> Vec<PathBuf> {
     let mut found = vec![PathBuf::from("/usr/bin/rustc"), PathBuf::from("rustc")];
-    let rustup = env::var_os("RUSTUP_HOME")
-        .map(PathBuf::from)
-        .or_else(|| env::home_dir().map(|home| home.join(".rustup")));
+    let rustup =
+        env::var_os("RUSTUP_HOME").map(PathBuf::from).or_else(|| env::home_dir().map(|home| home.join(".rustup")));
     let toolchains = rustup.and_then(|home| fs::read_dir(home.join("toolchains")).ok());
     let mut nightlies: Vec<PathBuf> = toolchains
         .into_iter()
@@ -157,38 +144,21 @@ fn inspect_compiler(rustc: &Path) -> Result<Compiler, String> {
     };
     // `rustc` may be rustup's proxy, which would choose again, by folder and by environment, each time it is run.
     let itself = sysroot.join("bin/rustc");
-    let rustc = if itself.is_file() {
-        itself
-    } else {
-        rustc.to_owned()
-    };
-    Ok(Compiler {
-        rustc,
-        sysroot,
-        release,
-        llvm,
-        core,
-    })
+    let rustc = if itself.is_file() { itself } else { rustc.to_owned() };
+    Ok(Compiler { rustc, sysroot, release, llvm, core })
 }
 
 fn has_core(lib: &Path) -> bool {
-    fs::read_dir(lib).is_ok_and(|entries| {
-        entries
-            .flatten()
-            .any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-"))
-    })
+    fs::read_dir(lib)
+        .is_ok_and(|entries| entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("libcore-")))
 }
 
 /// The linker for the kernel side.
 pub fn find_linker() -> Result<Linker, Absent> {
     if let Some(named) = env::var_os(LINKER_VARIABLE) {
         let named = PathBuf::from(named);
-        return inspect_linker(&named).map_err(|why| {
-            Absent::Refused(format!(
-                "{LINKER_VARIABLE} is set, but {} {why}",
-                named.display()
-            ))
-        });
+        return inspect_linker(&named)
+            .map_err(|why| Absent::Refused(format!("{LINKER_VARIABLE} is set, but {} {why}", named.display())));
     }
     let mut refused = Vec::new();
     let ours = tools().join("bin");
@@ -200,11 +170,9 @@ pub fn find_linker() -> Result<Linker, Absent> {
         }
         match inspect_linker(&candidate) {
             // Those before 0.10 cannot read the bitcode of LLVM 22, which the oldest compiler accepted here writes.
-            Ok(linker) if older(&linker.version, "0.10") => refused.push(format!(
-                "{} is {}, older than 0.10",
-                candidate.display(),
-                linker.version
-            )),
+            Ok(linker) if older(&linker.version, "0.10") => {
+                refused.push(format!("{} is {}, older than 0.10", candidate.display(), linker.version))
+            }
             Ok(linker) => return Ok(linker),
             Err(why) => refused.push(format!("{} {why}", candidate.display())),
         }
@@ -219,10 +187,7 @@ pub fn find_linker() -> Result<Linker, Absent> {
 fn inspect_linker(path: &Path) -> Result<Linker, String> {
     let about = output(path, &["--version"])?;
     match about.trim().strip_prefix("bpf-linker ") {
-        Some(version) => Ok(Linker {
-            path: path.to_owned(),
-            version: version.to_owned(),
-        }),
+        Some(version) => Ok(Linker { path: path.to_owned(), version: version.to_owned() }),
         None => Err("is not bpf-linker".to_owned()),
     }
 }
@@ -246,8 +211,7 @@ fn output(program: &Path, arguments: &[&str]) -> Result<String, String> {
 /// Whether `version` is older than `than`, by as many numbers as `than` has.
 pub fn older(version: &str, than: &str) -> bool {
     fn numbers(text: &str) -> impl Iterator<Item = u32> {
-        text.split(['.', '-', '+', '~'])
-            .map_while(|part| part.parse().ok())
+        text.split(['.', '-', '+', '~']).map_while(|part| part.parse().ok())
     }
     let wanted: Vec<u32> = numbers(than).collect();
     let given: Vec<u32> = numbers(version).take(wanted.len()).collect();
@@ -263,10 +227,7 @@ pub fn llvm_library(compiler: &Compiler) -> Option<PathBuf> {
             .flatten()
             .flatten()
             .map(|entry| entry.path())
-            .filter(|path| {
-                path.file_name()
-                    .is_some_and(|name| name.to_string_lossy().starts_with(&prefix))
-            })
+            .filter(|path| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)))
             .collect();
         files.sort();
         files.into_iter().next()
@@ -278,11 +239,7 @@ pub fn llvm_library(compiler: &Compiler) -> Option<PathBuf> {
             .ok()?
             .flatten()
             .map(|entry| entry.path())
-            .filter(|path| {
-                path.file_name()
-                    .and_then(OsStr::to_str)
-                    .is_some_and(|name| name.contains("-linux-"))
-            })
+            .filter(|path| path.file_name().and_then(OsStr::to_str).is_some_and(|name| name.contains("-linux-")))
             .find_map(|folder| in_folder(&folder))
     })
 }

@@ -17,12 +17,8 @@ fn write_stack(ctx: &impl EbpfContext, stack: *mut Stack) {
     // fields it leaves alone are cleared first, so that no stale byte leaves the kernel.
     unsafe {
         (*stack).frames = [0; STACK_FRAMES];
-        let bytes = bpf_get_stack(
-            ctx.as_ptr(),
-            ptr::addr_of_mut!((*stack).frames).cast(),
-            (STACK_FRAMES * 8) as u32,
-            0,
-        );
+        let bytes =
+            bpf_get_stack(ctx.as_ptr(), ptr::addr_of_mut!((*stack).frames).cast(), (STACK_FRAMES * 8) as u32, 0);
         (*stack).depth = if bytes > 0 { bytes as u64 / 8 } else { 0 };
     }
 }

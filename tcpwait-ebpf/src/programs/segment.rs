@@ -10,7 +10,7 @@ use super::timewait::fill_mini;
 use crate::{
     emit::{count, emit},
     filter::wanted,
-    sock::{At, mini_lport, netns, rport},
+    sock::{At, bound_port, netns, rport},
 };
 
 const TIME_WAIT: u8 = 6;
@@ -32,7 +32,7 @@ fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
     }
     count(Counter::TwSegments);
     let netns = netns(tw);
-    if wanted(netns, mini_lport(tw), rport(tw)) {
+    if wanted(netns, bound_port(tw), rport(tw)) {
         // SAFETY: reserved memory.
         emit::<Mini>(&ctx, Kind::TwSegment, 0, Counter::LostSegment, |record| unsafe { fill_mini(record, tw, netns) });
     }

@@ -3,15 +3,15 @@
 use core::ffi::c_void;
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use tcpwait_wire::wire::{Counter, FLAG_HANDED_OVER, Kind, SockState, SockStateStack, SockStateTask};
 use tcpwait_wire::config::offset::OFF_ERR;
+use tcpwait_wire::wire::{Counter, FLAG_HANDED_OVER, Kind, SockState, SockStateStack, SockStateTask};
 
 use super::write_stack;
 use crate::{
     emit::{count, emit},
     filter::wanted,
     maps::{NOTES, UNOWNED},
-    sock::{At, flow, full_lport, held_by_task, is_tcp, make_cookie, netns, rport},
+    sock::{At, bound_port, flow, full_lport, held_by_task, is_tcp, make_cookie, netns, rport},
     task,
 };
 
@@ -19,6 +19,7 @@ const FIN_WAIT2: i32 = 5;
 const CLOSE: i32 = 7;
 const LISTEN: i32 = 10;
 const CLOSING: i32 = 11;
+const SYN_SENT: i32 = 2;
 const SYN_RECV: i32 = 3;
 const ESTABLISHED: i32 = 1;
 
@@ -40,7 +41,10 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     let newborn = old == LISTEN && new == SYN_RECV;
     // Before 6.13 a newborn still shows its listener's ports (inet_csk_clone_lock sets the state first).
     let rport = if newborn { 0 } else { rport(at) };
-    if !wanted(netns, full_lport(at), rport) {
+    // connect() chooses the port only after this event; until then inet_sport may hold the one of a former connection
+    // (tcp_disconnect leaves it), while skc_num is what is bound.
+    let lport = if new == SYN_SENT { bound_port(at) } else { full_lport(at) };
+    if !wanted(netns, lport, rport) {
         return 0;
     }
     // Made at the first event, so that the mini-socket, which copies it, and `ss -e` show the same.
@@ -51,7 +55,7 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
         unsafe {
             (*record).cookie = cookie;
             (*record).sk = sk as u64;
-            (*record).flow = flow(at, netns, full_lport(at), crate::sock::rport(at));
+            (*record).flow = flow(at, netns, lport, crate::sock::rport(at));
             (*record).old = old as u8;
             (*record).new = new as u8;
             (*record).err = at.read::<i32>(&OFF_ERR) as u16;

@@ -13,7 +13,7 @@ use crate::{
     emit::{count, emit},
     filter::wanted,
     maps::{CpuNotes, NOTES, TW_TIMER_HANDLER},
-    sock::{At, flow, mini_lport, netns, rport},
+    sock::{At, bound_port, flow, netns, rport},
     task,
 };
 
@@ -45,7 +45,7 @@ pub unsafe fn fill_mini(record: *mut Mini, tw: At, netns: u32) {
     unsafe {
         (*record).cookie = tw.read(&OFF_COOKIE);
         (*record).tw = tw.0;
-        (*record).flow = flow(tw, netns, mini_lport(tw), rport(tw));
+        (*record).flow = flow(tw, netns, bound_port(tw), rport(tw));
         (*record).expires = At(tw.0 + u64::from(OFF_TW_TIMER.load())).read(&OFF_TIMER_EXPIRES);
         (*record).jiffies = bpf_jiffies64();
         (*record).substate = tw.read(&OFF_TW_SUBSTATE);
@@ -78,7 +78,7 @@ fn timer_start(ctx: BtfTracePointContext) -> i32 {
     }
     count(if flags == 0 { Counter::TwEntered } else { Counter::TwRearmed });
     let netns = netns(tw);
-    if wanted(netns, mini_lport(tw), rport(tw)) {
+    if wanted(netns, bound_port(tw), rport(tw)) {
         // SAFETY: reserved memory.
         emit::<Mini>(&ctx, Kind::TwArm, flags, Counter::LostArm, |record| unsafe { fill_mini(record, tw, netns) });
     }
@@ -93,7 +93,7 @@ fn timer_expire_entry(ctx: BtfTracePointContext) -> i32 {
     let Some(tw) = mini_of(ctx.arg(0)) else { return 0 };
     count(Counter::TwExpired);
     let netns = netns(tw);
-    if wanted(netns, mini_lport(tw), rport(tw)) {
+    if wanted(netns, bound_port(tw), rport(tw)) {
         // SAFETY: reserved memory.
         emit::<Mini>(&ctx, Kind::TwExpire, 0, Counter::LostEnd, |record| unsafe { fill_mini(record, tw, netns) });
     }
@@ -122,7 +122,7 @@ fn timer_cancel(ctx: BtfTracePointContext) -> i32 {
         }
     }
     let netns = netns(tw);
-    if wanted(netns, mini_lport(tw), rport(tw)) {
+    if wanted(netns, bound_port(tw), rport(tw)) {
         let flags = if unhashed { FLAG_UNHASHED } else { 0 };
         emit::<MiniCancel>(&ctx, Kind::TwCancel, flags, Counter::LostEnd, |record| {
             // SAFETY: reserved memory.

@@ -9,11 +9,11 @@ use aya::{
     maps::{HashMap, Map, MapData, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, ProgramError},
 };
-use tokio::io::{Interest, unix::AsyncFd};
 use tcpwait_wire::{
     config,
     wire::{self, Kind},
 };
+use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{HOOKS, Hook, Need, counters::recursion_misses, types::KernelTypes};
 
@@ -62,6 +62,8 @@ pub struct Probes {
     counters: PerCpuArray<MapData, u64>,
     /// Every hook and what became of it.
     pub hooks: Vec<HookState>,
+    /// The field offsets in use, by the name of their global.
+    pub offsets: Vec<(&'static str, u32)>,
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
 }
 
@@ -72,7 +74,7 @@ pub struct Probes {
 pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
     raise_memlock();
     let btf = Btf::from_sys_fs().context("reading /sys/kernel/btf/vmlinux")?;
-    let offsets = types.offsets().context("finding the kernel's fields")?;
+    let offsets = types.offsets().context("finding the kernel's fields, which every hook reads")?;
     let filter = &options.filter;
     let (by_netns, by_lport, by_rport) =
         (u8::from(!filter.netns.is_empty()), u8::from(!filter.lports.is_empty()), u8::from(!filter.rports.is_empty()));
@@ -109,13 +111,28 @@ pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
             },
         };
         if let (Some(why), Need::Required) = (&missing, hook.need) {
-            bail!("the kernel refused the hook on {}: {why}; without it there is no telling {}", hook.name, hook.without);
+            bail!(
+                "the kernel refused the hook on {}: {why}; without it there is no telling {}",
+                hook.name,
+                hook.without
+            );
         }
         hooks.push(HookState { hook, missing });
     }
 
-    let log = if options.verbose { Some(aya_log::EbpfLogger::init(&mut ebpf).context("reading the kernel side's log")?) } else { None };
-    Ok(Probes { ring: take(&mut ebpf, config::RING_MAP)?, counters: take(&mut ebpf, config::COUNTERS_MAP)?, ebpf, hooks, log })
+    let log = if options.verbose {
+        Some(aya_log::EbpfLogger::init(&mut ebpf).context("reading the kernel side's log")?)
+    } else {
+        None
+    };
+    Ok(Probes {
+        ring: take(&mut ebpf, config::RING_MAP)?,
+        counters: take(&mut ebpf, config::COUNTERS_MAP)?,
+        ebpf,
+        hooks,
+        offsets,
+        log,
+    })
 }
 
 impl Probes {
@@ -207,9 +224,11 @@ where
 
 fn fill<K: aya::Pod>(ebpf: &mut Ebpf, name: &str, keys: &[K]) -> Result<()> {
     let map = ebpf.map_mut(name).with_context(|| format!("the eBPF object has no map {name}"))?;
-    let mut map: HashMap<_, K, u8> = HashMap::try_from(map).with_context(|| format!("map {name} is of another type"))?;
+    let mut map: HashMap<_, K, u8> =
+        HashMap::try_from(map).with_context(|| format!("map {name} is of another type"))?;
     for key in keys {
-        map.insert(key, 1, 0).with_context(|| format!("filling filter map {name} (it holds {})", config::FILTER_ENTRIES))?;
+        map.insert(key, 1, 0)
+            .with_context(|| format!("filling filter map {name} (it holds {})", config::FILTER_ENTRIES))?;
     }
     Ok(())
 }
@@ -219,7 +238,9 @@ fn short(error: &anyhow::Error) -> String {
     for cause in error.chain() {
         if let Some(ProgramError::LoadError { io_error, .. }) = cause.downcast_ref::<ProgramError>() {
             return match io_error.raw_os_error() {
-                Some(nix::libc::EPERM) => format!("{io_error} (needs CAP_BPF and CAP_PERFMON, or root; lockdown=confidentiality forbids it)"),
+                Some(nix::libc::EPERM) => {
+                    format!("{io_error} (needs CAP_BPF and CAP_PERFMON, or root; lockdown=confidentiality forbids it)")
+                }
                 _ => format!("{io_error} (run with -v for the verifier's log)"),
             };
         }
@@ -240,7 +261,9 @@ fn verifier_log(error: &anyhow::Error) -> String {
 fn refused(error: &aya::EbpfError, doing: &str) -> anyhow::Error {
     let text = format!("{error:?}");
     if text.contains("PermissionDenied") || text.contains("code: 1,") {
-        anyhow!("{doing}: not permitted; tcpwait needs root, or the capabilities CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN")
+        anyhow!(
+            "{doing}: not permitted; tcpwait needs root, or the capabilities CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN"
+        )
     } else {
         anyhow!("{doing}: {error}")
     }

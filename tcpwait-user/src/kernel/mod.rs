@@ -27,15 +27,20 @@ const TIMER_HANDLER: &str = "tw_timer_handler";
 /// # Errors
 /// The file cannot be read, or hides its addresses (`kptr_restrict`), or does not have the handler.
 pub fn symbols() -> Result<(u64, Symbols)> {
-    let all: BTreeMap<u64, String> = aya::util::kernel_symbols().context("reading /proc/kallsyms for the kernel's function addresses")?;
+    let all: BTreeMap<u64, String> =
+        aya::util::kernel_symbols().context("reading /proc/kallsyms for the kernel's function addresses")?;
     let found = Symbols::pick(all.iter().map(|(address, name)| (*address, name.as_str())));
-    let handler = all.iter().find(|(address, name)| **address != 0 && name.as_str() == TIMER_HANDLER).map(|(address, _)| *address);
+    let handler = all
+        .iter()
+        .find(|(address, name)| **address != 0 && name.as_str() == TIMER_HANDLER)
+        .map(|(address, _)| *address);
     match handler {
         Some(handler) => Ok((handler, found)),
         None if all.keys().all(|address| *address == 0) => bail!(
             "/proc/kallsyms shows no addresses, so TIME_WAIT timers cannot be told from others: \
              kernel.kptr_restrict is {}; run `sysctl kernel.kptr_restrict=1` and start again",
-            std::fs::read_to_string("/proc/sys/kernel/kptr_restrict").map_or_else(|_| "set".to_owned(), |v| v.trim().to_owned())
+            std::fs::read_to_string("/proc/sys/kernel/kptr_restrict")
+                .map_or_else(|_| "set".to_owned(), |v| v.trim().to_owned())
         ),
         None => bail!(
             "this kernel's /proc/kallsyms has no {TIMER_HANDLER}, the function behind every TIME_WAIT timer; \

@@ -64,9 +64,10 @@ impl KernelTypes {
     /// # Errors
     /// The kernel has no such structure or member, or it is a bit field.
     pub fn offset(&self, structure: &str, member: &str) -> Result<u32> {
-        let id = self.structures.get(structure).with_context(|| format!("this kernel's BTF has no struct {structure}"))?;
+        let id =
+            self.structures.get(structure).with_context(|| format!("this kernel's BTF has no struct {structure}"))?;
         match self.types.offset_of(*id, member) {
-            Ok((_, Offset::ByteOffset(bytes))) => Ok(u32::try_from(bytes)?),
+            Ok((_, Offset::ByteOffset(bytes))) => Ok(bytes),
             Ok((_, Offset::BitOffsetAndSize(..))) => bail!("{structure}.{member} is a bit field on this kernel"),
             Err(e) => bail!("this kernel's struct {structure} has no {member}: {}", e.message()),
         }

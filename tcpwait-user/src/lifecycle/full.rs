@@ -187,7 +187,8 @@ impl Lifecycle {
         let Self { portless, fulls, .. } = self;
         portless.retain(|cookie| {
             let Some(full) = fulls.get_mut(cookie) else { return false };
-            let Some(step) = full.waiting.take_if(|step| now_ns.saturating_sub(step.time_ns) >= PORT_PATIENCE_NS) else {
+            let Some(step) = full.waiting.take_if(|step| now_ns.saturating_sub(step.time_ns) >= PORT_PATIENCE_NS)
+            else {
                 return full.waiting.is_some();
             };
             out.push(Update::Transition(*step));

@@ -87,7 +87,10 @@ mod tests {
         clock.observe(0, 4_000_000);
         clock.observe(100_000_000_000, 4_025_000);
         // Due at jiffy 15,000 + 4,025,000, looked at 250 jiffies before.
-        assert_eq!(clock.timewait_started_ns(500_000_000_000, 4_039_750, 4_040_000), Some(500_000_000_000 - 14_750 * 4_000_000));
+        assert_eq!(
+            clock.timewait_started_ns(500_000_000_000, 4_039_750, 4_040_000),
+            Some(500_000_000_000 - 14_750 * 4_000_000)
+        );
         assert_eq!(clock.timewait_started_ns(500_000_000_000, 4_000_000, 4_040_000), None, "set to more than 60 s");
     }
 }

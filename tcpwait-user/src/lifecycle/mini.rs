@@ -119,7 +119,8 @@ impl Lifecycle {
         match verdict(&self.symbols, stack, socket.substate, unhashed) {
             Verdict::Rearm | Verdict::Expiry => {}
             Verdict::Death(reason) => {
-                let by = task.filter(|_| matches!(reason, Reason::Reused | Reason::Destroyed)).map(|task| self.share(task));
+                let by =
+                    task.filter(|_| matches!(reason, Reason::Reused | Reason::Destroyed)).map(|task| self.share(task));
                 self.end(event.time_ns, socket, reason, by, out);
             }
             Verdict::Silent => {
@@ -176,7 +177,9 @@ impl Lifecycle {
 
     /// Whether a mini-socket is the one that is followed under these addresses.
     fn known(&self, socket: &MiniSocket) -> bool {
-        self.minis.get(&socket.flow).is_some_and(|mini| mini.cookie == socket.cookie || mini.cookie == 0 || socket.cookie == 0)
+        self.minis
+            .get(&socket.flow)
+            .is_some_and(|mini| mini.cookie == socket.cookie || mini.cookie == 0 || socket.cookie == 0)
     }
 
     /// Takes in a mini-socket whose beginning was not seen.
@@ -231,8 +234,12 @@ impl Lifecycle {
 
     /// Nothing else happened for a while: the same.
     pub(super) fn settle_all(&mut self, now_ns: u64, out: &mut Vec<Update>) {
-        let mut cpus: Vec<u32> =
-            self.held.iter().filter(|(_, held)| now_ns.saturating_sub(held.time_ns) >= HOLD_NS).map(|(cpu, _)| *cpu).collect();
+        let mut cpus: Vec<u32> = self
+            .held
+            .iter()
+            .filter(|(_, held)| now_ns.saturating_sub(held.time_ns) >= HOLD_NS)
+            .map(|(cpu, _)| *cpu)
+            .collect();
         cpus.sort_unstable();
         for cpu in cpus {
             self.settle_cpu(cpu, out);

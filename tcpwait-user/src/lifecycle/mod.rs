@@ -135,10 +135,12 @@ impl Lifecycle {
             }
             Fact::Expired(mini) => {
                 self.clock.observe(event.time_ns, mini.jiffies);
-                if !self.held.get(&event.cpu).is_some_and(|held| held.mini.tw == mini.tw) {
+                // A cancellation held for this very timer was the first half of its expiry.
+                if self.held.get(&event.cpu).is_some_and(|held| held.mini.tw == mini.tw) {
+                    self.held.remove(&event.cpu);
+                } else {
                     self.settle_cpu(event.cpu, out);
                 }
-                self.held.remove(&event.cpu);
                 self.end(event.time_ns, mini, Reason::Expired, None, out);
             }
             Fact::Cancelled { mini, unhashed, task, stack } => {

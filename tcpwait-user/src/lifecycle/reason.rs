@@ -24,7 +24,10 @@ pub fn verdict(symbols: &Symbols, stack: &[u64], substate: State, unhashed: bool
         return match function {
             "__mod_timer" | "mod_timer_pending" | "migrate_timer_list" | "timers_dead_cpu" => Verdict::Rearm,
             "expire_timers" | "__run_timers" | "run_timer_softirq" | "timer_expire_remote" => Verdict::Expiry,
-            "__inet_check_established" | "__inet6_check_established" | "__inet_hash_connect" | "inet_hash_connect"
+            "__inet_check_established"
+            | "__inet6_check_established"
+            | "__inet_hash_connect"
+            | "inet_hash_connect"
             | "inet6_hash_connect" => Verdict::Death(Reason::Reused),
             "tcp_timewait_state_process" => Verdict::Death(Reason::Reset),
             "tcp_v4_rcv" | "tcp_v6_rcv" if substate == State::FinWait2 => Verdict::Death(Reason::ResetSent),

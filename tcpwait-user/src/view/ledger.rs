@@ -20,7 +20,11 @@ pub fn write(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
         ledger.minis_now,
     )?;
     if tally.seeded > 0 {
-        writeln!(out, "older than this trace: {} sockets taken in, {} of them mini-sockets", tally.seeded, tally.seeded_minis)?;
+        writeln!(
+            out,
+            "older than this trace: {} sockets taken in, {} of them mini-sockets",
+            tally.seeded, tally.seeded_minis
+        )?;
     }
     if let Some(filtered @ 1..) = ledger.filtered {
         writeln!(out, "filtered in the kernel: {filtered} events")?;

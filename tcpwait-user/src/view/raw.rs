@@ -47,7 +47,9 @@ struct Line {
 pub fn flow_of(event: &Event) -> Option<&Flow> {
     match &event.fact {
         Fact::State(change) => Some(&change.flow),
-        Fact::Armed { mini, .. } | Fact::Expired(mini) | Fact::Segment(mini) | Fact::Cancelled { mini, .. } => Some(&mini.flow),
+        Fact::Armed { mini, .. } | Fact::Expired(mini) | Fact::Segment(mini) | Fact::Cancelled { mini, .. } => {
+            Some(&mini.flow)
+        }
         Fact::Seed(seed) => Some(&seed.flow),
         _ => None,
     }
