@@ -26,9 +26,9 @@ pub const FLAG_UNHASHED: u8 = 4;
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// [`SockState`]: `sock:inet_sock_set_state`, nobody holds the socket lock as a process.
+    /// [`SockState`]: `sock:inet_sock_set_state`.
     State = 1,
-    /// [`SockStateTask`]: the same, while the current task holds the socket lock.
+    /// [`SockStateTask`]: the same, made by the current task in connect, listen, shutdown or close.
     StateTask = 2,
     /// [`SockStateStack`]: the same, leaving FIN_WAIT2 or CLOSING for CLOSE with no mini-socket seen: the stack says why.
     StateStack = 3,

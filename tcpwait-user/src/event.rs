@@ -98,7 +98,7 @@ pub struct StateChange {
     pub new: State,
     /// `sk_err`, a positive errno or 0.
     pub err: u16,
-    /// The task that holds the socket lock, if one does and it is not a kernel thread.
+    /// The task that made it in connect, listen, shutdown or close, unless it is a kernel thread.
     pub task: Option<Task>,
     /// The kernel side saw the mini-socket armed just before.
     pub handed_over: bool,

@@ -168,6 +168,8 @@ impl Live {
             }
             self.probes.flush_log();
         }
+        // Nothing may be added while the rest is read: a flood would never end.
+        self.probes.detach()?;
         while self.drain(sink)? == BATCH {}
         self.tick(sink)?;
         sink.record(self.probes.counters(monotonic_ns())?.as_bytes())?;

@@ -29,6 +29,9 @@ use crate::{
 /// Exit code of `--fail-on-loss`.
 const LOSSY: u8 = 3;
 
+/// `TASK_COMM_LEN` less the final NUL.
+const MAX_COMM: usize = 15;
+
 /// Carries out the command.
 ///
 /// # Errors
@@ -198,6 +201,9 @@ fn criteria(filter: &Filter, live: bool) -> Result<Criteria> {
         && l.addr().is_ipv4() != r.addr().is_ipv4()
     {
         bail!("no connection can match: --laddr {l} and --raddr {r} are of different families");
+    }
+    if let Some(name) = filter.comm.iter().find(|name| name.len() > MAX_COMM) {
+        bail!("no connection can match: the kernel keeps {MAX_COMM} bytes of a process's name, and {name} is longer");
     }
     if live {
         for pid in &filter.pid {

@@ -17,6 +17,8 @@ use crate::{
 
 const FIN_WAIT2: i32 = 5;
 const CLOSE: i32 = 7;
+const FIN_WAIT1: i32 = 4;
+const LAST_ACK: i32 = 9;
 const LISTEN: i32 = 10;
 const CLOSING: i32 = 11;
 const SYN_SENT: i32 = 2;
@@ -72,7 +74,7 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
                 write_stack(&ctx, unsafe { &raw mut (*record).stack });
             });
         }
-    } else if held_by_task(at) {
+    } else if by_its_owner(new) && held_by_task(at) {
         emit::<SockStateTask>(&ctx, Kind::StateTask, 0, Counter::LostState, |record| {
             fill(record.cast());
             // SAFETY: as above.
@@ -85,6 +87,13 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
         }
     }
     0
+}
+
+/// Whether a transition is made by connect, listen, shutdown or close alone. Others may happen in the backlog of anyone who
+/// locks the socket, as `ss -i` does for a moment (`tcp_get_info`).
+#[inline(always)]
+fn by_its_owner(new: i32) -> bool {
+    new == SYN_SENT || new == LISTEN || new == FIN_WAIT1 || new == LAST_ACK
 }
 
 /// Whether the mini-socket armed last on this CPU took over from this socket. A miss only costs a stack:

@@ -65,6 +65,8 @@ pub struct Probes {
     /// The field offsets in use, by the name of their global.
     pub offsets: Vec<(&'static str, u32)>,
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
+    /// `recursion_misses` as they were when the programs were detached.
+    final_misses: Option<Option<u64>>,
 }
 
 /// Loads and attaches every hook.
@@ -132,6 +134,7 @@ pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
         hooks,
         offsets,
         log,
+        final_misses: None,
     })
 }
 
@@ -168,6 +171,30 @@ impl Probes {
         }
     }
 
+    /// Detaches every hook; what is in the ring buffer and the counts stay.
+    ///
+    /// # Errors
+    /// The kernel refuses, which it has no reason to.
+    pub fn detach(&mut self) -> Result<()> {
+        self.final_misses = Some(self.recursion_misses());
+        for state in self.hooks.iter().filter(|state| state.missing.is_none()) {
+            if let Some(program) = self.ebpf.program_mut(state.hook.name) {
+                let program: &mut BtfTracePoint = program.try_into()?;
+                program.unload().with_context(|| format!("detaching from {}", state.hook.name))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Of all programs; `None` when this kernel does not tell.
+    fn recursion_misses(&self) -> Option<u64> {
+        self.ebpf
+            .programs()
+            .filter_map(|(_, program)| program.fd().ok())
+            .map(|fd| recursion_misses(fd.as_fd()))
+            .try_fold(0u64, |sum, misses| misses.map(|misses| sum + misses))
+    }
+
     /// The kernel side's counts so far, summed over CPUs, as a record.
     ///
     /// # Errors
@@ -177,12 +204,7 @@ impl Probes {
         for (index, value) in (0u32..).zip(&mut values) {
             *value = self.counters.get(&index, 0).context("reading the kernel side's counters")?.iter().sum();
         }
-        let misses: Option<u64> = self
-            .ebpf
-            .programs()
-            .filter_map(|(_, program)| program.fd().ok())
-            .map(|fd| recursion_misses(fd.as_fd()))
-            .try_fold(0u64, |sum, misses| misses.map(|misses| sum + misses));
+        let misses = self.final_misses.unwrap_or_else(|| self.recursion_misses());
         Ok(wire::Counters {
             head: wire::Head {
                 time_ns,

@@ -38,15 +38,18 @@ impl Lifecycle {
             self.newborns.insert(change.sk, Newborn { time_ns });
             return;
         }
-        let owner = change.task.as_ref().filter(|_| teaches_owner(change)).map(|task| self.share(task));
+        let owner = change.task.as_ref().map(|task| self.share(task));
         let newborn = (change.old == State::SynRecv).then(|| self.newborns.remove(&change.sk)).flatten();
-        let mut full = match (self.fulls.remove(&change.cookie), newborn) {
+        let known = self.fulls.remove(&change.cookie);
+        let was_known = known.is_some();
+        let mut full = match (known, newborn) {
             (_, Some(newborn)) => self.born(newborn, change, out),
-            (Some(full), None) => full,
-            (None, None) => match self.unknown(change) {
-                Some(full) => full,
-                None => return,
-            },
+            (Some(full), None) if change.old != State::Close => full,
+            // A socket can be connected again; that its former life ended was lost.
+            (stale, None) => {
+                self.tally.unmatched.gaps += u64::from(stale.is_some());
+                self.unknown(change)
+            }
         };
         if let Some(mut step) = full.waiting.take() {
             // Addresses that were not chosen yet then are known now.
@@ -56,6 +59,11 @@ impl Lifecycle {
         full.owner = owner.or(full.owner);
         if change.new == State::Close && (full.handed_over || self.adopt_mini(change, full.owner.as_ref())) {
             self.remember_end(change.cookie);
+            return;
+        }
+        if change.handed_over {
+            // The mini-socket's beginning was lost; the connection has not ended.
+            self.tally.unmatched.gaps += 1;
             return;
         }
         let since_ns = if full.state == change.old {
@@ -68,7 +76,9 @@ impl Lifecycle {
             None
         };
         let dwell_ns = since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
-        let overflow = change.stack.as_ref().is_some_and(|stack| reason::is_overflow(&self.symbols, stack, change.err));
+        // Of a socket that was not known, the mini-socket may have begun before the trace did.
+        let overflow = was_known
+            && change.stack.as_ref().is_some_and(|stack| reason::is_overflow(&self.symbols, stack, change.err));
         let step = Transition {
             time_ns,
             id: change.cookie,
@@ -129,25 +139,20 @@ impl Lifecycle {
     }
 
     /// A socket that was not known: a new one, or one that was there before.
-    /// `None` when the event is the late echo of a hand-over whose beginning was lost.
-    fn unknown(&mut self, change: &StateChange) -> Option<Full> {
-        if change.handed_over {
-            self.tally.unmatched.gaps += 1;
-            return None;
-        }
+    fn unknown(&mut self, change: &StateChange) -> Full {
         let is_new = change.old == State::Close;
         if !is_new && self.seeds_read {
             self.tally.unmatched.gaps += 1;
         }
-        Some(Full {
+        Full {
             flow: change.flow,
             state: change.old,
             since_ns: None,
             owner: None,
-            predates: !is_new,
+            predates: !is_new && !self.seeds_read,
             handed_over: false,
             waiting: None,
-        })
+        }
     }
 
     /// A socket that had no cookie when its mini-socket copied it: the mini-socket is known by its addresses alone.
@@ -195,10 +200,4 @@ impl Lifecycle {
             false
         });
     }
-}
-
-/// Whether the task that holds the lock is the socket's own. What ends in CLOSE may be somebody else's work
-/// (`tcp_abort` for `ss -K`), except for a listener and a failed connect, where the owner was known before anyway.
-fn teaches_owner(change: &StateChange) -> bool {
-    change.new != State::Close
 }

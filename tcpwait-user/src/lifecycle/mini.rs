@@ -58,7 +58,7 @@ impl Lifecycle {
                 }
                 (known.then_some(full.state), full.since_ns.filter(|_| known), full.owner.clone(), full.predates)
             }
-            None => (None, None, None, true),
+            None => (None, None, None, !self.seeds_read),
         };
         let mut mini = Mini {
             cookie: socket.cookie,
@@ -195,7 +195,8 @@ impl Lifecycle {
             expires: socket.expires,
             restarts: 0,
             owner: None,
-            predates: true,
+            // Once all older sockets are known, a beginning that was not seen was lost.
+            predates: !self.seeds_read,
         };
         self.minis.insert(socket.flow, mini);
     }

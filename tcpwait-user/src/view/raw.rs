@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{
     Context,
     json::{id, known, rfc3339},
+    text::printable,
 };
 use crate::{
     event::{Event, Fact, Task},
@@ -87,7 +88,7 @@ pub fn event(event: &Event, context: Context<'_>, json: bool, out: &mut dyn Writ
         write!(out, " expires={expires} jiffies={jiffies}")?;
     }
     if let (Some(pid), Some(comm)) = (line.pid, &line.comm) {
-        write!(out, " pid={pid} comm={comm}")?;
+        write!(out, " pid={pid} comm={}", printable(comm))?;
     }
     if let Some(stack) = &line.stack {
         write!(out, " stack={}", stack.join(","))?;

@@ -71,7 +71,7 @@ impl View for Text {
         let (comm, address) = widths(self.columns.wide);
         match &step.owner {
             Some(owner) => {
-                let name = owner.comm();
+                let name = printable(&owner.comm());
                 let name = name.get(..name.len().min(comm)).unwrap_or(&name);
                 write!(out, "{:<8x} {:<7} {name:<comm$} ", step.id, owner.pid)?;
             }
@@ -100,7 +100,7 @@ impl View for Text {
         }
         if self.columns.wide {
             let cgroup = step.owner.as_ref().and_then(|owner| context.names.cgroup(owner.cgroup));
-            write!(out, " {}", cgroup.unwrap_or("-"))?;
+            write!(out, " {}", printable(cgroup.unwrap_or("-")))?;
         }
         writeln!(out)
     }
@@ -109,6 +109,11 @@ impl View for Text {
 /// Widths of a command name and of an address.
 fn widths(wide: bool) -> (usize, usize) {
     if wide { (16, 39) } else { (10, 15) }
+}
+
+/// A process chooses its own name: control characters must not reach the terminal.
+pub(super) fn printable(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// Time in the state that was left: `~` where it is right to a jiffy only, `-` where it is not known.
@@ -122,7 +127,9 @@ fn milliseconds(step: &Transition) -> String {
 fn why(step: &Transition) -> Option<String> {
     let reason = step.reason?;
     let mut text = match (&step.by, reason) {
-        (Some(by), Reason::Reused | Reason::Destroyed) => format!("{} by {}/{}", reason.name(), by.pid, by.comm()),
+        (Some(by), Reason::Reused | Reason::Destroyed) => {
+            format!("{} by {}/{}", reason.name(), by.pid, printable(&by.comm()))
+        }
         _ => reason.name().to_owned(),
     };
     if let Some(restarts @ 1..) = step.restarts {
