@@ -42,44 +42,27 @@ pub struct Cast<'a> {
 impl<'a> Cast<'a> {
     /// Root's ordinary process.
     pub fn named(name: &'a str) -> Self {
-        Self {
-            name,
-            uid: 0,
-            threaded: false,
-            inherits: None,
-        }
+        Self { name, uid: 0, threaded: false, inherits: None }
     }
 
     /// Starts it in this thread's namespace.
     pub fn start(self) -> Actor {
         // Another user may not be able to reach the file by its path, so it changes user by itself.
         let mut command = Command::new("/proc/self/exe");
-        command
-            .arg(ROLE)
-            .arg(self.name)
-            .arg(self.uid.to_string())
-            .arg(self.threaded.to_string());
+        command.arg(ROLE).arg(self.name).arg(self.uid.to_string()).arg(self.threaded.to_string());
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         if let Some(fd) = self.inherits.map(AsRawFd::as_raw_fd) {
             // SAFETY: dup2 is a system call that changes this process's descriptors only.
             unsafe {
                 command.pre_exec(move || {
-                    if libc::dup2(fd, INHERITED) < 0 {
-                        Err(std::io::Error::last_os_error())
-                    } else {
-                        Ok(())
-                    }
+                    if libc::dup2(fd, INHERITED) < 0 { Err(std::io::Error::last_os_error()) } else { Ok(()) }
                 });
             }
         }
         let mut child = command.spawn().unwrap();
         let stdin = child.stdin.take().unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
-        Actor {
-            child,
-            stdin,
-            stdout,
-        }
+        Actor { child, stdin, stdout }
     }
 }
 
@@ -123,12 +106,7 @@ pub fn play() {
         nix::unistd::setuid(uid.into()).unwrap();
     }
     if arguments[2] == "true" {
-        thread::Builder::new()
-            .name(THREAD.to_owned())
-            .spawn(act)
-            .unwrap()
-            .join()
-            .unwrap();
+        thread::Builder::new().name(THREAD.to_owned()).spawn(act).unwrap().join().unwrap();
     } else {
         act();
     }
@@ -139,10 +117,7 @@ fn act() {
     for line in stdin().lines() {
         let line = line.unwrap();
         let mut words = line.split_whitespace();
-        let (verb, mut addresses) = (
-            words.next().unwrap(),
-            words.map(|word| word.parse::<SocketAddr>()),
-        );
+        let (verb, mut addresses) = (words.next().unwrap(), words.map(|word| word.parse::<SocketAddr>()));
         let mut next = || addresses.next().transpose().unwrap();
         match verb {
             "listen" => {
@@ -153,10 +128,7 @@ fn act() {
             }
             "connect" => {
                 let (to, from) = (next().unwrap(), next());
-                let created = from.map_or_else(
-                    || traffic::connect(to),
-                    |from| traffic::connect_from(from, to),
-                );
+                let created = from.map_or_else(|| traffic::connect(to), |from| traffic::connect_from(from, to));
                 println!("{}", traffic::address(&created));
                 socket = Some(created);
                 continue;
@@ -168,10 +140,7 @@ fn act() {
                     let tried = traffic::socket(to.ip());
                     match tried.connect(&to.into()) {
                         Ok(()) => socket = Some(tried),
-                        Err(e)
-                            if e.raw_os_error() == Some(libc::EADDRNOTAVAIL)
-                                && Instant::now() < end =>
-                        {
+                        Err(e) if e.raw_os_error() == Some(libc::EADDRNOTAVAIL) && Instant::now() < end => {
                             thread::sleep(Duration::from_millis(50));
                             continue;
                         }

@@ -1,1 +1,114 @@
-//! stub
+//! How the program ends: what it says, and with which code.
+
+use std::{
+    fs,
+    net::Shutdown,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::Signal;
+
+use crate::{
+    V4, netns,
+    tracer::{Reading, SOON, START, Tracer, command},
+    traffic::{self, Pair, until},
+};
+
+/// It is stopped while far more goes on than its ring buffer holds.
+pub fn fail_on_loss() {
+    const CONNECTIONS: usize = 6_000;
+    let arguments = ["--raw", "--ring-buffer", "1", "--fail-on-loss"];
+    let tracer = Tracer::here(&arguments);
+    let counted = || netns::tcp_ext("TW") + netns::tcp_ext("TWKilled");
+    let before = counted();
+    tracer.signal(Signal::SIGSTOP);
+    until("it is stopped", SOON, || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", tracer.pid())).unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('T')
+    });
+    let listener = traffic::listen(V4);
+    for _ in 0..CONNECTIONS {
+        let client = traffic::connect(traffic::address(&listener));
+        let server = traffic::accept(&listener);
+        // No orphans: each mini-socket's timer then starts once.
+        client.shutdown(Shutdown::Write).unwrap();
+        traffic::read_end(&server);
+        drop(server);
+        traffic::read_end(&client);
+    }
+    let entered = counted() - before;
+    tracer.signal(Signal::SIGINT);
+    tracer.signal(Signal::SIGCONT);
+    let ended = tracer.end(SOON);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    assert!(ended.stderr.contains("a larger --ring-buffer helps"), "{ended:?}");
+
+    let shown = |hook: &str| {
+        let hook = format!(r#""hook":"{hook}""#);
+        u64::try_from(ended.stdout.iter().filter(|line| line.contains(&hook)).count()).unwrap()
+    };
+    let lost_states = ended.number_before(" state changes (ring buffer full)");
+    let lost_beginnings = ended.number_before(" mini-socket beginnings");
+    let withheld = ended.number_before(" events withheld");
+    assert!(lost_states > 0 && lost_beginnings > 0, "{ended:?}");
+    // Each end changes state five times, and the listener began to listen.
+    let states = shown("inet_sock_set_state") + lost_states;
+    let changes = u64::try_from(CONNECTIONS * 10 + 1).unwrap();
+    assert!(states <= changes && states + withheld >= changes, "{states} of {changes}: {ended:?}");
+    assert_eq!(shown("timer_start") + lost_beginnings, entered, "{ended:?}");
+}
+
+/// `| head -1`.
+pub fn broken_pipe() {
+    let netns = netns::inode().to_string();
+    for json in [true, false] {
+        let mut arguments = vec!["trace", "--netns", &netns];
+        arguments.extend(json.then_some("--json"));
+        let head = Reading { at_most: 1, ..Reading::default() };
+        let mut tracer = Tracer::spawn_reading(command(arguments), head);
+        tracer.wait_until_tracing();
+        until("it ends", SOON, || {
+            drop(Pair::on(V4).close_client_first());
+            tracer.has_ended()
+        });
+        let ended = tracer.end(SOON);
+        assert_eq!((ended.code, ended.stdout.len()), (Some(0), 1), "{ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "nothing but the greeting: {ended:?}");
+    }
+}
+
+/// One clear sentence.
+pub fn not_root() {
+    const NOBODY: u32 = 65_534;
+    // Where nobody can read it, wherever it was built.
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = place.path().join("tcpwait");
+    fs::copy(env!("CARGO_BIN_EXE_tcpwait"), &copy).unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    for arguments in [&["trace"][..], &["record", "-o", "/dev/null"]] {
+        let mut tcpwait = Command::new(&copy);
+        tcpwait.args(arguments).current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        tcpwait.uid(NOBODY).gid(NOBODY);
+        let ended = Tracer::spawn(tcpwait).end(SOON);
+        assert_eq!((ended.code, ended.stdout.len()), (Some(1), 0), "{ended:?}");
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+        assert!(ended.stderr.contains("root") && ended.stderr.contains("sudo"), "{ended:?}");
+    }
+}
+
+/// It ends by itself, or when it is told to.
+pub fn duration() {
+    let tracer = Tracer::here(&["--duration", "1.5"]);
+    let begun = Instant::now();
+    let ended = tracer.end(START);
+    ended.expect_clean();
+    assert!(begun.elapsed() > Duration::from_millis(1000), "{:?}", begun.elapsed());
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let tracer = Tracer::here(&[]);
+        tracer.signal(signal);
+        tracer.end(SOON).expect_clean();
+    }
+}

@@ -33,7 +33,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
 
-use crate::netns::isolated;
+use crate::netns::{isolated, watched};
 
 const V4: &str = "127.0.0.1";
 const V6: &str = "::1";
@@ -51,54 +51,54 @@ fn main() -> ExitCode {
     }
     netns::remember_home();
     let trials = vec![
-        isolated("active_close::v4", || active_close::textbook(V4)),
-        isolated("active_close::v6", || active_close::textbook(V6)),
-        isolated("active_close::v4_mapped", active_close::v4_mapped),
-        isolated("active_close::simultaneous", active_close::simultaneous),
-        isolated("reasons::reused_auto_port_v4", || {
-            reasons::reused_auto_port(V4)
-        }),
-        isolated("reasons::reused_auto_port_v6", || {
-            reasons::reused_auto_port(V6)
-        }),
-        isolated("reasons::reused_bound_port_v4", || {
-            reasons::reused_bound_port(V4)
-        }),
-        isolated("reasons::reused_bound_port_v6", || {
-            reasons::reused_bound_port(V6)
-        }),
-        isolated("reasons::recycled_v4", || reasons::recycled(V4)),
-        isolated("reasons::recycled_v6", || reasons::recycled(V6)),
-        isolated("reasons::reset_v4", || reasons::reset(V4)),
-        isolated("reasons::reset_v6", || reasons::reset(V6)),
-        isolated("reasons::reset_sent_v4", || reasons::reset_sent(V4)),
-        isolated("reasons::reset_sent_v6", || reasons::reset_sent(V6)),
-        isolated("reasons::destroyed_v4", || reasons::destroyed(V4)),
-        isolated("reasons::destroyed_v6", || reasons::destroyed(V6)),
+        watched("active_close::v4", || active_close::textbook(V4)),
+        watched("active_close::v6", || active_close::textbook(V6)),
+        watched("active_close::v4_mapped", active_close::v4_mapped),
+        watched("active_close::simultaneous", active_close::simultaneous),
+        watched("reasons::reused_auto_port_v4", || reasons::reused_auto_port(V4)),
+        watched("reasons::reused_auto_port_v6", || reasons::reused_auto_port(V6)),
+        watched("reasons::reused_bound_port_v4", || reasons::reused_bound_port(V4)),
+        watched("reasons::reused_bound_port_v6", || reasons::reused_bound_port(V6)),
+        watched("reasons::recycled_v4", || reasons::recycled(V4)),
+        watched("reasons::recycled_v6", || reasons::recycled(V6)),
+        watched("reasons::reset_v4", || reasons::reset(V4)),
+        watched("reasons::reset_v6", || reasons::reset(V6)),
+        watched("reasons::reset_sent_v4", || reasons::reset_sent(V4)),
+        watched("reasons::reset_sent_v6", || reasons::reset_sent(V6)),
+        watched("reasons::destroyed_v4", || reasons::destroyed(V4)),
+        watched("reasons::destroyed_v6", || reasons::destroyed(V6)),
         isolated("reasons::netns_is_gone", reasons::netns_is_gone),
-        isolated("reasons::overflow_v4", || reasons::overflow(V4)),
-        isolated("reasons::overflow_v6", || reasons::overflow(V6)),
-        isolated("reasons::overflow_of_an_orphan", || {
-            reasons::overflow_of_an_orphan(V4)
-        }),
-        isolated("reasons::overflow_at_close", || {
-            reasons::overflow_at_close(V4)
-        }),
-        isolated("reasons::orphan_expires_v4", || reasons::orphan_expires(V4)),
-        isolated("reasons::orphan_expires_v6", || reasons::orphan_expires(V6)),
-        isolated("half_close::of_a_full_socket", half_close::of_a_full_socket),
-        isolated("half_close::of_an_orphan", half_close::of_an_orphan),
-        isolated("half_close::silent_fin", half_close::silent_fin),
-        isolated("restarts::are_counted_v4", || restarts::are_counted(V4)),
-        isolated("restarts::are_counted_v6", || restarts::are_counted(V6)),
+        watched("reasons::overflow_v4", || reasons::overflow(V4)),
+        watched("reasons::overflow_v6", || reasons::overflow(V6)),
+        watched("reasons::overflow_of_an_orphan", || reasons::overflow_of_an_orphan(V4)),
+        watched("reasons::overflow_at_close", || reasons::overflow_at_close(V4)),
+        watched("reasons::orphan_expires_v4", || reasons::orphan_expires(V4)),
+        watched("reasons::orphan_expires_v6", || reasons::orphan_expires(V6)),
+        watched("half_close::of_a_full_socket", half_close::of_a_full_socket),
+        watched("half_close::of_an_orphan", half_close::of_an_orphan),
+        watched("half_close::silent_fin", half_close::silent_fin),
+        watched("restarts::are_counted_v4", || restarts::are_counted(V4)),
+        watched("restarts::are_counted_v6", || restarts::are_counted(V6)),
+        watched("owners::on_busy_cpus", owners::on_busy_cpus),
+        watched("owners::threads_have_other_names", owners::threads_have_other_names),
+        watched("owners::known_after_the_first_read", owners::known_after_the_first_read),
+        watched("owners::the_closer_owns", owners::the_closer_owns),
+        isolated("older::established", older::established),
+        isolated("older::time_wait", older::time_wait),
+        isolated("filters::select_whole_connections", filters::select_whole_connections),
+        isolated("fifty_thousand::agree_with_the_kernels_counters", fifty_thousand::agree_with_the_kernels_counters),
+        isolated("recordings::replay_says_the_same", recordings::replay_says_the_same),
+        isolated("recordings::killed_leaves_nothing", recordings::killed_leaves_nothing),
+        watched("real_server::nginx_and_ab", real_server::nginx_and_ab),
+        watched("real_server::nginx_and_curl", real_server::nginx_and_curl),
+        isolated("exits::fail_on_loss", exits::fail_on_loss),
+        isolated("exits::broken_pipe", exits::broken_pipe),
+        isolated("exits::not_root", exits::not_root),
+        isolated("exits::duration", exits::duration),
     ];
     // They wait, mostly, each for its own minute.
     arguments.test_threads = Some(arguments.test_threads.unwrap_or(trials.len()));
     let conclusion = libtest_mimic::run(&arguments, trials);
     let sound = tracer::end_shared();
-    if conclusion.has_failed() || !sound {
-        ExitCode::from(101)
-    } else {
-        ExitCode::SUCCESS
-    }
+    if conclusion.has_failed() || !sound { ExitCode::from(101) } else { ExitCode::SUCCESS }
 }

@@ -17,38 +17,52 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
-static HOME: OnceLock<File> = OnceLock::new();
-static ALL: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+use crate::actor::Cast;
 
-/// A test in a namespace of its own.
+static HOME: OnceLock<File> = OnceLock::new();
+static WATCHED: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// A test in a namespace of its own that the shared tracer watches.
+pub fn watched(name: &'static str, story: fn()) -> Trial {
+    let (trial, inode) = place(name, story);
+    WATCHED.lock().unwrap().extend(inode);
+    trial
+}
+
+/// A test in a namespace of its own that starts tracers of its own.
 pub fn isolated(name: &'static str, story: fn()) -> Trial {
+    place(name, story).0
+}
+
+fn place(name: &'static str, story: fn()) -> (Trial, Option<u32>) {
     let (go, wait) = mpsc::channel::<()>();
     let (ready, created) = mpsc::channel();
     let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
-        ready.send(enter_new()).unwrap();
+        let place = enter_new();
+        // lsns and the like look at processes, not at their threads: somebody has to live here.
+        let _resident = place.map(|_| Cast::named("resident").start());
+        ready.send(place).unwrap();
         // A test that is filtered out drops its end.
         if wait.recv().is_err() {
             return Ok(());
         }
         catch_unwind(AssertUnwindSafe(story)).map_err(|panic| {
             let text = panic.downcast_ref::<String>().cloned();
-            text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
-                .unwrap_or_default()
+            text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
         })
     });
     let thread = thread.unwrap();
-    if let Ok(Some(inode)) = created.recv() {
-        ALL.lock().unwrap().push(inode);
-    }
-    Trial::test(name, move || {
+    let inode = created.recv().ok().flatten();
+    let trial = Trial::test(name, move || {
         go.send(()).unwrap();
         thread.join().unwrap().map_err(Failed::from)
-    })
+    });
+    (trial, inode)
 }
 
-/// Every namespace of a test.
-pub fn all() -> Vec<u32> {
-    ALL.lock().unwrap().clone()
+/// Every namespace that the shared tracer watches.
+pub fn watched_ones() -> Vec<u32> {
+    WATCHED.lock().unwrap().clone()
 }
 
 /// Moves this thread to a new namespace with loopback up. `None` without the right to.
@@ -60,11 +74,7 @@ pub fn enter_new() -> Option<u32> {
 
 /// The namespace of this thread.
 pub fn inode() -> u32 {
-    fs::metadata("/proc/thread-self/ns/net")
-        .unwrap()
-        .ino()
-        .try_into()
-        .unwrap()
+    fs::metadata("/proc/thread-self/ns/net").unwrap().ino().try_into().unwrap()
 }
 
 /// Opens the namespace that the tests were started in.
@@ -79,8 +89,7 @@ pub fn home() -> i32 {
 
 /// Sets a sysctl below `net` of this thread's namespace.
 pub fn sysctl(name: &str, value: &str) {
-    fs::write(format!("/proc/sys/net/{name}"), value)
-        .unwrap_or_else(|e| panic!("{name} = {value}: {e}"));
+    fs::write(format!("/proc/sys/net/{name}"), value).unwrap_or_else(|e| panic!("{name} = {value}: {e}"));
 }
 
 /// A counter of this thread's namespace, as `nstat` calls it without the prefix `TcpExt`.
@@ -90,11 +99,7 @@ pub fn tcp_ext(name: &str) -> u64 {
     let names = rows.next().unwrap().split_whitespace();
     let values = rows.next().unwrap().split_whitespace();
     let counters: HashMap<&str, &str> = names.zip(values).collect();
-    counters
-        .get(name)
-        .unwrap_or_else(|| panic!("this kernel has no {name}"))
-        .parse()
-        .unwrap()
+    counters.get(name).unwrap_or_else(|| panic!("this kernel has no {name}")).parse().unwrap()
 }
 
 fn loopback_up() {

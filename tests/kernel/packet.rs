@@ -30,12 +30,7 @@ pub fn numbers(socket: &Socket) -> Numbers {
         set_option(socket, libc::IPPROTO_TCP, libc::TCP_REPAIR_QUEUE, queue);
         get_option::<u32>(socket, libc::IPPROTO_TCP, libc::TCP_QUEUE_SEQ)
     });
-    set_option(
-        socket,
-        libc::IPPROTO_TCP,
-        libc::TCP_REPAIR,
-        REPAIR_OFF_NO_WINDOW_PROBE,
-    );
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_REPAIR, REPAIR_OFF_NO_WINDOW_PROBE);
     Numbers { send, receive }
 }
 
@@ -53,15 +48,10 @@ pub fn send(from: SocketAddr, to: SocketAddr, flags: u8, numbers: Numbers) {
     let sum = checksum(from.ip(), to.ip(), &header).to_be_bytes();
     header[16..18].copy_from_slice(&sum);
 
-    let domain = if from.is_ipv4() {
-        Domain::IPV4
-    } else {
-        Domain::IPV6
-    };
+    let domain = if from.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let raw = Socket::new(domain, Type::RAW, Some(Protocol::TCP)).unwrap();
     raw.bind(&SocketAddr::new(from.ip(), 0).into()).unwrap();
-    raw.send_to(&header, &SocketAddr::new(to.ip(), 0).into())
-        .unwrap();
+    raw.send_to(&header, &SocketAddr::new(to.ip(), 0).into()).unwrap();
 }
 
 /// RFC 9293, 3.1: over the pseudo-header and the segment.
@@ -76,10 +66,7 @@ fn checksum(from: IpAddr, to: IpAddr, segment: &[u8]) -> u16 {
     bytes.extend(u32::try_from(segment.len()).unwrap().to_be_bytes());
     bytes.extend([0, 0, 0, 6]);
     bytes.extend(segment);
-    let sum: u32 = bytes
-        .chunks(2)
-        .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]))
-        .sum();
+    let sum: u32 = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap()
 }

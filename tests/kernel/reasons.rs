@@ -19,24 +19,11 @@ use crate::{
 };
 
 /// Waits for the end of a TIME_WAIT, and checks what is said of it.
-fn expect_end(
-    seen: &Seen,
-    ends: (SocketAddr, SocketAddr),
-    step: &str,
-    reason: &str,
-    by: Option<By>,
-) -> Line {
+fn expect_end(seen: &Seen, ends: (SocketAddr, SocketAddr), step: &str, reason: &str, by: Option<By>) -> Line {
     let end = seen.wait_for_step(ends, step, SOON);
-    assert_eq!(
-        (end.reason.as_deref(), &end.by),
-        (Some(reason), &by),
-        "{end:?}"
-    );
+    assert_eq!((end.reason.as_deref(), &end.by), (Some(reason), &by), "{end:?}");
     assert_eq!(end.timing, "exact", "{end:?}");
-    assert!(
-        end.dwell() < Duration::from_secs(55),
-        "long before its minute: {end:?}"
-    );
+    assert!(end.dwell() < Duration::from_secs(55), "long before its minute: {end:?}");
     end
 }
 
@@ -56,26 +43,15 @@ pub fn reused_auto_port(ip: &str) {
     netns::sysctl("ipv4/ip_local_port_range", "40404 40404");
     let client = traffic::connect(traffic::address(&listener));
     let server = traffic::accept(&listener);
-    let pair = Pair {
-        listener,
-        client,
-        server,
-    };
+    let pair = Pair { listener, client, server };
     let ends = pair.ends();
     assert_eq!(ends.0.port(), 40404);
     let _listener = client_in_time_wait(&seen, pair);
     let mut reuser = Cast::named("auto-reuser").start();
     reuser.does(&format!("insist {}", ends.1));
-    let by = By {
-        pid: reuser.pid(),
-        comm: "auto-reuser".to_owned(),
-    };
+    let by = By { pid: reuser.pid(), comm: "auto-reuser".to_owned() };
     let end = expect_end(&seen, ends, "TIME_WAIT>CLOSE", "reused", Some(by));
-    assert_eq!(
-        end.comm.as_deref(),
-        Some(own_name().as_str()),
-        "whose it was: {end:?}"
-    );
+    assert_eq!(end.comm.as_deref(), Some(own_name().as_str()), "whose it was: {end:?}");
     the_next_is_another(&seen, ends, &end, reuser.pid());
 }
 
@@ -87,25 +63,14 @@ pub fn reused_bound_port(ip: &str) {
     let to = traffic::address(&listener);
     let client = traffic::connect_from(SocketAddr::new(to.ip(), 0), to);
     let server = traffic::accept(&listener);
-    let pair = Pair {
-        listener,
-        client,
-        server,
-    };
+    let pair = Pair { listener, client, server };
     let ends = pair.ends();
     let _listener = client_in_time_wait(&seen, pair);
     let mut reuser = Cast::named("bound-reuser").start();
     reuser.does(&format!("connect {} {}", ends.1, ends.0));
-    let by = By {
-        pid: reuser.pid(),
-        comm: "bound-reuser".to_owned(),
-    };
+    let by = By { pid: reuser.pid(), comm: "bound-reuser".to_owned() };
     let end = expect_end(&seen, ends, "TIME_WAIT>CLOSE", "reused", Some(by));
-    assert_eq!(
-        end.comm.as_deref(),
-        Some(own_name().as_str()),
-        "whose it was: {end:?}"
-    );
+    assert_eq!(end.comm.as_deref(), Some(own_name().as_str()), "whose it was: {end:?}");
     the_next_is_another(&seen, ends, &end, reuser.pid());
 }
 
@@ -116,16 +81,9 @@ fn the_next_is_another(seen: &Seen, ends: (SocketAddr, SocketAddr), end: &Line, 
     });
     assert_eq!(next.pid, Some(pid), "{next:?}");
     let life = seen.connection(next.id.as_ref());
-    assert_eq!(
-        steps(&life),
-        "CLOSE>SYN_SENT SYN_SENT>ESTABLISHED",
-        "{life:?}"
-    );
+    assert_eq!(steps(&life), "CLOSE>SYN_SENT SYN_SENT>ESTABLISHED", "{life:?}");
     let before = seen.connection(end.id.as_ref());
-    assert!(
-        steps(&before).ends_with("FIN_WAIT2>TIME_WAIT TIME_WAIT>CLOSE"),
-        "{before:?}"
-    );
+    assert!(steps(&before).ends_with("FIN_WAIT2>TIME_WAIT TIME_WAIT>CLOSE"), "{before:?}");
 }
 
 /// The server is in TIME_WAIT, and its client connects again from the same port.
@@ -135,11 +93,7 @@ pub fn recycled(ip: &str) {
     let to = traffic::address(&listener);
     let client = traffic::connect_from(SocketAddr::new(to.ip(), 0), to);
     let server = traffic::accept(&listener);
-    let pair = Pair {
-        listener,
-        client,
-        server,
-    };
+    let pair = Pair { listener, client, server };
     let ends = pair.ends();
     let listener = pair.close_server_first();
     let entered = seen.wait_for_step(flip(ends), "FIN_WAIT2>TIME_WAIT", SOON);
@@ -163,15 +117,7 @@ pub fn reset(ip: &str) {
     let ends = pair.ends();
     let peer = packet::numbers(&pair.server);
     let _listener = client_in_time_wait(&seen, pair);
-    packet::send(
-        ends.1,
-        ends.0,
-        RST,
-        Numbers {
-            send: peer.send.wrapping_add(1),
-            receive: 0,
-        },
-    );
+    packet::send(ends.1, ends.0, RST, Numbers { send: peer.send.wrapping_add(1), receive: 0 });
     expect_end(&seen, ends, "TIME_WAIT>CLOSE", "reset", None);
     assert!(ss(ends).is_none(), "it is gone");
 }
@@ -179,17 +125,11 @@ pub fn reset(ip: &str) {
 /// The peer still has something to say to a process that hung up.
 pub fn reset_sent(ip: &str) {
     let seen = Seen::shared();
-    let Pair {
-        listener,
-        client,
-        server,
-    } = Pair::on(ip);
+    let Pair { listener, client, server } = Pair::on(ip);
     let ends = (traffic::address(&client), traffic::address(&listener));
     drop(client);
     seen.wait_for_step(ends, "FIN_WAIT1>FIN_WAIT2", SOON);
-    until("the mini-socket", SOON, || {
-        ss(ends).is_some_and(|line| line.starts_with("FIN-WAIT-2"))
-    });
+    until("the mini-socket", SOON, || ss(ends).is_some_and(|line| line.starts_with("FIN-WAIT-2")));
     (&server).write_all(b"too late").unwrap();
     let end = expect_end(&seen, ends, "FIN_WAIT2>CLOSE", "reset-sent", None);
     assert_eq!(end.restarts, None, "that is TIME_WAIT's: {end:?}");
@@ -203,33 +143,15 @@ pub fn destroyed(ip: &str) {
     let ends = pair.ends();
     let _listener = client_in_time_wait(&seen, pair);
     let mut killer = Command::new("ss")
-        .args([
-            "-K",
-            "-tan",
-            "state",
-            "time-wait",
-            "sport",
-            "=",
-            &format!(":{}", ends.0.port()),
-        ])
+        .args(["-K", "-tan", "state", "time-wait", "sport", "=", &format!(":{}", ends.0.port())])
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    let by = By {
-        pid: killer.id(),
-        comm: "ss".to_owned(),
-    };
+    let by = By { pid: killer.id(), comm: "ss".to_owned() };
     assert!(killer.wait().unwrap().success());
-    assert!(
-        ss(ends).is_none(),
-        "ss -K did not work: is CONFIG_INET_DIAG_DESTROY missing?"
-    );
+    assert!(ss(ends).is_none(), "ss -K did not work: is CONFIG_INET_DIAG_DESTROY missing?");
     let end = expect_end(&seen, ends, "TIME_WAIT>CLOSE", "destroyed", Some(by));
-    assert_eq!(
-        end.comm.as_deref(),
-        Some(own_name().as_str()),
-        "whose it was: {end:?}"
-    );
+    assert_eq!(end.comm.as_deref(), Some(own_name().as_str()), "whose it was: {end:?}");
 }
 
 /// The namespace goes away, with a tracer that was told of it and reads its sockets.
@@ -237,7 +159,9 @@ pub fn netns_is_gone() {
     let (inside, created) = mpsc::channel();
     let (go, wait) = mpsc::channel::<()>();
     let place = thread::spawn(move || {
-        inside.send(netns::enter_new().unwrap()).unwrap();
+        let place = netns::enter_new().unwrap();
+        let _resident = Cast::named("resident").start();
+        inside.send(place).unwrap();
         wait.recv().unwrap();
         let ends = [V4, crate::V6].map(|ip| {
             let pair = Pair::on(ip);
@@ -250,21 +174,10 @@ pub fn netns_is_gone() {
         ends
     });
     let netns = created.recv().unwrap();
-    let seen = Seen::through(Tracer::start(&[
-        "trace",
-        "--json",
-        "--netns",
-        &netns.to_string(),
-    ]))
-    .of(netns);
+    let seen = Seen::through(Tracer::start(&["trace", "--json", "--netns", &netns.to_string()])).of(netns);
     go.send(()).unwrap();
     created.recv().unwrap();
-    let entered = |seen: &Seen| {
-        seen.lines()
-            .iter()
-            .filter(|line| line.to == "TIME_WAIT")
-            .count()
-    };
+    let entered = |seen: &Seen| seen.lines().iter().filter(|line| line.to == "TIME_WAIT").count();
     until("both in TIME_WAIT", SOON, || entered(&seen) == 2);
     go.send(()).unwrap();
     for ends in place.join().unwrap() {
@@ -273,11 +186,7 @@ pub fn netns_is_gone() {
     }
     let ended = seen.into_tracer().stop();
     ended.expect_clean();
-    assert_eq!(
-        by_id(&ended.lines()).len(),
-        6,
-        "two listeners, two clients, two servers"
-    );
+    assert_eq!(by_id(&ended.lines()).len(), 6, "two listeners, two clients, two servers");
 }
 
 /// No mini-socket is to be had.
@@ -288,22 +197,11 @@ fn no_time_wait() -> u64 {
 
 fn expect_overflow(seen: &Seen, ends: (SocketAddr, SocketAddr), overflows: u64) {
     let end = seen.wait_for_step(ends, "FIN_WAIT2>CLOSE", SOON);
-    assert_eq!(
-        (end.reason.as_deref(), &end.by, end.restarts),
-        (Some("overflow"), &None, None),
-        "{end:?}"
-    );
-    assert_eq!(
-        netns::tcp_ext("TCPTimeWaitOverflow"),
-        overflows + 1,
-        "the kernel's own count"
-    );
+    assert_eq!((end.reason.as_deref(), &end.by, end.restarts), (Some("overflow"), &None, None), "{end:?}");
+    assert_eq!(netns::tcp_ext("TCPTimeWaitOverflow"), overflows + 1, "the kernel's own count");
     assert!(ss(ends).is_none(), "there is none");
     let life = seen.connection(end.id.as_ref());
-    assert!(
-        steps(&life).ends_with("FIN_WAIT1>FIN_WAIT2 FIN_WAIT2>CLOSE"),
-        "{life:?}"
-    );
+    assert!(steps(&life).ends_with("FIN_WAIT1>FIN_WAIT2 FIN_WAIT2>CLOSE"), "{life:?}");
 }
 
 /// The FIN finds a full socket in FIN_WAIT2.
@@ -313,9 +211,7 @@ pub fn overflow(ip: &str) {
     let pair = Pair::on(ip);
     let ends = pair.ends();
     pair.client.shutdown(std::net::Shutdown::Write).unwrap();
-    until("FIN_WAIT2", SOON, || {
-        traffic::state(&pair.client) == FIN_WAIT2
-    });
+    until("FIN_WAIT2", SOON, || traffic::state(&pair.client) == FIN_WAIT2);
     drop(pair.server);
     traffic::read_end(&pair.client);
     expect_overflow(&seen, ends, before);
@@ -338,9 +234,7 @@ pub fn overflow_at_close(ip: &str) {
     let pair = Pair::on(ip);
     let ends = pair.ends();
     pair.client.shutdown(std::net::Shutdown::Write).unwrap();
-    until("FIN_WAIT2", SOON, || {
-        traffic::state(&pair.client) == FIN_WAIT2
-    });
+    until("FIN_WAIT2", SOON, || traffic::state(&pair.client) == FIN_WAIT2);
     drop(pair.client);
     expect_overflow(&seen, ends, before);
 }
@@ -353,25 +247,15 @@ pub fn orphan_expires(ip: &str) {
     let ends = pair.ends();
     drop(pair.client);
     let end = seen.wait_for_step(ends, "FIN_WAIT2>CLOSE", SOON);
-    assert_eq!(
-        (end.reason.as_deref(), end.timing.as_str()),
-        (Some("expired"), "exact"),
-        "{end:?}"
-    );
+    assert_eq!((end.reason.as_deref(), end.timing.as_str()), (Some("expired"), "exact"), "{end:?}");
     assert_eq!((end.restarts, &end.by), (None, &None), "{end:?}");
     // Its bucket of the wheel is a tenth of a second at most.
     assert!((2000..3200).contains(&end.dwell().as_millis()), "{end:?}");
     let life = seen.connection(end.id.as_ref());
-    assert!(
-        steps(&life).ends_with("FIN_WAIT1>FIN_WAIT2 FIN_WAIT2>CLOSE"),
-        "{life:?}"
-    );
+    assert!(steps(&life).ends_with("FIN_WAIT1>FIN_WAIT2 FIN_WAIT2>CLOSE"), "{life:?}");
 }
 
 /// The name of this process, which is its main thread's.
 pub fn own_name() -> String {
-    std::fs::read_to_string("/proc/self/comm")
-        .unwrap()
-        .trim()
-        .to_owned()
+    std::fs::read_to_string("/proc/self/comm").unwrap().trim().to_owned()
 }

@@ -21,14 +21,8 @@ pub fn are_counted(ip: &str) {
     let at_entry = Instant::now();
 
     // The FIN again, an ACK, and the FIN again; the client's own FIN took a number, and so did the peer's.
-    let fin = Numbers {
-        send: peer.send,
-        receive: peer.receive.wrapping_add(1),
-    };
-    let ack = Numbers {
-        send: peer.send.wrapping_add(1),
-        ..fin
-    };
+    let fin = Numbers { send: peer.send, receive: peer.receive.wrapping_add(1) };
+    let ack = Numbers { send: peer.send.wrapping_add(1), ..fin };
     let late = [(FIN | ACK, fin), (ACK, ack), (FIN | ACK, fin)];
     for (flags, numbers) in late {
         // Any two are jiffies apart.
@@ -46,8 +40,5 @@ pub fn are_counted(ip: &str) {
     );
     let least = Duration::from_secs(60) + Duration::from_millis(3 * 700);
     assert!(end.dwell() >= least, "{end:?}");
-    assert!(
-        end.dwell() <= Duration::from_secs(62) + last + wheel_bucket(),
-        "{end:?}"
-    );
+    assert!(end.dwell() <= Duration::from_secs(62) + last + wheel_bucket(), "{end:?}");
 }

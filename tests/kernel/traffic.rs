@@ -2,7 +2,6 @@
 
 use std::{
     io::Read,
-    mem::MaybeUninit,
     net::{IpAddr, SocketAddr},
     os::fd::AsRawFd,
     process::Command,
@@ -27,11 +26,7 @@ impl Pair {
         let listener = listen(ip);
         let client = connect(address(&listener));
         let server = accept(&listener);
-        Self {
-            listener,
-            client,
-            server,
-        }
+        Self { listener, client, server }
     }
 
     /// The addresses as the client sees them.
@@ -61,11 +56,7 @@ pub fn flip(ends: (SocketAddr, SocketAddr)) -> (SocketAddr, SocketAddr) {
 
 /// A socket that may share its address with what is left of earlier ones.
 pub fn socket(ip: IpAddr) -> Socket {
-    let domain = if ip.is_ipv4() {
-        Domain::IPV4
-    } else {
-        Domain::IPV6
-    };
+    let domain = if ip.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).unwrap();
     socket.set_reuse_address(true).unwrap();
     socket
@@ -82,11 +73,7 @@ pub fn listen(ip: &str) -> Socket {
 
 /// Connects from a port that the kernel chooses.
 pub fn connect(to: SocketAddr) -> Socket {
-    let domain = if to.is_ipv4() {
-        Domain::IPV4
-    } else {
-        Domain::IPV6
-    };
+    let domain = if to.is_ipv4() { Domain::IPV4 } else { Domain::IPV6 };
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP)).unwrap();
     socket.connect(&to.into()).unwrap();
     socket
@@ -128,10 +115,7 @@ pub fn until(what: &str, bound: Duration, mut condition: impl FnMut() -> bool) {
 /// Lets time pass that the experiment itself needs, whatever a scheduler does.
 pub fn hold(time: Duration) {
     let end = Instant::now() + time;
-    while let Some(left) = end
-        .checked_duration_since(Instant::now())
-        .filter(|left| !left.is_zero())
-    {
+    while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
         thread::sleep(left);
     }
 }
@@ -149,21 +133,8 @@ pub fn get_option<T: Copy + Default>(socket: &Socket, level: i32, name: i32) -> 
     let mut value = T::default();
     let mut length: libc::socklen_t = size_of::<T>().try_into().unwrap();
     // SAFETY: the kernel writes at most `length` bytes of plain data to `value`, which is that long.
-    let done = unsafe {
-        libc::getsockopt(
-            socket.as_raw_fd(),
-            level,
-            name,
-            (&raw mut value).cast(),
-            &raw mut length,
-        )
-    };
-    assert_eq!(
-        done,
-        0,
-        "getsockopt({level}, {name}): {}",
-        std::io::Error::last_os_error()
-    );
+    let done = unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, (&raw mut value).cast(), &raw mut length) };
+    assert_eq!(done, 0, "getsockopt({level}, {name}): {}", std::io::Error::last_os_error());
     value
 }
 
@@ -171,35 +142,14 @@ pub fn get_option<T: Copy + Default>(socket: &Socket, level: i32, name: i32) -> 
 pub fn set_option(socket: &Socket, level: i32, name: i32, value: i32) {
     let length: libc::socklen_t = size_of::<i32>().try_into().unwrap();
     // SAFETY: the kernel reads `length` bytes of `value`, which is that long.
-    let done = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            level,
-            name,
-            (&raw const value).cast(),
-            length,
-        )
-    };
-    assert_eq!(
-        done,
-        0,
-        "setsockopt({level}, {name}, {value}): {}",
-        std::io::Error::last_os_error()
-    );
+    let done = unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), length) };
+    assert_eq!(done, 0, "setsockopt({level}, {name}, {value}): {}", std::io::Error::last_os_error());
 }
 
 /// Makes a socket deaf: what is sent to it is lost, until `detach_filter`.
 pub fn deafen(socket: &Socket) {
     const RETURN: u16 = 0x06;
-    socket
-        .attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)])
-        .unwrap();
-}
-
-/// Whether something arrived that was not read.
-pub fn peek(socket: &Socket) -> bool {
-    let mut byte = [MaybeUninit::uninit(); 1];
-    socket.peek(&mut byte).is_ok()
+    socket.attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)]).unwrap();
 }
 
 /// The line of `ss -tane` with these addresses.
@@ -218,25 +168,14 @@ pub fn ss(ends: (SocketAddr, SocketAddr)) -> Option<String> {
 pub fn wheel_bucket() -> Duration {
     static HZ: OnceLock<u32> = OnceLock::new();
     let hz = *HZ.get_or_init(|| {
-        let release = nix::sys::utsname::uname()
-            .unwrap()
-            .release()
-            .to_string_lossy()
-            .into_owned();
+        let release = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
         let config = Command::new("sh")
-            .args([
-                "-c",
-                "gzip -dc /proc/config.gz 2>/dev/null || cat /boot/config-$0 2>/dev/null",
-                &release,
-            ])
+            .args(["-c", "gzip -dc /proc/config.gz 2>/dev/null || cat /boot/config-$0 2>/dev/null", &release])
             .output()
             .unwrap();
         let config = String::from_utf8_lossy(&config.stdout).into_owned();
         // HZ=100 has the widest bucket.
-        config
-            .lines()
-            .find_map(|line| line.strip_prefix("CONFIG_HZ=")?.parse().ok())
-            .unwrap_or(100)
+        config.lines().find_map(|line| line.strip_prefix("CONFIG_HZ=")?.parse().ok()).unwrap_or(100)
     });
     let level = (0..8).find(|level| 60 * hz < 63 << (3 * level)).unwrap();
     Duration::from_secs(1) * 8u32.pow(level) / hz
