@@ -1,0 +1,111 @@
+//! What every view makes of the recordings in `tests/fixtures` is what it made of them when a person last looked:
+//! `tests/golden/NAME.VIEW`. `UPDATE_GOLDEN=1 cargo test -p tcpwait --test replay golden` writes them anew, for the
+//! next person to look at the difference.
+
+use std::{env, fs};
+
+use crate::support::{fixture, tests, trace};
+
+/// The views, by the name that their golden files end in.
+const VIEWS: [(&str, &[&str]); 7] = [
+    ("text", &[]),
+    ("relative-time", &["-t"]),
+    ("time-of-day", &["-T"]),
+    ("wide", &["-w", "-t"]),
+    ("json", &["--json"]),
+    ("raw", &["--raw"]),
+    ("raw-json", &["--raw", "--json"]),
+];
+
+/// Lines of a difference that are shown.
+const SHOWN: usize = 30;
+
+#[test]
+fn natural_ends() {
+    check_views("natural");
+    check("natural", "lport", &["-L", "8002"]);
+    check("natural", "rport-json", &["-D", "8001", "--json"]);
+    check("natural", "ipv4", &["-4"]);
+    check("natural", "ipv6-raw", &["-6", "--raw"]);
+    check("natural", "state", &["--state", "time-wait"]);
+    check("natural", "laddr", &["--laddr", "127.0.0.0/8", "--state", "FIN_WAIT2"]);
+}
+
+#[test]
+fn every_reason() {
+    check_views("reasons");
+    check("reasons", "state", &["--state", "TIME_WAIT,FIN_WAIT2", "-w"]);
+    check("reasons", "comm", &["--comm", "other-client"]);
+    check("reasons", "raddr", &["--raddr", "::1", "--json"]);
+    check("reasons", "cgroup", &["--cgroup", "/", "--state", "LAST_ACK"]);
+    check("reasons", "none", &["--netns", "1"]);
+}
+
+#[test]
+fn sockets_older_than_the_tool() {
+    check_views("predates");
+    check("predates", "state", &["--state", "TIME_WAIT", "-T"]);
+    check("predates", "comm", &["--comm", "server", "-t"]);
+}
+
+/// Its other views would be megabytes that nobody reads.
+#[test]
+fn nginx_and_ab() {
+    check("nginx", "server", &["--comm", "nginx", "-L", "8080", "--state", "TIME_WAIT", "-t"]);
+}
+
+fn check_views(name: &str) {
+    for (view, arguments) in VIEWS {
+        check(name, view, arguments);
+    }
+}
+
+/// The output, what was said, and that it went well.
+fn check(name: &str, view: &str, arguments: &[&str]) {
+    let ran = trace(&fixture(name), arguments);
+    assert_eq!(ran.code, Some(0), "trace {arguments:?}: {}", ran.stderr);
+    assert!(ran.stderr.lines().any(|line| line.starts_with("seen: ")), "no account: {}", ran.stderr);
+    compare(&format!("{name}.{view}"), &ran.stdout);
+    // What is said is the same for every view, but a filter may add to it.
+    match ran.stderr.contains("not shown: ") {
+        true => compare(&format!("{name}.{view}-account"), &ran.stderr),
+        false => compare(&format!("{name}.account"), &ran.stderr),
+    }
+}
+
+fn compare(file: &str, found: &str) {
+    let path = tests().join("golden").join(file);
+    if env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        return fs::write(&path, found).unwrap();
+    }
+    let wanted =
+        fs::read_to_string(&path).unwrap_or_else(|e| panic!("tests/golden/{file}: {e}; UPDATE_GOLDEN=1 writes it"));
+    if wanted != found {
+        panic!("not as in tests/golden/{file} (UPDATE_GOLDEN=1 writes it anew):\n{}", difference(&wanted, found));
+    }
+}
+
+/// The lines between the common beginning and the common end.
+fn difference(wanted: &str, found: &str) -> String {
+    let (wanted, found): (Vec<_>, Vec<_>) = (wanted.lines().collect(), found.lines().collect());
+    let before = wanted.iter().zip(&found).take_while(|(a, b)| a == b).count();
+    let (wanted, found) = (&wanted[before..], &found[before..]);
+    let after = wanted.iter().rev().zip(found.iter().rev()).take_while(|(a, b)| a == b).count();
+    let mut text = format!("from line {} on:\n", before + 1);
+    for (mark, lines) in [('-', &wanted[..wanted.len() - after]), ('+', &found[..found.len() - after])] {
+        for line in lines.iter().take(SHOWN) {
+            text.push_str(&format!("{mark} {line}\n"));
+        }
+        if lines.len() > SHOWN {
+            text.push_str(&format!("{mark} … and {} more lines\n", lines.len() - SHOWN));
+        }
+    }
+    text
+}
+
+#[test]
+fn a_difference_shows_what_differs_only() {
+    let text = difference("same\nold\nend\n", "same\nnew\nnewer\nend\n");
+    assert_eq!(text, "from line 2 on:\n- old\n+ new\n+ newer\n");
+}

@@ -1,0 +1,18 @@
+//! Everything that can be tested without root: recordings made on a real kernel and what every view makes of them,
+//! handmade events and the transitions that must follow, damaged recordings, the command line, and the layering.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    missing_docs,
+    reason = "a test that fails says so by panicking, and its names say what it checks"
+)]
+
+mod damage;
+mod golden;
+mod layers;
+mod object;
+mod support;
+mod usage;

@@ -1,0 +1,227 @@
+//! The command line: what is refused as wrong usage (exit 2), what cannot match or cannot be done (exit 1, one
+//! sentence that says why), what `--help` says, and how the output ends when nobody reads it any more.
+
+use std::{
+    fs,
+    io::Read,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    process::{Command, Stdio},
+};
+
+use crate::support::{Ran, finish, fixture, records, run, tcpwait, trace, write};
+
+#[test]
+fn wrong_usage_is_refused_with_2() {
+    for (arguments, said) in [
+        (&["trace", "-4", "-6"][..], "cannot be used with"),
+        (&["trace", "--laddr", "10.0.0.0/33"], "want an address or a network"),
+        (&["trace", "--raddr", "example.com"], "want an address or a network"),
+        (&["trace", "-L", "65536"], "65536"),
+        (&["trace", "-L", "0"], "0"),
+        (&["trace", "-D", "http"], "http"),
+        (&["trace", "-p", "0"], "0"),
+        (&["trace", "-p", "nginx"], "nginx"),
+        (&["trace", "--state", "TIME_WEIGHT"], "no TCP state is called \"TIME_WEIGHT\""),
+        (&["trace", "--raw", "-p", "1"], "cannot be used with"),
+        (&["trace", "--raw", "--comm", "a"], "cannot be used with"),
+        (&["trace", "--raw", "--cgroup", "/"], "cannot be used with"),
+        (&["trace", "--raw", "--state", "CLOSE"], "cannot be used with"),
+        (&["trace", "--raw", "-t"], "cannot be used with"),
+        (&["trace", "-t", "--json"], "cannot be used with"),
+        (&["trace", "-T", "--json"], "cannot be used with"),
+        (&["trace", "-w", "--json"], "cannot be used with"),
+        (&["trace", "--from", "x", "--duration", "1"], "cannot be used with"),
+        (&["trace", "--from", "x", "--ring-buffer", "1"], "cannot be used with"),
+        (&["trace", "--ring-buffer", "3"], "power of two"),
+        (&["trace", "--ring-buffer", "0"], "power of two"),
+        (&["trace", "--ring-buffer", "2048"], "power of two"),
+        (&["trace", "--ring-buffer", "big"], "number of MiB"),
+        (&["trace", "--duration", "0"], "above 0"),
+        (&["trace", "--duration", "-1"], ""),
+        (&["trace", "--duration", "NaN"], "above 0"),
+        (&["trace", "--duration", "soon"], "number of seconds"),
+        (&["trace", "--no-such-flag"], "--no-such-flag"),
+        (&["record"], "--output"),
+        (&["record", "-o", "x", "-L", "80"], "-L"),
+        (&["watch"], "watch"),
+        (&[], "Usage"),
+    ] {
+        let ran = run(arguments);
+        assert_eq!(ran.code, Some(2), "{arguments:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(said), "{arguments:?} does not say {said:?}: {}", ran.stderr);
+        assert_eq!(ran.stdout, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_wrong_state_lists_the_states() {
+    let said = run(["trace", "--state", "nothing"]).stderr;
+    for state in tcpwait::tcp::State::ALL {
+        assert!(said.contains(state.name()), "no {state} in {said}");
+    }
+}
+
+#[test]
+fn what_cannot_match_is_refused_with_1() {
+    for (arguments, said) in [
+        (&["-4", "--raddr", "fd00::/8"][..], "fd00::/8"),
+        (&["-6", "--laddr", "10.0.0.0/8"], "10.0.0.0/8"),
+        (&["-4", "--raddr", "10.0.0.1,fd00::/8"], "fd00::/8"),
+        (&["--laddr", "10.0.0.1", "--raddr", "fd00::1"], "different families"),
+        (&["--laddr", "10.0.0.1,10.0.0.2", "--raddr", "fd00::1,fd00::2"], "different families"),
+        (&["--netns", "no-such-namespace"], "no-such-namespace"),
+    ] {
+        for mut command in [vec!["trace"], vec!["trace", "--from", fixture("natural").to_str().unwrap()]] {
+            command.extend(arguments);
+            one_sentence(&run(&command), said);
+        }
+    }
+    // A process or a cgroup of a recording need not exist here and now.
+    one_sentence(&run(["trace", "-p", "4194305"]), "no process 4194305");
+    one_sentence(&run(["trace", "--cgroup", "/no/such.slice"]), "no cgroup /no/such.slice");
+    one_sentence(&run(["trace", "--netns", "4194305"]), "4194305");
+    for harmless in [["-p", "4194305"], ["--cgroup", "/no/such.slice"], ["--comm", "nobody"]] {
+        assert_eq!(trace(&fixture("natural"), &harmless).code, Some(0));
+    }
+}
+
+/// Both families on one side can match.
+#[test]
+fn what_can_match_is_not_refused() {
+    let ran = trace(&fixture("natural"), &["--laddr", "127.0.0.1,::1", "--raddr", "::1"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stdout.lines().count() > 1);
+}
+
+#[test]
+fn without_root_it_says_that_root_is_needed() {
+    // The build folder may be closed to other users.
+    let folder = tempfile::tempdir().unwrap();
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = folder.path().join("tcpwait");
+    fs::copy(env!("CARGO_BIN_EXE_tcpwait"), &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let root = status.lines().any(|line| line.starts_with("Uid:\t0\t"));
+    for arguments in [&["trace"][..], &["record", "-o", "/dev/null"]] {
+        let mut command = Command::new(&program);
+        command.args(arguments).stdin(Stdio::null());
+        if root {
+            command.uid(65534).gid(65534);
+        }
+        one_sentence(&finish(&mut command), "root");
+    }
+}
+
+fn one_sentence(ran: &Ran, about: &str) {
+    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    assert_eq!(ran.stdout, "");
+    assert!(ran.stderr.starts_with("tcpwait: "), "{}", ran.stderr);
+    assert_eq!(ran.stderr.lines().count(), 1, "more than a sentence: {}", ran.stderr);
+    assert!(ran.stderr.contains(about), "not about {about:?}: {}", ran.stderr);
+}
+
+#[test]
+fn help_mentions_every_flag() {
+    let trace = run(["trace", "--help"]);
+    assert_eq!(trace.code, Some(0));
+    let shared = ["--duration", "--ring-buffer", "--verbose", "-v", "--netns", "--fail-on-loss"];
+    let own = [
+        "-L", "--lport", "-D", "--rport", "--laddr", "--raddr", "-p", "--pid", "--comm", "--cgroup", "-4", "-6",
+        "--state", "-t", "-T", "-w", "--wide", "--json", "--raw", "--from",
+    ];
+    for flag in shared.iter().chain(&own) {
+        assert!(mentions(&trace.stdout, flag), "trace --help: no {flag}");
+    }
+    let record = run(["record", "--help"]).stdout;
+    for flag in shared.iter().chain(&["-o", "--output"]) {
+        assert!(mentions(&record, flag), "record --help: no {flag}");
+    }
+    for reason in tcpwait::lifecycle::Reason::ALL {
+        assert!(trace.stdout.contains(reason.name()), "trace --help: no {}", reason.name());
+    }
+    let all = run(["--help"]).stdout;
+    assert!(all.contains("trace") && all.contains("record"), "{all}");
+    assert!(run(["--version"]).stdout.starts_with("tcpwait "));
+}
+
+fn mentions(help: &str, flag: &str) -> bool {
+    help.split(|c: char| c.is_whitespace() || c == ',').any(|word| word == flag)
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    for arguments in [&[][..], &["--json"], &["--raw"], &["--raw", "--json"], &["--fail-on-loss"]] {
+        let mut command = tcpwait();
+        command.args(["trace", "--from"]).arg(fixture("nginx")).args(arguments);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut first = [0u8; 1];
+        let mut pipe = child.stdout.take().unwrap();
+        pipe.read_exact(&mut first).unwrap();
+        drop(pipe);
+        let ran: Ran = child.wait_with_output().unwrap().into();
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_an_error() {
+    let mut command = tcpwait();
+    command.args(["trace", "--from"]).arg(fixture("natural"));
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let ran: Ran = command.stdout(full).output().unwrap().into();
+    one_sentence(&ran, "stdout");
+}
+
+/// Unknown is `null` in JSON and `-` in text: no port, owner, id or duration is ever shown as 0.
+#[test]
+fn what_is_not_known_is_never_0() {
+    let mut nulls = std::collections::BTreeSet::new();
+    for name in ["natural", "predates", "reasons"] {
+        for line in trace(&fixture(name), &["--json"]).stdout.lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            for key in ["id", "lport", "rport", "from", "dwell_ns", "pid", "comm", "uid", "cgroup"] {
+                let value = &line[key];
+                if value.is_null() {
+                    assert!(line.as_object().unwrap().contains_key(key), "{key} is left out: {line}");
+                    nulls.insert(key);
+                }
+                // uid 0 is root.
+                assert!(key == "uid" || *value != 0, "{key} is 0: {line}");
+                assert!(*value != "0" && *value != "", "{key} is 0: {line}");
+            }
+            assert_eq!(line["pid"].is_null(), line["uid"].is_null(), "{line}");
+            assert_eq!(line["dwell_ns"].is_null(), line["timing"] == "unknown", "{line}");
+        }
+        for line in trace(&fixture(name), &["-w"]).stdout.lines().skip(1) {
+            let columns: Vec<&str> = line.split_whitespace().collect();
+            for column in [0, 1, 6, 8, 12] {
+                assert_ne!(columns[column], "0", "column {column}: {line}");
+            }
+        }
+    }
+    for key in ["rport", "dwell_ns", "pid", "comm", "uid", "cgroup", "lport"] {
+        assert!(nulls.contains(key), "no fixture has an unknown {key}");
+    }
+}
+
+#[test]
+fn a_loss_is_an_error_only_if_asked_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (lossy, whole) = (folder.path().join("lossy"), fixture("natural"));
+    let (header, mut records) = records("natural");
+    // A record of no kind, and no other loss.
+    records.insert(0, crate::damage::record(200, 24));
+    write(&lossy, &header, &records, 100);
+    for (file, arguments, code) in [
+        (&whole, &["--fail-on-loss"][..], 0),
+        (&lossy, &[], 0),
+        (&lossy, &["--fail-on-loss"], 3),
+        (&lossy, &["--raw", "--fail-on-loss"], 3),
+    ] {
+        let ran = trace(file, arguments);
+        assert_eq!(ran.code, Some(code), "{}", ran.stderr);
+        let loss = if *file == lossy { "lost: 1 records that make no sense" } else { "lost: nothing" };
+        assert!(ran.stderr.contains(loss), "{}", ran.stderr);
+    }
+}
