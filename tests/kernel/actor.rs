@@ -114,6 +114,7 @@ pub fn play() {
 
 fn act() {
     let (mut listener, mut socket): (Option<Socket>, Option<Socket>) = (None, None);
+    let mut held = Vec::new();
     for line in stdin().lines() {
         let line = line.unwrap();
         let mut words = line.split_whitespace();
@@ -152,6 +153,7 @@ fn act() {
             // SAFETY: whoever says this has put a socket there, and nothing else here uses that number.
             "inherit" => socket = Some(unsafe { Socket::from_raw_fd(INHERITED) }),
             "accept" => socket = Some(traffic::accept(listener.as_ref().unwrap())),
+            "accept-and-hold" => held.push(traffic::accept(listener.as_ref().unwrap())),
             "write" => {
                 socket.as_ref().unwrap().send(b"x").unwrap();
             }

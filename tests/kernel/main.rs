@@ -17,6 +17,7 @@ mod actor;
 mod exits;
 mod fifty_thousand;
 mod filters;
+mod guest;
 mod half_close;
 mod netns;
 mod older;
@@ -43,6 +44,9 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(actor::ROLE) {
         actor::play();
         return ExitCode::SUCCESS;
+    }
+    if guest::is_this() {
+        guest::live();
     }
     let mut arguments = Arguments::from_args();
     if !arguments.list && !nix::unistd::geteuid().is_root() {

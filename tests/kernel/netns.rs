@@ -1,6 +1,7 @@
 //! Network namespaces: every test is a thread in one of its own, which dies with the thread.
 //!
-//! They exist before the first test starts, so that one tracer can be told of all of them.
+//! They exist before the first test starts, so that one tracer can be told of all of them. A test's thread has its file
+//! descriptors for itself as well.
 
 use std::{
     collections::HashMap,
@@ -38,6 +39,9 @@ fn place(name: &'static str, story: fn()) -> (Trial, Option<u32>) {
     let (go, wait) = mpsc::channel::<()>();
     let (ready, created) = mpsc::channel();
     let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+        // Else whatever another test starts would have a copy of each socket here for a moment, and might be the one
+        // that closes it.
+        unshare(CloneFlags::CLONE_FILES).unwrap();
         let place = enter_new();
         // lsns and the like look at processes, not at their threads: somebody has to live here.
         let _resident = place.map(|_| Cast::named("resident").start());

@@ -5,11 +5,14 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use socket2::Socket;
+
 use crate::{
     V4, V6,
+    actor::Cast,
     reasons::own_name,
     tracer::{A_MINUTE, Line, SOON, Seen, Tracer, steps},
-    traffic::{Pair, flip, hold, ss, until},
+    traffic::{self, Pair, hold, ss, until},
 };
 
 fn is_ours(line: &Line) -> bool {
@@ -19,7 +22,13 @@ fn is_ours(line: &Line) -> bool {
 /// They were established; the tool sees them close.
 pub fn established() {
     let (v4, v6) = (Pair::on(V4), Pair::on(V6));
-    let mut passive: Vec<Pair> = (0..50).map(|_| Pair::on(V4)).collect();
+    let mut server = Cast::named("older-server").start();
+    let address = server.does(&format!("listen {V4}:0")).parse().unwrap();
+    let mut passive: Vec<Socket> = Vec::new();
+    for _ in 0..50 {
+        passive.push(traffic::connect(address));
+        server.does("accept-and-hold");
+    }
     let seen = Seen::through(Tracer::here(&[]));
     for pair in [v4, v6] {
         let ends = pair.ends();
@@ -38,12 +47,12 @@ pub fn established() {
     // A peer's FIN says nothing of the owner, who did nothing: only sock_diag and /proc know. They are read while tracing
     // goes on already, so one pair after another is tried.
     until("an owner that only /proc knows", SOON, || {
-        let pair = passive.pop().expect("sock_diag is read by now");
-        let ends = flip(pair.ends());
-        pair.client.shutdown(Shutdown::Write).unwrap();
+        let client = passive.pop().expect("sock_diag is read by now");
+        let ends = (address, traffic::address(&client));
+        client.shutdown(Shutdown::Write).unwrap();
         let line = seen.wait_for_step(ends, "ESTABLISHED>CLOSE_WAIT", SOON);
         assert!(line.predates && line.dwell_ns.is_none(), "{line:?}");
-        is_ours(&line)
+        (line.pid, line.comm.as_deref(), line.uid) == (Some(server.pid()), Some("older-server"), Some(0))
     });
 }
 

@@ -310,17 +310,15 @@ impl Tracer {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
-    /// Waits until so many lines have come.
-    pub fn wait_for_count(&self, bound: Duration, count: usize) -> usize {
-        self.shelf
-            .wait(bound, |output| (output.lines.len() >= count || output.stdout_over).then_some(output.lines.len()))
-            .unwrap_or_else(|output| output.lines.len())
-    }
-
     /// Ends it with Ctrl-C.
     pub fn stop(self) -> Ended {
+        self.stop_within(SOON)
+    }
+
+    /// Ends it with Ctrl-C, when it may have much to say still.
+    pub fn stop_within(self, bound: Duration) -> Ended {
         self.signal(Signal::SIGINT);
-        self.end(SOON)
+        self.end(bound)
     }
 
     /// Waits for its end.

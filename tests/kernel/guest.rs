@@ -1,0 +1,159 @@
+//! The first process of a virtual machine, which `cargo xtask vm` boots with these tests as its init.
+//!
+//! It runs one program, hands on what that says over the second serial port, a line at a time, and switches the machine off.
+//! If it panics, so does the kernel, which `cargo xtask vm` takes for the crash it is; its words are on the console.
+
+use std::{
+    collections::HashMap,
+    fs::{self, File, OpenOptions},
+    io::{BufRead, BufReader, Read, Write},
+    os::{fd::AsRawFd, unix::fs::FileExt},
+    path::Path,
+    process::{Command, Stdio},
+    sync::{Arc, Mutex},
+    thread::{self, JoinHandle},
+};
+
+use nix::{
+    libc,
+    mount::{MsFlags, mount},
+    sys::{
+        signal::{Signal, kill},
+        wait::{WaitStatus, waitpid},
+    },
+    unistd::{Pid, sethostname},
+};
+use serde::Deserialize;
+
+/// What is to be done here. No other machine has this file.
+const PLAN: &str = "/tcpwait-guest.json";
+
+const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// For what the program says.
+const OUTPUT: &str = "/dev/ttyS1";
+
+/// For what is in `/out` at the end.
+const BULK: &str = "/dev/ttyS2";
+
+#[derive(Deserialize)]
+struct Plan {
+    arguments: Vec<String>,
+    environment: HashMap<String, String>,
+    modules: Vec<String>,
+}
+
+/// Whether this is the first process of a virtual machine of ours, and not of a container, say.
+pub fn is_this() -> bool {
+    std::process::id() == 1 && Path::new(PLAN).exists()
+}
+
+/// All that such a process does.
+pub fn live() -> ! {
+    mount_all();
+    sethostname("guest").unwrap();
+    let plan: Plan = serde_json::from_slice(&fs::read(PLAN).unwrap()).unwrap();
+    for module in &plan.modules {
+        run("insmod", &[module]);
+    }
+    run("ip", &["link", "set", "lo", "up"]);
+    run("stty", &["-F", OUTPUT, "raw", "-echo"]);
+    run("stty", &["-F", BULK, "raw", "-echo"]);
+    let port = Arc::new(Mutex::new(OpenOptions::new().write(true).open(OUTPUT).unwrap()));
+
+    let code = perform(&plan, &port);
+    if fs::read_dir("/out").unwrap().next().is_some() {
+        run("tar", &["-c", "-C", "/out", "-f", BULK, "."]);
+        drain(&OpenOptions::new().write(true).open(BULK).unwrap());
+    }
+    let mut port = port.lock().unwrap();
+    port.write_all(format!("=end {code}\n").as_bytes()).unwrap();
+    drain(&port);
+    // The port of QEMU's that ends it, with this as its exit code.
+    OpenOptions::new().write(true).open("/dev/port").unwrap().write_all_at(&[0x10], 0xf4).unwrap();
+    panic!("this is not QEMU");
+}
+
+/// Runs the program and returns its exit code, as a shell would.
+fn perform(plan: &Plan, port: &Arc<Mutex<File>>) -> i32 {
+    let (program, arguments) = plan.arguments.split_first().unwrap();
+    let mut command = Command::new(program);
+    command.args(arguments).env("PATH", PATH).env("HOME", "/root").envs(&plan.environment).current_dir("/root");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Where the program is looked up, too.
+    // SAFETY: nothing else runs here yet.
+    unsafe { std::env::set_var("PATH", PATH) };
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(e) => {
+            port.lock().unwrap().write_all(format!("2cannot run {program}: {e}\n").as_bytes()).unwrap();
+            return 127;
+        }
+    };
+    let readers = [
+        hand_on(b'1', child.stdout.take().unwrap(), port.clone()),
+        hand_on(b'2', child.stderr.take().unwrap(), port.clone()),
+    ];
+    let program = Pid::from_raw(child.id().try_into().unwrap());
+    let code = loop {
+        // Whoever loses its parent becomes a child of this process.
+        match waitpid(None, None).unwrap() {
+            WaitStatus::Exited(pid, code) if pid == program => break code,
+            WaitStatus::Signaled(pid, signal, _) if pid == program => break 128 + signal as i32,
+            _ => {}
+        }
+    };
+    // What it left behind may still hold its stdout.
+    let _ = kill(Pid::from_raw(-1), Signal::SIGKILL);
+    for reader in readers {
+        reader.join().unwrap();
+    }
+    code
+}
+
+fn hand_on(kind: u8, from: impl Read + Send + 'static, port: Arc<Mutex<File>>) -> JoinHandle<()> {
+    thread::spawn(move || {
+        let mut from = BufReader::new(from);
+        let mut line = vec![kind];
+        while from.read_until(b'\n', &mut line).unwrap() > 0 {
+            if line.last() != Some(&b'\n') {
+                line.push(b'\n');
+            }
+            port.lock().unwrap().write_all(&line).unwrap();
+            line.truncate(1);
+        }
+    })
+}
+
+fn mount_all() {
+    let mounts = [
+        ("devtmpfs", "/dev", ""),
+        ("proc", "/proc", ""),
+        ("sysfs", "/sys", ""),
+        ("tmpfs", "/tmp", "mode=1777"),
+        ("tmpfs", "/run", "mode=755"),
+        ("cgroup2", "/sys/fs/cgroup", ""),
+        ("bpf", "/sys/fs/bpf", ""),
+        ("debugfs", "/sys/kernel/debug", ""),
+        ("tracefs", "/sys/kernel/tracing", ""),
+    ];
+    for (kind, place, data) in mounts {
+        mount(Some(kind), place, Some(kind), MsFlags::empty(), Some(data))
+            .unwrap_or_else(|e| panic!("mount {kind} at {place}: {e}"));
+    }
+}
+
+/// Runs a small tool. One that fails has said why on the console: what it was for will be missed where it is needed.
+fn run(program: &str, arguments: &[&str]) {
+    let status = Command::new(Path::new("/bin").join(program)).args(arguments).status();
+    if !status.as_ref().is_ok_and(|status| status.success()) {
+        eprintln!("{program} {}: {status:?}", arguments.join(" "));
+    }
+}
+
+/// Waits until all has been sent.
+fn drain(port: &File) {
+    // SAFETY: a system call on an open descriptor, without any state in this process.
+    let drained = unsafe { libc::tcdrain(port.as_raw_fd()) };
+    assert_eq!(drained, 0, "{}", std::io::Error::last_os_error());
+}
