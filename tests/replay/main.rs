@@ -14,5 +14,7 @@ mod damage;
 mod golden;
 mod layers;
 mod object;
+mod properties;
+mod stories;
 mod support;
 mod usage;

@@ -1,0 +1,249 @@
+//! Lifecycle stories: what the kernel says, line by line, and the transitions that must follow from it.
+//!
+//! Told as `MS EVENT [key=value…]`: `state OLD NEW`, `arm`, `rearm`, `segment`, `expire` and `cancel` with the
+//! mini-socket's substate, `owner`, `tick`, `seed STATE`, `seeded`. Keys: `id` (the cookie, 1 unless said), `on` (which
+//! addresses, those of the id unless said), `lport`, `sk`, `cpu`, `by` (a task's name), `err`, `stack` (functions,
+//! innermost first), `due` (ms when the timer runs out, 60 s from now unless said), `left` (ms to expiry), and the
+//! flags `mini`, `handed-over`, `unhashed`, `listener`.
+//!
+//! Heard as `MS #id OLD -> NEW DWELL`: ms, `~` before what is right to a jiffy, `-` for what is not known; then whatever
+//! else is said. A last line names what could not be matched, and what is alive at the end.
+
+mod early_ends;
+mod gaps;
+mod older;
+mod orphans;
+mod textbook;
+
+use std::net::Ipv4Addr;
+
+use tcpwait::{
+    event::{Event, Fact, MiniSocket, Seed, StateChange, Task},
+    lifecycle::{Lifecycle, Timing, Transition, Update},
+    symbols::{DECISIVE, Symbols},
+    tcp::{Flow, State},
+};
+
+/// Jiffies of these stories: HZ=250, and 5 minutes before a 32-bit wrap at time 0, as after boot.
+const MS_PER_JIFFY: u64 = 4;
+const BOOT_JIFFIES: u64 = 4_294_892_296;
+
+const MS: u64 = 1_000_000;
+
+/// Tells a story and compares what is heard.
+#[track_caller]
+fn story(told: &str, heard: &str) {
+    let lines = |text: &str| -> Vec<String> {
+        let words = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+        words.filter(|line| !line.is_empty()).collect()
+    };
+    let (found, wanted) = (hear(&events(told)), lines(heard));
+    assert_eq!(found, wanted, "\nheard:\n  {}\nbut should be:\n  {}\n", found.join("\n  "), wanted.join("\n  "));
+}
+
+/// What the model makes of events, a line each.
+pub fn hear(events: &[Event]) -> Vec<String> {
+    let mut model = Lifecycle::new(symbols());
+    let mut updates = Vec::new();
+    for event in events {
+        model.apply(event, &mut updates);
+    }
+    model.finish(&mut updates);
+    let steps = updates.iter().filter(|update| matches!(update, Update::Transition(_))).count();
+    assert_eq!(model.tally().transitions, steps as u64, "the tally counts the transitions");
+    let mut lines: Vec<String> = updates.iter().map(line).collect();
+    let unmatched = model.tally().unmatched;
+    for (what, count) in [("ends", unmatched.ends), ("beginnings", unmatched.beginnings), ("gaps", unmatched.gaps)] {
+        if count > 0 {
+            lines.push(format!("unmatched {what} {count}"));
+        }
+    }
+    if model.minis_now() > 0 {
+        lines.push(format!("alive {}", model.minis_now()));
+    }
+    lines
+}
+
+fn line(update: &Update) -> String {
+    match update {
+        Update::Transition(step) => transition(step),
+        Update::Owned { id, owner } => format!("#{id} owned by {}", owner.comm()),
+    }
+}
+
+fn transition(step: &Transition) -> String {
+    let mut text = format!(
+        "{} #{} {} -> {} {}",
+        ms(step.time_ns),
+        step.id,
+        step.from.map_or("?", State::name),
+        step.to,
+        step.dwell_ns.map_or("-".to_owned(), ms)
+    );
+    match (step.timing, step.dwell_ns) {
+        (Timing::Exact, Some(_)) | (Timing::Unknown, None) => {}
+        (Timing::Jiffy, Some(ns)) => {
+            text.truncate(text.len() - ms(ns).len());
+            text.push_str(&format!("~{}", ms(ns)));
+        }
+        (timing, dwell_ns) => panic!("{dwell_ns:?} is {timing:?}"),
+    }
+    if u64::from(step.flow.lport) != 1000 + step.id {
+        text.push_str(&format!(" lport={}", step.flow.lport));
+    }
+    if let Some(owner) = &step.owner {
+        text.push_str(&format!(" of {}", owner.comm()));
+    }
+    if let Some(reason) = step.reason {
+        text.push_str(&format!(" {}", reason.name()));
+    }
+    if let Some(by) = &step.by {
+        text.push_str(&format!(" by {}", by.comm()));
+    }
+    if let Some(restarts @ 1..) = step.restarts {
+        text.push_str(&format!(" restarts {restarts}"));
+    }
+    if step.predates {
+        text.push_str(" older");
+    }
+    text
+}
+
+fn ms(ns: u64) -> String {
+    match ns % MS {
+        0 => (ns / MS).to_string(),
+        rest => format!("{}.{rest:06}", ns / MS).trim_end_matches('0').to_owned(),
+    }
+}
+
+/// A function of 100 bytes for each name, in an order of its own.
+pub fn symbols() -> Symbols {
+    Symbols::pick((1..).zip(DECISIVE.iter().copied().chain(["end"])).map(|(n, name)| (n * 100, name)))
+}
+
+/// An address that returns into a function; into none for a name that decides nothing.
+pub fn address(function: &str) -> u64 {
+    DECISIVE.iter().position(|name| *name == function).map_or(7, |n| (n as u64 + 1) * 100 + 50)
+}
+
+pub fn jiffies(ms: u64) -> u64 {
+    BOOT_JIFFIES + ms / MS_PER_JIFFY
+}
+
+pub fn task(name: &str) -> Task {
+    let mut comm = [0; 16];
+    comm[..name.len()].copy_from_slice(name.as_bytes());
+    Task { pid: 100 + u32::from(name.as_bytes()[0]), uid: 1000, cgroup: 1, comm }
+}
+
+/// The addresses of the n-th connection.
+pub fn flow(n: u16) -> Flow {
+    let [laddr, raddr] = [1, 2].map(|last| Ipv4Addr::new(10, 0, 0, last).into());
+    Flow { netns: 1, laddr, raddr, lport: 1000 + n, rport: 80 }
+}
+
+/// One line of a story, taken apart.
+struct Told<'a> {
+    ms: u64,
+    words: Vec<&'a str>,
+    keys: Vec<(&'a str, &'a str)>,
+}
+
+impl<'a> Told<'a> {
+    fn new(line: &'a str) -> Self {
+        let mut words: Vec<&str> = line.split_whitespace().collect();
+        let ms = words.remove(0).parse().unwrap();
+        let keys = words.iter().filter_map(|word| word.split_once('=')).collect();
+        words.retain(|word| !word.contains('='));
+        Self { ms, words, keys }
+    }
+
+    fn key(&self, name: &str) -> Option<&'a str> {
+        self.keys.iter().find(|(key, _)| *key == name).map(|(_, value)| *value)
+    }
+
+    fn number(&self, name: &str, otherwise: u64) -> u64 {
+        self.key(name).map_or(otherwise, |value| value.parse().unwrap())
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.words.contains(&name)
+    }
+
+    fn state(&self, at: usize) -> State {
+        self.words[at].parse().unwrap()
+    }
+
+    fn id(&self) -> u64 {
+        self.number("id", 1)
+    }
+
+    fn flow(&self) -> Flow {
+        let mut flow = flow(self.number("on", self.id()) as u16);
+        flow.lport = self.number("lport", flow.lport.into()) as u16;
+        if self.flag("listener") {
+            (flow.raddr, flow.rport, flow.lport) = (Ipv4Addr::UNSPECIFIED.into(), 0, 443);
+        }
+        flow
+    }
+
+    fn stack(&self) -> Option<Vec<u64>> {
+        self.key("stack").map(|functions| functions.split(',').map(address).collect())
+    }
+
+    fn mini(&self) -> MiniSocket {
+        let due = self.number("due", self.ms + 60_000);
+        MiniSocket {
+            cookie: self.id(),
+            tw: self.number("tw", self.number("on", self.id())),
+            flow: self.flow(),
+            expires: jiffies(due),
+            jiffies: jiffies(self.ms),
+            substate: self.state(1),
+        }
+    }
+
+    fn fact(&self) -> Fact {
+        let task = self.key("by").map(task);
+        match self.words[0] {
+            "state" => Fact::State(StateChange {
+                cookie: self.id(),
+                sk: self.number("sk", self.id()),
+                flow: self.flow(),
+                old: self.state(1),
+                new: self.state(2),
+                err: self.number("err", 0) as u16,
+                task,
+                handed_over: self.flag("handed-over"),
+                stack: self.stack(),
+            }),
+            "arm" => Fact::Armed { mini: self.mini(), rearmed: false },
+            "rearm" => Fact::Armed { mini: self.mini(), rearmed: true },
+            "segment" => Fact::Segment(self.mini()),
+            "expire" => Fact::Expired(self.mini()),
+            "cancel" => Fact::Cancelled {
+                mini: self.mini(),
+                unhashed: self.flag("unhashed"),
+                task,
+                stack: self.stack().unwrap_or_default(),
+            },
+            "owner" => Fact::Owner { cookie: self.id(), task },
+            "tick" => Fact::Tick { realtime_ns: self.ms * MS },
+            "seed" => Fact::Seed(Seed {
+                cookie: self.id(),
+                flow: self.flow(),
+                task,
+                state: self.state(1),
+                mini: self.flag("mini"),
+                expires_ms: self.number("left", 0) as u32,
+            }),
+            "seeded" => Fact::SeedEnd { sockets: 1, namespaces: 1, unreadable: 0 },
+            other => panic!("no event is called {other}"),
+        }
+    }
+}
+
+pub fn events(told: &str) -> Vec<Event> {
+    let lines = told.lines().filter(|line| !line.trim().is_empty()).map(Told::new);
+    lines.map(|line| Event { time_ns: line.ms * MS, cpu: line.number("cpu", 0) as u32, fact: line.fact() }).collect()
+}
