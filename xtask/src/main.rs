@@ -14,6 +14,7 @@ mod run;
 mod setup;
 mod test;
 mod toolchain;
+mod vm;
 
 /// Sets up, builds, runs and tests tcpwait.
 #[derive(Parser)]
@@ -47,17 +48,25 @@ enum Verb {
         /// Run only the tests whose names contain one of these.
         filters: Vec<String>,
     },
+    /// Run the kernel tests, or a command, on other kernels: `cargo xtask vm -- tcpwait trace --duration 60`.
+    ///
+    /// Boots Debian's kernels for cloud machines in QEMU, which needs neither root nor hardware virtualisation. What of it is
+    /// not on this machine is downloaded by apt-get and unpacked into target/vm; nothing is installed. After `--` comes a
+    /// command: its output and exit code are the command's own, and what it leaves in /out is then in target/vm/out.
+    /// Consoles are kept in target/vm/log. The exit code is 77 if there is no QEMU or no kernel to be had.
+    Vm(vm::Options),
 }
 
 fn main() -> ExitCode {
     let done = match Verb::parse() {
-        Verb::Setup => setup::run(),
-        Verb::Build { release } => compile::run(release),
-        Verb::Run { args } => run::run(&args),
-        Verb::Test { filters } => test::run(filters),
+        Verb::Setup => setup::run().map(|()| ExitCode::SUCCESS),
+        Verb::Build { release } => compile::run(release).map(|()| ExitCode::SUCCESS),
+        Verb::Run { args } => run::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Test { filters } => test::run(filters).map(|()| ExitCode::SUCCESS),
+        Verb::Vm(options) => vm::run(&options),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // These errors are about the machine: where in this program they come from, which anyhow would print, is noise.
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -1,0 +1,264 @@
+//! `cargo xtask vm`: the kernel tests, or any command, on other kernels, each in a virtual machine of its own.
+//! The parts: packages (`debs`), a kernel out of one (`kernel`), the machine (`qemu`), its files (`image`, `cpio`), one run of
+//! it (`boot`). Inside, tests/kernel/guest.rs is the first process. Nothing is installed; all of it is in target/vm.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, ValueEnum};
+
+use crate::setup;
+use crate::toolchain;
+
+mod boot;
+mod cpio;
+mod debs;
+mod image;
+mod kernel;
+mod qemu;
+
+use self::boot::Line;
+use self::image::Programs;
+use self::kernel::Kernel;
+use self::qemu::{Ports, Qemu};
+
+/// The exit code when there is no QEMU or no kernel to be had: nothing was tested.
+const SKIPPED: u8 = 77;
+/// A test suite that says nothing for so long hangs; a command may.
+const SILENCE: Duration = Duration::from_secs(180);
+
+/// What to boot, and what for.
+#[derive(Args)]
+pub struct Options {
+    /// Debian's kernels to boot, by version.
+    #[arg(long, value_delimiter = ',', value_name = "VERSION", default_values = ["6.1", "6.12"])]
+    kernel: Vec<String>,
+    /// The kernel in this Debian or Ubuntu package, instead of those.
+    #[arg(long, value_name = "FILE")]
+    kernel_deb: Vec<PathBuf>,
+    /// How time passes in the guest.
+    #[arg(long, value_enum, default_value_t = Profile::Warp)]
+    profile: Profile,
+    /// Run only the tests whose names contain this.
+    filter: Option<String>,
+    /// Run this in the guest instead of the tests.
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<String>,
+}
+
+/// The kinds of guest.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Profile {
+    /// One CPU, and time is what it has executed: a minute of waiting passes at once, and every run is the same.
+    Warp,
+    /// Two CPUs in real time, for races.
+    Smp,
+}
+
+/// Kernels and what boots them.
+pub struct Guests {
+    qemu: Qemu,
+    kernels: Vec<Kernel>,
+    profile: Profile,
+}
+
+/// The verb.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let guests = match Guests::fetch(options) {
+        Ok(guests) => guests,
+        Err(why) => {
+            eprintln!("not run: {why:#}");
+            return Ok(ExitCode::from(SKIPPED));
+        }
+    };
+    if options.command.is_empty() {
+        return guests.test(options.filter.as_deref()).map(|()| ExitCode::SUCCESS);
+    }
+    guests.command(&options.command)
+}
+
+impl Guests {
+    /// Finds QEMU and the kernels, or downloads them. An error here says why there is nothing to run.
+    pub fn fetch(options: &Options) -> Result<Self> {
+        if !cfg!(target_arch = "x86_64") {
+            bail!("the guests are x86_64 machines, and run only on one");
+        }
+        let qemu = Qemu::find()?;
+        qemu.version()?;
+        image::fetch_busybox()?;
+        let kernels = match options.kernel_deb.as_slice() {
+            [] => options.kernel.iter().map(|version| Kernel::of_debian(version)).collect::<Result<_>>()?,
+            files => files.iter().map(|file| Kernel::of_file(file)).collect::<Result<_>>()?,
+        };
+        Ok(Self { qemu, kernels, profile: options.profile })
+    }
+
+    /// Runs the kernel tests on each kernel, and says how it went in one last line.
+    pub fn test(&self, filter: Option<&str>) -> Result<()> {
+        setup::toolchain()?;
+        let programs = Programs::build()?;
+        let listed = programs.list(filter)?;
+        if listed.is_empty() {
+            bail!("no test has {} in its name", filter.unwrap_or_default());
+        }
+        let common = image::common(&programs)?;
+        let arguments: Vec<String> = ["/init"].into_iter().chain(filter).map(str::to_owned).collect();
+        let (mut passed, mut failed) = (Vec::new(), Vec::new());
+        for kernel in &self.kernels {
+            let start = Instant::now();
+            println!("\n== {} ({}): {} tests", kernel.name, kernel.release, listed.len());
+            let mut reported = BTreeMap::new();
+            let code = self.boot(kernel, &common, &arguments, SILENCE, |line| {
+                let (Line::Stdout(text) | Line::Stderr(text)) = line;
+                let text = String::from_utf8_lossy(text);
+                println!("{:<6}{text}", kernel.name);
+                reported.extend(result(&text));
+            });
+            let verdict = code.and_then(|code| verdict(code, &listed, &reported));
+            let seconds = start.elapsed().as_secs();
+            match verdict {
+                Ok(()) => passed.push(format!("{} ({seconds} s)", kernel.name)),
+                Err(why) => {
+                    println!("{}: {why:#}", kernel.name);
+                    failed.push(format!("{} ({seconds} s)", kernel.name));
+                }
+            }
+        }
+        if failed.is_empty() {
+            println!("\n{} tests passed on: {}", listed.len(), passed.join(", "));
+            return Ok(());
+        }
+        let passed = if passed.is_empty() { "none".to_owned() } else { passed.join(", ") };
+        bail!("FAILED on: {}; passed on: {passed}", failed.join(", "))
+    }
+
+    /// Runs a command on each kernel, and has its exit code.
+    fn command(&self, command: &[String]) -> Result<ExitCode> {
+        setup::toolchain()?;
+        let common = image::common(&Programs::build()?)?;
+        let mut worst = 0;
+        for kernel in &self.kernels {
+            let name = if self.kernels.len() > 1 { format!("{:<6}", kernel.name) } else { String::new() };
+            let code = self.boot(kernel, &common, command, Duration::MAX, |line| {
+                // Whoever reads it may have gone; the guest ends all the same.
+                let _ = match line {
+                    Line::Stdout(text) => std::io::stdout().write_all(&[name.as_bytes(), text, b"\n"].concat()),
+                    Line::Stderr(text) => std::io::stderr().write_all(&[name.as_bytes(), text, b"\n"].concat()),
+                };
+            })?;
+            if worst == 0 {
+                worst = code;
+            }
+        }
+        Ok(ExitCode::from(u8::try_from(worst).unwrap_or(u8::MAX)))
+    }
+
+    /// Boots one kernel and runs something on it.
+    fn boot(
+        &self,
+        kernel: &Kernel,
+        common: &[u8],
+        arguments: &[String],
+        silence: Duration,
+        hears: impl FnMut(Line),
+    ) -> Result<i32> {
+        let profile = match self.profile {
+            Profile::Warp => "warp",
+            Profile::Smp => "smp",
+        };
+        let name = format!("{}-{profile}", kernel.name);
+        let image =
+            written(&place("image"), &name, &[common, &image::special(kernel, arguments, &settings())?].concat())?;
+        let log = written(&place("log"), &format!("{name}.log"), b"")?;
+        let bulk = written(&place("out"), &format!("{}.tar", kernel.name), b"")?;
+        let qemu = self.qemu.guest(kernel, &image, self.profile, &Ports { console: &log, bulk: &bulk });
+        let code = boot::run(qemu, &log, silence, hears)?;
+        unpack_out(&bulk, &place("out").join(&kernel.name))?;
+        Ok(code)
+    }
+}
+
+/// A folder of this verb's.
+fn place(name: &str) -> PathBuf {
+    let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    toolchain::workspace().join(target).join("vm").join(name)
+}
+
+fn written(folder: &Path, name: &str, content: &[u8]) -> Result<PathBuf> {
+    let file = folder.join(name);
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&file, content))
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    Ok(file)
+}
+
+/// What the tests are told by the environment, here as on the host.
+fn settings() -> BTreeMap<String, String> {
+    let passed_on = |name: &str| name == "CI" || name.starts_with("RUST_") || name.starts_with("TCPWAIT_");
+    env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .filter(|(name, _)| passed_on(name))
+        .collect()
+}
+
+/// What the guest had in /out.
+fn unpack_out(archive: &Path, folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    if fs::metadata(archive)?.len() > 0 {
+        fs::create_dir_all(folder)?;
+        let mut tar = Command::new(place("busybox/bin/busybox"));
+        tar.args(["tar", "-x", "-f"]).arg(archive).arg("-C").arg(folder);
+        if !tar.status().context("cannot run busybox")?.success() {
+            bail!("what the guest had in /out does not unpack from {}", archive.display());
+        }
+        eprintln!("what the guest had in /out is in {}", folder.display());
+    }
+    fs::remove_file(archive).with_context(|| format!("cannot remove {}", archive.display()))
+}
+
+/// The name and result of a test, from the line about it.
+fn result(line: &str) -> Option<(String, String)> {
+    let (name, result) = line.strip_prefix("test ")?.split_once(" ... ")?;
+    Some((name.trim().to_owned(), result.trim().to_owned()))
+}
+
+fn verdict(code: i32, listed: &[String], reported: &BTreeMap<String, String>) -> Result<()> {
+    let missing: Vec<&str> = listed.iter().filter(|name| !reported.contains_key(*name)).map(String::as_str).collect();
+    if !missing.is_empty() {
+        bail!("no result of {}", missing.join(", "));
+    }
+    let failed: Vec<&str> =
+        reported.iter().filter(|(_, result)| *result != "ok").map(|(name, _)| name.as_str()).collect();
+    if !failed.is_empty() {
+        bail!("{} of {} tests failed: {}", failed.len(), listed.len(), failed.join(", "));
+    }
+    if code != 0 {
+        bail!("every test passed, but their program ended with {code}");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::{result, verdict};
+
+    #[test]
+    fn only_every_result_is_a_pass() {
+        let listed = ["a::b".to_owned(), "c".to_owned()];
+        let reported = |lines: &[&str]| lines.iter().filter_map(|line| result(line)).collect::<BTreeMap<_, _>>();
+        assert!(verdict(0, &listed, &reported(&["test a::b ... ok", "running 2 tests", "test c    ... ok"])).is_ok());
+        assert!(verdict(1, &listed, &reported(&["test a::b ... ok", "test c    ... ok"])).is_err());
+        assert!(verdict(0, &listed, &reported(&["test a::b ... ok", "test c    ... FAILED"])).is_err());
+        assert!(verdict(0, &listed, &reported(&["test a::b ... ok"])).is_err());
+    }
+}

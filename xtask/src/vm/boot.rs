@@ -1,0 +1,110 @@
+//! Boots a guest and follows it to its end, which comes within a bound.
+//! Each line of the guest's second serial port begins with one byte: `1` stdout, `2` stderr, `=` the guest's first process.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+/// A guest that has not ended by then hangs. Generous, as this is this machine's time, and it may be busy.
+const LIFE: Duration = Duration::from_secs(20 * 60);
+/// QEMU's exit code for 0x10 written to its exit port; 0 is a reboot, so a crash.
+const ENDED: i32 = 33;
+/// How much of a guest's output an error shows.
+const TAIL: usize = 40;
+
+/// What a guest said.
+pub enum Line<'a> {
+    Stdout(&'a [u8]),
+    Stderr(&'a [u8]),
+}
+
+/// Runs a guest and hands on its lines. `Ok` has the exit code of what it was to run: it booted, did that, and went down as it
+/// should. It hangs when it says nothing for `silence`.
+pub fn run(mut qemu: Command, log: &Path, silence: Duration, mut hears: impl FnMut(Line)) -> Result<i32> {
+    qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = qemu.spawn().context("cannot run QEMU")?;
+    let output = running.stdout.take().context("QEMU has no stdout")?;
+    let complaints = running.stderr.take().context("QEMU has no stderr")?;
+    let (send, lines) = mpsc::channel();
+    let to_stderr = send.clone();
+    let reader = thread::spawn(move || forward(output, |line| send.send(line)));
+    let other = thread::spawn(move || {
+        forward(complaints, |line| to_stderr.send([b"q".as_slice(), &line].concat()));
+    });
+
+    let mut log_file = fs::OpenOptions::new().append(true).open(log).context("cannot write to the log")?;
+    let end = Instant::now() + LIFE;
+    let (mut code, mut complaint) = (None, String::new());
+    let hung = loop {
+        let patience = end.saturating_duration_since(Instant::now()).min(silence);
+        let line = match lines.recv_timeout(patience) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Disconnected) => break None,
+            Err(RecvTimeoutError::Timeout) => break Some(patience),
+        };
+        let Some((kind, text)) = line.split_first() else {
+            continue;
+        };
+        log_file.write_all(&[text, b"\n"].concat())?;
+        match kind {
+            b'1' => hears(Line::Stdout(text)),
+            b'2' => hears(Line::Stderr(text)),
+            b'=' => code = String::from_utf8_lossy(text).strip_prefix("end ").and_then(|code| code.parse().ok()),
+            _ => complaint = String::from_utf8_lossy(text).into_owned(),
+        }
+    };
+    if hung.is_some() {
+        running.kill().context("cannot end QEMU")?;
+    }
+    let status = running.wait()?;
+    // They end with the process.
+    let _ = (reader.join(), other.join());
+    let failure = match (hung, code) {
+        (Some(silence), _) => format!("the guest hangs: nothing was heard of it for {} s", silence.as_secs()),
+        (None, Some(code)) if status.code() == Some(ENDED) => return Ok(code),
+        _ => ending(status, &complaint),
+    };
+    bail!("{failure}. The last of {}:\n{}", log.display(), tail(log))
+}
+
+fn forward<E>(from: impl std::io::Read, mut send: impl FnMut(Vec<u8>) -> Result<(), E>) {
+    let mut from = BufReader::new(from);
+    let mut line = Vec::new();
+    while from.read_until(b'\n', &mut line).is_ok_and(|length| length > 0) {
+        while line.last().is_some_and(|last| matches!(last, b'\n' | b'\r')) {
+            line.pop();
+        }
+        if send(std::mem::take(&mut line)).is_err() {
+            break;
+        }
+    }
+}
+
+fn ending(status: ExitStatus, complaint: &str) -> String {
+    match (status.code(), status.signal()) {
+        (Some(0), _) => "the guest crashed".to_owned(),
+        (Some(ENDED), _) => "the guest ended without saying how".to_owned(),
+        (_, Some(signal)) => format!("QEMU was ended by signal {signal}"),
+        _ if complaint.is_empty() => format!("QEMU failed ({status})"),
+        _ => format!("QEMU failed: {complaint}"),
+    }
+}
+
+fn tail(log: &Path) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let lines: Vec<&str> = text.lines().collect();
+    let mut start = lines.len().saturating_sub(TAIL);
+    // What went before a crash says more than the many lines after it.
+    if let Some(crash) = lines.iter().position(|line| line.contains("Kernel panic")) {
+        start = start.min(crash.saturating_sub(TAIL / 2));
+    }
+    lines.get(start..).unwrap_or_default().join("\n")
+}
