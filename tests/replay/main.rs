@@ -12,9 +12,12 @@
 
 mod damage;
 mod golden;
+mod invariants;
 mod layers;
+mod mutation;
 mod object;
 mod properties;
+mod selection;
 mod stories;
 mod support;
 mod usage;

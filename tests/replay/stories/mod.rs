@@ -66,12 +66,13 @@ pub fn hear(events: &[Event]) -> Vec<String> {
 
 fn line(update: &Update) -> String {
     match update {
-        Update::Transition(step) => transition(step),
+        Update::Transition(transition) => step(transition),
         Update::Owned { id, owner } => format!("#{id} owned by {}", owner.comm()),
     }
 }
 
-fn transition(step: &Transition) -> String {
+/// A transition, as it is heard.
+pub fn step(step: &Transition) -> String {
     let mut text = format!(
         "{} #{} {} -> {} {}",
         ms(step.time_ns),
