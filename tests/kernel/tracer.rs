@@ -295,8 +295,16 @@ impl Tracer {
         });
         match traces {
             Ok(true) => {}
-            Ok(false) => panic!("tcpwait ended at its start: {}", self.shelf.output.lock().unwrap().stderr),
-            Err(output) => panic!("tcpwait did not start within {START:?}: {}", output.stderr),
+            // The lock is let go first: the readers still need it.
+            Ok(false) => {
+                let stderr = self.shelf.output.lock().unwrap().stderr.clone();
+                panic!("tcpwait ended at its start: {stderr}")
+            }
+            Err(output) => {
+                let stderr = output.stderr.clone();
+                drop(output);
+                panic!("tcpwait did not start within {START:?}: {stderr}")
+            }
         }
     }
 
@@ -326,7 +334,9 @@ impl Tracer {
         // A child that was inherited could keep the pipes open; the process itself is what counts.
         let over = self.shelf.wait(bound, |output| (output.stdout_over && output.stderr_over).then_some(()));
         if let Err(output) = over {
-            panic!("tcpwait did not end within {bound:?}: {}", output.stderr);
+            let stderr = output.stderr.clone();
+            drop(output);
+            panic!("tcpwait did not end within {bound:?}: {stderr}");
         }
         let status = self.child.wait().unwrap();
         for reader in self.readers.drain(..) {
