@@ -225,3 +225,20 @@ fn a_loss_is_an_error_only_if_asked_for() {
         assert!(ran.stderr.contains(loss), "{}", ran.stderr);
     }
 }
+
+/// Tokyo knows no summer time.
+#[test]
+fn the_time_of_day_is_that_of_the_zone() {
+    if !std::path::Path::new("/usr/share/zoneinfo/Asia/Tokyo").exists() {
+        return;
+    }
+    let hour = |zone: &str| -> u32 {
+        let mut command = tcpwait();
+        let ran = finish(command.env("TZ", zone).args(["trace", "-T", "--from"]).arg(fixture("natural")));
+        ran.stdout.lines().nth(1).unwrap()[..2].parse().unwrap()
+    };
+    let utc = hour("UTC");
+    for zone in ["XXX-9", "Asia/Tokyo", ":/usr/share/zoneinfo/Asia/Tokyo"] {
+        assert_eq!(hour(zone), (utc + 9) % 24, "TZ={zone}");
+    }
+}
