@@ -100,7 +100,7 @@ impl Qemu {
     pub fn guest(&self, kernel: &Kernel, image: &Path, profile: Profile, ports: &Ports) -> Command {
         let mut qemu = self.command();
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-monitor", "none"]);
-        qemu.args(["-M", "pc", "-accel", "tcg", "-m", "2G"]);
+        qemu.args(["-M", "pc", "-accel", "tcg", "-m", "4G"]);
         let mut line = String::from("console=ttyS0 panic=-1 quiet nokaslr no_timer_check cryptomgr.notests=1");
         match profile {
             Profile::Warp => {
