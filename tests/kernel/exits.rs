@@ -23,12 +23,13 @@ pub fn fail_on_loss() {
     let tracer = Tracer::here(&arguments);
     let counted = || netns::tcp_ext("TW") + netns::tcp_ext("TWKilled");
     let before = counted();
+    let listener = traffic::listen(V4);
+    tracer.wait_for_output();
     tracer.signal(Signal::SIGSTOP);
     until("it is stopped", SOON, || {
         let stat = fs::read_to_string(format!("/proc/{}/stat", tracer.pid())).unwrap();
         stat.rsplit_once(") ").unwrap().1.starts_with('T')
     });
-    let listener = traffic::listen(V4);
     for _ in 0..CONNECTIONS {
         let client = traffic::connect(traffic::address(&listener));
         let server = traffic::accept(&listener);

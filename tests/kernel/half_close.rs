@@ -94,7 +94,6 @@ pub fn silent_fin() {
         assert_eq!(entered.timing, "exact", "{entered:?}");
         assert!(entered.when() + Duration::from_millis(1) >= before, "{entered:?}, but it was {before:?}");
         assert!(entered.when() <= after + NEAR, "{entered:?}, but it was {after:?}");
-        assert!(entered.dwell() >= Duration::from_millis(39), "{entered:?}");
     }
     for (ends, ..) in silent {
         let end = seen.wait_for_step(ends, "TIME_WAIT>CLOSE", A_MINUTE);

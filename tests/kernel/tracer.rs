@@ -308,6 +308,12 @@ impl Tracer {
         }
     }
 
+    /// Waits until it has written something.
+    pub fn wait_for_output(&self) {
+        let wrote = self.shelf.wait(SOON, |output| (!output.lines.is_empty()).then_some(()));
+        assert!(wrote.is_ok(), "no line within {SOON:?}");
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
