@@ -85,6 +85,14 @@ fn what_cannot_match_is_refused_with_1() {
     }
 }
 
+/// The kernel keeps 15 bytes of a name.
+#[test]
+fn a_name_that_no_process_can_have_is_refused() {
+    one_sentence(&run(["trace", "--comm", "a-name-of-16-byt"]), "a-name-of-16-byt");
+    let ran = trace(&fixture("natural"), &["--comm", "a-name-of-15-by"]);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+}
+
 /// Both families on one side can match.
 #[test]
 fn what_can_match_is_not_refused() {
