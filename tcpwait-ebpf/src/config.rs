@@ -11,15 +11,27 @@ pub struct Offset {
     pub global: &'static str,
     /// The structure.
     pub structure: &'static str,
-    /// Path of the member in it.
+    /// Path of the member in it; `a|b` where kernels call it differently.
     pub member: &'static str,
+    /// Whether the tool can do without: the global is then [`ABSENT`].
+    pub optional: bool,
 }
 
+/// Value of the global of an optional field that this kernel does not have.
+pub const ABSENT: u32 = u32::MAX;
+
 macro_rules! offsets {
-    ($($(#[$doc:meta])* $global:ident = $structure:literal . $member:literal,)*) => {
+    (@) => { false };
+    (@optional) => { true };
+    ($($(#[$doc:meta])* $global:ident = $structure:literal . $member:literal $($optional:ident)?,)*) => {
         /// Every field offset the kernel side needs, in bytes from the start of the structure.
         pub const OFFSETS: &[Offset] = &[
-            $(Offset { global: stringify!($global), structure: $structure, member: $member },)*
+            $(Offset {
+                global: stringify!($global),
+                structure: $structure,
+                member: $member,
+                optional: offsets!(@$($optional)?),
+            },)*
         ];
 
         /// The globals behind [`OFFSETS`].
@@ -56,6 +68,12 @@ offsets! {
     OFF_NODE_PPREV = "sock_common"."skc_node.pprev",
     /// Inode of the namespace.
     OFF_NET_INUM = "net"."ns.inum",
+    /// The namespace's account of TIME_WAIT sockets: embedded in 5.15 and from 6.1 on. (A pointer in between, which is not followed.)
+    OFF_DEATH_ROW = "net"."ipv4.tcp_death_row" optional,
+    /// How many there are (from 5.19 on: and one more).
+    OFF_TW_COUNT = "inet_timewait_death_row"."tw_refcount|tw_count" optional,
+    /// How many there may be.
+    OFF_TW_MAX = "inet_timewait_death_row"."sysctl_max_tw_buckets" optional,
     /// IP protocol.
     OFF_PROTOCOL = "sock"."sk_protocol",
     /// Pending error.

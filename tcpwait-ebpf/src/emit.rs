@@ -1,6 +1,8 @@
 //! The only file that touches the ring buffer and the counters. A record is reserved whole, filled, submitted;
 //! what does not fit is counted under its cause. It never waits and knows nothing of what it carries.
 
+use core::arch::asm;
+
 use aya_ebpf::{
     EbpfContext,
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
@@ -11,20 +13,21 @@ use tcpwait_wire::wire::{Counter, Head, Kind};
 
 use crate::maps::{COUNTERS, RECORDS, WAKE_BYTES};
 
-/// Adds one to a counter of this CPU and gives the count before.
+/// Adds one to a counter of this CPU. Atomic, since a softirq may run another program in the middle of this one.
 #[inline(always)]
-pub fn count(counter: Counter) -> u64 {
-    match COUNTERS.get_ptr_mut(counter as u32) {
-        Some(value) => {
-            // SAFETY: the slot is this CPU's own, and the program stays on its CPU while it runs.
-            unsafe {
-                let before = *value;
-                *value = before + 1;
-                before
-            }
-        }
-        None => 0,
+pub fn count(counter: Counter) {
+    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
+        // SAFETY: the slot is an aligned u64 that lives as long as the map. (Rust has no atomic arithmetic for a target
+        // that had none before BPF v3; this instruction is as old as BPF.)
+        unsafe { asm!("lock *(u64 *)({slot} + 0) += {one}", slot = in(reg) value, one = in(reg) 1u64) };
     }
+}
+
+/// Whether this CPU has counted none yet.
+#[inline(always)]
+fn is_first(counter: Counter) -> bool {
+    // SAFETY: as above.
+    COUNTERS.get_ptr(counter as u32).is_some_and(|value| unsafe { *value } == 0)
 }
 
 /// Reserves a record of type `R`, lets `fill` write all of it, and submits it. When the buffer is full the loss
@@ -32,9 +35,10 @@ pub fn count(counter: Counter) -> u64 {
 #[inline(always)]
 pub fn emit<R: 'static>(ctx: &impl EbpfContext, kind: Kind, flags: u8, lost: Counter, fill: impl FnOnce(*mut R)) {
     let Some(mut entry) = RECORDS.reserve::<R>(0) else {
-        if count(lost) == 0 {
+        if is_first(lost) {
             warn!(ctx, "ring buffer full: first loss of kind {} on this CPU", kind as u8);
         }
+        count(lost);
         return;
     };
     let record = entry.as_mut_ptr();

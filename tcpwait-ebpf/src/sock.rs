@@ -5,7 +5,10 @@ use aya_ebpf::{
     Global,
     helpers::{bpf_get_socket_cookie, bpf_probe_read_kernel},
 };
-use tcpwait_wire::{config::offset::*, wire::Flow};
+use tcpwait_wire::{
+    config::{ABSENT, offset::*},
+    wire::Flow,
+};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -55,6 +58,16 @@ pub fn make_cookie(sk: *const core::ffi::c_void) -> u64 {
 #[inline(always)]
 pub fn netns(common: At) -> u32 {
     common.follow(&OFF_NET).read(&OFF_NET_INUM)
+}
+
+/// How many mini-sockets the socket's namespace has, and may have; `(0, u32::MAX)` where the kernel's types do not say.
+#[inline(always)]
+pub fn tw_room(common: At) -> (u32, u32) {
+    if OFF_DEATH_ROW.load() == ABSENT || OFF_TW_COUNT.load() == ABSENT || OFF_TW_MAX.load() == ABSENT {
+        return (0, u32::MAX);
+    }
+    let row = At(common.follow(&OFF_NET).0 + u64::from(OFF_DEATH_ROW.load()));
+    (row.read(&OFF_TW_COUNT), row.read(&OFF_TW_MAX))
 }
 
 /// Local port of a full socket: `inet_sport` outlives `skc_num`, which `inet_put_port` clears before `-> CLOSE`.

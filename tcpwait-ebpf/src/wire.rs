@@ -179,6 +179,10 @@ pub struct SockStateTask {
 pub struct SockStateStack {
     /// What changed.
     pub state: SockState,
+    /// Mini-sockets in the namespace (one more from 5.19 on), 0 when not known.
+    pub tw_count: u32,
+    /// `tcp_max_tw_buckets`; `u32::MAX` when not known.
+    pub tw_max: u32,
     /// Where in the kernel.
     pub stack: Stack,
 }
@@ -303,7 +307,7 @@ pub struct Counters {
 /// How many [`Counter`]s there are.
 pub const COUNTERS: usize = 16;
 
-/// The kernel side's exact counts. The discriminants index [`Counters::values`].
+/// The kernel side's exact counts, of what the filter wants. The discriminants index [`Counters::values`].
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
@@ -315,7 +319,7 @@ pub enum Counter {
     TwRearmed = 2,
     /// Mini-sockets seen to expire.
     TwExpired = 3,
-    /// Mini-sockets seen to have their timer cancelled, before it expired or to arm it again.
+    /// Mini-sockets seen to have their timer cancelled before it expired: early ends, and restarts.
     TwCancelled = 4,
     /// Segments seen to be absorbed by a mini-socket.
     TwSegments = 5,

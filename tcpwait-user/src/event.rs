@@ -102,8 +102,17 @@ pub struct StateChange {
     pub task: Option<Task>,
     /// The kernel side saw the mini-socket armed just before.
     pub handed_over: bool,
-    /// Return addresses, where the end had no mini-socket.
-    pub stack: Option<Vec<u64>>,
+    /// What is known of an end that had no mini-socket.
+    pub no_mini: Option<NoMini>,
+}
+
+/// FIN_WAIT2 or CLOSING ended in CLOSE, and no mini-socket took over.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NoMini {
+    /// Whether the namespace had as many mini-sockets as it may have; `None` where the kernel's types do not say.
+    pub full: Option<bool>,
+    /// Return addresses, innermost first.
+    pub stack: Vec<u64>,
 }
 
 /// A TIME_WAIT mini-socket as a hook found it.
@@ -214,7 +223,8 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
         }
         Kind::StateStack => {
             let record = wire::SockStateStack::read_from_bytes(bytes).ok()?;
-            Fact::State(state_change(&record.state, None, Some(frames(&record.stack)))?)
+            let full = (record.tw_max != u32::MAX).then_some(record.tw_count >= record.tw_max);
+            Fact::State(state_change(&record.state, None, Some(NoMini { full, stack: frames(&record.stack) }))?)
         }
         Kind::Owner => {
             let record = wire::Owner::read_from_bytes(bytes).ok()?;
@@ -261,7 +271,7 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
     })
 }
 
-fn state_change(record: &wire::SockState, task: Option<Task>, stack: Option<Vec<u64>>) -> Option<StateChange> {
+fn state_change(record: &wire::SockState, task: Option<Task>, no_mini: Option<NoMini>) -> Option<StateChange> {
     Some(StateChange {
         cookie: record.cookie,
         sk: record.sk,
@@ -271,7 +281,7 @@ fn state_change(record: &wire::SockState, task: Option<Task>, stack: Option<Vec<
         err: record.err,
         task,
         handed_over: record.head.flags & wire::FLAG_HANDED_OVER != 0,
-        stack,
+        no_mini,
     })
 }
 
@@ -289,6 +299,11 @@ fn mini_socket(record: &wire::Mini) -> Option<MiniSocket> {
 fn frames(stack: &wire::Stack) -> Vec<u64> {
     let depth = usize::try_from(stack.depth).unwrap_or(usize::MAX);
     stack.frames.iter().copied().take(depth).collect()
+}
+
+/// Whether the kernel side wrote a record, and not user space.
+pub fn is_from_kernel(bytes: &[u8]) -> bool {
+    wire::Head::read_from_prefix(bytes).is_ok_and(|(head, _)| head.kind < Kind::Tick as u8)
 }
 
 /// The cgroup id in a record, if it carries a task: live, its name is looked up while the cgroup still exists.

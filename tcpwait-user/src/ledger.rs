@@ -15,6 +15,10 @@ pub struct Ledger {
     pub filtered: Option<u64>,
     /// Records that did not fit into the ring buffer.
     pub lost_ring: Option<LostRecords>,
+    /// Records the kernel side has written.
+    pub written: Option<u64>,
+    /// Records of the kernel side that were read.
+    pub read: u64,
     /// Events the kernel withheld because the program was running on that CPU already.
     pub recursion: Option<u64>,
     /// Records that made no sense.
@@ -64,13 +68,20 @@ impl Ledger {
             segments: lost(Counter::LostSegment),
             owners: lost(Counter::LostOwner),
         });
+        self.written = value(Counter::Written);
         self.recursion = (counters.recursion_misses != u64::MAX).then_some(counters.recursion_misses);
+    }
+
+    /// Records that were written and never read.
+    pub fn unread(&self) -> u64 {
+        self.written.map_or(0, |written| written.saturating_sub(self.read))
     }
 
     /// Whether anything is known to be lost.
     pub fn is_lossy(&self) -> bool {
         self.lost_ring.is_some_and(|lost| lost.total() > 0)
             || self.recursion.is_some_and(|misses| misses > 0)
+            || self.unread() > 0
             || self.undecodable > 0
             || self.tally.unmatched.total() > 0
     }

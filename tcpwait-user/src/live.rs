@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use nix::time::{ClockId, clock_gettime};
 use tcpwait_wire::wire::{self, Kind};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
     time::MissedTickBehavior,
 };
@@ -33,6 +33,9 @@ const ROUND: Duration = Duration::from_millis(50);
 
 /// How many records are taken in one go before signals and the clock get their turn.
 const BATCH: usize = 65_536;
+
+/// How long a program may take from its detachment to its last record.
+const LAST_RECORD: Duration = Duration::from_millis(10);
 
 /// How many rounds pass between two flushes to a recording.
 const ROUNDS_PER_SYNC: u32 = 20;
@@ -78,14 +81,19 @@ pub struct Live {
     header: Header,
     cgroups: Cgroups,
     named: HashSet<u64>,
+    interrupt: Signal,
+    terminate: Signal,
 }
 
-/// Attaches.
+/// Attaches. Needs a tokio runtime around it.
 ///
 /// # Errors
 /// The place is not one where this can run; the message says why and what to do.
 pub fn attach(settings: Settings) -> Result<Live> {
     check_place()?;
+    // Before anybody is told to hit Ctrl-C.
+    let interrupt = signal(SignalKind::interrupt()).context("catching SIGINT")?;
+    let terminate = signal(SignalKind::terminate()).context("catching SIGTERM")?;
     let types = KernelTypes::of_running_kernel()?;
     let (timer_handler, symbols) = kernel::symbols()?;
     let options = kernel::Options {
@@ -108,7 +116,7 @@ pub fn attach(settings: Settings) -> Result<Live> {
         offsets: probes.offsets.iter().map(|(name, offset)| ((*name).to_owned(), *offset)).collect(),
         missing_hooks: missing(&probes),
     };
-    Ok(Live { probes, settings, header, cgroups: Cgroups::new(), named: HashSet::new() })
+    Ok(Live { probes, settings, header, cgroups: Cgroups::new(), named: HashSet::new(), interrupt, terminate })
 }
 
 impl Live {
@@ -131,8 +139,6 @@ impl Live {
     /// # Errors
     /// The kernel's side or the sink fails.
     pub async fn run(&mut self, sink: &mut impl Sink) -> Result<Option<Seeded>> {
-        let mut interrupt = signal(SignalKind::interrupt()).context("catching SIGINT")?;
-        let mut terminate = signal(SignalKind::terminate()).context("catching SIGTERM")?;
         let mut round = tokio::time::interval(ROUND);
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let ring = self.probes.waiter()?;
@@ -144,8 +150,8 @@ impl Live {
         loop {
             tokio::select! {
                 biased;
-                _ = interrupt.recv() => break,
-                _ = terminate.recv() => break,
+                _ = self.interrupt.recv() => break,
+                _ = self.terminate.recv() => break,
                 () = &mut end, if self.settings.duration.is_some() => break,
                 ready = ring.readable() => ready.context("waiting for the ring buffer")?.clear_ready(),
                 Ok((records, read)) = async { match seeds.as_mut() { Some(seeds) => seeds.await, None => std::future::pending().await } } => {
@@ -170,6 +176,10 @@ impl Live {
         }
         // Nothing may be added while the rest is read: a flood would never end.
         self.probes.detach()?;
+        while self.drain(sink)? == BATCH {}
+        // A program that still ran when it was detached finishes its record within microseconds; one that was not finished
+        // hides those behind it.
+        tokio::time::sleep(LAST_RECORD).await;
         while self.drain(sink)? == BATCH {}
         self.tick(sink)?;
         sink.record(self.probes.counters(monotonic_ns())?.as_bytes())?;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::{
-    event::{Fact, decode},
+    event::{Fact, decode, is_from_kernel},
     ledger::Ledger,
     lifecycle::Lifecycle,
     names::Names,
@@ -64,6 +64,7 @@ impl<W: Write> Pipeline<W> {
     /// # Errors
     /// The output cannot be written.
     pub fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.ledger.read += u64::from(is_from_kernel(bytes));
         let event = match decode(bytes) {
             Ok(event) => event,
             Err(undecodable) => {

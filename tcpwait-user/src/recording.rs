@@ -85,7 +85,9 @@ impl Writer {
     /// # Errors
     /// The file cannot be written.
     pub fn flush(&mut self) -> io::Result<()> {
-        self.body.flush()
+        // The encoder ends its block but leaves the bytes with the buffer below it.
+        self.body.flush()?;
+        self.body.get_mut().flush()
     }
 
     /// Ends the recording.

@@ -6,12 +6,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use tcpwait_wire::wire::{Counters, Kind};
 use zerocopy::FromBytes;
 
 use crate::{
     cli::{Cli, Command, Filter, Record, Trace, Tracing},
+    event::is_from_kernel,
     kernel::KernelFilter,
     ledger::Ledger,
     live::{self, Live, Settings, Sink},
@@ -146,6 +148,7 @@ struct Recording {
 impl Sink for Recording {
     fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.records += 1;
+        self.ledger.read += u64::from(is_from_kernel(bytes));
         if let Ok(counters) = Counters::read_from_bytes(bytes)
             && counters.head.kind == Kind::Counters as u8
         {
@@ -190,17 +193,12 @@ fn criteria(filter: &Filter, live: bool) -> Result<Criteria> {
         (_, true) => Some(Family::V6),
         _ => None,
     };
-    if let Some(family) = family {
-        let other = filter.laddr.iter().chain(&filter.raddr).find(|net| net.addr().is_ipv4() != (family == Family::V4));
-        if let Some(net) = other {
-            bail!("no connection can match: {net} is not of the family that -4 or -6 asks for");
-        }
-    }
-    if let (Some(l), Some(r)) = (filter.laddr.first(), filter.raddr.first())
-        && filter.laddr.iter().chain(&filter.raddr).all(|net| net.addr().is_ipv4() == l.addr().is_ipv4() || net == r)
-        && l.addr().is_ipv4() != r.addr().is_ipv4()
-    {
-        bail!("no connection can match: --laddr {l} and --raddr {r} are of different families");
+    let possible = |wants_v4: bool| {
+        let side = |nets: &[IpNet]| nets.is_empty() || nets.iter().any(|net| net.addr().is_ipv4() == wants_v4);
+        family.is_none_or(|family| (family == Family::V4) == wants_v4) && side(&filter.laddr) && side(&filter.raddr)
+    };
+    if !possible(true) && !possible(false) {
+        bail!("no connection can match: --laddr, --raddr, -4 and -6 leave no address family that fits them all");
     }
     if let Some(name) = filter.comm.iter().find(|name| name.len() > MAX_COMM) {
         bail!("no connection can match: the kernel keeps {MAX_COMM} bytes of a process's name, and {name} is longer");
@@ -243,7 +241,7 @@ fn inodes(specs: &[String]) -> Result<Vec<u32>> {
         .iter()
         .map(|spec| {
             let inode = netns::resolve(spec)?;
-            if !there.iter().any(|ns| ns.inode == inode) {
+            if !there.iter().any(|ns| ns.inode == inode) && !netns::has_thread(inode) {
                 bail!("no connection can match: there is no network namespace {inode} (`lsns -t net` lists them)");
             }
             Ok(inode)

@@ -1,6 +1,8 @@
 //! Which connections a view shows. A filter selects connections, not events: a step that comes before the port or
 //! the owner is known waits until it is, and is shown or dropped with its connection.
 
+use std::{net::IpAddr, sync::Arc};
+
 use hashbrown::HashMap;
 use ipnet::IpNet;
 
@@ -117,6 +119,26 @@ fn is_below(path: &str, wanted: &str) -> bool {
     path.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
+/// A connection: one socket may be connected again while its former connection is in TIME_WAIT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Connection {
+    id: u64,
+    lport: u16,
+    rport: u16,
+    raddr: IpAddr,
+}
+
+impl Connection {
+    fn of(step: &Transition) -> Self {
+        Self { id: step.id, lport: step.flow.lport, rport: step.flow.rport, raddr: step.flow.raddr }
+    }
+
+    /// The same before its port was chosen.
+    fn portless(self) -> Self {
+        Self { lport: 0, ..self }
+    }
+}
+
 #[derive(Debug, Default)]
 struct Track {
     wanted: bool,
@@ -128,7 +150,9 @@ struct Track {
 #[derive(Debug, Default)]
 pub struct Selector {
     criteria: Criteria,
-    tracks: HashMap<u64, Track>,
+    tracks: HashMap<Connection, Track>,
+    /// Connections that wait for their owner, by cookie.
+    ownerless: HashMap<u64, Connection>,
     undecided: u64,
 }
 
@@ -168,40 +192,67 @@ impl Selector {
         if stateless || step.id == 0 {
             return if verdict == Verdict::Wanted && self.criteria.touches(&step) { show(step) } else { Ok(()) };
         }
-        let id = step.id;
-        let track = self.tracks.entry(id).or_default();
+        let connection = Connection::of(&step);
+        let mut track = self
+            .tracks
+            .remove(&connection)
+            .or_else(|| self.tracks.remove(&connection.portless()))
+            .filter(|_| step.from != Some(State::Close))
+            .unwrap_or_default();
+        let owner = step.owner.clone();
         track.entered |= self.criteria.touches(&step);
         track.wanted |= verdict == Verdict::Wanted;
         if track.entered && (track.wanted || verdict == Verdict::Open) && track.waiting.len() < MAX_WAITING {
             track.waiting.push(step);
         }
         if track.wanted {
-            track.waiting.drain(..).try_for_each(&mut show)?;
+            track.release(owner.as_ref(), &mut show)?;
         } else if verdict == Verdict::Unwanted {
             track.waiting.clear();
         }
-        if over && let Some(track) = self.tracks.remove(&id) {
+        self.ownerless.remove(&connection.id);
+        if over {
             self.undecided += u64::from(!track.waiting.is_empty());
+            return Ok(());
         }
+        if !track.wanted && owner.is_none() {
+            self.ownerless.insert(connection.id, connection);
+        }
+        self.tracks.insert(connection, track);
         Ok(())
     }
 
     fn owned<E>(
         &mut self,
         id: u64,
-        owner: &std::sync::Arc<Task>,
+        owner: &Arc<Task>,
         names: &Names,
         mut show: impl FnMut(Transition) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Some(track) = self.tracks.get_mut(&id) else { return Ok(()) };
-        if track.wanted || self.criteria.owner(Some(owner), names) != Verdict::Wanted {
+        let Some(track) = self.ownerless.remove(&id).and_then(|connection| self.tracks.get_mut(&connection)) else {
+            return Ok(());
+        };
+        if self.criteria.owner(Some(owner), names) != Verdict::Wanted {
             return Ok(());
         }
-        let matches = track.waiting.last().is_some_and(|step| self.criteria.flow(&step.flow) == Verdict::Wanted);
-        if matches {
+        if track.waiting.last().is_some_and(|step| self.criteria.flow(&step.flow) == Verdict::Wanted) {
             track.wanted = true;
-            track.waiting.drain(..).try_for_each(&mut show)?;
+            track.release(Some(owner), &mut show)?;
         }
         Ok(())
+    }
+}
+
+impl Track {
+    /// Shows what waited. It waited for the owner, so it is shown with it.
+    fn release<E>(
+        &mut self,
+        owner: Option<&Arc<Task>>,
+        mut show: impl FnMut(Transition) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.waiting.drain(..).try_for_each(|mut step| {
+            step.owner = step.owner.take().or_else(|| owner.cloned());
+            show(step)
+        })
     }
 }

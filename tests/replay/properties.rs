@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use tcpwait::{
-    event::{Event, Fact, MiniSocket, Seed, StateChange, Task},
+    event::{Event, Fact, MiniSocket, NoMini, Seed, StateChange, Task},
     lifecycle::{Lifecycle, Timing, Transition, Unmatched, Update},
     tcp::State,
 };
@@ -76,8 +76,8 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         if portless {
             flow.lport = 0;
         }
-        let stack = Some(stack).filter(|stack| !stack.is_empty());
-        Fact::State(StateChange { cookie, sk, flow, old, new, err: 0, task, handed_over, stack })
+        let no_mini = Some(stack).filter(|stack| !stack.is_empty()).map(|stack| NoMini { full: Some(true), stack });
+        Fact::State(StateChange { cookie, sk, flow, old, new, err: 0, task, handed_over, no_mini })
     });
     let seed = (0..4u64, 0..4u16, any_state(), any::<bool>(), 0..70_000u32, any_task());
     let seed = seed.prop_map(|(cookie, on, state, mini, expires_ms, task)| {
@@ -139,7 +139,7 @@ fn connection(cookie: u64) -> impl Strategy<Value = Vec<Event>> {
                 err: 0,
                 task: None,
                 handed_over,
-                stack: None,
+                no_mini: None,
             })
         };
         let mini = |ms, due, substate| MiniSocket {

@@ -30,9 +30,9 @@ fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
     if tw.read::<u8>(&OFF_STATE) != TIME_WAIT {
         return 0;
     }
-    count(Counter::TwSegments);
     let netns = netns(tw);
     if wanted(netns, bound_port(tw), rport(tw)) {
+        count(Counter::TwSegments);
         // SAFETY: reserved memory.
         emit::<Mini>(&ctx, Kind::TwSegment, 0, Counter::LostSegment, |record| unsafe { fill_mini(record, tw, netns) });
     }

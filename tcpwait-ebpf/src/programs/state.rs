@@ -11,7 +11,7 @@ use crate::{
     emit::{count, emit},
     filter::wanted,
     maps::{NOTES, UNOWNED},
-    sock::{At, bound_port, flow, full_lport, held_by_task, is_tcp, make_cookie, netns, rport},
+    sock::{At, bound_port, flow, full_lport, held_by_task, is_tcp, make_cookie, netns, rport, tw_room},
     task,
 };
 
@@ -38,7 +38,6 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     if !is_tcp(at) {
         return 0;
     }
-    count(Counter::StateSeen);
     let netns = netns(at);
     let newborn = old == LISTEN && new == SYN_RECV;
     // Before 6.13 a newborn still shows its listener's ports (inet_csk_clone_lock sets the state first).
@@ -49,6 +48,7 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     if !wanted(netns, lport, rport) {
         return 0;
     }
+    count(Counter::StateSeen);
     // Made at the first event, so that the mini-socket, which copies it, and `ss -e` show the same.
     // A newborn's would be overwritten by its request socket's.
     let cookie = if newborn { 0 } else { make_cookie(sk) };
@@ -71,7 +71,10 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
             emit::<SockStateStack>(&ctx, Kind::StateStack, 0, Counter::LostState, |record| {
                 fill(record.cast());
                 // SAFETY: as above.
-                write_stack(&ctx, unsafe { &raw mut (*record).stack });
+                unsafe {
+                    ((*record).tw_count, (*record).tw_max) = tw_room(at);
+                    write_stack(&ctx, &raw mut (*record).stack);
+                }
             });
         }
     } else if by_its_owner(new) && held_by_task(at) {

@@ -76,9 +76,9 @@ fn timer_start(ctx: BtfTracePointContext) -> i32 {
             (*notes).armed_cookie = cookie;
         }
     }
-    count(if flags == 0 { Counter::TwEntered } else { Counter::TwRearmed });
     let netns = netns(tw);
     if wanted(netns, bound_port(tw), rport(tw)) {
+        count(if flags == 0 { Counter::TwEntered } else { Counter::TwRearmed });
         // SAFETY: reserved memory.
         emit::<Mini>(&ctx, Kind::TwArm, flags, Counter::LostArm, |record| unsafe { fill_mini(record, tw, netns) });
     }
@@ -91,9 +91,9 @@ fn timer_start(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "timer_expire_entry")]
 fn timer_expire_entry(ctx: BtfTracePointContext) -> i32 {
     let Some(tw) = mini_of(ctx.arg(0)) else { return 0 };
-    count(Counter::TwExpired);
     let netns = netns(tw);
     if wanted(netns, bound_port(tw), rport(tw)) {
+        count(Counter::TwExpired);
         // SAFETY: reserved memory.
         emit::<Mini>(&ctx, Kind::TwExpire, 0, Counter::LostEnd, |record| unsafe { fill_mini(record, tw, netns) });
     }
@@ -107,7 +107,6 @@ fn timer_expire_entry(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "timer_cancel")]
 fn timer_cancel(ctx: BtfTracePointContext) -> i32 {
     let Some(tw) = mini_of(ctx.arg(0)) else { return 0 };
-    count(Counter::TwCancelled);
     if expiring(&ctx, tw) {
         return 0;
     }
@@ -123,6 +122,7 @@ fn timer_cancel(ctx: BtfTracePointContext) -> i32 {
     }
     let netns = netns(tw);
     if wanted(netns, bound_port(tw), rport(tw)) {
+        count(Counter::TwCancelled);
         let flags = if unhashed { FLAG_UNHASHED } else { 0 };
         emit::<MiniCancel>(&ctx, Kind::TwCancel, flags, Counter::LostEnd, |record| {
             // SAFETY: reserved memory.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow, bail};
 use btfparse::{Offset, Readable, TypeInformation, TypeVariant};
-use tcpwait_wire::config::OFFSETS;
+use tcpwait_wire::config::{self, ABSENT, OFFSETS};
 
 /// Parsed BTF.
 pub struct KernelTypes {
@@ -64,21 +64,42 @@ impl KernelTypes {
     /// # Errors
     /// The kernel has no such structure or member, or it is a bit field.
     pub fn offset(&self, structure: &str, member: &str) -> Result<u32> {
+        self.locate(structure, member).map(|(_, offset)| offset)
+    }
+
+    /// A member's type and its offset in bytes.
+    fn locate(&self, structure: &str, member: &str) -> Result<(u32, u32)> {
         let id =
             self.structures.get(structure).with_context(|| format!("this kernel's BTF has no struct {structure}"))?;
         match self.types.offset_of(*id, member) {
-            Ok((_, Offset::ByteOffset(bytes))) => Ok(bytes),
+            Ok((found, Offset::ByteOffset(bytes))) => Ok((found, bytes)),
             Ok((_, Offset::BitOffsetAndSize(..))) => bail!("{structure}.{member} is a bit field on this kernel"),
             Err(e) => bail!("this kernel's struct {structure} has no {member}: {}", e.message()),
+        }
+    }
+
+    /// Where a field is; an optional one that became a pointer counts as absent, since nothing follows it.
+    fn field(&self, field: &config::Offset) -> Result<u32> {
+        let mut missing = None;
+        for member in field.member.split('|') {
+            match self.locate(field.structure, member) {
+                Ok((found, _)) if field.optional && matches!(self.types.from_id(found), Some(TypeVariant::Ptr(_))) => {}
+                Ok((_, offset)) => return Ok(offset),
+                Err(why) => missing = Some(why),
+            }
+        }
+        match missing {
+            Some(missing) if !field.optional => Err(missing),
+            _ => Ok(ABSENT),
         }
     }
 
     /// Every offset of [`OFFSETS`], in its order.
     ///
     /// # Errors
-    /// The first field that is missing.
+    /// The first field that is missing, of those that are needed.
     pub fn offsets(&self) -> Result<Vec<(&'static str, u32)>> {
-        OFFSETS.iter().map(|field| Ok((field.global, self.offset(field.structure, field.member)?))).collect()
+        OFFSETS.iter().map(|field| Ok((field.global, self.field(field)?))).collect()
     }
 
     /// Whether a tracepoint's argument (counted from 0) is a pointer to this structure.

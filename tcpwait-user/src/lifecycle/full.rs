@@ -40,6 +40,9 @@ impl Lifecycle {
         }
         let owner = change.task.as_ref().map(|task| self.share(task));
         let newborn = (change.old == State::SynRecv).then(|| self.newborns.remove(&change.sk)).flatten();
+        if self.is_hand_over(change) {
+            return;
+        }
         let known = self.fulls.remove(&change.cookie);
         let was_known = known.is_some();
         let mut full = match (known, newborn) {
@@ -57,15 +60,6 @@ impl Lifecycle {
             out.push(Update::Transition(*step));
         }
         full.owner = owner.or(full.owner);
-        if change.new == State::Close && (full.handed_over || self.adopt_mini(change, full.owner.as_ref())) {
-            self.remember_end(change.cookie);
-            return;
-        }
-        if change.handed_over {
-            // The mini-socket's beginning was lost; the connection has not ended.
-            self.tally.unmatched.gaps += 1;
-            return;
-        }
         let since_ns = if full.state == change.old {
             full.since_ns
         } else {
@@ -78,7 +72,10 @@ impl Lifecycle {
         let dwell_ns = since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
         // Of a socket that was not known, the mini-socket may have begun before the trace did.
         let overflow = was_known
-            && change.stack.as_ref().is_some_and(|stack| reason::is_overflow(&self.symbols, stack, change.err));
+            && change
+                .no_mini
+                .as_ref()
+                .is_some_and(|no_mini| change.err == 0 && reason::is_overflow(&self.symbols, no_mini));
         let step = Transition {
             time_ns,
             id: change.cookie,
@@ -155,18 +152,25 @@ impl Lifecycle {
         }
     }
 
-    /// A socket that had no cookie when its mini-socket copied it: the mini-socket is known by its addresses alone.
-    fn adopt_mini(&mut self, change: &StateChange, owner: Option<&Arc<Task>>) -> bool {
-        if !matches!(change.old, State::FinWait2 | State::Closing) {
+    /// Whether this is the full socket's CLOSE at the hand-over to its mini-socket, which is no step of the connection.
+    fn is_hand_over(&mut self, change: &StateChange) -> bool {
+        if change.new != State::Close || !matches!(change.old, State::FinWait2 | State::Closing) {
             return false;
         }
-        match self.minis.get_mut(&change.flow) {
-            Some(mini) if mini.cookie == 0 => {
-                mini.owner = mini.owner.take().or_else(|| owner.cloned());
-                true
+        let full = self.fulls.get(&change.cookie);
+        // The mini-socket may be gone already. And it has no cookie if the full socket had none yet when it was copied.
+        let seen_to_begin = full.is_some_and(|full| full.handed_over)
+            || self.minis.get(&change.flow).is_some_and(|mini| mini.cookie == change.cookie || mini.cookie == 0);
+        if !seen_to_begin {
+            if !change.handed_over {
+                return false;
             }
-            _ => false,
+            // Its beginning was lost; the connection has not ended.
+            self.tally.unmatched.gaps += 1;
         }
+        self.fulls.remove(&change.cookie);
+        self.remember_end(change.cookie);
+        true
     }
 
     pub(super) fn seed_full(&mut self, seed: &Seed, owner: Option<Arc<Task>>) -> bool {

@@ -58,7 +58,10 @@ impl Lifecycle {
                 }
                 (known.then_some(full.state), full.since_ns.filter(|_| known), full.owner.clone(), full.predates)
             }
-            None => (None, None, None, !self.seeds_read),
+            None => {
+                self.tally.unmatched.gaps += u64::from(self.seeds_read);
+                (None, None, None, !self.seeds_read)
+            }
         };
         let mut mini = Mini {
             cookie: socket.cookie,
@@ -117,7 +120,8 @@ impl Lifecycle {
         out: &mut Vec<Update>,
     ) {
         match verdict(&self.symbols, stack, socket.substate, unhashed) {
-            Verdict::Rearm | Verdict::Expiry => {}
+            Verdict::Rearm => self.catch_up(event.time_ns, socket, out),
+            Verdict::Expiry => {}
             Verdict::Death(reason) => {
                 let by =
                     task.filter(|_| matches!(reason, Reason::Reused | Reason::Destroyed)).map(|task| self.share(task));
@@ -146,33 +150,59 @@ impl Lifecycle {
                 self.tally.unmatched.ends += 1;
             }
         }
+        self.infer_switch(time_ns, socket, out);
+        self.catch_up(time_ns, socket, out);
         let Some(mut mini) = self.minis.remove(&socket.flow) else { return };
-        let started_ns = (socket.substate == State::TimeWait)
-            .then(|| self.clock.timewait_started_ns(time_ns, socket.jiffies, socket.expires))
-            .flatten();
-        if socket.substate == State::TimeWait && mini.state != State::TimeWait {
-            // The FIN came within the timer's bucket, and no better hook saw it.
-            let since_ns = started_ns.filter(|started_ns| mini.since_ns.is_none_or(|since_ns| *started_ns >= since_ns));
-            let dwell_ns = since_ns.zip(mini.since_ns).and_then(|(end_ns, since_ns)| end_ns.checked_sub(since_ns));
-            let at_ns = since_ns.unwrap_or(time_ns);
-            let from = Some(mini.state);
-            enter_time_wait(&mut mini, socket.flow, from, at_ns, dwell_ns, Timing::Jiffy, out);
-            mini.since_ns = since_ns;
-        } else if mini.state == State::TimeWait {
-            if mini.expires != 0 && mini.expires != socket.expires {
-                // Restarts within the bucket: at least one.
-                mini.restarts = mini.restarts.saturating_add(1);
-            }
-            if mini.timing != Timing::Exact {
-                // Older than the tool: the timer knows the last start of its clock, better than sock_diag's milliseconds.
-                mini.since_ns = started_ns.or(mini.since_ns);
-                mini.timing = if mini.since_ns.is_some() { Timing::Jiffy } else { Timing::Unknown };
-            }
+        if mini.state == State::TimeWait && mini.timing != Timing::Exact && mini.restarts == 0 {
+            // The timer knows the last start of its clock better than sock_diag's milliseconds do.
+            mini.since_ns = self.started_ns(time_ns, socket).or(mini.since_ns);
+            mini.timing = if mini.since_ns.is_some() { Timing::Jiffy } else { Timing::Unknown };
         }
         let dwell_ns = mini.since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
         let mut step = leave(&mini, socket.flow, time_ns, dwell_ns, mini.timing, reason);
         step.by = by;
         out.push(Update::Transition(step));
+    }
+
+    /// Learns what the timer kept to itself: `expires` is written also where the wheel's bucket stays the same.
+    fn catch_up(&mut self, time_ns: u64, socket: &MiniSocket, out: &mut Vec<Update>) {
+        if !self.known(socket) {
+            return;
+        }
+        let changed = |mini: &Mini| mini.expires != 0 && mini.expires != socket.expires;
+        match self.minis.get_mut(&socket.flow) {
+            Some(mini) if changed(mini) && mini.state == State::TimeWait => {
+                // One at least.
+                mini.restarts = mini.restarts.saturating_add(1);
+                mini.expires = socket.expires;
+            }
+            // Nothing but the FIN changes the timer of a FIN_WAIT2.
+            Some(mini) if changed(mini) => self.infer_switch(time_ns, socket, out),
+            _ => {}
+        }
+    }
+
+    /// The FIN came within the timer's bucket, and no better hook saw it: TIME_WAIT began when the clock last did.
+    fn infer_switch(&mut self, time_ns: u64, socket: &MiniSocket, out: &mut Vec<Update>) {
+        let started_ns = self.started_ns(time_ns, socket);
+        let Some(mini) = self.minis.get_mut(&socket.flow) else { return };
+        if socket.substate != State::TimeWait || mini.state == State::TimeWait {
+            return;
+        }
+        let at_ns = started_ns.filter(|at_ns| mini.since_ns.is_none_or(|since_ns| *at_ns >= since_ns));
+        let dwell_ns = at_ns.zip(mini.since_ns).and_then(|(at_ns, since_ns)| at_ns.checked_sub(since_ns));
+        let from = Some(mini.state);
+        enter_time_wait(mini, socket.flow, from, at_ns.unwrap_or(time_ns), dwell_ns, Timing::Jiffy, out);
+        mini.since_ns = at_ns;
+        mini.expires = socket.expires;
+    }
+
+    /// When TIME_WAIT's clock was last started, right to a jiffy.
+    fn started_ns(&self, time_ns: u64, socket: &MiniSocket) -> Option<u64> {
+        if socket.substate != State::TimeWait {
+            return None;
+        }
+        self.clock.timewait_started_ns(time_ns, socket.jiffies, socket.expires)
     }
 
     /// Whether a mini-socket is the one that is followed under these addresses.

@@ -2,7 +2,7 @@
 //! The table is kernel.md's facts in code (`net/ipv4/inet_timewait_sock.c` and the callers of `inet_twsk_deschedule_put`, 5.15 to 7.3).
 
 use super::transition::Reason;
-use crate::{symbols::Symbols, tcp::State};
+use crate::{event::NoMini, symbols::Symbols, tcp::State};
 
 /// What a cancellation turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,14 +46,17 @@ pub fn verdict(symbols: &Symbols, stack: &[u64], substate: State, unhashed: bool
     Verdict::Silent
 }
 
-/// Whether a full socket that left FIN_WAIT2 or CLOSING for CLOSE did so because no mini-socket could be had:
-/// `tcp_time_wait` goes on to `tcp_done` when `inet_twsk_alloc` fails. `tcp_done` is its last call, so a compiler may have
-/// left no frame of it, and what is seen is its caller. An RST (`tcp_reset`), `ss -K` (`tcp_abort`) and timeouts set `sk_err`.
-pub fn is_overflow(symbols: &Symbols, stack: &[u64], err: u16) -> bool {
-    err == 0
-        && stack.iter().find_map(|address| symbols.name(*address)).is_some_and(|function| {
-            matches!(function, "tcp_time_wait" | "tcp_fin" | "tcp_data_queue" | "tcp_rcv_state_process")
-        })
+/// Whether a full socket that left FIN_WAIT2 or CLOSING for CLOSE with no error did so because no mini-socket could be had:
+/// `tcp_time_wait` goes on to `tcp_done` when `inet_twsk_alloc` finds the namespace full. `tcp_done` is its last call, so a compiler
+/// may leave no frame of it, and what is seen is its caller. The same callers end a connection for other reasons too
+/// (late data, `TCP_LINGER2` below 0), so the namespace must have been full.
+pub fn is_overflow(symbols: &Symbols, end: &NoMini) -> bool {
+    let mut functions = end.stack.iter().filter_map(|address| symbols.name(*address)).skip_while(|f| *f == "tcp_done");
+    end.full != Some(false)
+        && matches!(
+            functions.next(),
+            Some("tcp_time_wait" | "tcp_fin" | "tcp_data_queue" | "tcp_rcv_state_process" | "__tcp_close")
+        )
 }
 
 #[cfg(test)]

@@ -97,6 +97,16 @@ pub fn all() -> Vec<Netns> {
     found.into_values().collect()
 }
 
+/// Whether some thread is in the namespace with this inode number. Slower than [`all`], which sees main threads only.
+pub fn has_thread(inode: u32) -> bool {
+    let here = |file: PathBuf| matches!(open(&file), Ok(Some((found, _))) if found == inode);
+    entries(Path::new("/proc"))
+        .filter(|process| {
+            process.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit))
+        })
+        .any(|process| entries(&process.join("task")).any(|thread| here(thread.join("ns/net"))))
+}
+
 /// The inode number of the namespace the user means: a live pid's, a path's, an inode number itself
 /// (`4026531840` or `net:[4026531840]`, which need not exist), or the name of a file in `/run/netns`.
 pub fn resolve(spec: &str) -> Result<u32, ResolveError> {

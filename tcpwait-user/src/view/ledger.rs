@@ -30,7 +30,7 @@ pub fn write(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "filtered in the kernel: {filtered} events")?;
     }
     if ledger.undecided > 0 {
-        writeln!(out, "not shown: {} connections that ended before their owner was known", ledger.undecided)?;
+        writeln!(out, "not shown: {} connections that ended before their port or owner was known", ledger.undecided)?;
     }
     if ledger.is_lossy() {
         writeln!(out, "lost: {}", causes(ledger))
@@ -58,6 +58,7 @@ fn causes(ledger: &Ledger) -> String {
         add(lost.owners, "owners (ring buffer full)");
     }
     add(ledger.recursion.unwrap_or_default(), "events withheld by the kernel (recursion)");
+    add(ledger.unread(), "records written and never read");
     add(ledger.undecodable, "records that make no sense");
     let unmatched = ledger.tally.unmatched;
     add(unmatched.ends, "mini-socket ends without a beginning (unmatched)");

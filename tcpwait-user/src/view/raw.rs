@@ -125,7 +125,7 @@ fn line(event: &Event, context: Context<'_>) -> Option<Line> {
             line.to = change.new;
             line.address = format!("{:#x}", change.sk);
             line.name(change.task.as_ref());
-            line.stack = change.stack.as_deref().map(hex);
+            line.stack = change.no_mini.as_ref().map(|no_mini| hex(&no_mini.stack));
             return Some(line);
         }
         Fact::Seed(seed) => {

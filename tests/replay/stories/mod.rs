@@ -2,7 +2,7 @@
 //!
 //! Told as `MS EVENT [key=value…]`: `state OLD NEW`, `arm`, `rearm`, `segment`, `expire` and `cancel` with the
 //! mini-socket's substate, `owner`, `tick`, `seed STATE`, `seeded`. Keys: `id` (the cookie, 1 unless said), `on` (which
-//! addresses, those of the id unless said), `lport`, `sk`, `cpu`, `by` (a task's name), `err`, `stack` (functions,
+//! addresses, those of the id unless said), `lport`, `sk`, `cpu`, `by` (a task's name), `err`, `room` (the namespace may have more), `stack` (functions,
 //! innermost first), `due` (ms when the timer runs out, 60 s from now unless said), `left` (ms to expiry), and the
 //! flags `mini`, `handed-over`, `unhashed`, `listener`.
 //!
@@ -18,7 +18,7 @@ mod textbook;
 use std::net::Ipv4Addr;
 
 use tcpwait::{
-    event::{Event, Fact, MiniSocket, Seed, StateChange, Task},
+    event::{Event, Fact, MiniSocket, NoMini, Seed, StateChange, Task},
     lifecycle::{Lifecycle, Timing, Transition, Update},
     symbols::{DECISIVE, Symbols},
     tcp::{Flow, State},
@@ -216,7 +216,7 @@ impl<'a> Told<'a> {
                 err: self.number("err", 0) as u16,
                 task,
                 handed_over: self.flag("handed-over"),
-                stack: self.stack(),
+                no_mini: self.stack().map(|stack| NoMini { full: Some(!self.flag("room")), stack }),
             }),
             "arm" => Fact::Armed { mini: self.mini(), rearmed: false },
             "rearm" => Fact::Armed { mini: self.mini(), rearmed: true },
