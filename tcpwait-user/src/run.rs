@@ -193,12 +193,15 @@ fn criteria(filter: &Filter, live: bool) -> Result<Criteria> {
         (_, true) => Some(Family::V6),
         _ => None,
     };
-    let possible = |wants_v4: bool| {
-        let side = |nets: &[IpNet]| nets.is_empty() || nets.iter().any(|net| net.addr().is_ipv4() == wants_v4);
-        family.is_none_or(|family| (family == Family::V4) == wants_v4) && side(&filter.laddr) && side(&filter.raddr)
-    };
-    if !possible(true) && !possible(false) {
-        bail!("no connection can match: --laddr, --raddr, -4 and -6 leave no address family that fits them all");
+    if let Some(family) = family {
+        let other = filter.laddr.iter().chain(&filter.raddr).find(|net| net.addr().is_ipv4() != (family == Family::V4));
+        if let Some(net) = other {
+            bail!("no connection can match {net}: it is not of the family that -4 or -6 asks for");
+        }
+    }
+    let has = |nets: &[IpNet], v4: bool| nets.is_empty() || nets.iter().any(|net| net.addr().is_ipv4() == v4);
+    if ![true, false].into_iter().any(|v4| has(&filter.laddr, v4) && has(&filter.raddr, v4)) {
+        bail!("no connection can match: --laddr and --raddr name addresses of different families");
     }
     if let Some(name) = filter.comm.iter().find(|name| name.len() > MAX_COMM) {
         bail!("no connection can match: the kernel keeps {MAX_COMM} bytes of a process's name, and {name} is longer");

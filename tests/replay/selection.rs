@@ -45,7 +45,7 @@ fn steps_before_the_owner_is_known_are_shown_with_the_others() {
     let by = |comm: &str| Criteria { comms: vec![comm.to_owned()], ..Criteria::default() };
     let (steps, undecided) = shown(by("nginx"), SERVED);
     assert_eq!((steps.len(), undecided), (5, 0), "{steps:?}");
-    assert_eq!(steps[0], "10 #2 LISTEN -> SYN_RECV -");
+    assert_eq!(steps[0], "10 #2 LISTEN -> SYN_RECV - of nginx", "it waited for its owner");
     assert_eq!(shown(by("ngin"), SERVED), (Vec::new(), 0), "a name is whole");
     assert_eq!(shown(by("curl"), SERVED), (Vec::new(), 0));
     // Nobody ever read from it.

@@ -132,6 +132,7 @@ fn a_silent_cancellation_ends_the_one_before() {
         60 #2 ? -> TIME_WAIT -
         70 #1 TIME_WAIT -> CLOSE 20 unknown
         72 #2 TIME_WAIT -> CLOSE 12 expired
+        unmatched gaps 1
         ",
     );
 }
@@ -153,10 +154,24 @@ fn overflow_is_told_from_a_reset() {
     let heard = |reason: &str| {
         HEARD.replace("50 #1 FIN_WAIT2 -> TIME_WAIT 10", &format!("50 #1 FIN_WAIT2 -> CLOSE 10 {reason}"))
     };
-    for stack in ["tcp_time_wait", "tcp_fin,tcp_data_queue", "other,tcp_data_queue", "tcp_rcv_state_process"] {
+    for stack in [
+        "tcp_time_wait",
+        "tcp_fin,tcp_data_queue",
+        "other,tcp_data_queue",
+        "tcp_rcv_state_process",
+        "tcp_done,__tcp_close",
+    ] {
         story(&told(&format!("stack={stack}")), &heard("overflow"));
     }
-    for end in ["stack=tcp_reset err=104", "stack=tcp_fin err=104", "stack=tcp_abort", "stack=other", "err=110", ""] {
+    for end in [
+        "stack=tcp_reset err=104",
+        "stack=tcp_fin err=104",
+        "stack=tcp_abort",
+        "stack=other",
+        "stack=tcp_fin room",
+        "err=110",
+        "",
+    ] {
         story(&told(end), &heard(""));
     }
 }
