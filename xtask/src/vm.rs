@@ -33,6 +33,12 @@ const SKIPPED: u8 = 77;
 /// A test suite that says nothing for so long hangs; a command may.
 const SILENCE: Duration = Duration::from_secs(180);
 
+/// Memory for all the tests at once, each of them with a tracer that has its ring buffer. A guest takes a second longer to
+/// start with this.
+const MUCH_MEMORY: &str = "4G";
+/// Memory for a command.
+const MEMORY: &str = "1G";
+
 /// What to boot, and what for.
 #[derive(Args)]
 pub struct Options {
@@ -66,6 +72,17 @@ pub struct Guests {
     qemu: Qemu,
     kernels: Vec<Kernel>,
     profile: Profile,
+}
+
+/// What a guest is to do.
+struct Job<'a> {
+    /// The part of the image that all kernels share.
+    common: Vec<u8>,
+    /// The program to run, and its arguments.
+    arguments: &'a [String],
+    memory: &'static str,
+    /// How long it may say nothing.
+    silence: Duration,
 }
 
 /// The verb.
@@ -107,14 +124,15 @@ impl Guests {
         if listed.is_empty() {
             bail!("no test has {} in its name", filter.unwrap_or_default());
         }
-        let common = image::common(&programs)?;
         let arguments: Vec<String> = ["/init"].into_iter().chain(filter).map(str::to_owned).collect();
+        let common = image::common(&programs)?;
+        let job = Job { common, arguments: &arguments, memory: MUCH_MEMORY, silence: SILENCE };
         let (mut passed, mut failed) = (Vec::new(), Vec::new());
         for kernel in &self.kernels {
             let start = Instant::now();
             println!("\n== {} ({}): {} tests", kernel.name, kernel.release, listed.len());
             let mut reported = BTreeMap::new();
-            let code = self.boot(kernel, &common, &arguments, SILENCE, |line| {
+            let code = self.boot(kernel, &job, |line| {
                 let (Line::Stdout(text) | Line::Stderr(text)) = line;
                 let text = String::from_utf8_lossy(text);
                 println!("{:<6}{text}", kernel.name);
@@ -142,10 +160,11 @@ impl Guests {
     fn command(&self, command: &[String]) -> Result<ExitCode> {
         setup::toolchain()?;
         let common = image::common(&Programs::build()?)?;
+        let job = Job { common, arguments: command, memory: MEMORY, silence: Duration::MAX };
         let mut worst = 0;
         for kernel in &self.kernels {
             let name = if self.kernels.len() > 1 { format!("{:<6}", kernel.name) } else { String::new() };
-            let code = self.boot(kernel, &common, command, Duration::MAX, |line| {
+            let code = self.boot(kernel, &job, |line| {
                 // Whoever reads it may have gone; the guest ends all the same.
                 let _ = match line {
                     Line::Stdout(text) => std::io::stdout().write_all(&[name.as_bytes(), text, b"\n"].concat()),
@@ -160,25 +179,21 @@ impl Guests {
     }
 
     /// Boots one kernel and runs something on it.
-    fn boot(
-        &self,
-        kernel: &Kernel,
-        common: &[u8],
-        arguments: &[String],
-        silence: Duration,
-        hears: impl FnMut(Line),
-    ) -> Result<i32> {
+    fn boot(&self, kernel: &Kernel, job: &Job, hears: impl FnMut(Line)) -> Result<i32> {
         let profile = match self.profile {
             Profile::Warp => "warp",
             Profile::Smp => "smp",
         };
         let name = format!("{}-{profile}", kernel.name);
-        let image =
-            written(&place("image"), &name, &[common, &image::special(kernel, arguments, &settings())?].concat())?;
+        let image = written(
+            &place("image"),
+            &name,
+            &[job.common.as_slice(), &image::special(kernel, job.arguments, &settings())?].concat(),
+        )?;
         let log = written(&place("log"), &format!("{name}.log"), b"")?;
         let bulk = written(&place("out"), &format!("{}.tar", kernel.name), b"")?;
-        let qemu = self.qemu.guest(kernel, &image, self.profile, &Ports { console: &log, bulk: &bulk });
-        let code = boot::run(qemu, &log, silence, hears)?;
+        let qemu = self.qemu.guest(kernel, &image, self.profile, job.memory, &Ports { console: &log, bulk: &bulk });
+        let code = boot::run(qemu, &log, job.silence, hears)?;
         unpack_out(&bulk, &place("out").join(&kernel.name))?;
         Ok(code)
     }

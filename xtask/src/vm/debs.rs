@@ -41,15 +41,32 @@ pub fn depends(package: &str) -> Vec<String> {
     text.lines().filter_map(|line| line.trim().strip_prefix("Depends: ")).map(str::to_owned).collect()
 }
 
-/// Downloads packages, if need be, and unpacks each into `folder`, or a folder of its name where there is none.
-pub fn unpacked(names: &[&str], folder: Option<&Path>) -> Result<Vec<PathBuf>> {
-    let mut folders = Vec::new();
-    for deb in fetched(names)? {
-        let folder = folder.map_or_else(|| folder_of(&deb), |folder| Ok(folder.to_owned()))?;
-        unpack(&deb, &folder)?;
-        folders.push(folder);
+/// Downloads packages and unpacks them into `folder`.
+pub fn unpack_into(folder: &Path, names: &[&str]) -> Result<()> {
+    fetched(names)?.iter().try_for_each(|deb| unpack(deb, folder))
+}
+
+/// Downloads a package, unpacks it into a folder of its name, and returns that.
+pub fn unpacked(name: &str) -> Result<PathBuf> {
+    if let Some(folder) = already_unpacked(name) {
+        return Ok(folder);
     }
-    Ok(folders)
+    let files = fetched(&[name])?;
+    let deb = files.first().with_context(|| format!("{name} was not downloaded"))?;
+    let folder = folder_of(deb)?;
+    unpack(deb, &folder)?;
+    Ok(folder)
+}
+
+/// Where a package was unpacked before. Asking apt whether that is the newest file of it takes it a second.
+fn already_unpacked(name: &str) -> Option<PathBuf> {
+    let start = format!("{name}_");
+    let folders = fs::read_dir(place("unpacked")).ok()?.flatten().filter_map(|folder| {
+        let deb = folder.file_name().into_string().ok()?;
+        let done = folder.path().join(format!(".{deb}.deb.unpacked"));
+        (deb.starts_with(&start) && done.is_file()).then(|| folder.path())
+    });
+    folders.max()
 }
 
 /// Where a package file is unpacked by itself.
@@ -67,7 +84,7 @@ pub fn unpack(deb: &Path, folder: &Path) -> Result<()> {
         return Ok(());
     }
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    println!("unpacking {name}");
+    eprintln!("unpacking {name}");
     let mut unpack = Command::new("dpkg-deb");
     unpack.arg("--extract").arg(deb).arg(folder);
     let status = unpack.status().context("cannot run dpkg-deb, which unpacks packages")?;
@@ -110,7 +127,7 @@ fn download(names: &[&str], folder: &Path) -> Result<Vec<PathBuf>> {
     if !missing.is_empty() {
         let bytes: u64 = missing.iter().map(|(_, download)| download.bytes).sum();
         let list = missing.iter().map(|(name, _)| **name).collect::<Vec<_>>().join(" ");
-        println!("downloading {list} ({:.1} MB) into {}", bytes as f64 / 1e6, folder.display());
+        eprintln!("downloading {list} ({:.1} MB) into {}", bytes as f64 / 1e6, folder.display());
         let mut get = apt_get();
         get.args(["--quiet=2", "download"]).args(missing.iter().map(|(name, _)| name)).current_dir(folder);
         if !get.status().context("cannot run apt-get")?.success() {

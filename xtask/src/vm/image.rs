@@ -33,7 +33,7 @@ impl Programs {
     /// Builds them.
     pub fn build() -> Result<Self> {
         let target_dir = place("build");
-        println!("building the kernel tests and tcpwait for guests, in {}", target_dir.display());
+        eprintln!("building the kernel tests and tcpwait for guests, in {}", target_dir.display());
         let mut cargo = compile::cargo(&["test", "--package", "tcpwait", "--test", "kernel", "--no-run", "--locked"]);
         cargo.args(["--target", TARGET, "--target-dir"]).arg(&target_dir);
         cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "-C target-feature=+crt-static");
@@ -84,7 +84,7 @@ pub fn common(programs: &Programs) -> Result<Vec<u8>> {
         }
     }
     if !missing.is_empty() {
-        println!("not in the guests, as not on this machine: {}", missing.join(", "));
+        eprintln!("not in the guests, as not on this machine: {}", missing.join(", "));
     }
     busybox(&mut archive)?;
     Ok(archive.bytes())
@@ -110,7 +110,7 @@ pub fn special(kernel: &Kernel, arguments: &[String], environment: &BTreeMap<Str
 /// Downloads the shell of the guests.
 pub fn fetch_busybox() -> Result<()> {
     let folder = place("busybox");
-    debs::unpacked(&["busybox-static"], Some(&folder)).map(|_| ())
+    if folder.join("bin/busybox").is_file() { Ok(()) } else { debs::unpack_into(&folder, &["busybox-static"]) }
 }
 
 /// busybox, by all of its names for which there is no better program.

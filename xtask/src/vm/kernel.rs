@@ -36,9 +36,7 @@ pub struct Module {
 impl Kernel {
     /// Debian's cloud kernel of a version such as `6.1`.
     pub fn of_debian(version: &str) -> Result<Self> {
-        let package = debs::kernel_package(version)?;
-        let folders = debs::unpacked(&[&package], None)?;
-        let folder = folders.into_iter().next().with_context(|| format!("{package} was not unpacked"))?;
+        let folder = debs::unpacked(&debs::kernel_package(version)?)?;
         Self::unpacked(version.to_owned(), folder)
     }
 
@@ -61,7 +59,7 @@ impl Kernel {
         let release = release.with_context(|| format!("no vmlinuz in {}", boot.display()))?;
         let compressed = boot.join(format!("vmlinuz-{release}"));
         let boots = proper(&compressed, &folder.join("vmlinux")).unwrap_or_else(|why| {
-            println!("{name}: {why:#}; the guest will unpack it by itself");
+            eprintln!("{name}: {why:#}; the guest will unpack it by itself");
             compressed
         });
         Ok(Self { name, release, boots, folder })

@@ -38,7 +38,9 @@ impl Qemu {
             return Ok(Self { program, folder: None });
         }
         let folder = place("qemu");
-        debs::unpacked(&PACKAGES, Some(&folder)).context("QEMU cannot be had")?;
+        if !folder.join("usr/bin").join(PROGRAM).is_file() {
+            debs::unpack_into(&folder, &PACKAGES).context("QEMU cannot be had")?;
+        }
         let qemu = Self { program: folder.join("usr/bin").join(PROGRAM), folder: Some(folder.clone()) };
         let mut users: Vec<String> = PACKAGES.map(str::to_owned).to_vec();
         // The libraries that are missing, then theirs.
@@ -52,7 +54,7 @@ impl Qemu {
             needed.sort();
             needed.dedup();
             let names: Vec<&str> = needed.iter().map(String::as_str).collect();
-            debs::unpacked(&names, Some(&folder)).context("QEMU's libraries cannot be had")?;
+            debs::unpack_into(&folder, &names).context("QEMU's libraries cannot be had")?;
             users = needed;
         }
         bail!("QEMU was unpacked into {}, but libraries of it are missing", folder.display())
@@ -97,10 +99,10 @@ impl Qemu {
     }
 
     /// A guest. Its first serial port is the console; the second, for the tests' output, is this command's stdout.
-    pub fn guest(&self, kernel: &Kernel, image: &Path, profile: Profile, ports: &Ports) -> Command {
+    pub fn guest(&self, kernel: &Kernel, image: &Path, profile: Profile, memory: &str, ports: &Ports) -> Command {
         let mut qemu = self.command();
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-monitor", "none"]);
-        qemu.args(["-M", "pc", "-accel", "tcg", "-m", "4G"]);
+        qemu.args(["-M", "pc", "-accel", "tcg", "-m", memory]);
         let mut line = String::from("console=ttyS0 panic=-1 quiet nokaslr no_timer_check cryptomgr.notests=1");
         match profile {
             Profile::Warp => {
