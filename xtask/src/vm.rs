@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -87,6 +87,7 @@ struct Job<'a> {
 
 /// The verb.
 pub fn run(options: &Options) -> Result<ExitCode> {
+    let _alone = alone()?;
     let guests = match Guests::fetch(options) {
         Ok(guests) => guests,
         Err(why) => {
@@ -135,7 +136,7 @@ impl Guests {
             let code = self.boot(kernel, &job, |line| {
                 let (Line::Stdout(text) | Line::Stderr(text)) = line;
                 let text = String::from_utf8_lossy(text);
-                println!("{:<6}{text}", kernel.name);
+                println!("{:<5} {text}", kernel.name);
                 reported.extend(result(&text));
             });
             let verdict = code.and_then(|code| verdict(code, &listed, &reported));
@@ -163,7 +164,7 @@ impl Guests {
         let job = Job { common, arguments: command, memory: MEMORY, silence: Duration::MAX };
         let mut worst = 0;
         for kernel in &self.kernels {
-            let name = if self.kernels.len() > 1 { format!("{:<6}", kernel.name) } else { String::new() };
+            let name = if self.kernels.len() > 1 { format!("{:<5} ", kernel.name) } else { String::new() };
             let code = self.boot(kernel, &job, |line| {
                 // Whoever reads it may have gone; the guest ends all the same.
                 let _ = match line {
@@ -203,6 +204,17 @@ impl Guests {
 fn place(name: &str) -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     toolchain::workspace().join(target).join("vm").join(name)
+}
+
+/// Keeps others from writing the same images and logs, for as long as the file is open.
+fn alone() -> Result<File> {
+    let lock = written(&place(""), "lock", b"")?;
+    let file = File::open(&lock)?;
+    if file.try_lock().is_err() {
+        eprintln!("waiting for another `cargo xtask vm` to end");
+        file.lock().with_context(|| format!("cannot lock {}", lock.display()))?;
+    }
+    Ok(file)
 }
 
 fn written(folder: &Path, name: &str, content: &[u8]) -> Result<PathBuf> {
