@@ -5,6 +5,7 @@ use std::{
     fs,
     io::Read,
     os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -107,7 +108,9 @@ fn without_root_it_says_that_root_is_needed() {
     let folder = tempfile::tempdir().unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let program = folder.path().join("tcpwait");
-    fs::copy(env!("CARGO_BIN_EXE_tcpwait"), &program).unwrap();
+    // Not by this process: a test beside this one may fork while the copy is open for writing, and what is cannot be run.
+    let copied = Command::new("cp").args([Path::new(env!("CARGO_BIN_EXE_tcpwait")), &program]).status().unwrap();
+    assert!(copied.success());
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let root = status.lines().any(|line| line.starts_with("Uid:\t0\t"));
