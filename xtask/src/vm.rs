@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
 
+use crate::packages;
 use crate::setup;
 use crate::toolchain;
 
@@ -106,6 +107,9 @@ impl Guests {
     pub fn fetch(options: &Options) -> Result<Self> {
         if !cfg!(target_arch = "x86_64") {
             bail!("the guests are x86_64 machines, and run only on one");
+        }
+        if packages::program("apt-get").is_none() {
+            bail!("the guests' kernels and tools are downloaded with apt-get, which is not on this machine");
         }
         let qemu = Qemu::find()?;
         qemu.version()?;

@@ -47,7 +47,10 @@ pub fn run(mut qemu: Command, log: &Path, silence: Duration, mut hears: impl FnM
         let line = match lines.recv_timeout(patience) {
             Ok(line) => line,
             Err(RecvTimeoutError::Disconnected) => break None,
-            Err(RecvTimeoutError::Timeout) => break Some(patience),
+            Err(RecvTimeoutError::Timeout) if Instant::now() >= end => {
+                break Some(format!("is not done after {} s", LIFE.as_secs()));
+            }
+            Err(RecvTimeoutError::Timeout) => break Some(format!("says nothing for {} s", silence.as_secs())),
         };
         let Some((kind, text)) = line.split_first() else {
             continue;
@@ -67,7 +70,7 @@ pub fn run(mut qemu: Command, log: &Path, silence: Duration, mut hears: impl FnM
     // They end with the process.
     let _ = (reader.join(), other.join());
     let failure = match (hung, code) {
-        (Some(silence), _) => format!("the guest hangs: nothing was heard of it for {} s", silence.as_secs()),
+        (Some(how), _) => format!("the guest hangs: it {how}"),
         (None, Some(code)) if status.code() == Some(ENDED) => return Ok(code),
         _ => ending(status, &complaint),
     };
@@ -107,4 +110,40 @@ fn tail(log: &Path) -> String {
         start = start.min(crash.saturating_sub(TAIL / 2));
     }
     lines.get(start..).unwrap_or_default().join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{env, fs, process, process::Command, time::Duration};
+
+    use super::{Line, run};
+
+    /// Runs a shell script for QEMU. Returns how it went, and what was heard.
+    fn played(script: &str) -> (Result<i32, String>, String) {
+        let log = env::temp_dir().join(format!("tcpwait-boot-{}-{}", process::id(), script.len()));
+        fs::write(&log, "").unwrap_or_default();
+        let mut qemu = Command::new("sh");
+        qemu.args(["-c", script]);
+        let mut heard = String::new();
+        let code = run(qemu, &log, Duration::from_secs(2), |line| {
+            let (Line::Stdout(text) | Line::Stderr(text)) = line;
+            heard.push_str(&String::from_utf8_lossy(text));
+        });
+        fs::remove_file(&log).unwrap_or_default();
+        (code.map_err(|error| error.to_string()), heard)
+    }
+
+    #[test]
+    fn only_a_guest_that_says_how_it_ended_has_ended() {
+        assert_eq!(played("printf '1hello\\r\\n2there\\n=end 3\\n'; exit 33"), (Ok(3), "hellothere".to_owned()));
+        for (script, why) in [
+            ("echo 1hello; exit 33", "ended without saying how"),
+            ("echo =end 0; exit 0", "crashed"),
+            ("echo bad option >&2; exit 1", "QEMU failed: bad option"),
+            ("echo 1hello; exec sleep 60", "says nothing for 2 s"),
+        ] {
+            let (code, _) = played(script);
+            assert!(code.as_ref().is_err_and(|error| error.contains(why)), "{script}: {code:?}");
+        }
+    }
 }
