@@ -24,6 +24,8 @@ pub enum Command {
     Trace(Trace),
     /// Write everything the kernel says to a file, for `--from FILE` later.
     Record(Record),
+    /// Show which hooks this kernel gives, and what is not known without those it does not.
+    Probes(Probes),
 }
 
 const TRACE_HELP: &str = "\
@@ -89,6 +91,17 @@ pub struct Record {
     /// Exit with 3 if anything was lost
     #[arg(long)]
     pub fail_on_loss: bool,
+}
+
+/// `tcpwait probes`.
+#[derive(Debug, Args)]
+pub struct Probes {
+    /// A JSON array instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Say more on stderr: the verifier's log of a hook that it refused
+    #[arg(short = 'v', long)]
+    pub verbose: bool,
 }
 
 /// Which connections.

@@ -20,7 +20,7 @@ use zerocopy::IntoBytes;
 
 use crate::{
     event::{cgroup_of, decode},
-    kernel::{self, KernelFilter, KernelTypes, Probes},
+    kernel::{self, HookState, KernelFilter, KernelTypes, Probes},
     recording::Header,
     system::{
         cgroup::Cgroups,
@@ -123,6 +123,11 @@ impl Live {
     /// What a recording of this would say of itself.
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// Every hook and what became of it.
+    pub fn hooks(&self) -> &[HookState] {
+        &self.probes.hooks
     }
 
     /// One sentence for every hook that this kernel does not give.

@@ -12,9 +12,9 @@ use tcpwait_wire::wire::{Counters, Kind};
 use zerocopy::FromBytes;
 
 use crate::{
-    cli::{Cli, Command, Filter, Record, Trace, Tracing},
+    cli::{Cli, Command, Filter, Probes, Record, Trace, Tracing},
     event::is_from_kernel,
-    kernel::KernelFilter,
+    kernel::{KernelFilter, Need},
     ledger::Ledger,
     live::{self, Live, Settings, Sink},
     pipeline::{Pipeline, Shown},
@@ -24,6 +24,7 @@ use crate::{
     view::{
         json::Json,
         ledger,
+        probes::{self, Row},
         text::{Columns, Text},
     },
 };
@@ -45,6 +46,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             None => runtime()?.block_on(trace_live(&trace)),
         },
         Command::Record(record) => runtime()?.block_on(record_live(&record)),
+        Command::Probes(args) => runtime()?.block_on(async { show_probes(&args) }),
     }
 }
 
@@ -121,6 +123,29 @@ async fn record_live(args: &Record) -> Result<ExitCode> {
         eprintln!("some events were lost; `tcpwait trace --from` says which");
     }
     Ok(if lossy && args.fail_on_loss { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS })
+}
+
+/// Attaches as tracing would, looks, and lets go.
+fn show_probes(args: &Probes) -> Result<ExitCode> {
+    log_to_stderr(args.verbose);
+    let settings =
+        Settings { filter: KernelFilter::default(), ring_bytes: 1 << 20, duration: None, verbose: args.verbose };
+    let live = live::attach(settings)?;
+    let rows: Vec<Row> = live
+        .hooks()
+        .iter()
+        .map(|state| Row {
+            hook: state.hook.name,
+            attached: state.missing.is_none(),
+            required: state.hook.need == Need::Required,
+            why: state.missing.clone(),
+            without: state.hook.without,
+        })
+        .collect();
+    match probes::write(&rows, args.json, &mut stdout()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e).context("writing to stdout"),
+        _ => Ok(ExitCode::SUCCESS),
+    }
 }
 
 /// Records become lines.

@@ -76,7 +76,9 @@ pub fn broken_pipe() {
         });
         let ended = tracer.end(SOON);
         assert_eq!((ended.code, ended.stdout.len()), (Some(0), 1), "{ended:?}");
-        assert_eq!(ended.stderr.lines().count(), 1, "nothing but the greeting: {ended:?}");
+        // A kernel that lacks a hook is told of before the greeting.
+        let last = ended.stderr.lines().last().unwrap();
+        assert!(last.starts_with("Tracing"), "nothing after the greeting: {ended:?}");
     }
 }
 
@@ -87,7 +89,9 @@ pub fn not_root() {
     let place = tempfile::tempdir().unwrap();
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let copy = place.path().join("tcpwait");
-    fs::copy(env!("CARGO_BIN_EXE_tcpwait"), &copy).unwrap();
+    // Not by this process: a test beside this one may fork while the copy is open for writing, and what is cannot be run.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_tcpwait")).arg(&copy).status().unwrap();
+    assert!(copied.success());
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
     for arguments in [&["trace"][..], &["record", "-o", "/dev/null"]] {
         let mut tcpwait = Command::new(&copy);

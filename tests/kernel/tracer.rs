@@ -426,9 +426,11 @@ impl Seen {
         let found = self.tracer.shelf.wait(bound, |output| self.pick(output).into_iter().find(&wanted));
         found.unwrap_or_else(|output| {
             let lines = self.pick(&output);
+            let (over, stderr) = (output.stdout_over, output.stderr.clone());
             drop(output);
             let lines: Vec<String> = lines.iter().map(|line| format!("{line:?}")).collect();
-            panic!("{what}: not within {bound:?}; there was\n{}", lines.join("\n"))
+            let tracer = if over { "has ended" } else { "goes on" };
+            panic!("{what}: not within {bound:?}; there was\n{}\nThe tracer {tracer}: {stderr}", lines.join("\n"))
         })
     }
 

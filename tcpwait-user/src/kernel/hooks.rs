@@ -16,15 +16,15 @@ pub struct Hook {
     pub name: &'static str,
     /// Whether the tool can go on without it.
     pub need: Need,
-    /// What is not known where it is missing.
+    /// What is not known where it is missing, as a clause.
     pub without: &'static str,
 }
 
 /// Every hook, in the order of attachment: ends before beginnings, so that nothing begins unseen and then ends seen.
 pub const HOOKS: &[Hook] = &[
-    Hook { name: "timer_cancel", need: Need::Required, without: "why TIME_WAIT ends early" },
-    Hook { name: "timer_expire_entry", need: Need::Required, without: "when TIME_WAIT ends" },
-    Hook { name: "timer_start", need: Need::Required, without: "when TIME_WAIT begins" },
+    Hook { name: "timer_cancel", need: Need::Required, without: "nothing says why TIME_WAIT ends early" },
+    Hook { name: "timer_expire_entry", need: Need::Required, without: "nothing says when TIME_WAIT ends" },
+    Hook { name: "timer_start", need: Need::Required, without: "nothing says when TIME_WAIT begins" },
     Hook {
         name: "kfree_skb",
         need: Need::Optional,
@@ -36,5 +36,5 @@ pub const HOOKS: &[Hook] = &[
         need: Need::Optional,
         without: "who accepted a connection is known only when it is closed",
     },
-    Hook { name: "inet_sock_set_state", need: Need::Required, without: "every transition of a full socket" },
+    Hook { name: "inet_sock_set_state", need: Need::Required, without: "nothing says how full sockets change state" },
 ];

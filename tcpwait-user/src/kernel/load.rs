@@ -113,11 +113,7 @@ pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
             },
         };
         if let (Some(why), Need::Required) = (&missing, hook.need) {
-            bail!(
-                "the kernel refused the hook on {}: {why}; without it there is no telling {}",
-                hook.name,
-                hook.without
-            );
+            bail!("the kernel refused the hook on {}: {why}; without it {}", hook.name, hook.without);
         }
         hooks.push(HookState { hook, missing });
     }

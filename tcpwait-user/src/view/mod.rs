@@ -2,6 +2,7 @@
 
 pub mod json;
 pub mod ledger;
+pub mod probes;
 pub mod raw;
 pub mod text;
 
