@@ -38,7 +38,7 @@ pub enum Kind {
     TwArm = 5,
     /// [`Mini`]: `timer:timer_expire_entry` of a TIME_WAIT mini-socket.
     TwExpire = 6,
-    /// [`Mini`]: `skb:kfree_skb` of a segment that a TIME_WAIT mini-socket absorbed.
+    /// [`Mini`]: a segment that a TIME_WAIT mini-socket absorbed (`tcp_timewait_state_process`, or `skb:kfree_skb` of it).
     TwSegment = 7,
     /// [`MiniCancel`]: `timer:timer_cancel` of a TIME_WAIT mini-socket.
     TwCancel = 8,

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
-use crate::tcp::State;
+use crate::{kernel::Timing, tcp::State};
 
 /// See what TCP connections really do, above all in TIME_WAIT: who put them there, how long they stay, what ends them.
 #[derive(Debug, Parser)]
@@ -99,6 +99,9 @@ pub struct Probes {
     /// A JSON array instead of text
     #[arg(long)]
     pub json: bool,
+    /// What times late segments, as for trace
+    #[arg(long, value_enum, default_value_t)]
+    pub timing: TimingBy,
     /// Say more on stderr: the verifier's log of a hook that it refused
     #[arg(short = 'v', long)]
     pub verbose: bool,
@@ -153,9 +156,38 @@ pub struct Tracing {
     /// Size of the ring buffer in MiB, a power of two
     #[arg(long, value_name = "MIB", default_value = "16", value_parser = mebibytes)]
     pub ring_buffer: u32,
+    /// What times the FIN that ends an orphan's FIN_WAIT2 and the segments that restart TIME_WAIT's clock
+    #[arg(long, value_enum, default_value_t)]
+    pub timing: TimingBy,
     /// Say more on stderr: kernel-side diagnostics, the verifier's log
     #[arg(short = 'v', long)]
     pub verbose: bool,
+}
+
+/// What times late segments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TimingBy {
+    /// the best that this kernel gives
+    #[default]
+    Auto,
+    /// fexit on tcp_timewait_state_process
+    Fexit,
+    /// the tracepoint skb:kfree_skb, where it carries rx_sk
+    #[value(name = "kfree_skb")]
+    KfreeSkb,
+    /// the timer alone: right to a jiffy, and known late
+    Timer,
+}
+
+impl From<TimingBy> for Timing {
+    fn from(by: TimingBy) -> Self {
+        match by {
+            TimingBy::Auto => Timing::Best,
+            TimingBy::Fexit => Timing::Hook("tcp_timewait_state_process"),
+            TimingBy::KfreeSkb => Timing::Hook("kfree_skb"),
+            TimingBy::Timer => Timing::Timer,
+        }
+    }
 }
 
 fn network(text: &str) -> Result<IpNet, String> {

@@ -20,7 +20,7 @@ use zerocopy::IntoBytes;
 
 use crate::{
     event::{cgroup_of, decode},
-    kernel::{self, HookState, KernelFilter, KernelTypes, Probes},
+    kernel::{self, HookState, KernelFilter, KernelTypes, Probes, Timing},
     recording::Header,
     system::{
         cgroup::Cgroups,
@@ -70,6 +70,8 @@ pub struct Settings {
     pub ring_bytes: u32,
     /// When to stop by itself.
     pub duration: Option<Duration>,
+    /// What times late segments.
+    pub timing: Timing,
     /// Diagnostics.
     pub verbose: bool,
 }
@@ -100,6 +102,7 @@ pub fn attach(settings: Settings) -> Result<Live> {
         filter: settings.filter.clone(),
         ring_bytes: settings.ring_bytes,
         verbose: settings.verbose,
+        timing: settings.timing,
         timer_handler,
     };
     let probes = kernel::load(&types, &options)?;
@@ -132,9 +135,13 @@ impl Live {
 
     /// One sentence for every hook that this kernel does not give.
     pub fn missing(&self) -> impl Iterator<Item = String> + '_ {
-        self.probes.hooks.iter().filter_map(|state| {
-            let why = state.missing.as_ref()?;
-            Some(format!("without the hook on {}: {} ({why})", state.hook.name, state.hook.without))
+        kernel::missed(&self.probes.hooks).map(|state| {
+            format!(
+                "without the hook on {}: {} ({})",
+                state.hook.name,
+                state.hook.without,
+                state.why().unwrap_or_default()
+            )
         })
     }
 
@@ -280,7 +287,7 @@ fn clock_ns(clock: ClockId) -> u64 {
 }
 
 fn missing(probes: &Probes) -> BTreeMap<String, String> {
-    probes.hooks.iter().filter_map(|state| Some((state.hook.name.to_owned(), state.missing.clone()?))).collect()
+    probes.hooks.iter().filter_map(|state| Some((state.hook.name.to_owned(), state.why()?.to_owned()))).collect()
 }
 
 /// `CAP_NET_ADMIN`, `CAP_SYS_ADMIN`, `CAP_PERFMON`, `CAP_BPF` of `include/uapi/linux/capability.h`.

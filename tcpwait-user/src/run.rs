@@ -14,7 +14,7 @@ use zerocopy::FromBytes;
 use crate::{
     cli::{Cli, Command, Filter, Probes, Record, Trace, Tracing},
     event::is_from_kernel,
-    kernel::{KernelFilter, Need},
+    kernel::{KernelFilter, Need, Outcome},
     ledger::Ledger,
     live::{self, Live, Settings, Sink},
     pipeline::{Pipeline, Shown},
@@ -128,17 +128,22 @@ async fn record_live(args: &Record) -> Result<ExitCode> {
 /// Attaches as tracing would, looks, and lets go.
 fn show_probes(args: &Probes) -> Result<ExitCode> {
     log_to_stderr(args.verbose);
-    let settings =
-        Settings { filter: KernelFilter::default(), ring_bytes: 1 << 20, duration: None, verbose: args.verbose };
+    let settings = Settings {
+        filter: KernelFilter::default(),
+        ring_bytes: 1 << 20,
+        duration: None,
+        timing: args.timing.into(),
+        verbose: args.verbose,
+    };
     let live = live::attach(settings)?;
     let rows: Vec<Row> = live
         .hooks()
         .iter()
         .map(|state| Row {
             hook: state.hook.name,
-            attached: state.missing.is_none(),
+            attached: state.outcome == Outcome::Attached,
             required: state.hook.need == Need::Required,
-            why: state.missing.clone(),
+            why: state.why().map(str::to_owned),
             without: state.hook.without,
         })
         .collect();
@@ -208,7 +213,13 @@ fn shown(args: &Trace) -> Shown {
 }
 
 fn settings(args: &Tracing, filter: KernelFilter) -> Settings {
-    Settings { filter, ring_bytes: args.ring_buffer, duration: args.duration, verbose: args.verbose }
+    Settings {
+        filter,
+        ring_bytes: args.ring_buffer,
+        duration: args.duration,
+        timing: args.timing.into(),
+        verbose: args.verbose,
+    }
 }
 
 /// Checks a filter. `live`: against this machine too, on which a process or a cgroup must exist to be ever seen.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use aya_obj::{Object, ProgramSection};
-use tcpwait::kernel::HOOKS;
+use tcpwait::kernel::{HOOKS, Kind};
 use tcpwait_wire::{
     config::{
         COUNTERS_MAP, FILTER_LPORT, FILTER_NETNS, FILTER_RPORT, LPORT_FILTER_MAP, NETNS_FILTER_MAP, OFFSETS, RING_MAP,
@@ -31,7 +31,13 @@ fn every_hook_has_its_program() {
     hooks.sort_unstable();
     assert_eq!(programs, hooks);
     for (name, program) in object().programs {
-        assert!(matches!(program.section, ProgramSection::BtfTracePoint), "{name} is {:?}", program.section);
+        let kind = HOOKS.iter().find(|hook| hook.name == name).unwrap().kind;
+        let fits = match program.section {
+            ProgramSection::BtfTracePoint => kind == Kind::Tracepoint,
+            ProgramSection::FExit { .. } => kind == Kind::Fexit,
+            _ => false,
+        };
+        assert!(fits, "{name} is {:?}", program.section);
     }
 }
 

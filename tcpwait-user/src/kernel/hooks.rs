@@ -1,5 +1,14 @@
 //! The hooks, one row each: what is attached where, and what is lost without it.
 
+/// How a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// To a tracepoint (`tp_btf`).
+    Tracepoint,
+    /// To a function's return, through a BPF trampoline (`fexit`).
+    Fexit,
+}
+
 /// Whether the tool can go on without a hook.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -7,34 +16,96 @@ pub enum Need {
     Required,
     /// It can, and says what is missing.
     Optional,
+    /// One of these times late segments; the first that can be had is taken.
+    Timing,
 }
 
-/// One program and its tracepoint; both have the same name.
+/// One program and its hook; both have the same name.
 #[derive(Clone, Copy, Debug)]
 pub struct Hook {
-    /// Name of the program and of the tracepoint.
+    /// Name of the program, and of the tracepoint or function.
     pub name: &'static str,
+    /// How it is attached.
+    pub kind: Kind,
     /// Whether the tool can go on without it.
     pub need: Need,
     /// What is not known where it is missing, as a clause.
     pub without: &'static str,
 }
 
+/// What is not known where no hook times late segments.
+const UNTIMED: &str = "a FIN or a restart within one timer bucket (about 2 s at HZ=250) is known only at the end, to a jiffy, \
+                       and restarts are counted at least";
+
 /// Every hook, in the order of attachment: ends before beginnings, so that nothing begins unseen and then ends seen.
 pub const HOOKS: &[Hook] = &[
-    Hook { name: "timer_cancel", need: Need::Required, without: "nothing says why TIME_WAIT ends early" },
-    Hook { name: "timer_expire_entry", need: Need::Required, without: "nothing says when TIME_WAIT ends" },
-    Hook { name: "timer_start", need: Need::Required, without: "nothing says when TIME_WAIT begins" },
-    Hook {
-        name: "kfree_skb",
-        need: Need::Optional,
-        without: "a FIN or a restart within one timer bucket (about 2 s at HZ=250) is known only at the end, to a jiffy, and \
-                  restarts are counted at least",
-    },
+    required("timer_cancel", "nothing says why TIME_WAIT ends early"),
+    required("timer_expire_entry", "nothing says when TIME_WAIT ends"),
+    required("timer_start", "nothing says when TIME_WAIT begins"),
+    Hook { name: "tcp_timewait_state_process", kind: Kind::Fexit, need: Need::Timing, without: UNTIMED },
+    Hook { name: "kfree_skb", kind: Kind::Tracepoint, need: Need::Timing, without: UNTIMED },
     Hook {
         name: "tcp_rcv_space_adjust",
+        kind: Kind::Tracepoint,
         need: Need::Optional,
         without: "who accepted a connection is known only when it is closed",
     },
-    Hook { name: "inet_sock_set_state", need: Need::Required, without: "nothing says how full sockets change state" },
+    required("inet_sock_set_state", "nothing says how full sockets change state"),
 ];
+
+const fn required(name: &'static str, without: &'static str) -> Hook {
+    Hook { name, kind: Kind::Tracepoint, need: Need::Required, without }
+}
+
+/// What times late segments: the FIN that ends an orphan's FIN_WAIT2, and restarts of TIME_WAIT's clock.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Timing {
+    /// The best that the kernel gives.
+    #[default]
+    Best,
+    /// This hook of [`HOOKS`], or none.
+    Hook(&'static str),
+    /// Only the timer: inference.
+    Timer,
+}
+
+/// What became of a hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Attached.
+    Attached,
+    /// Another hook does its work, or it was not asked for.
+    NotNeeded(String),
+    /// The kernel does not have it or refuses it.
+    Missing(String),
+}
+
+/// A hook and what became of it.
+#[derive(Clone, Debug)]
+pub struct HookState {
+    /// The hook.
+    pub hook: &'static Hook,
+    /// What became of it.
+    pub outcome: Outcome,
+}
+
+impl HookState {
+    /// Why it is not attached.
+    pub fn why(&self) -> Option<&str> {
+        match &self.outcome {
+            Outcome::Attached => None,
+            Outcome::NotNeeded(why) | Outcome::Missing(why) => Some(why),
+        }
+    }
+}
+
+/// The hooks that are missed: refused ones, unless another does their work; of several that could have done it, the last.
+pub fn missed(hooks: &[HookState]) -> impl Iterator<Item = &HookState> {
+    let is_timing = |state: &HookState| state.hook.need == Need::Timing;
+    let timed = hooks.iter().any(|state| is_timing(state) && state.outcome == Outcome::Attached);
+    let last = hooks.iter().rev().find(|state| is_timing(state)).map(|state| state.hook.name);
+    hooks.iter().filter(move |state| {
+        let tells = !is_timing(state) || (!timed && last == Some(state.hook.name));
+        tells && matches!(state.outcome, Outcome::Missing(_))
+    })
+}

@@ -7,15 +7,16 @@ use anyhow::{Context, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
     maps::{HashMap, Map, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, ProgramError},
+    programs::{BtfTracePoint, FExit, Program, ProgramError},
 };
-use tcpwait_wire::{
-    config,
-    wire::{self, Kind},
-};
+use tcpwait_wire::{config, wire};
 use tokio::io::{Interest, unix::AsyncFd};
 
-use super::{HOOKS, Hook, Need, counters::recursion_misses, types::KernelTypes};
+use super::{
+    counters::recursion_misses,
+    hooks::{HOOKS, Hook, HookState, Kind, Need, Outcome, Timing},
+    types::KernelTypes,
+};
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("TCPWAIT_BPF_OBJECT"));
 
@@ -42,17 +43,10 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Kernel-side diagnostics and the verifier's log.
     pub verbose: bool,
+    /// What times late segments.
+    pub timing: Timing,
     /// Address of `tw_timer_handler`.
     pub timer_handler: u64,
-}
-
-/// What became of a hook.
-#[derive(Clone, Debug)]
-pub struct HookState {
-    /// The hook.
-    pub hook: &'static Hook,
-    /// `None` when attached, else why not.
-    pub missing: Option<String>,
 }
 
 /// The attached programs.
@@ -102,20 +96,24 @@ pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
     fill(&mut ebpf, config::LPORT_FILTER_MAP, &filter.lports)?;
     fill(&mut ebpf, config::RPORT_FILTER_MAP, &filter.rports)?;
 
-    let mut hooks = Vec::new();
+    let mut hooks: Vec<HookState> = Vec::new();
     for hook in HOOKS {
-        let missing = match unsupported(types, hook) {
-            Some(why) => Some(why),
-            None => match attach(&mut ebpf, hook, &btf) {
-                Ok(()) => None,
-                Err(e) if options.verbose => Some(format!("{e:#}\n{}", verifier_log(&e))),
-                Err(e) => Some(short(&e)),
+        let outcome = match (not_needed(hook, options.timing, &hooks), unsupported(types, hook)) {
+            (Some(why), _) => Outcome::NotNeeded(why),
+            (None, Some(why)) => Outcome::Missing(why),
+            (None, None) => match attach(&mut ebpf, hook, &btf) {
+                Ok(()) => Outcome::Attached,
+                Err(e) if options.verbose => Outcome::Missing(format!("{e:#}\n{}", verifier_log(&e))),
+                Err(e) => Outcome::Missing(short(&e, hook.kind)),
             },
         };
-        if let (Some(why), Need::Required) = (&missing, hook.need) {
+        if let (Outcome::Missing(why), Need::Required) = (&outcome, hook.need) {
             bail!("the kernel refused the hook on {}: {why}; without it {}", hook.name, hook.without);
         }
-        hooks.push(HookState { hook, missing });
+        if let (Outcome::Missing(why), Timing::Hook(_), Need::Timing) = (&outcome, options.timing, hook.need) {
+            bail!("the hook on {} that was asked for cannot be had: {why}", hook.name);
+        }
+        hooks.push(HookState { hook, outcome });
     }
 
     let log = if options.verbose {
@@ -173,11 +171,8 @@ impl Probes {
     /// The kernel refuses, which it has no reason to.
     pub fn detach(&mut self) -> Result<()> {
         self.final_misses = Some(self.recursion_misses());
-        for state in self.hooks.iter().filter(|state| state.missing.is_none()) {
-            if let Some(program) = self.ebpf.program_mut(state.hook.name) {
-                let program: &mut BtfTracePoint = program.try_into()?;
-                program.unload().with_context(|| format!("detaching from {}", state.hook.name))?;
-            }
+        for state in self.hooks.iter().filter(|state| state.outcome == Outcome::Attached) {
+            detach(&mut self.ebpf, state.hook).with_context(|| format!("detaching from {}", state.hook.name))?;
         }
         Ok(())
     }
@@ -205,7 +200,7 @@ impl Probes {
             head: wire::Head {
                 time_ns,
                 len: size_of::<wire::Counters>() as u16,
-                kind: Kind::Counters as u8,
+                kind: wire::Kind::Counters as u8,
                 flags: 0,
                 cpu: 0,
             },
@@ -221,15 +216,46 @@ fn unsupported(types: &KernelTypes, hook: &Hook) -> Option<String> {
         .then(|| "this kernel's skb:kfree_skb does not carry rx_sk (Linux 6.11 and later)".to_owned())
 }
 
+/// Of the hooks that time late segments, one is enough.
+fn not_needed(hook: &Hook, timing: Timing, before: &[HookState]) -> Option<String> {
+    if hook.need != Need::Timing {
+        return None;
+    }
+    let better = before.iter().find(|state| state.hook.need == Need::Timing && state.outcome == Outcome::Attached);
+    match (timing, better) {
+        (_, Some(better)) => Some(format!("{} does its work", better.hook.name)),
+        (Timing::Timer, _) => Some("not asked for".to_owned()),
+        (Timing::Hook(name), _) if name != hook.name => Some("not asked for".to_owned()),
+        _ => None,
+    }
+}
+
 fn attach(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf) -> Result<()> {
-    let program: &mut BtfTracePoint = ebpf
-        .program_mut(hook.name)
-        .with_context(|| format!("the eBPF object has no program {}", hook.name))?
-        .try_into()
-        .with_context(|| format!("{} is no BTF tracepoint program", hook.name))?;
-    program.load(hook.name, btf).with_context(|| format!("loading the program for {}", hook.name))?;
-    program.attach().with_context(|| format!("attaching to {}", hook.name))?;
+    let program =
+        ebpf.program_mut(hook.name).with_context(|| format!("the eBPF object has no program {}", hook.name))?;
+    let loading = || format!("loading the program for {}", hook.name);
+    let attaching = || format!("attaching to {}", hook.name);
+    match hook.kind {
+        Kind::Tracepoint => {
+            let program: &mut BtfTracePoint = program.try_into().with_context(loading)?;
+            program.load(hook.name, btf).with_context(loading)?;
+            program.attach().with_context(attaching)?;
+        }
+        Kind::Fexit => {
+            let program: &mut FExit = program.try_into().with_context(loading)?;
+            program.load(hook.name, btf).with_context(loading)?;
+            program.attach().with_context(attaching)?;
+        }
+    }
     Ok(())
+}
+
+fn detach(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), ProgramError> {
+    match ebpf.program_mut(hook.name) {
+        Some(Program::BtfTracePoint(program)) => program.unload(),
+        Some(Program::FExit(program)) => program.unload(),
+        _ => Ok(()),
+    }
 }
 
 fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &str) -> Result<T>
@@ -252,10 +278,13 @@ fn fill<K: aya::Pod>(ebpf: &mut Ebpf, name: &str, keys: &[K]) -> Result<()> {
 }
 
 /// The sentence for an operator; the verifier's log is for `-v`.
-fn short(error: &anyhow::Error) -> String {
+fn short(error: &anyhow::Error, kind: Kind) -> String {
     for cause in error.chain() {
         if let Some(ProgramError::LoadError { io_error, .. }) = cause.downcast_ref::<ProgramError>() {
             return match io_error.raw_os_error() {
+                Some(nix::libc::EPERM) if kind == Kind::Fexit => {
+                    format!("{io_error}: this kernel allows no BPF trampolines")
+                }
                 Some(nix::libc::EPERM) => {
                     format!("{io_error} (needs CAP_BPF and CAP_PERFMON, or root; lockdown=confidentiality forbids it)")
                 }

@@ -8,8 +8,8 @@ mod types;
 
 pub use self::{
     counters::recursion_misses,
-    hooks::{HOOKS, Hook, Need},
-    load::{HookState, KernelFilter, Options, Probes, load},
+    hooks::{HOOKS, Hook, HookState, Kind, Need, Outcome, Timing, missed},
+    load::{KernelFilter, Options, Probes, load},
     types::KernelTypes,
 };
 

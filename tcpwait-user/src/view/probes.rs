@@ -28,11 +28,11 @@ pub fn write(rows: &[Row], json: bool, out: &mut dyn Write) -> io::Result<()> {
         serde_json::to_writer(&mut *out, rows)?;
         return writeln!(out);
     }
-    writeln!(out, "{:<22} {:<9} WITHOUT IT", "HOOK", "ATTACHED")?;
+    writeln!(out, "{:<26} {:<9} WITHOUT IT", "HOOK", "ATTACHED")?;
     for row in rows {
-        writeln!(out, "{:<22} {:<9} {}", row.hook, if row.attached { "yes" } else { "no" }, row.without)?;
+        writeln!(out, "{:<26} {:<9} {}", row.hook, if row.attached { "yes" } else { "no" }, row.without)?;
         if let Some(why) = &row.why {
-            writeln!(out, "{:<22} {:<9} not attached: {why}", "", "")?;
+            writeln!(out, "{:<26} {:<9} not attached: {why}", "", "")?;
         }
     }
     Ok(())
