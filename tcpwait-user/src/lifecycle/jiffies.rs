@@ -46,6 +46,11 @@ impl JiffyClock {
         self.hz
     }
 
+    /// Nanoseconds of a jiffy, once known.
+    pub fn tick_ns(&self) -> Option<u64> {
+        self.hz.map(|hz| NS / hz)
+    }
+
     /// When TIME_WAIT's clock was last started, in the time base of `time_ns`: the timer is always set to 60 s
     /// from then (`inet_twsk_schedule`), and keeps the value even when the wheel's bucket stays the same.
     /// `None` while HZ is not known, or where the timer was not set to 60 s.

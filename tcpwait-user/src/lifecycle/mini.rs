@@ -153,7 +153,8 @@ impl Lifecycle {
         self.infer_switch(time_ns, socket, out);
         self.catch_up(time_ns, socket, out);
         let Some(mut mini) = self.minis.remove(&socket.flow) else { return };
-        if mini.state == State::TimeWait && mini.timing != Timing::Exact && mini.restarts == 0 {
+        let began_unseen = mini.predates || mini.since_ns.is_none();
+        if mini.state == State::TimeWait && began_unseen && mini.timing != Timing::Exact && mini.restarts == 0 {
             // The timer knows the last start of its clock better than sock_diag's milliseconds do.
             mini.since_ns = self.started_ns(time_ns, socket).or(mini.since_ns);
             mini.timing = if mini.since_ns.is_some() { Timing::Jiffy } else { Timing::Unknown };
@@ -185,11 +186,16 @@ impl Lifecycle {
     /// The FIN came within the timer's bucket, and no better hook saw it: TIME_WAIT began when the clock last did.
     fn infer_switch(&mut self, time_ns: u64, socket: &MiniSocket, out: &mut Vec<Update>) {
         let started_ns = self.started_ns(time_ns, socket);
+        let slack_ns = 2 * self.clock.tick_ns().unwrap_or_default();
         let Some(mini) = self.minis.get_mut(&socket.flow) else { return };
         if socket.substate != State::TimeWait || mini.state == State::TimeWait {
             return;
         }
-        let at_ns = started_ns.filter(|at_ns| mini.since_ns.is_none_or(|since_ns| *at_ns >= since_ns));
+        // Counted in jiffies it may seem to have come before FIN_WAIT2 did.
+        let at_ns = started_ns.and_then(|at_ns| match mini.since_ns {
+            Some(since_ns) if at_ns < since_ns => (since_ns - at_ns <= slack_ns).then_some(since_ns),
+            _ => Some(at_ns),
+        });
         let dwell_ns = at_ns.zip(mini.since_ns).and_then(|(at_ns, since_ns)| at_ns.checked_sub(since_ns));
         let from = Some(mini.state);
         enter_time_wait(mini, socket.flow, from, at_ns.unwrap_or(time_ns), dwell_ns, Timing::Jiffy, out);

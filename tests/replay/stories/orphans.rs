@@ -88,6 +88,31 @@ fn its_fin_is_not_seen() {
     );
 }
 
+/// The FIN comes within the jiffy in which FIN_WAIT2 began: counted in jiffies that is before it.
+#[test]
+fn its_fin_is_not_seen_and_came_at_once() {
+    story(
+        "
+            0 seeded
+           10 state CLOSE SYN_SENT
+           20 state SYN_SENT ESTABLISHED
+           30 state ESTABLISHED FIN_WAIT1
+           43 state FIN_WAIT1 FIN_WAIT2
+           43 arm FIN_WAIT2
+           43 state FIN_WAIT2 CLOSE handed-over
+        61000 expire TIME_WAIT due=60040
+        ",
+        "
+           10 #1 CLOSE -> SYN_SENT -
+           20 #1 SYN_SENT -> ESTABLISHED 10
+           30 #1 ESTABLISHED -> FIN_WAIT1 10
+           43 #1 FIN_WAIT1 -> FIN_WAIT2 13
+           43 #1 FIN_WAIT2 -> TIME_WAIT ~0
+        61000 #1 TIME_WAIT -> CLOSE ~60957 expired
+        ",
+    );
+}
+
 /// Too early to know the tick rate, so nothing can be inferred.
 #[test]
 fn its_fin_is_not_seen_and_the_tick_rate_is_not_known() {
