@@ -7,8 +7,10 @@ use aya_ebpf::{
 };
 use tcpwait_wire::{
     config::{ABSENT, offset::*},
-    wire::Flow,
+    wire::{Counter, Flow},
 };
+
+use crate::emit::count;
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -24,7 +26,13 @@ impl At {
     pub fn read<T: Copy + Default>(self, offset: &Global<u32>) -> T {
         let field = (self.0 + u64::from(offset.load())) as *const T;
         // SAFETY: bpf_probe_read_kernel checks the address itself and reports a fault as an error.
-        unsafe { bpf_probe_read_kernel(field) }.unwrap_or_default()
+        match unsafe { bpf_probe_read_kernel(field) } {
+            Ok(value) => value,
+            Err(_) => {
+                count(Counter::Unreadable);
+                T::default()
+            }
+        }
     }
 
     /// Follows a pointer field.

@@ -339,6 +339,8 @@ pub enum Counter {
     LostSegment = 12,
     /// Owners lost because the ring buffer was full.
     LostOwner = 13,
+    /// Reads of kernel memory that failed; what hung on them was not seen.
+    Unreadable = 14,
 }
 
 // Sizes are part of the format.

@@ -19,6 +19,8 @@ pub struct Ledger {
     pub written: Option<u64>,
     /// Records of the kernel side that were read.
     pub read: u64,
+    /// Reads of kernel memory that failed on the kernel side.
+    pub unreadable: u64,
     /// Events the kernel withheld because the program was running on that CPU already.
     pub recursion: Option<u64>,
     /// Records that made no sense.
@@ -69,6 +71,7 @@ impl Ledger {
             owners: lost(Counter::LostOwner),
         });
         self.written = value(Counter::Written);
+        self.unreadable = lost(Counter::Unreadable);
         self.recursion = (counters.recursion_misses != u64::MAX).then_some(counters.recursion_misses);
     }
 
@@ -82,6 +85,7 @@ impl Ledger {
         self.lost_ring.is_some_and(|lost| lost.total() > 0)
             || self.recursion.is_some_and(|misses| misses > 0)
             || self.unread() > 0
+            || self.unreadable > 0
             || self.undecodable > 0
             || self.tally.unmatched.total() > 0
     }

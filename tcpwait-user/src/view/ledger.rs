@@ -59,6 +59,7 @@ fn causes(ledger: &Ledger) -> String {
     }
     add(ledger.recursion.unwrap_or_default(), "events withheld by the kernel (recursion)");
     add(ledger.unread(), "records written and never read");
+    add(ledger.unreadable, "reads of kernel memory that failed");
     add(ledger.undecodable, "records that make no sense");
     let unmatched = ledger.tally.unmatched;
     add(unmatched.ends, "mini-socket ends without a beginning (unmatched)");
