@@ -70,6 +70,8 @@ offsets! {
     OFF_NET_INUM = "net"."ns.inum",
     /// The namespace's account of TIME_WAIT sockets: embedded in 5.15 and from 6.1 on. (A pointer in between, which is not followed.)
     OFF_DEATH_ROW = "net"."ipv4.tcp_death_row" optional,
+    /// How many users the namespace has; 0 once it is being taken down.
+    OFF_NET_USERS = "net"."ns.count|ns.__ns_ref" optional,
     /// How many there are (from 5.19 on: and one more).
     OFF_TW_COUNT = "inet_timewait_death_row"."tw_refcount|tw_count" optional,
     /// How many there may be.
@@ -86,6 +88,18 @@ offsets! {
     OFF_TW_TIMER = "inet_timewait_sock"."tw_timer",
     /// FIN_WAIT2 or TIME_WAIT.
     OFF_TW_SUBSTATE = "inet_timewait_sock"."tw_substate",
+    /// The sequence number that is due.
+    OFF_TW_RCV_NXT = "sock_common"."skc_tw_rcv_nxt",
+    /// The peer's latest timestamp.
+    OFF_TW_TS_RECENT = "tcp_timewait_sock"."tw_ts_recent",
+    /// When that was; 0 if there has been none.
+    OFF_TW_TS_RECENT_STAMP = "tcp_timewait_sock"."tw_ts_recent_stamp",
+    /// Bytes in a packet from here on.
+    OFF_SKB_LEN = "sk_buff"."len",
+    /// Start of its memory.
+    OFF_SKB_HEAD = "sk_buff"."head",
+    /// The TCP header, from there.
+    OFF_SKB_TRANSPORT = "sk_buff"."transport_header",
     /// When the timer fires, in jiffies.
     OFF_TIMER_EXPIRES = "timer_list"."expires",
     /// Its handler.
@@ -98,10 +112,14 @@ offsets! {
     OFF_TASK_COMM = "task_struct"."comm",
     /// `PF_…` flags.
     OFF_TASK_FLAGS = "task_struct"."flags",
+    /// The lowest address of its kernel stack.
+    OFF_TASK_STACK = "task_struct"."stack",
 }
 
 /// Name of the `u64` global with the address of `tw_timer_handler`.
 pub const TW_TIMER_HANDLER: &str = "TW_TIMER_HANDLER";
+/// Name of the `u32` global: how many arguments `tcp_timewait_state_process` has on this kernel (3 to 5), 0 if not known.
+pub const PROCESS_ARGUMENTS: &str = "PROCESS_ARGUMENTS";
 /// Name of the `u8` global that says whether [`NETNS_FILTER_MAP`] selects.
 pub const FILTER_NETNS: &str = "FILTER_NETNS";
 /// Name of the `u8` global that says whether [`LPORT_FILTER_MAP`] selects.
@@ -123,3 +141,5 @@ pub const FILTER_ENTRIES: u32 = 1024;
 pub const RING_MAP: &str = "RECORDS";
 /// Per-CPU array of [`crate::wire::Counter`]s.
 pub const COUNTERS_MAP: &str = "COUNTERS";
+/// Per-CPU array of state changes, by [`crate::wire::transition_slot`].
+pub const TRANSITIONS_MAP: &str = "TRANSITIONS";

@@ -9,18 +9,32 @@ use aya_ebpf::{
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
 };
 use aya_log_ebpf::warn;
-use tcpwait_wire::wire::{Counter, Head, Kind};
+use tcpwait_wire::wire::{Counter, Head, Kind, transition_slot};
 
-use crate::maps::{COUNTERS, RECORDS, WAKE_BYTES};
+use crate::maps::{COUNTERS, RECORDS, TRANSITIONS, WAKE_BYTES};
 
 /// Adds one to a counter of this CPU. Atomic, since a softirq may run another program in the middle of this one.
 #[inline(always)]
 pub fn count(counter: Counter) {
     if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
-        // SAFETY: the slot is an aligned u64 that lives as long as the map. (Rust has no atomic arithmetic for a target
-        // that had none before BPF v3; this instruction is as old as BPF.)
-        unsafe { asm!("lock *(u64 *)({slot} + 0) += {one}", slot = in(reg) value, one = in(reg) 1u64) };
+        add_one(value);
     }
+}
+
+/// Counts a full socket's state change.
+#[inline(always)]
+pub fn count_transition(old: u8, new: u8) {
+    count(Counter::StateSeen);
+    if let Some(value) = TRANSITIONS.get_ptr_mut(transition_slot(old, new) as u32) {
+        add_one(value);
+    }
+}
+
+#[inline(always)]
+fn add_one(value: *mut u64) {
+    // SAFETY: the slot is an aligned u64 that lives as long as the map. (Rust has no atomic arithmetic for a target
+    // that had none before BPF v3; this instruction is as old as BPF.)
+    unsafe { asm!("lock *(u64 *)({slot} + 0) += {one}", slot = in(reg) value, one = in(reg) 1u64) };
 }
 
 /// Whether this CPU has counted none yet.

@@ -5,7 +5,10 @@ use aya_ebpf::{
     macros::map,
     maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
-use tcpwait_wire::{config::FILTER_ENTRIES, wire::COUNTERS as COUNTER_SLOTS};
+use tcpwait_wire::{
+    config::FILTER_ENTRIES,
+    wire::{COUNTERS as COUNTER_SLOTS, TRANSITIONS as TRANSITION_SLOTS},
+};
 
 /// Everything told to user space. User space sets the real size before load.
 #[map]
@@ -14,6 +17,10 @@ pub static RECORDS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 /// Exact counts, by `wire::Counter`.
 #[map]
 pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_SLOTS as u32, 0);
+
+/// Exact counts of state changes, by `wire::transition_slot`.
+#[map]
+pub static TRANSITIONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(TRANSITION_SLOTS as u32, 0);
 
 /// What one timer hook leaves for the next on the same CPU. Both run with interrupts off inside one
 /// `__mod_timer` or `tcp_time_wait`, or are compared before they are believed.
@@ -63,6 +70,9 @@ pub static FILTER_RPORT: Global<u8> = Global::new(0);
 /// See `config::TW_TIMER_HANDLER`.
 #[unsafe(no_mangle)]
 pub static TW_TIMER_HANDLER: Global<u64> = Global::new(0);
+/// See `config::PROCESS_ARGUMENTS`.
+#[unsafe(no_mangle)]
+pub static PROCESS_ARGUMENTS: Global<u32> = Global::new(0);
 /// See `config::WAKE_BYTES`.
 #[unsafe(no_mangle)]
 pub static WAKE_BYTES: Global<u64> = Global::new(8 << 20);

@@ -24,9 +24,14 @@ impl At {
     /// Reads a field; zero when the memory cannot be read.
     #[inline(always)]
     pub fn read<T: Copy + Default>(self, offset: &Global<u32>) -> T {
-        let field = (self.0 + u64::from(offset.load())) as *const T;
+        At(self.0 + u64::from(offset.load())).read_here()
+    }
+
+    /// Reads what is at the address itself; zero when the memory cannot be read.
+    #[inline(always)]
+    pub fn read_here<T: Copy + Default>(self) -> T {
         // SAFETY: bpf_probe_read_kernel checks the address itself and reports a fault as an error.
-        match unsafe { bpf_probe_read_kernel(field) } {
+        match unsafe { bpf_probe_read_kernel(self.0 as *const T) } {
             Ok(value) => value,
             Err(_) => {
                 count(Counter::Unreadable);
@@ -66,6 +71,12 @@ pub fn make_cookie(sk: *const core::ffi::c_void) -> u64 {
 #[inline(always)]
 pub fn netns(common: At) -> u32 {
     common.follow(&OFF_NET).read(&OFF_NET_INUM)
+}
+
+/// Whether the socket's namespace is being taken down (`cleanup_net`); `false` where the kernel's types do not say.
+#[inline(always)]
+pub fn no_users(common: At) -> bool {
+    OFF_NET_USERS.load() != ABSENT && common.follow(&OFF_NET).read::<i32>(&OFF_NET_USERS) == 0
 }
 
 /// How many mini-sockets the socket's namespace has, and may have; `(0, u32::MAX)` where the kernel's types do not say.

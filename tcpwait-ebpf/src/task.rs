@@ -22,3 +22,10 @@ pub fn current() -> Task {
         reserved: 0,
     }
 }
+
+/// Where the current task's kernel stack begins.
+#[inline(always)]
+pub fn stack() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    At(unsafe { bpf_get_current_task() }).read(&OFF_TASK_STACK)
+}

@@ -7,7 +7,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of these layouts. A recording made with another version is refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// Frames kept of a kernel stack, innermost first. The decisive frame of every known early death of a
 /// TIME_WAIT socket is among the first ten (`net/ipv4/inet_timewait_sock.c` and its callers, 5.15 to 7.3).
@@ -21,6 +21,12 @@ pub const FLAG_HANDED_OVER: u8 = 2;
 /// `Head::flags` of [`Kind::TwCancel`]: the socket was already out of the established hash
 /// (`tw_node.pprev == NULL`), which only a `connect()` that takes the tuple does.
 pub const FLAG_UNHASHED: u8 = 4;
+/// `Head::flags` of [`Kind::TwCancel`]: the socket's network namespace has no user left (`net.ns.count` is 0) and is being
+/// taken down.
+pub const FLAG_NETNS_GONE: u8 = 8;
+/// `Head::flags` of [`Kind::TwCancel`]: the hook ran on the stack of the current task. Softirqs have a stack of their own, but
+/// for those of `ksoftirqd` and for packets that a task hands in itself (`tun_get_user`).
+pub const FLAG_TASK_STACK: u8 = 16;
 
 /// What kind of record follows the head. The discriminants are the on-disk format: never renumber.
 #[repr(u8)]
@@ -38,7 +44,8 @@ pub enum Kind {
     TwArm = 5,
     /// [`Mini`]: `timer:timer_expire_entry` of a TIME_WAIT mini-socket.
     TwExpire = 6,
-    /// [`Mini`]: a segment that a TIME_WAIT mini-socket absorbed (`tcp_timewait_state_process`, or `skb:kfree_skb` of it).
+    /// [`MiniSegment`]: a segment reached a TIME_WAIT mini-socket (`tcp_timewait_state_process`), or was dropped after it had
+    /// (`skb:kfree_skb`).
     TwSegment = 7,
     /// [`MiniCancel`]: `timer:timer_cancel` of a TIME_WAIT mini-socket.
     TwCancel = 8,
@@ -199,7 +206,7 @@ pub struct Owner {
     pub task: Task,
 }
 
-/// [`Kind::TwArm`], [`Kind::TwExpire`], [`Kind::TwSegment`]: a TIME_WAIT mini-socket (`struct inet_timewait_sock`).
+/// [`Kind::TwArm`], [`Kind::TwExpire`]: a TIME_WAIT mini-socket (`struct inet_timewait_sock`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Mini {
@@ -232,6 +239,38 @@ pub struct MiniCancel {
     /// Where in the kernel.
     pub stack: Stack,
 }
+
+/// [`Kind::TwSegment`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct MiniSegment {
+    /// The mini-socket, after the segment was processed.
+    pub mini: Mini,
+    /// The TCP header as it came, options included; zero behind its end. All zero when it could not be read.
+    pub header: [u8; TCP_HEADER],
+    /// Bytes of data behind the header.
+    pub payload: u32,
+    /// `tw_rcv_nxt`: the sequence number that was due.
+    pub rcv_nxt: u32,
+    /// `tw_ts_recent`: the latest timestamp of the peer.
+    pub ts_recent: u32,
+    /// Whether `tw_ts_recent` is one (`tw_ts_recent_stamp` is not 0).
+    pub has_ts_recent: u8,
+    /// What `tcp_timewait_state_process` returned (`enum tcp_tw_status`); [`VERDICT_UNKNOWN`] from `kfree_skb`.
+    pub verdict: u8,
+    /// Zero.
+    pub reserved: [u8; 6],
+}
+
+/// The longest TCP header there can be, in bytes: 15 words (RFC 9293, 3.1).
+pub const TCP_HEADER: usize = 60;
+
+/// [`MiniSegment::verdict`] where it is not known.
+pub const VERDICT_UNKNOWN: u8 = 255;
+/// `TCP_TW_RST` (`include/net/tcp.h`, 5.15 to 7.3): an RST answers the segment and the mini-socket is killed.
+pub const VERDICT_RST: u8 = 1;
+/// `TCP_TW_SYN`: an acceptable SYN takes the tuple if somebody listens.
+pub const VERDICT_SYN: u8 = 3;
 
 /// [`Kind::Tick`]: keeps time moving in the model and ties the two clocks together.
 #[repr(C)]
@@ -299,6 +338,8 @@ pub struct Counters {
     pub head: Head,
     /// By [`Counter`].
     pub values: [u64; COUNTERS],
+    /// State changes of full sockets, by [`transition_slot`].
+    pub transitions: [u64; TRANSITIONS],
     /// Events the kernel did not hand to the programs because one of them was running on that CPU
     /// (`recursion_misses` of every program, summed); `u64::MAX` when the kernel does not tell.
     pub recursion_misses: u64,
@@ -306,6 +347,14 @@ pub struct Counters {
 
 /// How many [`Counter`]s there are.
 pub const COUNTERS: usize = 16;
+
+/// How many slots [`Counters::transitions`] has.
+pub const TRANSITIONS: usize = 256;
+
+/// Where [`Counters::transitions`] counts a change between two states (`include/net/tcp_states.h`, all below 16).
+pub const fn transition_slot(old: u8, new: u8) -> usize {
+    ((old & 15) as usize) << 4 | (new & 15) as usize
+}
 
 /// The kernel side's exact counts, of what the filter wants. The discriminants index [`Counters::values`].
 #[repr(u32)]
@@ -341,6 +390,8 @@ pub enum Counter {
     LostOwner = 13,
     /// Reads of kernel memory that failed; what hung on them was not seen.
     Unreadable = 14,
+    /// Of the entries, those in substate FIN_WAIT2.
+    TwEnteredFinWait2 = 15,
 }
 
 // Sizes are part of the format.
@@ -351,5 +402,6 @@ const _: () = {
     assert!(size_of::<SockState>() == 88);
     assert!(size_of::<Mini>() == 104);
     assert!(size_of::<MiniCancel>() == 104 + 40 + 120);
-    assert!(size_of::<Counters>() == 16 + 8 * COUNTERS + 8);
+    assert!(size_of::<MiniSegment>() == 104 + TCP_HEADER + 20);
+    assert!(size_of::<Counters>() == 16 + 8 * COUNTERS + 8 * TRANSITIONS + 8);
 };

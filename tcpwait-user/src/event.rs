@@ -3,6 +3,7 @@
 
 use std::fmt;
 
+use etherparse::{TcpHeaderSlice, TcpOptionElement};
 use tcpwait_wire::wire::{self, Kind};
 use zerocopy::FromBytes;
 
@@ -43,18 +44,19 @@ pub enum Fact {
     },
     /// A mini-socket's timer ran out.
     Expired(MiniSocket),
-    /// A mini-socket absorbed a segment.
-    Segment(MiniSocket),
+    /// A segment reached a mini-socket.
+    Segment {
+        /// The mini-socket, after it processed the segment.
+        mini: MiniSocket,
+        /// The segment; absent when its header could not be read.
+        segment: Option<Segment>,
+    },
     /// A mini-socket's timer was cancelled.
     Cancelled {
         /// The mini-socket.
         mini: MiniSocket,
-        /// Whether it was out of the hash already.
-        unhashed: bool,
-        /// The task on the CPU; the cause only where the stack says so.
-        task: Option<Task>,
-        /// Return addresses, innermost first.
-        stack: Vec<u64>,
+        /// Where that was.
+        site: CancelSite,
     },
     /// The ring buffer was drained at this time.
     Tick {
@@ -130,6 +132,46 @@ pub struct MiniSocket {
     pub jiffies: u64,
     /// `FIN_WAIT2` or `TIME_WAIT`.
     pub substate: State,
+}
+
+/// Where a mini-socket's timer was cancelled.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CancelSite {
+    /// The mini-socket was out of the hash already.
+    pub unhashed: bool,
+    /// Its network namespace was being taken down.
+    pub netns_gone: bool,
+    /// It happened on the stack of the current task, and not on one for softirqs.
+    pub on_task_stack: bool,
+    /// The task on the CPU; the cause only where the rest says so.
+    pub task: Option<Task>,
+    /// Return addresses, innermost first; empty when the kernel could not unwind.
+    pub stack: Vec<u64>,
+}
+
+/// A TCP segment that reached a mini-socket, and what it was held against.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Segment {
+    /// SYN.
+    pub syn: bool,
+    /// FIN.
+    pub fin: bool,
+    /// RST.
+    pub rst: bool,
+    /// ACK.
+    pub ack: bool,
+    /// Sequence number.
+    pub seq: u32,
+    /// Bytes of data.
+    pub payload: u32,
+    /// Its timestamp (RFC 7323), if it has one.
+    pub timestamp: Option<u32>,
+    /// The sequence number that was due.
+    pub rcv_nxt: u32,
+    /// The peer's latest timestamp before it, if there was one.
+    pub ts_recent: Option<u32>,
+    /// What the kernel decided, where a hook tells.
+    pub verdict: Option<u8>,
 }
 
 /// A user-space process.
@@ -235,14 +277,21 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
             rearmed: head.flags & wire::FLAG_REARM != 0,
         },
         Kind::TwExpire => Fact::Expired(mini_socket(&wire::Mini::read_from_bytes(bytes).ok()?)?),
-        Kind::TwSegment => Fact::Segment(mini_socket(&wire::Mini::read_from_bytes(bytes).ok()?)?),
+        Kind::TwSegment => {
+            let record = wire::MiniSegment::read_from_bytes(bytes).ok()?;
+            Fact::Segment { mini: mini_socket(&record.mini)?, segment: segment(&record) }
+        }
         Kind::TwCancel => {
             let record = wire::MiniCancel::read_from_bytes(bytes).ok()?;
             Fact::Cancelled {
                 mini: mini_socket(&record.mini)?,
-                unhashed: head.flags & wire::FLAG_UNHASHED != 0,
-                task: Task::from_wire(&record.task),
-                stack: frames(&record.stack),
+                site: CancelSite {
+                    unhashed: head.flags & wire::FLAG_UNHASHED != 0,
+                    netns_gone: head.flags & wire::FLAG_NETNS_GONE != 0,
+                    on_task_stack: head.flags & wire::FLAG_TASK_STACK != 0,
+                    task: Task::from_wire(&record.task),
+                    stack: frames(&record.stack),
+                },
             }
         }
         Kind::Tick => Fact::Tick { realtime_ns: wire::Tick::read_from_bytes(bytes).ok()?.realtime_ns },
@@ -296,6 +345,27 @@ fn mini_socket(record: &wire::Mini) -> Option<MiniSocket> {
     })
 }
 
+/// A header that makes no sense, as where it could not be read, gives `None`.
+fn segment(record: &wire::MiniSegment) -> Option<Segment> {
+    let header = TcpHeaderSlice::from_slice(&record.header).ok()?;
+    let timestamp = header.options_iterator().find_map(|option| match option {
+        Ok(TcpOptionElement::Timestamp(value, _)) => Some(value),
+        _ => None,
+    });
+    Some(Segment {
+        syn: header.syn(),
+        fin: header.fin(),
+        rst: header.rst(),
+        ack: header.ack(),
+        seq: header.sequence_number(),
+        payload: record.payload,
+        timestamp,
+        rcv_nxt: record.rcv_nxt,
+        ts_recent: (record.has_ts_recent != 0).then_some(record.ts_recent),
+        verdict: (record.verdict != wire::VERDICT_UNKNOWN).then_some(record.verdict),
+    })
+}
+
 fn frames(stack: &wire::Stack) -> Vec<u64> {
     let depth = usize::try_from(stack.depth).unwrap_or(usize::MAX);
     stack.frames.iter().copied().take(depth).collect()
@@ -309,9 +379,9 @@ pub fn is_from_kernel(bytes: &[u8]) -> bool {
 /// The cgroup id in a record, if it carries a task: live, its name is looked up while the cgroup still exists.
 pub fn cgroup_of(event: &Event) -> Option<u64> {
     let task = match &event.fact {
-        Fact::State(StateChange { task, .. }) | Fact::Cancelled { task, .. } | Fact::Owner { task, .. } => {
-            task.as_ref()?
-        }
+        Fact::State(StateChange { task, .. })
+        | Fact::Cancelled { site: CancelSite { task, .. }, .. }
+        | Fact::Owner { task, .. } => task.as_ref()?,
         Fact::Seed(seed) => seed.task.as_ref()?,
         _ => return None,
     };

@@ -117,6 +117,7 @@ pub fn attach(settings: Settings) -> Result<Live> {
         started_realtime_ns: realtime_ns(),
         symbols,
         offsets: probes.offsets.iter().map(|(name, offset)| ((*name).to_owned(), *offset)).collect(),
+        segments: kernel::segment_source(&probes.hooks),
         missing_hooks: missing(&probes),
     };
     Ok(Live { probes, settings, header, cgroups: Cgroups::new(), named: HashSet::new(), interrupt, terminate })

@@ -43,7 +43,7 @@ impl<W: Write> Pipeline<W> {
     /// The output cannot be written.
     pub fn new(header: &Header, selector: Selector, shown: Shown, out: W) -> io::Result<Self> {
         let mut pipeline = Self {
-            lifecycle: Lifecycle::new(header.symbols.clone()),
+            lifecycle: Lifecycle::new(header.symbols.clone(), header.segments),
             selector,
             shown,
             out,

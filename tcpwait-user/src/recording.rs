@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tcpwait_wire::wire::{self, Kind};
 use zerocopy::FromBytes;
 
-use crate::symbols::Symbols;
+use crate::{lifecycle::SegmentSource, symbols::Symbols};
 
 /// First bytes of every recording.
 const MAGIC: [u8; 8] = *b"tcpwait\n";
@@ -46,6 +46,8 @@ pub struct Header {
     pub symbols: Symbols,
     /// The field offsets in use, by the name of their global.
     pub offsets: BTreeMap<String, u32>,
+    /// What told of segments to mini-sockets.
+    pub segments: SegmentSource,
     /// Hooks that were not attached, and why.
     pub missing_hooks: BTreeMap<String, String>,
 }

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fs, io, path::Path};
 
 use tcpwait::{
     event::decode,
+    lifecycle::SegmentSource,
     pipeline::{Pipeline, Shown},
     recording::{Header, Reader},
     select::{Criteria, Selector},
@@ -89,6 +90,7 @@ fn header() -> Header {
         started_realtime_ns: 1,
         symbols: Symbols::pick((1..).zip(functions).map(|(n, name)| (n * 256, name))),
         offsets: BTreeMap::new(),
+        segments: SegmentSource::KfreeSkb,
         missing_hooks: BTreeMap::new(),
     }
 }

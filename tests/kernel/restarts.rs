@@ -38,6 +38,8 @@ pub fn are_counted(ip: &str) {
         (Some("expired"), Some(3), "exact"),
         "{end:?}"
     );
+    let causes: Vec<(&str, u32)> = end.restart_causes.iter().map(|(cause, count)| (cause.as_str(), *count)).collect();
+    assert_eq!(causes, [("ack", 1), ("duplicate-fin", 2)], "{end:?}");
     let least = Duration::from_secs(60) + Duration::from_millis(3 * 700);
     assert!(end.dwell() >= least, "{end:?}");
     assert!(end.dwell() <= Duration::from_secs(62) + last + wheel_bucket(), "{end:?}");

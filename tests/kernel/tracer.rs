@@ -57,6 +57,8 @@ pub struct Line {
     pub by: Option<By>,
     pub restarts: Option<u32>,
     #[serde(default)]
+    pub restart_causes: BTreeMap<String, u32>,
+    #[serde(default)]
     pub predates: bool,
 }
 

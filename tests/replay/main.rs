@@ -18,6 +18,7 @@ mod mutation;
 mod object;
 mod properties;
 mod selection;
+mod stackless;
 mod stories;
 mod support;
 mod usage;

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use tcpwait::{
-    event::{Event, Fact, MiniSocket, NoMini, Seed, StateChange, Task},
-    lifecycle::{Lifecycle, Timing, Transition, Unmatched, Update},
+    event::{CancelSite, Event, Fact, MiniSocket, NoMini, Seed, StateChange, Task},
+    lifecycle::{Lifecycle, SegmentSource, Timing, Transition, Unmatched, Update},
     tcp::State,
 };
 
@@ -30,7 +30,7 @@ const STACKS: [&str; 9] = [
 ];
 
 fn run(events: &[Event]) -> (Vec<Transition>, Unmatched) {
-    let mut model = Lifecycle::new(symbols());
+    let mut model = Lifecycle::new(symbols(), SegmentSource::Fexit);
     let mut updates = Vec::new();
     for event in events {
         model.apply(event, &mut updates);
@@ -88,14 +88,21 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         8 => change,
         3 => (any_mini(), any::<bool>()).prop_map(|(mini, rearmed)| Fact::Armed { mini, rearmed }),
         2 => any_mini().prop_map(Fact::Expired),
-        2 => any_mini().prop_map(Fact::Segment),
+        2 => any_mini().prop_map(segment),
         3 => (any_mini(), any::<bool>(), any_task(), any_stack())
-            .prop_map(|(mini, unhashed, task, stack)| Fact::Cancelled { mini, unhashed, task, stack }),
+            .prop_map(|(mini, flag, task, stack)| {
+                let site = CancelSite { unhashed: flag, netns_gone: !flag, on_task_stack: flag, task, stack };
+                Fact::Cancelled { mini, site }
+            }),
         1 => (0..4u64, any_task()).prop_map(|(cookie, task)| Fact::Owner { cookie, task }),
         2 => Just(Fact::Tick { realtime_ns: 0 }),
         2 => seed,
         1 => Just(Fact::SeedEnd { sockets: 0, namespaces: 0, unreadable: 0 }),
     ]
+}
+
+fn segment(mini: MiniSocket) -> Fact {
+    Fact::Segment { mini, segment: None }
 }
 
 /// Times do not run backwards by more than records of two CPUs do; a timer runs out within 60 s.
@@ -109,7 +116,10 @@ fn any_events() -> impl Strategy<Value = Vec<Event>> {
         let events = told.into_iter().map(|(step, cpu, mut fact)| {
             ms += step;
             match &mut fact {
-                Fact::Armed { mini, .. } | Fact::Expired(mini) | Fact::Segment(mini) | Fact::Cancelled { mini, .. } => {
+                Fact::Armed { mini, .. }
+                | Fact::Expired(mini)
+                | Fact::Segment { mini, .. }
+                | Fact::Cancelled { mini, .. } => {
                     at(mini, ms);
                 }
                 _ => {}
@@ -168,7 +178,7 @@ fn connection(cookie: u64) -> impl Strategy<Value = Vec<Event>> {
             due = ms + TIMEWAIT_MS;
             // The FIN: seen by the one hook or the other, or by none.
             match ms % 3 {
-                0 => say(ms, Fact::Segment(mini(ms, due, State::TimeWait))),
+                0 => say(ms, segment(mini(ms, due, State::TimeWait))),
                 1 => say(ms, Fact::Armed { mini: mini(ms, due, State::TimeWait), rearmed: true }),
                 _ => {}
             }
@@ -181,12 +191,18 @@ fn connection(cookie: u64) -> impl Strategy<Value = Vec<Event>> {
         if ending == 1 {
             ms += pauses.next().unwrap_or(1);
             due = ms + TIMEWAIT_MS;
-            say(ms, Fact::Segment(mini(ms, due, State::TimeWait)));
+            say(ms, segment(mini(ms, due, State::TimeWait)));
         }
         if ending == 2 {
             ms += pauses.next().unwrap_or(1);
             let mini = mini(ms, due, State::TimeWait);
-            say(ms, Fact::Cancelled { mini, unhashed: false, task: None, stack: vec![address("tcp_v4_rcv")] });
+            say(
+                ms,
+                Fact::Cancelled {
+                    mini,
+                    site: CancelSite { stack: vec![address("tcp_v4_rcv")], ..CancelSite::default() },
+                },
+            );
         } else {
             ms = due + pauses.next().unwrap_or(1);
             say(ms, Fact::Expired(mini(ms, due, State::TimeWait)));
@@ -260,7 +276,7 @@ proptest! {
         let whole = run(&events).0;
         let mut part = events;
         // Segments are not lost here: where one is, a later one looks the same.
-        let losable = |event: &Event| !matches!(event.fact, Fact::Segment(_) | Fact::Armed { rearmed: true, .. });
+        let losable = |event: &Event| !matches!(event.fact, Fact::Segment { .. } | Fact::Armed { rearmed: true, .. });
         for index in lost {
             let index = 1 + index.index(part.len() - 1);
             if losable(&part[index]) && part.len() > 2 {

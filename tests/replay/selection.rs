@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 
 use tcpwait::{
-    lifecycle::Lifecycle,
+    lifecycle::{Lifecycle, SegmentSource},
     names::Names,
     select::{Criteria, Selector},
     tcp::State,
@@ -14,7 +14,7 @@ use crate::stories::{events, step, symbols};
 
 /// The steps shown under these criteria, and how many connections stayed undecided.
 fn shown(criteria: Criteria, told: &str) -> (Vec<String>, u64) {
-    let (mut model, mut selector) = (Lifecycle::new(symbols()), Selector::new(criteria));
+    let (mut model, mut selector) = (Lifecycle::new(symbols(), SegmentSource::Fexit), Selector::new(criteria));
     let (mut updates, mut shown, names) = (Vec::new(), Vec::new(), Names::default());
     for event in events(told) {
         model.apply(&event, &mut updates);

@@ -1,43 +1,55 @@
-//! Segments that a TIME_WAIT mini-socket absorbs: the FIN that turns FIN_WAIT2 into TIME_WAIT, and those that restart its clock.
+//! Segments that reach a TIME_WAIT mini-socket: the FIN that turns FIN_WAIT2 into TIME_WAIT, those that restart its clock, and
+//! those that end it. The header is passed on as it came; user space knows what the kernel makes of it.
 
 use aya_ebpf::{
     EbpfContext,
+    helpers::generated::bpf_probe_read_kernel,
     macros::{btf_tracepoint, fexit},
     programs::{BtfTracePointContext, FExitContext},
 };
 use tcpwait_wire::{
     config::offset::*,
-    wire::{Counter, Kind, Mini},
+    wire::{Counter, Kind, MiniSegment, TCP_HEADER, VERDICT_UNKNOWN},
 };
 
 use super::timewait::fill_mini;
 use crate::{
     emit::{count, emit},
     filter::wanted,
+    maps::PROCESS_ARGUMENTS,
     sock::{At, bound_port, netns, rport},
 };
 
 const TIME_WAIT: u8 = 6;
 
-/// Question: which segment reached a mini-socket, and when?
-/// Prototype: `enum tcp_tw_status tcp_timewait_state_process(struct inet_timewait_sock *tw, struct sk_buff *skb, …)`; what
-/// follows differs by version and is not read.
+/// Question: which segment reached a mini-socket, when, and what did the kernel make of it?
+/// Prototype: `enum tcp_tw_status tcp_timewait_state_process(struct inet_timewait_sock *tw, struct sk_buff *skb,
+/// const struct tcphdr *th, …)`; what follows differs by version, so BTF says behind how many arguments the result is.
 /// Since: 5.5 where the kernel has BPF trampolines (arm64: 6.4); hardened kernels refuse them. Runs in softirq or in a backlog, for
 /// nothing but segments to mini-sockets, so it is preferred to `kfree_skb`.
 #[fexit(function = "tcp_timewait_state_process")]
 fn tcp_timewait_state_process(ctx: FExitContext) -> i32 {
-    absorbed(&ctx, At(ctx.arg(0)));
+    // The verifier lets each argument be read only at a constant place, and never sees the others.
+    let verdict: i32 = match PROCESS_ARGUMENTS.load() {
+        3 => ctx.arg(3),
+        4 => ctx.arg(4),
+        5 => ctx.arg(5),
+        _ => i32::from(VERDICT_UNKNOWN),
+    };
+    reached(&ctx, At(ctx.arg(0)), At(ctx.arg(1)), At(ctx.arg(2)), verdict as u8);
     0
 }
 
-/// Question: the same, where there are no trampolines.
+/// Question: the same, where there are no trampolines. A SYN that the kernel accepts is not dropped, and not seen here.
 /// Prototype: `kfree_skb(struct sk_buff *skb, void *location, enum skb_drop_reason reason, struct sock *rx_sk)`.
 /// Since: `rx_sk` 6.11; without it this program is not loaded. For every dropped packet of the machine: one read.
 #[btf_tracepoint(function = "kfree_skb")]
 fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
     let rx_sk: u64 = ctx.arg(3);
     if rx_sk != 0 {
-        absorbed(&ctx, At(rx_sk));
+        let skb = At(ctx.arg(0));
+        let th = At(skb.follow(&OFF_SKB_HEAD).0 + u64::from(skb.read::<u16>(&OFF_SKB_TRANSPORT)));
+        reached(&ctx, At(rx_sk), skb, th, VERDICT_UNKNOWN);
     }
     0
 }
@@ -46,14 +58,44 @@ fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
 /// (`__mod_timer`'s fast path), so this alone sees it. The mini-socket's reference may be gone by now: user space
 /// believes the record only for a socket it follows.
 #[inline(always)]
-fn absorbed(ctx: &impl EbpfContext, tw: At) {
+fn reached(ctx: &impl EbpfContext, tw: At, skb: At, th: At, verdict: u8) {
     if tw.read::<u8>(&OFF_STATE) != TIME_WAIT {
         return;
     }
     let netns = netns(tw);
     if wanted(netns, bound_port(tw), rport(tw)) {
         count(Counter::TwSegments);
-        // SAFETY: reserved memory.
-        emit::<Mini>(ctx, Kind::TwSegment, 0, Counter::LostSegment, |record| unsafe { fill_mini(record, tw, netns) });
+        emit::<MiniSegment>(ctx, Kind::TwSegment, 0, Counter::LostSegment, |record| {
+            // SAFETY: reserved memory, all of which is written here.
+            unsafe {
+                fill_mini(&raw mut (*record).mini, tw, netns);
+                let header = write_header(&raw mut (*record).header, th);
+                (*record).payload = skb.read::<u32>(&OFF_SKB_LEN).saturating_sub(header);
+                (*record).rcv_nxt = tw.read(&OFF_TW_RCV_NXT);
+                (*record).ts_recent = tw.read(&OFF_TW_TS_RECENT);
+                (*record).has_ts_recent = u8::from(tw.read::<u32>(&OFF_TW_TS_RECENT_STAMP) != 0);
+                (*record).verdict = verdict;
+                (*record).reserved = [0; 6];
+            }
+        });
     }
+}
+
+/// Copies a TCP header, no further than it says it goes, so that no data leaves the kernel. Returns its length.
+///
+/// # Safety
+/// `header` is part of a reserved record.
+#[inline(always)]
+unsafe fn write_header(header: *mut [u8; TCP_HEADER], th: At) -> u32 {
+    /// Of the byte whose upper half is the header's length in words.
+    const DATA_OFFSET: u64 = 12;
+    let words = u32::from(At(th.0 + DATA_OFFSET).read_here::<u8>() >> 4);
+    // SAFETY: the caller's; the helper checks the address, and the length is at most that of `header`.
+    unsafe {
+        *header = [0; TCP_HEADER];
+        if bpf_probe_read_kernel(header.cast(), words * 4, th.0 as *const _) != 0 {
+            count(Counter::Unreadable);
+        }
+    }
+    words * 4
 }

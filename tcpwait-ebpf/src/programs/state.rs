@@ -8,7 +8,7 @@ use tcpwait_wire::wire::{Counter, FLAG_HANDED_OVER, Kind, SockState, SockStateSt
 
 use super::write_stack;
 use crate::{
-    emit::{count, emit},
+    emit::{count_transition, emit},
     filter::wanted,
     maps::{NOTES, UNOWNED},
     sock::{At, bound_port, flow, full_lport, held_by_task, is_tcp, make_cookie, netns, rport, tw_room},
@@ -48,7 +48,7 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     if !wanted(netns, lport, rport) {
         return 0;
     }
-    count(Counter::StateSeen);
+    count_transition(old as u8, new as u8);
     // Made at the first event, so that the mini-socket, which copies it, and `ss -e` show the same.
     // A newborn's would be overwritten by its request socket's.
     let cookie = if newborn { 0 } else { make_cookie(sk) };

@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::{helpers::bpf_jiffies64, macros::btf_tracepoint, programs::BtfTracePointContext};
 use tcpwait_wire::{
     config::offset::*,
-    wire::{Counter, FLAG_REARM, FLAG_UNHASHED, Kind, Mini, MiniCancel},
+    wire::{Counter, FLAG_NETNS_GONE, FLAG_REARM, FLAG_TASK_STACK, FLAG_UNHASHED, Kind, Mini, MiniCancel},
 };
 
 use super::write_stack;
@@ -13,12 +13,14 @@ use crate::{
     emit::{count, emit},
     filter::wanted,
     maps::{CpuNotes, NOTES, TW_TIMER_HANDLER},
-    sock::{At, bound_port, flow, netns, rport},
+    sock::{At, bound_port, flow, netns, no_users, rport},
     task,
 };
 
 /// Stacks are at most this large (x86-64 and arm64: 16 KiB); `__run_timers` is a few frames above a hook.
 const STACK_BYTES: u64 = 16384;
+
+const FIN_WAIT2: u8 = 5;
 
 /// The mini-socket around a timer, if the timer is one's.
 #[inline(always)]
@@ -79,6 +81,9 @@ fn timer_start(ctx: BtfTracePointContext) -> i32 {
     let netns = netns(tw);
     if wanted(netns, bound_port(tw), rport(tw)) {
         count(if flags == 0 { Counter::TwEntered } else { Counter::TwRearmed });
+        if flags == 0 && tw.read::<u8>(&OFF_TW_SUBSTATE) == FIN_WAIT2 {
+            count(Counter::TwEnteredFinWait2);
+        }
         // SAFETY: reserved memory.
         emit::<Mini>(&ctx, Kind::TwArm, flags, Counter::LostArm, |record| unsafe { fill_mini(record, tw, netns) });
     }
@@ -123,7 +128,13 @@ fn timer_cancel(ctx: BtfTracePointContext) -> i32 {
     let netns = netns(tw);
     if wanted(netns, bound_port(tw), rport(tw)) {
         count(Counter::TwCancelled);
-        let flags = if unhashed { FLAG_UNHASHED } else { 0 };
+        let mut flags = if unhashed { FLAG_UNHASHED } else { 0 };
+        if no_users(tw) {
+            flags |= FLAG_NETNS_GONE;
+        }
+        if address_of(&ctx).is_some_and(|here| here.wrapping_sub(task::stack()) < STACK_BYTES) {
+            flags |= FLAG_TASK_STACK;
+        }
         emit::<MiniCancel>(&ctx, Kind::TwCancel, flags, Counter::LostEnd, |record| {
             // SAFETY: reserved memory.
             unsafe {
@@ -142,12 +153,18 @@ fn timer_cancel(ctx: BtfTracePointContext) -> i32 {
 /// in a bucket. Where this should fail, the stack of the record says the same, and user space waits for the expiry.
 #[inline(always)]
 fn expiring(ctx: &BtfTracePointContext, tw: At) -> bool {
-    let Some(notes) = notes() else { return false };
     let pprev: u64 = At(tw.0 + u64::from(OFF_TW_TIMER.load())).read(&OFF_TIMER_PPREV);
-    // SAFETY: this CPU's own slot. The context lies on the kernel stack (bpf_trace_run); through memory it becomes a number.
-    let here = unsafe {
+    address_of(ctx).is_some_and(|here| pprev.wrapping_sub(here) < STACK_BYTES)
+}
+
+/// The context's address as a number: it lies on the kernel stack (`bpf_trace_run`), so this is the stack that the hook runs on. The
+/// verifier lets a pointer become a number only on its way through memory. Interrupts are off, so the note is this hook's.
+#[inline(always)]
+fn address_of(ctx: &BtfTracePointContext) -> Option<u64> {
+    let notes = notes()?;
+    // SAFETY: this CPU's own slot.
+    Some(unsafe {
         (&raw mut (*notes).stack_address).write_volatile(aya_ebpf::EbpfContext::as_ptr(ctx) as u64);
         (&raw const (*notes).stack_address).read_volatile()
-    };
-    pprev.wrapping_sub(here) < STACK_BYTES
+    })
 }

@@ -1,5 +1,7 @@
 //! The hooks, one row each: what is attached where, and what is lost without it.
 
+use crate::lifecycle::SegmentSource;
+
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -96,6 +98,16 @@ impl HookState {
             Outcome::Attached => None,
             Outcome::NotNeeded(why) | Outcome::Missing(why) => Some(why),
         }
+    }
+}
+
+/// What tells of segments to mini-sockets.
+pub fn segment_source(hooks: &[HookState]) -> SegmentSource {
+    let attached = hooks.iter().find(|state| state.hook.need == Need::Timing && state.outcome == Outcome::Attached);
+    match attached.map(|state| state.hook.kind) {
+        Some(Kind::Fexit) => SegmentSource::Fexit,
+        Some(Kind::Tracepoint) => SegmentSource::KfreeSkb,
+        None => SegmentSource::Timer,
     }
 }
 

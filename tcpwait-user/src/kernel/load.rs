@@ -54,6 +54,7 @@ pub struct Probes {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
     counters: PerCpuArray<MapData, u64>,
+    transitions: PerCpuArray<MapData, u64>,
     /// Every hook and what became of it.
     pub hooks: Vec<HookState>,
     /// The field offsets in use, by the name of their global.
@@ -76,6 +77,7 @@ pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
         (u8::from(!filter.netns.is_empty()), u8::from(!filter.lports.is_empty()), u8::from(!filter.rports.is_empty()));
     let log_level: u8 = if options.verbose { aya_log::Level::Debug as u8 } else { 0 };
     let wake_bytes = u64::from(options.ring_bytes / WAKE_SHARE);
+    let process_arguments = types.arguments_of("tcp_timewait_state_process").unwrap_or_default();
 
     let mut loader = EbpfLoader::new();
     loader
@@ -87,6 +89,7 @@ pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
         .override_global(config::FILTER_LPORT, &by_lport, true)
         .override_global(config::FILTER_RPORT, &by_rport, true)
         .override_global(config::WAKE_BYTES, &wake_bytes, true)
+        .override_global(config::PROCESS_ARGUMENTS, &process_arguments, true)
         .override_global(aya_log::LEVEL, &log_level, false);
     for (global, offset) in &offsets {
         loader.override_global(global, offset, true);
@@ -124,6 +127,7 @@ pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
     Ok(Probes {
         ring: take(&mut ebpf, config::RING_MAP)?,
         counters: take(&mut ebpf, config::COUNTERS_MAP)?,
+        transitions: take(&mut ebpf, config::TRANSITIONS_MAP)?,
         ebpf,
         hooks,
         offsets,
@@ -192,9 +196,9 @@ impl Probes {
     /// The map cannot be read.
     pub fn counters(&self, time_ns: u64) -> Result<wire::Counters> {
         let mut values = [0u64; wire::COUNTERS];
-        for (index, value) in (0u32..).zip(&mut values) {
-            *value = self.counters.get(&index, 0).context("reading the kernel side's counters")?.iter().sum();
-        }
+        read_sums(&self.counters, &mut values)?;
+        let mut transitions = [0u64; wire::TRANSITIONS];
+        read_sums(&self.transitions, &mut transitions)?;
         let misses = self.final_misses.unwrap_or_else(|| self.recursion_misses());
         Ok(wire::Counters {
             head: wire::Head {
@@ -205,9 +209,18 @@ impl Probes {
                 cpu: 0,
             },
             values,
+            transitions,
             recursion_misses: misses.unwrap_or(u64::MAX),
         })
     }
+}
+
+/// Reads every slot, summed over CPUs.
+fn read_sums(counters: &PerCpuArray<MapData, u64>, sums: &mut [u64]) -> Result<()> {
+    for (index, sum) in (0u32..).zip(sums) {
+        *sum = counters.get(&index, 0).context("reading the kernel side's counters")?.iter().sum();
+    }
+    Ok(())
 }
 
 /// Why this kernel cannot have a hook, asked of its types rather than of its version.

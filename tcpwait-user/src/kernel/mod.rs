@@ -8,7 +8,7 @@ mod types;
 
 pub use self::{
     counters::recursion_misses,
-    hooks::{HOOKS, Hook, HookState, Kind, Need, Outcome, Timing, missed},
+    hooks::{HOOKS, Hook, HookState, Kind, Need, Outcome, Timing, missed, segment_source},
     load::{KernelFilter, Options, Probes, load},
     types::KernelTypes,
 };

@@ -102,6 +102,16 @@ impl KernelTypes {
         OFFSETS.iter().map(|field| Ok((field.global, self.field(field)?))).collect()
     }
 
+    /// How many arguments a function has; `None` when the kernel has none of this name.
+    pub fn arguments_of(&self, function: &str) -> Option<u32> {
+        let (_, variant) = self.types.get().iter().find(|(id, v)| {
+            matches!(v, TypeVariant::Func(_)) && self.types.name_of(**id).as_deref() == Some(function)
+        })?;
+        let TypeVariant::Func(function) = variant else { return None };
+        let TypeVariant::FuncProto(proto) = self.types.from_id(*function.prototype_tid())? else { return None };
+        u32::try_from(proto.parameter_list().len()).ok()
+    }
+
     /// Whether a tracepoint's argument (counted from 0) is a pointer to this structure.
     pub fn tracepoint_arg_is(&self, tracepoint: &str, arg: usize, structure: &str) -> bool {
         self.tracepoint_arg(tracepoint, arg).is_some_and(|name| name == structure)

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use super::{
     Lifecycle, Reason, Timing, Transition, Update,
-    reason::{Verdict, verdict},
+    segment::{Cause, Restarts, restart_cause},
 };
 use crate::{
-    event::{Event, MiniSocket, Seed, Task},
+    event::{Event, MiniSocket, Seed, Segment, Task},
     tcp::{Flow, State},
 };
 
-/// How long a cancellation whose stack does not say what it is waits for the next event of its CPU.
-const HOLD_NS: u64 = 10_000_000;
+/// How long the kernel may take from a timer to the end of the function that set it for a segment, or to the segment's drop.
+pub(super) const PROCESSING_NS: u64 = 1_000_000;
 
 /// `TCP_TIMEWAIT_LEN` in milliseconds.
 const TIMEWAIT_MS: u32 = 60_000;
@@ -28,16 +28,25 @@ pub(super) struct Mini {
     timing: Timing,
     /// The timer, in jiffies; 0 when not known.
     expires: u64,
-    restarts: u32,
+    /// Most have none.
+    restarts: Option<Box<Restarts>>,
     pub(super) owner: Option<Arc<Task>>,
     predates: bool,
 }
 
-/// A cancellation that waits for what comes next on its CPU: a start makes it a restart, an expiry an expiry.
+/// What the timer showed of a mini-socket, whose segment is told of next on that CPU.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct Announced {
     time_ns: u64,
-    pub(super) mini: MiniSocket,
+    cookie: u64,
+    /// A restart, and not the FIN that ends FIN_WAIT2.
+    is_restart: bool,
+}
+
+impl Mini {
+    fn restarted(&mut self, cause: Cause) {
+        self.restarts.get_or_insert_default().add(cause);
+    }
 }
 
 impl Lifecycle {
@@ -69,7 +78,7 @@ impl Lifecycle {
             since_ns,
             timing: if since_ns.is_some() { Timing::Exact } else { Timing::Unknown },
             expires: socket.expires,
-            restarts: 0,
+            restarts: None,
             owner,
             predates,
         };
@@ -81,56 +90,58 @@ impl Lifecycle {
     }
 
     /// A mini-socket's timer was set anew, and the timer wheel shows it.
-    pub(super) fn rearmed(&mut self, time_ns: u64, socket: &MiniSocket, out: &mut Vec<Update>) {
-        if self.known(socket) {
-            self.segment(time_ns, socket, out);
-        } else {
+    pub(super) fn rearmed(&mut self, event: &Event, socket: &MiniSocket, out: &mut Vec<Update>) {
+        if !self.known(socket) {
             self.adopt(socket);
             if self.seeds_read {
                 self.tally.unmatched.beginnings += 1;
             }
+            return;
         }
+        let Some(mini) = self.minis.get_mut(&socket.flow) else { return };
+        let is_restart = !switches(mini, socket);
+        if is_restart {
+            mini.restarted(Cause::Unknown);
+        } else {
+            enter_from_fin_wait2(mini, event.time_ns, socket, out);
+        }
+        mini.expires = socket.expires;
+        let announced = Announced { time_ns: event.time_ns, cookie: socket.cookie, is_restart };
+        self.announced.insert(event.cpu, announced);
     }
 
-    /// Something reached a mini-socket just now: the FIN that it waited for, or a segment that restarts the clock.
-    pub(super) fn segment(&mut self, time_ns: u64, socket: &MiniSocket, out: &mut Vec<Update>) {
+    /// A segment reached a mini-socket just now: the FIN that it waited for, or one that may have restarted the clock.
+    pub(super) fn segment(
+        &mut self,
+        event: &Event,
+        socket: &MiniSocket,
+        segment: Option<&Segment>,
+        out: &mut Vec<Update>,
+    ) {
+        let announced = self.announced.remove(&event.cpu).filter(|announced| {
+            announced.cookie == socket.cookie && event.time_ns.saturating_sub(announced.time_ns) <= PROCESSING_NS
+        });
         if !self.known(socket) {
             // kfree_skb runs after the fact: the mini-socket may be gone, or another one.
             return;
         }
         let Some(mini) = self.minis.get_mut(&socket.flow) else { return };
-        if mini.state != State::TimeWait && socket.substate == State::TimeWait {
-            let dwell_ns = mini.since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
-            let from = Some(mini.state);
-            enter_time_wait(mini, socket.flow, from, time_ns, dwell_ns, Timing::Exact, out);
-        } else if mini.state == State::TimeWait && mini.expires != socket.expires && mini.expires != 0 {
-            mini.restarts = mini.restarts.saturating_add(1);
+        let cause = match segment {
+            Some(segment) => restart_cause(segment),
+            None => (mini.expires != 0 && mini.expires != socket.expires).then_some(Cause::Unknown),
+        };
+        match (announced, cause) {
+            (Some(Announced { is_restart: true, .. }), Some(cause)) => {
+                if let Some(restarts) = &mut mini.restarts {
+                    restarts.explain(cause);
+                }
+            }
+            (Some(_), _) => {}
+            (None, _) if switches(mini, socket) => enter_from_fin_wait2(mini, event.time_ns, socket, out),
+            (None, Some(cause)) if mini.state == State::TimeWait => mini.restarted(cause),
+            (None, _) => {}
         }
         mini.expires = socket.expires;
-    }
-
-    /// A mini-socket's timer was cancelled before it ran out.
-    pub(super) fn cancelled(
-        &mut self,
-        event: &Event,
-        socket: &MiniSocket,
-        unhashed: bool,
-        task: Option<&Task>,
-        stack: &[u64],
-        out: &mut Vec<Update>,
-    ) {
-        match verdict(&self.symbols, stack, socket.substate, unhashed) {
-            Verdict::Rearm => self.catch_up(event.time_ns, socket, out),
-            Verdict::Expiry => {}
-            Verdict::Death(reason) => {
-                let by =
-                    task.filter(|_| matches!(reason, Reason::Reused | Reason::Destroyed)).map(|task| self.share(task));
-                self.end(event.time_ns, socket, reason, by, out);
-            }
-            Verdict::Silent => {
-                self.held.insert(event.cpu, Held { time_ns: event.time_ns, mini: socket.clone() });
-            }
-        }
     }
 
     /// A mini-socket is gone.
@@ -154,7 +165,7 @@ impl Lifecycle {
         self.catch_up(time_ns, socket, out);
         let Some(mut mini) = self.minis.remove(&socket.flow) else { return };
         let began_unseen = mini.predates || mini.since_ns.is_none();
-        if mini.state == State::TimeWait && began_unseen && mini.timing != Timing::Exact && mini.restarts == 0 {
+        if mini.state == State::TimeWait && began_unseen && mini.timing != Timing::Exact && mini.restarts.is_none() {
             // The timer knows the last start of its clock better than sock_diag's milliseconds do.
             mini.since_ns = self.started_ns(time_ns, socket).or(mini.since_ns);
             mini.timing = if mini.since_ns.is_some() { Timing::Jiffy } else { Timing::Unknown };
@@ -166,7 +177,7 @@ impl Lifecycle {
     }
 
     /// Learns what the timer kept to itself: `expires` is written also where the wheel's bucket stays the same.
-    fn catch_up(&mut self, time_ns: u64, socket: &MiniSocket, out: &mut Vec<Update>) {
+    pub(super) fn catch_up(&mut self, time_ns: u64, socket: &MiniSocket, out: &mut Vec<Update>) {
         if !self.known(socket) {
             return;
         }
@@ -174,7 +185,7 @@ impl Lifecycle {
         match self.minis.get_mut(&socket.flow) {
             Some(mini) if changed(mini) && mini.state == State::TimeWait => {
                 // One at least.
-                mini.restarts = mini.restarts.saturating_add(1);
+                mini.restarted(Cause::Unknown);
                 mini.expires = socket.expires;
             }
             // Nothing but the FIN changes the timer of a FIN_WAIT2.
@@ -229,7 +240,7 @@ impl Lifecycle {
             since_ns: None,
             timing: Timing::Unknown,
             expires: socket.expires,
-            restarts: 0,
+            restarts: None,
             owner: None,
             // Once all older sockets are known, a beginning that was not seen was lost.
             predates: !self.seeds_read,
@@ -254,34 +265,25 @@ impl Lifecycle {
             since_ns,
             timing: if since_ns.is_some() { Timing::Jiffy } else { Timing::Unknown },
             expires: 0,
-            restarts: 0,
+            restarts: None,
             owner: None,
             predates: true,
         };
         self.minis.insert(seed.flow, mini);
         true
     }
+}
 
-    /// Something else happened on that CPU: a cancellation that was held there is a death.
-    pub(super) fn settle_cpu(&mut self, cpu: u32, out: &mut Vec<Update>) {
-        if let Some(held) = self.held.remove(&cpu) {
-            self.end(held.time_ns, &held.mini, Reason::Unknown, None, out);
-        }
-    }
+/// Whether this event finds in TIME_WAIT what was in FIN_WAIT2.
+fn switches(mini: &Mini, socket: &MiniSocket) -> bool {
+    mini.state != State::TimeWait && socket.substate == State::TimeWait
+}
 
-    /// Nothing else happened for a while: the same.
-    pub(super) fn settle_all(&mut self, now_ns: u64, out: &mut Vec<Update>) {
-        let mut cpus: Vec<u32> = self
-            .held
-            .iter()
-            .filter(|(_, held)| now_ns.saturating_sub(held.time_ns) >= HOLD_NS)
-            .map(|(cpu, _)| *cpu)
-            .collect();
-        cpus.sort_unstable();
-        for cpu in cpus {
-            self.settle_cpu(cpu, out);
-        }
-    }
+/// The FIN came, and was seen as it came.
+fn enter_from_fin_wait2(mini: &mut Mini, time_ns: u64, socket: &MiniSocket, out: &mut Vec<Update>) {
+    let dwell_ns = mini.since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
+    let from = Some(mini.state);
+    enter_time_wait(mini, socket.flow, from, time_ns, dwell_ns, Timing::Exact, out);
 }
 
 fn enter_time_wait(
@@ -324,7 +326,7 @@ fn leave(mini: &Mini, flow: Flow, time_ns: u64, dwell_ns: Option<u64>, timing: T
         owner: mini.owner.clone(),
         reason: Some(reason),
         by: None,
-        restarts: (mini.state == State::TimeWait).then_some(mini.restarts),
+        restarts: (mini.state == State::TimeWait).then(|| mini.restarts.as_deref().cloned().unwrap_or_default()),
         predates: mini.predates,
     }
 }

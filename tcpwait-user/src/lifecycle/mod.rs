@@ -4,21 +4,27 @@
 //! It reads no clock, prints nothing and knows no kernel: time comes from events. Identity is the socket cookie; a mini-socket,
 //! which may share its cookie with a full socket that was connected again, is found by its addresses and checked by its cookie.
 
+mod death;
 mod full;
 mod jiffies;
 mod mini;
 pub mod reason;
+mod segment;
 mod transition;
 
 use std::sync::Arc;
 
 use hashbrown::{HashMap, HashSet};
 
-pub use self::transition::{Reason, Timing, Transition, Update};
 use self::{
+    death::{Held, Sentenced},
     full::{Full, Newborn},
     jiffies::JiffyClock,
-    mini::{Held, Mini},
+    mini::{Announced, Mini},
+};
+pub use self::{
+    segment::{Cause, Restarts, SegmentSource},
+    transition::{Reason, Timing, Transition, Update},
 };
 use crate::{
     event::{Event, Fact, Seed, Task},
@@ -71,10 +77,13 @@ pub struct Tally {
 #[derive(Debug, Default)]
 pub struct Lifecycle {
     symbols: Symbols,
+    segments: SegmentSource,
     fulls: HashMap<u64, Full>,
     minis: HashMap<Flow, Mini>,
     newborns: HashMap<u64, Newborn>,
     held: HashMap<u32, Held>,
+    sentenced: HashMap<u32, Sentenced>,
+    announced: HashMap<u32, Announced>,
     /// Connections whose first step still waits for its port.
     portless: Vec<u64>,
     clock: JiffyClock,
@@ -87,9 +96,9 @@ pub struct Lifecycle {
 }
 
 impl Lifecycle {
-    /// A model that knows nothing yet.
-    pub fn new(symbols: Symbols) -> Self {
-        Self { symbols, ended: Some(HashSet::new()), ..Self::default() }
+    /// A model that knows nothing yet, but what stacks are read by and what tells of segments to mini-sockets.
+    pub fn new(symbols: Symbols, segments: SegmentSource) -> Self {
+        Self { symbols, segments, ended: Some(HashSet::new()), ..Self::default() }
     }
 
     /// What was seen so far.
@@ -122,16 +131,16 @@ impl Lifecycle {
                 self.clock.observe(event.time_ns, mini.jiffies);
                 if *rearmed {
                     self.held.remove(&event.cpu);
-                    self.rearmed(event.time_ns, mini, out);
+                    self.rearmed(event, mini, out);
                 } else {
                     self.settle_cpu(event.cpu, out);
                     self.armed(event.time_ns, mini, out);
                 }
             }
-            Fact::Segment(mini) => {
+            Fact::Segment { mini, segment } => {
                 self.clock.observe(event.time_ns, mini.jiffies);
-                self.settle_cpu(event.cpu, out);
-                self.segment(event.time_ns, mini, out);
+                self.judge(event, mini, segment.as_ref(), out);
+                self.segment(event, mini, segment.as_ref(), out);
             }
             Fact::Expired(mini) => {
                 self.clock.observe(event.time_ns, mini.jiffies);
@@ -143,10 +152,10 @@ impl Lifecycle {
                 }
                 self.end(event.time_ns, mini, Reason::Expired, None, out);
             }
-            Fact::Cancelled { mini, unhashed, task, stack } => {
+            Fact::Cancelled { mini, site } => {
                 self.clock.observe(event.time_ns, mini.jiffies);
                 self.settle_cpu(event.cpu, out);
-                self.cancelled(event, mini, *unhashed, task.as_ref(), stack, out);
+                self.cancelled(event, mini, site, out);
             }
             Fact::Tick { .. } => self.tick(event.time_ns, out),
             Fact::Seed(seed) => self.seed(event.time_ns, seed),

@@ -2,7 +2,11 @@
 //! The table is kernel.md's facts in code (`net/ipv4/inet_timewait_sock.c` and the callers of `inet_twsk_deschedule_put`, 5.15 to 7.3).
 
 use super::transition::Reason;
-use crate::{event::NoMini, symbols::Symbols, tcp::State};
+use crate::{
+    event::{CancelSite, NoMini},
+    symbols::Symbols,
+    tcp::State,
+};
 
 /// What a cancellation turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +23,8 @@ pub enum Verdict {
 
 /// Reads a stack, innermost frame first. `substate` is the mini-socket's: data, a FIN or a SYN kills an orphan's
 /// FIN_WAIT2 and is answered with an RST (`TCP_TW_RST`), while in TIME_WAIT only an acceptable SYN does (`TCP_TW_SYN`).
-pub fn verdict(symbols: &Symbols, stack: &[u64], substate: State, unhashed: bool) -> Verdict {
-    for function in stack.iter().filter_map(|address| symbols.name(*address)) {
+pub fn verdict(symbols: &Symbols, substate: State, site: &CancelSite) -> Verdict {
+    for function in site.stack.iter().filter_map(|address| symbols.name(*address)) {
         return match function {
             "__mod_timer" | "mod_timer_pending" | "migrate_timer_list" | "timers_dead_cpu" => Verdict::Rearm,
             "expire_timers" | "__run_timers" | "run_timer_softirq" | "timer_expire_remote" => Verdict::Expiry,
@@ -39,19 +43,24 @@ pub fn verdict(symbols: &Symbols, stack: &[u64], substate: State, unhashed: bool
             _ => continue,
         };
     }
-    if unhashed {
+    match site {
         // Only __inet_check_established takes a mini-socket out of the hash before it stops its timer.
-        return Verdict::Death(Reason::Reused);
+        CancelSite { unhashed: true, .. } => Verdict::Death(Reason::Reused),
+        // Nobody is left to send a segment or to destroy a socket in there.
+        CancelSite { netns_gone: true, .. } => Verdict::Death(Reason::Netns),
+        _ => Verdict::Silent,
     }
-    Verdict::Silent
 }
 
 /// Whether a full socket that left FIN_WAIT2 or CLOSING for CLOSE with no error did so because no mini-socket could be had:
 /// `tcp_time_wait` goes on to `tcp_done` when `inet_twsk_alloc` finds the namespace full. `tcp_done` is its last call, so a compiler
 /// may leave no frame of it, and what is seen is its caller. The same callers end a connection for other reasons too
-/// (late data, `TCP_LINGER2` below 0), so the namespace must have been full.
+/// (late data, `TCP_LINGER2` below 0), so the namespace must have been full. Where the kernel could not unwind, that alone decides.
 pub fn is_overflow(symbols: &Symbols, end: &NoMini) -> bool {
     let mut functions = end.stack.iter().filter_map(|address| symbols.name(*address)).skip_while(|f| *f == "tcp_done");
+    if end.stack.is_empty() {
+        return end.full == Some(true);
+    }
     end.full != Some(false)
         && matches!(
             functions.next(),
@@ -62,7 +71,7 @@ pub fn is_overflow(symbols: &Symbols, end: &NoMini) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{Verdict, verdict};
-    use crate::{lifecycle::Reason, symbols::Symbols, tcp::State};
+    use crate::{event::CancelSite, lifecycle::Reason, symbols::Symbols, tcp::State};
 
     /// A function a hundred bytes long for each name, so that `at(n)` returns into the n-th.
     fn symbols(names: &[&'static str]) -> Symbols {
@@ -72,13 +81,27 @@ mod tests {
     #[test]
     fn the_innermost_decisive_function_decides() {
         let s = symbols(&["tcp_v4_rcv", "tcp_timewait_state_process", "__mod_timer"]);
-        let stack = |calls: &[u64]| calls.iter().map(|n| n * 100 + 50).collect::<Vec<u64>>();
         let (rcv, process, arm) = (1, 2, 3);
-        assert_eq!(verdict(&s, &stack(&[arm, process, rcv]), State::TimeWait, false), Verdict::Rearm);
-        assert_eq!(verdict(&s, &stack(&[process, rcv]), State::TimeWait, false), Verdict::Death(Reason::Reset));
-        assert_eq!(verdict(&s, &stack(&[99, rcv]), State::TimeWait, false), Verdict::Death(Reason::Recycled));
-        assert_eq!(verdict(&s, &stack(&[rcv]), State::FinWait2, false), Verdict::Death(Reason::ResetSent));
-        assert_eq!(verdict(&s, &stack(&[99]), State::TimeWait, false), Verdict::Silent);
-        assert_eq!(verdict(&s, &[], State::TimeWait, true), Verdict::Death(Reason::Reused), "no stack needed");
+        let told = |calls: &[u64], substate| {
+            let stack = calls.iter().map(|n| n * 100 + 50).collect();
+            verdict(&s, substate, &CancelSite { stack, ..CancelSite::default() })
+        };
+        assert_eq!(told(&[arm, process, rcv], State::TimeWait), Verdict::Rearm);
+        assert_eq!(told(&[process, rcv], State::TimeWait), Verdict::Death(Reason::Reset));
+        assert_eq!(told(&[99, rcv], State::TimeWait), Verdict::Death(Reason::Recycled));
+        assert_eq!(told(&[rcv], State::FinWait2), Verdict::Death(Reason::ResetSent));
+        assert_eq!(told(&[99], State::TimeWait), Verdict::Silent);
+    }
+
+    #[test]
+    fn without_a_stack_the_site_decides() {
+        let told = |site: CancelSite| verdict(&symbols(&[]), State::TimeWait, &site);
+        let site = CancelSite::default();
+        assert_eq!(
+            told(CancelSite { unhashed: true, netns_gone: true, ..site.clone() }),
+            Verdict::Death(Reason::Reused)
+        );
+        assert_eq!(told(CancelSite { netns_gone: true, ..site.clone() }), Verdict::Death(Reason::Netns));
+        assert_eq!(told(CancelSite { on_task_stack: true, ..site }), Verdict::Silent);
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::segment::Restarts;
 use crate::{
     event::Task,
     tcp::{Flow, State},
@@ -99,7 +100,7 @@ pub struct Transition {
     /// Who did it, where `reason` is `reused` or `destroyed`.
     pub by: Option<Arc<Task>>,
     /// How often late segments restarted TIME_WAIT's clock, on the step that leaves it.
-    pub restarts: Option<u32>,
+    pub restarts: Option<Restarts>,
     /// The connection is older than the tool; what happened before is inferred or missing.
     pub predates: bool,
 }

@@ -1,13 +1,16 @@
 //! One JSON object a line, for programs. The keys and their meaning are in docs/output.md; what is not known is `null`.
 
-use std::io::{self, Write};
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
 
 use serde::Serialize;
 
 use super::{Context, View};
 use crate::{
     event::Task,
-    lifecycle::{Reason, Timing, Transition},
+    lifecycle::{Reason, Restarts, Timing, Transition},
     tcp::State,
 };
 
@@ -39,6 +42,8 @@ struct Line<'a> {
     by: Option<By>,
     #[serde(skip_serializing_if = "Option::is_none")]
     restarts: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restart_causes: Option<BTreeMap<&'static str, u32>>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     predates: bool,
 }
@@ -75,12 +80,17 @@ impl View for Json {
             cgroup: owner.and_then(|task| context.names.cgroup(task.cgroup)),
             reason: step.reason,
             by: step.by.as_ref().map(|task| By { pid: task.pid, comm: task.comm() }),
-            restarts: step.restarts,
+            restarts: step.restarts.as_ref().map(Restarts::total),
+            restart_causes: step.restarts.as_ref().filter(|restarts| restarts.total() > 0).map(causes),
             predates: step.predates,
         };
         serde_json::to_writer(&mut *out, &line)?;
         out.write_all(b"\n")
     }
+}
+
+fn causes(restarts: &Restarts) -> BTreeMap<&'static str, u32> {
+    restarts.by_cause().map(|(cause, count)| (cause.name(), count)).collect()
 }
 
 /// UTC with nanoseconds.

@@ -10,7 +10,7 @@ use super::{
     text::printable,
 };
 use crate::{
-    event::{Event, Fact, Task},
+    event::{Event, Fact, Segment, Task},
     tcp::{Flow, State},
 };
 
@@ -42,13 +42,43 @@ struct Line {
     comm: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     stack: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    segment: Option<SegmentLine>,
+}
+
+/// A segment that reached a mini-socket.
+#[derive(Serialize)]
+struct SegmentLine {
+    flags: String,
+    seq: u32,
+    len: u32,
+    timestamp: Option<u32>,
+    rcv_nxt: u32,
+    ts_recent: Option<u32>,
+    verdict: Option<u8>,
+}
+
+impl From<&Segment> for SegmentLine {
+    fn from(segment: &Segment) -> Self {
+        let flags = [(segment.syn, "SYN"), (segment.fin, "FIN"), (segment.rst, "RST"), (segment.ack, "ACK")];
+        let flags: Vec<&str> = flags.into_iter().filter(|(set, _)| *set).map(|(_, name)| name).collect();
+        Self {
+            flags: flags.join(","),
+            seq: segment.seq,
+            len: segment.payload,
+            timestamp: segment.timestamp,
+            rcv_nxt: segment.rcv_nxt,
+            ts_recent: segment.ts_recent,
+            verdict: segment.verdict,
+        }
+    }
 }
 
 /// The addresses an event is about, for a filter.
 pub fn flow_of(event: &Event) -> Option<&Flow> {
     match &event.fact {
         Fact::State(change) => Some(&change.flow),
-        Fact::Armed { mini, .. } | Fact::Expired(mini) | Fact::Segment(mini) | Fact::Cancelled { mini, .. } => {
+        Fact::Armed { mini, .. } | Fact::Expired(mini) | Fact::Segment { mini, .. } | Fact::Cancelled { mini, .. } => {
             Some(&mini.flow)
         }
         Fact::Seed(seed) => Some(&seed.flow),
@@ -90,6 +120,16 @@ pub fn event(event: &Event, context: Context<'_>, json: bool, out: &mut dyn Writ
     if let (Some(pid), Some(comm)) = (line.pid, &line.comm) {
         write!(out, " pid={pid} comm={}", printable(comm))?;
     }
+    if let Some(segment) = &line.segment {
+        write!(out, " flags={} seq={} len={} rcv_nxt={}", segment.flags, segment.seq, segment.len, segment.rcv_nxt)?;
+        for (name, value) in
+            [("ts", segment.timestamp), ("ts_recent", segment.ts_recent), ("verdict", segment.verdict.map(u32::from))]
+        {
+            if let Some(value) = value {
+                write!(out, " {name}={value}")?;
+            }
+        }
+    }
     if let Some(stack) = &line.stack {
         write!(out, " stack={}", stack.join(","))?;
     }
@@ -116,6 +156,7 @@ fn line(event: &Event, context: Context<'_>) -> Option<Line> {
         pid: None,
         comm: None,
         stack: None,
+        segment: None,
     };
     let mini = match &event.fact {
         Fact::State(change) => {
@@ -144,14 +185,17 @@ fn line(event: &Event, context: Context<'_>) -> Option<Line> {
             line.hook = "timer_expire_entry";
             mini
         }
-        Fact::Segment(mini) => {
-            line.hook = "kfree_skb";
+        Fact::Segment { mini, segment } => {
+            // Only the function's own return tells the verdict.
+            let by_function = segment.as_ref().is_some_and(|segment| segment.verdict.is_some());
+            line.hook = if by_function { "tcp_timewait_state_process" } else { "kfree_skb" };
+            line.segment = segment.as_ref().map(SegmentLine::from);
             mini
         }
-        Fact::Cancelled { mini, task, stack, .. } => {
+        Fact::Cancelled { mini, site } => {
             line.hook = "timer_cancel";
-            line.name(task.as_ref());
-            line.stack = Some(hex(stack));
+            line.name(site.task.as_ref());
+            line.stack = Some(hex(&site.stack));
             mini
         }
         _ => return None,

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use jiff::tz::TimeZone;
 
 use super::{Context, View};
-use crate::lifecycle::{Reason, Timing, Transition};
+use crate::lifecycle::{Cause, Reason, Timing, Transition};
 
 /// Which columns stand where.
 #[derive(Clone, Debug, Default)]
@@ -132,8 +132,16 @@ fn why(step: &Transition) -> Option<String> {
         }
         _ => reason.name().to_owned(),
     };
-    if let Some(restarts @ 1..) = step.restarts {
-        text.push_str(&format!(", clock restarted {restarts}x"));
+    if let Some(restarts) = step.restarts.as_ref().filter(|restarts| restarts.total() > 0) {
+        text.push_str(&format!(", clock restarted {}x", restarts.total()));
+        let causes: Vec<String> = restarts
+            .by_cause()
+            .filter(|(cause, _)| *cause != Cause::Unknown)
+            .map(|(cause, count)| format!("{count} {}", cause.name()))
+            .collect();
+        if !causes.is_empty() {
+            text.push_str(&format!(" ({})", causes.join(", ")));
+        }
     }
     if step.predates {
         text.push_str(", older than this trace");

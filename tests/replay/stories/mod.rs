@@ -4,7 +4,8 @@
 //! mini-socket's substate, `owner`, `tick`, `seed STATE`, `seeded`. Keys: `id` (the cookie, 1 unless said), `on` (which
 //! addresses, those of the id unless said), `lport`, `sk`, `cpu`, `by` (a task's name), `err`, `room` (the namespace may have more), `stack` (functions,
 //! innermost first), `due` (ms when the timer runs out, 60 s from now unless said), `left` (ms to expiry), and the
-//! flags `mini`, `handed-over`, `unhashed`, `listener`.
+//! flags `mini`, `handed-over`, `unhashed`, `netns-gone`, `in-process`, `listener`. A `segment` has a header if it has `flags` (`FIN,ACK`): `before`
+//! (bytes before the sequence number that is due), `len` (of data), `verdict` (the kernel's).
 //!
 //! Heard as `MS #id OLD -> NEW DWELL`: ms, `~` before what is right to a jiffy, `-` for what is not known; then whatever
 //! else is said. A last line names what could not be matched, and what is alive at the end.
@@ -13,13 +14,15 @@ mod early_ends;
 mod gaps;
 mod older;
 mod orphans;
+mod segments;
+mod stackless;
 mod textbook;
 
 use std::net::Ipv4Addr;
 
 use tcpwait::{
-    event::{Event, Fact, MiniSocket, NoMini, Seed, StateChange, Task},
-    lifecycle::{Lifecycle, Timing, Transition, Update},
+    event::{CancelSite, Event, Fact, MiniSocket, NoMini, Seed, Segment, StateChange, Task},
+    lifecycle::{Cause, Lifecycle, SegmentSource, Timing, Transition, Update},
     symbols::{DECISIVE, Symbols},
     tcp::{Flow, State},
 };
@@ -33,17 +36,33 @@ const MS: u64 = 1_000_000;
 /// Tells a story and compares what is heard.
 #[track_caller]
 fn story(told: &str, heard: &str) {
+    compare(&hear(&events(told)), heard);
+}
+
+/// The same, when this tells of segments.
+#[track_caller]
+fn story_by(segments: SegmentSource, told: &str, heard: &str) {
+    compare(&hear_by(&events(told), segments), heard);
+}
+
+#[track_caller]
+fn compare(found: &[String], heard: &str) {
     let lines = |text: &str| -> Vec<String> {
         let words = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
         words.filter(|line| !line.is_empty()).collect()
     };
-    let (found, wanted) = (hear(&events(told)), lines(heard));
+    let wanted = lines(heard);
     assert_eq!(found, wanted, "\nheard:\n  {}\nbut should be:\n  {}\n", found.join("\n  "), wanted.join("\n  "));
 }
 
 /// What the model makes of events, a line each.
 pub fn hear(events: &[Event]) -> Vec<String> {
-    let mut model = Lifecycle::new(symbols());
+    hear_by(events, SegmentSource::Fexit)
+}
+
+/// The same, when this tells of segments.
+pub fn hear_by(events: &[Event], segments: SegmentSource) -> Vec<String> {
+    let mut model = Lifecycle::new(symbols(), segments);
     let mut updates = Vec::new();
     for event in events {
         model.apply(event, &mut updates);
@@ -101,8 +120,11 @@ pub fn step(step: &Transition) -> String {
     if let Some(by) = &step.by {
         text.push_str(&format!(" by {}", by.comm()));
     }
-    if let Some(restarts @ 1..) = step.restarts {
-        text.push_str(&format!(" restarts {restarts}"));
+    if let Some(restarts) = step.restarts.as_ref().filter(|restarts| restarts.total() > 0) {
+        text.push_str(&format!(" restarts {}", restarts.total()));
+        for (cause, count) in restarts.by_cause().filter(|(cause, _)| *cause != Cause::Unknown) {
+            text.push_str(&format!(" {}={count}", cause.name()));
+        }
     }
     if step.predates {
         text.push_str(" older");
@@ -204,6 +226,23 @@ impl<'a> Told<'a> {
         }
     }
 
+    /// `flags=FIN,ACK`, at the sequence number that is due, or `before=N` it.
+    fn segment(&self) -> Option<Segment> {
+        let flags = self.key("flags")?;
+        let has = |flag| flags.split(',').any(|word| word == flag);
+        Some(Segment {
+            syn: has("SYN"),
+            fin: has("FIN"),
+            rst: has("RST"),
+            ack: has("ACK"),
+            seq: 5000 - self.number("before", 0) as u32,
+            rcv_nxt: 5000,
+            payload: self.number("len", 0) as u32,
+            verdict: self.key("verdict").map(|verdict| verdict.parse().unwrap()),
+            ..Segment::default()
+        })
+    }
+
     fn fact(&self) -> Fact {
         let task = self.key("by").map(task);
         match self.words[0] {
@@ -220,13 +259,17 @@ impl<'a> Told<'a> {
             }),
             "arm" => Fact::Armed { mini: self.mini(), rearmed: false },
             "rearm" => Fact::Armed { mini: self.mini(), rearmed: true },
-            "segment" => Fact::Segment(self.mini()),
+            "segment" => Fact::Segment { mini: self.mini(), segment: self.segment() },
             "expire" => Fact::Expired(self.mini()),
             "cancel" => Fact::Cancelled {
                 mini: self.mini(),
-                unhashed: self.flag("unhashed"),
-                task,
-                stack: self.stack().unwrap_or_default(),
+                site: CancelSite {
+                    unhashed: self.flag("unhashed"),
+                    netns_gone: self.flag("netns-gone"),
+                    on_task_stack: self.flag("in-process"),
+                    task,
+                    stack: self.stack().unwrap_or_default(),
+                },
             },
             "owner" => Fact::Owner { cookie: self.id(), task },
             "tick" => Fact::Tick { realtime_ns: self.ms * MS },

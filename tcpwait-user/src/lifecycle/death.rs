@@ -1,0 +1,123 @@
+//! Early ends of mini-sockets: what a cancelled timer turns out to be. The kernel stack of the cancellation says it; where
+//! the kernel could not unwind, what happened just before and after on that CPU does, or nothing.
+
+use std::sync::Arc;
+
+use super::{
+    Lifecycle, Reason, Update,
+    mini::PROCESSING_NS,
+    reason::{Verdict, verdict},
+    segment::{SegmentSource, sentence},
+};
+use crate::{
+    event::{CancelSite, Event, MiniSocket, Segment, Task},
+    tcp::State,
+};
+
+/// How long a cancellation whose stack does not say what it is waits for the next event of its CPU.
+const HOLD_NS: u64 = 10_000_000;
+
+/// A cancellation that waits for what comes next on its CPU: a start makes it a restart, an expiry an expiry, and a segment
+/// says what killed it.
+#[derive(Debug)]
+pub(super) struct Held {
+    time_ns: u64,
+    pub(super) mini: MiniSocket,
+    by_task: Option<Arc<Task>>,
+}
+
+/// A mini-socket that the kernel decided to kill for a segment, before it does.
+#[derive(Debug)]
+pub(super) struct Sentenced {
+    time_ns: u64,
+    cookie: u64,
+    reason: Reason,
+}
+
+impl Lifecycle {
+    /// A mini-socket's timer was cancelled before it ran out.
+    pub(super) fn cancelled(&mut self, event: &Event, socket: &MiniSocket, site: &CancelSite, out: &mut Vec<Update>) {
+        let sentenced = self.sentenced.remove(&event.cpu).filter(|sentenced| {
+            sentenced.cookie == socket.cookie && event.time_ns.saturating_sub(sentenced.time_ns) <= PROCESSING_NS
+        });
+        let verdict = verdict(&self.symbols, socket.substate, site);
+        let reason = match (verdict, sentenced) {
+            (Verdict::Rearm, _) => return self.catch_up(event.time_ns, socket, out),
+            (Verdict::Expiry, _) => return,
+            (Verdict::Death(Reason::Recycled | Reason::ResetSent) | Verdict::Silent, Some(sentenced)) => {
+                sentenced.reason
+            }
+            (Verdict::Death(reason), _) => reason,
+            (Verdict::Silent, None) => {
+                let task = site.task.as_ref().filter(|_| site.on_task_stack);
+                let by_task = task.map(|task| self.share(task));
+                self.held.insert(event.cpu, Held { time_ns: event.time_ns, mini: socket.clone(), by_task });
+                return;
+            }
+        };
+        let by = site.task.as_ref().filter(|_| matches!(reason, Reason::Reused | Reason::Destroyed));
+        let by = by.map(|task| self.share(task));
+        self.end(event.time_ns, socket, reason, by, out);
+    }
+
+    /// A segment reached a mini-socket: it may be what a cancellation before or after is about.
+    pub(super) fn judge(
+        &mut self,
+        event: &Event,
+        socket: &MiniSocket,
+        segment: Option<&Segment>,
+        out: &mut Vec<Update>,
+    ) {
+        if let Some(reason) = segment.and_then(sentence) {
+            let sentenced = Sentenced { time_ns: event.time_ns, cookie: socket.cookie, reason };
+            self.sentenced.insert(event.cpu, sentenced);
+        }
+        let is_its = |held: &Held| held.mini.tw == socket.tw && held.mini.cookie == socket.cookie;
+        let (Some(segment), true) = (segment, self.held.get(&event.cpu).is_some_and(is_its)) else {
+            return self.settle_cpu(event.cpu, out);
+        };
+        if let Some(held) = self.held.remove(&event.cpu) {
+            let reason = match held.mini.substate {
+                _ if segment.rst => Reason::Reset,
+                State::FinWait2 => Reason::ResetSent,
+                _ => Reason::Unknown,
+            };
+            self.end(held.time_ns, &held.mini, reason, None, out);
+        }
+    }
+
+    /// Something else happened on that CPU: a cancellation that was held there is a death.
+    pub(super) fn settle_cpu(&mut self, cpu: u32, out: &mut Vec<Update>) {
+        if let Some(held) = self.held.remove(&cpu) {
+            let (reason, by) = self.unexplained(&held);
+            self.end(held.time_ns, &held.mini, reason, by, out);
+        }
+    }
+
+    /// Nothing else happened for a while: the same.
+    pub(super) fn settle_all(&mut self, now_ns: u64, out: &mut Vec<Update>) {
+        let mut cpus: Vec<u32> = self
+            .held
+            .iter()
+            .filter(|(_, held)| now_ns.saturating_sub(held.time_ns) >= HOLD_NS)
+            .map(|(cpu, _)| *cpu)
+            .collect();
+        cpus.sort_unstable();
+        for cpu in cpus {
+            self.settle_cpu(cpu, out);
+        }
+    }
+
+    /// Why a mini-socket died when there is no stack, and no segment did it that a hook would have shown. In the context of
+    /// a process only `tcp_abort` is left (`connect` unhashes first, `cleanup_net` is a kernel thread's). Else it is the one
+    /// segment that `kfree_skb` does not see, an accepted SYN. Without a hook on segments it may be either, or any
+    /// segment: a process can hand in packets itself (`tun_get_user`).
+    fn unexplained(&self, held: &Held) -> (Reason, Option<Arc<Task>>) {
+        match (self.segments, &held.by_task) {
+            (SegmentSource::Timer, _) => (Reason::Unknown, None),
+            (_, Some(task)) => (Reason::Destroyed, Some(task.clone())),
+            (SegmentSource::KfreeSkb, None) if held.mini.substate == State::TimeWait => (Reason::Recycled, None),
+            _ => (Reason::Unknown, None),
+        }
+    }
+}
