@@ -93,9 +93,9 @@ fn whole_life(seen: &Seen, ends: (std::net::SocketAddr, std::net::SocketAddr), f
 }
 
 /// Both close at once: neither hears the other's FIN before it has sent its own.
-pub fn simultaneous() {
+pub fn simultaneous(ip: &str) {
     let seen = Seen::shared();
-    let Pair { listener, client, server } = Pair::on(V4);
+    let Pair { listener, client, server } = Pair::on(ip);
     let ends = (traffic::address(&client), traffic::address(&listener));
     for end in [&client, &server] {
         traffic::deafen(end);

@@ -21,6 +21,7 @@ mod guest;
 mod half_close;
 mod netns;
 mod older;
+mod orphans;
 mod owners;
 mod packet;
 mod real_server;
@@ -58,7 +59,8 @@ fn main() -> ExitCode {
         watched("active_close::v4", || active_close::textbook(V4)),
         watched("active_close::v6", || active_close::textbook(V6)),
         watched("active_close::v4_mapped", active_close::v4_mapped),
-        watched("active_close::simultaneous", active_close::simultaneous),
+        watched("active_close::simultaneous_v4", || active_close::simultaneous(V4)),
+        watched("active_close::simultaneous_v6", || active_close::simultaneous(V6)),
         watched("reasons::reused_auto_port_v4", || reasons::reused_auto_port(V4)),
         watched("reasons::reused_auto_port_v6", || reasons::reused_auto_port(V6)),
         watched("reasons::reused_bound_port_v4", || reasons::reused_bound_port(V4)),
@@ -83,6 +85,20 @@ fn main() -> ExitCode {
         watched("half_close::silent_fin", half_close::silent_fin),
         watched("restarts::are_counted_v4", || restarts::are_counted(V4)),
         watched("restarts::are_counted_v6", || restarts::are_counted(V6)),
+        watched("restarts::by_paws_v4", || restarts::by_paws(V4)),
+        watched("restarts::by_paws_v6", || restarts::by_paws(V6)),
+        watched("restarts::by_a_chatterer_v4", || restarts::by_a_chatterer(V4)),
+        watched("restarts::by_a_chatterer_v6", || restarts::by_a_chatterer(V6)),
+        watched("restarts::not_by_an_rst_v4", || restarts::not_by_an_rst(V4)),
+        watched("restarts::not_by_an_rst_v6", || restarts::not_by_an_rst(V6)),
+        watched("orphans::of_a_long_timeout_expire_v4", || orphans::of_a_long_timeout_expire(V4)),
+        watched("orphans::of_a_long_timeout_expire_v6", || orphans::of_a_long_timeout_expire(V6)),
+        watched("orphans::of_a_long_timeout_hear_the_fin_v4", || orphans::of_a_long_timeout_hear_the_fin(V4)),
+        watched("orphans::of_a_long_timeout_hear_the_fin_v6", || orphans::of_a_long_timeout_hear_the_fin(V6)),
+        watched("orphans::linger_less_v4", || orphans::linger_less(V4)),
+        watched("orphans::linger_less_v6", || orphans::linger_less(V6)),
+        watched("orphans::linger_not_v4", || orphans::linger_not(V4)),
+        watched("orphans::linger_not_v6", || orphans::linger_not(V6)),
         watched("owners::on_busy_cpus", owners::on_busy_cpus),
         watched("owners::threads_have_other_names", owners::threads_have_other_names),
         watched("owners::known_after_the_first_read", owners::known_after_the_first_read),

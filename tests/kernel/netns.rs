@@ -98,12 +98,26 @@ pub fn sysctl(name: &str, value: &str) {
 
 /// A counter of this thread's namespace, as `nstat` calls it without the prefix `TcpExt`.
 pub fn tcp_ext(name: &str) -> u64 {
-    let text = fs::read_to_string("/proc/thread-self/net/netstat").unwrap();
-    let mut rows = text.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
+    counter("netstat", "TcpExt:", name).unwrap_or_else(|| panic!("this kernel has no {name}"))
+}
+
+/// The same, where only some kernels count it.
+pub fn tcp_ext_if_any(name: &str) -> Option<u64> {
+    counter("netstat", "TcpExt:", name)
+}
+
+/// Segments that TCP has begun to deal with in this thread's namespace, of both address families.
+pub fn segments_in() -> u64 {
+    counter("snmp", "Tcp:", "InSegs").unwrap()
+}
+
+fn counter(file: &str, group: &str, name: &str) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap();
+    let mut rows = text.lines().filter_map(|line| line.strip_prefix(group));
     let names = rows.next().unwrap().split_whitespace();
     let values = rows.next().unwrap().split_whitespace();
     let counters: HashMap<&str, &str> = names.zip(values).collect();
-    counters.get(name).unwrap_or_else(|| panic!("this kernel has no {name}")).parse().unwrap()
+    Some(counters.get(name)?.parse().unwrap())
 }
 
 fn loopback_up() {

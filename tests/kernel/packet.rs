@@ -9,6 +9,7 @@ use crate::traffic::{get_option, set_option};
 
 /// Header flags.
 pub const FIN: u8 = 1;
+pub const SYN: u8 = 2;
 pub const RST: u8 = 4;
 pub const ACK: u8 = 16;
 
@@ -34,17 +35,37 @@ pub fn numbers(socket: &Socket) -> Numbers {
     Numbers { send, receive }
 }
 
+/// What a connected socket would stamp a segment with now: milliseconds, with an offset of the connection's own.
+pub fn timestamp(socket: &Socket) -> u32 {
+    // include/uapi/linux/tcp.h.
+    const TCP_TIMESTAMP: i32 = 24;
+    get_option(socket, libc::IPPROTO_TCP, TCP_TIMESTAMP)
+}
+
 /// Sends a segment without options or data.
 pub fn send(from: SocketAddr, to: SocketAddr, flags: u8, numbers: Numbers) {
-    const WORDS: u8 = 5;
-    let mut header = Vec::with_capacity(20);
+    send_with(from, to, flags, numbers, &[]);
+}
+
+/// Sends a segment without data that has a timestamp, and echoes none.
+pub fn send_stamped(from: SocketAddr, to: SocketAddr, flags: u8, numbers: Numbers, stamp: u32) {
+    // RFC 7323, 3.2: two paddings, kind 8, ten bytes.
+    let mut option = [1, 1, 8, 10, 0, 0, 0, 0, 0, 0, 0, 0];
+    option[4..8].copy_from_slice(&stamp.to_be_bytes());
+    send_with(from, to, flags, numbers, &option);
+}
+
+fn send_with(from: SocketAddr, to: SocketAddr, flags: u8, numbers: Numbers, options: &[u8]) {
+    let words = u8::try_from(5 + options.len() / 4).unwrap();
+    let mut header = Vec::with_capacity(40);
     header.extend(from.port().to_be_bytes());
     header.extend(to.port().to_be_bytes());
     header.extend(numbers.send.to_be_bytes());
     header.extend(numbers.receive.to_be_bytes());
-    header.extend([WORDS << 4, flags]);
+    header.extend([words << 4, flags]);
     header.extend(512u16.to_be_bytes());
     header.extend([0; 4]);
+    header.extend(options);
     let sum = checksum(from.ip(), to.ip(), &header).to_be_bytes();
     header[16..18].copy_from_slice(&sum);
 

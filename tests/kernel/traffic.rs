@@ -97,6 +97,11 @@ pub fn address(socket: &Socket) -> SocketAddr {
     socket.local_addr().unwrap().as_socket().unwrap()
 }
 
+/// The remote address.
+pub fn peer(socket: &Socket) -> SocketAddr {
+    socket.peer_addr().unwrap().as_socket().unwrap()
+}
+
 /// Reads to the end of what the peer sends.
 pub fn read_end(mut socket: &Socket) {
     let mut rest = Vec::new();
@@ -152,9 +157,9 @@ pub fn deafen(socket: &Socket) {
     socket.attach_filter(&[SockFilter::new(RETURN, 0, 0, 0)]).unwrap();
 }
 
-/// The line of `ss -tane` with these addresses.
+/// The line of `ss -tanoe` with these addresses.
 pub fn ss(ends: (SocketAddr, SocketAddr)) -> Option<String> {
-    let output = Command::new("ss").args(["-tanHe"]).output().unwrap();
+    let output = Command::new("ss").args(["-tanHoe"]).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     text.lines()
         .find(|line| {
@@ -164,19 +169,24 @@ pub fn ss(ends: (SocketAddr, SocketAddr)) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// How late the timer wheel may be with a minute, of which one bucket is a power of eight of jiffies.
-pub fn wheel_bucket() -> Duration {
-    static HZ: OnceLock<u32> = OnceLock::new();
-    let hz = *HZ.get_or_init(|| {
+/// The kernel's tick rate, if its settings can be read.
+pub fn hz() -> Option<u32> {
+    static HZ: OnceLock<Option<u32>> = OnceLock::new();
+    *HZ.get_or_init(|| {
         let release = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
         let config = Command::new("sh")
             .args(["-c", "gzip -dc /proc/config.gz 2>/dev/null || cat /boot/config-$0 2>/dev/null", &release])
             .output()
             .unwrap();
         let config = String::from_utf8_lossy(&config.stdout).into_owned();
-        // HZ=100 has the widest bucket.
-        config.lines().find_map(|line| line.strip_prefix("CONFIG_HZ=")?.parse().ok()).unwrap_or(100)
-    });
+        config.lines().find_map(|line| line.strip_prefix("CONFIG_HZ=")?.parse().ok())
+    })
+}
+
+/// How late the timer wheel may be with a minute, of which one bucket is a power of eight of jiffies.
+pub fn wheel_bucket() -> Duration {
+    // HZ=100 has the widest bucket.
+    let hz = hz().unwrap_or(100);
     let level = (0..8).find(|level| 60 * hz < 63 << (3 * level)).unwrap();
     Duration::from_secs(1) * 8u32.pow(level) / hz
 }

@@ -193,7 +193,7 @@ impl Guests {
         let image = written(
             &place("image"),
             &name,
-            &[job.common.as_slice(), &image::special(kernel, job.arguments, &settings())?].concat(),
+            &[job.common.as_slice(), &image::special(kernel, job.arguments, &settings(profile))?].concat(),
         )?;
         let log = written(&place("log"), &format!("{name}.log"), b"")?;
         let bulk = written(&place("out"), &format!("{}.tar", kernel.name), b"")?;
@@ -229,12 +229,13 @@ fn written(folder: &Path, name: &str, content: &[u8]) -> Result<PathBuf> {
     Ok(file)
 }
 
-/// What the tests are told by the environment, here as on the host.
-fn settings() -> BTreeMap<String, String> {
+/// What the tests are told by the environment: as on the host, and how time passes.
+fn settings(time: &str) -> BTreeMap<String, String> {
     let passed_on = |name: &str| name == "CI" || name.starts_with("RUST_") || name.starts_with("TCPWAIT_");
     env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .filter(|(name, _)| passed_on(name))
+        .chain([("TCPWAIT_TIME".to_owned(), time.to_owned())])
         .collect()
 }
 
