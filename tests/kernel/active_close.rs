@@ -93,19 +93,18 @@ fn whole_life(seen: &Seen, ends: (std::net::SocketAddr, std::net::SocketAddr), f
 }
 
 /// Both close at once: neither hears the other's FIN before it has sent its own.
+pub fn both_close(pair: &Pair) {
+    let ends = [&pair.client, &pair.server];
+    ends.iter().copied().for_each(traffic::deafen);
+    ends.iter().for_each(|end| end.shutdown(std::net::Shutdown::Write).unwrap());
+    ends.iter().for_each(|end| end.detach_filter().unwrap());
+}
+
 pub fn simultaneous(ip: &str) {
     let seen = Seen::shared();
-    let Pair { listener, client, server } = Pair::on(ip);
-    let ends = (traffic::address(&client), traffic::address(&listener));
-    for end in [&client, &server] {
-        traffic::deafen(end);
-    }
-    for end in [&client, &server] {
-        end.shutdown(std::net::Shutdown::Write).unwrap();
-    }
-    for end in [&client, &server] {
-        end.detach_filter().unwrap();
-    }
+    let pair = Pair::on(ip);
+    let ends = pair.ends();
+    both_close(&pair);
     // One of the two hears the other's FIN before the ACK of its own.
     let closing = seen.wait_for("FIN_WAIT1>CLOSING", SOON, |line| line.step() == "FIN_WAIT1>CLOSING");
     let ends = if closing.is_of(ends) { ends } else { flip(ends) };
@@ -114,7 +113,7 @@ pub fn simultaneous(ip: &str) {
     let other =
         seen.wait_for("the other end's TIME_WAIT", SOON, |line| line.is_of(flip(ends)) && line.to == "TIME_WAIT");
     assert_ne!(other.from.as_deref(), Some("FIN_WAIT1"), "{other:?}");
-    assert_ne!(traffic::state(&client), FIN_WAIT2, "the kernel agrees that it is past this");
+    assert_ne!(traffic::state(&pair.client), FIN_WAIT2, "the kernel agrees that it is past this");
     for ends in [ends, flip(ends)] {
         let end = seen.wait_for_step(ends, "TIME_WAIT>CLOSE", A_MINUTE);
         assert_natural_end(&end);

@@ -28,6 +28,7 @@ mod real_server;
 mod reasons;
 mod recordings;
 mod restarts;
+mod story;
 mod tracer;
 mod traffic;
 
@@ -45,6 +46,9 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(actor::ROLE) {
         actor::play();
         return ExitCode::SUCCESS;
+    }
+    if std::env::args().nth(1).as_deref() == Some(story::ROLE) {
+        return story::record();
     }
     if guest::is_this() {
         guest::live();

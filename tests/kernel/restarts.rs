@@ -14,6 +14,14 @@ use crate::{
     traffic::{Pair, hold, ss, until, wheel_bucket},
 };
 
+/// The FIN again, an ACK, and the FIN again, from the peer's numbers before it closed.
+pub fn late(peer: Numbers) -> [(u8, Numbers); 3] {
+    // The client's own FIN took a number, and so did the peer's.
+    let fin = Numbers { send: peer.send, receive: peer.receive.wrapping_add(1) };
+    let ack = Numbers { send: peer.send.wrapping_add(1), ..fin };
+    [(FIN | ACK, fin), (ACK, ack), (FIN | ACK, fin)]
+}
+
 pub fn are_counted(ip: &str) {
     // A repeated FIN is answered, the answer finds no socket, and the RST that comes back would end it all.
     netns::sysctl("ipv4/tcp_rfc1337", "1");
@@ -25,11 +33,7 @@ pub fn are_counted(ip: &str) {
     let entered = seen.wait_for_step(ends, "FIN_WAIT2>TIME_WAIT", SOON);
     let at_entry = Instant::now();
 
-    // The FIN again, an ACK, and the FIN again; the client's own FIN took a number, and so did the peer's.
-    let fin = Numbers { send: peer.send, receive: peer.receive.wrapping_add(1) };
-    let ack = Numbers { send: peer.send.wrapping_add(1), ..fin };
-    let late = [(FIN | ACK, fin), (ACK, ack), (FIN | ACK, fin)];
-    for (flags, numbers) in late {
+    for (flags, numbers) in late(peer) {
         // Any two are jiffies apart.
         hold(Duration::from_millis(700));
         packet::send(ends.1, ends.0, flags, numbers);

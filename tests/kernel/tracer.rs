@@ -291,21 +291,26 @@ impl Tracer {
 
     /// Waits until it says that it traces.
     pub fn wait_until_tracing(&self) {
+        self.starts().unwrap_or_else(|why| panic!("{why}"));
+    }
+
+    /// Waits until it says that it traces, or why it does not.
+    pub fn starts(&self) -> Result<(), String> {
         let traces = self.shelf.wait(START, |output| {
             let traces = output.stderr.lines().any(|line| line.starts_with("Tracing"));
             (traces || output.stderr_over).then_some(traces)
         });
         match traces {
-            Ok(true) => {}
+            Ok(true) => Ok(()),
             // The lock is let go first: the readers still need it.
             Ok(false) => {
                 let stderr = self.shelf.output.lock().unwrap().stderr.clone();
-                panic!("tcpwait ended at its start: {stderr}")
+                Err(format!("tcpwait ended at its start: {stderr}"))
             }
             Err(output) => {
                 let stderr = output.stderr.clone();
                 drop(output);
-                panic!("tcpwait did not start within {START:?}: {stderr}")
+                Err(format!("tcpwait did not start within {START:?}: {stderr}"))
             }
         }
     }

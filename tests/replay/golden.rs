@@ -54,6 +54,17 @@ fn nginx_and_ab() {
     check("nginx", "server", &["--comm", "nginx", "-L", "8080", "--state", "TIME_WAIT", "-t"]);
 }
 
+/// The other views are of records that other fixtures have too.
+#[test]
+fn other_kernels() {
+    for name in ["6.1-fexit", "6.1-timer", "6.12-fexit", "6.12-kfree_skb", "6.12-timer"] {
+        check(name, "state", &["--state", "TIME_WAIT,FIN_WAIT2", "-w", "-t"]);
+    }
+    for name in ["6.1-fexit", "6.12-fexit"] {
+        check(name, "raw", &["--raw"]);
+    }
+}
+
 fn check_views(name: &str) {
     for (view, arguments) in VIEWS {
         check(name, view, arguments);

@@ -21,7 +21,8 @@ use tcpwait::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Every recording in `tests/fixtures`.
-pub const FIXTURES: [&str; 4] = ["natural", "predates", "reasons", "nginx"];
+pub const FIXTURES: [&str; 9] =
+    ["natural", "predates", "reasons", "nginx", "6.1-fexit", "6.1-timer", "6.12-fexit", "6.12-kfree_skb", "6.12-timer"];
 
 /// `tests/` of this repository.
 pub fn tests() -> PathBuf {

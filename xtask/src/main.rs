@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 mod compile;
+mod fixtures;
 mod object;
 mod packages;
 mod root;
@@ -42,12 +43,15 @@ enum Verb {
     },
     /// Check formatting, lints and documentation, run all tests, then those that need root and this kernel.
     ///
-    /// Installs the programs that the kernel tests use (nginx, ab, curl, ss and ip) where they are missing. Without root
-    /// and without sudo the kernel tests are left out, which is a failure if CI=true is set.
+    /// Installs the programs that the kernel tests use (nginx, ab, curl, ss and ip) where they are missing. The kernel tests
+    /// then run again on other kernels, as `cargo xtask vm` runs them. Without root and without sudo the tests on this kernel
+    /// are left out, and those on the others where QEMU or a kernel cannot be had; either is a failure if CI=true is set.
     Test {
         /// Run only the tests whose names contain one of these.
         filters: Vec<String>,
     },
+    /// Make the recordings of other kernels in tests/fixtures anew, for a change of the recording format.
+    Fixtures,
     /// Run the kernel tests, or a command, on other kernels: `cargo xtask vm -- tcpwait trace --duration 60`.
     ///
     /// Boots Debian's kernels for cloud machines in QEMU, which needs neither root nor hardware virtualisation. What of it is
@@ -63,6 +67,7 @@ fn main() -> ExitCode {
         Verb::Build { release } => compile::run(release).map(|()| ExitCode::SUCCESS),
         Verb::Run { args } => run::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Test { filters } => test::run(filters).map(|()| ExitCode::SUCCESS),
+        Verb::Fixtures => fixtures::run().map(|()| ExitCode::SUCCESS),
         Verb::Vm(options) => vm::run(&options),
     };
     match done {

@@ -99,6 +99,12 @@ fn install_linker() -> Result<()> {
     root::announced(cargo)
 }
 
+/// The programs of the kernel tests that are not on this machine.
+pub fn missing_test_programs() -> Vec<&'static str> {
+    let names = TEST_PROGRAMS.into_iter().map(|(name, _)| name);
+    names.filter(|name| packages::program(name).is_none()).collect()
+}
+
 /// What only the tests need. Says what is there, in one line.
 pub fn test_packages() -> Result<()> {
     let missing: Vec<_> =

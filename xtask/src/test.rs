@@ -14,6 +14,10 @@ use crate::object;
 use crate::root;
 use crate::setup::{self, Toolchain};
 use crate::toolchain;
+use crate::vm::{self, Guests, suite};
+
+/// The step that may be known at the start not to be possible.
+const IN_GUESTS: &str = "kernel tests in guests";
 
 /// The verb.
 pub fn run(filters: Vec<String>) -> Result<()> {
@@ -25,6 +29,14 @@ pub fn run(filters: Vec<String>) -> Result<()> {
     if root::available() {
         setup::test_packages()?;
     }
+    // Downloaded first: if it cannot be, that is known before anything is built.
+    let guests = match guests() {
+        Ok(guests) => Some(guests),
+        Err(why) => {
+            course.skip(IN_GUESTS, &format!("{why:#}"));
+            None
+        }
+    };
 
     course.step("formatting", || finish(cargo(&["fmt", "--all", "--check"])));
     course.step("lints", lint);
@@ -41,6 +53,9 @@ pub fn run(filters: Vec<String>) -> Result<()> {
         course.step("kernel tests", || kernel_tests(&filters));
     } else {
         course.skip("kernel tests", "needs root, and there is no sudo here");
+    }
+    if let Some(guests) = &guests {
+        course.step(IN_GUESTS, || kernel_tests_in(guests, &filters));
     }
     course.end()
 }
@@ -121,6 +136,22 @@ fn kernel_tests(filters: &[Option<String>]) -> Result<()> {
         // Where cargo runs the tests of a package.
         command.current_dir(toolchain::workspace().join("tcpwait-user"));
         finish(command)?;
+    }
+    Ok(())
+}
+
+/// What the tests need to run on other kernels, for which nobody has to be root; or why there is nothing of it.
+fn guests() -> Result<Guests> {
+    let missing = setup::missing_test_programs();
+    if !missing.is_empty() {
+        bail!("the tests need {}, and only root can install that", missing.join(", "));
+    }
+    Guests::fetch(&vm::Options::default())
+}
+
+fn kernel_tests_in(guests: &Guests, filters: &[Option<String>]) -> Result<()> {
+    if matches!(suite::run(guests, filters)?, suite::Outcome::NoSuchTest) {
+        println!("no kernel test has such a name: nothing to boot a guest for");
     }
     Ok(())
 }

@@ -8,7 +8,8 @@ use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::slice;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
@@ -23,20 +24,18 @@ mod debs;
 mod image;
 mod kernel;
 mod qemu;
+pub mod suite;
 
 use self::boot::Line;
 use self::image::Programs;
 use self::kernel::Kernel;
 use self::qemu::{Ports, Qemu};
+use self::suite::Outcome;
 
 /// The exit code when there is no QEMU or no kernel to be had: nothing was tested.
 const SKIPPED: u8 = 77;
-/// A test suite that says nothing for so long hangs; a command may.
-const SILENCE: Duration = Duration::from_secs(180);
-
-/// Memory for all the tests at once, each of them with a tracer that has its ring buffer. A guest takes a second longer to
-/// start with this.
-const MUCH_MEMORY: &str = "4G";
+/// Debian's kernels that the tests run on.
+const KERNELS: [&str; 2] = ["6.1", "6.12"];
 /// Memory for a command.
 const MEMORY: &str = "1G";
 
@@ -44,7 +43,7 @@ const MEMORY: &str = "1G";
 #[derive(Args)]
 pub struct Options {
     /// Debian's kernels to boot, by version.
-    #[arg(long, value_delimiter = ',', value_name = "VERSION", default_values = ["6.1", "6.12"])]
+    #[arg(long, value_delimiter = ',', value_name = "VERSION", default_values = KERNELS)]
     kernel: Vec<String>,
     /// The kernel in this Debian or Ubuntu package, instead of those.
     #[arg(long, value_name = "FILE")]
@@ -68,8 +67,22 @@ pub enum Profile {
     Smp,
 }
 
-/// Kernels and what boots them.
+impl Default for Options {
+    /// As if nothing had been said.
+    fn default() -> Self {
+        Self {
+            kernel: KERNELS.map(str::to_owned).to_vec(),
+            kernel_deb: Vec::new(),
+            profile: Profile::Warp,
+            filter: None,
+            command: Vec::new(),
+        }
+    }
+}
+
+/// Kernels and what boots them. Nobody else has any in this folder at the time.
 pub struct Guests {
+    _alone: File,
     qemu: Qemu,
     kernels: Vec<Kernel>,
     profile: Profile,
@@ -88,7 +101,6 @@ struct Job<'a> {
 
 /// The verb.
 pub fn run(options: &Options) -> Result<ExitCode> {
-    let _alone = alone()?;
     let guests = match Guests::fetch(options) {
         Ok(guests) => guests,
         Err(why) => {
@@ -96,10 +108,16 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             return Ok(ExitCode::from(SKIPPED));
         }
     };
-    if options.command.is_empty() {
-        return guests.test(options.filter.as_deref()).map(|()| ExitCode::SUCCESS);
+    if !options.command.is_empty() {
+        let code = guests.command(&options.command)?;
+        return Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)));
     }
-    guests.command(&options.command)
+    match suite::run(&guests, slice::from_ref(&options.filter))? {
+        Outcome::Passed => Ok(ExitCode::SUCCESS),
+        Outcome::NoSuchTest => {
+            bail!("no kernel test has {} in its name", options.filter.as_deref().unwrap_or_default())
+        }
+    }
 }
 
 impl Guests {
@@ -111,6 +129,7 @@ impl Guests {
         if packages::program("apt-get").is_none() {
             bail!("the guests' kernels and tools are downloaded with apt-get, which is not on this machine");
         }
+        let _alone = alone()?;
         let qemu = Qemu::find()?;
         qemu.version()?;
         image::fetch_busybox()?;
@@ -118,51 +137,11 @@ impl Guests {
             [] => options.kernel.iter().map(|version| Kernel::of_debian(version)).collect::<Result<_>>()?,
             files => files.iter().map(|file| Kernel::of_file(file)).collect::<Result<_>>()?,
         };
-        Ok(Self { qemu, kernels, profile: options.profile })
+        Ok(Self { _alone, qemu, kernels, profile: options.profile })
     }
 
-    /// Runs the kernel tests on each kernel, and says how it went in one last line.
-    pub fn test(&self, filter: Option<&str>) -> Result<()> {
-        setup::toolchain()?;
-        let programs = Programs::build()?;
-        let listed = programs.list(filter)?;
-        if listed.is_empty() {
-            bail!("no test has {} in its name", filter.unwrap_or_default());
-        }
-        let arguments: Vec<String> = ["/init"].into_iter().chain(filter).map(str::to_owned).collect();
-        let common = image::common(&programs)?;
-        let job = Job { common, arguments: &arguments, memory: MUCH_MEMORY, silence: SILENCE };
-        let (mut passed, mut failed) = (Vec::new(), Vec::new());
-        for kernel in &self.kernels {
-            let start = Instant::now();
-            println!("\n== {} ({}): {} tests", kernel.name, kernel.release, listed.len());
-            let mut reported = BTreeMap::new();
-            let code = self.boot(kernel, &job, |line| {
-                let (Line::Stdout(text) | Line::Stderr(text)) = line;
-                let text = String::from_utf8_lossy(text);
-                println!("{:<5} {text}", kernel.name);
-                reported.extend(result(&text));
-            });
-            let verdict = code.and_then(|code| verdict(code, &listed, &reported));
-            let seconds = start.elapsed().as_secs();
-            match verdict {
-                Ok(()) => passed.push(format!("{} ({seconds} s)", kernel.name)),
-                Err(why) => {
-                    println!("{}: {why:#}", kernel.name);
-                    failed.push(format!("{} ({seconds} s)", kernel.name));
-                }
-            }
-        }
-        if failed.is_empty() {
-            println!("\n{} tests passed on: {}", listed.len(), passed.join(", "));
-            return Ok(());
-        }
-        let passed = if passed.is_empty() { "none".to_owned() } else { passed.join(", ") };
-        bail!("FAILED on: {}; passed on: {passed}", failed.join(", "))
-    }
-
-    /// Runs a command on each kernel, and has its exit code.
-    fn command(&self, command: &[String]) -> Result<ExitCode> {
+    /// Runs a command on each kernel. Its exit code is 0 if it was that on all of them.
+    pub fn command(&self, command: &[String]) -> Result<i32> {
         setup::toolchain()?;
         let common = image::common(&Programs::build()?)?;
         let job = Job { common, arguments: command, memory: MEMORY, silence: Duration::MAX };
@@ -180,7 +159,12 @@ impl Guests {
                 worst = code;
             }
         }
-        Ok(ExitCode::from(u8::try_from(worst).unwrap_or(u8::MAX)))
+        Ok(worst)
+    }
+
+    /// What the last run left in /out: kernels, and the folder with what is from each.
+    pub fn out(&self) -> impl Iterator<Item = (&str, PathBuf)> {
+        self.kernels.iter().map(|kernel| (kernel.name.as_str(), place("out").join(&kernel.name)))
     }
 
     /// Boots one kernel and runs something on it.
@@ -254,43 +238,4 @@ fn unpack_out(archive: &Path, folder: &Path) -> Result<()> {
         eprintln!("what the guest had in /out is in {}", folder.display());
     }
     fs::remove_file(archive).with_context(|| format!("cannot remove {}", archive.display()))
-}
-
-/// The name and result of a test, from the line about it.
-fn result(line: &str) -> Option<(String, String)> {
-    let (name, result) = line.strip_prefix("test ")?.split_once(" ... ")?;
-    Some((name.trim().to_owned(), result.trim().to_owned()))
-}
-
-fn verdict(code: i32, listed: &[String], reported: &BTreeMap<String, String>) -> Result<()> {
-    let missing: Vec<&str> = listed.iter().filter(|name| !reported.contains_key(*name)).map(String::as_str).collect();
-    if !missing.is_empty() {
-        bail!("no result of {}", missing.join(", "));
-    }
-    let failed: Vec<&str> =
-        reported.iter().filter(|(_, result)| *result != "ok").map(|(name, _)| name.as_str()).collect();
-    if !failed.is_empty() {
-        bail!("{} of {} tests failed: {}", failed.len(), listed.len(), failed.join(", "));
-    }
-    if code != 0 {
-        bail!("every test passed, but their program ended with {code}");
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use super::{result, verdict};
-
-    #[test]
-    fn only_every_result_is_a_pass() {
-        let listed = ["a::b".to_owned(), "c".to_owned()];
-        let reported = |lines: &[&str]| lines.iter().filter_map(|line| result(line)).collect::<BTreeMap<_, _>>();
-        assert!(verdict(0, &listed, &reported(&["test a::b ... ok", "running 2 tests", "test c    ... ok"])).is_ok());
-        assert!(verdict(1, &listed, &reported(&["test a::b ... ok", "test c    ... ok"])).is_err());
-        assert!(verdict(0, &listed, &reported(&["test a::b ... ok", "test c    ... FAILED"])).is_err());
-        assert!(verdict(0, &listed, &reported(&["test a::b ... ok"])).is_err());
-    }
 }

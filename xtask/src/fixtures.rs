@@ -1,0 +1,31 @@
+//! `cargo xtask fixtures`: makes the recordings of other kernels in tests/fixtures anew, in guests.
+//! What is recorded is told by tests/kernel/story.rs; here it is only brought home.
+
+use std::fs;
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::toolchain;
+use crate::vm::{Guests, Options};
+
+/// The verb.
+pub fn run() -> Result<()> {
+    let guests = Guests::fetch(&Options::default())?;
+    let code = guests.command(&["/init", "record-a-story", "/out"].map(str::to_owned))?;
+    if code != 0 {
+        bail!("the story was not told to its end (exit code {code}); tests/fixtures is as before");
+    }
+    let home = toolchain::workspace().join("tests/fixtures");
+    for (kernel, folder) in guests.out() {
+        let files = fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        for file in files {
+            let from = file?.path();
+            let name = from.file_name().unwrap_or_default().to_string_lossy();
+            let to = home.join(format!("{kernel}-{name}"));
+            let size = fs::copy(&from, &to).with_context(|| format!("cannot write {}", to.display()))?;
+            println!("{}: {size} bytes", to.display());
+        }
+    }
+    println!("to see what has changed: UPDATE_GOLDEN=1 cargo test -p tcpwait --test replay, then git diff");
+    Ok(())
+}
