@@ -1,6 +1,8 @@
 //! Segments that reach a TIME_WAIT mini-socket: the FIN that turns FIN_WAIT2 into TIME_WAIT, those that restart its clock, and
 //! those that end it. The header is passed on as it came; user space knows what the kernel makes of it.
 
+use core::arch::asm;
+
 use aya_ebpf::{
     EbpfContext,
     helpers::generated::bpf_probe_read_kernel,
@@ -29,15 +31,31 @@ const TIME_WAIT: u8 = 6;
 /// nothing but segments to mini-sockets, so it is preferred to `kfree_skb`.
 #[fexit(function = "tcp_timewait_state_process")]
 fn tcp_timewait_state_process(ctx: FExitContext) -> i32 {
-    // The verifier lets each argument be read only at a constant place, and never sees the others.
-    let verdict: i32 = match PROCESS_ARGUMENTS.load() {
-        3 => ctx.arg(3),
-        4 => ctx.arg(4),
-        5 => ctx.arg(5),
-        _ => i32::from(VERDICT_UNKNOWN),
+    let verdict = match PROCESS_ARGUMENTS.load() {
+        3 => result_behind::<3>(&ctx),
+        4 => result_behind::<4>(&ctx),
+        5 => result_behind::<5>(&ctx),
+        _ => VERDICT_UNKNOWN,
     };
-    reached(&ctx, At(ctx.arg(0)), At(ctx.arg(1)), At(ctx.arg(2)), verdict as u8);
+    reached(&ctx, At(ctx.arg(0)), At(ctx.arg(1)), At(ctx.arg(2)), verdict);
     0
+}
+
+/// The result of a function with this many arguments. In assembly, since the verifier wants a constant place in the context, and the
+/// compiler likes to compute one for all cases. The verifier never sees the cases that are not this kernel's.
+#[inline(always)]
+fn result_behind<const ARGUMENTS: usize>(ctx: &FExitContext) -> u8 {
+    let result: u64;
+    // SAFETY: the context of a function with this many arguments has one word for each and one for the result.
+    unsafe {
+        asm!(
+            "{result} = *(u64 *)({ctx} + {at})",
+            result = out(reg) result,
+            ctx = in(reg) ctx.as_ptr(),
+            at = const ARGUMENTS * 8,
+        );
+    }
+    result as u8
 }
 
 /// Question: the same, where there are no trampolines. A SYN that the kernel accepts is not dropped, and not seen here.
