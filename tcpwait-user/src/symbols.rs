@@ -55,8 +55,8 @@ pub struct Function {
 pub struct Symbols(Vec<Function>);
 
 impl Symbols {
-    /// Picks the decisive functions out of all symbols, which come in order of address. A suffix that a compiler
-    /// appends (`.isra.0`, `.constprop.0`) does not hide a function.
+    /// Picks the decisive functions out of all symbols, which come in order of address. Neither a suffix that a compiler
+    /// appends (`.isra.0`, `.constprop.0`) nor the name of a module (`\t[nf_tproxy_ipv4]`) hides a function.
     pub fn pick<'a>(symbols: impl IntoIterator<Item = (u64, &'a str)>) -> Self {
         let mut picked = Vec::new();
         let mut open: Option<(u64, &str)> = None;
@@ -64,7 +64,7 @@ impl Symbols {
             if let Some((start, name)) = open.take() {
                 picked.push(Function { start, end: address, name: name.to_owned() });
             }
-            let plain = name.split('.').next().unwrap_or(name);
+            let plain = name.split(['.', '\t']).next().unwrap_or(name);
             if address != 0 && DECISIVE.contains(&plain) {
                 open = Some((address, plain));
             }
@@ -98,13 +98,21 @@ mod tests {
 
     #[test]
     fn a_return_address_finds_its_function_and_nothing_else() {
-        let symbols =
-            Symbols::pick([(100, "foo"), (200, "tcp_v4_rcv.isra.0"), (300, "bar"), (400, "tcp_abort"), (500, "end")]);
+        let symbols = Symbols::pick([
+            (100, "foo"),
+            (200, "tcp_v4_rcv.isra.0"),
+            (300, "bar"),
+            (400, "tcp_abort"),
+            (500, "end"),
+            (600, "nf_tproxy_handle_time_wait4\t[nf_tproxy_ipv4]"),
+            (700, "nf_tproxy_laddr4\t[nf_tproxy_ipv4]"),
+        ]);
         assert_eq!(symbols.name(200), None, "returns into the function before");
         assert_eq!(symbols.name(201), Some("tcp_v4_rcv"));
         assert_eq!(symbols.name(300), Some("tcp_v4_rcv"));
         assert_eq!(symbols.name(301), None);
         assert_eq!(symbols.name(450), Some("tcp_abort"));
+        assert_eq!(symbols.name(650), Some("nf_tproxy_handle_time_wait4"), "of a module");
         assert_eq!(symbols.name(0), None);
         assert!(Symbols::pick([(0, "tcp_abort"), (0, "tcp_v4_rcv")]).is_empty(), "kptr_restrict shows zeros");
     }

@@ -2,7 +2,7 @@
 //!
 //! They need root, and run side by side, as each TIME_WAIT takes its minute: `cargo xtask test` builds and runs them. Every
 //! story is a file; what they share is in `netns` (places), `tracer` (the program), `traffic` (sockets), `packet` (forged
-//! segments) and `actor` (other processes).
+//! segments), `redirect` (nf_tables) and `actor` (other processes).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -14,6 +14,7 @@
 
 mod active_close;
 mod actor;
+mod bursts;
 mod exits;
 mod fifty_thousand;
 mod filters;
@@ -27,7 +28,9 @@ mod packet;
 mod real_server;
 mod reasons;
 mod recordings;
+mod redirect;
 mod restarts;
+mod sources;
 mod story;
 mod tracer;
 mod traffic;
@@ -71,6 +74,8 @@ fn main() -> ExitCode {
         watched("reasons::reused_bound_port_v6", || reasons::reused_bound_port(V6)),
         watched("reasons::recycled_v4", || reasons::recycled(V4)),
         watched("reasons::recycled_v6", || reasons::recycled(V6)),
+        watched("reasons::recycled_by_tproxy_v4", || reasons::recycled_by_tproxy(V4)),
+        watched("reasons::recycled_by_tproxy_v6", || reasons::recycled_by_tproxy(V6)),
         watched("reasons::reset_v4", || reasons::reset(V4)),
         watched("reasons::reset_v6", || reasons::reset(V6)),
         watched("reasons::reset_sent_v4", || reasons::reset_sent(V4)),
@@ -111,6 +116,8 @@ fn main() -> ExitCode {
         isolated("older::time_wait", older::time_wait),
         isolated("filters::select_whole_connections", filters::select_whole_connections),
         isolated("fifty_thousand::agree_with_the_kernels_counters", fifty_thousand::agree_with_the_kernels_counters),
+        isolated("bursts::of_a_whole_bucket", bursts::of_a_whole_bucket),
+        isolated("sources::agree", sources::agree),
         isolated("recordings::replay_says_the_same", recordings::replay_says_the_same),
         isolated("recordings::killed_leaves_nothing", recordings::killed_leaves_nothing),
         watched("real_server::nginx_and_ab", real_server::nginx_and_ab),

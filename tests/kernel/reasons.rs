@@ -13,7 +13,8 @@ use crate::{
     V4,
     actor::Cast,
     netns,
-    packet::{self, Numbers, RST},
+    packet::{self, Numbers, RST, SYN},
+    redirect,
     tracer::{By, Line, SOON, Seen, Tracer, by_id, steps},
     traffic::{self, FIN_WAIT2, Pair, flip, ss, until},
 };
@@ -107,6 +108,36 @@ pub fn recycled(ip: &str) {
     });
     assert!(next.when() >= end.when(), "{next:?} after {end:?}");
     drop(client);
+}
+
+/// The same where a transparent proxy's rule hands the SYN to its listener before TCP sees it (`nf_tproxy_handle_time_wait4`).
+pub fn recycled_by_tproxy(ip: &str) {
+    let seen = Seen::shared();
+    let listener = traffic::listen(ip);
+    let to = traffic::address(&listener);
+    redirect::make_transparent(&listener, to);
+    let client = traffic::connect_from(SocketAddr::new(to.ip(), 0), to);
+    let server = traffic::accept(&listener);
+    let past = packet::numbers(&client).send.wrapping_sub(1000);
+    let pair = Pair { listener, client, server };
+    let ends = pair.ends();
+    let listener = pair.close_server_first();
+    let entered = seen.wait_for_step(flip(ends), "FIN_WAIT2>TIME_WAIT", SOON);
+    seen.wait_for_step(ends, "LAST_ACK>CLOSE", SOON);
+    // TCP itself does not take a SYN from the past for a new connection; the proxy does not look.
+    let syn = || {
+        let before = netns::segments_in();
+        packet::send(ends.0, ends.1, SYN, Numbers { send: past, receive: 0 });
+        until("the SYN arrives", SOON, || netns::segments_in() > before);
+    };
+    netns::sysctl("ipv4/tcp_rfc1337", "1");
+    syn();
+    assert!(ss(flip(ends)).is_some_and(|line| line.starts_with("TIME-WAIT")), "it lives");
+    redirect::to(to);
+    syn();
+    let end = expect_end(&seen, flip(ends), "TIME_WAIT>CLOSE", "recycled", None);
+    assert_eq!(end.id, entered.id);
+    drop(listener);
 }
 
 /// RFC 1337's hazard: an RST with exactly the number expected.

@@ -321,6 +321,16 @@ impl Tracer {
         assert!(wrote.is_ok(), "no line within {SOON:?}");
     }
 
+    /// Waits until the lines that are kept are enough.
+    pub fn wait_for_lines(&self, bound: Duration, enough: impl Fn(&[String]) -> bool) {
+        let wrote = self.shelf.wait(bound, |output| enough(&output.lines).then_some(()));
+        if let Err(output) = wrote {
+            let (lines, stderr) = (output.lines.join("\n"), output.stderr.clone());
+            drop(output);
+            panic!("not enough within {bound:?}: {lines}\n{stderr}");
+        }
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
