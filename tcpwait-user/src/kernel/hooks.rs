@@ -36,8 +36,8 @@ pub struct Hook {
 }
 
 /// What is not known where no hook times late segments.
-const UNTIMED: &str = "a FIN or a restart within one timer bucket (about 2 s at HZ=250) is known only at the end, to a jiffy, \
-                       and restarts are counted at least";
+const UNTIMED: &str = "late segments that stay in one timer bucket (about 2 s at HZ=250) are seen only when the mini-socket ends: \
+                       when an orphan's FIN came is then known to a jiffy, and several restarts of TIME_WAIT's clock count as one";
 
 /// Every hook, in the order of attachment: ends before beginnings, so that nothing begins unseen and then ends seen.
 pub const HOOKS: &[Hook] = &[
@@ -98,6 +98,12 @@ impl HookState {
             Outcome::Attached => None,
             Outcome::NotNeeded(why) | Outcome::Missing(why) => Some(why),
         }
+    }
+
+    /// The sentence for the operator of a kernel that does not give this hook.
+    pub fn loss(&self) -> String {
+        let Self { hook, .. } = self;
+        format!("this kernel gives no hook on {} ({}); so {}", hook.name, self.why().unwrap_or_default(), hook.without)
     }
 }
 
