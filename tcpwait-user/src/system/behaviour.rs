@@ -232,7 +232,19 @@ fn failed(doing: &str, error: impl Into<io::Error>) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use super::counter;
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Run by root and by others: where it cannot be tried nothing is claimed.
+    #[test]
+    fn without_the_right_to_a_namespace_nothing_is_known() {
+        let may = on_thread(|| Ok(unshare(CloneFlags::CLONE_NEWNET).is_ok())).unwrap();
+        let Behaviour { destroy_ends_time_wait, tw_counts_beginnings } = of_running_kernel();
+        for answer in [destroy_ends_time_wait, tw_counts_beginnings] {
+            let refused = answer.as_ref().is_err_and(|why| why.contains("making a network namespace"));
+            assert_eq!(refused, !may, "{answer:?}");
+        }
+    }
 
     #[test]
     fn a_counter_is_found_by_its_whole_name() {

@@ -3,7 +3,7 @@
 
 use std::{env, fs};
 
-use tcpwait::kernel::{HOOKS, Hook, KernelTypes, Kind, Need};
+use tcpwait::kernel::{HOOKS, Hook, Kind, Need};
 use tcpwait_wire::config::{ABSENT, OFFSETS};
 
 use super::{Behaviour, KERNELS, Report, needs::NEEDS, report, types};

@@ -80,6 +80,17 @@ fn arguments_of_tracepoints() {
     }
 }
 
+/// As many as bpftool shows.
+#[test]
+fn arguments_of_functions_are_counted() {
+    for (kernel, arguments) in [("6.1", 3), ("6.12", 4), ("6.18", 5)] {
+        assert_eq!(of(kernel).arguments_of("tcp_timewait_state_process"), Some(arguments), "on {kernel}");
+        // A tracepoint's type is no function, nor is a structure.
+        assert_eq!(of(kernel).arguments_of("btf_trace_kfree_skb"), None, "on {kernel}");
+        assert_eq!(of(kernel).arguments_of("sock"), None, "on {kernel}");
+    }
+}
+
 /// The blob with one name replaced wherever it stands, by one that is not longer.
 fn renamed(kernel: &str, old: &str, new: &str) -> KernelTypes {
     let mut blob = bytes(kernel, "btf");
