@@ -136,14 +136,7 @@ impl Live {
 
     /// One sentence for every hook that this kernel does not give.
     pub fn missing(&self) -> impl Iterator<Item = String> + '_ {
-        kernel::missed(&self.probes.hooks).map(|state| {
-            format!(
-                "without the hook on {}: {} ({})",
-                state.hook.name,
-                state.hook.without,
-                state.why().unwrap_or_default()
-            )
-        })
+        kernel::missed(&self.probes.hooks).map(HookState::loss)
     }
 
     /// Feeds the sink until Ctrl-C, SIGTERM, the duration's end, or a broken pipe. Returns what became of the sockets

@@ -20,11 +20,16 @@ use crate::{
     pipeline::{Pipeline, Shown},
     recording::{Reader, Writer},
     select::{Criteria, Family, Selector},
-    system::{cgroup::Cgroups, netns, seed::Seeded},
+    system::{
+        behaviour::{self, Behaviour},
+        cgroup::Cgroups,
+        netns,
+        seed::Seeded,
+    },
     view::{
         json::Json,
         ledger,
-        probes::{self, Row},
+        probes::{self, Report, Row},
         text::{Columns, Text},
     },
 };
@@ -125,7 +130,7 @@ async fn record_live(args: &Record) -> Result<ExitCode> {
     Ok(if lossy && args.fail_on_loss { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS })
 }
 
-/// Attaches as tracing would, looks, and lets go.
+/// Attaches as tracing would, looks, lets go, and tries what cannot be seen that way.
 fn show_probes(args: &Probes) -> Result<ExitCode> {
     log_to_stderr(args.verbose);
     let settings = Settings {
@@ -136,7 +141,7 @@ fn show_probes(args: &Probes) -> Result<ExitCode> {
         verbose: args.verbose,
     };
     let live = live::attach(settings)?;
-    let rows: Vec<Row> = live
+    let hooks = live
         .hooks()
         .iter()
         .map(|state| Row {
@@ -147,9 +152,27 @@ fn show_probes(args: &Probes) -> Result<ExitCode> {
             without: state.hook.without,
         })
         .collect();
-    match probes::write(&rows, args.json, &mut stdout()) {
+    let kernel = live.header().kernel.clone();
+    drop(live);
+    let report = Report { kernel, hooks, behaviour: behaviour_shown(&behaviour::of_running_kernel()) };
+    match probes::write(&report, args.json, &mut stdout()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e).context("writing to stdout"),
         _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn behaviour_shown(found: &Behaviour) -> probes::Behaviour {
+    let Behaviour { destroy_ends_time_wait, tw_counts_beginnings } = found;
+    let mut reasons: Vec<&str> = [destroy_ends_time_wait, tw_counts_beginnings]
+        .into_iter()
+        .filter_map(|a| a.as_ref().err())
+        .map(String::as_str)
+        .collect();
+    reasons.dedup();
+    probes::Behaviour {
+        destroy_ends_time_wait: destroy_ends_time_wait.as_ref().ok().copied(),
+        tw_counts_beginnings: tw_counts_beginnings.as_ref().ok().copied(),
+        untried: (!reasons.is_empty()).then(|| reasons.join("; ")),
     }
 }
 

@@ -38,6 +38,36 @@ pub const DECISIVE: &[&str] = &[
     "timers_dead_cpu",
 ];
 
+/// A line of `/proc/kallsyms`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Symbol<'a> {
+    /// Where it is; 0 for all of them where `kptr_restrict` hides addresses.
+    pub address: u64,
+    /// Its name.
+    pub name: &'a str,
+    /// The module that it belongs to, if not to the kernel itself.
+    pub module: Option<&'a str>,
+}
+
+/// Reads `/proc/kallsyms` (`s_show` in kernel/kallsyms.c): `ffffffff81000000 T name`, and for a module's `<tab>[module]` after it.
+///
+/// # Errors
+/// The first line that is no such line.
+pub fn parse(kallsyms: &str) -> Result<Vec<Symbol<'_>>, &str> {
+    kallsyms.lines().map(|line| parse_line(line).ok_or(line)).collect()
+}
+
+fn parse_line(line: &str) -> Option<Symbol<'_>> {
+    let (address, rest) = line.split_once(' ')?;
+    let (_kind, name) = rest.split_once(' ')?;
+    let (name, module) = match name.split_once('\t') {
+        Some((name, module)) => (name, Some(module.trim_start_matches('[').trim_end_matches(']'))),
+        None => (name, None),
+    };
+    let address = u64::from_str_radix(address, 16).ok()?;
+    (!name.is_empty()).then_some(Symbol { address, name, module })
+}
+
 /// One function.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Function {
@@ -55,17 +85,22 @@ pub struct Function {
 pub struct Symbols(Vec<Function>);
 
 impl Symbols {
-    /// Picks the decisive functions out of all symbols, which come in order of address. Neither a suffix that a compiler
-    /// appends (`.isra.0`, `.constprop.0`) nor the name of a module (`\t[nf_tproxy_ipv4]`) hides a function.
+    /// Picks the decisive functions out of all symbols. A suffix that a compiler appends (`.isra.0`, `.constprop.0`)
+    /// does not hide a function, nor does a second name for the same address.
     pub fn pick<'a>(symbols: impl IntoIterator<Item = (u64, &'a str)>) -> Self {
-        let mut picked = Vec::new();
+        let mut sorted: Vec<(u64, &str)> = symbols.into_iter().filter(|(address, _)| *address != 0).collect();
+        sorted.sort_unstable();
+        let mut picked: Vec<Function> = Vec::new();
         let mut open: Option<(u64, &str)> = None;
-        for (address, name) in symbols {
-            if let Some((start, name)) = open.take() {
-                picked.push(Function { start, end: address, name: name.to_owned() });
+        for (address, name) in sorted {
+            if let Some((start, decisive)) = open
+                && start != address
+            {
+                picked.push(Function { start, end: address, name: decisive.to_owned() });
+                open = None;
             }
-            let plain = name.split(['.', '\t']).next().unwrap_or(name);
-            if address != 0 && DECISIVE.contains(&plain) {
+            let plain = name.split('.').next().unwrap_or(name);
+            if DECISIVE.contains(&plain) {
                 open = Some((address, plain));
             }
         }
@@ -94,7 +129,8 @@ impl Symbols {
 
 #[cfg(test)]
 mod tests {
-    use super::Symbols;
+    #![allow(clippy::unwrap_used)]
+    use super::*;
 
     #[test]
     fn a_return_address_finds_its_function_and_nothing_else() {
@@ -115,5 +151,30 @@ mod tests {
         assert_eq!(symbols.name(650), Some("nf_tproxy_handle_time_wait4"), "of a module");
         assert_eq!(symbols.name(0), None);
         assert!(Symbols::pick([(0, "tcp_abort"), (0, "tcp_v4_rcv")]).is_empty(), "kptr_restrict shows zeros");
+    }
+
+    #[test]
+    fn a_second_name_does_not_hide_a_function() {
+        for names in [["aaa", "tcp_abort"], ["tcp_abort", "zzz"]] {
+            let symbols = Symbols::pick(names.map(|name| (100, name)).into_iter().chain([(200, "end")]));
+            assert_eq!(symbols.name(150), Some("tcp_abort"), "{names:?}");
+        }
+    }
+
+    #[test]
+    fn lines_of_the_kernel_and_of_modules() {
+        let symbol = |address, name, module| Symbol { address, name, module };
+        let text = "0000000000000000 A fixed\nffffffff81853e20 t tw_timer_handler\nffffffffc022d000 t tcp_diag_destroy\t[tcp_diag]\n";
+        assert_eq!(
+            parse(text).unwrap(),
+            [
+                symbol(0, "fixed", None),
+                symbol(0xffff_ffff_8185_3e20, "tw_timer_handler", None),
+                symbol(0xffff_ffff_c022_d000, "tcp_diag_destroy", Some("tcp_diag")),
+            ]
+        );
+        for line in ["", "ffffffff81853e20", "ffffffff81853e20 t", "ffffffff81853e20 t ", "(ptrval) t name"] {
+            assert_eq!(parse(&format!("0 t fine\n{line}\n")), Err(line));
+        }
     }
 }

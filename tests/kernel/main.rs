@@ -25,6 +25,7 @@ mod older;
 mod orphans;
 mod owners;
 mod packet;
+mod probes;
 mod real_server;
 mod reasons;
 mod recordings;
@@ -122,6 +123,7 @@ fn main() -> ExitCode {
         isolated("recordings::killed_leaves_nothing", recordings::killed_leaves_nothing),
         watched("real_server::nginx_and_ab", real_server::nginx_and_ab),
         watched("real_server::nginx_and_curl", real_server::nginx_and_curl),
+        isolated("probes::are_as_recorded", probes::are_as_recorded),
         isolated("exits::fail_on_loss", exits::fail_on_loss),
         isolated("exits::broken_pipe", exits::broken_pipe),
         isolated("exits::not_root", exits::not_root),

@@ -13,6 +13,7 @@
 mod damage;
 mod golden;
 mod invariants;
+mod kernels;
 mod late_segments;
 mod layers;
 mod mutation;

@@ -18,7 +18,7 @@ const HASH: u32 = 1;
 const PERCPU_ARRAY: u32 = 6;
 const RINGBUF: u32 = 27;
 
-fn object() -> Object {
+pub fn object() -> Object {
     static BYTES: &[u8] = aya::include_bytes_aligned!(env!("TCPWAIT_BPF_OBJECT"));
     Object::parse(BYTES).unwrap()
 }

@@ -36,8 +36,8 @@ pub struct Hook {
 }
 
 /// What is not known where no hook times late segments.
-const UNTIMED: &str = "a FIN or a restart within one timer bucket (about 2 s at HZ=250) is known only at the end, to a jiffy, \
-                       and restarts are counted at least";
+const UNTIMED: &str = "late segments that stay in one timer bucket (about 2 s at HZ=250) are seen only when the mini-socket ends: \
+                       when an orphan's FIN came is then known to a jiffy, and several restarts of TIME_WAIT's clock count as one, of unknown cause";
 
 /// Every hook, in the order of attachment: ends before beginnings, so that nothing begins unseen and then ends seen.
 pub const HOOKS: &[Hook] = &[
@@ -99,6 +99,12 @@ impl HookState {
             Outcome::NotNeeded(why) | Outcome::Missing(why) => Some(why),
         }
     }
+
+    /// The sentence for the operator of a kernel that does not give this hook.
+    pub fn loss(&self) -> String {
+        let Self { hook, .. } = self;
+        format!("this kernel gives no hook on {} ({}); so {}", hook.name, self.why().unwrap_or_default(), hook.without)
+    }
 }
 
 /// What tells of segments to mini-sockets.
@@ -120,4 +126,29 @@ pub fn missed(hooks: &[HookState]) -> impl Iterator<Item = &HookState> {
         let tells = !is_timing(state) || (!timed && last == Some(state.hook.name));
         tells && matches!(state.outcome, Outcome::Missing(_))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn states(outcome: impl Fn(&Hook) -> Outcome) -> Vec<HookState> {
+        HOOKS.iter().map(|hook| HookState { hook, outcome: outcome(hook) }).collect()
+    }
+
+    #[test]
+    fn of_the_hooks_that_do_the_same_work_one_sentence_tells() {
+        let refused = |hook: &Hook| Outcome::Missing(format!("no {}", hook.name));
+        let timing = |hook: &Hook| if hook.need == Need::Timing { refused(hook) } else { Outcome::Attached };
+        let said: Vec<String> = missed(&states(timing)).map(HookState::loss).collect();
+        let start = "this kernel gives no hook on kfree_skb (no kfree_skb); so late segments ";
+        assert!(said.len() == 1 && said.iter().all(|sentence| sentence.starts_with(start)), "{said:?}");
+        let first = |hook: &Hook| if hook.kind == Kind::Fexit { refused(hook) } else { Outcome::Attached };
+        assert_eq!(missed(&states(first)).count(), 0, "the other does its work");
+        let unasked = |hook: &Hook| match hook.need {
+            Need::Timing => Outcome::NotNeeded("not asked for".to_owned()),
+            _ => Outcome::Attached,
+        };
+        assert_eq!(missed(&states(unasked)).count(), 0, "nobody misses what was not asked for");
+    }
 }

@@ -13,34 +13,44 @@ pub use self::{
     types::KernelTypes,
 };
 
-use std::collections::BTreeMap;
+use anyhow::{Context, Result, anyhow, bail};
 
-use anyhow::{Context, Result, bail};
-
-use crate::symbols::Symbols;
+use crate::symbols::{self, Symbols};
 
 /// The handler every TIME_WAIT mini-socket's timer runs (`inet_twsk_alloc`).
 const TIMER_HANDLER: &str = "tw_timer_handler";
 
-/// Reads `/proc/kallsyms`: the handler's address and the functions that stacks are read by.
+/// The handler's address, and the functions that stacks are read by, from `/proc/kallsyms`.
 ///
 /// # Errors
-/// The file cannot be read, or hides its addresses (`kptr_restrict`), or does not have the handler.
+/// The file cannot be read, or see [`find_symbols`].
 pub fn symbols() -> Result<(u64, Symbols)> {
-    let all: BTreeMap<u64, String> =
-        aya::util::kernel_symbols().context("reading /proc/kallsyms for the kernel's function addresses")?;
-    let found = Symbols::pick(all.iter().map(|(address, name)| (*address, name.as_str())));
-    let handler = all
-        .iter()
-        .find(|(address, name)| **address != 0 && name.as_str() == TIMER_HANDLER)
-        .map(|(address, _)| *address);
+    let kallsyms = std::fs::read_to_string("/proc/kallsyms")
+        .context("reading /proc/kallsyms for the kernel's function addresses (is /proc mounted?)")?;
+    let restricted = std::fs::read_to_string("/proc/sys/kernel/kptr_restrict").unwrap_or_default();
+    find_symbols(&kallsyms, restricted.trim())
+}
+
+/// The same from the text of `/proc/kallsyms` and the value of `kernel.kptr_restrict`, which only a message needs.
+///
+/// # Errors
+/// The text hides its addresses (`kptr_restrict`), or does not have the handler, or is something else.
+pub fn find_symbols(kallsyms: &str, kptr_restrict: &str) -> Result<(u64, Symbols)> {
+    let all = symbols::parse(kallsyms).map_err(|line| {
+        anyhow!("reading /proc/kallsyms: {line:?} is no line of it; please report this with `uname -r`")
+    })?;
+    // The kernel's own: a module may have a function of the same name, and lies before it on some machines.
+    let handler =
+        all.iter().find(|symbol| symbol.address != 0 && symbol.module.is_none() && symbol.name == TIMER_HANDLER);
     match handler {
-        Some(handler) => Ok((handler, found)),
-        None if all.keys().all(|address| *address == 0) => bail!(
+        Some(handler) => {
+            let found = Symbols::pick(all.iter().map(|symbol| (symbol.address, symbol.name)));
+            Ok((handler.address, found))
+        }
+        None if all.iter().all(|symbol| symbol.address == 0) => bail!(
             "/proc/kallsyms shows no addresses, so TIME_WAIT timers cannot be told from others: \
              kernel.kptr_restrict is {}; run `sysctl kernel.kptr_restrict=1` and start again",
-            std::fs::read_to_string("/proc/sys/kernel/kptr_restrict")
-                .map_or_else(|_| "set".to_owned(), |v| v.trim().to_owned())
+            if kptr_restrict.is_empty() { "set" } else { kptr_restrict }
         ),
         None => bail!(
             "this kernel's /proc/kallsyms has no {TIMER_HANDLER}, the function behind every TIME_WAIT timer; \

@@ -1,9 +1,9 @@
 //! The running kernel's types, from its BTF: where fields are, and which arguments a tracepoint has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, anyhow, bail};
-use btfparse::{Offset, Readable, TypeInformation, TypeVariant};
+use btfparse::{Member, MemberList, Offset, Readable, TypeInformation, TypeVariant};
 use tcpwait_wire::config::{self, ABSENT, OFFSETS};
 
 /// Parsed BTF.
@@ -49,6 +49,9 @@ impl KernelTypes {
     /// It is not BTF.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
         let types = TypeInformation::new(&Bytes(bytes)).map_err(|e| anyhow!("{}", e.message()))?;
+        if let Some(id) = circle(types.get()) {
+            bail!("type {id} consists of itself");
+        }
         // A name can belong to a structure and to a function; the library's own look-up keeps whichever comes last.
         let structures = types
             .get()
@@ -69,12 +72,20 @@ impl KernelTypes {
 
     /// A member's type and its offset in bytes.
     fn locate(&self, structure: &str, member: &str) -> Result<(u32, u32)> {
-        let id =
-            self.structures.get(structure).with_context(|| format!("this kernel's BTF has no struct {structure}"))?;
+        let id = self.structures.get(structure).with_context(|| {
+            format!(
+                "this kernel's BTF has no struct {structure}, which tcpwait knows from Linux 5.15 to 7.x; \
+                     please report this with `uname -r`"
+            )
+        })?;
         match self.types.offset_of(*id, member) {
             Ok((found, Offset::ByteOffset(bytes))) => Ok((found, bytes)),
             Ok((_, Offset::BitOffsetAndSize(..))) => bail!("{structure}.{member} is a bit field on this kernel"),
-            Err(e) => bail!("this kernel's struct {structure} has no {member}: {}", e.message()),
+            Err(e) => bail!(
+                "this kernel's struct {structure} has no {member} ({}), which tcpwait knows from Linux 5.15 to 7.x; \
+                 please report this with `uname -r`",
+                e.message()
+            ),
         }
     }
 
@@ -126,6 +137,46 @@ impl KernelTypes {
         };
         // The first parameter is the probe's private data.
         let parameter = proto.parameter_list().get(arg.checked_add(1)?)?.tid();
-        self.types.name_of(self.types.pointee_tid(parameter).ok()?)
+        let mut pointee = self.types.pointee_tid(parameter).ok()?;
+        while let TypeVariant::Const(plain) = self.types.from_id(pointee)? {
+            pointee = *plain.tid();
+        }
+        self.types.name_of(pointee)
+    }
+}
+
+/// A type that leads back to itself through names, qualifiers or unnamed members, if there is one. The library's look-up would follow
+/// it for ever; a compiler makes none.
+fn circle(types: &BTreeMap<u32, TypeVariant>) -> Option<u32> {
+    let mut left = BTreeSet::new();
+    let mut entered = BTreeSet::new();
+    for root in types.keys() {
+        let mut work = vec![(*root, false)];
+        while let Some((id, leave)) = work.pop() {
+            if leave {
+                left.insert(id);
+            } else if entered.insert(id) {
+                work.push((id, true));
+                work.extend(types.get(&id).map(leads_to).unwrap_or_default().into_iter().map(|next| (next, false)));
+            } else if !left.contains(&id) && work.contains(&(id, true)) {
+                return Some(id);
+            }
+        }
+    }
+    None
+}
+
+/// The types that a look-up of a member's name goes on to.
+fn leads_to(variant: &TypeVariant) -> Vec<u32> {
+    let unnamed = |members: &MemberList| members.iter().filter(|m| m.name().is_none()).map(Member::tid).collect();
+    match variant {
+        TypeVariant::Typedef(other) => vec![*other.tid()],
+        TypeVariant::Const(other) => vec![*other.tid()],
+        TypeVariant::Volatile(other) => vec![*other.tid()],
+        TypeVariant::Restrict(other) => vec![*other.tid()],
+        TypeVariant::Fwd(other) => vec![*other.tid()],
+        TypeVariant::Struct(structure) => unnamed(structure.member_list()),
+        TypeVariant::Union(union) => unnamed(union.member_list()),
+        _ => Vec::new(),
     }
 }

@@ -1,8 +1,9 @@
 //! What the running system tells without eBPF: its network namespaces, its sockets (sock_diag), their owners (`/proc`)
-//! and the names of its cgroups; and `seed`, which turns all of it into records once at the start.
+//! and the names of its cgroups; `seed`, which turns all of it into records once at the start; and what it does when it is tried.
 //!
 //! Nothing here knows what a connection is, what the eBPF programs do or how anything is displayed.
 
+pub mod behaviour;
 pub mod cgroup;
 pub mod netns;
 pub mod owners;

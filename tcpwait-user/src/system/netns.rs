@@ -195,7 +195,8 @@ fn open(path: &Path) -> io::Result<Option<(u32, File)>> {
     }
 }
 
-fn on_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
+/// Runs `work` on a thread of its own, so that the namespace it goes to ends with it.
+pub(super) fn on_thread<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     thread::scope(|scope| {
         let thread = thread::Builder::new().name("in-netns".to_owned()).spawn_scoped(scope, work)?;
         thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))

@@ -92,30 +92,30 @@ pub enum Error {
 /// `struct inet_diag_sockid`.
 #[repr(C)]
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
-struct SockId {
-    sport: [u8; 2],
-    dport: [u8; 2],
-    src: [u8; 16],
-    dst: [u8; 16],
-    ifindex: u32,
-    cookie: [u32; 2],
+pub(super) struct SockId {
+    pub sport: [u8; 2],
+    pub dport: [u8; 2],
+    pub src: [u8; 16],
+    pub dst: [u8; 16],
+    pub ifindex: u32,
+    pub cookie: [u32; 2],
 }
 
 /// `struct nlmsghdr` and `struct inet_diag_req_v2`.
 #[repr(C)]
 #[derive(IntoBytes, Immutable)]
-struct Request {
-    len: u32,
-    message_type: u16,
-    flags: u16,
-    sequence: u32,
-    port: u32,
-    family: u8,
-    protocol: u8,
-    extensions: u8,
-    pad: u8,
-    states: u32,
-    id: SockId,
+pub(super) struct Request {
+    pub len: u32,
+    pub message_type: u16,
+    pub flags: u16,
+    pub sequence: u32,
+    pub port: u32,
+    pub family: u8,
+    pub protocol: u8,
+    pub extensions: u8,
+    pub pad: u8,
+    pub states: u32,
+    pub id: SockId,
 }
 
 /// `struct inet_diag_msg`.

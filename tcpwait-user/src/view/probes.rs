@@ -1,13 +1,24 @@
-//! The table of hooks: what this kernel gives, and what is not known where it does not.
+//! What this kernel gives: the table of hooks, and what is not known where one is missing; and what the kernel does, as tried.
 
 use std::io::{self, Write};
 
 use serde::Serialize;
 
+/// All of it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// The kernel's release, as `uname -r` prints it.
+    pub kernel: String,
+    /// One row a hook, in the order of attachment.
+    pub hooks: Vec<Row>,
+    /// What the kernel does.
+    pub behaviour: Behaviour,
+}
+
 /// One row.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
-    /// The tracepoint.
+    /// The tracepoint or function.
     pub hook: &'static str,
     /// Whether the tool is attached to it.
     pub attached: bool,
@@ -19,21 +30,82 @@ pub struct Row {
     pub without: &'static str,
 }
 
-/// Writes the table, or a JSON array.
+/// What the kernel does; `None` is not known.
+#[derive(Clone, Debug, Serialize)]
+pub struct Behaviour {
+    /// Whether `ss -K` ends a TIME_WAIT.
+    pub destroy_ends_time_wait: Option<bool>,
+    /// Whether `TcpExtTW` counts mini-sockets when they begin, and not when they end.
+    pub tw_counts_beginnings: Option<bool>,
+    /// Why something is not known.
+    pub untried: Option<String>,
+}
+
+/// Writes the tables, or a JSON object.
 ///
 /// # Errors
 /// The output cannot be written.
-pub fn write(rows: &[Row], json: bool, out: &mut dyn Write) -> io::Result<()> {
+pub fn write(report: &Report, json: bool, out: &mut dyn Write) -> io::Result<()> {
     if json {
-        serde_json::to_writer(&mut *out, rows)?;
+        serde_json::to_writer(&mut *out, report)?;
         return writeln!(out);
     }
     writeln!(out, "{:<26} {:<9} WITHOUT IT", "HOOK", "ATTACHED")?;
-    for row in rows {
+    for row in &report.hooks {
         writeln!(out, "{:<26} {:<9} {}", row.hook, if row.attached { "yes" } else { "no" }, row.without)?;
         if let Some(why) = &row.why {
             writeln!(out, "{:<26} {:<9} not attached: {why}", "", "")?;
         }
     }
+    let Behaviour { destroy_ends_time_wait, tw_counts_beginnings, untried } = &report.behaviour;
+    writeln!(out, "\nWHAT THIS KERNEL DOES")?;
+    let unknown = "not known";
+    let said = |answer: &Option<bool>, yes, no| answer.map_or(unknown, |answer| if answer { yes } else { no });
+    let destroyed = said(destroy_ends_time_wait, "yes", "no: only full sockets can be destroyed");
+    writeln!(out, "{:<36} {destroyed}", "ss -K ends a TIME_WAIT")?;
+    let counted = said(tw_counts_beginnings, "when they begin", "when they end");
+    writeln!(out, "{:<36} {counted}", "TcpExtTW counts TIME_WAITs")?;
+    if let Some(why) = untried {
+        writeln!(out, "{:<36} {why}", "not known, because of")?;
+    }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn written(behaviour: Behaviour, json: bool) -> String {
+        let row = |hook, why: Option<&str>| Row {
+            hook,
+            attached: why.is_none(),
+            required: false,
+            why: why.map(str::to_owned),
+            without: "nothing is known",
+        };
+        let hooks = vec![row("one", None), row("other", Some("refused"))];
+        let mut out = Vec::new();
+        write(&Report { kernel: "6.1".to_owned(), hooks, behaviour }, json, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn unknown_is_not_no() {
+        let old = Behaviour { destroy_ends_time_wait: Some(false), tw_counts_beginnings: Some(false), untried: None };
+        let text = written(old.clone(), false);
+        assert!(text.contains("ss -K ends a TIME_WAIT               no: "), "{text}");
+        assert!(text.contains("when they end\n") && !text.contains("not known"), "{text}");
+        assert!(text.contains("not attached: refused"), "{text}");
+        let none = Behaviour {
+            destroy_ends_time_wait: None,
+            tw_counts_beginnings: None,
+            untried: Some("no right".to_owned()),
+        };
+        let text = written(none.clone(), false);
+        assert_eq!(text.matches("not known").count(), 3, "{text}");
+        assert!(text.ends_with("no right\n"), "{text}");
+        assert!(written(none, true).contains(r#""destroy_ends_time_wait":null"#));
+        assert!(written(old, true).contains(r#""destroy_ends_time_wait":false"#));
+    }
 }

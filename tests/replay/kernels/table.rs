@@ -1,0 +1,127 @@
+//! The tables in docs/kernels.md are what the hooks, the fixtures and the needs of the kernel side make them. `UPDATE_GOLDEN=1` writes
+//! them anew, between the marks; the text around them is a person's.
+
+use std::{env, fs};
+
+use tcpwait::kernel::{HOOKS, Hook, Kind, Need};
+use tcpwait_wire::config::{ABSENT, OFFSETS};
+
+use super::{Behaviour, KERNELS, Report, needs::NEEDS, report, types};
+use crate::support::tests;
+
+#[test]
+fn the_document_is_what_the_code_makes() {
+    let path = tests().join("../docs/kernels.md");
+    let text = fs::read_to_string(&path).unwrap();
+    let mut made = text.clone();
+    for (name, table) in [("hooks", hooks()), ("behaviour", behaviour()), ("fields", fields()), ("needs", needs())] {
+        made = replaced(&made, name, &table);
+    }
+    if env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
+        return fs::write(&path, made).unwrap();
+    }
+    for (written, made) in text.lines().zip(made.lines()) {
+        assert_eq!(written, made, "docs/kernels.md (UPDATE_GOLDEN=1 writes its tables anew)");
+    }
+    assert_eq!(text, made, "docs/kernels.md (UPDATE_GOLDEN=1 writes its tables anew)");
+}
+
+/// The text with what is between two marks replaced.
+fn replaced(text: &str, name: &str, table: &str) -> String {
+    let begin = format!("<!-- {name}: made from the code by tests/replay/kernels/table.rs -->\n");
+    let (before, rest) = text.split_once(&begin).unwrap_or_else(|| panic!("docs/kernels.md has no {begin}"));
+    let (_, after) = rest.split_once("<!-- end -->").unwrap_or_else(|| panic!("{name} has no end"));
+    format!("{before}{begin}{table}<!-- end -->{after}")
+}
+
+fn row(cells: impl IntoIterator<Item = String>) -> String {
+    format!("| {} |\n", cells.into_iter().collect::<Vec<_>>().join(" | "))
+}
+
+/// The heading, and the line below it.
+fn heading(cells: impl IntoIterator<Item = String>) -> String {
+    let cells: Vec<String> = cells.into_iter().collect();
+    let line = row(cells.iter().map(|_| "---".to_owned()));
+    row(cells) + &line
+}
+
+fn reports() -> [Report; 3] {
+    KERNELS.map(report)
+}
+
+fn hooks() -> String {
+    let kernels = reports();
+    let before = ["hook", "attached by", "needed"].map(str::to_owned);
+    let names = kernels.iter().map(|kernel| kernel.kernel.clone());
+    let mut table = heading(before.into_iter().chain(names).chain(["without it".to_owned()]));
+    for hook in HOOKS {
+        let kind = match hook.kind {
+            Kind::Tracepoint => "`tp_btf`",
+            Kind::Fexit => "`fexit`",
+        };
+        let need = match hook.need {
+            Need::Required => "yes",
+            Need::Optional => "no",
+            Need::Timing => "the first of these",
+        };
+        let states = KERNELS.iter().zip(&kernels).map(|(name, kernel)| state(hook, name, kernel));
+        let cells = [format!("`{}`", hook.name), kind.to_owned(), need.to_owned()].into_iter().chain(states);
+        table += &row(cells.chain([hook.without.to_owned()]));
+    }
+    table
+}
+
+fn state(hook: &Hook, name: &str, kernel: &Report) -> String {
+    let row = kernel.hooks.iter().find(|row| row.hook == hook.name);
+    let row = row.unwrap_or_else(|| panic!("{name} was not asked for {}: make.sh makes it anew", hook.name));
+    assert_eq!(row.attached, row.why.is_none(), "{} on {name}", hook.name);
+    match &row.why {
+        None => "attached".to_owned(),
+        // Nobody tried, so its types have to tell.
+        Some(_) if hook.name == "kfree_skb" && !types::of(name).tracepoint_arg_is(hook.name, 3, "sock") => {
+            "of no use: carries no `rx_sk`".to_owned()
+        }
+        Some(why) if why.ends_with("does its work") => "would do, but is not needed".to_owned(),
+        Some(why) => format!("refused: {why}"),
+    }
+}
+
+fn behaviour() -> String {
+    let kernels = reports();
+    let mut table = heading([String::new()].into_iter().chain(kernels.iter().map(|kernel| kernel.kernel.clone())));
+    let mut add = |what: &str, answer: fn(&Behaviour) -> Option<bool>, yes: &str, no: &str| {
+        let said = kernels.iter().map(|kernel| match answer(&kernel.behaviour) {
+            Some(true) => yes.to_owned(),
+            Some(false) => no.to_owned(),
+            None => format!("not known: {}", kernel.behaviour.untried.as_deref().unwrap_or("nobody says why")),
+        });
+        table += &row([what.to_owned()].into_iter().chain(said));
+    };
+    add("`ss -K` ends a TIME_WAIT", |found| found.destroy_ends_time_wait, "yes", "no");
+    add("`TcpExtTW` counts TIME_WAITs", |found| found.tw_counts_beginnings, "when they begin", "when they end");
+    table
+}
+
+fn fields() -> String {
+    let mut table = heading(["optional field".to_owned()].into_iter().chain(KERNELS.map(str::to_owned)));
+    for field in OFFSETS.iter().filter(|field| field.optional) {
+        let there = KERNELS.map(|kernel| match types::offset(&types::of(kernel), field.global) {
+            ABSENT => "absent".to_owned(),
+            _ => "there".to_owned(),
+        });
+        table +=
+            &row([format!("`{}.{}`", field.structure, field.member.replace('|', "` or `"))].into_iter().chain(there));
+    }
+    table
+}
+
+fn needs() -> String {
+    let mut needs: Vec<_> = NEEDS.iter().collect();
+    needs.sort_by_key(|need| std::cmp::Reverse(need.since));
+    let mut table = heading(["the kernel side uses", "since", "commit"].map(str::to_owned));
+    for need in needs {
+        let (major, minor) = need.since;
+        table += &row([need.name.to_owned(), format!("{major}.{minor}"), format!("`{}`", need.commit)]);
+    }
+    table
+}
