@@ -25,17 +25,10 @@ const PER_ADDRESS: u32 = 100;
 /// Time for a debug build to write them all out.
 const PATIENCE: Duration = Duration::from_secs(100);
 
-/// Now and then (seen in one of some ten runs, while other tracers attach and detach beside this one) the events of one
-/// softirq reach no program of a tracer: one connection of 50,000 lacks its beginning, and no counter of the kernel says
-/// so. Why is not known yet. It may happen once here, and is printed; not twice.
-pub fn agree_with_the_kernels_counters() {
-    if std::panic::catch_unwind(one_run).is_err() {
-        eprintln!("50,000: they did not agree, see above; once more");
-        one_run();
-    }
-}
+/// What a kernel may withhold from every BPF program without a count (docs/kernel.md, the end).
+pub const WITHHELD: u64 = 5;
 
-fn one_run() {
+pub fn agree_with_the_kernels_counters() {
     netns::sysctl("ipv4/tcp_max_tw_buckets", "500000");
     let netns = netns::inode().to_string();
     let trace = ["trace", "--json", "--netns", &netns, "--ring-buffer", "256"];
@@ -75,15 +68,16 @@ fn one_run() {
     let kernel_side = ended.number_before(" mini-sockets entered");
     let withheld = ended.number_before(" events withheld");
     let lost = ended.number_before(" mini-socket beginnings or restarts");
-    assert!(kernel_side >= entered, "{ended:?}");
-    // Timer hooks run with interrupts off and are not withheld by recursion, so there is no other cause.
+    assert!(kernel_side + WITHHELD >= entered, "{ended:?}");
+    let unseen = entered.checked_sub(seen + lost).unwrap_or_else(|| panic!("too many: {ended:?}"));
+    // Timer hooks run with interrupts off and are not withheld by recursion. What this tracer does not have, no other may.
     let without: Vec<_> = closes.iter().filter(|line| !ids.contains(&id(line))).collect();
     let in_time_wait: HashSet<String> = ended_steps.stdout.iter().map(|line| id(line)).collect();
-    let both = without.iter().filter(|line| !in_time_wait.contains(&id(line))).count();
-    assert_eq!(
-        seen + lost,
-        entered,
-        "{withheld} withheld; closed and then not seen to begin: {without:#?}, {both} of them by neither tracer; {ended:?} {ended_steps:?}"
+    let by_the_other = without.iter().filter(|line| in_time_wait.contains(&id(line))).count();
+    assert!(
+        unseen <= WITHHELD && (lost > 0 || by_the_other == 0),
+        "{unseen} unseen, {withheld} withheld; closed and then not seen to begin: {without:#?}, {by_the_other} of them \
+         by the other tracer; {ended:?} {ended_steps:?}"
     );
 
     let ended = ended_steps;
@@ -92,8 +86,10 @@ fn one_run() {
     let shown = u64::try_from(ids.len()).unwrap();
     let lost =
         ended.number_before(" mini-socket beginnings or restarts") + ended.number_before(" segments to mini-sockets");
-    assert!(shown <= entered && shown + lost >= entered, "{shown} shown; {ended:?}");
-    println!("50,000: {entered} counted by the kernel, {seen} entries and {shown} in TIME_WAIT seen; {ended:?}");
+    assert!(shown <= entered && shown + lost + unseen >= entered, "{shown} shown; {ended:?}");
+    println!(
+        "50,000: {entered} counted by the kernel, {seen} entries and {shown} in TIME_WAIT seen, {unseen} withheld; {ended:?}"
+    );
 }
 
 fn id(line: &str) -> String {

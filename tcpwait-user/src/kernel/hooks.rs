@@ -78,8 +78,10 @@ pub enum Outcome {
     Attached,
     /// Another hook does its work, or it was not asked for.
     NotNeeded(String),
-    /// The kernel does not have it or refuses it.
+    /// The kernel does not have it or does not allow it.
     Missing(String),
+    /// The verifier refused the program, which is tcpwait's fault.
+    Refused(String),
 }
 
 /// A hook and what became of it.
@@ -96,7 +98,7 @@ impl HookState {
     pub fn why(&self) -> Option<&str> {
         match &self.outcome {
             Outcome::Attached => None,
-            Outcome::NotNeeded(why) | Outcome::Missing(why) => Some(why),
+            Outcome::NotNeeded(why) | Outcome::Missing(why) | Outcome::Refused(why) => Some(why),
         }
     }
 
@@ -117,14 +119,15 @@ pub fn segment_source(hooks: &[HookState]) -> SegmentSource {
     }
 }
 
-/// The hooks that are missed: refused ones, unless another does their work; of several that could have done it, the last.
+/// The hooks that are missed: those that cannot be had, unless another does their work; of several that could have done it, the
+/// last. A program that the verifier refused is always one.
 pub fn missed(hooks: &[HookState]) -> impl Iterator<Item = &HookState> {
     let is_timing = |state: &HookState| state.hook.need == Need::Timing;
     let timed = hooks.iter().any(|state| is_timing(state) && state.outcome == Outcome::Attached);
     let last = hooks.iter().rev().find(|state| is_timing(state)).map(|state| state.hook.name);
     hooks.iter().filter(move |state| {
         let tells = !is_timing(state) || (!timed && last == Some(state.hook.name));
-        tells && matches!(state.outcome, Outcome::Missing(_))
+        (tells && matches!(state.outcome, Outcome::Missing(_))) || matches!(state.outcome, Outcome::Refused(_))
     })
 }
 
@@ -145,6 +148,11 @@ mod tests {
         assert!(said.len() == 1 && said.iter().all(|sentence| sentence.starts_with(start)), "{said:?}");
         let first = |hook: &Hook| if hook.kind == Kind::Fexit { refused(hook) } else { Outcome::Attached };
         assert_eq!(missed(&states(first)).count(), 0, "the other does its work");
+        let wrong = |hook: &Hook| match hook.kind {
+            Kind::Fexit => Outcome::Refused("by the verifier".to_owned()),
+            Kind::Tracepoint => Outcome::Attached,
+        };
+        assert_eq!(missed(&states(wrong)).count(), 1, "an error of this program is not kept quiet");
         let unasked = |hook: &Hook| match hook.need {
             Need::Timing => Outcome::NotNeeded("not asked for".to_owned()),
             _ => Outcome::Attached,

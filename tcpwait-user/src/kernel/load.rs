@@ -106,14 +106,18 @@ pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
             (None, Some(why)) => Outcome::Missing(why),
             (None, None) => match attach(&mut ebpf, hook, &btf) {
                 Ok(()) => Outcome::Attached,
-                Err(e) if options.verbose => Outcome::Missing(format!("{e:#}\n{}", verifier_log(&e))),
-                Err(e) => Outcome::Missing(short(&e, hook.kind)),
+                Err(e) => {
+                    let why =
+                        if options.verbose { format!("{e:#}\n{}", verifier_log(&e)) } else { short(&e, hook.kind) };
+                    if by_the_verifier(&e) { Outcome::Refused(why) } else { Outcome::Missing(why) }
+                }
             },
         };
-        if let (Outcome::Missing(why), Need::Required) = (&outcome, hook.need) {
+        if let (Outcome::Missing(why) | Outcome::Refused(why), Need::Required) = (&outcome, hook.need) {
             bail!("the kernel refused the hook on {}: {why}; without it {}", hook.name, hook.without);
         }
-        if let (Outcome::Missing(why), Timing::Hook(_), Need::Timing) = (&outcome, options.timing, hook.need) {
+        let by_force = matches!(options.timing, Timing::Hook(_)) && hook.need == Need::Timing;
+        if let (Outcome::Missing(why) | Outcome::Refused(why), true) = (&outcome, by_force) {
             bail!("the hook on {} that was asked for cannot be had: {why}", hook.name);
         }
         hooks.push(HookState { hook, outcome });
@@ -306,6 +310,15 @@ fn short(error: &anyhow::Error, kind: Kind) -> String {
         }
     }
     format!("{error:#}")
+}
+
+/// Whether the verifier did not accept the program: that is `EACCES`, or `EINVAL`; `EPERM` is somebody's policy.
+fn by_the_verifier(error: &anyhow::Error) -> bool {
+    let errno = error.chain().find_map(|cause| match cause.downcast_ref::<ProgramError>() {
+        Some(ProgramError::LoadError { io_error, .. }) => io_error.raw_os_error(),
+        _ => None,
+    });
+    matches!(errno, Some(nix::libc::EACCES | nix::libc::EINVAL))
 }
 
 fn verifier_log(error: &anyhow::Error) -> String {
