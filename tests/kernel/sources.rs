@@ -151,7 +151,7 @@ fn has(source: &str, hook: &str) -> bool {
         return false;
     }
     let hooks: serde_json::Value = serde_json::from_str(&ended.stdout.join("\n")).unwrap();
-    hooks.as_array().unwrap().iter().any(|row| row["hook"] == hook && row["attached"] == true)
+    hooks["hooks"].as_array().unwrap().iter().any(|row| row["hook"] == hook && row["attached"] == true)
 }
 
 pub fn agree() {
