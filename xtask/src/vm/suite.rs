@@ -5,17 +5,17 @@ use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use crate::setup;
 
-use super::boot::Line;
+use super::boot::{Line, Patience, last_of};
 use super::image::{self, Programs};
 use super::kernel::Kernel;
 use super::{Guests, Job, Profile};
 
-/// A suite that says nothing for so long hangs.
-const SILENCE: Duration = Duration::from_secs(180);
+/// A suite that says nothing for so long hangs: longer than its tests wait for anything.
+const QUIET: Duration = Duration::from_secs(5 * 60);
 /// Memory for all the tests at once, each of them with a tracer that has its ring buffer. A guest takes a second longer to
 /// start with this.
 const MEMORY: &str = "4G";
@@ -45,7 +45,7 @@ pub fn run(guests: &Guests, filters: &[Option<String>]) -> Result<Outcome> {
     let mut all_passed = true;
     for (filter, listed) in &wanted {
         let arguments: Vec<String> = ["/init"].into_iter().chain(filter.as_deref()).map(str::to_owned).collect();
-        let job = Job { common, arguments: &arguments, memory: MEMORY, silence: SILENCE };
+        let job = Job { common, arguments: &arguments, memory: MEMORY, patience: Patience::with(QUIET) };
         all_passed &= on_every_kernel(guests, &job, listed);
         common = job.common;
     }
@@ -101,7 +101,12 @@ fn on(guests: &Guests, kernel: &Kernel, job: &Job, listed: &[String]) -> Ended {
         println!("{:<5} {text}", kernel.name);
         reported.extend(result(&text));
     });
-    let verdict = code.and_then(|code| verdict(code, listed, &reported));
+    let verdict = code.and_then(|code| {
+        let all_there = listed.iter().all(|name| reported.contains_key(name));
+        let verdict = verdict(code, listed, &reported);
+        // The kernel may have had a part in it: it ends programs when there is no memory, say.
+        if all_there { verdict } else { verdict.map_err(|why| anyhow!("{why}. {}", last_of(&guests.log(kernel)))) }
+    });
     if let Err(why) = &verdict {
         println!("{:<5} {why:#}", kernel.name);
     }
