@@ -23,8 +23,8 @@ use serde::Deserialize;
 
 use crate::netns;
 
-/// How long a program may take to attach while forty others do the same on two CPUs.
-pub const START: Duration = Duration::from_secs(100);
+/// How long a program may take to attach while others do the same on two CPUs that are emulated.
+pub const START: Duration = Duration::from_secs(200);
 
 /// How long a line may take after the event.
 pub const SOON: Duration = Duration::from_secs(20);

@@ -1,6 +1,6 @@
 //! `cargo xtask vm`: the kernel tests, or any command, on other kernels, each in a virtual machine of its own.
 //! The parts: packages (`debs`), a kernel out of one (`kernel`), the machine (`qemu`), its files (`image`, `cpio`), one run of
-//! it (`boot`). Inside, tests/kernel/guest.rs is the first process. Nothing is installed; all of it is in target/vm.
+//! it (`boot`), the tests and the verdict (`suite`). Inside, tests/kernel/guest.rs is the first process. Nothing is installed; all of it is in target/vm.
 
 use std::collections::BTreeMap;
 use std::env;
