@@ -1,6 +1,7 @@
 //! `cargo xtask vm`: the kernel tests, or any command, on other kernels, each in a virtual machine of its own.
 //! The parts: packages (`debs`), a kernel out of one (`kernel`), the machine (`qemu`), its files (`image`, `cpio`), one run of
-//! it (`boot`), the tests and the verdict (`suite`). Inside, tests/kernel/guest.rs is the first process. Nothing is installed; all of it is in target/vm.
+//! it (`boot`), the tests and the verdict on them (`suite`). Inside, tests/kernel/guest.rs is the first process. Nothing is
+//! installed; all of it is in target/vm.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -65,6 +66,15 @@ pub enum Profile {
     Warp,
     /// Two CPUs in real time, for races.
     Smp,
+}
+
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Profile::Warp => "warp",
+            Profile::Smp => "smp",
+        }
+    }
 }
 
 impl Default for Options {
@@ -168,11 +178,7 @@ impl Guests {
 
     /// What the files of one kernel's guest are called.
     fn name(&self, kernel: &Kernel) -> String {
-        let profile = match self.profile {
-            Profile::Warp => "warp",
-            Profile::Smp => "smp",
-        };
-        format!("{}-{profile}", kernel.name)
+        format!("{}-{}", kernel.name, self.profile.name())
     }
 
     /// What the last guest with this kernel said, its console and its output.
@@ -186,7 +192,7 @@ impl Guests {
         let image = written(
             &place("image"),
             &name,
-            &[job.common.as_slice(), &image::special(kernel, job.arguments, &settings(profile))?].concat(),
+            &[job.common.as_slice(), &image::special(kernel, job.arguments, &settings(self.profile.name()))?].concat(),
         )?;
         let log = self.log(kernel);
         written(&place("log"), &format!("{name}.log"), b"")?;

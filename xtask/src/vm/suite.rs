@@ -2,6 +2,7 @@
 //! program and its machine have to end as they should. What a test does is not known here.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ const QUIET: Duration = Duration::from_secs(5 * 60);
 /// Memory for all the tests at once, each of them with a tracer that has its ring buffer. A guest takes a second longer to
 /// start with this.
 const MEMORY: &str = "4G";
+/// What such a guest takes of this machine in the end.
+const TAKES_KB: usize = 4_500_000;
 
 /// How a run ended that did not fail.
 pub enum Outcome {
@@ -59,7 +62,7 @@ pub fn run(guests: &Guests, filters: &[Option<String>]) -> Result<Outcome> {
 fn on_every_kernel(guests: &Guests, job: &Job, listed: &[String]) -> bool {
     // Where time is what a guest has executed, it cannot tell whether it has a CPU for itself.
     let at_once = match guests.profile {
-        Profile::Warp => thread::available_parallelism().map_or(1, usize::from),
+        Profile::Warp => thread::available_parallelism().map_or(1, usize::from).min(memory_kb() / TAKES_KB).max(1),
         Profile::Smp => 1,
     };
     let mut ended = Vec::new();
@@ -82,6 +85,13 @@ fn on_every_kernel(guests: &Guests, job: &Job, listed: &[String]) -> bool {
         (passed, failed) => println!("\nFAILED on: {failed}; passed on: {passed}"),
     }
     failed.is_empty()
+}
+
+/// What this machine has to give.
+fn memory_kb() -> usize {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    available.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
 }
 
 /// How it went on one kernel.
