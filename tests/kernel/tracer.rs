@@ -23,8 +23,8 @@ use serde::Deserialize;
 
 use crate::netns;
 
-/// How long a program may take to attach while forty others do the same on two CPUs.
-pub const START: Duration = Duration::from_secs(100);
+/// How long a program may take to attach while others do the same on two CPUs that are emulated.
+pub const START: Duration = Duration::from_secs(200);
 
 /// How long a line may take after the event.
 pub const SOON: Duration = Duration::from_secs(20);
@@ -246,8 +246,13 @@ impl Tracer {
 
     /// Starts a tcpwait and waits until it traces.
     pub fn start<S: AsRef<OsStr>>(arguments: &[S]) -> Self {
+        // One after the other: twenty at once would share the CPUs, and none be there for a minute on a slow machine.
+        static STARTING: Mutex<()> = Mutex::new(());
+        let alone = STARTING.lock().unwrap();
         let tracer = Self::spawn(command(arguments));
-        tracer.wait_until_tracing();
+        let started = tracer.starts();
+        drop(alone);
+        started.unwrap_or_else(|why| panic!("{why}"));
         tracer
     }
 
@@ -384,11 +389,12 @@ pub struct Seen {
     netns: u32,
 }
 
-static SHARED: OnceLock<Mutex<Option<Arc<Tracer>>>> = OnceLock::new();
+/// What became of its start, which is tried once: the namespaces of tests that have failed since are gone.
+static SHARED: OnceLock<Result<Mutex<Option<Arc<Tracer>>>, String>> = OnceLock::new();
 
 /// Stops the tracer that the tests shared; whether all was well with it.
 pub fn end_shared() -> bool {
-    let Some(tracer) = SHARED.get().and_then(|shared| shared.lock().unwrap().take()) else {
+    let Some(tracer) = SHARED.get().and_then(|shared| shared.as_ref().ok()?.lock().unwrap().take()) else {
         return true;
     };
     let Some(tracer) = Arc::into_inner(tracer) else {
@@ -407,8 +413,11 @@ impl Seen {
     pub fn shared() -> Self {
         let shared = SHARED.get_or_init(|| {
             let namespaces: Vec<String> = netns::watched_ones().iter().map(u32::to_string).collect();
-            Mutex::new(Some(Arc::new(Tracer::start(&["trace", "--json", "--netns", &namespaces.join(",")]))))
+            // Most tests wait for it, so it waits for no other.
+            let tracer = Tracer::spawn(command(["trace", "--json", "--netns", &namespaces.join(",")]));
+            tracer.starts().map(|()| Mutex::new(Some(Arc::new(tracer))))
         });
+        let shared = shared.as_ref().unwrap_or_else(|why| panic!("the tracer that the tests share: {why}"));
         let tracer = shared.lock().unwrap().clone().expect("the tests are not over");
         Self { tracer, netns: netns::inode() }
     }

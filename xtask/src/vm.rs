@@ -1,6 +1,7 @@
 //! `cargo xtask vm`: the kernel tests, or any command, on other kernels, each in a virtual machine of its own.
 //! The parts: packages (`debs`), a kernel out of one (`kernel`), the machine (`qemu`), its files (`image`, `cpio`), one run of
-//! it (`boot`). Inside, tests/kernel/guest.rs is the first process. Nothing is installed; all of it is in target/vm.
+//! it (`boot`), the tests and the verdict on them (`suite`). Inside, tests/kernel/guest.rs is the first process. Nothing is
+//! installed; all of it is in target/vm.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -26,7 +27,7 @@ mod kernel;
 mod qemu;
 pub mod suite;
 
-use self::boot::Line;
+use self::boot::{Line, Patience};
 use self::image::Programs;
 use self::kernel::Kernel;
 use self::qemu::{Ports, Qemu};
@@ -67,6 +68,15 @@ pub enum Profile {
     Smp,
 }
 
+impl Profile {
+    fn name(self) -> &'static str {
+        match self {
+            Profile::Warp => "warp",
+            Profile::Smp => "smp",
+        }
+    }
+}
+
 impl Default for Options {
     /// As if nothing had been said.
     fn default() -> Self {
@@ -95,8 +105,7 @@ struct Job<'a> {
     /// The program to run, and its arguments.
     arguments: &'a [String],
     memory: &'static str,
-    /// How long it may say nothing.
-    silence: Duration,
+    patience: Patience,
 }
 
 /// The verb.
@@ -144,7 +153,7 @@ impl Guests {
     pub fn command(&self, command: &[String]) -> Result<i32> {
         setup::toolchain()?;
         let common = image::common(&Programs::build()?)?;
-        let job = Job { common, arguments: command, memory: MEMORY, silence: Duration::MAX };
+        let job = Job { common, arguments: command, memory: MEMORY, patience: Patience::with(Duration::MAX) };
         let mut worst = 0;
         for kernel in &self.kernels {
             let name = if self.kernels.len() > 1 { format!("{:<5} ", kernel.name) } else { String::new() };
@@ -167,22 +176,29 @@ impl Guests {
         self.kernels.iter().map(|kernel| (kernel.name.as_str(), place("out").join(&kernel.name)))
     }
 
+    /// What the files of one kernel's guest are called.
+    fn name(&self, kernel: &Kernel) -> String {
+        format!("{}-{}", kernel.name, self.profile.name())
+    }
+
+    /// What the last guest with this kernel said, its console and its output.
+    fn log(&self, kernel: &Kernel) -> PathBuf {
+        place("log").join(format!("{}.log", self.name(kernel)))
+    }
+
     /// Boots one kernel and runs something on it.
     fn boot(&self, kernel: &Kernel, job: &Job, hears: impl FnMut(Line)) -> Result<i32> {
-        let profile = match self.profile {
-            Profile::Warp => "warp",
-            Profile::Smp => "smp",
-        };
-        let name = format!("{}-{profile}", kernel.name);
+        let name = self.name(kernel);
         let image = written(
             &place("image"),
             &name,
-            &[job.common.as_slice(), &image::special(kernel, job.arguments, &settings(profile))?].concat(),
+            &[job.common.as_slice(), &image::special(kernel, job.arguments, &settings(self.profile.name()))?].concat(),
         )?;
-        let log = written(&place("log"), &format!("{name}.log"), b"")?;
+        let log = self.log(kernel);
+        written(&place("log"), &format!("{name}.log"), b"")?;
         let bulk = written(&place("out"), &format!("{}.tar", kernel.name), b"")?;
         let qemu = self.qemu.guest(kernel, &image, self.profile, job.memory, &Ports { console: &log, bulk: &bulk });
-        let code = boot::run(qemu, &log, job.silence, hears)?;
+        let code = boot::run(qemu, &log, job.patience, hears)?;
         unpack_out(&bulk, &place("out").join(&kernel.name))?;
         Ok(code)
     }

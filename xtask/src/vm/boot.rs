@@ -1,5 +1,6 @@
 //! Boots a guest and follows it to its end, which comes within a bound.
-//! Each line of the guest's second serial port begins with one byte: `1` stdout, `2` stderr, `=` the guest's first process.
+//! Each line of the guest's second serial port begins with one byte: `1` stdout, `2` stderr, `=` the guest's first process,
+//! which says so that it lives, too: how much time has passed in there is known only by that.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -12,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 
-/// A guest that has not ended by then hangs. Generous, as this is this machine's time, and it may be busy.
-const LIFE: Duration = Duration::from_secs(20 * 60);
+/// How often a guest's first process says that it lives, by its own clock (tests/kernel/guest.rs).
+const HEARTBEAT: Duration = Duration::from_secs(5);
 /// QEMU's exit code for 0x10 written to its exit port; 0 is a reboot, so a crash.
 const ENDED: i32 = 33;
 /// How much of a guest's output an error shows.
@@ -25,9 +26,28 @@ pub enum Line<'a> {
     Stderr(&'a [u8]),
 }
 
+/// When a guest is held to hang.
+#[derive(Clone, Copy)]
+pub struct Patience {
+    /// What it runs has said nothing for so long, in the guest's time, which a busy machine does not stretch.
+    pub quiet: Duration,
+    /// Not even its first process has said anything for so long.
+    pub dead: Duration,
+    /// It has not ended by then.
+    pub life: Duration,
+}
+
+impl Patience {
+    /// Generous where it is this machine's time, as the machine may be busy.
+    pub const fn with(quiet: Duration) -> Self {
+        Self { quiet, dead: Duration::from_secs(5 * 60), life: Duration::from_secs(20 * 60) }
+    }
+}
+
 /// Runs a guest and hands on its lines. `Ok` has the exit code of what it was to run: it booted, did that, and went down as it
-/// should. It hangs when it says nothing for `silence`.
-pub fn run(mut qemu: Command, log: &Path, silence: Duration, mut hears: impl FnMut(Line)) -> Result<i32> {
+/// should.
+pub fn run(mut qemu: Command, log: &Path, patience: Patience, mut hears: impl FnMut(Line)) -> Result<i32> {
+    let Patience { quiet, dead, life } = patience;
     qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut running = qemu.spawn().context("cannot run QEMU")?;
     let output = running.stdout.take().context("QEMU has no stdout")?;
@@ -40,18 +60,29 @@ pub fn run(mut qemu: Command, log: &Path, silence: Duration, mut hears: impl FnM
     });
 
     let mut log_file = fs::OpenOptions::new().append(true).open(log).context("cannot write to the log")?;
-    let end = Instant::now() + LIFE;
-    let (mut code, mut complaint) = (None, String::new());
+    let end = Instant::now() + life;
+    let (mut code, mut complaint, mut quiet_for) = (None, String::new(), Duration::ZERO);
     let hung = loop {
-        let patience = end.saturating_duration_since(Instant::now()).min(silence);
-        let line = match lines.recv_timeout(patience) {
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            break Some(format!("is not done after {} s", life.as_secs()));
+        }
+        let line = match lines.recv_timeout(left.min(dead)) {
             Ok(line) => line,
             Err(RecvTimeoutError::Disconnected) => break None,
-            Err(RecvTimeoutError::Timeout) if Instant::now() >= end => {
-                break Some(format!("is not done after {} s", LIFE.as_secs()));
+            Err(RecvTimeoutError::Timeout) if left > dead => {
+                break Some(format!("gives no sign of life for {} s", dead.as_secs()));
             }
-            Err(RecvTimeoutError::Timeout) => break Some(format!("says nothing for {} s", silence.as_secs())),
+            Err(RecvTimeoutError::Timeout) => continue,
         };
+        if line == b"=alive" {
+            quiet_for += HEARTBEAT;
+            if quiet_for > quiet {
+                break Some(format!("says nothing for {} s of its own time", quiet.as_secs()));
+            }
+            continue;
+        }
+        quiet_for = Duration::ZERO;
         let Some((kind, text)) = line.split_first() else {
             continue;
         };
@@ -74,7 +105,7 @@ pub fn run(mut qemu: Command, log: &Path, silence: Duration, mut hears: impl FnM
         (None, Some(code)) if status.code() == Some(ENDED) => return Ok(code),
         _ => ending(status, &complaint),
     };
-    bail!("{failure}. The last of {}:\n{}", log.display(), tail(log))
+    bail!("{failure}. {}", last_of(log))
 }
 
 fn forward<E>(from: impl std::io::Read, mut send: impl FnMut(Vec<u8>) -> Result<(), E>) {
@@ -100,7 +131,8 @@ fn ending(status: ExitStatus, complaint: &str) -> String {
     }
 }
 
-fn tail(log: &Path) -> String {
+/// The end of a log, and where all of it is.
+pub fn last_of(log: &Path) -> String {
     let text = fs::read(log).unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
     let lines: Vec<&str> = text.lines().collect();
@@ -109,14 +141,14 @@ fn tail(log: &Path) -> String {
     if let Some(crash) = lines.iter().position(|line| line.contains("Kernel panic")) {
         start = start.min(crash.saturating_sub(TAIL / 2));
     }
-    lines.get(start..).unwrap_or_default().join("\n")
+    format!("The last of {}:\n{}", log.display(), lines.get(start..).unwrap_or_default().join("\n"))
 }
 
 #[cfg(test)]
 mod tests {
     use std::{env, fs, process, process::Command, time::Duration};
 
-    use super::{Line, run};
+    use super::{Line, Patience, run};
 
     /// Runs a shell script for QEMU. Returns how it went, and what was heard.
     fn played(script: &str) -> (Result<i32, String>, String) {
@@ -125,7 +157,8 @@ mod tests {
         let mut qemu = Command::new("sh");
         qemu.args(["-c", script]);
         let mut heard = String::new();
-        let code = run(qemu, &log, Duration::from_secs(2), |line| {
+        let [quiet, dead, life] = [15, 2, 4].map(Duration::from_secs);
+        let code = run(qemu, &log, Patience { quiet, dead, life }, |line| {
             let (Line::Stdout(text) | Line::Stderr(text)) = line;
             heard.push_str(&String::from_utf8_lossy(text));
         });
@@ -140,7 +173,11 @@ mod tests {
             ("echo 1hello; exit 33", "ended without saying how"),
             ("echo =end 0; exit 0", "crashed"),
             ("echo bad option >&2; exit 1", "QEMU failed: bad option"),
-            ("echo 1hello; exec sleep 60", "says nothing for 2 s"),
+            ("exec sleep 60", "gives no sign of life for 2 s"),
+            ("for n in 1 2 3 4; do echo =alive; done; exec sleep 60", "says nothing for 15 s of its own time"),
+            ("while sleep 0.5; do echo =alive; echo 1hello; done", "is not done after 4 s"),
+            ("echo 1hello; kill -9 $$", "QEMU was ended by signal 9"),
+            ("echo =end; exit 33", "ended without saying how"),
         ] {
             let (code, _) = played(script);
             assert!(code.as_ref().is_err_and(|error| error.contains(why)), "{script}: {code:?}");

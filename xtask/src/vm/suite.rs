@@ -2,23 +2,26 @@
 //! program and its machine have to end as they should. What a test does is not known here.
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
 use crate::setup;
 
-use super::boot::Line;
+use super::boot::{Line, Patience, last_of};
 use super::image::{self, Programs};
 use super::kernel::Kernel;
 use super::{Guests, Job, Profile};
 
-/// A suite that says nothing for so long hangs.
-const SILENCE: Duration = Duration::from_secs(180);
+/// A suite that says nothing for so long hangs: longer than its tests wait for anything.
+const QUIET: Duration = Duration::from_secs(5 * 60);
 /// Memory for all the tests at once, each of them with a tracer that has its ring buffer. A guest takes a second longer to
 /// start with this.
 const MEMORY: &str = "4G";
+/// What such a guest takes of this machine in the end.
+const TAKES_KB: usize = 4_500_000;
 
 /// How a run ended that did not fail.
 pub enum Outcome {
@@ -45,7 +48,7 @@ pub fn run(guests: &Guests, filters: &[Option<String>]) -> Result<Outcome> {
     let mut all_passed = true;
     for (filter, listed) in &wanted {
         let arguments: Vec<String> = ["/init"].into_iter().chain(filter.as_deref()).map(str::to_owned).collect();
-        let job = Job { common, arguments: &arguments, memory: MEMORY, silence: SILENCE };
+        let job = Job { common, arguments: &arguments, memory: MEMORY, patience: Patience::with(QUIET) };
         all_passed &= on_every_kernel(guests, &job, listed);
         common = job.common;
     }
@@ -59,7 +62,7 @@ pub fn run(guests: &Guests, filters: &[Option<String>]) -> Result<Outcome> {
 fn on_every_kernel(guests: &Guests, job: &Job, listed: &[String]) -> bool {
     // Where time is what a guest has executed, it cannot tell whether it has a CPU for itself.
     let at_once = match guests.profile {
-        Profile::Warp => thread::available_parallelism().map_or(1, usize::from),
+        Profile::Warp => thread::available_parallelism().map_or(1, usize::from).min(memory_kb() / TAKES_KB).max(1),
         Profile::Smp => 1,
     };
     let mut ended = Vec::new();
@@ -84,6 +87,13 @@ fn on_every_kernel(guests: &Guests, job: &Job, listed: &[String]) -> bool {
     failed.is_empty()
 }
 
+/// What this machine has to give.
+fn memory_kb() -> usize {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let available = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    available.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
+}
+
 /// How it went on one kernel.
 #[derive(Default)]
 struct Ended {
@@ -101,7 +111,12 @@ fn on(guests: &Guests, kernel: &Kernel, job: &Job, listed: &[String]) -> Ended {
         println!("{:<5} {text}", kernel.name);
         reported.extend(result(&text));
     });
-    let verdict = code.and_then(|code| verdict(code, listed, &reported));
+    let verdict = code.and_then(|code| {
+        let all_there = listed.iter().all(|name| reported.contains_key(name));
+        let verdict = verdict(code, listed, &reported);
+        // The kernel may have had a part in it: it ends programs when there is no memory, say.
+        if all_there { verdict } else { verdict.map_err(|why| anyhow!("{why}. {}", last_of(&guests.log(kernel)))) }
+    });
     if let Err(why) = &verdict {
         println!("{:<5} {why:#}", kernel.name);
     }
