@@ -10,7 +10,10 @@ use nix::{
 };
 
 use crate::{
-    V4, V6, netns,
+    V4, V6,
+    fifty_thousand::WITHHELD,
+    guest::time_is_warped,
+    netns,
     tracer::{Line, Reading, SOON, START, Tracer, command},
     traffic::{self, FIN_WAIT2, until, wheel_bucket},
 };
@@ -49,23 +52,30 @@ pub fn of_a_whole_bucket() {
     let (clients, servers): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
     drop(servers);
     until("every TIME_WAIT", SOON, || counted() - before == u64::try_from(CONNECTIONS).unwrap());
-    tracer.wait_for_lines(SOON, |lines| lines.len() >= CONNECTIONS);
-    tracer.wait_for_lines(START, |lines| lines.len() >= 2 * CONNECTIONS);
     drop((clients, listeners));
+    until("every end", START, || {
+        traffic::hold(Duration::from_millis(50));
+        netns::time_waits() == 0
+    });
 
     let ended = tracer.stop();
-    ended.expect_clean();
+    assert!(ended.code == Some(0) && !ended.stderr.contains("ring buffer full"), "{ended:?}");
     let lines = ended.lines();
-    let ids =
-        |step| -> HashSet<_> { lines.iter().filter(|line| line.step() == step).map(|line| line.id.clone()).collect() };
-    let (began, over) = (ids("FIN_WAIT2>TIME_WAIT"), ids("TIME_WAIT>CLOSE"));
-    assert_eq!((lines.len(), began.len()), (2 * CONNECTIONS, CONNECTIONS));
-    assert!(began == over, "each of them ends once: {:?}", began.symmetric_difference(&over).collect::<Vec<_>>());
+    // A hardened kernel may withhold some; of what came before, too, so that the state left is not known.
+    let withheld = if time_is_warped() { 0 } else { usize::try_from(WITHHELD).unwrap() };
+    let to =
+        |state| -> HashSet<_> { lines.iter().filter(|line| line.to == state).map(|line| line.id.clone()).collect() };
+    let (began, over) = (to("TIME_WAIT"), to("CLOSE"));
+    for seen in [&began, &over] {
+        assert!(seen.len() <= CONNECTIONS && seen.len() + withheld >= CONNECTIONS, "{}: {ended:?}", seen.len());
+    }
+    assert!(withheld > 0 || ended.is_clean(), "{ended:?}");
+    println!("bursts: {} of {CONNECTIONS} beginnings and {} ends; {}", began.len(), over.len(), ended.stderr);
 
-    let mut ends: Vec<&Line> = lines.iter().filter(|line| line.to == "CLOSE").collect();
+    let mut ends: Vec<&Line> = lines.iter().filter(|line| line.to == "CLOSE" && began.contains(&line.id)).collect();
     for end in &ends {
-        let how = (end.reason.as_deref(), end.restarts, end.timing.as_str());
-        assert_eq!(how, (Some("expired"), Some(0), "exact"), "{end:?}");
+        let how = (end.step(), end.reason.as_deref(), end.restarts, end.timing.as_str());
+        assert_eq!(how, ("TIME_WAIT>CLOSE".to_owned(), Some("expired"), Some(0), "exact"), "{end:?}");
         let minute = Duration::from_secs(60);
         assert!(end.dwell() >= minute && end.dwell() <= minute + wheel_bucket() + Duration::from_secs(1), "{end:?}");
     }

@@ -111,6 +111,14 @@ pub fn segments_in() -> u64 {
     counter("snmp", "Tcp:", "InSegs").unwrap()
 }
 
+/// Mini-sockets in this thread's namespace.
+pub fn time_waits() -> u64 {
+    let text = fs::read_to_string("/proc/thread-self/net/sockstat").unwrap();
+    let tcp = text.lines().find_map(|line| line.strip_prefix("TCP:")).unwrap();
+    let mut words = tcp.split_whitespace().skip_while(|word| *word != "tw");
+    words.nth(1).unwrap().parse().unwrap()
+}
+
 fn counter(file: &str, group: &str, name: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap();
     let mut rows = text.lines().filter_map(|line| line.strip_prefix(group));
