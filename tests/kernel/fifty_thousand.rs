@@ -11,7 +11,9 @@ use nix::libc;
 use socket2::Socket;
 
 use crate::{
-    V4, netns,
+    V4,
+    guest::time_is_warped,
+    netns,
     tracer::{Reading, Tracer, command},
     traffic,
 };
@@ -25,8 +27,11 @@ const PER_ADDRESS: u32 = 100;
 /// Time for a debug build to write them all out.
 const PATIENCE: Duration = Duration::from_secs(100);
 
-/// What a kernel may withhold from every BPF program without a count (docs/kernel.md, the end).
-pub const WITHHELD: u64 = 5;
+/// How many of so many events a kernel may withhold from every BPF program without a count (docs/kernel.md, the end). Not one in a
+/// guest, whose kernel has nothing to hide.
+pub fn withheld_of(events: u64) -> u64 {
+    if time_is_warped() { 0 } else { events / 1000 }
+}
 
 pub fn agree_with_the_kernels_counters() {
     netns::sysctl("ipv4/tcp_max_tw_buckets", "500000");
@@ -62,21 +67,20 @@ pub fn agree_with_the_kernels_counters() {
     let ids: HashSet<String> = beginnings.iter().map(|line| id(line)).collect();
     assert_eq!(ids.len(), beginnings.len(), "no entry is told twice");
     // Only what has begun begins again.
-    for rearm in rearms {
-        assert!(ids.contains(&id(rearm)), "{rearm} {ended:?}");
-    }
+    let unknown: HashSet<String> = rearms.iter().map(|line| id(line)).filter(|id| !ids.contains(id)).collect();
+    let withheld = withheld_of(entered);
+    assert!(unknown.len() as u64 <= withheld, "{unknown:?} {ended:?}");
     let kernel_side = ended.number_before(" mini-sockets entered");
-    let withheld = ended.number_before(" events withheld");
     let lost = ended.number_before(" mini-socket beginnings or restarts");
-    assert!(kernel_side + WITHHELD >= entered, "{ended:?}");
+    assert!(kernel_side + withheld >= entered, "{ended:?}");
     let unseen = entered.checked_sub(seen + lost).unwrap_or_else(|| panic!("too many: {ended:?}"));
     // Timer hooks run with interrupts off and are not withheld by recursion. What this tracer does not have, no other may.
     let without: Vec<_> = closes.iter().filter(|line| !ids.contains(&id(line))).collect();
     let in_time_wait: HashSet<String> = ended_steps.stdout.iter().map(|line| id(line)).collect();
     let by_the_other = without.iter().filter(|line| in_time_wait.contains(&id(line))).count();
     assert!(
-        unseen <= WITHHELD && (lost > 0 || by_the_other == 0),
-        "{unseen} unseen, {withheld} withheld; closed and then not seen to begin: {without:#?}, {by_the_other} of them \
+        unseen <= withheld && (lost > 0 || by_the_other == 0),
+        "{unseen} unseen; closed and then not seen to begin: {without:#?}, {by_the_other} of them \
          by the other tracer; {ended:?} {ended_steps:?}"
     );
 

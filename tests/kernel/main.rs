@@ -133,5 +133,22 @@ fn main() -> ExitCode {
     arguments.test_threads = Some(arguments.test_threads.unwrap_or(trials.len()));
     let conclusion = libtest_mimic::run(&arguments, trials);
     let sound = tracer::end_shared();
-    if conclusion.has_failed() || !sound { ExitCode::from(101) } else { ExitCode::SUCCESS }
+    let passed = !conclusion.has_failed() || pass_once_more(&netns::failed());
+    if passed && sound { ExitCode::SUCCESS } else { ExitCode::from(101) }
+}
+
+/// A hardened kernel withholds an event in some thousands from every BPF program (docs/kernel.md, the end), and a test that has only
+/// one connection to look at cannot pass without it. So a test or two may fail once on such a machine, and is told of; in a guest
+/// none may.
+fn pass_once_more(failed: &[&str]) -> bool {
+    const AGAIN: &str = "TCPWAIT_ONCE_MORE";
+    if guest::time_is_warped() || std::env::var_os(AGAIN).is_some() || failed.is_empty() || failed.len() > 2 {
+        return false;
+    }
+    failed.iter().all(|test| {
+        println!("\n{test} failed; once more, since this kernel may have withheld what it needed to see:");
+        let program = std::env::current_exe().expect("/proc is mounted");
+        let status = std::process::Command::new(program).args(["--exact", test]).env(AGAIN, "1").status();
+        status.is_ok_and(|status| status.success())
+    })
 }

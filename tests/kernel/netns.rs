@@ -22,7 +22,13 @@ use crate::actor::Cast;
 
 static HOME: OnceLock<File> = OnceLock::new();
 static WAITING: Mutex<Vec<mpsc::Sender<()>>> = Mutex::new(Vec::new());
+static FAILED: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
 static WATCHED: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+
+/// The tests that failed so far.
+pub fn failed() -> Vec<&'static str> {
+    FAILED.lock().unwrap().clone()
+}
 
 /// A test in a namespace of its own that the shared tracer watches.
 pub fn watched(name: &'static str, story: fn()) -> Trial {
@@ -59,7 +65,10 @@ fn place(name: &'static str, story: fn()) -> (Trial, Option<u32>) {
     let inode = created.recv().ok().flatten();
     let trial = Trial::test(name, move || {
         go.send(()).unwrap();
-        thread.join().unwrap().map_err(Failed::from)
+        thread.join().unwrap().map_err(|why| {
+            FAILED.lock().unwrap().push(name);
+            Failed::from(why)
+        })
     });
     (trial, inode)
 }
