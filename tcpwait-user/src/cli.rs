@@ -5,20 +5,38 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
-use crate::{kernel::Timing, tcp::State};
+use crate::{
+    aggregate::{by::By, groups::Sort},
+    kernel::Timing,
+    tcp::State,
+};
 
 /// See what TCP connections really do, above all in TIME_WAIT: who put them there, how long they stay, what ends them.
 #[derive(Debug, Parser)]
 #[command(name = "tcpwait", version, max_term_width = 100)]
 pub struct Cli {
-    /// What to do.
+    /// What to do; `tcpwait` alone is `tcpwait stat 1`.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads the program's arguments, and ends it where they are wrong. `tcpwait` alone is `tcpwait stat 1`.
+    pub fn from_arguments() -> Self {
+        let mut arguments: Vec<_> = std::env::args_os().collect();
+        if arguments.len() < 2 {
+            arguments = ["tcpwait", "stat", "1"].map(Into::into).to_vec();
+        }
+        Self::parse_from(arguments)
+    }
 }
 
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Report how many sockets are in which state, how long they stay, who put them into TIME_WAIT and what ends them.
+    #[command(after_help = STAT_HELP)]
+    Stat(Stat),
     /// Print every TCP state transition as it happens, until Ctrl-C.
     #[command(after_help = TRACE_HELP)]
     Trace(Trace),
@@ -27,6 +45,23 @@ pub enum Command {
     /// Show which hooks this kernel gives, and what is not known without those it does not.
     Probes(Probes),
 }
+
+const STAT_HELP: &str = "\
+Without INTERVAL there is one report, at Ctrl-C, after --duration, or when COMMAND ends; with it one more, on the whole time, at the end.
+ENTERED and LEFT are counts of the interval, NOW is at its end; P50 P90 P99 MAX MEAN are times spent in a state by sockets that left it.
+CLOSED FIRST: who closed first keeps TIME_WAIT. ENDED BY: the most frequent reason, as in `tcpwait trace --help`.
+A group that is not shown by itself is counted under \"other\". At most 1,000 groups are kept; the least go to \"other\" then.
+Where a line is too short, columns are left out: of groups LEFT, MAX, P50, IN/s, ENDED BY, CLOSED FIRST, %, NOW, ENTERED;
+of states /s, MEAN, P90, P99, MAX, LEFT, ENTERED, P50. Where the terminal is too low, reports on intervals leave out the histogram,
+what is said of it, the account and the states; the last report leaves out nothing.
+
+Examples:
+  tcpwait                                a report every second: tcpwait stat 1
+  tcpwait stat 10 6                      a minute in six reports
+  tcpwait stat --duration 60 --json      a minute for a program to read
+  tcpwait stat --by remote,process       who talks to whom
+  tcpwait stat -- curl -s http://x/      what a command and its children did; exits as the command does
+  tcpwait stat --from FILE 10            from a recording, every 10 s of it";
 
 const TRACE_HELP: &str = "\
 A filter selects connections, not single lines: a line that comes before the port or the owner is known waits until it is.
@@ -74,6 +109,77 @@ pub struct Trace {
     /// Exit with 3 if anything was lost
     #[arg(long)]
     pub fail_on_loss: bool,
+}
+
+/// `tcpwait stat`.
+#[derive(Debug, Args)]
+pub struct Stat {
+    /// Seconds between two reports; without it, one report at the end
+    #[arg(value_parser = seconds)]
+    pub interval: Option<std::time::Duration>,
+    /// Stop after so many reports
+    #[arg(value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "duration")]
+    pub count: Option<u64>,
+    /// Run this, report on the connections of it and its children, and exit as it does
+    #[arg(last = true, value_name = "COMMAND", conflicts_with_all = ["from", "duration", "cgroup"])]
+    pub command: Vec<std::ffi::OsString>,
+
+    /// Which connections.
+    #[command(flatten)]
+    pub filter: Filter,
+    /// How the tracing is done.
+    #[command(flatten)]
+    pub tracing: Tracing,
+
+    /// Read a recording instead of the running kernel
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "ring_buffer"])]
+    pub from: Option<PathBuf>,
+
+    /// What to group by, one or several of: service (the end that was listened on), process, pid, remote, remote-port,
+    /// local-port, pair (remote address and port), uid, cgroup, netns
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', default_value = "service,process")]
+    pub by: Vec<By>,
+    /// What the groups are sorted by, greatest first
+    #[arg(long, value_enum, default_value_t)]
+    pub sort: SortBy,
+    /// How many groups are shown by themselves
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub top: u32,
+
+    /// Lines as long as they need to be, whatever the terminal's width
+    #[arg(short = 'w', long, conflicts_with = "json")]
+    pub wide: bool,
+    /// One JSON document a report, each on a line
+    #[arg(long)]
+    pub json: bool,
+    /// Exit with 3 if anything was lost, or the kernel's own counters differ and nothing says why
+    #[arg(long)]
+    pub fail_on_loss: bool,
+}
+
+/// What groups are sorted by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum SortBy {
+    /// entries to TIME_WAIT
+    #[default]
+    Entered,
+    /// sockets in TIME_WAIT at the end
+    Now,
+    /// sockets that left TIME_WAIT
+    Left,
+    /// median time spent in TIME_WAIT
+    Dwell,
+}
+
+impl From<SortBy> for Sort {
+    fn from(by: SortBy) -> Self {
+        match by {
+            SortBy::Entered => Sort::Entered,
+            SortBy::Now => Sort::Now,
+            SortBy::Left => Sort::Left,
+            SortBy::Dwell => Sort::Dwell,
+        }
+    }
 }
 
 /// `tcpwait record`.

@@ -5,13 +5,16 @@
 pub mod tcp;
 pub mod event;
 pub mod symbols;
+pub mod compact;
 pub mod lifecycle;
 pub mod names;
 pub mod ledger;
 pub mod select;
+pub mod aggregate;
 pub mod view;
 pub mod recording;
 pub mod pipeline;
+pub mod stat;
 pub mod kernel;
 pub mod system;
 pub mod live;

@@ -5,26 +5,31 @@
 use std::{
     collections::{BTreeMap, HashSet},
     io,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
-use nix::time::{ClockId, clock_gettime};
+use nix::{
+    sys::signal::Signal,
+    time::{ClockId, clock_gettime},
+};
 use tcpwait_wire::wire::{self, Kind};
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
+    signal::unix::{self, SignalKind, signal},
     sync::oneshot,
     time::MissedTickBehavior,
 };
 use zerocopy::IntoBytes;
 
 use crate::{
+    aggregate::audit::Reading,
     event::{cgroup_of, decode},
     kernel::{self, HookState, KernelFilter, KernelTypes, Probes, Timing},
     recording::Header,
     system::{
         cgroup::Cgroups,
         seed::{self, Seeded},
+        snmp,
     },
 };
 
@@ -39,6 +44,12 @@ const LAST_RECORD: Duration = Duration::from_millis(10);
 
 /// How many rounds pass between two flushes to a recording.
 const ROUNDS_PER_SYNC: u32 = 20;
+
+/// How long the last reading of the kernel's own counters may take.
+const LAST_READING: Duration = Duration::from_secs(10);
+
+/// Of the time, one in so many goes to reading the kernel's own counters at most.
+const READING_SHARE: u32 = 20;
 
 /// Where records go.
 pub trait Sink {
@@ -59,6 +70,30 @@ pub trait Sink {
     /// # Errors
     /// The output cannot be written.
     fn sync(&mut self) -> io::Result<()>;
+
+    /// Whether it wants the kernel side's counts at this time, in nanoseconds of `CLOCK_MONOTONIC`.
+    fn is_due(&self, _now_ns: u64) -> bool {
+        false
+    }
+
+    /// The kernel side's counts so far: when they were due.
+    fn account(&mut self, _counters: &wire::Counters) {}
+
+    /// The kernel's own counters are going to be read.
+    fn reading_begins(&mut self) {}
+
+    /// They have been read.
+    fn reading_ends(&mut self, _reading: &Reading) {}
+
+    /// Whether it wants no more.
+    fn is_over(&mut self) -> bool {
+        false
+    }
+
+    /// SIGINT or SIGTERM came: whether to end.
+    fn ends_at(&mut self, _signal: Signal) -> bool {
+        true
+    }
 }
 
 /// What to trace, and how.
@@ -72,6 +107,8 @@ pub struct Settings {
     pub duration: Option<Duration>,
     /// What times late segments.
     pub timing: Timing,
+    /// Whether the kernel's own counters are read beside the tracing.
+    pub audit: bool,
     /// Diagnostics.
     pub verbose: bool,
 }
@@ -83,8 +120,8 @@ pub struct Live {
     header: Header,
     cgroups: Cgroups,
     named: HashSet<u64>,
-    interrupt: Signal,
-    terminate: Signal,
+    interrupt: unix::Signal,
+    terminate: unix::Signal,
 }
 
 /// Attaches. Needs a tokio runtime around it.
@@ -150,17 +187,19 @@ impl Live {
         let ring = self.probes.waiter()?;
         let mut seeds = Some(self.read_seeds());
         let mut seeded = None;
+        let mut readings = Readings::default();
         let mut rounds = 0u32;
         let end = tokio::time::sleep(self.settings.duration.unwrap_or(Duration::MAX));
         tokio::pin!(end);
         loop {
+            let mut stop = false;
             tokio::select! {
                 biased;
-                _ = self.interrupt.recv() => break,
-                _ = self.terminate.recv() => break,
-                () = &mut end, if self.settings.duration.is_some() => break,
+                _ = self.interrupt.recv() => stop = sink.ends_at(Signal::SIGINT),
+                _ = self.terminate.recv() => stop = sink.ends_at(Signal::SIGTERM),
+                () = &mut end, if self.settings.duration.is_some() && readings.ends_at.is_none() => stop = true,
                 ready = ring.readable() => ready.context("waiting for the ring buffer")?.clear_ready(),
-                Ok((records, read)) = async { match seeds.as_mut() { Some(seeds) => seeds.await, None => std::future::pending().await } } => {
+                Ok((records, read)) = maybe(&mut seeds) => {
                     seeds = None;
                     // What the kernel said before sock_diag was read comes first: the earlier word counts.
                     while self.drain(sink)? == BATCH {}
@@ -169,9 +208,23 @@ impl Live {
                     }
                     seeded = Some(read);
                 }
+                reading = maybe(&mut readings.under_way) => {
+                    readings.under_way = None;
+                    // What happened before the counters were read is in the ring buffer by now.
+                    while self.drain(sink)? == BATCH {}
+                    if let Ok((reading, took)) = reading {
+                        sink.reading_ends(&reading);
+                        readings.next = Some(Instant::now() + (took * READING_SHARE).max(Duration::from_secs(1)));
+                    }
+                }
                 _ = round.tick() => {}
             }
             self.drain(sink)?;
+            if sink.is_due(monotonic_ns()) {
+                sink.account(&self.probes.counters(monotonic_ns())?);
+                // What was counted has been written by now.
+                self.drain(sink)?;
+            }
             self.tick(sink)?;
             sink.round()?;
             rounds = rounds.wrapping_add(1);
@@ -179,6 +232,18 @@ impl Live {
                 sink.sync()?;
             }
             self.probes.flush_log();
+            if stop || sink.is_over() || readings.ends_at.is_some() {
+                // A second signal does not wait.
+                if !self.settings.audit || readings.are_over(stop) {
+                    break;
+                }
+                readings.ends_at.get_or_insert_with(|| Instant::now() + LAST_READING);
+            }
+            if self.settings.audit && readings.are_due(seeds.is_none()) {
+                sink.reading_begins();
+                readings.under_way = Some(self.read_counters(readings.ends_at.is_some()));
+                readings.begun(readings.ends_at.is_some());
+            }
         }
         // Nothing may be added while the rest is read: a flood would never end.
         self.probes.detach()?;
@@ -207,6 +272,18 @@ impl Live {
         sink.record(tick.as_bytes())
     }
 
+    /// Reads the kernel's own counters beside the tracing.
+    fn read_counters(&self, list: bool) -> oneshot::Receiver<(Reading, Duration)> {
+        let (send, receive) = oneshot::channel();
+        let netns = self.settings.filter.netns.clone();
+        std::thread::spawn(move || {
+            let begun = Instant::now();
+            let reading = snmp::read((!netns.is_empty()).then_some(netns.as_slice()), list, monotonic_ns);
+            let _ = send.send((reading, begun.elapsed()));
+        });
+        receive
+    }
+
     /// Reads sock_diag and `/proc` beside the tracing: neither may hold up the other.
     fn read_seeds(&self) -> oneshot::Receiver<(Vec<u8>, Seeded)> {
         let (send, receive) = oneshot::channel();
@@ -219,6 +296,47 @@ impl Live {
             let _ = send.send((records, seeded));
         });
         receive
+    }
+}
+
+/// Readings of the kernel's own counters: one at the start, one from time to time, one with a listing at the end.
+#[derive(Default)]
+struct Readings {
+    under_way: Option<oneshot::Receiver<(Reading, Duration)>>,
+    first_begun: bool,
+    last_begun: bool,
+    next: Option<Instant>,
+    /// It is to end, at the latest then.
+    ends_at: Option<Instant>,
+}
+
+impl Readings {
+    /// Between the first and the last, only what holds once the older sockets are known.
+    fn are_due(&self, seeded: bool) -> bool {
+        self.under_way.is_none()
+            && match self.ends_at {
+                Some(_) => !self.last_begun,
+                None => !self.first_begun || (seeded && self.next.is_some_and(|next| Instant::now() >= next)),
+            }
+    }
+
+    fn begun(&mut self, last: bool) {
+        self.first_begun = true;
+        self.last_begun |= last;
+    }
+
+    fn are_over(&self, at_once: bool) -> bool {
+        self.ends_at.is_some_and(|ends_at| {
+            at_once || (self.last_begun && self.under_way.is_none()) || Instant::now() >= ends_at
+        })
+    }
+}
+
+/// What a channel gives, if there is one; else it waits for ever.
+async fn maybe<T>(channel: &mut Option<oneshot::Receiver<T>>) -> Result<T, oneshot::error::RecvError> {
+    match channel {
+        Some(channel) => channel.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -2,10 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let cli = tcpwait::cli::Cli::parse();
+    let cli = tcpwait::cli::Cli::from_arguments();
     tcpwait::run::run(cli).unwrap_or_else(|e| {
         eprintln!("tcpwait: {e:#}");
         ExitCode::FAILURE

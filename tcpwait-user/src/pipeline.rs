@@ -3,9 +3,9 @@
 use std::io::{self, Write};
 
 use crate::{
-    event::{Fact, decode, is_from_kernel},
+    event::{Event, Fact, decode, is_from_kernel},
     ledger::Ledger,
-    lifecycle::Lifecycle,
+    lifecycle::{Lifecycle, Update},
     names::Names,
     recording::Header,
     select::Selector,
@@ -23,54 +23,38 @@ pub enum Shown {
     },
 }
 
-/// The whole way from a record to a line.
-pub struct Pipeline<W: Write> {
+/// What every use of records begins with: decoding, the lifecycle, names, clocks and the account.
+pub struct Stream {
     lifecycle: Lifecycle,
-    selector: Selector,
-    shown: Shown,
-    out: W,
     names: Names,
     realtime_offset_ns: i128,
     started_ns: u64,
     ledger: Ledger,
-    updates: Vec<crate::lifecycle::Update>,
+    updates: Vec<Update>,
 }
 
-impl<W: Write> Pipeline<W> {
-    /// A pipeline for records under this header.
-    ///
-    /// # Errors
-    /// The output cannot be written.
-    pub fn new(header: &Header, selector: Selector, shown: Shown, out: W) -> io::Result<Self> {
-        let mut pipeline = Self {
+impl Stream {
+    /// A stream of records under this header.
+    pub fn new(header: &Header) -> Self {
+        Self {
             lifecycle: Lifecycle::new(header.symbols.clone(), header.segments),
-            selector,
-            shown,
-            out,
             names: Names::default(),
             realtime_offset_ns: i128::from(header.started_realtime_ns) - i128::from(header.started_ns),
             started_ns: header.started_ns,
             ledger: Ledger::default(),
             updates: Vec::new(),
-        };
-        if let Shown::Transitions(view) = &mut pipeline.shown {
-            view.header(&mut pipeline.out)?;
         }
-        Ok(pipeline)
     }
 
-    /// Takes in one record.
-    ///
-    /// # Errors
-    /// The output cannot be written.
-    pub fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
+    /// Takes in one record; what follows from it waits in [`updates`](Self::updates). `None` if it makes no sense.
+    pub fn record(&mut self, bytes: &[u8]) -> Option<Event> {
         self.ledger.read += u64::from(is_from_kernel(bytes));
         let event = match decode(bytes) {
             Ok(event) => event,
             Err(undecodable) => {
                 self.ledger.undecodable += 1;
                 log::warn!("{undecodable}");
-                return Ok(());
+                return None;
             }
         };
         match &event.fact {
@@ -82,16 +66,78 @@ impl<W: Write> Pipeline<W> {
             _ => {}
         }
         self.lifecycle.apply(&event, &mut self.updates);
-        if let Shown::Raw { json } = self.shown {
-            self.updates.clear();
-            if raw::flow_of(&event).is_some_and(|flow| self.selector.criteria().may_match(flow)) {
-                let context = Context {
-                    names: &self.names,
-                    realtime_offset_ns: self.realtime_offset_ns,
-                    started_ns: self.started_ns,
-                };
-                raw::event(&event, context, json, &mut self.out)?;
-            }
+        Some(event)
+    }
+
+    /// Lets go of everything that still waits for a later event: the stream is over.
+    pub fn finish(&mut self) {
+        self.lifecycle.finish(&mut self.updates);
+    }
+
+    /// What followed from the records, and what is needed to look at it.
+    pub fn updates(&mut self) -> (std::vec::Drain<'_, Update>, Context<'_>) {
+        let context =
+            Context { names: &self.names, realtime_offset_ns: self.realtime_offset_ns, started_ns: self.started_ns };
+        (self.updates.drain(..), context)
+    }
+
+    /// What is needed to look at what the records say.
+    pub fn context(&self) -> Context<'_> {
+        Context { names: &self.names, realtime_offset_ns: self.realtime_offset_ns, started_ns: self.started_ns }
+    }
+
+    /// The lifecycle.
+    pub fn lifecycle(&self) -> &Lifecycle {
+        &self.lifecycle
+    }
+
+    /// The names that records carry.
+    pub fn names_mut(&mut self) -> &mut Names {
+        &mut self.names
+    }
+
+    /// The account, to be added to.
+    pub fn ledger_mut(&mut self) -> &mut Ledger {
+        &mut self.ledger
+    }
+
+    /// The account so far.
+    pub fn ledger(&self) -> Ledger {
+        Ledger { tally: self.lifecycle.tally(), minis_now: self.lifecycle.minis_now() as u64, ..self.ledger }
+    }
+}
+
+/// The whole way from a record to a line.
+pub struct Pipeline<W: Write> {
+    stream: Stream,
+    selector: Selector,
+    shown: Shown,
+    out: W,
+}
+
+impl<W: Write> Pipeline<W> {
+    /// A pipeline for records under this header.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub fn new(header: &Header, selector: Selector, shown: Shown, out: W) -> io::Result<Self> {
+        let mut pipeline = Self { stream: Stream::new(header), selector, shown, out };
+        if let Shown::Transitions(view) = &mut pipeline.shown {
+            view.header(&mut pipeline.out)?;
+        }
+        Ok(pipeline)
+    }
+
+    /// Takes in one record.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(event) = self.stream.record(bytes) else { return Ok(()) };
+        if let Shown::Raw { json } = self.shown
+            && raw::flow_of(&event).is_some_and(|flow| self.selector.criteria().may_match(flow))
+        {
+            raw::event(&event, self.stream.context(), json, &mut self.out)?;
         }
         self.show()
     }
@@ -109,7 +155,7 @@ impl<W: Write> Pipeline<W> {
     /// # Errors
     /// The output cannot be written.
     pub fn finish(&mut self) -> io::Result<Ledger> {
-        self.lifecycle.finish(&mut self.updates);
+        self.stream.finish();
         self.show()?;
         self.out.flush()?;
         Ok(self.ledger())
@@ -117,23 +163,19 @@ impl<W: Write> Pipeline<W> {
 
     /// The account so far.
     pub fn ledger(&self) -> Ledger {
-        Ledger {
-            tally: self.lifecycle.tally(),
-            minis_now: self.lifecycle.minis_now() as u64,
-            undecided: self.selector.undecided(),
-            ..self.ledger
-        }
+        Ledger { undecided: self.selector.undecided(), ..self.stream.ledger() }
     }
 
     fn show(&mut self) -> io::Result<()> {
-        let Self { selector, shown, out, names, updates, .. } = self;
-        let context = Context { names, realtime_offset_ns: self.realtime_offset_ns, started_ns: self.started_ns };
-        let Shown::Transitions(view) = shown else {
-            updates.clear();
-            return Ok(());
-        };
-        for update in updates.drain(..) {
-            selector.pass(update, names, |step| view.transition(&step, context, out))?;
+        let Self { stream, selector, shown, out } = self;
+        let (updates, context) = stream.updates();
+        let Shown::Transitions(view) = shown else { return Ok(()) };
+        for update in updates {
+            selector.pass(update, context.names, |update| match update {
+                Update::Transition(step) => view.transition(&step, context, out),
+                // A connection that was there before took no step.
+                _ => Ok(()),
+            })?;
         }
         Ok(())
     }

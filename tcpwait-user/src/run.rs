@@ -1,5 +1,7 @@
 //! Carries out a command: connects a source, a pipeline and an output, and says on stderr what a person needs to know.
 
+mod stat;
+
 use std::{
     io::{self, BufWriter, Stdout, Write},
     process::ExitCode,
@@ -46,6 +48,7 @@ const MAX_COMM: usize = 15;
 /// One clear sentence, with the remedy.
 pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
+        Command::Stat(stat) => stat::run(&stat),
         Command::Trace(trace) => match &trace.from {
             Some(_) => replay(&trace),
             None => runtime()?.block_on(trace_live(&trace)),
@@ -138,6 +141,7 @@ fn show_probes(args: &Probes) -> Result<ExitCode> {
         ring_bytes: 1 << 20,
         duration: None,
         timing: args.timing.into(),
+        audit: false,
         verbose: args.verbose,
     };
     let live = live::attach(settings)?;
@@ -241,6 +245,7 @@ fn settings(args: &Tracing, filter: KernelFilter) -> Settings {
         ring_bytes: args.ring_buffer,
         duration: args.duration,
         timing: args.timing.into(),
+        audit: false,
         verbose: args.verbose,
     }
 }

@@ -7,8 +7,9 @@ use hashbrown::HashMap;
 use ipnet::IpNet;
 
 use crate::{
+    compact::CompactMap,
     event::Task,
-    lifecycle::{Transition, Update},
+    lifecycle::{Found, Transition, Update},
     names::Names,
     tcp::{Flow, State},
 };
@@ -62,6 +63,18 @@ impl Criteria {
         !(self.pids.is_empty() && self.comms.is_empty() && self.cgroups.is_empty())
     }
 
+    /// Whether nothing but network namespaces is asked for, which the kernel side selects by itself.
+    pub fn is_everything_of_its_namespaces(&self) -> bool {
+        let Self { lports, rports, laddrs, raddrs, family, states, .. } = self;
+        !self.by_owner()
+            && lports.is_empty()
+            && rports.is_empty()
+            && laddrs.is_empty()
+            && raddrs.is_empty()
+            && family.is_none()
+            && states.is_empty()
+    }
+
     /// Whether addresses match, as far as they are known.
     pub fn may_match(&self, flow: &Flow) -> bool {
         self.flow(flow) != Verdict::Unwanted
@@ -107,10 +120,12 @@ impl Criteria {
         }
     }
 
-    fn touches(&self, step: &Transition) -> bool {
-        self.states.is_empty()
-            || self.states.contains(&step.to)
-            || step.from.is_some_and(|from| self.states.contains(&from))
+    fn touches(&self, state: State) -> bool {
+        self.states.is_empty() || self.states.contains(&state)
+    }
+
+    fn touches_step(&self, step: &Transition) -> bool {
+        self.touches(step.to) || step.from.is_some_and(|from| self.touches(from))
     }
 }
 
@@ -129,8 +144,8 @@ struct Connection {
 }
 
 impl Connection {
-    fn of(step: &Transition) -> Self {
-        Self { id: step.id, lport: step.flow.lport, rport: step.flow.rport, raddr: step.flow.raddr }
+    fn of(id: u64, flow: &Flow) -> Self {
+        Self { id, lport: flow.lport, rport: flow.rport, raddr: flow.raddr }
     }
 
     /// The same before its port was chosen.
@@ -143,14 +158,16 @@ impl Connection {
 struct Track {
     wanted: bool,
     entered: bool,
-    waiting: Vec<Transition>,
+    /// Most connections have nothing that waits, and there may be a million of them.
+    #[expect(clippy::box_collection, reason = "a Vec is three times as long")]
+    waiting: Option<Box<Vec<Transition>>>,
 }
 
 /// Applies [`Criteria`] to the stream of updates.
 #[derive(Debug, Default)]
 pub struct Selector {
     criteria: Criteria,
-    tracks: HashMap<Connection, Track>,
+    tracks: CompactMap<Connection, Track>,
     /// Connections that wait for their owner, by cookie.
     ownerless: HashMap<u64, Connection>,
     undecided: u64,
@@ -172,7 +189,7 @@ impl Selector {
         self.undecided
     }
 
-    /// Passes on what is wanted, in order within a connection.
+    /// Passes on the wanted [`Update::Transition`] and [`Update::Found`], in order within a connection.
     ///
     /// # Errors
     /// What `show` returns.
@@ -180,19 +197,23 @@ impl Selector {
         &mut self,
         update: Update,
         names: &Names,
-        mut show: impl FnMut(Transition) -> Result<(), E>,
+        mut show: impl FnMut(Update) -> Result<(), E>,
     ) -> Result<(), E> {
         let step = match update {
             Update::Transition(step) => step,
+            Update::Found(found) => return if self.finds(&found, names) { show(Update::Found(found)) } else { Ok(()) },
             Update::Owned { id, owner } => return self.owned(id, &owner, names, show),
         };
         let verdict = self.criteria.connection(&step, names);
         let over = step.to == State::Close;
         let stateless = self.criteria.states.is_empty() && !self.criteria.by_owner() && self.criteria.lports.is_empty();
         if stateless || step.id == 0 {
-            return if verdict == Verdict::Wanted && self.criteria.touches(&step) { show(step) } else { Ok(()) };
+            return match verdict == Verdict::Wanted && self.criteria.touches_step(&step) {
+                true => show(Update::Transition(step)),
+                false => Ok(()),
+            };
         }
-        let connection = Connection::of(&step);
+        let connection = Connection::of(step.id, &step.flow);
         let mut track = self
             .tracks
             .remove(&connection)
@@ -200,19 +221,22 @@ impl Selector {
             .filter(|_| step.from != Some(State::Close))
             .unwrap_or_default();
         let owner = step.owner.clone();
-        track.entered |= self.criteria.touches(&step);
+        track.entered |= self.criteria.touches_step(&step);
         track.wanted |= verdict == Verdict::Wanted;
-        if track.entered && (track.wanted || verdict == Verdict::Open) && track.waiting.len() < MAX_WAITING {
-            track.waiting.push(step);
+        if track.entered && (track.wanted || verdict == Verdict::Open) {
+            let waiting = track.waiting.get_or_insert_default();
+            if waiting.len() < MAX_WAITING {
+                waiting.push(step);
+            }
         }
         if track.wanted {
             track.release(owner.as_ref(), &mut show)?;
         } else if verdict == Verdict::Unwanted {
-            track.waiting.clear();
+            track.waiting = None;
         }
         self.ownerless.remove(&connection.id);
         if over {
-            self.undecided += u64::from(!track.waiting.is_empty());
+            self.undecided += u64::from(track.waiting.is_some());
             return Ok(());
         }
         if !track.wanted && owner.is_none() {
@@ -222,12 +246,26 @@ impl Selector {
         Ok(())
     }
 
+    /// Whether a connection that was there before is wanted. Where the owner decides and is not known, it is not shown now;
+    /// its steps may be.
+    fn finds(&mut self, found: &Found, names: &Names) -> bool {
+        let flow = self.criteria.flow(&found.flow);
+        let wanted = flow == Verdict::Wanted
+            && self.criteria.owner(found.owner.as_deref(), names) == Verdict::Wanted
+            && self.criteria.touches(found.state);
+        if wanted && !self.criteria.states.is_empty() {
+            let track = Track { wanted, entered: true, waiting: None };
+            self.tracks.insert(Connection::of(found.id, &found.flow), track);
+        }
+        wanted
+    }
+
     fn owned<E>(
         &mut self,
         id: u64,
         owner: &Arc<Task>,
         names: &Names,
-        mut show: impl FnMut(Transition) -> Result<(), E>,
+        mut show: impl FnMut(Update) -> Result<(), E>,
     ) -> Result<(), E> {
         let Some(track) = self.ownerless.remove(&id).and_then(|connection| self.tracks.get_mut(&connection)) else {
             return Ok(());
@@ -235,7 +273,12 @@ impl Selector {
         if self.criteria.owner(Some(owner), names) != Verdict::Wanted {
             return Ok(());
         }
-        if track.waiting.last().is_some_and(|step| self.criteria.flow(&step.flow) == Verdict::Wanted) {
+        if track
+            .waiting
+            .as_ref()
+            .and_then(|waiting| waiting.last())
+            .is_some_and(|step| self.criteria.flow(&step.flow) == Verdict::Wanted)
+        {
             track.wanted = true;
             track.release(Some(owner), &mut show)?;
         }
@@ -248,11 +291,11 @@ impl Track {
     fn release<E>(
         &mut self,
         owner: Option<&Arc<Task>>,
-        mut show: impl FnMut(Transition) -> Result<(), E>,
+        mut show: impl FnMut(Update) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.waiting.drain(..).try_for_each(|mut step| {
+        self.waiting.take().into_iter().flat_map(|waiting| *waiting).try_for_each(|mut step| {
             step.owner = step.owner.take().or_else(|| owner.cloned());
-            show(step)
+            show(Update::Transition(step))
         })
     }
 }

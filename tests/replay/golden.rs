@@ -4,7 +4,7 @@
 
 use std::{env, fs};
 
-use crate::support::{fixture, tests, trace};
+use crate::support::{FIXTURES, finish, fixture, tcpwait, tests, trace};
 
 /// The views, by the name that their golden files end in.
 const VIEWS: [(&str, &[&str]); 7] = [
@@ -63,6 +63,40 @@ fn other_kernels() {
     for name in ["6.1-fexit", "6.12-fexit"] {
         check(name, "raw", &["--raw"]);
     }
+}
+
+/// Reports on a whole recording, on its intervals, and in narrow terminals.
+#[test]
+fn reports() {
+    for name in FIXTURES {
+        report(name, "stat", &[], None);
+        report(name, "stat-json", &["--json"], None);
+    }
+    report("natural", "stat-intervals", &["20"], None);
+    report("natural", "stat-intervals-json", &["30", "--json"], None);
+    report("natural", "stat-count", &["20", "1"], None);
+    report("natural", "stat-60", &[], Some(60));
+    report("natural", "stat-40", &[], Some(40));
+    report("natural", "stat-20", &[], Some(20));
+    report("reasons", "stat-by", &["--by", "remote-port,uid,cgroup", "--top", "3", "--sort", "dwell"], None);
+    report("reasons", "stat-pair", &["--by", "pair,netns,local-port,pid,remote", "-w"], None);
+    report("reasons", "stat-comm", &["--comm", "other-client"], None);
+    report("nginx", "stat-lport", &["-L", "8080", "--state", "TIME_WAIT", "--by", "remote"], None);
+}
+
+fn report(name: &str, view: &str, arguments: &[&str], columns: Option<usize>) {
+    let mut command = tcpwait();
+    command.args(["stat", "--from"]).arg(fixture(name)).args(arguments).env_remove("COLUMNS");
+    if let Some(columns) = columns {
+        command.env("COLUMNS", columns.to_string());
+    }
+    let ran = finish(&mut command);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "stat {arguments:?}");
+    let json = arguments.contains(&"--json");
+    for line in ran.stdout.lines().filter(|_| !json && !arguments.contains(&"-w")) {
+        assert!(line.chars().count() <= columns.unwrap_or(80), "too long: {line}");
+    }
+    compare(&format!("{name}.{view}"), &ran.stdout);
 }
 
 fn check_views(name: &str) {

@@ -4,7 +4,7 @@
 use std::convert::Infallible;
 
 use tcpwait::{
-    lifecycle::{Lifecycle, SegmentSource},
+    lifecycle::{Lifecycle, SegmentSource, Update},
     names::Names,
     select::{Criteria, Selector},
     tcp::State,
@@ -21,8 +21,10 @@ fn shown(criteria: Criteria, told: &str) -> (Vec<String>, u64) {
     }
     model.finish(&mut updates);
     for update in updates {
-        let show = |transition| {
-            shown.push(step(&transition));
+        let show = |update| {
+            if let Update::Transition(transition) = update {
+                shown.push(step(&transition));
+            }
             Ok::<(), Infallible>(())
         };
         selector.pass(update, &names, show).unwrap();

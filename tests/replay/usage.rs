@@ -45,13 +45,34 @@ fn wrong_usage_is_refused_with_2() {
         (&["record"], "--output"),
         (&["record", "-o", "x", "-L", "80"], "-L"),
         (&["watch"], "watch"),
-        (&[], "Usage"),
+        (&["stat", "0"], "above 0"),
+        (&["stat", "-1"], ""),
+        (&["stat", "soon"], "number of seconds"),
+        (&["stat", "1", "0"], "0 is not in 1.."),
+        (&["stat", "1", "many"], "many"),
+        (&["stat", "1", "2", "3"], "3"),
+        (&["stat", "1", "2", "--duration", "3"], "cannot be used with"),
+        (&["stat", "--by", "colour"], "cannot be grouped by \"colour\", only by service, process, pid, remote,"),
+        (&["stat", "--sort", "colour"], "entered, now, left, dwell"),
+        (&["stat", "--top", "0"], "0"),
+        (&["stat", "--json", "-w"], "cannot be used with"),
+        (&["stat", "--from", "x", "--duration", "1"], "cannot be used with"),
+        (&["stat", "--from", "x", "--", "true"], "cannot be used with"),
+        (&["stat", "--duration", "1", "--", "true"], "cannot be used with"),
+        (&["stat", "--cgroup", "/", "--", "true"], "cannot be used with"),
+        (&["stat", "-4", "-6"], "cannot be used with"),
     ] {
         let ran = run(arguments);
         assert_eq!(ran.code, Some(2), "{arguments:?}: {}", ran.stderr);
         assert!(ran.stderr.contains(said), "{arguments:?} does not say {said:?}: {}", ran.stderr);
         assert_eq!(ran.stdout, "", "{arguments:?}");
     }
+}
+
+#[test]
+fn a_command_that_does_not_exist_is_refused_before_anything_is_traced() {
+    one_sentence(&run(["stat", "--", "/no/such/program"]), "/no/such/program does not exist");
+    one_sentence(&run(["stat", "1", "--", "no-such-program"]), "no-such-program is in no directory of PATH");
 }
 
 #[test]
@@ -72,7 +93,11 @@ fn what_cannot_match_is_refused_with_1() {
         (&["--laddr", "10.0.0.1,10.0.0.2", "--raddr", "fd00::1,fd00::2"], "different families"),
         (&["--netns", "no-such-namespace"], "no-such-namespace"),
     ] {
-        for mut command in [vec!["trace"], vec!["trace", "--from", fixture("natural").to_str().unwrap()]] {
+        let natural = fixture("natural");
+        let from = ["--from", natural.to_str().unwrap()];
+        for mut command in
+            [vec!["trace"], vec!["stat"], [&["trace"], &from[..]].concat(), [&["stat"], &from[..]].concat()]
+        {
             command.extend(arguments);
             one_sentence(&run(&command), said);
         }
@@ -114,7 +139,8 @@ fn without_root_it_says_that_root_is_needed() {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let root = status.lines().any(|line| line.starts_with("Uid:\t0\t"));
-    for arguments in [&["trace"][..], &["record", "-o", "/dev/null"]] {
+    // And `tcpwait` alone is `tcpwait stat 1`.
+    for arguments in [&["trace"][..], &["record", "-o", "/dev/null"], &["stat"], &[]] {
         let mut command = Command::new(&program);
         command.args(arguments).stdin(Stdio::null());
         if root {
@@ -144,6 +170,14 @@ fn help_mentions_every_flag() {
     for flag in shared.iter().chain(&own) {
         assert!(mentions(&trace.stdout, flag), "trace --help: no {flag}");
     }
+    let stat = run(["stat", "--help"]).stdout;
+    let reports = ["--by", "--sort", "--top", "--from", "--json", "-w", "--wide", "-L", "--cgroup", "--state"];
+    for flag in shared.iter().chain(&reports) {
+        assert!(mentions(&stat, flag), "stat --help: no {flag}");
+    }
+    for by in tcpwait::aggregate::by::By::ALL {
+        assert!(stat.contains(by.name()), "stat --help: no {by}");
+    }
     let record = run(["record", "--help"]).stdout;
     for flag in shared.iter().chain(&["-o", "--output"]) {
         assert!(mentions(&record, flag), "record --help: no {flag}");
@@ -152,7 +186,7 @@ fn help_mentions_every_flag() {
         assert!(trace.stdout.contains(reason.name()), "trace --help: no {}", reason.name());
     }
     let all = run(["--help"]).stdout;
-    assert!(all.contains("trace") && all.contains("record"), "{all}");
+    assert!(all.contains("trace") && all.contains("stat") && all.contains("record"), "{all}");
     assert!(run(["--version"]).stdout.starts_with("tcpwait "));
 }
 

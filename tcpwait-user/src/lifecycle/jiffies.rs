@@ -51,6 +51,15 @@ impl JiffyClock {
         self.hz.map(|hz| NS / hz)
     }
 
+    /// Width of the timer wheel's bucket that a timer of 60 s falls into: it ends up to so much later
+    /// (`calc_wheel_index`, `LVL_START` and `LVL_GRAN` in `kernel/time/timer.c`: level n begins at 63 * 8^(n-1) jiffies and has
+    /// buckets of 8^n). 2.048 s at HZ=250, 4.096 s at HZ=1000. `None` before HZ is known.
+    pub fn timewait_slack_ns(&self) -> Option<u64> {
+        let hz = self.hz?;
+        let level = (0..8).find(|level| TIMEWAIT_SECONDS * hz < 63 << (3 * level))?;
+        Some((NS << (3 * level)) / hz)
+    }
+
     /// When TIME_WAIT's clock was last started, in the time base of `time_ns`: the timer is always set to 60 s
     /// from then (`inet_twsk_schedule`), and keeps the value even when the wheel's bucket stays the same.
     /// `None` while HZ is not known, or where the timer was not set to 60 s.
@@ -82,6 +91,15 @@ mod tests {
                 }
                 assert_eq!(clock.hz(), Some(hz));
             }
+        }
+    }
+
+    /// kernel.md's table.
+    #[test]
+    fn the_wheel_is_as_wide_as_the_kernel_makes_it() {
+        for (hz, slack_ms) in [(100, 5120), (250, 2048), (300, 1706), (1000, 4096)] {
+            let clock = JiffyClock { first: None, hz: Some(hz) };
+            assert_eq!(clock.timewait_slack_ns().map(|ns| ns / 1_000_000), Some(slack_ms));
         }
     }
 

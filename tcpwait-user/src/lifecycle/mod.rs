@@ -24,9 +24,10 @@ use self::{
 };
 pub use self::{
     segment::{Cause, Restarts, SegmentSource},
-    transition::{Reason, Timing, Transition, Update},
+    transition::{Found, Reason, Timing, Transition, Update},
 };
 use crate::{
+    compact::CompactMap,
     event::{Event, Fact, Seed, Task},
     symbols::Symbols,
     tcp::{Flow, State},
@@ -79,7 +80,7 @@ pub struct Lifecycle {
     symbols: Symbols,
     segments: SegmentSource,
     fulls: HashMap<u64, Full>,
-    minis: HashMap<Flow, Mini>,
+    minis: CompactMap<Flow, Mini>,
     newborns: HashMap<u64, Newborn>,
     held: HashMap<u32, Held>,
     sentenced: HashMap<u32, Sentenced>,
@@ -114,6 +115,11 @@ impl Lifecycle {
     /// The kernel's tick rate, once the records have shown it.
     pub fn hz(&self) -> Option<u64> {
         self.clock.hz()
+    }
+
+    /// How long after its 60 s a natural TIME_WAIT may end at the latest, for the timer wheel's sake; `None` before HZ is known.
+    pub fn timewait_slack_ns(&self) -> Option<u64> {
+        self.clock.timewait_slack_ns()
     }
 
     /// Takes in one event and appends what follows from it.
@@ -158,7 +164,7 @@ impl Lifecycle {
                 self.cancelled(event, mini, site, out);
             }
             Fact::Tick { .. } => self.tick(event.time_ns, out),
-            Fact::Seed(seed) => self.seed(event.time_ns, seed),
+            Fact::Seed(seed) => self.seed(event.time_ns, seed, out),
             Fact::SeedEnd { .. } => {
                 self.ended = None;
                 self.seeds_read = true;
@@ -182,7 +188,7 @@ impl Lifecycle {
         self.flush_portless(time_ns, out);
     }
 
-    fn seed(&mut self, time_ns: u64, seed: &Seed) {
+    fn seed(&mut self, time_ns: u64, seed: &Seed, out: &mut Vec<Update>) {
         if self.ended.as_ref().is_some_and(|ended| ended.contains(&seed.cookie)) {
             return;
         }
@@ -191,11 +197,12 @@ impl Lifecycle {
             self.seed_mini(time_ns, seed)
         } else {
             // A half-open connection is a request_sock, which is not followed; an unconnected socket has no life yet.
-            !matches!(seed.state, State::SynRecv | State::Close) && self.seed_full(seed, owner)
+            !matches!(seed.state, State::SynRecv | State::Close) && self.seed_full(seed, owner.clone())
         };
         if taken {
             self.tally.seeded += 1;
             self.tally.seeded_minis += u64::from(seed.mini);
+            out.push(Update::Found(Found { id: seed.cookie, flow: seed.flow, state: seed.state, owner }));
         }
     }
 

@@ -105,11 +105,26 @@ pub struct Transition {
     pub predates: bool,
 }
 
+/// A connection that was there before the tool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Found {
+    /// The socket cookie.
+    pub id: u64,
+    /// The addresses.
+    pub flow: Flow,
+    /// The state that it is in.
+    pub state: State,
+    /// Whose socket it is.
+    pub owner: Option<Arc<Task>>,
+}
+
 /// One thing the lifecycle has to say.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Update {
     /// A connection took a step.
     Transition(Transition),
+    /// A connection is older than the tool, and was taken in.
+    Found(Found),
     /// A connection's owner became known between two steps.
     Owned {
         /// The connection.

@@ -5,9 +5,11 @@
 
 pub mod behaviour;
 pub mod cgroup;
+pub mod command;
 pub mod netns;
 pub mod owners;
 pub mod seed;
+pub mod snmp;
 pub mod sock_diag;
 
 use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};

@@ -19,6 +19,15 @@ pub fn write(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
         tally.minis_ended,
         ledger.minis_now,
     )?;
+    losses(ledger, out)
+}
+
+/// Writes what is missing: what is older, filtered, undecided or lost.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn losses(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
+    let tally = &ledger.tally;
     if tally.seeded > 0 {
         writeln!(
             out,

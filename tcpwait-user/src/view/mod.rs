@@ -4,13 +4,16 @@ pub mod json;
 pub mod ledger;
 pub mod probes;
 pub mod raw;
+pub mod stat;
+mod table;
 pub mod text;
+mod units;
 
 use std::io::{self, Write};
 
 use jiff::Timestamp;
 
-use crate::{lifecycle::Transition, names::Names};
+use crate::{aggregate::report::Report, lifecycle::Transition, names::Names};
 
 /// What a view needs besides the transition itself.
 #[derive(Clone, Copy, Debug)]
@@ -43,4 +46,13 @@ pub trait View {
     /// # Errors
     /// The output cannot be written.
     fn transition(&mut self, step: &Transition, context: Context<'_>, out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// Writes reports.
+pub trait ReportView {
+    /// One report.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn report(&mut self, report: &Report, context: Context<'_>, out: &mut dyn Write) -> io::Result<()>;
 }

@@ -70,7 +70,9 @@ pub fn hear_by(events: &[Event], segments: SegmentSource) -> Vec<String> {
     model.finish(&mut updates);
     let steps = updates.iter().filter(|update| matches!(update, Update::Transition(_))).count();
     assert_eq!(model.tally().transitions, steps as u64, "the tally counts the transitions");
-    let mut lines: Vec<String> = updates.iter().map(line).collect();
+    // What was there before is seeded, and said when it takes a step.
+    let said = updates.iter().filter(|update| !matches!(update, Update::Found(_)));
+    let mut lines: Vec<String> = said.map(line).collect();
     let unmatched = model.tally().unmatched;
     for (what, count) in [("ends", unmatched.ends), ("beginnings", unmatched.beginnings), ("gaps", unmatched.gaps)] {
         if count > 0 {
@@ -86,6 +88,7 @@ pub fn hear_by(events: &[Event], segments: SegmentSource) -> Vec<String> {
 fn line(update: &Update) -> String {
     match update {
         Update::Transition(transition) => step(transition),
+        Update::Found(found) => format!("#{} found in {}", found.id, found.state),
         Update::Owned { id, owner } => format!("#{id} owned by {}", owner.comm()),
     }
 }

@@ -1,0 +1,345 @@
+//! Holds what was seen against the kernel's own counters, since the start and for the namespaces that could be read both times.
+//!
+//! A counter is read at a time that lies between two clock readings, beside the tracing. So while a reading is under way, every
+//! countable event is kept with its time, and what was seen is known for that very moment: on a busy machine too, the two
+//! may differ only where something was missed. Reads no clock and no file.
+
+use hashbrown::HashMap;
+
+use crate::{
+    event::{Event, Fact},
+    ledger::Ledger,
+    lifecycle::{Reason, Update},
+};
+
+/// How far the time of a hook and that of the counter beside it may lie apart. Both are in one softirq, microseconds apart.
+const SKEW_NS: u64 = 200_000;
+
+/// Events kept while a reading is under way; beyond it the reading says nothing.
+const MAX_KEPT: usize = 2_000_000;
+
+/// What the counters `TW` and `TWKilled` of TcpExt count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TwCounts {
+    /// Mini-sockets that begin, whatever becomes of them (Linux 6.1 and later).
+    Beginnings,
+    /// Mini-sockets whose timer runs out (up to 5.15).
+    Expiries,
+}
+
+/// The times before and after something was read, in nanoseconds of `CLOCK_MONOTONIC`.
+pub type Span = (u64, u64);
+
+/// The kernel's counters of one network namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelCounts {
+    /// The namespace's inode.
+    pub netns: u32,
+    /// When the counters were read.
+    pub read_ns: Span,
+    /// `TW` and `TWKilled` of TcpExt: one or the other counts each mini-socket.
+    pub timewait: u64,
+    /// `TWRecycled` of TcpExt.
+    pub recycled: u64,
+    /// `TCPTimeWaitOverflow` of TcpExt.
+    pub overflow: u64,
+    /// `tw` of sockstat: mini-sockets that are there.
+    pub sockstat: Option<u64>,
+    /// Mini-sockets that sock_diag listed, and when.
+    pub listed: Option<(u64, Span)>,
+}
+
+/// A reading of all namespaces that are traced.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Each namespace that could be read.
+    pub namespaces: Vec<KernelCounts>,
+    /// How many could not be.
+    pub unreadable: u32,
+}
+
+/// What is countable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Began,
+    Ended(Reason),
+    Overflowed,
+}
+
+/// What was seen of a namespace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Seen {
+    began: u64,
+    expired: u64,
+    reused: u64,
+    overflowed: u64,
+}
+
+impl Seen {
+    fn count(&mut self, what: What) {
+        match what {
+            What::Began => self.began += 1,
+            What::Ended(Reason::Expired) => self.expired += 1,
+            What::Ended(Reason::Reused) => self.reused += 1,
+            What::Ended(_) => {}
+            What::Overflowed => self.overflowed += 1,
+        }
+    }
+}
+
+/// Countable events while a reading is under way.
+#[derive(Debug, Default)]
+struct Kept {
+    minis: u64,
+    events: Vec<(u64, u32, What)>,
+}
+
+/// The beginning of a namespace: counters, and what was seen at least and at most by then.
+#[derive(Clone, Copy, Debug, Default)]
+struct Baseline {
+    kernel: KernelCounts,
+    seen: (Seen, Seen),
+}
+
+/// The audit.
+#[derive(Debug)]
+pub struct Audit {
+    meaning: Option<TwCounts>,
+    seen: HashMap<u32, Seen>,
+    kept: Option<Kept>,
+    baselines: Option<HashMap<u32, Baseline>>,
+    latest: Option<Comparison>,
+    why_not: Option<String>,
+}
+
+/// A comparison that was made.
+#[derive(Clone, Debug, Default)]
+struct Comparison {
+    time_ns: u64,
+    namespaces: usize,
+    checks: Vec<Check>,
+}
+
+impl Audit {
+    /// An audit of a kernel whose counters mean this. `why_not`: why there can be none.
+    pub fn new(meaning: Option<TwCounts>, why_not: Option<String>) -> Self {
+        Self { meaning, seen: HashMap::new(), kept: None, baselines: None, latest: None, why_not }
+    }
+
+    /// A reading begins; `minis` mini-sockets are followed.
+    pub fn begin_reading(&mut self, minis: u64) {
+        self.kept = Some(Kept { minis, events: Vec::new() });
+    }
+
+    /// Takes note of an event.
+    pub fn event(&mut self, event: &Event) {
+        if let Fact::Armed { mini, rearmed: false } = &event.fact {
+            self.count(event.time_ns, mini.flow.netns, What::Began);
+        }
+    }
+
+    /// Takes note of what happened to a connection, wanted or not.
+    pub fn update(&mut self, update: &Update) {
+        let Update::Transition(step) = update else { return };
+        match step.reason {
+            Some(Reason::Overflow) => self.count(step.time_ns, step.flow.netns, What::Overflowed),
+            Some(reason) => self.count(step.time_ns, step.flow.netns, What::Ended(reason)),
+            None => {}
+        }
+    }
+
+    fn count(&mut self, time_ns: u64, netns: u32, what: What) {
+        match &mut self.kept {
+            Some(kept) if kept.events.len() < MAX_KEPT => kept.events.push((time_ns, netns, what)),
+            kept => {
+                *kept = None;
+                self.seen.entry(netns).or_default().count(what);
+            }
+        }
+    }
+
+    /// A reading is done. The first is what later ones are measured from.
+    pub fn end_reading(&mut self, reading: &Reading) {
+        let Some(mut kept) = self.kept.take() else { return };
+        kept.events.sort_by_key(|(time_ns, ..)| *time_ns);
+        let at = |counts: &KernelCounts, until_ns: u64| {
+            let mut seen = self.seen.get(&counts.netns).copied().unwrap_or_default();
+            let events = kept.events.iter().take_while(|(time_ns, ..)| *time_ns <= until_ns);
+            events.filter(|(_, netns, _)| *netns == counts.netns).for_each(|(.., what)| seen.count(*what));
+            seen
+        };
+        let range = |counts: &KernelCounts| {
+            let (before_ns, after_ns) = counts.read_ns;
+            (at(counts, before_ns.saturating_sub(SKEW_NS)), at(counts, after_ns.saturating_add(SKEW_NS)))
+        };
+        let now: Vec<(KernelCounts, (Seen, Seen))> =
+            reading.namespaces.iter().map(|counts| (*counts, range(counts))).collect();
+        match &self.baselines {
+            None => {
+                let begin = now.iter().map(|(kernel, seen)| (kernel.netns, Baseline { kernel: *kernel, seen: *seen }));
+                self.baselines = Some(begin.collect());
+            }
+            Some(baselines) => self.latest = Some(self.compare(baselines, &now, &kept, reading)),
+        }
+        for (_, netns, what) in kept.events {
+            self.seen.entry(netns).or_default().count(what);
+        }
+    }
+
+    fn compare(
+        &self,
+        baselines: &HashMap<u32, Baseline>,
+        now: &[(KernelCounts, (Seen, Seen))],
+        kept: &Kept,
+        reading: &Reading,
+    ) -> Comparison {
+        // A namespace that was not there at the start has counted from zero since.
+        let pairs: Vec<(Baseline, &KernelCounts, &(Seen, Seen))> = now
+            .iter()
+            .map(|(kernel, seen)| (baselines.get(&kernel.netns).copied().unwrap_or_default(), kernel, seen))
+            .collect();
+        let check = |what: Checked, kernel: fn(&KernelCounts) -> u64, seen: fn(&Seen) -> u64| {
+            let mut check = Check { what, seen_min: 0, seen_max: 0, kernel: 0 };
+            for (base, counts, (least, most)) in &pairs {
+                check.kernel += kernel(counts).saturating_sub(kernel(&base.kernel));
+                check.seen_min += seen(least).saturating_sub(seen(&base.seen.1));
+                check.seen_max += seen(most).saturating_sub(seen(&base.seen.0));
+            }
+            check
+        };
+        let mut checks = Vec::new();
+        match self.meaning {
+            Some(TwCounts::Beginnings) => checks.push(check(Checked::Entries, |k| k.timewait, |s| s.began)),
+            Some(TwCounts::Expiries) => checks.push(check(Checked::Expiries, |k| k.timewait, |s| s.expired)),
+            None => {}
+        }
+        checks.push(check(Checked::Reused, |k| k.recycled, |s| s.reused));
+        checks.push(check(Checked::Overflows, |k| k.overflow, |s| s.overflowed));
+        if reading.unreadable == 0 {
+            checks.extend(gauge(Checked::Sockstat, now, kept, |k| Some((k.sockstat?, k.read_ns))));
+            checks.extend(gauge(Checked::SockDiag, now, kept, |k| k.listed));
+        }
+        let time_ns = now.iter().map(|(kernel, _)| kernel.read_ns.1).max().unwrap_or_default();
+        Comparison { time_ns, namespaces: now.len(), checks }
+    }
+
+    /// What came of it, given what is known to be lost.
+    pub fn report(&self, ledger: &Ledger) -> AuditReport {
+        let Some(latest) = &self.latest else {
+            let why_not =
+                self.why_not.clone().unwrap_or_else(|| "the kernel's counters have not been read twice yet".to_owned());
+            return AuditReport { time_ns: None, namespaces: 0, checks: Vec::new(), why_not: Some(why_not) };
+        };
+        let checks = latest.checks.iter().map(|check| (*check, check.outcome(ledger))).collect();
+        AuditReport { time_ns: Some(latest.time_ns), namespaces: latest.namespaces, checks, why_not: None }
+    }
+}
+
+/// Mini-sockets followed while a gauge was read, against the gauge. `None` where not every namespace has it.
+fn gauge(
+    what: Checked,
+    now: &[(KernelCounts, (Seen, Seen))],
+    kept: &Kept,
+    of: fn(&KernelCounts) -> Option<(u64, Span)>,
+) -> Option<Check> {
+    let read: Vec<(u64, Span)> = now.iter().map(|(kernel, _)| of(kernel)).collect::<Option<_>>()?;
+    let from_ns = read.iter().map(|(_, (before_ns, _))| *before_ns).min()?.saturating_sub(SKEW_NS);
+    let to_ns = read.iter().map(|(_, (_, after_ns))| *after_ns).max()?.saturating_add(SKEW_NS);
+    let (mut there, mut added, mut gone) = (kept.minis, 0u64, 0u64);
+    for (time_ns, _, what) in kept.events.iter().take_while(|(time_ns, ..)| *time_ns <= to_ns) {
+        let within = u64::from(*time_ns > from_ns);
+        match what {
+            What::Began if within == 0 => there += 1,
+            What::Ended(_) if within == 0 => there = there.saturating_sub(1),
+            What::Began => added += 1,
+            What::Ended(_) => gone += 1,
+            What::Overflowed => {}
+        }
+    }
+    Some(Check {
+        what,
+        seen_min: there.saturating_sub(gone),
+        seen_max: there + added,
+        kernel: read.iter().map(|(count, _)| count).sum(),
+    })
+}
+
+/// What was compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// Mini-sockets that began, and `TcpExtTW`.
+    Entries,
+    /// Mini-sockets that expired, and `TcpExtTW`.
+    Expiries,
+    /// Mini-sockets reused by `connect()`, and `TcpExtTWRecycled`.
+    Reused,
+    /// Overflows, and `TcpExtTCPTimeWaitOverflow`.
+    Overflows,
+    /// Mini-sockets there, and sockstat's `tw`.
+    Sockstat,
+    /// Mini-sockets there, and those that sock_diag lists.
+    SockDiag,
+}
+
+/// One comparison. What was seen by the time the kernel was read lies between two numbers where something happened just then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// What was compared.
+    pub what: Checked,
+    /// Seen, at least.
+    pub seen_min: u64,
+    /// Seen, at most.
+    pub seen_max: u64,
+    /// The kernel's number.
+    pub kernel: u64,
+}
+
+/// What came of a comparison.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// They agree.
+    Agrees,
+    /// They differ by no more than is known to be lost: this many of the kind compared.
+    Lost(u64),
+    /// They differ by so many, and the ledger does not say why.
+    Differs(u64),
+}
+
+impl Check {
+    fn outcome(&self, ledger: &Ledger) -> Outcome {
+        if (self.seen_min..=self.seen_max).contains(&self.kernel) {
+            return Outcome::Agrees;
+        }
+        let off = self.kernel.abs_diff(if self.kernel > self.seen_max { self.seen_max } else { self.seen_min });
+        let ring = ledger.lost_ring.unwrap_or_default();
+        let anything = ledger.recursion.unwrap_or_default() + ledger.unread() + ledger.unreadable + ledger.undecodable;
+        let lost = anything
+            + match self.what {
+                Checked::Entries => ring.beginnings,
+                Checked::Expiries | Checked::Reused => ring.ends,
+                Checked::Overflows => ring.states,
+                Checked::Sockstat | Checked::SockDiag => ring.beginnings + ring.ends + ledger.tally.unmatched.total(),
+            };
+        if off <= lost { Outcome::Lost(off) } else { Outcome::Differs(off) }
+    }
+}
+
+/// What a report says of the audit.
+#[derive(Clone, Debug, Default)]
+pub struct AuditReport {
+    /// When the kernel was read last, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub time_ns: Option<u64>,
+    /// Namespaces read.
+    pub namespaces: usize,
+    /// Each comparison and what came of it.
+    pub checks: Vec<(Check, Outcome)>,
+    /// Why nothing was compared.
+    pub why_not: Option<String>,
+}
+
+impl AuditReport {
+    /// Whether a difference remains that nothing explains.
+    pub fn differs(&self) -> bool {
+        self.checks.iter().any(|(_, outcome)| matches!(outcome, Outcome::Differs(_)))
+    }
+}

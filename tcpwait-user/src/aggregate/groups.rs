@@ -1,0 +1,352 @@
+//! Who: TIME_WAIT by groups of connections. Their number is bounded; beyond it the least of them are folded into one that
+//! stands for all others, so that sums stay right and memory does too.
+
+use std::{net::IpAddr, num::NonZeroU32};
+
+use hashbrown::HashMap;
+
+use super::{
+    by::{By, Value},
+    dwell::{Dwell, DwellSummary},
+};
+use crate::{event::Task, lifecycle::Reason, tcp::Flow};
+
+/// Groups followed at once: 30 MB at most.
+pub const MAX_GROUPS: usize = 1000;
+
+/// Distinct peers counted in each.
+const MAX_PEERS: usize = 32;
+
+/// What a group is sorted by, greatest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sort {
+    /// Entries to TIME_WAIT.
+    #[default]
+    Entered,
+    /// Sockets in TIME_WAIT now.
+    Now,
+    /// Sockets that left TIME_WAIT.
+    Left,
+    /// Median time spent in TIME_WAIT.
+    Dwell,
+}
+
+/// Which side hung up first, of connections that were closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Closed {
+    /// This side: its FIN was acknowledged before the peer's came.
+    pub this_side: u64,
+    /// The peer.
+    pub peer: u64,
+    /// Both at once (CLOSING).
+    pub both: u64,
+}
+
+impl Closed {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.this_side + self.peer + self.both
+    }
+
+    /// Adds others.
+    pub fn add(&mut self, other: Self) {
+        self.this_side += other.this_side;
+        self.peer += other.peer;
+        self.both += other.both;
+    }
+}
+
+/// Who hung up first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closer {
+    /// This side.
+    ThisSide,
+    /// The peer.
+    Peer,
+    /// Both at once.
+    Both,
+}
+
+/// What is counted of a group over a time.
+#[derive(Clone, Debug)]
+struct Counts {
+    entered: u64,
+    left: u64,
+    exits: [u64; Reason::ALL.len()],
+    closed: Closed,
+    dwell: Dwell,
+    peers: HashMap<IpAddr, u64>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            entered: 0,
+            left: 0,
+            exits: Default::default(),
+            closed: Closed::default(),
+            dwell: Dwell::coarse(),
+            peers: HashMap::new(),
+        }
+    }
+}
+
+impl Counts {
+    fn enter(&mut self, peer: IpAddr) {
+        self.entered += 1;
+        self.meet(peer, 1);
+    }
+
+    fn meet(&mut self, peer: IpAddr, times: u64) {
+        if self.peers.len() < MAX_PEERS || self.peers.contains_key(&peer) {
+            *self.peers.entry(peer).or_default() += times;
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.entered += other.entered;
+        self.left += other.left;
+        for (mine, theirs) in self.exits.iter_mut().zip(other.exits) {
+            *mine += theirs;
+        }
+        self.closed.add(other.closed);
+        self.dwell.add(&other.dwell);
+        let mut peers: Vec<_> = other.peers.iter().collect();
+        peers.sort_unstable_by_key(|(peer, times)| (std::cmp::Reverse(**times), **peer));
+        for (peer, times) in peers {
+            self.meet(*peer, *times);
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.entered == 0 && self.left == 0 && self.closed.total() == 0
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Group {
+    key: Box<[Value]>,
+    now: u64,
+    interval: Counts,
+    total: Counts,
+}
+
+/// Names a group as long as it is followed; one that is not is the group of all others.
+pub type GroupId = NonZeroU32;
+
+/// The groups.
+#[derive(Debug)]
+pub struct Groups {
+    by: Vec<By>,
+    limit: usize,
+    ids: HashMap<Box<[Value]>, GroupId>,
+    groups: HashMap<GroupId, Group>,
+    others: Group,
+    folded: u64,
+    next: GroupId,
+}
+
+impl Groups {
+    /// No groups yet, and at most `limit` of them.
+    pub fn new(by: Vec<By>, limit: usize) -> Self {
+        let (ids, groups) = (HashMap::new(), HashMap::new());
+        Self { by, limit: limit.max(1), ids, groups, others: Group::default(), folded: 0, next: GroupId::MIN }
+    }
+
+    /// What they are by.
+    pub fn by(&self) -> &[By] {
+        &self.by
+    }
+
+    /// The group of a connection.
+    pub fn of(&mut self, flow: &Flow, owner: Option<&Task>, accepted: bool) -> GroupId {
+        let key: Box<[Value]> = self.by.iter().map(|by| by.of(flow, owner, accepted)).collect();
+        if let Some(id) = self.ids.get(&key) {
+            return *id;
+        }
+        if self.groups.len() >= self.limit {
+            self.fold();
+        }
+        let id = self.next;
+        self.next = self.next.saturating_add(1);
+        self.ids.insert(key.clone(), id);
+        self.groups.insert(id, Group { key, ..Group::default() });
+        id
+    }
+
+    /// A socket was in TIME_WAIT already.
+    pub fn found(&mut self, id: GroupId) {
+        self.get(id).now += 1;
+    }
+
+    /// A socket entered TIME_WAIT.
+    pub fn entered(&mut self, id: GroupId, peer: IpAddr) {
+        let group = self.get(id);
+        group.now += 1;
+        group.interval.enter(peer);
+    }
+
+    /// A socket left TIME_WAIT. `counted`: it was counted when it entered.
+    pub fn left(&mut self, id: GroupId, counted: bool, reason: Reason, dwell: Option<(u64, bool)>) {
+        let group = self.get(id);
+        group.now = group.now.saturating_sub(u64::from(counted));
+        group.interval.left += 1;
+        if let Some(exits) = group.interval.exits.get_mut(reason as usize) {
+            *exits += 1;
+        }
+        if let Some((ns, inferred)) = dwell {
+            group.interval.dwell.record(ns, inferred);
+        }
+    }
+
+    /// A socket left TIME_WAIT in a way that was not seen.
+    pub fn gone(&mut self, id: GroupId) {
+        let group = self.get(id);
+        group.now = group.now.saturating_sub(1);
+    }
+
+    /// A connection was closed.
+    pub fn closed(&mut self, id: GroupId, closer: Closer) {
+        let closed = &mut self.get(id).interval.closed;
+        match closer {
+            Closer::ThisSide => closed.this_side += 1,
+            Closer::Peer => closed.peer += 1,
+            Closer::Both => closed.both += 1,
+        }
+    }
+
+    /// The interval is over: it becomes part of the whole.
+    pub fn end_interval(&mut self) {
+        for group in self.groups.values_mut().chain([&mut self.others]) {
+            group.total.add(&group.interval);
+            if !group.interval.is_empty() {
+                group.interval = Counts::default();
+            }
+        }
+    }
+
+    /// The first `top` groups of the interval or (`whole`) of the whole time, and all others. Call after
+    /// [`end_interval`](Self::end_interval) for the whole.
+    pub fn rows(&self, whole: bool, sort: Sort, top: usize) -> Rows {
+        let pick = |group: &Group| if whole { group.total.clone() } else { group.interval.clone() };
+        let mut shown: Vec<(&Group, u64)> = Vec::new();
+        for group in self.groups.values() {
+            let counts = if whole { &group.total } else { &group.interval };
+            if group.now == 0 && counts.is_empty() {
+                continue;
+            }
+            let by = match sort {
+                Sort::Entered => counts.entered,
+                Sort::Now => group.now,
+                Sort::Left => counts.left,
+                Sort::Dwell => counts.dwell.quantile(0.5).unwrap_or_default(),
+            };
+            shown.push((group, by));
+        }
+        shown.sort_unstable_by(|(a, by_a), (b, by_b)| {
+            by_b.cmp(by_a).then_with(|| b.now.cmp(&a.now)).then_with(|| a.key.cmp(&b.key))
+        });
+        let (mut others, mut others_now, mut grouped) = (pick(&self.others), self.others.now, self.folded);
+        for (group, _) in shown.iter().skip(top) {
+            others.add(if whole { &group.total } else { &group.interval });
+            others_now += group.now;
+            grouped += 1;
+        }
+        let groups = shown.iter().take(top).map(|(group, _)| row(group.key.clone(), group.now, &pick(group)));
+        Rows {
+            groups: groups.collect(),
+            others: row(Box::default(), others_now, &others),
+            grouped,
+            folded: self.folded,
+        }
+    }
+
+    fn get(&mut self, id: GroupId) -> &mut Group {
+        self.groups.get_mut(&id).unwrap_or(&mut self.others)
+    }
+
+    /// Makes room: the lesser half goes to the others.
+    fn fold(&mut self) {
+        let weight = |group: &Group| group.now + group.total.entered + group.interval.entered;
+        let mut all: Vec<(u64, Box<[Value]>)> =
+            self.groups.values().map(|group| (weight(group), group.key.clone())).collect();
+        all.sort_unstable();
+        for (_, key) in all.into_iter().take(self.limit.div_ceil(2)) {
+            let Some(group) = self.ids.remove(&key).and_then(|id| self.groups.remove(&id)) else { continue };
+            self.others.now += group.now;
+            self.others.interval.add(&group.interval);
+            self.others.total.add(&group.total);
+            self.folded += 1;
+        }
+    }
+}
+
+fn row(key: Box<[Value]>, now: u64, counts: &Counts) -> GroupRow {
+    let known: u64 = counts.peers.values().sum();
+    let top = counts.peers.iter().max_by_key(|(peer, times)| (**times, std::cmp::Reverse(**peer)));
+    GroupRow {
+        key,
+        now,
+        entered: counts.entered,
+        share: None,
+        rate_per_s: None,
+        left: counts.left,
+        exits: Reason::ALL.into_iter().zip(counts.exits).filter(|(_, count)| *count > 0).collect(),
+        closed: counts.closed,
+        dwell: counts.dwell.summary(),
+        peer: top.map(|(peer, times)| Peer {
+            address: *peer,
+            entered: *times,
+            only: known == counts.entered && counts.peers.len() == 1,
+        }),
+    }
+}
+
+/// The groups of a report.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// The first, as sorted.
+    pub groups: Vec<GroupRow>,
+    /// All others; its key is empty.
+    pub others: GroupRow,
+    /// How many groups the others are.
+    pub grouped: u64,
+    /// Of those, how many were given up for the sake of memory, so that they could not come among the first.
+    pub folded: u64,
+}
+
+/// A group in a report.
+#[derive(Clone, Debug)]
+pub struct GroupRow {
+    /// What its connections have in common, one value for each [`By`].
+    pub key: Box<[Value]>,
+    /// Its sockets in TIME_WAIT.
+    pub now: u64,
+    /// How many of its sockets entered TIME_WAIT.
+    pub entered: u64,
+    /// The share of all that entered, 0 to 1; `None` when none did.
+    pub share: Option<f64>,
+    /// Entries a second; `None` for an interval without length.
+    pub rate_per_s: Option<f64>,
+    /// How many left.
+    pub left: u64,
+    /// Why they left, where any did.
+    pub exits: Vec<(Reason, u64)>,
+    /// Who hung up first.
+    pub closed: Closed,
+    /// Time spent in TIME_WAIT.
+    pub dwell: DwellSummary,
+    /// The most frequent remote address among those that entered.
+    pub peer: Option<Peer>,
+}
+
+/// A remote address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The address.
+    pub address: IpAddr,
+    /// How many of its connections entered TIME_WAIT: at least, where a group has more peers than are counted.
+    pub entered: u64,
+    /// Whether there is no other.
+    pub only: bool,
+}

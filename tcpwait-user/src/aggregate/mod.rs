@@ -1,0 +1,349 @@
+//! Durations and counts: what the transitions of many connections add up to, for an interval and for the whole time.
+//!
+//! Takes what the lifecycle yields and the selection lets through, and gives plain [`Report`]s. It reads no clock, prints
+//! nothing and knows no kernel; time comes from the records. Memory: some 35 bytes a connection, and a bounded rest.
+
+pub mod audit;
+pub mod by;
+mod connections;
+mod counts;
+mod dwell;
+mod exact;
+pub mod groups;
+mod histogram;
+pub mod report;
+mod steady;
+
+use hashbrown::HashMap;
+use tcpwait_wire::wire;
+
+use self::{
+    by::By,
+    connections::{Connections, Made, Standing},
+    counts::Counts,
+    exact::Exact,
+    groups::{Closer, GroupId, Groups, MAX_GROUPS, Sort},
+    report::{Lead, Report, StateRow, TimeWait, TransitionRow},
+    steady::Entries,
+};
+pub use self::{
+    dwell::DwellSummary,
+    histogram::{Bucket, HistogramSummary, TIMEWAIT_NS},
+    steady::{Steady, Verdict},
+};
+use crate::{
+    event::Task,
+    ledger::Ledger,
+    lifecycle::{Found, Reason, Timing, Transition, Update},
+    tcp::{Flow, State},
+};
+
+const NS: f64 = 1e9;
+
+/// What is asked of the aggregates.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// What to group by.
+    pub by: Vec<By>,
+    /// What groups are sorted by.
+    pub sort: Sort,
+    /// How many groups are shown by themselves.
+    pub top: usize,
+}
+
+/// What the kernel's clock is known to be.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wheel {
+    /// Ticks a second.
+    pub hz: Option<u64>,
+    /// How late a timer of 60 s may be, in nanoseconds.
+    pub slack_ns: Option<u64>,
+}
+
+/// The aggregates.
+#[derive(Debug)]
+pub struct Aggregate {
+    wanted: Wanted,
+    connections: Connections,
+    /// Local ports that are listened on, by network namespace: they tell who made a connection that is older than the tool.
+    listeners: HashMap<(u32, u16), u64>,
+    now: [u64; State::ALL.len() + 1],
+    interval: Counts,
+    total: Counts,
+    groups: Groups,
+    entries: Entries,
+    exact: Exact,
+    wheel: Wheel,
+    begin_ns: u64,
+    interval_begin_ns: u64,
+}
+
+impl Aggregate {
+    /// Aggregates from this time on, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub fn new(wanted: Wanted, begin_ns: u64) -> Self {
+        Self {
+            groups: Groups::new(wanted.by.clone(), MAX_GROUPS),
+            wanted,
+            connections: Connections::default(),
+            listeners: HashMap::new(),
+            now: Default::default(),
+            interval: Counts::default(),
+            total: Counts::default(),
+            entries: Entries::default(),
+            exact: Exact::default(),
+            wheel: Wheel::default(),
+            begin_ns,
+            interval_begin_ns: begin_ns,
+        }
+    }
+
+    /// What has been found out of the kernel's clock.
+    pub fn set_wheel(&mut self, wheel: Wheel) {
+        self.wheel = wheel;
+    }
+
+    /// The kernel side's counts so far, of all connections that are wanted and no others.
+    pub fn set_exact(&mut self, counters: &wire::Counters) {
+        self.exact.set(counters);
+    }
+
+    /// Takes note of what happens to any connection, wanted or not.
+    pub fn observe(&mut self, update: &Update) {
+        let (flow, from, to) = match update {
+            Update::Transition(step) => (&step.flow, step.from, step.to),
+            Update::Found(found) => (&found.flow, None, found.state),
+            Update::Owned { .. } => return,
+        };
+        let port = (flow.netns, flow.lport);
+        if to == State::Listen {
+            *self.listeners.entry(port).or_default() += 1;
+        } else if from == Some(State::Listen)
+            && to == State::Close
+            && let Some(count) = self.listeners.get_mut(&port)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.listeners.remove(&port);
+            }
+        }
+    }
+
+    /// Takes in what a wanted connection did.
+    pub fn update(&mut self, update: &Update) {
+        match update {
+            Update::Transition(step) => self.step(step),
+            Update::Found(found) => self.found(found),
+            Update::Owned { .. } => {}
+        }
+    }
+
+    fn found(&mut self, found: &Found) {
+        let Found { id, flow, state, owner } = found;
+        let mut standing = Standing { state: Some(*state), ..Standing::default() };
+        if *state == State::TimeWait {
+            let group = self.group(flow, owner.as_deref(), standing.made);
+            self.groups.found(group);
+            standing.group = Some(group);
+        }
+        if let Some(count) = self.now_mut(*state) {
+            *count += 1;
+        }
+        if let Some(stale) = self.connections.put(*id, flow, standing) {
+            self.forget(stale);
+        }
+    }
+
+    fn step(&mut self, step: &Transition) {
+        let known = self.connections.take(step.id, &step.flow);
+        let is_new = matches!((step.from, step.to), (Some(State::Close), _) | (Some(State::Listen), State::SynRecv));
+        let mut standing = match known {
+            // That its former life ended was lost.
+            Some(stale) if is_new => {
+                self.forget(stale);
+                Standing::default()
+            }
+            Some(standing) => standing,
+            None => Standing::default(),
+        };
+        match (step.from, step.to) {
+            (Some(State::Close), State::SynSent) => standing.made = Made::Here,
+            (Some(State::Listen), State::SynRecv) => standing.made = Made::There,
+            _ => {}
+        }
+        if let Some(count) = standing.state.and_then(|state| self.now_mut(state)) {
+            *count = count.saturating_sub(1);
+        }
+        self.interval.step(step);
+        self.close(step, standing.made);
+        if step.from == Some(State::TimeWait) {
+            let counted = standing.group.is_some();
+            let group = standing.group.take().unwrap_or_else(|| self.group_of(step, standing.made));
+            let reason = step.reason.unwrap_or(Reason::Unknown);
+            let dwell = step.dwell_ns.map(|ns| (ns, step.timing != Timing::Exact));
+            self.interval.exit(reason, step, self.wheel.slack_ns);
+            self.groups.left(group, counted, reason, dwell);
+        } else if let Some(group) = standing.group.take() {
+            self.groups.gone(group);
+        }
+        if step.to == State::TimeWait {
+            let group = self.group_of(step, standing.made);
+            self.groups.entered(group, step.flow.raddr);
+            self.entries.record(step.time_ns);
+            standing.group = Some(group);
+        }
+        if step.to == State::Close {
+            return;
+        }
+        standing.state = Some(step.to);
+        if let Some(count) = self.now_mut(step.to) {
+            *count += 1;
+        }
+        self.connections.put(step.id, &step.flow, standing);
+    }
+
+    /// Who hung up first is certain once the peer has answered, and whose socket it is once its process has closed it.
+    fn close(&mut self, step: &Transition, made: Made) {
+        let closer = match (step.from, step.to) {
+            (Some(State::FinWait1), State::FinWait2 | State::TimeWait) => Closer::ThisSide,
+            (Some(State::FinWait1), State::Closing) => Closer::Both,
+            (Some(State::CloseWait), State::LastAck) => Closer::Peer,
+            _ => return,
+        };
+        let group = self.group_of(step, made);
+        self.groups.closed(group, closer);
+        self.interval.close(closer);
+    }
+
+    fn group_of(&mut self, step: &Transition, made: Made) -> GroupId {
+        self.group(&step.flow, step.owner.as_deref(), made)
+    }
+
+    fn group(&mut self, flow: &Flow, owner: Option<&Task>, made: Made) -> GroupId {
+        let accepted = match made {
+            Made::Here => false,
+            Made::There => true,
+            Made::Unknown => self.listeners.contains_key(&(flow.netns, flow.lport)),
+        };
+        self.groups.of(flow, owner, accepted)
+    }
+
+    /// A connection is gone, and how was not seen.
+    fn forget(&mut self, stale: Standing) {
+        if let Some(count) = stale.state.and_then(|state| self.now_mut(state)) {
+            *count = count.saturating_sub(1);
+        }
+        if let Some(group) = stale.group {
+            self.groups.gone(group);
+        }
+    }
+
+    fn now_mut(&mut self, state: State) -> Option<&mut u64> {
+        self.now.get_mut(state as usize)
+    }
+
+    fn now(&self, state: State) -> u64 {
+        self.now.get(state as usize).copied().unwrap_or_default()
+    }
+
+    /// Ends the interval at this time and reports on it, or (`is_final`) on the whole time.
+    pub fn report(&mut self, end_ns: u64, is_final: bool, ledger: Ledger, audit: audit::AuditReport) -> Report {
+        let exact = self.exact.since(is_final);
+        let begin_ns = if is_final { self.begin_ns } else { self.interval_begin_ns };
+        let seconds = Some(end_ns.saturating_sub(begin_ns) as f64 / NS).filter(|seconds| *seconds > 0.0);
+        let per_s = |count: u64| seconds.map(|seconds| count as f64 / seconds);
+        self.total.add(&self.interval);
+        if is_final {
+            self.groups.end_interval();
+        }
+        let mut groups = self.groups.rows(is_final, self.wanted.sort, self.wanted.top);
+        let counts = if is_final { &self.total } else { &self.interval };
+        let now = self.now(State::TimeWait);
+        let (entered, left) = (counts.entered(State::TimeWait), counts.left(State::TimeWait));
+        for row in groups.groups.iter_mut().chain([&mut groups.others]) {
+            row.share = (entered > 0).then(|| row.entered as f64 / entered as f64);
+            row.rate_per_s = per_s(row.entered);
+        }
+        let lead = self.lead(is_final, entered, now);
+        let mean_ns = self.total.dwell(State::TimeWait).mean_ns;
+        let report = Report {
+            begin_ns,
+            end_ns,
+            is_final,
+            states: LIFE.into_iter().map(|state| self.state_row(state, counts)).collect(),
+            transitions: transitions(counts, exact.as_ref()),
+            time_wait: TimeWait {
+                now,
+                entered,
+                left,
+                entered_per_s: per_s(entered),
+                left_per_s: per_s(left),
+                exits: counts.exits(per_s),
+                orphans: counts.orphans(),
+                restarts: counts.restarts,
+                restart_causes: counts.restart_causes(),
+                overflows: counts.overflows,
+                closed: counts.closed,
+                histogram: counts.histogram.summary(self.wheel.slack_ns),
+                natural_ns: counts.natural_ns,
+                hz: self.wheel.hz,
+                steady: self.entries.steady(self.begin_ns, end_ns, mean_ns, now),
+            },
+            by: self.groups.by().to_vec(),
+            groups,
+            lead,
+            ledger,
+            audit,
+        };
+        self.exact.end_interval();
+        self.groups.end_interval();
+        self.interval = Counts::default();
+        self.interval_begin_ns = end_ns;
+        report
+    }
+
+    fn lead(&self, whole: bool, entered: u64, now: u64) -> Option<Lead> {
+        let of_entered = entered > 0;
+        let (sort, all) = if of_entered { (Sort::Entered, entered) } else { (Sort::Now, now) };
+        // Of those that are there already, who closed them may have been seen before this interval.
+        let group = self.groups.rows(whole || !of_entered, sort, 1).groups.into_iter().next()?;
+        let mine = if of_entered { group.entered } else { group.now };
+        (mine > 0).then(|| Lead { share: mine as f64 / all as f64, of_entered, group })
+    }
+
+    fn state_row(&self, state: State, counts: &Counts) -> StateRow {
+        StateRow {
+            state,
+            now: (state != State::Close).then(|| self.now(state)),
+            entered: counts.entered(state),
+            left: counts.left(state),
+            dwell: counts.dwell(state),
+        }
+    }
+}
+
+/// Every transition that was seen, or that the kernel side counted although no record of it was left.
+fn transitions(counts: &Counts, exact: Option<&exact::Counted>) -> Vec<TransitionRow> {
+    let from = LIFE.into_iter().map(Some).chain([None]);
+    let all = from.flat_map(|from| LIFE.into_iter().map(move |to| (from, to)));
+    all.map(|(from, to)| {
+        let kernel = from.zip(exact).and_then(|(from, exact)| exact.transition(from, to));
+        TransitionRow { from, to, count: counts.transition(from, to), kernel }
+    })
+    .filter(|row| row.count > 0 || row.kernel.unwrap_or_default() > 0)
+    .collect()
+}
+
+/// The states in the order of a connection's life: made, at work, closed by this side, closed by the peer.
+const LIFE: [State; State::ALL.len()] = [
+    State::Listen,
+    State::SynSent,
+    State::SynRecv,
+    State::Established,
+    State::FinWait1,
+    State::FinWait2,
+    State::Closing,
+    State::TimeWait,
+    State::CloseWait,
+    State::LastAck,
+    State::Close,
+];

@@ -1,0 +1,196 @@
+//! `tcpwait stat`: connects a source with the statistics, a command to its own connections, and gives the exit code.
+
+use std::{
+    io::{self, BufWriter, Stdout},
+    os::unix::process::ExitStatusExt,
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result};
+use jiff::tz::TimeZone;
+use nix::sys::signal::Signal;
+use tcpwait_wire::wire::Counters;
+
+use super::{LOSSY, banner, criteria, is_broken_pipe, log_to_stderr, runtime, say_seeded, settings, stdout};
+use crate::{
+    aggregate::{
+        Wanted,
+        audit::{Audit, Reading},
+    },
+    cli::Stat,
+    kernel::KernelFilter,
+    live::{self, Settings, Sink},
+    recording::{self, Header},
+    select::{Criteria, Selector},
+    stat::{Account, Schedule, Statistics},
+    system::{
+        command::{self, Started},
+        snmp,
+    },
+    view::{
+        ReportView,
+        stat::{
+            json::Json,
+            text::{Screen, Text},
+        },
+    },
+};
+
+/// Columns where there is no terminal to ask.
+const WIDTH: usize = 80;
+
+/// What a shell adds to a signal's number for an exit code.
+const SIGNALLED: u8 = 128;
+
+/// Carries it out.
+pub fn run(args: &Stat) -> Result<ExitCode> {
+    log_to_stderr(args.tracing.verbose);
+    if let Some(program) = args.command.first() {
+        command::check(program)?;
+    }
+    match &args.from {
+        Some(path) => replay(args, path),
+        None => runtime()?.block_on(live(args)),
+    }
+}
+
+fn replay(args: &Stat, path: &std::path::Path) -> Result<ExitCode> {
+    let criteria = criteria(&args.filter, false)?;
+    let mut reader = recording::Reader::open(path)?;
+    let audit = Audit::new(None, Some("a recording does not hold them".to_owned()));
+    let mut statistics = statistics(args, &reader.header().clone(), criteria, audit);
+    let done = (|| {
+        while let Some(record) = reader.next_record() {
+            statistics.record(record)?;
+            if statistics.is_over() {
+                break;
+            }
+        }
+        statistics.finish()
+    })();
+    if let Some(why) = reader.cut() {
+        eprintln!("tcpwait: {} was cut short ({why}); everything up to there is counted", path.display());
+    }
+    match done {
+        Ok(account) => Ok(code(args, &account)),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        Err(e) => Err(e).context("writing to stdout"),
+    }
+}
+
+async fn live(args: &Stat) -> Result<ExitCode> {
+    let mut criteria = criteria(&args.filter, true)?;
+    let place = if args.command.is_empty() { None } else { Some(command::place()?) };
+    if let Some(place) = &place {
+        criteria.cgroups = vec![place.path.clone()];
+    }
+    let filter = KernelFilter {
+        netns: criteria.netns.clone(),
+        lports: criteria.lports.clone(),
+        rports: criteria.rports.clone(),
+    };
+    let ports = !filter.lports.is_empty() || !filter.rports.is_empty();
+    let mut live = live::attach(Settings { audit: !ports, ..settings(&args.tracing, filter) })?;
+    let why_not = ports.then(|| "they know nothing of the ports asked for".to_owned());
+    let audit = Audit::new(snmp::meaning_of_tw(&live.header().kernel), why_not);
+    let mut sink =
+        Reports { statistics: statistics(args, live.header(), criteria, audit), command: None, signalled: false };
+    banner(&live, args.tracing.verbose);
+    if let Some(place) = place {
+        sink.statistics.names_mut().learn_cgroup(place.id, &place.path);
+        sink.command = Some(place.start(&args.command)?);
+    }
+    let result = live.run(&mut sink).await;
+    if !is_broken_pipe(&result) {
+        say_seeded(result?.as_ref(), args.tracing.verbose);
+    }
+    let account = match sink.statistics.finish() {
+        Ok(account) => Some(account),
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => None,
+        Err(e) => return Err(e).context("writing to stdout"),
+    };
+    let lossy = account.map_or(ExitCode::SUCCESS, |account| code(args, &account));
+    match sink.command {
+        Some(mut command) if lossy == ExitCode::SUCCESS => Ok(exit_of(&mut command)?),
+        _ => Ok(lossy),
+    }
+}
+
+/// The command's own exit code, or as a shell has it for a signal.
+fn exit_of(command: &mut Started) -> Result<ExitCode> {
+    let status = command.wait().context("waiting for the command")?;
+    let signal = status.signal().and_then(|signal| u8::try_from(signal).ok());
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    Ok(ExitCode::from(code.or(signal.map(|signal| SIGNALLED.saturating_add(signal))).unwrap_or(1)))
+}
+
+fn code(args: &Stat, account: &Account) -> ExitCode {
+    let lossy = account.ledger.is_lossy() || account.differs;
+    if args.fail_on_loss && lossy { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS }
+}
+
+fn statistics(args: &Stat, header: &Header, criteria: Criteria, audit: Audit) -> Statistics<BufWriter<Stdout>> {
+    let mut by = Vec::new();
+    for what in &args.by {
+        if !by.contains(what) {
+            by.push(*what);
+        }
+    }
+    let wanted = Wanted { by, sort: args.sort.into(), top: args.top as usize };
+    let schedule = Schedule { interval: args.interval, count: args.count };
+    let view: Box<dyn ReportView> = match args.json {
+        true => Box::new(Json),
+        false => Box::new(Text::new(screen(args.wide), TimeZone::system())),
+    };
+    Statistics::new(header, Selector::new(criteria), wanted, schedule, audit, view, stdout())
+}
+
+/// `COLUMNS` counts where it is set, as for ps(1); else the terminal.
+fn screen(wide: bool) -> Screen {
+    let terminal = terminal_size::terminal_size_of(io::stdout());
+    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).filter(|columns| *columns > 0);
+    let width = columns.or(terminal.map(|(width, _)| width.0.into())).unwrap_or(WIDTH);
+    Screen { width: if wide { usize::MAX } else { width }, height: terminal.map(|(_, height)| height.0.into()) }
+}
+
+/// Records become reports.
+struct Reports {
+    statistics: Statistics<BufWriter<Stdout>>,
+    command: Option<Started>,
+    signalled: bool,
+}
+
+impl Sink for Reports {
+    fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.statistics.record(bytes)
+    }
+    fn round(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    fn is_due(&self, now_ns: u64) -> bool {
+        self.statistics.is_due(now_ns)
+    }
+    fn account(&mut self, counters: &Counters) {
+        self.statistics.account(counters);
+    }
+    fn reading_begins(&mut self) {
+        self.statistics.reading_begins();
+    }
+    fn reading_ends(&mut self, reading: &Reading) {
+        self.statistics.reading_ends(reading);
+    }
+    fn is_over(&mut self) -> bool {
+        self.statistics.is_over() || self.command.as_mut().is_some_and(Started::is_over)
+    }
+    /// The command gets the terminal's Ctrl-C itself, and decides when it ends; the second one does not wait for it.
+    fn ends_at(&mut self, signal: Signal) -> bool {
+        let Some(command) = &self.command else { return true };
+        if signal == Signal::SIGTERM || self.signalled {
+            command.signal(Signal::SIGTERM);
+        }
+        std::mem::replace(&mut self.signalled, true)
+    }
+}

@@ -1,0 +1,184 @@
+//! From records to reports: the stream's updates through the selection into the aggregates, and a report whenever the time of the
+//! records passes the end of an interval. The same for the live ring buffer and a recording.
+
+use std::{
+    convert::Infallible,
+    io::{self, Write},
+    time::Duration,
+};
+
+use tcpwait_wire::wire;
+
+use crate::{
+    aggregate::{
+        Aggregate, Wanted, Wheel,
+        audit::{Audit, Reading},
+    },
+    event::Fact,
+    ledger::Ledger,
+    names::Names,
+    pipeline::Stream,
+    recording::Header,
+    select::Selector,
+    view::ReportView,
+};
+
+/// When reports are due.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Schedule {
+    /// A report for each of these; `None`: only the last.
+    pub interval: Option<Duration>,
+    /// After how many of them it is over.
+    pub count: Option<u64>,
+}
+
+/// What is said at the very end, for the exit code.
+#[derive(Clone, Copy, Debug)]
+pub struct Account {
+    /// What was lost.
+    pub ledger: Ledger,
+    /// Whether the counts differ from the kernel's and nothing explains it.
+    pub differs: bool,
+}
+
+/// The whole way from a record to a report.
+pub struct Statistics<W: Write> {
+    stream: Stream,
+    selector: Selector,
+    aggregate: Aggregate,
+    audit: Audit,
+    view: Box<dyn ReportView>,
+    out: W,
+    interval_ns: Option<u64>,
+    next_ns: u64,
+    left: Option<u64>,
+    now_ns: u64,
+}
+
+impl<W: Write> Statistics<W> {
+    /// Statistics of the records under this header.
+    pub fn new(
+        header: &Header,
+        selector: Selector,
+        wanted: Wanted,
+        schedule: Schedule,
+        audit: Audit,
+        view: Box<dyn ReportView>,
+        out: W,
+    ) -> Self {
+        let interval_ns = schedule.interval.map(|interval| u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
+        Self {
+            stream: Stream::new(header),
+            selector,
+            aggregate: Aggregate::new(wanted, header.started_ns),
+            audit,
+            view,
+            out,
+            interval_ns,
+            next_ns: header.started_ns.saturating_add(interval_ns.unwrap_or(u64::MAX)),
+            left: schedule.count,
+            now_ns: header.started_ns,
+        }
+    }
+
+    /// Takes in one record.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(event) = self.stream.record(bytes) else { return Ok(()) };
+        self.audit.event(&event);
+        if let Fact::Counters(counters) = &event.fact {
+            self.take_over(counters);
+        }
+        self.take_in();
+        self.now_ns = self.now_ns.max(event.time_ns);
+        if matches!(event.fact, Fact::Tick { .. }) && self.is_due(self.now_ns) {
+            let step_ns = self.interval_ns.unwrap_or(u64::MAX);
+            // One that comes late is as long as it is; the next ones are on time again.
+            while self.next_ns <= self.now_ns {
+                self.next_ns = self.next_ns.saturating_add(step_ns);
+            }
+            self.left = self.left.map(|left| left.saturating_sub(1));
+            self.report(false)?;
+        }
+        Ok(())
+    }
+
+    /// Names that were learnt otherwise.
+    pub fn names_mut(&mut self) -> &mut Names {
+        self.stream.names_mut()
+    }
+
+    /// Takes over the kernel side's counts.
+    pub fn account(&mut self, counters: &wire::Counters) {
+        self.stream.ledger_mut().count_kernel(counters);
+        self.take_over(counters);
+    }
+
+    /// They are comparable only where nothing is selected beyond what the kernel side selects.
+    fn take_over(&mut self, counters: &wire::Counters) {
+        if self.selector.criteria().is_everything_of_its_namespaces() {
+            self.aggregate.set_exact(counters);
+        }
+    }
+
+    /// Whether a report is due at this time, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub fn is_due(&self, now_ns: u64) -> bool {
+        now_ns >= self.next_ns && !self.is_over()
+    }
+
+    /// The kernel's counters are being read.
+    pub fn reading_begins(&mut self) {
+        self.audit.begin_reading(self.stream.lifecycle().minis_now() as u64);
+    }
+
+    /// The kernel's counters have been read.
+    pub fn reading_ends(&mut self, reading: &Reading) {
+        self.audit.end_reading(reading);
+    }
+
+    /// Whether as many reports as wanted have been given.
+    pub fn is_over(&self) -> bool {
+        self.left == Some(0)
+    }
+
+    /// Gives the last report.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub fn finish(&mut self) -> io::Result<Account> {
+        self.stream.finish();
+        self.take_in();
+        self.report(true)?;
+        let ledger = self.ledger();
+        Ok(Account { ledger, differs: self.audit.report(&ledger).differs() })
+    }
+
+    fn ledger(&self) -> Ledger {
+        Ledger { undecided: self.selector.undecided(), ..self.stream.ledger() }
+    }
+
+    fn take_in(&mut self) {
+        let Self { stream, selector, aggregate, audit, .. } = self;
+        let (updates, context) = stream.updates();
+        for update in updates {
+            aggregate.observe(&update);
+            audit.update(&update);
+            let Ok(()) = selector.pass(update, context.names, |update| {
+                aggregate.update(&update);
+                Ok::<(), Infallible>(())
+            });
+        }
+    }
+
+    fn report(&mut self, is_final: bool) -> io::Result<()> {
+        let lifecycle = self.stream.lifecycle();
+        self.aggregate.set_wheel(Wheel { hz: lifecycle.hz(), slack_ns: lifecycle.timewait_slack_ns() });
+        let ledger = self.ledger();
+        let audit = self.audit.report(&ledger);
+        let report = self.aggregate.report(self.now_ns, is_final, ledger, audit);
+        self.view.report(&report, self.stream.context(), &mut self.out)?;
+        self.out.flush()
+    }
+}

@@ -1,0 +1,145 @@
+//! Runs a command in a cgroup of its own, by which it and all its children are known, however short they live.
+//! What is made of that is decided elsewhere; the cgroup goes when the command does.
+
+use std::{
+    env,
+    ffi::{OsStr, OsString},
+    fs, io,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, id},
+};
+
+use anyhow::{Context, Result, bail};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+
+/// A command that was started. Dropping it leaves the command alone and takes its cgroup away.
+#[derive(Debug)]
+pub struct Started {
+    child: Child,
+    /// What is left of it goes back here.
+    home: PathBuf,
+    place: PathBuf,
+}
+
+/// A cgroup for a command that does not run yet.
+#[derive(Debug)]
+pub struct Place {
+    home: PathBuf,
+    place: PathBuf,
+    /// Its path below the cgroup-v2 mount.
+    pub path: String,
+    /// Its id.
+    pub id: u64,
+}
+
+/// Sees to it that there is such a program, before anything else is done for it.
+///
+/// # Errors
+/// No file of that name is in a directory of `PATH`, or at the path given.
+pub fn check(program: &OsStr) -> Result<()> {
+    let shown = program.display();
+    if program.as_encoded_bytes().contains(&b'/') {
+        if !Path::new(program).exists() {
+            bail!("the command {shown} does not exist");
+        }
+        return Ok(());
+    }
+    let path = env::var_os("PATH").unwrap_or_default();
+    if !env::split_paths(&path).any(|directory| directory.join(program).is_file()) {
+        bail!("the command {shown} is in no directory of PATH");
+    }
+    Ok(())
+}
+
+/// Makes a cgroup below the one that this process is in.
+///
+/// # Errors
+/// There is no cgroup-v2 mount, or it may not be written to.
+pub fn place() -> Result<Place> {
+    let doing = "finding a cgroup for the command, by which its connections are known";
+    let mount = super::mounts()
+        .into_iter()
+        .filter(|mount| mount.fstype == "cgroup2")
+        .min_by_key(|mount| mount.root.components().count())
+        .with_context(|| format!("{doing}: no cgroup-v2 hierarchy is mounted; filter by --comm or -p instead"))?;
+    let text = fs::read_to_string("/proc/self/cgroup").context(doing)?;
+    let own = text
+        .lines()
+        .find_map(|line| line.strip_prefix("0::"))
+        .with_context(|| format!("{doing}: this process is in none"))?;
+    let below = Path::new(own)
+        .strip_prefix(&mount.root)
+        .with_context(|| format!("{doing}: this process's own is outside of the mount"))?;
+    let home = mount.point.join(below);
+    let name = format!("tcpwait-{}", id());
+    let place = home.join(&name);
+    fs::create_dir(&place)
+        .with_context(|| format!("{doing}: creating {}; filter by --comm or -p instead", place.display()))?;
+    let id = std::os::unix::fs::MetadataExt::ino(&fs::metadata(&place).context(doing)?);
+    Ok(Place { home, place, path: format!("/{}", below.join(name).display()), id })
+}
+
+impl Place {
+    /// Starts the command there. This process goes there for a moment, as a child begins where its parent is.
+    ///
+    /// # Errors
+    /// The command does not exist or cannot be run.
+    pub fn start(self, command: &[OsString]) -> Result<Started> {
+        let started = self.try_start(command);
+        if started.is_err() {
+            let _ = fs::remove_dir(&self.place);
+        }
+        started
+    }
+
+    fn try_start(&self, command: &[OsString]) -> Result<Started> {
+        let Some((program, arguments)) = command.split_first() else { bail!("no command was given after --") };
+        enter(&self.place).with_context(|| format!("entering the cgroup {}", self.place.display()))?;
+        let child = Command::new(program).args(arguments).spawn();
+        let back = enter(&self.home).with_context(|| format!("going back to the cgroup {}", self.home.display()));
+        let child = child.with_context(|| format!("running the command {}", program.display()))?;
+        back?;
+        Ok(Started { child, home: self.home.clone(), place: self.place.clone() })
+    }
+}
+
+/// Moves this process.
+fn enter(cgroup: &Path) -> io::Result<()> {
+    fs::write(cgroup.join("cgroup.procs"), "0")
+}
+
+impl Started {
+    /// Whether it is over.
+    pub fn is_over(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Passes a signal on.
+    pub fn signal(&self, signal: Signal) {
+        if let Ok(pid) = i32::try_from(self.child.id()) {
+            // It may have ended meanwhile.
+            let _ = kill(Pid::from_raw(pid), signal);
+        }
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub fn wait(&mut self) -> io::Result<ExitStatus> {
+        self.child.wait()
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // What it left running goes on where tcpwait is.
+        for pid in fs::read_to_string(self.place.join("cgroup.procs")).unwrap_or_default().lines() {
+            let _ = fs::write(self.home.join("cgroup.procs"), pid);
+        }
+        let _ = fs::remove_dir(&self.place);
+    }
+}

@@ -1,0 +1,339 @@
+//! One JSON document a report, each on a line. The keys and their units are in docs/output.md; what is not known is `null`.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+    net::IpAddr,
+};
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use super::{
+    super::{Context, ReportView, json::rfc3339},
+    sentences::comm_of,
+};
+use crate::{
+    aggregate::{
+        DwellSummary, HistogramSummary, Steady,
+        audit::{AuditReport, Checked, Outcome},
+        by::{By, Value},
+        groups::{Closed, GroupRow},
+        report::{Exit, Report, StateRow},
+    },
+    ledger::Ledger,
+    lifecycle::Reason,
+    tcp::State,
+};
+
+/// The JSON view.
+#[derive(Debug, Default)]
+pub struct Json;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    time: Option<String>,
+    begin: Option<String>,
+    interval_ns: u64,
+    #[serde(rename = "final")]
+    is_final: bool,
+    #[serde(serialize_with = "states")]
+    states: &'a [StateRow],
+    time_wait: TimeWait<'a>,
+    #[serde(serialize_with = "exits")]
+    exits: &'a [Exit],
+    orphan_exits: BTreeMap<&'static str, u64>,
+    transitions: Vec<Transition>,
+    by: &'a [By],
+    groups: Vec<Group<'a>>,
+    groups_folded: u64,
+    ledger: Account,
+    audit: Audit<'a>,
+}
+
+#[derive(Serialize)]
+struct TimeWait<'a> {
+    entered_per_s: Option<f64>,
+    left_per_s: Option<f64>,
+    restarts: u64,
+    restart_causes: BTreeMap<&'static str, u64>,
+    overflows: u64,
+    closed_first: ClosedFirst,
+    hz: Option<u64>,
+    histogram: &'a HistogramSummary,
+    steady: Steady,
+}
+
+#[derive(Serialize)]
+struct StateCounts {
+    now: Option<u64>,
+    entered: u64,
+    left: u64,
+    dwell: DwellSummary,
+}
+
+#[derive(Serialize)]
+struct ExitCounts {
+    count: u64,
+    per_s: Option<f64>,
+    dwell: DwellSummary,
+}
+
+#[derive(Serialize)]
+struct Transition {
+    from: Option<State>,
+    to: State,
+    count: u64,
+    kernel: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct ClosedFirst {
+    this_side: u64,
+    peer: u64,
+    both: u64,
+}
+
+impl From<Closed> for ClosedFirst {
+    fn from(closed: Closed) -> Self {
+        Self { this_side: closed.this_side, peer: closed.peer, both: closed.both }
+    }
+}
+
+#[derive(Serialize)]
+struct Group<'a> {
+    /// `None`: all others.
+    #[serde(serialize_with = "key")]
+    key: Option<Key<'a>>,
+    groups: u64,
+    now: u64,
+    entered: u64,
+    share: Option<f64>,
+    per_s: Option<f64>,
+    left: u64,
+    exits: BTreeMap<&'static str, u64>,
+    closed_first: ClosedFirst,
+    top_peer: Option<TopPeer>,
+    dwell: DwellSummary,
+}
+
+struct Key<'a> {
+    by: &'a [By],
+    values: &'a [Value],
+    context: Context<'a>,
+}
+
+#[derive(Serialize)]
+struct TopPeer {
+    addr: IpAddr,
+    entered: u64,
+    only: bool,
+}
+
+#[derive(Serialize)]
+struct Account {
+    states_seen: Option<u64>,
+    minis_entered: Option<u64>,
+    filtered: Option<u64>,
+    older_than_trace: u64,
+    older_minis: u64,
+    undecided: u64,
+    lost: Lost,
+    lossy: bool,
+}
+
+#[derive(Serialize)]
+struct Lost {
+    ring_buffer: Option<RingLosses>,
+    recursion: Option<u64>,
+    unread: u64,
+    unreadable: u64,
+    undecodable: u64,
+    unmatched_ends: u64,
+    unmatched_beginnings: u64,
+    gaps: u64,
+}
+
+#[derive(Serialize)]
+struct RingLosses {
+    states: u64,
+    beginnings: u64,
+    ends: u64,
+    segments: u64,
+    owners: u64,
+}
+
+#[derive(Serialize)]
+struct Audit<'a> {
+    time: Option<String>,
+    why_not: Option<&'a str>,
+    namespaces: usize,
+    agrees: Option<bool>,
+    checks: Vec<CheckResult>,
+}
+
+#[derive(Serialize)]
+struct CheckResult {
+    what: &'static str,
+    counter: &'static str,
+    seen_min: u64,
+    seen_max: u64,
+    kernel: u64,
+    off_by: u64,
+    explained: bool,
+}
+
+impl ReportView for Json {
+    fn report(&mut self, report: &Report, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let time_wait = &report.time_wait;
+        let rows = &report.groups;
+        let group = |row| group(row, report, context);
+        let others = (rows.grouped > 0).then(|| Group { groups: rows.grouped, ..group(&rows.others) });
+        let document = Document {
+            time: rfc3339(context, report.end_ns),
+            begin: rfc3339(context, report.begin_ns),
+            interval_ns: report.end_ns.saturating_sub(report.begin_ns),
+            is_final: report.is_final,
+            states: &report.states,
+            time_wait: TimeWait {
+                entered_per_s: time_wait.entered_per_s,
+                left_per_s: time_wait.left_per_s,
+                restarts: time_wait.restarts,
+                restart_causes: time_wait.restart_causes.iter().map(|(cause, count)| (cause.name(), *count)).collect(),
+                overflows: time_wait.overflows,
+                closed_first: time_wait.closed.into(),
+                hz: time_wait.hz,
+                histogram: &time_wait.histogram,
+                steady: time_wait.steady,
+            },
+            exits: &time_wait.exits,
+            orphan_exits: by_reason(&time_wait.orphans),
+            transitions: report
+                .transitions
+                .iter()
+                .map(|row| Transition { from: row.from, to: row.to, count: row.count, kernel: row.kernel })
+                .collect(),
+            by: &report.by,
+            groups: rows.groups.iter().map(group).chain(others).collect(),
+            groups_folded: rows.folded,
+            ledger: account(&report.ledger),
+            audit: audit(&report.audit, context),
+        };
+        serde_json::to_writer(&mut *out, &document)?;
+        out.write_all(b"\n")
+    }
+}
+
+/// Every state is there, also one in which nothing happened.
+fn states<S: Serializer>(rows: &[StateRow], serializer: S) -> Result<S::Ok, S::Error> {
+    let counts = |row: &StateRow| StateCounts { now: row.now, entered: row.entered, left: row.left, dwell: row.dwell };
+    serializer.collect_map(rows.iter().map(|row| (row.state, counts(row))))
+}
+
+/// Every reason for which TIME_WAIT can end is there.
+fn exits<S: Serializer>(rows: &[Exit], serializer: S) -> Result<S::Ok, S::Error> {
+    let reasons = Reason::ALL.into_iter().filter(|reason| !matches!(reason, Reason::Overflow | Reason::ResetSent));
+    serializer.collect_map(reasons.map(|reason| {
+        let row = rows.iter().find(|row| row.reason == reason);
+        let counts = ExitCounts {
+            count: row.map_or(0, |row| row.count),
+            per_s: row.map_or(Some(0.0), |row| row.rate_per_s),
+            dwell: row.map(|row| row.dwell).unwrap_or_default(),
+        };
+        (reason.name(), counts)
+    }))
+}
+
+fn by_reason(counts: &[(Reason, u64)]) -> BTreeMap<&'static str, u64> {
+    counts.iter().map(|(reason, count)| (reason.name(), *count)).collect()
+}
+
+fn group<'a>(row: &'a GroupRow, report: &'a Report, context: Context<'a>) -> Group<'a> {
+    Group {
+        key: (!row.key.is_empty()).then_some(Key { by: &report.by, values: &row.key, context }),
+        groups: 1,
+        now: row.now,
+        entered: row.entered,
+        share: row.share,
+        per_s: row.rate_per_s,
+        left: row.left,
+        exits: by_reason(&row.exits),
+        closed_first: row.closed.into(),
+        top_peer: row.peer.map(|peer| TopPeer { addr: peer.address, entered: peer.entered, only: peer.only }),
+        dwell: row.dwell,
+    }
+}
+
+fn key<S: Serializer>(key: &Option<Key<'_>>, serializer: S) -> Result<S::Ok, S::Error> {
+    let Some(Key { by, values, context }) = key else { return serializer.serialize_none() };
+    let mut map = serializer.serialize_map(Some(values.len()))?;
+    for (by, value) in by.iter().zip(*values) {
+        map.serialize_key(by)?;
+        match value {
+            Value::Unknown => map.serialize_value(&None::<u64>)?,
+            Value::Number(number) => map.serialize_value(number)?,
+            Value::Process(comm) => map.serialize_value(&comm_of(*comm))?,
+            Value::Cgroup(id) => map.serialize_value(&context.names.cgroup(*id))?,
+            Value::Remote(address) => map.serialize_value(address)?,
+            Value::Local(port) => map.serialize_value(&format!(":{port}"))?,
+            Value::Pair(address, port) => map.serialize_value(&std::net::SocketAddr::new(*address, *port))?,
+        }
+    }
+    map.end()
+}
+
+fn account(ledger: &Ledger) -> Account {
+    let (tally, unmatched) = (&ledger.tally, ledger.tally.unmatched);
+    Account {
+        states_seen: ledger.states_seen,
+        minis_entered: ledger.minis_entered,
+        filtered: ledger.filtered,
+        older_than_trace: tally.seeded,
+        older_minis: tally.seeded_minis,
+        undecided: ledger.undecided,
+        lost: Lost {
+            ring_buffer: ledger.lost_ring.map(|lost| RingLosses {
+                states: lost.states,
+                beginnings: lost.beginnings,
+                ends: lost.ends,
+                segments: lost.segments,
+                owners: lost.owners,
+            }),
+            recursion: ledger.recursion,
+            unread: ledger.unread(),
+            unreadable: ledger.unreadable,
+            undecodable: ledger.undecodable,
+            unmatched_ends: unmatched.ends,
+            unmatched_beginnings: unmatched.beginnings,
+            gaps: unmatched.gaps,
+        },
+        lossy: ledger.is_lossy(),
+    }
+}
+
+fn audit<'a>(audit: &'a AuditReport, context: Context<'_>) -> Audit<'a> {
+    let checks = audit.checks.iter().map(|(check, outcome)| {
+        let (what, counter) = match check.what {
+            Checked::Entries => ("entries", "TcpExtTW"),
+            Checked::Expiries => ("expired", "TcpExtTW"),
+            Checked::Reused => ("reused", "TcpExtTWRecycled"),
+            Checked::Overflows => ("overflows", "TcpExtTCPTimeWaitOverflow"),
+            Checked::Sockstat => ("now", "sockstat.tw"),
+            Checked::SockDiag => ("now", "sock_diag"),
+        };
+        let (off_by, explained) = match outcome {
+            Outcome::Agrees => (0, true),
+            Outcome::Lost(off) => (*off, true),
+            Outcome::Differs(off) => (*off, false),
+        };
+        let (seen_min, seen_max, kernel) = (check.seen_min, check.seen_max, check.kernel);
+        CheckResult { what, counter, seen_min, seen_max, kernel, off_by, explained }
+    });
+    let checks: Vec<CheckResult> = checks.collect();
+    Audit {
+        time: audit.time_ns.and_then(|time_ns| rfc3339(context, time_ns)),
+        why_not: audit.why_not.as_deref(),
+        namespaces: audit.namespaces,
+        agrees: (!checks.is_empty()).then(|| checks.iter().all(|check| check.off_by == 0)),
+        checks,
+    }
+}

@@ -1,0 +1,141 @@
+//! The tables of a report.
+
+use super::{
+    super::{
+        Context,
+        table::{self, Column},
+        units::{count, duration, known, percent, rate},
+    },
+    sentences::{closed_first, ended_by, value},
+};
+use crate::{
+    aggregate::{Bucket, DwellSummary, groups::GroupRow, report::Report},
+    tcp::State,
+};
+
+/// Width of the longest bar.
+const BAR: u64 = 40;
+
+/// Who: one row a group, and one for all others.
+pub fn groups(report: &Report, context: Context<'_>, width: usize) -> Vec<String> {
+    let rows = &report.groups;
+    let others = (rows.grouped > 0).then_some(&rows.others);
+    // Groups that TIME_WAIT has nothing to do with are for programs.
+    let is_shown = |row: &&GroupRow| row.now > 0 || row.entered > 0 || row.left > 0;
+    let all: Vec<&GroupRow> = rows.groups.iter().chain(others).filter(is_shown).collect();
+    if all.is_empty() {
+        return Vec::new();
+    }
+    let column = |cell: &dyn Fn(&GroupRow) -> String| all.iter().map(|row| cell(row)).collect::<Vec<_>>();
+    let mut columns = Vec::new();
+    for (index, by) in report.by.iter().enumerate() {
+        let cells = column(&|row| match row.key.get(index) {
+            Some(key) => value(*key, context),
+            None if index == 0 => format!("other ({})", count(rows.grouped)),
+            None => String::new(),
+        });
+        columns.push(Column::text(by.name().to_uppercase(), 0, cells));
+    }
+    columns.extend([
+        Column::number("ENTERED", 1, column(&|row| count(row.entered))),
+        Column::number("%", 3, column(&|row| percent(row.share))),
+        Column::number("IN/s", 6, column(&|row| rate(row.rate_per_s))),
+        Column::number("NOW", 2, column(&|row| count(row.now))),
+        Column::number("LEFT", 9, column(&|row| count(row.left))),
+        Column::number("P50", 7, column(&|row| duration(row.dwell.p50_ns))),
+        Column::number("MAX", 8, column(&|row| duration(row.dwell.max_ns))),
+        Column::text("CLOSED FIRST", 4, column(&|row| closed_first(&row.closed).unwrap_or_else(|| "-".to_owned()))),
+        Column::text("ENDED BY", 5, column(&|row| ended_by(&row.exits))),
+    ]);
+    table::lines(columns, width)
+}
+
+/// How long sockets stay where; below TIME_WAIT, how it was left. States in which nothing is and nothing happened are left out.
+pub fn states(report: &Report, width: usize) -> Vec<String> {
+    struct Row {
+        name: String,
+        now: String,
+        entered: String,
+        left: String,
+        per_s: String,
+        dwell: DwellSummary,
+    }
+    let mut rows = Vec::new();
+    for state in &report.states {
+        let idle = state.now.unwrap_or_default() == 0 && state.entered == 0 && state.left == 0;
+        // Its sockets are not followed.
+        if idle || state.state == State::Close {
+            continue;
+        }
+        rows.push(Row {
+            name: state.state.name().to_owned(),
+            now: known(state.now),
+            entered: count(state.entered),
+            left: count(state.left),
+            per_s: String::new(),
+            dwell: state.dwell,
+        });
+        if state.state == State::TimeWait {
+            rows.extend(report.time_wait.exits.iter().map(|exit| Row {
+                name: format!("  {}", exit.reason.name()),
+                now: String::new(),
+                entered: String::new(),
+                left: count(exit.count),
+                per_s: rate(exit.rate_per_s),
+                dwell: exit.dwell,
+            }));
+        }
+    }
+    let column = |cell: &dyn Fn(&Row) -> String| rows.iter().map(cell).collect::<Vec<_>>();
+    let dwell = |pick: fn(&DwellSummary) -> Option<u64>| column(&|row| duration(pick(&row.dwell)));
+    let columns = vec![
+        Column::text("STATE", 0, column(&|row| row.name.clone())),
+        Column::number("NOW", 0, column(&|row| row.now.clone())),
+        Column::number("ENTERED", 2, column(&|row| row.entered.clone())),
+        Column::number("LEFT", 3, column(&|row| row.left.clone())),
+        Column::number("/s", 8, column(&|row| row.per_s.clone())),
+        Column::number("P50", 1, dwell(|dwell| dwell.p50_ns)),
+        Column::number("P90", 6, dwell(|dwell| dwell.p90_ns)),
+        Column::number("P99", 5, dwell(|dwell| dwell.p99_ns)),
+        Column::number("MAX", 4, dwell(|dwell| dwell.max_ns)),
+        Column::number("MEAN", 7, dwell(|dwell| dwell.mean_ns)),
+    ];
+    table::lines(columns, width)
+}
+
+/// Time spent in TIME_WAIT: bars, with a mark where a natural end lies.
+pub fn histogram(report: &Report, width: usize) -> Vec<String> {
+    let histogram = &report.time_wait.histogram;
+    let Some(most) = histogram.buckets.iter().map(|bucket| bucket.count).max().filter(|most| *most > 0) else {
+        return Vec::new();
+    };
+    let bar = |bucket: &Bucket| {
+        // Ceiling: a single one is visible too.
+        let length = (bucket.count * BAR).div_ceil(most);
+        "#".repeat(usize::try_from(length).unwrap_or_default())
+    };
+    let column = |cell: &dyn Fn(&Bucket) -> String| histogram.buckets.iter().map(cell).collect::<Vec<_>>();
+    let columns = vec![
+        Column::text("TIME_WAIT TOOK", 0, column(&|bucket| bounds(bucket))),
+        Column::text("|", 0, column(&|bucket| if bucket.normal { "|" } else { "" }.to_owned())),
+        Column::number("COUNT", 0, column(&|bucket| count(bucket.count))),
+        Column::text("| normal", 0, column(&bar)),
+    ];
+    table::lines(columns, width)
+}
+
+fn bounds(bucket: &Bucket) -> String {
+    let short = |ns: u64| {
+        let ms = ns / 1_000_000;
+        match ms {
+            0 => "0".to_owned(),
+            1..1000 => format!("{ms}ms"),
+            _ if ms.is_multiple_of(1000) => format!("{}s", ms / 1000),
+            _ => format!("{}.{}s", ms / 1000, ms % 1000 / 100),
+        }
+    };
+    match bucket.to_ns {
+        Some(to_ns) => format!("{} to {}", short(bucket.from_ns), short(to_ns)),
+        None => format!("from {}", short(bucket.from_ns)),
+    }
+}

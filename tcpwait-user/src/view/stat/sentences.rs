@@ -1,0 +1,189 @@
+//! What a report says in words: who fills TIME_WAIT, whether its length is normal, whether the counts can be trusted.
+
+use super::super::{
+    Context,
+    text::printable,
+    units::{count, duration, known, percent, rate},
+};
+use crate::{
+    aggregate::{
+        Verdict,
+        audit::{Check, Checked, Outcome},
+        by::{By, Value},
+        groups::{Closed, GroupRow},
+        report::{Report, TimeWait},
+    },
+    lifecycle::Reason,
+};
+
+/// A value of a group's key as a column shows it.
+pub fn value(value: Value, context: Context<'_>) -> String {
+    match value {
+        Value::Unknown => "-".to_owned(),
+        Value::Number(number) => number.to_string(),
+        Value::Local(port) => format!(":{port}"),
+        Value::Remote(address) => address.to_string(),
+        Value::Pair(address, port) => std::net::SocketAddr::new(address, port).to_string(),
+        Value::Cgroup(id) => printable(context.names.cgroup(id).unwrap_or("-")),
+        Value::Process(comm) => printable(&comm_of(comm)),
+    }
+}
+
+/// A process's name without its padding.
+pub fn comm_of(comm: [u8; 16]) -> String {
+    String::from_utf8_lossy(comm.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
+}
+
+/// The group to look at first, and why it has so many.
+pub fn lead(report: &Report, context: Context<'_>) -> Option<String> {
+    let lead = report.lead.as_ref()?;
+    let of = if lead.of_entered { "of those that entered" } else { "of those there now" };
+    let mut text = format!("{} {of}: {}", percent(Some(lead.share)), described(&report.by, &lead.group, context));
+    if let Some(closed) = closed_first(&lead.group.closed) {
+        let sentence = match closed.as_str() {
+            "this side" => "This side closes first, and who closes first keeps TIME_WAIT".to_owned(),
+            "both" => "Both sides close at once, and both keep TIME_WAIT".to_owned(),
+            mixed => format!("Closed first by {mixed}; who closes first keeps TIME_WAIT"),
+        };
+        text.push_str(&format!(". {sentence}"));
+    }
+    Some(text + ".")
+}
+
+/// `to 10.0.0.7:5432, by php-fpm`.
+fn described(by: &[By], group: &GroupRow, context: Context<'_>) -> String {
+    let parts = by.iter().zip(&group.key).map(|(by, key)| match (by, key) {
+        (By::Process, Value::Unknown) => "by an unknown process".to_owned(),
+        (_, Value::Unknown) => format!("{} unknown", by.name()),
+        (By::Process, key) => format!("by {}", value(*key, context)),
+        (_, Value::Local(port)) => match group.peer {
+            Some(peer) if peer.only => format!("on port {port}, with {}", peer.address),
+            Some(peer) if peer.entered * 2 > group.entered => format!("on port {port}, mostly with {}", peer.address),
+            _ => format!("on port {port}"),
+        },
+        (By::Service, key) => format!("to {}", value(*key, context)),
+        (By::Pair | By::Remote, key) => format!("with {}", value(*key, context)),
+        (by, key) => format!("{} {}", by.name().replace('-', " "), value(*key, context)),
+    });
+    parts.collect::<Vec<_>>().join(", ")
+}
+
+/// Who hung up first: one side, or the shares of both.
+pub fn closed_first(closed: &Closed) -> Option<String> {
+    let total = closed.total();
+    let share = |count: u64| percent(Some(count as f64 / total as f64));
+    Some(match closed {
+        _ if total == 0 => return None,
+        Closed { this_side, .. } if *this_side == total => "this side".to_owned(),
+        Closed { peer, .. } if *peer == total => "peer".to_owned(),
+        Closed { both, .. } if *both == total => "both".to_owned(),
+        Closed { this_side, .. } if *this_side * 2 >= total => format!("this side {}", share(*this_side)),
+        Closed { peer, .. } => format!("peer {}", share(*peer)),
+    })
+}
+
+/// `expired 98%`: the most frequent reason.
+pub fn ended_by(exits: &[(Reason, u64)]) -> String {
+    let total: u64 = exits.iter().map(|(_, count)| count).sum();
+    match exits.iter().max_by_key(|(reason, count)| (*count, std::cmp::Reverse(*reason as u8))) {
+        None => "-".to_owned(),
+        Some((reason, count)) if *count == total => reason.name().to_owned(),
+        Some((reason, count)) => format!("{} {}", reason.name(), percent(Some(*count as f64 / total as f64))),
+    }
+}
+
+/// Whether TIME_WAIT takes as long as the kernel's timer says.
+pub fn length(time_wait: &TimeWait) -> Option<String> {
+    let (shortest, longest) = time_wait.natural_ns?;
+    let histogram = &time_wait.histogram;
+    let (from, to) = (duration(Some(shortest)), duration(Some(longest)));
+    let found = format!("TIME_WAIT that ran out took {from} to {to}");
+    let Some((normal_to_ns, hz)) = histogram.normal_to_ns.zip(time_wait.hz) else {
+        return Some(format!("{found}; whether that is normal is not known, as the kernel's tick rate is not yet"));
+    };
+    // Up to the next hundredth, as times are cut after it.
+    let normal = format!("60s to {} is normal at HZ={hz}", duration(Some(normal_to_ns + 9_999_999)));
+    Some(match (histogram.early, histogram.late) {
+        (0, 0) => format!("{found}: normal ({normal})."),
+        (early, late) => format!(
+            "NOT NORMAL: {found}, {} too short and {} too long ({normal}): another kernel's TIME_WAIT, or timers that come late.",
+            count(early),
+            count(late)
+        ),
+    })
+}
+
+/// Little's law in words.
+pub fn steady(time_wait: &TimeWait) -> Option<String> {
+    let steady = &time_wait.steady;
+    if steady.now == 0 && steady.expected.unwrap_or_default() == 0 {
+        return None;
+    }
+    let verdict = match steady.verdict {
+        Verdict::Fits => "that fits",
+        Verdict::More => "more: the rate was higher, and they will become fewer",
+        Verdict::Fewer => "fewer: the rate has grown, or was not even",
+        Verdict::TooEarly => {
+            return Some(format!(
+                "steady state: not known in the first 65 s; at {}/s and 60 s each {} would be there, and {} are",
+                rate(steady.rate_per_s),
+                known(steady.if_all_stay),
+                count(steady.now)
+            ));
+        }
+    };
+    Some(format!(
+        "steady state: {}/s x {} = {}, and {} are there: {verdict}",
+        rate(steady.rate_per_s),
+        duration(steady.mean_dwell_ns),
+        known(steady.expected),
+        count(steady.now)
+    ))
+}
+
+/// What came of the audit.
+pub fn audit(report: &Report) -> String {
+    let audit = &report.audit;
+    if let Some(why_not) = &audit.why_not {
+        return format!("the kernel's own counters: not compared, {why_not}");
+    }
+    let differs = audit.checks.iter().any(|(_, outcome)| *outcome != Outcome::Agrees);
+    let checks: Vec<String> = audit.checks.iter().map(|(check, outcome)| compared(check, *outcome)).collect();
+    format!(
+        "{}: {}",
+        if differs { "the kernel's own counters DIFFER" } else { "the kernel's own counters agree" },
+        checks.join("; ")
+    )
+}
+
+fn compared(check: &Check, outcome: Outcome) -> String {
+    let (what, counter) = match check.what {
+        Checked::Entries => ("entries", "TcpExtTW"),
+        Checked::Expiries => ("expired", "TcpExtTW"),
+        Checked::Reused => ("reused", "TWRecycled"),
+        Checked::Overflows => ("overflows", "TCPTimeWaitOverflow"),
+        Checked::Sockstat => ("now", "sockstat"),
+        Checked::SockDiag => ("now", "sock_diag"),
+    };
+    let seen = match check.seen_min == check.seen_max {
+        true => count(check.seen_min),
+        false => format!("{} to {}", count(check.seen_min), count(check.seen_max)),
+    };
+    let text = format!("{what} {seen} seen, {} in {counter}", count(check.kernel));
+    match outcome {
+        Outcome::Agrees => text,
+        Outcome::Lost(off) => format!("{text} (off by {}, no more than was lost)", count(off)),
+        Outcome::Differs(off) => format!("{text} (OFF BY {}, and nothing says why)", count(off)),
+    }
+}
+
+/// What the numbers rest on; nothing where the kernel side's counts are missing.
+pub fn rests_on(report: &Report) -> Option<String> {
+    let ledger = &report.ledger;
+    let (states, minis) = ledger.states_seen.zip(ledger.minis_entered)?;
+    let counted = format!("{} state changes and {} entries to mini-sockets", count(states), count(minis));
+    Some(match ledger.is_lossy() {
+        false => format!("counted from {counted}, one by one"),
+        true => format!("the kernel side counted {counted}, exact in spite of that; all else is of what was not lost"),
+    })
+}

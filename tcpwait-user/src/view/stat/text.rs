@@ -1,0 +1,134 @@
+//! A report for a terminal: the answer first, then who, then how long, then how far it can be trusted.
+//!
+//! Nothing wraps: columns that do not fit are left out, sentences are folded. A report on an interval that is higher than the
+//! terminal leaves out whole parts, the last report none.
+
+use std::io::{self, Write};
+
+use jiff::tz::TimeZone;
+
+use super::{
+    super::{
+        Context, ReportView, ledger,
+        table::fold,
+        units::{count, duration, rate},
+    },
+    sections, sentences,
+};
+use crate::aggregate::report::Report;
+
+/// The place that text goes to.
+#[derive(Clone, Copy, Debug)]
+pub struct Screen {
+    /// Columns.
+    pub width: usize,
+    /// Rows; `None` where there is no end to them.
+    pub height: Option<usize>,
+}
+
+/// The text view.
+#[derive(Debug)]
+pub struct Text {
+    screen: Screen,
+    zone: TimeZone,
+    reports: u64,
+}
+
+/// A part of a report.
+struct Part {
+    /// 0 stays; else the highest is left out first where a screen is too low.
+    drop: u8,
+    lines: Vec<String>,
+}
+
+impl Text {
+    /// Text for such a screen, with the time of day in this zone.
+    pub fn new(screen: Screen, zone: TimeZone) -> Self {
+        Self { screen, zone, reports: 0 }
+    }
+
+    fn heading(&self, report: &Report, context: Context<'_>) -> Vec<String> {
+        let time_wait = &report.time_wait;
+        let time = context
+            .wall(report.end_ns)
+            .map_or_else(|| "-".to_owned(), |time| time.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string());
+        let span = duration(Some(report.end_ns.saturating_sub(report.begin_ns)));
+        let what = if report.is_final { "in all" } else { "in the last" };
+        let mut text = format!(
+            "{time}  TIME_WAIT: {} now; {what} {span} {} entered ({}/s), {} left ({}/s)",
+            count(time_wait.now),
+            count(time_wait.entered),
+            rate(time_wait.entered_per_s),
+            count(time_wait.left),
+            rate(time_wait.left_per_s),
+        );
+        if time_wait.overflows > 0 {
+            text.push_str(&format!("; {} more found no room (tcp_max_tw_buckets)", count(time_wait.overflows)));
+        }
+        if time_wait.restarts > 0 {
+            text.push_str(&format!("; restarted {}x by late segments", count(time_wait.restarts)));
+        }
+        let mut lines = fold(&text, self.screen.width, 10);
+        if let Some(lead) = sentences::lead(report, context) {
+            lines.extend(fold(&lead, self.screen.width, 10));
+        }
+        lines
+    }
+
+    fn parts(&self, report: &Report, context: Context<'_>) -> io::Result<Vec<Part>> {
+        let width = self.screen.width;
+        let folded = |sentence: Option<String>| sentence.map(|sentence| fold(&sentence, width, 2)).unwrap_or_default();
+        let mut parts = vec![
+            Part { drop: 0, lines: self.heading(report, context) },
+            Part { drop: 1, lines: spaced(sections::groups(report, context, width)) },
+            Part { drop: 3, lines: spaced(sections::states(report, width)) },
+            Part { drop: 6, lines: spaced(sections::histogram(report, width)) },
+        ];
+        let mut trust = folded(sentences::length(&report.time_wait));
+        trust.extend(folded(sentences::steady(&report.time_wait)));
+        let mut account = fold(&sentences::audit(report), width, 2);
+        for line in ledger_lines(report)? {
+            account.extend(fold(&line, width, 2));
+        }
+        account.extend(folded(sentences::rests_on(report)));
+        let account = if trust.is_empty() { spaced(account) } else { account };
+        parts.extend([Part { drop: 5, lines: spaced(trust) }, Part { drop: 4, lines: account }]);
+        Ok(parts)
+    }
+}
+
+fn spaced(lines: Vec<String>) -> Vec<String> {
+    if lines.is_empty() { lines } else { std::iter::once(String::new()).chain(lines).collect() }
+}
+
+/// The account of what was lost, and what else limits the report.
+fn ledger_lines(report: &Report) -> io::Result<Vec<String>> {
+    let mut text = Vec::new();
+    ledger::losses(&report.ledger, &mut text)?;
+    let mut lines: Vec<String> = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
+    if report.groups.folded > 0 {
+        lines.push(format!(
+            "too many groups: the {} least were counted together under \"other\"",
+            count(report.groups.folded)
+        ));
+    }
+    Ok(lines)
+}
+
+impl ReportView for Text {
+    fn report(&mut self, report: &Report, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let mut parts = self.parts(report, context)?;
+        if let Some(height) = self.screen.height.filter(|_| !report.is_final) {
+            // One line stays for the blank one between two reports, one for the cursor.
+            while parts.iter().map(|part| part.lines.len()).sum::<usize>() + 2 > height {
+                let Some(last) = parts.iter().map(|part| part.drop).max().filter(|drop| *drop > 0) else { break };
+                parts.retain(|part| part.drop != last);
+            }
+        }
+        if self.reports > 0 {
+            writeln!(out)?;
+        }
+        self.reports += 1;
+        parts.iter().flat_map(|part| &part.lines).try_for_each(|line| writeln!(out, "{line}"))
+    }
+}

@@ -1,0 +1,96 @@
+//! A table that never wraps: where the line is too short, columns are left out in the order that they state.
+
+/// A column.
+pub struct Column {
+    header: String,
+    right: bool,
+    /// 0 stays; else the highest is left out first.
+    drop: u8,
+    cells: Vec<String>,
+}
+
+impl Column {
+    /// Text, which stands to the left.
+    pub fn text(header: impl Into<String>, drop: u8, cells: Vec<String>) -> Self {
+        Self { header: header.into(), right: false, drop, cells }
+    }
+
+    /// Numbers, which stand to the right.
+    pub fn number(header: &str, drop: u8, cells: Vec<String>) -> Self {
+        Self { header: header.to_owned(), right: true, drop, cells }
+    }
+
+    fn width(&self) -> usize {
+        self.cells.iter().chain([&self.header]).map(|cell| cell.chars().count()).max().unwrap_or_default()
+    }
+}
+
+/// The lines of a table at most `width` wide, header first. What cannot be left out is cut.
+pub fn lines(mut columns: Vec<Column>, width: usize) -> Vec<String> {
+    let gap = 1;
+    let wide =
+        |columns: &[Column]| columns.iter().map(|column| column.width() + gap).sum::<usize>().saturating_sub(gap);
+    while wide(&columns) > width {
+        let Some(last) = columns.iter().map(|column| column.drop).max().filter(|drop| *drop > 0) else { break };
+        columns.retain(|column| column.drop != last);
+    }
+    let rows = columns.iter().map(|column| column.cells.len()).max().unwrap_or_default();
+    let line = |cell: &dyn Fn(&Column) -> String| {
+        let mut line = String::new();
+        for (index, column) in columns.iter().enumerate() {
+            let (text, width) = (cell(column), column.width());
+            if index > 0 {
+                line.push(' ');
+            }
+            line.push_str(&if column.right { format!("{text:>width$}") } else { format!("{text:<width$}") });
+        }
+        line.trim_end().chars().take(width).collect::<String>()
+    };
+    let header = line(&|column| column.header.clone());
+    let body = (0..rows).map(|row| line(&|column| column.cells.get(row).cloned().unwrap_or_default()));
+    std::iter::once(header).chain(body).collect()
+}
+
+/// A sentence in lines at most `width` wide; those after the first begin with `indent` blanks. Only a word longer than a line
+/// is cut.
+pub fn fold(sentence: &str, width: usize, indent: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in sentence.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(_) => lines.push(format!("{:indent$}{word}", "")),
+            None => lines.push(word.to_owned()),
+        }
+    }
+    lines.into_iter().map(|line| line.chars().take(width).collect()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Column, fold, lines};
+
+    fn columns() -> Vec<Column> {
+        vec![
+            Column::text("NAME", 0, vec!["a".to_owned(), "longer".to_owned()]),
+            Column::number("COUNT", 1, vec!["1".to_owned(), "1,000".to_owned()]),
+            Column::number("RATE", 2, vec!["0.1".to_owned(), "22".to_owned()]),
+        ]
+    }
+
+    #[test]
+    fn columns_are_left_out_in_their_order() {
+        assert_eq!(lines(columns(), 80), ["NAME   COUNT RATE", "a          1  0.1", "longer 1,000   22"]);
+        assert_eq!(lines(columns(), 16), ["NAME   COUNT", "a          1", "longer 1,000"]);
+        assert_eq!(lines(columns(), 11), ["NAME", "a", "longer"]);
+        assert_eq!(lines(columns(), 3), ["NAM", "a", "lon"]);
+    }
+
+    #[test]
+    fn sentences_are_folded_between_words() {
+        assert_eq!(fold("one two three four", 9, 2), ["one two", "  three", "  four"]);
+        assert_eq!(fold("enormous", 4, 0), ["enor"]);
+    }
+}

@@ -1,0 +1,86 @@
+//! Numbers as people read them: durations with a unit, counts in groups of three, `-` for what is not known.
+
+/// A duration in three or four digits: `412ns`, `41.2us`, `3.07ms`, `61.02s`, `20.6m`, `3.1h`, `12d`.
+pub fn duration(ns: Option<u64>) -> String {
+    let Some(ns) = ns else { return "-".to_owned() };
+    let value = ns as f64;
+    match ns {
+        0..1_000 => format!("{ns}ns"),
+        1_000..1_000_000 => digits(value / 1e3, 3, "us"),
+        1_000_000..1_000_000_000 => digits(value / 1e6, 3, "ms"),
+        1_000_000_000..1_000_000_000_000 => digits(value / 1e9, 4, "s"),
+        1_000_000_000_000..7_200_000_000_000 => digits(value / 60e9, 3, "m"),
+        7_200_000_000_000..172_800_000_000_000 => digits(value / 3600e9, 3, "h"),
+        _ => format!("{:.0}d", value / 86_400e9),
+    }
+}
+
+/// So many digits in all, and never more than were there: 999.96 is cut, not rounded to 1000.
+fn digits(value: f64, all: usize, unit: &str) -> String {
+    let before = if value >= 100.0 {
+        3
+    } else if value >= 10.0 {
+        2
+    } else {
+        1
+    };
+    let after = all.saturating_sub(before);
+    let scale = 10f64.powi(after.try_into().unwrap_or(0));
+    format!("{:.after$}{unit}", (value * scale).floor() / scale)
+}
+
+/// `27,912`.
+pub fn count(count: u64) -> String {
+    let plain = count.to_string();
+    let mut grouped = String::with_capacity(plain.len() * 4 / 3);
+    for (index, digit) in plain.chars().enumerate() {
+        if index > 0 && (plain.len() - index).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// `27,912`, or `-` where it is not known.
+pub fn known(number: Option<u64>) -> String {
+    number.map_or_else(|| "-".to_owned(), count)
+}
+
+/// A rate a second: whole from 10 on, with one decimal below; `<0.1` is not nothing.
+pub fn rate(per_s: Option<f64>) -> String {
+    match per_s {
+        None => "-".to_owned(),
+        Some(0.0) => "0".to_owned(),
+        Some(rate) if rate < 0.05 => "<0.1".to_owned(),
+        Some(rate) if rate < 9.95 => format!("{rate:.1}"),
+        Some(rate) => count(rate.round() as u64),
+    }
+}
+
+/// A share of 1 in whole percent: 100 and 0 only where it is all or nothing.
+pub fn percent(share: Option<f64>) -> String {
+    match share {
+        None => "-".to_owned(),
+        Some(0.0) => "0%".to_owned(),
+        Some(share) if share >= 1.0 => "100%".to_owned(),
+        Some(share) => format!("{:.0}%", (share * 100.0).clamp(1.0, 99.0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{count, duration, percent, rate};
+
+    #[test]
+    fn numbers_are_short_and_true() {
+        let texts = [0, 999, 1_234, 41_299, 3_070_000, 999_999_999, 1_300_259_000, 61_024_999_999, 1_240_000_000_000];
+        let texts: Vec<String> = texts.iter().map(|ns| duration(Some(*ns))).collect();
+        assert_eq!(texts, ["0ns", "999ns", "1.23us", "41.2us", "3.07ms", "999ms", "1.300s", "61.02s", "20.6m"]);
+        assert_eq!(duration(Some(86_400_000_000_000 * 12)), "12d");
+        assert_eq!(duration(None), "-");
+        assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([0.0, 0.01, 0.5, 9.99, 1239.6].map(|r| rate(Some(r))), ["0", "<0.1", "0.5", "10", "1,240"]);
+        assert_eq!([0.0, 0.001, 0.5, 0.999, 1.0].map(|s| percent(Some(s))), ["0%", "1%", "50%", "99%", "100%"]);
+    }
+}
