@@ -176,6 +176,27 @@ impl Live {
         kernel::missed(&self.probes.hooks).map(HookState::loss)
     }
 
+    /// Reads the kernel's own counters for the first time, beside the tracing that goes on already: what later readings are
+    /// measured from should be there before anybody is told that tracing has begun.
+    ///
+    /// # Errors
+    /// The sink fails.
+    pub fn read_first_counters(&mut self, sink: &mut impl Sink) -> io::Result<()> {
+        if self.settings.audit {
+            sink.reading_begins();
+            let reading = snmp::read(self.only(), false, monotonic_ns);
+            while self.drain(sink)? == BATCH {}
+            sink.reading_ends(&reading);
+        }
+        Ok(())
+    }
+
+    /// The namespaces that are traced; `None`: all.
+    fn only(&self) -> Option<&[u32]> {
+        let netns = &self.settings.filter.netns;
+        (!netns.is_empty()).then_some(netns.as_slice())
+    }
+
     /// Feeds the sink until Ctrl-C, SIGTERM, the duration's end, or a broken pipe. Returns what became of the sockets
     /// that were there before.
     ///
@@ -242,7 +263,7 @@ impl Live {
             if self.settings.audit && readings.are_due(seeds.is_none()) {
                 sink.reading_begins();
                 readings.under_way = Some(self.read_counters(readings.ends_at.is_some()));
-                readings.begun(readings.ends_at.is_some());
+                readings.last_begun = readings.ends_at.is_some();
             }
         }
         // Nothing may be added while the rest is read: a flood would never end.
@@ -299,11 +320,10 @@ impl Live {
     }
 }
 
-/// Readings of the kernel's own counters: one at the start, one from time to time, one with a listing at the end.
+/// Readings of the kernel's own counters after the first: one from time to time, one with a listing at the end.
 #[derive(Default)]
 struct Readings {
     under_way: Option<oneshot::Receiver<(Reading, Duration)>>,
-    first_begun: bool,
     last_begun: bool,
     next: Option<Instant>,
     /// It is to end, at the latest then.
@@ -311,18 +331,13 @@ struct Readings {
 }
 
 impl Readings {
-    /// Between the first and the last, only what holds once the older sockets are known.
+    /// Before the last one, only once the older sockets are known.
     fn are_due(&self, seeded: bool) -> bool {
         self.under_way.is_none()
             && match self.ends_at {
                 Some(_) => !self.last_begun,
-                None => !self.first_begun || (seeded && self.next.is_some_and(|next| Instant::now() >= next)),
+                None => seeded && self.next.is_none_or(|next| Instant::now() >= next),
             }
-    }
-
-    fn begun(&mut self, last: bool) {
-        self.first_begun = true;
-        self.last_begun |= last;
     }
 
     fn are_over(&self, at_once: bool) -> bool {

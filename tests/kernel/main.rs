@@ -32,6 +32,7 @@ mod recordings;
 mod redirect;
 mod restarts;
 mod sources;
+mod stat;
 mod story;
 mod tracer;
 mod traffic;
@@ -124,6 +125,12 @@ fn main() -> ExitCode {
         watched("real_server::nginx_and_ab", real_server::nginx_and_ab),
         watched("real_server::nginx_and_curl", real_server::nginx_and_curl),
         isolated("probes::are_as_recorded", probes::are_as_recorded),
+        isolated("stat::every_number", stat::every_number),
+        isolated("stat::ctrl_c_in_mid_interval", stat::ctrl_c_in_mid_interval),
+        isolated("stat::interval_and_count", stat::interval_and_count),
+        isolated("stat::a_hundred_thousand_agree", stat::a_hundred_thousand_agree),
+        isolated("stat::what_is_lost_is_accounted_for", stat::what_is_lost_is_accounted_for),
+        isolated("stat::command_and_children", stat::command_and_children),
         isolated("exits::fail_on_loss", exits::fail_on_loss),
         isolated("exits::broken_pipe", exits::broken_pipe),
         isolated("exits::not_root", exits::not_root),

@@ -95,6 +95,7 @@ async fn live(args: &Stat) -> Result<ExitCode> {
     let audit = Audit::new(snmp::meaning_of_tw(&live.header().kernel), why_not);
     let mut sink =
         Reports { statistics: statistics(args, live.header(), criteria, audit), command: None, signalled: false };
+    live.read_first_counters(&mut sink).context("writing to stdout")?;
     banner(&live, args.tracing.verbose);
     if let Some(place) = place {
         sink.statistics.names_mut().learn_cgroup(place.id, &place.path);
