@@ -6,6 +6,7 @@ pub mod tcp;
 pub mod event;
 pub mod symbols;
 pub mod compact;
+pub mod connection;
 pub mod lifecycle;
 pub mod names;
 pub mod ledger;

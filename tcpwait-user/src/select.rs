@@ -1,13 +1,14 @@
 //! Which connections a view shows. A filter selects connections, not events: a step that comes before the port or
 //! the owner is known waits until it is, and is shown or dropped with its connection.
 
-use std::{net::IpAddr, sync::Arc};
+use std::sync::Arc;
 
 use hashbrown::HashMap;
 use ipnet::IpNet;
 
 use crate::{
     compact::CompactMap,
+    connection::Name,
     event::Task,
     lifecycle::{Found, Transition, Update},
     names::Names,
@@ -134,26 +135,6 @@ fn is_below(path: &str, wanted: &str) -> bool {
     path.strip_prefix(wanted).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// A connection: one socket may be connected again while its former connection is in TIME_WAIT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Connection {
-    id: u64,
-    lport: u16,
-    rport: u16,
-    raddr: IpAddr,
-}
-
-impl Connection {
-    fn of(id: u64, flow: &Flow) -> Self {
-        Self { id, lport: flow.lport, rport: flow.rport, raddr: flow.raddr }
-    }
-
-    /// The same before its port was chosen.
-    fn portless(self) -> Self {
-        Self { lport: 0, ..self }
-    }
-}
-
 #[derive(Debug, Default)]
 struct Track {
     wanted: bool,
@@ -167,9 +148,9 @@ struct Track {
 #[derive(Debug, Default)]
 pub struct Selector {
     criteria: Criteria,
-    tracks: CompactMap<Connection, Track>,
+    tracks: CompactMap<Name, Track>,
     /// Connections that wait for their owner, by cookie.
-    ownerless: HashMap<u64, Connection>,
+    ownerless: HashMap<u64, Name>,
     undecided: u64,
 }
 
@@ -213,34 +194,36 @@ impl Selector {
                 false => Ok(()),
             };
         }
-        let connection = Connection::of(step.id, &step.flow);
+        let connection = Name::of(step.id, &step.flow);
         let mut track = self
             .tracks
             .remove(&connection)
             .or_else(|| self.tracks.remove(&connection.portless()))
             .filter(|_| step.from != Some(State::Close))
             .unwrap_or_default();
-        let owner = step.owner.clone();
+        let (id, owner) = (step.id, step.owner.clone());
         track.entered |= self.criteria.touches_step(&step);
         track.wanted |= verdict == Verdict::Wanted;
-        if track.entered && (track.wanted || verdict == Verdict::Open) {
+        if track.wanted {
+            track.release(owner.as_ref(), &mut show)?;
+            if track.entered {
+                show(Update::Transition(step))?;
+            }
+        } else if verdict == Verdict::Unwanted {
+            track.waiting = None;
+        } else if track.entered {
             let waiting = track.waiting.get_or_insert_default();
             if waiting.len() < MAX_WAITING {
                 waiting.push(step);
             }
         }
-        if track.wanted {
-            track.release(owner.as_ref(), &mut show)?;
-        } else if verdict == Verdict::Unwanted {
-            track.waiting = None;
-        }
-        self.ownerless.remove(&connection.id);
+        self.ownerless.remove(&id);
         if over {
             self.undecided += u64::from(track.waiting.is_some());
             return Ok(());
         }
         if !track.wanted && owner.is_none() {
-            self.ownerless.insert(connection.id, connection);
+            self.ownerless.insert(id, connection);
         }
         self.tracks.insert(connection, track);
         Ok(())
@@ -255,7 +238,7 @@ impl Selector {
             && self.criteria.touches(found.state);
         if wanted && !self.criteria.states.is_empty() {
             let track = Track { wanted, entered: true, waiting: None };
-            self.tracks.insert(Connection::of(found.id, &found.flow), track);
+            self.tracks.insert(Name::of(found.id, &found.flow), track);
         }
         wanted
     }

@@ -16,6 +16,7 @@ mod invariants;
 mod kernels;
 mod late_segments;
 mod layers;
+mod memory;
 mod mutation;
 mod object;
 mod properties;

@@ -1,11 +1,10 @@
 //! What the aggregates must remember of each connection, in as little memory as can be: the state that it is counted in, which
 //! side made it, and its group while it is in TIME_WAIT.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
-
 use super::groups::GroupId;
 use crate::{
     compact::CompactMap,
+    connection::Name,
     tcp::{Flow, State},
 };
 
@@ -32,30 +31,6 @@ pub enum Made {
     There,
 }
 
-/// A connection's name. One socket may be connected again while its former connection is in TIME_WAIT, so the cookie is not
-/// enough.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Name {
-    id: u64,
-    /// Of the remote end and the namespace.
-    digest: u32,
-    lport: u16,
-}
-
-impl Name {
-    fn of(id: u64, flow: &Flow) -> Self {
-        // With fixed keys: the same records give the same report.
-        let mut hasher = DefaultHasher::new();
-        (flow.netns, flow.raddr, flow.rport).hash(&mut hasher);
-        Self { id, digest: hasher.finish() as u32, lport: flow.lport }
-    }
-
-    /// The same before its port was chosen.
-    fn portless(self) -> Self {
-        Self { lport: 0, ..self }
-    }
-}
-
 /// Every connection that is followed.
 #[derive(Debug, Default)]
 pub struct Connections(CompactMap<Name, Standing>);
@@ -75,8 +50,10 @@ impl Connections {
 
 #[cfg(test)]
 mod tests {
+    use super::Name;
+
     #[test]
     fn a_connection_costs_24_bytes() {
-        assert_eq!(size_of::<Option<(super::Name, super::Standing)>>(), 24);
+        assert_eq!(size_of::<Option<(Name, super::Standing)>>(), 24);
     }
 }

@@ -1,0 +1,68 @@
+//! A million sockets in TIME_WAIT at once cost less than 200 bytes each: lifecycle, selection and aggregates together, as the
+//! program itself has them.
+
+use nix::sys::resource::{UsageWho, getrusage};
+use tcpwait::recording::Writer;
+use tcpwait_wire::wire::{Flow, Head, Kind, Seed, SeedEnd, Task, Tick};
+use zerocopy::IntoBytes;
+
+use crate::support::{records, tcpwait};
+
+const SOCKETS: u32 = 1_000_000;
+const BYTES_EACH: u64 = 200;
+
+/// What the program takes with no sockets at all: itself, its libraries, its buffers.
+const ITSELF: u64 = 16 << 20;
+
+#[test]
+fn a_million_time_waits() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("million");
+    let (header, _) = records("natural");
+    let head = |kind: Kind, len: usize| Head {
+        time_ns: header.started_ns,
+        len: len as u16,
+        kind: kind as u8,
+        flags: 0,
+        cpu: 0,
+    };
+    let mut writer = Writer::create(&path, &header).unwrap();
+    let (mut laddr, mut raddr) = ([0; 16], [0; 16]);
+    for number in 0..SOCKETS {
+        laddr[..4].copy_from_slice(&(0x0a00_0000 + number / 20_000).to_be_bytes());
+        raddr[..4].copy_from_slice(&[10, 200, 0, 1]);
+        let lport = (10_000 + number % 20_000) as u16;
+        let seed = Seed {
+            head: head(Kind::Seed, size_of::<Seed>()),
+            cookie: u64::from(number) + 1,
+            flow: Flow { laddr, raddr, netns: 1, lport, rport: 5432, family: 2, reserved: [0; 3] },
+            task: Task { pid: 0, uid: 0, cgroup: 0, comm: [0; 16], flags: 0, reserved: 0 },
+            state: 6,
+            timer: 3,
+            reserved: 0,
+            expires_ms: 30_000,
+        };
+        writer.record(seed.as_bytes()).unwrap();
+    }
+    let end = SeedEnd {
+        head: head(Kind::SeedEnd, size_of::<SeedEnd>()),
+        sockets: SOCKETS.into(),
+        namespaces: 1,
+        unreadable: 0,
+    };
+    writer.record(end.as_bytes()).unwrap();
+    writer.record(Tick { head: head(Kind::Tick, size_of::<Tick>()), realtime_ns: 0 }.as_bytes()).unwrap();
+    writer.finish().unwrap();
+    // A filter on a state is the one that remembers most.
+    for arguments in [&[][..], &["--state", "TIME_WAIT", "-D", "5432"]] {
+        let ran = tcpwait().args(["stat", "--json", "--from"]).arg(&path).args(arguments).output().unwrap();
+        let document: serde_json::Value = serde_json::from_slice(&ran.stdout).unwrap();
+        assert_eq!(document["states"]["TIME_WAIT"]["now"], SOCKETS, "{document}");
+        assert_eq!(document["groups"][0]["now"], SOCKETS, "{document}");
+        // In KiB; of all children of this process the greatest.
+        let peak = u64::try_from(getrusage(UsageWho::RUSAGE_CHILDREN).unwrap().max_rss()).unwrap() << 10;
+        let each = peak.saturating_sub(ITSELF) / u64::from(SOCKETS);
+        println!("stat {arguments:?}: {} MiB, {each} bytes each", peak >> 20);
+        assert!(each < BYTES_EACH, "stat {arguments:?}: {each} bytes each");
+    }
+}
