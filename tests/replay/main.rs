@@ -10,6 +10,8 @@
     reason = "a test that fails says so by panicking, and its names say what it checks"
 )]
 
+mod aggregates;
+mod audit;
 mod damage;
 mod golden;
 mod invariants;

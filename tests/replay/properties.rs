@@ -106,7 +106,7 @@ fn segment(mini: MiniSocket) -> Fact {
 }
 
 /// Times do not run backwards by more than records of two CPUs do; a timer runs out within 60 s.
-fn any_events() -> impl Strategy<Value = Vec<Event>> {
+pub fn any_events() -> impl Strategy<Value = Vec<Event>> {
     prop::collection::vec((0..3_000u64, 0..3u32, any_fact()), 0..120).prop_map(|told| {
         let mut ms = 100_000;
         let at = |mini: &mut MiniSocket, ms| {
@@ -211,7 +211,7 @@ fn connection(cookie: u64) -> impl Strategy<Value = Vec<Event>> {
     })
 }
 
-fn connections() -> impl Strategy<Value = Vec<Event>> {
+pub fn connections() -> impl Strategy<Value = Vec<Event>> {
     (1..6u64).prop_flat_map(|count| (1..=count).map(connection).collect::<Vec<_>>()).prop_map(|all| {
         let mut events: Vec<Event> = all.into_iter().flatten().collect();
         events.sort_by_key(|event| event.time_ns);

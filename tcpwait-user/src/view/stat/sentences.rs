@@ -122,7 +122,7 @@ pub fn steady(time_wait: &TimeWait) -> Option<String> {
     let verdict = match steady.verdict {
         Verdict::Fits => "that fits",
         Verdict::More => "more: the rate was higher, and they will become fewer",
-        Verdict::Fewer => "fewer: the rate has grown, or was not even",
+        Verdict::Fewer => "fewer: the rate was not even, or has just grown",
         Verdict::TooEarly => {
             return Some(format!(
                 "steady state: not known in the first 65 s; at {}/s and 60 s each {} would be there, and {} are",
@@ -182,8 +182,13 @@ pub fn rests_on(report: &Report) -> Option<String> {
     let ledger = &report.ledger;
     let (states, minis) = ledger.states_seen.zip(ledger.minis_entered)?;
     let counted = format!("{} state changes and {} entries to mini-sockets", count(states), count(minis));
-    Some(match ledger.is_lossy() {
-        false => format!("counted from {counted}, one by one"),
-        true => format!("the kernel side counted {counted}, exact in spite of that; all else is of what was not lost"),
+    Some(match (ledger.is_lossy(), ledger.recursion) {
+        (false, _) => format!("counted from {counted}, one by one"),
+        (true, Some(0)) => {
+            format!("the kernel side counted {counted}, exact in spite of that; all else is of what was not lost")
+        }
+        (true, _) => {
+            format!("the kernel side counted {counted}, all but what was withheld; all else is of what was not lost")
+        }
     })
 }

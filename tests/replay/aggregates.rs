@@ -1,0 +1,211 @@
+//! The aggregates against a naive computation from the same transitions: whatever happens, cut into whatever intervals.
+
+use std::{collections::HashMap, net::Ipv4Addr};
+
+use proptest::prelude::*;
+use tcpwait::{
+    aggregate::{
+        Aggregate, Wanted,
+        audit::AuditReport,
+        by::By,
+        groups::{GroupRow, MAX_GROUPS, Sort},
+        report::Report,
+    },
+    event::Event,
+    ledger::Ledger,
+    lifecycle::{Lifecycle, Reason, SegmentSource, Timing, Transition, Update},
+    tcp::{Flow, State},
+};
+
+use crate::{
+    properties::{any_events, connections},
+    stories::{flow, symbols, task},
+};
+
+const TOP: usize = 2;
+
+fn wanted() -> Wanted {
+    Wanted { by: vec![By::Service, By::Process], sort: Sort::Entered, top: TOP }
+}
+
+fn updates(events: &[Event]) -> Vec<Update> {
+    let mut model = Lifecycle::new(symbols(), SegmentSource::Fexit);
+    let mut updates = Vec::new();
+    for event in events {
+        model.apply(event, &mut updates);
+    }
+    model.finish(&mut updates);
+    updates
+}
+
+/// Reports on intervals that end after these updates, and on all of it.
+fn reports(updates: &[Update], cuts: &[usize]) -> (Vec<Report>, Report) {
+    let mut aggregate = Aggregate::new(wanted(), 0);
+    let mut intervals = Vec::new();
+    for (index, update) in updates.iter().enumerate() {
+        aggregate.observe(update);
+        aggregate.update(update);
+        if cuts.contains(&index) {
+            intervals.push(aggregate.report(index as u64 + 1, false, Ledger::default(), AuditReport::default()));
+        }
+    }
+    let end_ns = updates.len() as u64 + 1;
+    intervals.push(aggregate.report(end_ns, false, Ledger::default(), AuditReport::default()));
+    let last = aggregate.report(end_ns, true, Ledger::default(), AuditReport::default());
+    (intervals, last)
+}
+
+fn steps<'a>(updates: &'a [Update]) -> Vec<&'a Transition> {
+    let step = |update: &'a Update| match update {
+        Update::Transition(step) => Some(step),
+        _ => None,
+    };
+    updates.iter().filter_map(step).collect()
+}
+
+fn rows(report: &Report) -> impl Iterator<Item = &GroupRow> {
+    report.groups.groups.iter().chain([&report.groups.others])
+}
+
+/// A listener does not leave LISTEN when a connection is made through it.
+fn leaves(step: &Transition, state: State) -> bool {
+    step.from == Some(state) && (state != State::Listen || step.to == State::Close)
+}
+
+fn agrees_with_the_naive(updates: &[Update], report: &Report) -> Result<(), TestCaseError> {
+    let steps = steps(updates);
+    for row in &report.states {
+        let state = row.state;
+        prop_assert_eq!(row.entered, steps.iter().filter(|step| step.to == state).count() as u64, "{}", state);
+        prop_assert_eq!(row.left, steps.iter().filter(|step| leaves(step, state)).count() as u64, "{}", state);
+        let mut times: Vec<u64> =
+            steps.iter().filter(|step| step.from == Some(state)).filter_map(|step| step.dwell_ns).collect();
+        times.sort_unstable();
+        prop_assert_eq!((row.dwell.count, row.dwell.sum_ns), (times.len() as u64, times.iter().sum::<u64>()));
+        prop_assert_eq!((row.dwell.min_ns, row.dwell.max_ns), (times.first().copied(), times.last().copied()));
+        let median = times.get(times.len().div_ceil(2).saturating_sub(1)).copied();
+        match (median, row.dwell.p50_ns) {
+            (Some(exact), Some(found)) => prop_assert!(found.abs_diff(exact) * 100 <= exact, "{found} for {exact}"),
+            (exact, found) => prop_assert_eq!(exact, found),
+        }
+    }
+    for row in &report.transitions {
+        let same = |step: &&&Transition| (step.from, step.to) == (row.from, row.to);
+        prop_assert_eq!(row.count, steps.iter().filter(same).count() as u64);
+    }
+    prop_assert_eq!(report.transitions.iter().map(|row| row.count).sum::<u64>(), steps.len() as u64);
+
+    let time_wait = &report.time_wait;
+    for reason in Reason::ALL {
+        let exits = steps
+            .iter()
+            .filter(|step| step.from == Some(State::TimeWait) && step.reason.unwrap_or(Reason::Unknown) == reason);
+        let found = time_wait.exits.iter().find(|exit| exit.reason == reason).map_or(0, |exit| exit.count);
+        prop_assert_eq!(found, exits.count() as u64, "{}", reason.name());
+    }
+    let overflows = steps.iter().filter(|step| step.reason == Some(Reason::Overflow)).count() as u64;
+    prop_assert_eq!(time_wait.overflows, overflows);
+    // The columns of the groups add up.
+    prop_assert_eq!(rows(report).map(|row| row.entered).sum::<u64>(), time_wait.entered);
+    prop_assert_eq!(rows(report).map(|row| row.left).sum::<u64>(), time_wait.left);
+    prop_assert_eq!(rows(report).map(|row| row.now).sum::<u64>(), time_wait.now);
+    prop_assert_eq!(rows(report).map(|row| row.closed.total()).sum::<u64>(), time_wait.closed.total());
+    prop_assert!(report.groups.groups.len() <= TOP);
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn any_events_are_counted_as_naively(events in any_events()) {
+        let updates = updates(&events);
+        agrees_with_the_naive(&updates, &reports(&updates, &[]).1)?;
+    }
+
+    #[test]
+    fn intervals_add_up(events in any_events(), cuts in prop::collection::vec(0..60usize, 0..6)) {
+        let updates = updates(&events);
+        let (intervals, last) = reports(&updates, &cuts);
+        for (index, row) in last.states.iter().enumerate() {
+            let sum = |of: fn(&Report, usize) -> u64| intervals.iter().map(|report| of(report, index)).sum::<u64>();
+            prop_assert_eq!(sum(|report, index| report.states[index].entered), row.entered);
+            prop_assert_eq!(sum(|report, index| report.states[index].left), row.left);
+            prop_assert_eq!(sum(|report, index| report.states[index].dwell.count), row.dwell.count);
+            prop_assert_eq!(sum(|report, index| report.states[index].dwell.sum_ns), row.dwell.sum_ns);
+            prop_assert_eq!(intervals.iter().filter_map(|report| report.states[index].dwell.max_ns).max(), row.dwell.max_ns);
+        }
+        // And each is about its own part alone.
+        let mut from = 0;
+        for report in &intervals {
+            let to = usize::try_from(report.end_ns).unwrap().min(updates.len());
+            let entered = steps(&updates[from..to]).iter().filter(|step| step.to == State::TimeWait).count();
+            prop_assert_eq!(report.time_wait.entered, entered as u64);
+            from = to;
+        }
+    }
+
+    /// Where every connection's life is whole, what is there now is what its last step says.
+    #[test]
+    fn what_is_there_now(events in connections(), cut in any::<prop::sample::Index>()) {
+        let updates = updates(&events);
+        let updates = &updates[..cut.index(updates.len()) + 1];
+        let mut last: HashMap<u64, State> = HashMap::new();
+        for step in steps(updates) {
+            last.insert(step.id, step.to);
+        }
+        let report = reports(updates, &[]).1;
+        for row in report.states.iter().filter(|row| row.state != State::Close) {
+            let now = last.values().filter(|state| **state == row.state).count() as u64;
+            prop_assert_eq!(row.now, Some(now), "{}", row.state);
+        }
+        agrees_with_the_naive(updates, &report)?;
+    }
+}
+
+fn step(id: u64, flow: Flow, from: State, to: State) -> Update {
+    Update::Transition(Transition {
+        time_ns: id * 1_000,
+        id,
+        flow,
+        from: Some(from),
+        to,
+        dwell_ns: (from == State::TimeWait).then_some(60_000_000_000),
+        timing: if from == State::TimeWait { Timing::Exact } else { Timing::Unknown },
+        owner: Some(task("curl").into()),
+        reason: (from == State::TimeWait).then_some(Reason::Expired),
+        by: None,
+        restarts: None,
+        predates: false,
+    })
+}
+
+/// More groups than are kept: none is lost from the sums, and one that matters is found, be it the last to come.
+#[test]
+fn groups_beyond_the_limit_are_folded() {
+    let to = |n: u32| Flow { raddr: Ipv4Addr::from_bits(0x0a00_0000 + n).into(), ..flow(1) };
+    let mut aggregate = Aggregate::new(Wanted { by: vec![By::Remote], sort: Sort::Entered, top: 5 }, 0);
+    let many = u32::try_from(MAX_GROUPS * 3).unwrap();
+    for id in 1..=many {
+        aggregate.update(&step(id.into(), to(id), State::FinWait2, State::TimeWait));
+    }
+    for id in many + 1..many + 50 {
+        aggregate.update(&step(id.into(), to(0), State::FinWait2, State::TimeWait));
+    }
+    let all = u64::from(many) + 49;
+    let report = aggregate.report(1, false, Ledger::default(), AuditReport::default());
+    assert_eq!((report.time_wait.entered, report.time_wait.now), (all, all));
+    assert_eq!(rows(&report).map(|row| row.entered).sum::<u64>(), all);
+    assert_eq!(rows(&report).map(|row| row.now).sum::<u64>(), all);
+    assert_eq!(report.groups.groups[0].entered, 49);
+    assert_eq!(report.groups.grouped, u64::from(many) + 1 - 5);
+    assert!(report.groups.folded >= 2 * MAX_GROUPS as u64, "{}", report.groups.folded);
+    let lead = report.lead.unwrap();
+    assert_eq!((lead.group.entered, lead.of_entered), (49, true));
+    // They leave: those of folded groups from the others.
+    for id in 1..=many {
+        aggregate.update(&step(id.into(), to(id), State::TimeWait, State::Close));
+    }
+    let report = aggregate.report(2, true, Ledger::default(), AuditReport::default());
+    assert_eq!((report.time_wait.left, report.time_wait.now), (u64::from(many), 49));
+    assert_eq!(rows(&report).map(|row| row.left).sum::<u64>(), u64::from(many));
+    assert_eq!(rows(&report).map(|row| row.now).sum::<u64>(), 49);
+}
