@@ -115,6 +115,8 @@ fn agrees_with_the_naive(updates: &[Update], report: &Report) -> Result<(), Test
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn any_events_are_counted_as_naively(events in any_events()) {
         let updates = updates(&events);
