@@ -2,6 +2,8 @@
 //! ends in order. It hands bytes to whoever wants them and does not look at what they mean, but for cgroup ids, whose names must be
 //! looked up while the cgroups exist.
 
+mod readings;
+
 use std::{
     collections::{BTreeMap, HashSet},
     io,
@@ -21,6 +23,7 @@ use tokio::{
 };
 use zerocopy::IntoBytes;
 
+use self::readings::{Readings, maybe};
 use crate::{
     aggregate::audit::Reading,
     event::{cgroup_of, decode},
@@ -44,12 +47,6 @@ const LAST_RECORD: Duration = Duration::from_millis(10);
 
 /// How many rounds pass between two flushes to a recording.
 const ROUNDS_PER_SYNC: u32 = 20;
-
-/// How long the last reading of the kernel's own counters may take.
-const LAST_READING: Duration = Duration::from_secs(10);
-
-/// Of the time, one in so many goes to reading the kernel's own counters at most.
-const READING_SHARE: u32 = 20;
 
 /// Where records go.
 pub trait Sink {
@@ -235,7 +232,7 @@ impl Live {
                     while self.drain(sink)? == BATCH {}
                     if let Ok((reading, took)) = reading {
                         sink.reading_ends(&reading);
-                        readings.next = Some(Instant::now() + (took * READING_SHARE).max(Duration::from_secs(1)));
+                        readings.took(took);
                     }
                 }
                 _ = round.tick() => {}
@@ -258,7 +255,7 @@ impl Live {
                 if !self.settings.audit || readings.are_over(stop) {
                     break;
                 }
-                readings.ends_at.get_or_insert_with(|| Instant::now() + LAST_READING);
+                readings.end();
             }
             if self.settings.audit && readings.are_due(seeds.is_none()) {
                 sink.reading_begins();
@@ -317,41 +314,6 @@ impl Live {
             let _ = send.send((records, seeded));
         });
         receive
-    }
-}
-
-/// Readings of the kernel's own counters after the first: one from time to time, one with a listing at the end.
-#[derive(Default)]
-struct Readings {
-    under_way: Option<oneshot::Receiver<(Reading, Duration)>>,
-    last_begun: bool,
-    next: Option<Instant>,
-    /// It is to end, at the latest then.
-    ends_at: Option<Instant>,
-}
-
-impl Readings {
-    /// Before the last one, only once the older sockets are known.
-    fn are_due(&self, seeded: bool) -> bool {
-        self.under_way.is_none()
-            && match self.ends_at {
-                Some(_) => !self.last_begun,
-                None => seeded && self.next.is_none_or(|next| Instant::now() >= next),
-            }
-    }
-
-    fn are_over(&self, at_once: bool) -> bool {
-        self.ends_at.is_some_and(|ends_at| {
-            at_once || (self.last_begun && self.under_way.is_none()) || Instant::now() >= ends_at
-        })
-    }
-}
-
-/// What a channel gives, if there is one; else it waits for ever.
-async fn maybe<T>(channel: &mut Option<oneshot::Receiver<T>>) -> Result<T, oneshot::error::RecvError> {
-    match channel {
-        Some(channel) => channel.await,
-        None => std::future::pending().await,
     }
 }
 

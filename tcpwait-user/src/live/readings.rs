@@ -1,0 +1,62 @@
+//! When the kernel's own counters are read beside the tracing: seldom enough to cost little, and once more at the end.
+//! Does not read them itself.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::aggregate::audit::Reading;
+
+/// How long the last reading of the kernel's own counters may take.
+const LAST_READING: Duration = Duration::from_secs(10);
+
+/// Of the time, one in so many goes to reading the kernel's own counters at most.
+const READING_SHARE: u32 = 20;
+
+/// Readings of the kernel's own counters after the first: one from time to time, one with a listing at the end.
+#[derive(Default)]
+pub(super) struct Readings {
+    /// One that is being made, and how long it takes.
+    pub(super) under_way: Option<oneshot::Receiver<(Reading, Duration)>>,
+    /// The last one has begun.
+    pub(super) last_begun: bool,
+    next: Option<Instant>,
+    /// It is to end, at the latest then.
+    pub(super) ends_at: Option<Instant>,
+}
+
+impl Readings {
+    /// Everything is to end, after the last reading.
+    pub(super) fn end(&mut self) {
+        self.ends_at.get_or_insert_with(|| Instant::now() + LAST_READING);
+    }
+
+    /// A reading took so long; the next one comes accordingly later.
+    pub(super) fn took(&mut self, took: Duration) {
+        self.next = Some(Instant::now() + (took * READING_SHARE).max(Duration::from_secs(1)));
+    }
+
+    /// Before the last one, only once the older sockets are known.
+    pub(super) fn are_due(&self, seeded: bool) -> bool {
+        self.under_way.is_none()
+            && match self.ends_at {
+                Some(_) => !self.last_begun,
+                None => seeded && self.next.is_none_or(|next| Instant::now() >= next),
+            }
+    }
+
+    /// Whether the last one is done, or has had its time.
+    pub(super) fn are_over(&self, at_once: bool) -> bool {
+        self.ends_at.is_some_and(|ends_at| {
+            at_once || (self.last_begun && self.under_way.is_none()) || Instant::now() >= ends_at
+        })
+    }
+}
+
+/// What a channel gives, if there is one; else it waits for ever.
+pub(super) async fn maybe<T>(channel: &mut Option<oneshot::Receiver<T>>) -> Result<T, oneshot::error::RecvError> {
+    match channel {
+        Some(channel) => channel.await,
+        None => std::future::pending().await,
+    }
+}
