@@ -68,7 +68,9 @@ pub fn of_a_whole_bucket() {
     for seen in [&began, &over] {
         assert!(seen.len() <= CONNECTIONS && seen.len() + withheld >= CONNECTIONS, "{}: {ended:?}", seen.len());
     }
-    assert!(withheld > 0 || ended.is_clean(), "{ended:?}");
+    // Timer hooks run with interrupts off and are not withheld by recursion; of state changes, no more than that may be missing.
+    let gaps = ended.number_before(" state changes that do not continue");
+    assert!(withheld > 0 || gaps <= ended.number_before(" events withheld"), "{ended:?}");
     println!("bursts: {} of {CONNECTIONS} beginnings and {} ends; {}", began.len(), over.len(), ended.stderr);
 
     let mut ends: Vec<&Line> = lines.iter().filter(|line| line.to == "CLOSE" && began.contains(&line.id)).collect();

@@ -22,7 +22,11 @@ const NEAR: Duration = Duration::from_millis(50);
 /// mini-socket's.
 fn until_carried_by(ends: (SocketAddr, SocketAddr), timer: &str) {
     let timer = format!("timer:({timer},");
-    until(&timer, SOON, || ss(ends).is_some_and(|line| line.starts_with("FIN-WAIT-2") && line.contains(&timer)));
+    until(&timer, SOON, || {
+        // Seconds may pass, and ss is a process each time.
+        hold(Duration::from_millis(50));
+        ss(ends).is_some_and(|line| line.starts_with("FIN-WAIT-2") && line.contains(&timer))
+    });
 }
 
 /// `tcp_fin_timeout` is longer than a minute: the full socket stays for what is above a minute (`tcp_rcv_state_process`), and
