@@ -93,6 +93,17 @@ pub trait Sink {
     }
 }
 
+/// When the kernel's own counters are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Audited {
+    /// Never.
+    Never,
+    /// At the start and at the end.
+    Ends,
+    /// From time to time too, with a listing of all mini-sockets at the end.
+    Throughout,
+}
+
 /// What to trace, and how.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -104,8 +115,8 @@ pub struct Settings {
     pub duration: Option<Duration>,
     /// What times late segments.
     pub timing: Timing,
-    /// Whether the kernel's own counters are read beside the tracing.
-    pub audit: bool,
+    /// When the kernel's own counters are read beside the tracing.
+    pub audit: Audited,
     /// Diagnostics.
     pub verbose: bool,
 }
@@ -179,7 +190,7 @@ impl Live {
     /// # Errors
     /// The sink fails.
     pub fn read_first_counters(&mut self, sink: &mut impl Sink) -> io::Result<()> {
-        if self.settings.audit {
+        if self.settings.audit != Audited::Never {
             sink.reading_begins();
             let reading = snmp::read(self.only(), false, monotonic_ns);
             while self.drain(sink)? == BATCH {}
@@ -252,14 +263,20 @@ impl Live {
             self.probes.flush_log();
             if stop || sink.is_over() || readings.ends_at.is_some() {
                 // A second signal does not wait.
-                if !self.settings.audit || readings.are_over(stop) {
+                if self.settings.audit == Audited::Never || readings.are_over(stop) {
                     break;
                 }
                 readings.end();
             }
-            if self.settings.audit && readings.are_due(seeds.is_none()) {
+            let wanted = match self.settings.audit {
+                Audited::Never => false,
+                Audited::Ends => readings.ends_at.is_some(),
+                Audited::Throughout => true,
+            };
+            if wanted && readings.are_due(seeds.is_none()) {
                 sink.reading_begins();
-                readings.under_way = Some(self.read_counters(readings.ends_at.is_some()));
+                readings.under_way =
+                    Some(self.read_counters(self.settings.audit == Audited::Throughout && readings.ends_at.is_some()));
                 readings.last_begun = readings.ends_at.is_some();
             }
         }

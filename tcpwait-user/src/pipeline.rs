@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use crate::{
+    aggregate::audit::{Audit, AuditReport, Reading},
     event::{Event, Fact, decode, is_from_kernel},
     ledger::Ledger,
     lifecycle::{Lifecycle, Update},
@@ -112,6 +113,7 @@ pub struct Pipeline<W: Write> {
     stream: Stream,
     selector: Selector,
     shown: Shown,
+    audit: Option<Audit>,
     out: W,
 }
 
@@ -121,7 +123,7 @@ impl<W: Write> Pipeline<W> {
     /// # Errors
     /// The output cannot be written.
     pub fn new(header: &Header, selector: Selector, shown: Shown, out: W) -> io::Result<Self> {
-        let mut pipeline = Self { stream: Stream::new(header), selector, shown, out };
+        let mut pipeline = Self { stream: Stream::new(header), selector, shown, audit: None, out };
         if let Shown::Transitions(view) = &mut pipeline.shown {
             view.header(&mut pipeline.out)?;
         }
@@ -134,12 +136,40 @@ impl<W: Write> Pipeline<W> {
     /// The output cannot be written.
     pub fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
         let Some(event) = self.stream.record(bytes) else { return Ok(()) };
+        if let Some(audit) = &mut self.audit {
+            audit.event(&event);
+        }
         if let Shown::Raw { json } = self.shown
             && raw::flow_of(&event).is_some_and(|flow| self.selector.criteria().may_match(flow))
         {
             raw::event(&event, self.stream.context(), json, &mut self.out)?;
         }
         self.show()
+    }
+
+    /// Holds what is seen against the kernel's own counters, too.
+    pub fn audited(mut self, audit: Audit) -> Self {
+        self.audit = Some(audit);
+        self
+    }
+
+    /// The kernel's counters are being read.
+    pub fn reading_begins(&mut self) {
+        if let Some(audit) = &mut self.audit {
+            audit.begin_reading(self.stream.lifecycle().minis_now() as u64);
+        }
+    }
+
+    /// The kernel's counters have been read.
+    pub fn reading_ends(&mut self, reading: &Reading) {
+        if let Some(audit) = &mut self.audit {
+            audit.end_reading(reading);
+        }
+    }
+
+    /// What came of the audit, if there is one.
+    pub fn audit(&self) -> Option<AuditReport> {
+        self.audit.as_ref().map(|audit| audit.report(&self.ledger()))
     }
 
     /// Brings all lines out.
@@ -167,10 +197,13 @@ impl<W: Write> Pipeline<W> {
     }
 
     fn show(&mut self) -> io::Result<()> {
-        let Self { stream, selector, shown, out } = self;
+        let Self { stream, selector, shown, audit, out } = self;
         let (updates, context) = stream.updates();
-        let Shown::Transitions(view) = shown else { return Ok(()) };
         for update in updates {
+            if let Some(audit) = audit {
+                audit.update(&update);
+            }
+            let Shown::Transitions(view) = shown else { continue };
             selector.pass(update, context.names, |update| match update {
                 Update::Transition(step) => view.transition(&step, context, out),
                 // A connection that was there before took no step.

@@ -14,11 +14,12 @@ use tcpwait_wire::wire::{Counters, Kind};
 use zerocopy::FromBytes;
 
 use crate::{
+    aggregate::audit::{Audit, AuditReport, Reading},
     cli::{Cli, Command, Filter, Probes, Record, Trace, Tracing},
     event::is_from_kernel,
     kernel::{KernelFilter, Need, Outcome},
     ledger::Ledger,
-    live::{self, Live, Settings, Sink},
+    live::{self, Audited, Live, Settings, Sink},
     pipeline::{Pipeline, Shown},
     recording::{Reader, Writer},
     select::{Criteria, Family, Selector},
@@ -27,8 +28,10 @@ use crate::{
         cgroup::Cgroups,
         netns,
         seed::Seeded,
+        snmp,
     },
     view::{
+        self,
         json::Json,
         ledger,
         probes::{self, Report, Row},
@@ -70,8 +73,15 @@ async fn trace_live(args: &Trace) -> Result<ExitCode> {
         lports: criteria.lports.clone(),
         rports: criteria.rports.clone(),
     };
-    let mut live = live::attach(settings(&args.tracing, filter))?;
-    let mut sink = Lines(Pipeline::new(live.header(), Selector::new(criteria), shown(args), stdout())?);
+    let ports = !filter.lports.is_empty() || !filter.rports.is_empty();
+    let audited = if ports { Audited::Never } else { Audited::Ends };
+    let mut live = live::attach(Settings { audit: audited, ..settings(&args.tracing, filter) })?;
+    let mut pipeline = Pipeline::new(live.header(), Selector::new(criteria), shown(args), stdout())?;
+    if !ports {
+        pipeline = pipeline.audited(Audit::new(snmp::meaning_of_tw(&live.header().kernel), None));
+    }
+    let mut sink = Lines(pipeline);
+    live.read_first_counters(&mut sink).context("writing to stdout")?;
     banner(&live, args.tracing.verbose);
     let result = live.run(&mut sink).await;
     if is_broken_pipe(&result) {
@@ -79,7 +89,7 @@ async fn trace_live(args: &Trace) -> Result<ExitCode> {
     }
     say_seeded(result?.as_ref(), args.tracing.verbose);
     match sink.0.finish() {
-        Ok(ledger) => Ok(close(&ledger, args.fail_on_loss)),
+        Ok(ledger) => Ok(close(&ledger, sink.0.audit().as_ref(), args.fail_on_loss)),
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         Err(e) => Err(e).context("writing to stdout"),
     }
@@ -95,7 +105,7 @@ fn replay(args: &Trace) -> Result<ExitCode> {
             if let Some(why) = reader.cut() {
                 eprintln!("tcpwait: {} was cut short ({why}); everything up to there is shown", path.display());
             }
-            Ok(close(&ledger, args.fail_on_loss))
+            Ok(close(&ledger, None, args.fail_on_loss))
         }
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
         Err(e) => Err(e).context("writing to stdout"),
@@ -141,7 +151,7 @@ fn show_probes(args: &Probes) -> Result<ExitCode> {
         ring_bytes: 1 << 20,
         duration: None,
         timing: args.timing.into(),
-        audit: false,
+        audit: Audited::Never,
         verbose: args.verbose,
     };
     let live = live::attach(settings)?;
@@ -186,6 +196,12 @@ struct Lines(Pipeline<BufWriter<Stdout>>);
 impl Sink for Lines {
     fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.record(bytes)
+    }
+    fn reading_begins(&mut self) {
+        self.0.reading_begins();
+    }
+    fn reading_ends(&mut self, reading: &Reading) {
+        self.0.reading_ends(reading);
     }
     fn round(&mut self) -> io::Result<()> {
         self.0.flush()
@@ -245,7 +261,7 @@ fn settings(args: &Tracing, filter: KernelFilter) -> Settings {
         ring_bytes: args.ring_buffer,
         duration: args.duration,
         timing: args.timing.into(),
-        audit: false,
+        audit: Audited::Never,
         verbose: args.verbose,
     }
 }
@@ -353,10 +369,18 @@ fn say_seeded(seeded: Option<&Seeded>, verbose: bool) {
     }
 }
 
-fn close(account: &Ledger, fail_on_loss: bool) -> ExitCode {
+fn close(account: &Ledger, audit: Option<&AuditReport>, fail_on_loss: bool) -> ExitCode {
+    let say = |out: &mut dyn Write| {
+        ledger::write(account, out)?;
+        match audit {
+            Some(audit) => writeln!(out, "{}", view::audit::sentence(audit)),
+            None => Ok(()),
+        }
+    };
     // Nobody is there to be told when stderr is gone.
-    let _ = ledger::write(account, &mut io::stderr().lock()).and_then(|()| io::stderr().flush());
-    if fail_on_loss && account.is_lossy() { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS }
+    let _ = say(&mut io::stderr().lock()).and_then(|()| io::stderr().flush());
+    let lossy = account.is_lossy() || audit.is_some_and(AuditReport::differs);
+    if fail_on_loss && lossy { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS }
 }
 
 fn is_broken_pipe<T>(result: &Result<T>) -> bool {

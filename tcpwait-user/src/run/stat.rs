@@ -19,7 +19,7 @@ use crate::{
     },
     cli::Stat,
     kernel::KernelFilter,
-    live::{self, Settings, Sink},
+    live::{self, Audited, Settings, Sink},
     recording::{self, Header},
     select::{Criteria, Selector},
     stat::{Account, Schedule, Statistics},
@@ -90,7 +90,10 @@ async fn live(args: &Stat) -> Result<ExitCode> {
         rports: criteria.rports.clone(),
     };
     let ports = !filter.lports.is_empty() || !filter.rports.is_empty();
-    let mut live = live::attach(Settings { audit: !ports, ..settings(&args.tracing, filter) })?;
+    let mut live = live::attach(Settings {
+        audit: if ports { Audited::Never } else { Audited::Throughout },
+        ..settings(&args.tracing, filter)
+    })?;
     let why_not = ports.then(|| "they know nothing of the ports asked for".to_owned());
     let audit = Audit::new(snmp::meaning_of_tw(&live.header().kernel), why_not);
     let mut sink =

@@ -1,5 +1,6 @@
 //! What a person or a program reads. A view formats plain structs; it computes nothing and decides nothing.
 
+pub mod audit;
 pub mod json;
 pub mod ledger;
 pub mod probes;

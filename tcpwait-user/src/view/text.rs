@@ -133,7 +133,9 @@ fn why(step: &Transition) -> Option<String> {
         _ => reason.name().to_owned(),
     };
     if let Some(restarts) = step.restarts.as_ref().filter(|restarts| restarts.total() > 0) {
-        text.push_str(&format!(", clock restarted {}x", restarts.total()));
+        // What only the timer showed may be several within one of its buckets.
+        let at_least = if restarts.of(Cause::Unknown) > 0 { "at least " } else { "" };
+        text.push_str(&format!(", clock restarted {at_least}{}x", restarts.total()));
         let causes: Vec<String> = restarts
             .by_cause()
             .filter(|(cause, _)| *cause != Cause::Unknown)

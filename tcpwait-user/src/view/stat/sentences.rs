@@ -8,7 +8,6 @@ use super::super::{
 use crate::{
     aggregate::{
         Verdict,
-        audit::{Check, Checked, Outcome},
         by::{By, Value},
         groups::{Closed, GroupRow},
         report::{Report, TimeWait},
@@ -139,42 +138,6 @@ pub fn steady(time_wait: &TimeWait) -> Option<String> {
         known(steady.expected),
         count(steady.now)
     ))
-}
-
-/// What came of the audit.
-pub fn audit(report: &Report) -> String {
-    let audit = &report.audit;
-    if let Some(why_not) = &audit.why_not {
-        return format!("the kernel's own counters: not compared, {why_not}");
-    }
-    let differs = audit.checks.iter().any(|(_, outcome)| *outcome != Outcome::Agrees);
-    let checks: Vec<String> = audit.checks.iter().map(|(check, outcome)| compared(check, *outcome)).collect();
-    format!(
-        "{}: {}",
-        if differs { "the kernel's own counters DIFFER" } else { "the kernel's own counters agree" },
-        checks.join("; ")
-    )
-}
-
-fn compared(check: &Check, outcome: Outcome) -> String {
-    let (what, counter) = match check.what {
-        Checked::Entries => ("entries", "TcpExtTW"),
-        Checked::Expiries => ("expired", "TcpExtTW"),
-        Checked::Reused => ("reused", "TWRecycled"),
-        Checked::Overflows => ("overflows", "TCPTimeWaitOverflow"),
-        Checked::Sockstat => ("now", "sockstat"),
-        Checked::SockDiag => ("now", "sock_diag"),
-    };
-    let seen = match check.seen_min == check.seen_max {
-        true => count(check.seen_min),
-        false => format!("{} to {}", count(check.seen_min), count(check.seen_max)),
-    };
-    let text = format!("{what} {seen} seen, {} in {counter}", count(check.kernel));
-    match outcome {
-        Outcome::Agrees => text,
-        Outcome::Lost(off) => format!("{text} (off by {}, no more than was lost)", count(off)),
-        Outcome::Differs(off) => format!("{text} (OFF BY {}, and nothing says why)", count(off)),
-    }
 }
 
 /// What the numbers rest on; nothing where the kernel side's counts are missing.

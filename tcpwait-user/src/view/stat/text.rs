@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 
 use super::{
     super::{
-        Context, ReportView, ledger,
+        Context, ReportView, audit, ledger,
         table::fold,
         units::{count, duration, rate},
     },
@@ -86,7 +86,7 @@ impl Text {
         ];
         let mut trust = folded(sentences::length(&report.time_wait));
         trust.extend(folded(sentences::steady(&report.time_wait)));
-        let mut account = fold(&sentences::audit(report), width, 2);
+        let mut account = fold(&audit::sentence(&report.audit), width, 2);
         for line in ledger_lines(report)? {
             account.extend(fold(&line, width, 2));
         }

@@ -1,0 +1,39 @@
+//! What came of holding the counts against the kernel's own, in one sentence.
+
+use super::units::count;
+use crate::aggregate::audit::{AuditReport, Check, Checked, Outcome};
+
+/// What came of the audit.
+pub fn sentence(audit: &AuditReport) -> String {
+    if let Some(why_not) = &audit.why_not {
+        return format!("the kernel's own counters: not compared, {why_not}");
+    }
+    let differs = audit.checks.iter().any(|(_, outcome)| *outcome != Outcome::Agrees);
+    let checks: Vec<String> = audit.checks.iter().map(|(check, outcome)| compared(check, *outcome)).collect();
+    format!(
+        "{}: {}",
+        if differs { "the kernel's own counters DIFFER" } else { "the kernel's own counters agree" },
+        checks.join("; ")
+    )
+}
+
+fn compared(check: &Check, outcome: Outcome) -> String {
+    let (what, counter) = match check.what {
+        Checked::Entries => ("entries", "TcpExtTW"),
+        Checked::Expiries => ("expired", "TcpExtTW"),
+        Checked::Reused => ("reused", "TWRecycled"),
+        Checked::Overflows => ("overflows", "TCPTimeWaitOverflow"),
+        Checked::Sockstat => ("now", "sockstat"),
+        Checked::SockDiag => ("now", "sock_diag"),
+    };
+    let seen = match check.seen_min == check.seen_max {
+        true => count(check.seen_min),
+        false => format!("{} to {}", count(check.seen_min), count(check.seen_max)),
+    };
+    let text = format!("{what} {seen} seen, {} in {counter}", count(check.kernel));
+    match outcome {
+        Outcome::Agrees => text,
+        Outcome::Lost(off) => format!("{text} (off by {}, no more than was lost)", count(off)),
+        Outcome::Differs(off) => format!("{text} (OFF BY {}, and nothing says why)", count(off)),
+    }
+}
