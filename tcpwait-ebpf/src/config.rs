@@ -141,5 +141,7 @@ pub const FILTER_ENTRIES: u32 = 1024;
 pub const RING_MAP: &str = "RECORDS";
 /// Per-CPU array of [`crate::wire::Counter`]s.
 pub const COUNTERS_MAP: &str = "COUNTERS";
+/// Per-CPU array of one counter: recursion misses of one program that another made good.
+pub const NESTED_MAP: &str = "NESTED";
 /// Per-CPU array of state changes, by [`crate::wire::transition_slot`].
 pub const TRANSITIONS_MAP: &str = "TRANSITIONS";

@@ -11,7 +11,7 @@ use aya_ebpf::{
 use aya_log_ebpf::warn;
 use tcpwait_wire::wire::{Counter, Head, Kind, transition_slot};
 
-use crate::maps::{COUNTERS, RECORDS, TRANSITIONS, WAKE_BYTES};
+use crate::maps::{COUNTERS, NESTED, RECORDS, TRANSITIONS, WAKE_BYTES};
 
 /// Adds one to a counter of this CPU. Atomic, since a softirq may run another program in the middle of this one.
 #[inline(always)]
@@ -26,6 +26,14 @@ pub fn count(counter: Counter) {
 pub fn count_transition(old: u8, new: u8) {
     count(Counter::StateSeen);
     if let Some(value) = TRANSITIONS.get_ptr_mut(transition_slot(old, new) as u32) {
+        add_one(value);
+    }
+}
+
+/// Counts a run inside another program's.
+#[inline(always)]
+pub fn count_nested() {
+    if let Some(value) = NESTED.get_ptr_mut(0) {
         add_one(value);
     }
 }

@@ -22,6 +22,11 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_SL
 #[map]
 pub static TRANSITIONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(TRANSITION_SLOTS as u32, 0);
 
+/// Runs of `inet_sock_set_state_softirq` inside one of `inet_sock_set_state`: the kernel counts a recursion miss of the
+/// latter for each, though nothing is missed.
+#[map]
+pub static NESTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
 /// What one timer hook leaves for the next on the same CPU. Both run with interrupts off inside one
 /// `__mod_timer` or `tcp_time_wait`, or are compared before they are believed.
 #[repr(C)]
@@ -35,8 +40,8 @@ pub struct CpuNotes {
     pub cancelled_jiffies: u64,
     /// Cookie of the mini-socket that was armed last.
     pub armed_cookie: u64,
-    /// Scratch: the context's address as a number.
-    pub stack_address: u64,
+    /// `inet_sock_set_state` runs here, on a task's stack.
+    pub changing: u64,
 }
 
 /// One [`CpuNotes`] a CPU.

@@ -1,7 +1,13 @@
 //! Who is on the CPU. Whether that says anything about a socket is for the caller to know.
 
-use aya_ebpf::helpers::{
-    bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
+use core::arch::asm;
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{
+        bpf_get_current_cgroup_id, bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_uid_gid,
+        generated::bpf_get_current_task_btf,
+    },
 };
 use tcpwait_wire::{config::offset::*, wire::Task};
 
@@ -23,9 +29,27 @@ pub fn current() -> Task {
     }
 }
 
-/// Where the current task's kernel stack begins.
+/// Stacks are at most this large (x86-64 and arm64: 16 KiB).
+pub const STACK_BYTES: u64 = 16384;
+
+/// Whether a hook runs on the stack of the current task. Softirqs have a stack of their own (`do_softirq_own_stack`; arm64: since
+/// 6.0), but for those of `ksoftirqd`, those of PREEMPT_RT, and packets that a task hands in itself (`tun_get_user`).
 #[inline(always)]
-pub fn stack() -> u64 {
+pub fn on_its_stack(ctx: &impl EbpfContext) -> bool {
     // SAFETY: the helper has no preconditions.
-    At(unsafe { bpf_get_current_task() }).read(&OFF_TASK_STACK)
+    let begin: u64 = At(unsafe { bpf_get_current_task() }).read(&OFF_TASK_STACK);
+    address_of(ctx).wrapping_sub(begin) < STACK_BYTES
+}
+
+/// The context's address as a number: it lies on the kernel stack (`__bpf_trace_run`). The verifier keeps pointers and numbers apart, but
+/// the difference of two pointers is a number to it; and the current task is to be had as both.
+#[inline(always)]
+pub fn address_of(ctx: &impl EbpfContext) -> u64 {
+    let mut address = ctx.as_ptr() as u64;
+    // SAFETY: the helpers have no preconditions. In assembly, since a compiler would see that it is a round about nothing.
+    unsafe {
+        let task = bpf_get_current_task();
+        asm!("{address} -= {task}", address = inout(reg) address, task = in(reg) bpf_get_current_task_btf());
+        address.wrapping_add(task)
+    }
 }

@@ -8,7 +8,7 @@ use tcpwait_wire::wire::{Counter, FLAG_HANDED_OVER, Kind, SockState, SockStateSt
 
 use super::write_stack;
 use crate::{
-    emit::{count_transition, emit},
+    emit::{count_nested, count_transition, emit},
     filter::wanted,
     maps::{NOTES, UNOWNED},
     sock::{At, bound_port, flow, full_lport, held_by_task, is_tcp, make_cookie, netns, rport, tw_room},
@@ -29,14 +29,49 @@ const ESTABLISHED: i32 = 1;
 /// Prototype: `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`.
 /// Since: 4.16, the same arguments in every version to 7.3. Runs in process context or softirq, interrupts may be on.
 /// Cost: one record a transition; a stack only where FIN_WAIT2 or CLOSING ends in CLOSE with no mini-socket in sight.
+///
+/// The kernel runs no program inside itself (`__bpf_trace_run`), and a softirq may come in the middle of this one: so there
+/// are two, of which one is for softirqs and the other for the rest. (Where softirqs run on the task's stack they miss what they
+/// interrupt, and that is counted.)
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
+    if task::on_its_stack(&ctx) {
+        set_changing(1);
+        changed(ctx);
+        set_changing(0);
+    }
+    0
+}
+
+/// The other one.
+#[btf_tracepoint(function = "inet_sock_set_state")]
+fn inet_sock_set_state_softirq(ctx: BtfTracePointContext) -> i32 {
+    if !task::on_its_stack(&ctx) {
+        // SAFETY: this CPU's own slot.
+        if NOTES.get_ptr(0).is_some_and(|notes| unsafe { (&raw const (*notes).changing).read_volatile() } != 0) {
+            count_nested();
+        }
+        changed(ctx);
+    }
+    0
+}
+
+#[inline(always)]
+fn set_changing(changing: u64) {
+    if let Some(notes) = NOTES.get_ptr_mut(0) {
+        // SAFETY: this CPU's own slot.
+        unsafe { (&raw mut (*notes).changing).write_volatile(changing) };
+    }
+}
+
+#[inline(always)]
+fn changed(ctx: BtfTracePointContext) {
     let sk: *const c_void = ctx.arg(0);
     let old: i32 = ctx.arg(1);
     let new: i32 = ctx.arg(2);
     let at = At(sk as u64);
     if !is_tcp(at) {
-        return 0;
+        return;
     }
     let netns = netns(at);
     let newborn = old == LISTEN && new == SYN_RECV;
@@ -46,7 +81,7 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
     // (tcp_disconnect leaves it), while skc_num is what is bound.
     let lport = if new == SYN_SENT { bound_port(at) } else { full_lport(at) };
     if !wanted(netns, lport, rport) {
-        return 0;
+        return;
     }
     count_transition(old as u8, new as u8);
     // Made at the first event, so that the mini-socket, which copies it, and `ss -e` show the same.
@@ -89,7 +124,6 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
             let _ = UNOWNED.insert(&cookie, &1, 0);
         }
     }
-    0
 }
 
 /// Whether a transition is made by connect, listen, shutdown or close alone. Others may happen in the backlog of anyone who

@@ -17,9 +17,6 @@ use crate::{
     task,
 };
 
-/// Stacks are at most this large (x86-64 and arm64: 16 KiB); `__run_timers` is a few frames above a hook.
-const STACK_BYTES: u64 = 16384;
-
 const FIN_WAIT2: u8 = 5;
 
 /// The mini-socket around a timer, if the timer is one's.
@@ -132,7 +129,7 @@ fn timer_cancel(ctx: BtfTracePointContext) -> i32 {
         if no_users(tw) {
             flags |= FLAG_NETNS_GONE;
         }
-        if address_of(&ctx).is_some_and(|here| here.wrapping_sub(task::stack()) < STACK_BYTES) {
+        if task::on_its_stack(&ctx) {
             flags |= FLAG_TASK_STACK;
         }
         emit::<MiniCancel>(&ctx, Kind::TwCancel, flags, Counter::LostEnd, |record| {
@@ -154,17 +151,5 @@ fn timer_cancel(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn expiring(ctx: &BtfTracePointContext, tw: At) -> bool {
     let pprev: u64 = At(tw.0 + u64::from(OFF_TW_TIMER.load())).read(&OFF_TIMER_PPREV);
-    address_of(ctx).is_some_and(|here| pprev.wrapping_sub(here) < STACK_BYTES)
-}
-
-/// The context's address as a number: it lies on the kernel stack (`bpf_trace_run`), so this is the stack that the hook runs on. The
-/// verifier lets a pointer become a number only on its way through memory. Interrupts are off, so the note is this hook's.
-#[inline(always)]
-fn address_of(ctx: &BtfTracePointContext) -> Option<u64> {
-    let notes = notes()?;
-    // SAFETY: this CPU's own slot.
-    Some(unsafe {
-        (&raw mut (*notes).stack_address).write_volatile(aya_ebpf::EbpfContext::as_ptr(ctx) as u64);
-        (&raw const (*notes).stack_address).read_volatile()
-    })
+    pprev.wrapping_sub(task::address_of(ctx)) < task::STACK_BYTES
 }

@@ -22,13 +22,15 @@ pub enum Need {
     Timing,
 }
 
-/// One program and its hook; both have the same name.
+/// A hook and its program, which has the same name.
 #[derive(Clone, Copy, Debug)]
 pub struct Hook {
     /// Name of the program, and of the tracepoint or function.
     pub name: &'static str,
     /// How it is attached.
     pub kind: Kind,
+    /// A second program on the same hook, for softirqs: the kernel runs none inside itself.
+    pub twin: Option<&'static str>,
     /// Whether the tool can go on without it.
     pub need: Need,
     /// What is not known where it is missing, as a clause.
@@ -44,19 +46,23 @@ pub const HOOKS: &[Hook] = &[
     required("timer_cancel", "nothing says why TIME_WAIT ends early"),
     required("timer_expire_entry", "nothing says when TIME_WAIT ends"),
     required("timer_start", "nothing says when TIME_WAIT begins"),
-    Hook { name: "tcp_timewait_state_process", kind: Kind::Fexit, need: Need::Timing, without: UNTIMED },
-    Hook { name: "kfree_skb", kind: Kind::Tracepoint, need: Need::Timing, without: UNTIMED },
+    Hook { name: "tcp_timewait_state_process", kind: Kind::Fexit, twin: None, need: Need::Timing, without: UNTIMED },
+    Hook { name: "kfree_skb", kind: Kind::Tracepoint, twin: None, need: Need::Timing, without: UNTIMED },
     Hook {
         name: "tcp_rcv_space_adjust",
         kind: Kind::Tracepoint,
+        twin: None,
         need: Need::Optional,
         without: "who accepted a connection is known only when it is closed",
     },
-    required("inet_sock_set_state", "nothing says how full sockets change state"),
+    Hook {
+        twin: Some("inet_sock_set_state_softirq"),
+        ..required("inet_sock_set_state", "nothing says how full sockets change state")
+    },
 ];
 
 const fn required(name: &'static str, without: &'static str) -> Hook {
-    Hook { name, kind: Kind::Tracepoint, need: Need::Required, without }
+    Hook { name, kind: Kind::Tracepoint, twin: None, need: Need::Required, without }
 }
 
 /// What times late segments: the FIN that ends an orphan's FIN_WAIT2, and restarts of TIME_WAIT's clock.

@@ -55,6 +55,7 @@ pub struct Probes {
     ring: RingBuf<MapData>,
     counters: PerCpuArray<MapData, u64>,
     transitions: PerCpuArray<MapData, u64>,
+    nested: PerCpuArray<MapData, u64>,
     /// Every hook and what became of it.
     pub hooks: Vec<HookState>,
     /// The field offsets in use, by the name of their global.
@@ -132,6 +133,7 @@ pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
         ring: take(&mut ebpf, config::RING_MAP)?,
         counters: take(&mut ebpf, config::COUNTERS_MAP)?,
         transitions: take(&mut ebpf, config::TRANSITIONS_MAP)?,
+        nested: take(&mut ebpf, config::NESTED_MAP)?,
         ebpf,
         hooks,
         offsets,
@@ -185,13 +187,17 @@ impl Probes {
         Ok(())
     }
 
-    /// Of all programs; `None` when this kernel does not tell.
+    /// Of all programs, less those that a twin made good; `None` when this kernel does not tell.
     fn recursion_misses(&self) -> Option<u64> {
-        self.ebpf
+        let mut nested = [0];
+        read_sums(&self.nested, &mut nested).ok()?;
+        let missed = self
+            .ebpf
             .programs()
             .filter_map(|(_, program)| program.fd().ok())
             .map(|fd| recursion_misses(fd.as_fd()))
-            .try_fold(0u64, |sum, misses| misses.map(|misses| sum + misses))
+            .try_fold(0u64, |sum, misses| misses.map(|misses| sum + misses))?;
+        Some(missed.saturating_sub(nested.iter().sum()))
     }
 
     /// The kernel side's counts so far, summed over CPUs, as a record.
@@ -248,8 +254,18 @@ fn not_needed(hook: &Hook, timing: Timing, before: &[HookState]) -> Option<Strin
 }
 
 fn attach(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf) -> Result<()> {
-    let program =
-        ebpf.program_mut(hook.name).with_context(|| format!("the eBPF object has no program {}", hook.name))?;
+    for program in programs(hook) {
+        attach_one(ebpf, hook, program, btf)?;
+    }
+    Ok(())
+}
+
+fn programs(hook: &Hook) -> impl Iterator<Item = &'static str> {
+    std::iter::once(hook.name).chain(hook.twin)
+}
+
+fn attach_one(ebpf: &mut Ebpf, hook: &Hook, program: &str, btf: &Btf) -> Result<()> {
+    let program = ebpf.program_mut(program).with_context(|| format!("the eBPF object has no program {program}"))?;
     let loading = || format!("loading the program for {}", hook.name);
     let attaching = || format!("attaching to {}", hook.name);
     match hook.kind {
@@ -268,11 +284,14 @@ fn attach(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf) -> Result<()> {
 }
 
 fn detach(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), ProgramError> {
-    match ebpf.program_mut(hook.name) {
-        Some(Program::BtfTracePoint(program)) => program.unload(),
-        Some(Program::FExit(program)) => program.unload(),
-        _ => Ok(()),
+    for program in programs(hook) {
+        match ebpf.program_mut(program) {
+            Some(Program::BtfTracePoint(program)) => program.unload()?,
+            Some(Program::FExit(program)) => program.unload()?,
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &str) -> Result<T>

@@ -52,6 +52,7 @@ pub const NEEDS: &[Need] = &[
     need(Thing::Helper(14), "`bpf_get_current_pid_tgid`", (4, 2), "ffeedafbf023"),
     need(Thing::Helper(15), "`bpf_get_current_uid_gid`", (4, 2), "ffeedafbf023"),
     need(Thing::Helper(35), "`bpf_get_current_task`", (4, 8), "606274c5abd8"),
+    need(Thing::Helper(158), "`bpf_get_current_task_btf`", (5, 11), "3ca1032ab7ab"),
     need(Thing::Helper(46), "`bpf_get_socket_cookie` for tracing programs", (5, 12), "c5dbb89fc2ac"),
     need(Thing::Helper(67), "`bpf_get_stack`", (4, 18), "de2ff05f48af"),
     need(Thing::Helper(80), "`bpf_get_current_cgroup_id`", (4, 18), "bf6fa2c893c5"),
