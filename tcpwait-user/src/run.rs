@@ -14,7 +14,7 @@ use tcpwait_wire::wire::{Counters, Kind};
 use zerocopy::FromBytes;
 
 use crate::{
-    aggregate::audit::{Audit, AuditReport, Reading},
+    aggregate::audit::{Audit, AuditReport, Reading, TwCounts},
     cli::{Cli, Command, Filter, Probes, Record, Trace, Tracing},
     event::is_from_kernel,
     kernel::{KernelFilter, Need, Outcome},
@@ -78,7 +78,7 @@ async fn trace_live(args: &Trace) -> Result<ExitCode> {
     let mut live = live::attach(Settings { audit: audited, ..settings(&args.tracing, filter) })?;
     let mut pipeline = Pipeline::new(live.header(), Selector::new(criteria), shown(args), stdout())?;
     if !ports {
-        pipeline = pipeline.audited(Audit::new(snmp::meaning_of_tw(&live.header().kernel), None));
+        pipeline = pipeline.audited(Audit::new(meaning_of_tw(&live.header().kernel), None));
     }
     let mut sink = Lines(pipeline);
     live.read_first_counters(&mut sink).context("writing to stdout")?;
@@ -188,6 +188,13 @@ fn behaviour_shown(found: &Behaviour) -> probes::Behaviour {
         tw_counts_beginnings: tw_counts_beginnings.as_ref().ok().copied(),
         untried: (!reasons.is_empty()).then(|| reasons.join("; ")),
     }
+}
+
+/// What the kernel's counter of TIME_WAIT counts: by its release, and by trying it where that does not say.
+fn meaning_of_tw(release: &str) -> Option<TwCounts> {
+    let tried = || behaviour::of_running_kernel().tw_counts_beginnings.ok();
+    let by_trying = || tried().map(|began| if began { TwCounts::Beginnings } else { TwCounts::Expiries });
+    snmp::meaning_of_tw(release).or_else(by_trying)
 }
 
 /// Records become lines.

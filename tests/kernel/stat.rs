@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     V4,
-    actor::Cast,
+    actor::{self, Cast},
     netns,
     tracer::{Ended, SOON, Tracer, command},
     traffic::{self, Pair, until},
@@ -297,11 +297,12 @@ pub fn command_and_children() {
     let other = Pair::on(V4);
     // SAFETY: gettid is a system call without arguments and without any effect.
     let here = format!("/proc/{}/task/{}/ns/net", std::process::id(), unsafe { libc::gettid() });
-    let connect = format!("exec 3<>/dev/tcp/{}/{}", place.ip(), place.port());
-    let script = format!("bash -c '{connect}'; (bash -c '{connect}' &) ; wait; sleep 0.5; exit 7");
+    let program = std::env::current_exe().unwrap();
+    let connect = format!("echo connect {place} | {} {} visitor 0 false", program.display(), actor::ROLE);
+    let script = format!("{connect} >&2; sh -c '{connect}' >&2; exit 7");
     let netns = netns::inode().to_string();
     let run = |script: &str| {
-        let arguments = ["stat", "--json", "--netns", &netns, "--", "nsenter", "--net", "bash", "-c", script];
+        let arguments = ["stat", "--json", "--netns", &netns, "--", "nsenter", "--net", "sh", "-c", script];
         let inside = format!("--net={here}");
         let arguments = arguments.map(|argument| if argument == "--net" { inside.as_str() } else { argument });
         Tracer::spawn(command(arguments)).end(PATIENCE)
@@ -312,7 +313,7 @@ pub fn command_and_children() {
     assert_eq!(entered(&document, "SYN_SENT"), 2, "{document}");
     assert_eq!(entered(&document, "LISTEN"), 0, "{document}");
     let group = &document["groups"][0];
-    assert_eq!(group["key"]["process"], "bash", "{document}");
+    assert_eq!(group["key"]["process"], "visitor", "{document}");
     assert_eq!(number(group, "/closed_first/this_side"), 2, "{document}");
     drop(other);
     assert_eq!(run("kill -TERM $$").code, Some(143));

@@ -11,7 +11,9 @@ use jiff::tz::TimeZone;
 use nix::sys::signal::Signal;
 use tcpwait_wire::wire::Counters;
 
-use super::{LOSSY, banner, criteria, is_broken_pipe, log_to_stderr, runtime, say_seeded, settings, stdout};
+use super::{
+    LOSSY, banner, criteria, is_broken_pipe, log_to_stderr, meaning_of_tw, runtime, say_seeded, settings, stdout,
+};
 use crate::{
     aggregate::{
         Wanted,
@@ -23,10 +25,7 @@ use crate::{
     recording::{self, Header},
     select::{Criteria, Selector},
     stat::{Account, Schedule, Statistics},
-    system::{
-        command::{self, Started},
-        snmp,
-    },
+    system::command::{self, Started},
     view::{
         ReportView,
         stat::{
@@ -95,7 +94,7 @@ async fn live(args: &Stat) -> Result<ExitCode> {
         ..settings(&args.tracing, filter)
     })?;
     let why_not = ports.then(|| "they know nothing of the ports asked for".to_owned());
-    let audit = Audit::new(snmp::meaning_of_tw(&live.header().kernel), why_not);
+    let audit = Audit::new(meaning_of_tw(&live.header().kernel), why_not);
     let mut sink =
         Reports { statistics: statistics(args, live.header(), criteria, audit), command: None, signalled: false };
     live.read_first_counters(&mut sink).context("writing to stdout")?;
