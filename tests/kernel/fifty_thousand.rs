@@ -12,7 +12,7 @@ use socket2::Socket;
 
 use crate::{
     V4,
-    guest::time_is_warped,
+    guest::{many, time_is_warped},
     netns,
     tracer::{Reading, Tracer, command},
     traffic,
@@ -55,7 +55,7 @@ pub fn agree_with_the_kernels_counters() {
         }
     });
     let entered = counted() - before;
-    assert_eq!(entered, u64::from(CONNECTIONS), "the kernel counts one mini-socket for each connection");
+    assert_eq!(entered, u64::from(many(CONNECTIONS)), "the kernel counts one mini-socket for each connection");
 
     let (ended, ended_steps) = (hooks.stop_within(PATIENCE), steps.stop_within(PATIENCE));
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -105,7 +105,7 @@ fn id(line: &str) -> String {
 fn churn(worker: u32) {
     let listener = traffic::listen(V4);
     let to = traffic::address(&listener);
-    for number in 0..CONNECTIONS / WORKERS {
+    for number in 0..many(CONNECTIONS) / WORKERS {
         let from = u32::from(Ipv4Addr::new(127, 1, 0, 1)) + (worker << 16) + number / PER_ADDRESS;
         let client: Socket = traffic::socket(to.ip());
         traffic::set_option(&client, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1);

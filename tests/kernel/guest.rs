@@ -57,6 +57,11 @@ pub fn time_is_warped() -> bool {
     std::env::var_os("TCPWAIT_TIME").is_some_and(|time| time == "warp")
 }
 
+/// How many connections a test makes that wants many: an emulated CPU takes some hundred times as long for each.
+pub fn many(connections: u32) -> u32 {
+    if time_is_warped() { connections / 4 } else { connections }
+}
+
 /// All that such a process does.
 pub fn live() -> ! {
     mount_all();
