@@ -147,6 +147,11 @@ pub fn rests_on(report: &Report) -> Option<String> {
     let counted = format!("{} state changes and {} entries to mini-sockets", count(states), count(minis));
     Some(match (ledger.is_lossy(), ledger.recursion) {
         (false, _) => format!("counted from {counted}, one by one"),
+        (true, Some(0)) if report.audit.differs() => {
+            format!(
+                "the kernel side counted {counted}: whatever the kernel gave to its hooks, which was not everything"
+            )
+        }
         (true, Some(0)) => {
             format!("the kernel side counted {counted}, exact in spite of that; all else is of what was not lost")
         }
