@@ -57,6 +57,12 @@ pub fn time_is_warped() -> bool {
     std::env::var_os("TCPWAIT_TIME").is_some_and(|time| time == "warp")
 }
 
+/// How many tests run at a time on an emulated CPU, which is slow: those that run leave each other more of it. Where time is
+/// warped, waiting costs nothing. `None`: this is no guest.
+pub fn tests_at_once() -> Option<usize> {
+    std::env::var_os("TCPWAIT_TIME").map(|_| if time_is_warped() { 8 } else { 16 })
+}
+
 /// How many connections a test makes that wants many: an emulated CPU takes some hundred times as long for each.
 pub fn many(connections: u32) -> u32 {
     if time_is_warped() { connections / 4 } else { connections }

@@ -136,8 +136,8 @@ fn main() -> ExitCode {
         isolated("exits::not_root", exits::not_root),
         isolated("exits::duration", exits::duration),
     ];
-    // They wait, mostly, each for its own minute. Where waiting costs nothing, few at a time leave each other more of the one CPU.
-    let at_once = if guest::time_is_warped() { 8 } else { trials.len() };
+    // They wait, mostly, each for its own minute.
+    let at_once = guest::tests_at_once().unwrap_or(trials.len());
     arguments.test_threads = Some(arguments.test_threads.unwrap_or(at_once));
     let conclusion = libtest_mimic::run(&arguments, trials);
     let sound = tracer::end_shared();
