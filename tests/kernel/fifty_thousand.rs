@@ -51,7 +51,7 @@ pub fn agree_with_the_kernels_counters() {
     thread::scope(|scope| {
         for worker in 0..WORKERS {
             // A thread begun here is in this thread's namespace.
-            scope.spawn(move || churn(worker));
+            scope.spawn(move || churn(worker, many(CONNECTIONS) / WORKERS));
         }
     });
     let entered = counted() - before;
@@ -102,10 +102,10 @@ fn id(line: &str) -> String {
 }
 
 /// Connects and closes, actively and at once, from many addresses.
-fn churn(worker: u32) {
+pub fn churn(worker: u32, connections: u32) {
     let listener = traffic::listen(V4);
     let to = traffic::address(&listener);
-    for number in 0..many(CONNECTIONS) / WORKERS {
+    for number in 0..connections {
         let from = u32::from(Ipv4Addr::new(127, 1, 0, 1)) + (worker << 16) + number / PER_ADDRESS;
         let client: Socket = traffic::socket(to.ip());
         traffic::set_option(&client, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1);

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, Shutdown, SocketAddr},
+    net::{Shutdown, SocketAddr},
     thread,
     time::Duration,
 };
@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::{
     V4,
     actor::{self, Cast},
-    fifty_thousand::withheld_of,
+    fifty_thousand::{churn, withheld_of},
     guest::many,
     netns,
     tracer::{Ended, SOON, Tracer, command},
@@ -81,7 +81,11 @@ pub fn every_number() {
         connect(&mut beta, &mut three, &places[2], true);
     }
     // The last server's socket leaves LAST_ACK when the client's last ACK comes.
-    thread::sleep(Duration::from_millis(100));
+    until("nobody in LAST_ACK", SOON, || {
+        const LAST_ACK: &str = "09";
+        let sockets = fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+        sockets.lines().all(|line| line.split_whitespace().nth(3) != Some(LAST_ACK))
+    });
     let ended = tracer.stop();
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let document = last(&ended);
@@ -224,22 +228,6 @@ pub fn a_hundred_thousand_agree() {
     println!("100,000: {}", document["audit"]);
 }
 
-/// Connects and closes, actively and at once, from many addresses, whose ports are few.
-fn churn(worker: u32, connections: u32) {
-    let listener = traffic::listen(V4);
-    let to = traffic::address(&listener);
-    for number in 0..connections {
-        let from = u32::from(Ipv4Addr::new(127, 1, 0, 1)) + (worker << 16) + number / 100;
-        let client = traffic::socket(to.ip());
-        traffic::set_option(&client, libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT, 1);
-        client.bind(&SocketAddr::new(Ipv4Addr::from_bits(from).into(), 0).into()).unwrap();
-        client.connect(&to.into()).unwrap();
-        let server = traffic::accept(&listener);
-        drop(client);
-        traffic::read_end(&server);
-    }
-}
-
 /// A ring buffer of 1 MiB that nobody reads: what is missing is in the ledger, and the kernel side's counts are whole.
 pub fn what_is_lost_is_accounted_for() {
     const CONNECTIONS: u64 = 6_000;
@@ -247,11 +235,7 @@ pub fn what_is_lost_is_accounted_for() {
     let listener = traffic::listen(V4);
     // The older sockets are read.
     thread::sleep(Duration::from_secs(2));
-    tracer.signal(Signal::SIGSTOP);
-    until("it is stopped", SOON, || {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", tracer.pid())).unwrap();
-        stat.rsplit_once(") ").unwrap().1.starts_with('T')
-    });
+    tracer.freeze();
     for _ in 0..CONNECTIONS {
         let client = traffic::connect(traffic::address(&listener));
         let server = traffic::accept(&listener);

@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
-    fmt,
+    fmt, fs,
     io::{BufRead, BufReader},
     net::{IpAddr, SocketAddr},
     os::unix::process::CommandExt,
@@ -21,7 +21,7 @@ use nix::{
 };
 use serde::Deserialize;
 
-use crate::netns;
+use crate::{netns, traffic::until};
 
 /// How long a program may take to attach while others do the same on two CPUs that are emulated.
 pub const START: Duration = Duration::from_secs(200);
@@ -339,6 +339,15 @@ impl Tracer {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Stops it where it is, until SIGCONT: the kernel side goes on.
+    pub fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+        until("it is stopped", SOON, || {
+            let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+            stat.rsplit_once(") ").unwrap().1.starts_with('T')
+        });
     }
 
     /// Sends it a signal.
