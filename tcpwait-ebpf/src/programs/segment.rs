@@ -27,7 +27,7 @@ const TIME_WAIT: u8 = 6;
 /// Question: which segment reached a mini-socket, when, and what did the kernel make of it?
 /// Prototype: `enum tcp_tw_status tcp_timewait_state_process(struct inet_timewait_sock *tw, struct sk_buff *skb,
 /// const struct tcphdr *th, …)`; what follows differs by version, so BTF says behind how many arguments the result is.
-/// Since: 5.5 where the kernel has BPF trampolines (arm64: 6.4); hardened kernels refuse them. Runs in softirq or in a backlog, for
+/// Since: 5.5 where the kernel has BPF trampolines (arm64: 6.4); hardened kernels refuse them. Runs where `tcp_v4_rcv` does, for
 /// nothing but segments to mini-sockets, so it is preferred to `kfree_skb`.
 #[fexit(function = "tcp_timewait_state_process")]
 fn tcp_timewait_state_process(ctx: FExitContext) -> i32 {
