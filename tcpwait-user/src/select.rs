@@ -10,7 +10,7 @@ use crate::{
     compact::CompactMap,
     connection::Name,
     event::Task,
-    lifecycle::{Found, Transition, Update},
+    lifecycle::{Failure, Found, Transition, Update},
     names::Names,
     tcp::{Flow, State},
 };
@@ -170,7 +170,7 @@ impl Selector {
         self.undecided
     }
 
-    /// Passes on the wanted [`Update::Transition`] and [`Update::Found`], in order within a connection.
+    /// Passes on the wanted [`Update::Transition`], [`Update::Found`] and [`Update::Failed`], in order within a connection.
     ///
     /// # Errors
     /// What `show` returns.
@@ -184,6 +184,9 @@ impl Selector {
             Update::Transition(step) => step,
             Update::Found(found) => return if self.finds(&found, names) { show(Update::Found(found)) } else { Ok(()) },
             Update::Owned { id, owner } => return self.owned(id, &owner, names, show),
+            Update::Failed(failure) => {
+                return if self.fails(&failure, names) { show(Update::Failed(failure)) } else { Ok(()) };
+            }
         };
         let verdict = self.criteria.connection(&step, names);
         let over = step.to == State::Close;
@@ -241,6 +244,13 @@ impl Selector {
             self.tracks.insert(Name::of(found.id, &found.flow), track);
         }
         wanted
+    }
+
+    /// Whether a call that failed is wanted; whose it was is known when it fails, if ever.
+    fn fails(&self, failure: &Failure, names: &Names) -> bool {
+        self.criteria.states.is_empty()
+            && self.criteria.flow(&failure.flow) != Verdict::Unwanted
+            && self.criteria.owner(failure.owner.as_deref(), names) == Verdict::Wanted
     }
 
     fn owned<E>(

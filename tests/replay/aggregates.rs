@@ -165,18 +165,11 @@ proptest! {
 
 fn step(id: u64, flow: Flow, from: State, to: State) -> Update {
     Update::Transition(Transition {
-        time_ns: id * 1_000,
-        id,
-        flow,
-        from: Some(from),
-        to,
         dwell_ns: (from == State::TimeWait).then_some(60_000_000_000),
         timing: if from == State::TimeWait { Timing::Exact } else { Timing::Unknown },
         owner: Some(task("curl").into()),
         reason: (from == State::TimeWait).then_some(Reason::Expired),
-        by: None,
-        restarts: None,
-        predates: false,
+        ..Transition::new(id * 1_000, id, flow, Some(from), to)
     })
 }
 

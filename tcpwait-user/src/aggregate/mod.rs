@@ -112,7 +112,7 @@ impl Aggregate {
         let (flow, from, to) = match update {
             Update::Transition(step) => (&step.flow, step.from, step.to),
             Update::Found(found) => (&found.flow, None, found.state),
-            Update::Owned { .. } => return,
+            Update::Owned { .. } | Update::Failed(_) => return,
         };
         let port = (flow.netns, flow.lport);
         if to == State::Listen {
@@ -133,7 +133,7 @@ impl Aggregate {
         match update {
             Update::Transition(step) => self.step(step),
             Update::Found(found) => self.found(found),
-            Update::Owned { .. } => {}
+            Update::Owned { .. } | Update::Failed(_) => {}
         }
     }
 

@@ -77,18 +77,12 @@ impl Lifecycle {
                 .as_ref()
                 .is_some_and(|no_mini| change.err == 0 && reason::is_overflow(&self.symbols, no_mini));
         let step = Transition {
-            time_ns,
-            id: change.cookie,
-            flow: change.flow,
-            from: Some(change.old),
-            to: change.new,
             dwell_ns,
             timing: if dwell_ns.is_some() { Timing::Exact } else { Timing::Unknown },
             owner: full.owner.clone(),
             reason: overflow.then_some(Reason::Overflow),
-            by: None,
-            restarts: None,
             predates: full.predates,
+            ..Transition::new(time_ns, change.cookie, change.flow, Some(change.old), change.new)
         };
         if change.new == State::Close {
             self.remember_end(change.cookie);
@@ -110,20 +104,8 @@ impl Lifecycle {
     /// A passive connection, at its second event. How long it was half-open is not known here: that life was a
     /// request_sock's, and the full socket's own microseconds in SYN_RECV would be a lie.
     fn born(&mut self, newborn: Newborn, change: &StateChange, out: &mut Vec<Update>) -> Full {
-        out.push(Update::Transition(Transition {
-            time_ns: newborn.time_ns,
-            id: change.cookie,
-            flow: change.flow,
-            from: Some(State::Listen),
-            to: State::SynRecv,
-            dwell_ns: None,
-            timing: Timing::Unknown,
-            owner: None,
-            reason: None,
-            by: None,
-            restarts: None,
-            predates: false,
-        }));
+        let step = Transition::new(newborn.time_ns, change.cookie, change.flow, Some(State::Listen), State::SynRecv);
+        out.push(Update::Transition(step));
         Full {
             flow: change.flow,
             state: State::SynRecv,

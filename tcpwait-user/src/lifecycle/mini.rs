@@ -296,18 +296,11 @@ fn enter_time_wait(
     out: &mut Vec<Update>,
 ) {
     out.push(Update::Transition(Transition {
-        time_ns,
-        id: mini.cookie,
-        flow,
-        from,
-        to: State::TimeWait,
         dwell_ns,
         timing: if dwell_ns.is_some() { timing } else { Timing::Unknown },
         owner: mini.owner.clone(),
-        reason: None,
-        by: None,
-        restarts: None,
         predates: mini.predates,
+        ..Transition::new(time_ns, mini.cookie, flow, from, State::TimeWait)
     }));
     mini.state = State::TimeWait;
     mini.since_ns = Some(time_ns);
@@ -316,17 +309,12 @@ fn enter_time_wait(
 
 fn leave(mini: &Mini, flow: Flow, time_ns: u64, dwell_ns: Option<u64>, timing: Timing, reason: Reason) -> Transition {
     Transition {
-        time_ns,
-        id: mini.cookie,
-        flow,
-        from: Some(mini.state),
-        to: State::Close,
         dwell_ns,
         timing: if dwell_ns.is_some() { timing } else { Timing::Unknown },
         owner: mini.owner.clone(),
         reason: Some(reason),
-        by: None,
         restarts: (mini.state == State::TimeWait).then(|| mini.restarts.as_deref().cloned().unwrap_or_default()),
         predates: mini.predates,
+        ..Transition::new(time_ns, mini.cookie, flow, Some(mini.state), State::Close)
     }
 }

@@ -5,6 +5,7 @@
 //! which may share its cookie with a full socket that was connected again, is found by its addresses and checked by its cookie.
 
 mod death;
+mod failure;
 mod full;
 mod jiffies;
 mod mini;
@@ -23,6 +24,7 @@ use self::{
     mini::{Announced, Mini},
 };
 pub use self::{
+    failure::{Call, Failure, Holder, Holders, Why},
     segment::{Cause, Restarts, SegmentSource},
     transition::{Found, Reason, Timing, Transition, Update},
 };

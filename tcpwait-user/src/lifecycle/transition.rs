@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::segment::Restarts;
+use super::{failure::Failure, segment::Restarts};
 use crate::{
     event::Task,
     tcp::{Flow, State},
@@ -103,6 +103,36 @@ pub struct Transition {
     pub restarts: Option<Restarts>,
     /// The connection is older than the tool; what happened before is inferred or missing.
     pub predates: bool,
+    /// On the step into a mini-socket: whether connect() may ever take its port, since the connection had timestamps
+    /// (`tcp_twsk_unique`); `None` where that is not known.
+    pub timestamps: Option<bool>,
+    /// Whose listener a passive connection came through, as long as nobody is known to have accepted it.
+    pub listener: Option<Arc<Task>>,
+    /// On the step that leaves SYN_SENT or SYN_RECV: how often the SYN or SYN-ACK was sent again.
+    pub retransmits: Option<u16>,
+}
+
+impl Transition {
+    /// A step of which nothing else is known.
+    pub fn new(time_ns: u64, id: u64, flow: Flow, from: Option<State>, to: State) -> Self {
+        Self {
+            time_ns,
+            id,
+            flow,
+            from,
+            to,
+            dwell_ns: None,
+            timing: Timing::Unknown,
+            owner: None,
+            reason: None,
+            by: None,
+            restarts: None,
+            predates: false,
+            timestamps: None,
+            listener: None,
+            retransmits: None,
+        }
+    }
 }
 
 /// A connection that was there before the tool.
@@ -132,4 +162,6 @@ pub enum Update {
         /// Its owner.
         owner: Arc<Task>,
     },
+    /// A call failed.
+    Failed(Box<Failure>),
 }

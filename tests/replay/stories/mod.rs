@@ -89,6 +89,7 @@ fn line(update: &Update) -> String {
     match update {
         Update::Transition(transition) => step(transition),
         Update::Found(found) => format!("#{} found in {}", found.id, found.state),
+        Update::Failed(failure) => format!("{:?} failed: {:?}", failure.call, failure.why),
         Update::Owned { id, owner } => format!("#{id} owned by {}", owner.comm()),
     }
 }

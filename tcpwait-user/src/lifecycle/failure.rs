@@ -1,0 +1,96 @@
+//! Calls that failed: connect(), bind() and listen() that came to nothing, and why, as the kernel told it.
+//! Says nothing of how often; counting is the aggregates' business.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::{
+    event::Task,
+    tcp::{Flow, State},
+};
+
+/// The call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Call {
+    /// connect(2), until the connection is made.
+    Connect,
+    /// bind(2).
+    Bind,
+    /// listen(2), which asks for the port once more.
+    Listen,
+}
+
+/// Why a call failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Why {
+    /// connect(): EADDRNOTAVAIL, every port of the range is taken towards this destination (`__inet_hash_connect`).
+    NoFreePort,
+    /// connect(): EADDRNOTAVAIL, the source port it was bound to is taken towards this destination, as by a TIME_WAIT that may not be
+    /// reused (`__inet_check_established`).
+    PortTaken,
+    /// connect(): ECONNREFUSED, an RST answered the SYN.
+    Refused,
+    /// connect(): ETIMEDOUT, nothing answered.
+    TimedOut,
+    /// connect(): EHOSTUNREACH, ENETUNREACH and their like, said by an ICMP error or by ARP.
+    Unreachable,
+    /// bind() or listen(): EADDRINUSE, somebody holds the port (`inet_csk_get_port`).
+    PortHeld,
+    /// bind() to port 0 or the like: EADDRINUSE, no port of the range is free.
+    RangeFull,
+    /// Some other error; its errno is known.
+    Other,
+}
+
+/// A call that failed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Failure {
+    /// When, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub time_ns: u64,
+    /// The socket cookie; 0 where it is not known.
+    pub id: u64,
+    /// The addresses asked for; of bind() and listen() the remote end is all zero, and port 0 is any.
+    pub flow: Flow,
+    /// The call.
+    pub call: Call,
+    /// Its errno, positive.
+    pub errno: u16,
+    /// Why it failed.
+    pub why: Why,
+    /// The process that called.
+    pub owner: Option<Arc<Task>>,
+    /// How often the SYN was sent again, of a connect() that sent any.
+    pub retransmits: Option<u16>,
+    /// Of bind() and listen(): who holds the port.
+    pub holders: Option<Holders>,
+}
+
+/// Who holds a port that somebody else asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Holders {
+    /// The sockets that stand in the way, by state and owner; the listener first, then the most.
+    pub sockets: Vec<Holder>,
+    /// Whether SO_REUSEADDR on the socket that asked and on all those would have let it through; `None` where not all are known.
+    pub reuseaddr_would_do: Option<bool>,
+    /// Whether the socket that asked had SO_REUSEADDR.
+    pub has_reuseaddr: bool,
+}
+
+/// Sockets of one state and one owner that hold a port.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Holder {
+    /// The state.
+    pub state: State,
+    /// Whose they are, or were.
+    pub owner: Option<Arc<Task>>,
+    /// How many.
+    pub count: u64,
+    /// When the first and the last of them leave TIME_WAIT at the earliest (`TCP_TIMEWAIT_LEN`), in nanoseconds of `CLOCK_MONOTONIC`;
+    /// only of TIME_WAIT, and where it is known of all.
+    pub end_ns: Option<(u64, u64)>,
+    /// Whether all of them (or none) have SO_REUSEADDR; `None` where that is not known or differs.
+    pub reuseaddr: Option<bool>,
+}
