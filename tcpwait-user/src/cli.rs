@@ -1,5 +1,7 @@
 //! The command line: what can be asked for. The doc comments are the manual that `--help` prints.
 
+mod ports;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -10,6 +12,8 @@ use crate::{
     kernel::Timing,
     tcp::State,
 };
+
+pub use self::ports::Ports;
 
 /// See what TCP connections really do, above all in TIME_WAIT: who put them there, how long they stay, what ends them.
 #[derive(Debug, Parser)]
@@ -40,6 +44,9 @@ pub enum Command {
     /// Print every TCP state transition as it happens, until Ctrl-C.
     #[command(after_help = TRACE_HELP)]
     Trace(Trace),
+    /// Show how many local ports are in use towards each destination, when they run out, and what would help.
+    #[command(after_help = ports::HELP)]
+    Ports(Ports),
     /// Write everything the kernel says to a file, for `--from FILE` later.
     Record(Record),
     /// Show which hooks this kernel gives, and what is not known without those it does not.

@@ -50,6 +50,11 @@ impl<K: Hash + Eq, V> CompactMap<K, V> {
         slot_mut(&mut self.slots, place)?.as_mut().map(|(_, value)| value)
     }
 
+    /// Every entry, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.slots.iter().flatten().flatten().map(|(key, value)| (key, value))
+    }
+
     /// Adds an entry; returns the value that it replaces. Beyond 2^32 entries it adds nothing.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
         if let Some(old) = self.get_mut(&key) {
@@ -124,6 +129,7 @@ mod tests {
                 }
                 prop_assert_eq!(compact.get(&key), naive.get(&key));
                 prop_assert_eq!((compact.len(), compact.is_empty()), (naive.len(), naive.is_empty()));
+                prop_assert_eq!(&compact.iter().map(|(key, value)| (*key, *value)).collect::<HashMap<_, _>>(), &naive);
             }
         }
     }

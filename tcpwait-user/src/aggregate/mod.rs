@@ -11,6 +11,7 @@ mod dwell;
 mod exact;
 pub mod groups;
 mod histogram;
+pub mod ports;
 pub mod report;
 mod steady;
 

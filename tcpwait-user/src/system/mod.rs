@@ -8,6 +8,7 @@ pub mod cgroup;
 pub mod command;
 pub mod netns;
 pub mod owners;
+pub mod port_range;
 pub mod seed;
 pub mod snmp;
 pub mod sock_diag;

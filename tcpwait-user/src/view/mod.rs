@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod json;
 pub mod ledger;
+pub mod ports;
 pub mod probes;
 pub mod raw;
 pub mod stat;
@@ -14,7 +15,11 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 
-use crate::{aggregate::report::Report, lifecycle::Transition, names::Names};
+use crate::{
+    aggregate::{ports::report::PortsReport, report::Report},
+    lifecycle::Transition,
+    names::Names,
+};
 
 /// What a view needs besides the transition itself.
 #[derive(Clone, Copy, Debug)]
@@ -56,4 +61,13 @@ pub trait ReportView {
     /// # Errors
     /// The output cannot be written.
     fn report(&mut self, report: &Report, context: Context<'_>, out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// Writes reports on ports.
+pub trait PortsView {
+    /// One report.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn report(&mut self, report: &PortsReport, context: Context<'_>, out: &mut dyn Write) -> io::Result<()>;
 }

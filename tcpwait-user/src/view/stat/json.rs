@@ -129,8 +129,9 @@ struct TopPeer {
     only: bool,
 }
 
+/// The ledger.
 #[derive(Serialize)]
-struct Account {
+pub(in crate::view) struct Account {
     states_seen: Option<u64>,
     minis_entered: Option<u64>,
     filtered: Option<u64>,
@@ -281,7 +282,7 @@ fn key<S: Serializer>(key: &Option<Key<'_>>, serializer: S) -> Result<S::Ok, S::
     map.end()
 }
 
-fn account(ledger: &Ledger) -> Account {
+pub(in crate::view) fn account(ledger: &Ledger) -> Account {
     let (tally, unmatched) = (&ledger.tally, ledger.tally.unmatched);
     Account {
         states_seen: ledger.states_seen,

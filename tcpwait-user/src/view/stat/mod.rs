@@ -4,3 +4,5 @@ pub mod json;
 mod sections;
 mod sentences;
 pub mod text;
+
+pub(super) use self::sentences::comm_of;
