@@ -1,6 +1,7 @@
 //! What a person or a program reads. A view formats plain structs; it computes nothing and decides nothing.
 
 pub mod audit;
+pub mod failure;
 pub mod json;
 pub mod ledger;
 pub mod ports;
@@ -17,7 +18,7 @@ use jiff::Timestamp;
 
 use crate::{
     aggregate::{ports::report::PortsReport, report::Report},
-    lifecycle::Transition,
+    lifecycle::{Failure, Transition},
     names::Names,
 };
 
@@ -39,7 +40,7 @@ impl Context<'_> {
     }
 }
 
-/// Writes transitions, one a line.
+/// Writes transitions and calls that failed, one a line.
 pub trait View {
     /// What stands above the first line.
     ///
@@ -52,6 +53,12 @@ pub trait View {
     /// # Errors
     /// The output cannot be written.
     fn transition(&mut self, step: &Transition, context: Context<'_>, out: &mut dyn Write) -> io::Result<()>;
+
+    /// One call that failed.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn failure(&mut self, failure: &Failure, context: Context<'_>, out: &mut dyn Write) -> io::Result<()>;
 }
 
 /// Writes reports.

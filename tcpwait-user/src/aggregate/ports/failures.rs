@@ -39,7 +39,7 @@ pub struct Failed {
     pub call: Call,
     /// Why.
     pub why: Why,
-    /// Its errno.
+    /// Its errno; 0 where the process gave up.
     pub errno: u16,
     /// For whom; `None` where that is not known, or for all beyond those told apart.
     pub process: Option<Process>,
@@ -123,7 +123,7 @@ impl Failed {
     pub fn about(&self) -> About {
         match self.why {
             Why::NoFreePort | Why::PortTaken | Why::PortHeld | Why::RangeFull => About::Ports,
-            Why::Refused | Why::TimedOut | Why::Unreachable | Why::Other => About::Else,
+            Why::Refused | Why::TimedOut | Why::Unreachable | Why::GivenUp | Why::Other => About::Else,
         }
     }
 }

@@ -177,8 +177,14 @@ impl Ports {
     fn found(&mut self, found: &Found) {
         let Found { id, flow, state, owner } = found;
         let timer = self.timer.take().filter(|(cookie, _)| cookie == id);
-        if matches!(state, State::Listen | State::Close) {
-            return;
+        match state {
+            State::Listen | State::Close => return,
+            State::SynRecv => {
+                // A request socket, which is a passive connection's.
+                self.passive.insert(Name::of(*id, flow), ());
+                return;
+            }
+            _ => {}
         }
         let waits_ns = match (*state, timer) {
             (State::TimeWait, Some((_, end_ns))) => end_ns.saturating_sub(super::TIMEWAIT_NS),

@@ -98,7 +98,7 @@ struct Holder {
 struct Failure {
     call: Call,
     why: Why,
-    errno: u16,
+    errno: Option<u16>,
     count: u64,
     comm: Option<String>,
     pid: Option<u32>,
@@ -193,7 +193,7 @@ fn failure(failed: &Failed, context: Context<'_>) -> Failure {
     Failure {
         call: failed.call,
         why: failed.why,
-        errno: failed.errno,
+        errno: (failed.errno != 0).then_some(failed.errno),
         count: failed.count,
         comm: failed.process.map(|process| comm_of(process.comm)),
         pid: failed.process.and_then(|process| process.pid),

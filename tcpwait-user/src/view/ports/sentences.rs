@@ -188,6 +188,7 @@ fn why(why: Why) -> &'static str {
         Why::Refused => "connect() was refused (ECONNREFUSED)",
         Why::TimedOut => "connect() was not answered (ETIMEDOUT)",
         Why::Unreachable => "connect() found the peer unreachable",
+        Why::GivenUp => "closed before connect() was answered",
         Why::PortHeld => "somebody holds the port (EADDRINUSE)",
         Why::RangeFull => {
             "no port of the range is free (EADDRINUSE); IP_BIND_ADDRESS_NO_PORT leaves the choice to connect(), which shares ports"

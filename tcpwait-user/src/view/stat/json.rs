@@ -152,6 +152,7 @@ struct Lost {
     unmatched_ends: u64,
     unmatched_beginnings: u64,
     gaps: u64,
+    unmatched_requests: u64,
 }
 
 #[derive(Serialize)]
@@ -161,6 +162,8 @@ struct RingLosses {
     ends: u64,
     segments: u64,
     owners: u64,
+    requests: u64,
+    failures: u64,
 }
 
 #[derive(Serialize)]
@@ -232,7 +235,7 @@ fn states<S: Serializer>(rows: &[StateRow], serializer: S) -> Result<S::Ok, S::E
 
 /// Every reason for which TIME_WAIT can end is there.
 fn exits<S: Serializer>(rows: &[Exit], serializer: S) -> Result<S::Ok, S::Error> {
-    let reasons = Reason::ALL.into_iter().filter(|reason| !matches!(reason, Reason::Overflow | Reason::ResetSent));
+    let reasons = Reason::OF_TIME_WAIT.into_iter();
     serializer.collect_map(reasons.map(|reason| {
         let row = rows.iter().find(|row| row.reason == reason);
         let counts = ExitCounts {
@@ -298,6 +301,8 @@ pub(in crate::view) fn account(ledger: &Ledger) -> Account {
                 ends: lost.ends,
                 segments: lost.segments,
                 owners: lost.owners,
+                requests: lost.requests,
+                failures: lost.failures,
             }),
             recursion: ledger.recursion,
             unread: ledger.unread(),
@@ -306,6 +311,7 @@ pub(in crate::view) fn account(ledger: &Ledger) -> Account {
             unmatched_ends: unmatched.ends,
             unmatched_beginnings: unmatched.beginnings,
             gaps: unmatched.gaps,
+            unmatched_requests: unmatched.requests,
         },
         lossy: ledger.is_lossy(),
     }
