@@ -75,7 +75,7 @@ impl<W: Write> PortsReports<W> {
                 self.next_ns = self.next_ns.saturating_add(step_ns);
             }
             self.left = self.left.map(|left| left.saturating_sub(1));
-            self.report()?;
+            self.report(self.is_over())?;
         }
         Ok(())
     }
@@ -113,7 +113,7 @@ impl<W: Write> PortsReports<W> {
         self.stream.finish();
         self.take_in();
         if !self.is_over() {
-            self.report()?;
+            self.report(true)?;
         }
         Ok(self.ledger())
     }
@@ -134,9 +134,9 @@ impl<W: Write> PortsReports<W> {
         }
     }
 
-    fn report(&mut self) -> io::Result<()> {
+    fn report(&mut self, is_final: bool) -> io::Result<()> {
         self.ports.set_slack(self.stream.lifecycle().timewait_slack_ns());
-        let report = self.ports.report(self.now_ns, self.top, self.ledger());
+        let report = self.ports.report(self.now_ns, is_final, self.top, self.ledger());
         self.view.report(&report, self.stream.context(), &mut self.out)?;
         self.out.flush()
     }

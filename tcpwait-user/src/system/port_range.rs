@@ -32,7 +32,7 @@ fn read_one(ns: &Netns) -> io::Result<Settings> {
     })
 }
 
-/// `32768	60999`.
+/// Two numbers, as `32768` and `60999`, with a tab between them.
 fn range(text: &str) -> Option<RangeInclusive<u16>> {
     let mut ends = text.split_whitespace().map(str::parse);
     let (low, high) = (ends.next()?.ok()?, ends.next()?.ok()?);

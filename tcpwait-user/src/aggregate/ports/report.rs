@@ -33,6 +33,8 @@ pub struct PortsReport {
     pub begin_ns: u64,
     /// Now.
     pub end_ns: u64,
+    /// Whether it is the last.
+    pub is_final: bool,
     /// Whether anything was traced: else rates, failures and whose TIME_WAITs those are is not known.
     pub traced: bool,
     /// The namespaces of the rows, by inode, with their settings; `None` where those could not be read.
@@ -70,6 +72,9 @@ pub struct Row {
     pub held: Mean,
     /// How long one that comes to TIME_WAIT is taken to be in connect()'s way.
     pub wait_ns: u64,
+    /// How many ports it takes at the present rate: those not in TIME_WAIT, and for each connect() a second that gets a port and comes
+    /// to TIME_WAIT, or finds none, one for as long as that is in the way.
+    pub needed: Option<f64>,
     /// What becomes of it.
     pub forecast: Option<Forecast>,
     /// Whether the forecast takes TIME_WAITs to be in the way that may be reusable: whether they have timestamps is not known.

@@ -65,7 +65,7 @@ impl Tally {
 
 impl Ports {
     /// Reports on this time, with so many destinations by themselves.
-    pub fn report(&mut self, end_ns: u64, top: usize, ledger: Ledger) -> PortsReport {
+    pub fn report(&mut self, end_ns: u64, is_final: bool, top: usize, ledger: Ledger) -> PortsReport {
         let tallies = self.tallies();
         self.tracks.retain(|destination, track| {
             tallies.contains_key(destination) || !track.failures.is_empty() || !track.pace.is_idle(end_ns)
@@ -88,6 +88,7 @@ impl Ports {
         PortsReport {
             begin_ns: self.begin_ns,
             end_ns,
+            is_final,
             traced: self.traced,
             namespaces: namespaces.into_iter().map(|netns| (netns, self.settings.get(&netns).cloned())).collect(),
             others: others(&rest),
@@ -154,6 +155,9 @@ impl Ports {
         load.growth_per_s = rates.map_or(0.0, |rates| rates.growth);
         load.waits_per_s = rates.map_or(0.0, |rates| rates.waits);
         let wait_ns = load.wait_ns;
+        let needed = rates
+            .filter(|rates| rates.taken + rates.failed > 0.0)
+            .map(|rates| load.active as f64 + (rates.waits + rates.failed) * wait_ns as f64 / 1e9);
         let in_the_way = load.active + load.ends_ns.len() as u64;
         let share = size.filter(|size| *size > 0).map(|size| in_the_way as f64 / size as f64);
         let fails = track.failures.last_without_port_ns().is_some_and(|at_ns| at_ns + RECENT_NS >= end_ns);
@@ -168,6 +172,7 @@ impl Ports {
             rates,
             held: Mean { count: track.held.count, mean_ns: track.held.mean() },
             wait_ns,
+            needed,
             forecast: size.and_then(|_| foresee(load, rates, fails)),
             reuse_unknown: reuses != Some(false) && reusable.unknown > 0 && known == 0,
             fails_early: fails && share.is_some_and(|share| share < 1.0 - MUCH_FREE),

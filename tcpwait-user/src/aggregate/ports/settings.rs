@@ -25,8 +25,13 @@ pub struct Settings {
 impl Settings {
     /// How many ports connect() may take: the range less what is reserved in it.
     pub fn size(&self) -> Option<u64> {
+        Some(self.range.as_ref()?.len() as u64 - self.reserved_in_range()?)
+    }
+
+    /// How many ports of the range are reserved.
+    pub fn reserved_in_range(&self) -> Option<u64> {
         let range = self.range.as_ref()?;
-        Some(range.clone().filter(|port| !self.is_reserved(*port)).count() as u64)
+        Some(range.clone().filter(|port| self.is_reserved(*port)).count() as u64)
     }
 
     /// Whether connect() takes this port by itself.

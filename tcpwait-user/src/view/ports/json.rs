@@ -5,6 +5,7 @@ use std::{
     net::IpAddr,
 };
 
+use nix::errno::Errno;
 use serde::Serialize;
 
 use super::super::{
@@ -35,6 +36,8 @@ pub struct Json;
 struct Document<'a> {
     time: Option<String>,
     begin: Option<String>,
+    #[serde(rename = "final")]
+    is_final: bool,
     traced: bool,
     namespaces: Vec<Namespace>,
     destinations: Vec<Destination<'a>>,
@@ -67,6 +70,7 @@ struct Destination<'a> {
     reusable: Reusable,
     rates: Option<PerSecond>,
     held: Mean,
+    needed: Option<f64>,
     forecast: Option<Forecast>,
     reuse_unknown: bool,
     fails_early: bool,
@@ -98,7 +102,7 @@ struct Holder {
 struct Failure {
     call: Call,
     why: Why,
-    errno: Option<u16>,
+    errno: Option<String>,
     count: u64,
     comm: Option<String>,
     pid: Option<u32>,
@@ -120,6 +124,7 @@ impl PortsView for Json {
         let document = Document {
             time: rfc3339(context, report.end_ns),
             begin: report.traced.then(|| rfc3339(context, report.begin_ns)).flatten(),
+            is_final: report.is_final,
             traced: report.traced,
             namespaces: report.namespaces.iter().map(namespace).collect(),
             destinations: report.rows.iter().map(|row| destination(row, report.traced, context)).collect(),
@@ -170,6 +175,7 @@ fn destination<'a>(row: &'a Row, traced: bool, context: Context<'_>) -> Destinat
         reusable: row.reusable,
         rates: row.rates.map(|rates| per_second(rates, row.wait_ns)),
         held: row.held,
+        needed: row.needed,
         forecast: row.forecast,
         reuse_unknown: row.reuse_unknown,
         fails_early: row.fails_early,
@@ -193,7 +199,7 @@ fn failure(failed: &Failed, context: Context<'_>) -> Failure {
     Failure {
         call: failed.call,
         why: failed.why,
-        errno: (failed.errno != 0).then_some(failed.errno),
+        errno: (failed.errno != 0).then(|| format!("{:?}", Errno::from_raw(failed.errno.into()))),
         count: failed.count,
         comm: failed.process.map(|process| comm_of(process.comm)),
         pid: failed.process.and_then(|process| process.pid),

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     aggregate::ports::{
-        advice::{Cause, Help, NoHelp},
+        advice::{Advice, Cause, Help, NoHelp},
         failures::{Failed, Process},
         forecast::Forecast,
         report::{BindFailure, PortsReport, Row},
@@ -54,7 +54,14 @@ pub fn settings((netns, settings): &(u32, Option<Settings>), several: bool) -> S
         return format!("{place}ip_local_port_range and tcp_tw_reuse are not known");
     };
     let Settings { range, tw_reuse, tw_reuse_delay_ms, timestamps, .. } = settings;
-    let range = range.as_ref().map_or_else(|| "-".to_owned(), |range| format!("{}-{}", range.start(), range.end()));
+    let range = range.as_ref().map_or_else(
+        || "-".to_owned(),
+        |range| {
+            let reserved = settings.reserved_in_range().filter(|reserved| *reserved > 0);
+            let less = reserved.map_or_else(String::new, |reserved| format!(" less {} reserved", count(reserved)));
+            format!("{}-{} ({} ports{less})", range.start(), range.end(), count(range.len() as u64))
+        },
+    );
     let reuse = match tw_reuse {
         None => "-".to_owned(),
         Some(2) => "2 (loopback only)".to_owned(),
@@ -62,14 +69,13 @@ pub fn settings((netns, settings): &(u32, Option<Settings>), several: bool) -> S
     };
     let delay = tw_reuse_delay_ms.map_or_else(String::new, |ms| format!(", tcp_tw_reuse_delay {ms} ms"));
     format!(
-        "{place}ip_local_port_range {range}, less reserved {} ports; tcp_tw_reuse {reuse}{delay}, tcp_timestamps {}",
-        known(settings.size()),
+        "{place}ip_local_port_range {range}, tcp_tw_reuse {reuse}{delay}, tcp_timestamps {}",
         known(timestamps.map(u64::from))
     )
 }
 
-/// All that is to be said of a destination that needs it.
-pub fn of(row: &Row, report: &PortsReport, clock: &dyn Fn(u64) -> String) -> Vec<String> {
+/// How a destination stands that needs it said: whose it is, and what failed.
+pub fn of(row: &Row, clock: &dyn Fn(u64) -> String) -> Vec<String> {
     let mut sentences = vec![stands(row)];
     sentences.extend(who(row));
     sentences.extend(row.failures.iter().map(|failed| failure(failed, clock)));
@@ -86,18 +92,14 @@ pub fn of(row: &Row, report: &PortsReport, clock: &dyn Fn(u64) -> String) -> Vec
                 .to_owned(),
         );
     }
-    if let Some(advice) = &row.advice {
-        let settings = report.namespaces.iter().find(|(netns, _)| *netns == row.destination.netns);
-        let range = settings.and_then(|(_, settings)| settings.as_ref()).and_then(|settings| settings.range.as_ref());
-        let held = range.is_some() || row.in_use > 0;
-        if held {
-            let helps: Vec<String> = advice.help.iter().map(|help| words(help, row)).collect();
-            sentences.push(format!("Would help: {}.", helps.join("; ")));
-        }
-        let others: Vec<&str> = advice.no_help.iter().map(not).collect();
-        sentences.push(format!("Would not: {}.", others.join("; ")));
-    }
     sentences
+}
+
+/// What would help, and what would not.
+pub fn advice(advice: &Advice, row: &Row) -> [String; 2] {
+    let helps: Vec<String> = advice.help.iter().map(|help| words(help, row)).collect();
+    let others: Vec<&str> = advice.no_help.iter().map(not).collect();
+    [format!("Would help: {}.", helps.join("; ")), format!("Would not: {}.", others.join("; "))]
 }
 
 /// `10.0.0.1 to 10.0.0.2:80 will be full in 41s: 12 of 20 ports are in use, 11 of them in TIME_WAIT.`
@@ -136,7 +138,7 @@ fn stands(row: &Row) -> String {
 
 fn who(row: &Row) -> Option<String> {
     let holder = row.holder.as_ref();
-    let rates = row.rates.filter(|rates| rates.taken > 0.0);
+    let rates = row.rates.filter(|rates| rates.taken + rates.failed > 0.0);
     if holder.is_none() && rates.is_none() {
         return None;
     }
@@ -152,10 +154,17 @@ fn who(row: &Row) -> Option<String> {
     let Some(rates) = rates else { return Some(format!("It is {by} that holds them.")) };
     let held = match row.held.mean_ns {
         Some(ns) => format!("; a port was held for {}", duration(Some(ns))),
-        None => format!("; one that comes to TIME_WAIT takes {} more", duration(Some(row.wait_ns))),
+        None => format!(", where each holds its port for {}", duration(Some(row.wait_ns))),
     };
+    let failed = match rates.failed {
+        0.0 => String::new(),
+        failed => format!(", and {}/s find no port", rate(Some(failed))),
+    };
+    let needed = row
+        .needed
+        .map_or_else(String::new, |needed| format!(" At this rate {} ports are needed.", count(needed.ceil() as u64)));
     Some(format!(
-        "It is {by} that connects: {}/s over the last {}, {}/s come to TIME_WAIT{held}.",
+        "It is {by} that connects: {}/s over the last {}{failed}; {}/s come to TIME_WAIT{held}.{needed}",
         rate(Some(rates.taken)),
         span(rates.window_ns),
         rate(Some(rates.waits)),

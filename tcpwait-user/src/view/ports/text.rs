@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 
+use hashbrown::HashMap;
 use jiff::tz::TimeZone;
 
 use super::{
@@ -14,6 +15,7 @@ use super::{
     sentences::{self, forecast, process},
 };
 use crate::aggregate::ports::{
+    advice::Advice,
     failures::About,
     report::{Destination, PortsReport, Reusable, Row},
 };
@@ -27,12 +29,14 @@ pub struct Text {
     width: usize,
     zone: TimeZone,
     reports: u64,
+    /// What was said of destinations that would help: that is not said at every interval.
+    told: HashMap<Destination, Advice>,
 }
 
 impl Text {
     /// Text of this width, with the time of day in this zone.
     pub fn new(width: usize, zone: TimeZone) -> Self {
-        Self { width, zone, reports: 0 }
+        Self { width, zone, reports: 0, told: HashMap::new() }
     }
 
     fn heading(&self, report: &PortsReport, context: Context<'_>) -> String {
@@ -71,9 +75,14 @@ impl PortsView for Text {
         let worst = report.rows.iter().filter(|row| row.advice.is_some()).take(IN_WORDS);
         for row in worst {
             lines.push(String::new());
-            for sentence in sentences::of(row, report, &|time_ns| time_of_day(context, &self.zone, time_ns)) {
-                lines.extend(fold(&sentence, self.width, 2));
+            let clock = |time_ns| time_of_day(context, &self.zone, time_ns);
+            let mut sentences = sentences::of(row, &clock);
+            let Some(advice) = &row.advice else { continue };
+            if report.is_final || self.told.get(&row.destination) != Some(advice) {
+                sentences.extend(sentences::advice(advice, row));
+                self.told.insert(row.destination, advice.clone());
             }
+            lines.extend(sentences.iter().flat_map(|sentence| fold(sentence, self.width, 2)));
         }
         let mut notes = Vec::new();
         notes.extend(report.binds.iter().take(IN_WORDS).map(sentences::bind));
