@@ -18,7 +18,7 @@ could take now under tcp_tw_reuse, tcp_tw_reuse_delay and with timestamps (\"3+2
 IN/s: connections made over the last 30 s, or since they began; HELD: how long a port was held, of those that came free.
 FORECAST: at these rates. FAILED: connect() that found no port. PROCESS: who has most of the ports, as far as owners are known.
 A socket's own range (IP_LOCAL_PORT_RANGE) is not known, nor which free ports bind() gave to sockets that are not connected.
-Where a line is too short, columns are left out: HELD, FIN_WAIT2, REUSE, IN/s, TIME_WAIT, FAILED, PROCESS, %, FORECAST.
+Where a line is too short, columns are left out: HELD, FIN_WAIT2, REUSE, TIME_WAIT, FAILED, IN/s, PROCESS, %, FORECAST.
 
 Examples:
   tcpwait ports                          how many ports are in use, towards whom: at once

@@ -215,7 +215,9 @@ impl Ports {
         let is_new = step.from == Some(State::Close);
         if is_new {
             self.passive.remove(&name);
-        } else if self.passive.get(&name).is_some() || (known.is_none() && self.is_accepted(step)) {
+        } else if self.passive.get(&name).is_some()
+            || (known.as_ref().is_none_or(|held| held.begun_ns.is_none()) && self.is_accepted(step))
+        {
             match step.to {
                 State::Close => drop(self.passive.remove(&name)),
                 _ => drop(self.passive.insert(name, ())),

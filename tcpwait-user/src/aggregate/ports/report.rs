@@ -82,7 +82,7 @@ pub struct Row {
     /// Whether connect() fails although much of the range is free: the socket has a range of its own (`IP_LOCAL_PORT_RANGE`), or
     /// ports are held by sockets that bind() gave them to.
     pub fails_early: bool,
-    /// Who has most of the ports, as far as owners are known.
+    /// Who has most of the ports, as far as owners are known; where none is, for whom connect() fails most.
     pub holder: Option<Holder>,
     /// What failed since the start.
     pub failures: Vec<Failed>,

@@ -80,6 +80,7 @@ impl Ports {
         let is_shown = |row: &Row| row.in_use > 0 || !row.failures.is_empty();
         let shown = rows.iter().filter(|row| is_shown(row)).count().min(top);
         let (mut rows, mut rest): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(is_shown);
+        rest.retain(|row| row.outside > 0);
         rest.extend(rows.split_off(shown));
         self.name_holders(&mut rows);
         let mut namespaces: Vec<u32> = rows.iter().map(|row| row.destination.netns).collect();
@@ -220,7 +221,12 @@ impl Ports {
             let Some(counts) = owners.get(&row.destination) else { continue };
             let known = counts.values().map(|(_, count)| count).sum();
             let most = counts.values().max_by_key(|(process, count)| (*count, std::cmp::Reverse(process.comm)));
-            row.holder = most.map(|(process, ports)| Holder { process: *process, ports: *ports, known });
+            // Of ports that are all in TIME_WAIT since before the trace, nobody knows whose they are; but who wants more is known.
+            let wants =
+                row.failures.iter().filter(|failed| failed.about() == About::Ports).find_map(|failed| failed.process);
+            row.holder = most
+                .map(|(process, ports)| Holder { process: *process, ports: *ports, known })
+                .or(wants.map(|process| Holder { process, ports: 0, known: 0 }));
         }
     }
 
