@@ -134,6 +134,18 @@ fn act() {
                 socket = Some(created);
                 continue;
             }
+            // What becomes of it, which may be nothing.
+            "try" => {
+                let to = next().unwrap();
+                let tried = traffic::socket(to.ip());
+                match tried.connect(&to.into()) {
+                    Ok(()) => socket = Some(tried),
+                    Err(e) => {
+                        println!("{}", e.raw_os_error().unwrap());
+                        continue;
+                    }
+                }
+            }
             // Until the kernel gives out a port again.
             "insist" => {
                 let (to, end) = (next().unwrap(), Instant::now() + Duration::from_secs(30));
