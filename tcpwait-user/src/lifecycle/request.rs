@@ -46,6 +46,7 @@ impl Lifecycle {
             self.end_held(held, out);
         }
         self.settle_cpu(event.cpu, out);
+        let owner = self.owner_of(half.listener);
         match self.requests.get_mut(&half.flow) {
             Some(request) if start != HalfStart::Syn => {
                 request.retransmits = half.retransmits;
@@ -54,6 +55,7 @@ impl Lifecycle {
             // A listener of the same SO_REUSEPORT group took it over when its own was closed (`reuseport_migrate_sock`).
             Some(request) if request.listener != half.listener && request.listener != 0 => {
                 request.listener = half.listener;
+                request.owner = owner;
             }
             Some(_) => {
                 self.tally.unmatched.requests += 1;
