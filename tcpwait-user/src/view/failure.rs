@@ -84,7 +84,7 @@ fn holder_words(holder: &Holder, now_ns: u64) -> String {
         return if count == 1 {
             format!("{who} in {}", holder.state)
         } else {
-            format!("{count} of {who} in {}", holder.state)
+            format!("{count} in {} of {who}", holder.state)
         };
     }
     let who = who.map_or_else(|| "nobody knows whom".to_owned(), |who| who);

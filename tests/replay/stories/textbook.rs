@@ -133,11 +133,12 @@ fn after_100_ms_it_waits_no_longer() {
     story(
         "
         10 state CLOSE SYN_SENT lport=0
-        20 state SYN_SENT CLOSE lport=0
+        20 state SYN_SENT CLOSE lport=0 by=curl unsent
         ",
         "
         10 #1 CLOSE -> SYN_SENT - lport=0
-        20 #1 SYN_SENT -> CLOSE 10 lport=0
+        20 #1 SYN_SENT -> CLOSE 10 lport=0 of curl
+        20 Connect failed: NoFreePort
         ",
     );
 }
