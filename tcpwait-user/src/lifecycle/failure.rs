@@ -135,7 +135,7 @@ impl Lifecycle {
             errno,
             why,
             owner,
-            retransmits: (!change.unsent).then_some(change.retransmits),
+            retransmits: (!matches!(why, Why::NoFreePort | Why::PortTaken)).then_some(change.retransmits),
             holders: None,
         }
     }

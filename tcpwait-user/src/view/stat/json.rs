@@ -1,5 +1,7 @@
 //! One JSON document a report, each on a line. The keys and their units are in docs/output.md; what is not known is `null`.
 
+mod handshake;
+
 use std::{
     collections::BTreeMap,
     io::{self, Write},
@@ -8,6 +10,7 @@ use std::{
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
+use self::handshake::{Failures, HalfOpen, failures, half_open};
 use super::{
     super::{Context, ReportView, json::rfc3339},
     sentences::comm_of,
@@ -42,6 +45,8 @@ struct Document<'a> {
     #[serde(serialize_with = "exits")]
     exits: &'a [Exit],
     orphan_exits: BTreeMap<&'static str, u64>,
+    half_open: HalfOpen,
+    failures: Failures,
     transitions: Vec<Transition>,
     by: &'a [By],
     groups: Vec<Group<'a>>,
@@ -211,6 +216,8 @@ impl ReportView for Json {
             },
             exits: &time_wait.exits,
             orphan_exits: by_reason(&time_wait.orphans),
+            half_open: half_open(report),
+            failures: failures(report),
             transitions: report
                 .transitions
                 .iter()
@@ -324,6 +331,7 @@ fn audit<'a>(audit: &'a AuditReport, context: Context<'_>) -> Audit<'a> {
             Checked::Expiries => ("expired", "TcpExtTW"),
             Checked::Reused => ("reused", "TcpExtTWRecycled"),
             Checked::Overflows => ("overflows", "TcpExtTCPTimeWaitOverflow"),
+            Checked::PassiveOpens => ("passive_opens", "TcpPassiveOpens"),
             Checked::Sockstat => ("now", "sockstat.tw"),
             Checked::SockDiag => ("now", "sock_diag"),
         };
