@@ -11,6 +11,8 @@ pub mod pace;
 pub mod report;
 mod rows;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 

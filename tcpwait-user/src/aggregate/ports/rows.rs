@@ -27,6 +27,9 @@ const MUCH_FREE: f64 = 0.1;
 /// A destination that holds less than this share of its ports, and is not going to fill up, needs no advice.
 const WORTH_ADVICE: f64 = 0.5;
 
+/// Beyond so many destinations those are forgotten that nobody connects to, and with them how long their ports were held.
+const MAX_IDLE: usize = 10_000;
+
 /// Nobody connects: after so long that can be said.
 const IDLE_NS: u64 = 10_000_000_000;
 
@@ -67,9 +70,11 @@ impl Ports {
     /// Reports on this time, with so many destinations by themselves.
     pub fn report(&mut self, end_ns: u64, is_final: bool, top: usize, ledger: Ledger) -> PortsReport {
         let tallies = self.tallies();
-        self.tracks.retain(|destination, track| {
-            tallies.contains_key(destination) || !track.failures.is_empty() || !track.pace.is_idle(end_ns)
-        });
+        if self.tracks.len() > MAX_IDLE {
+            self.tracks.retain(|destination, track| {
+                tallies.contains_key(destination) || !track.failures.is_empty() || !track.pace.is_idle(end_ns)
+            });
+        }
         let mut rows: Vec<Row> = self
             .tracks
             .iter()
