@@ -52,6 +52,7 @@ fn list(text: &str) -> Vec<RangeInclusive<u16>> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
 
     #[test]

@@ -207,6 +207,7 @@ fn range(settings: Option<&Settings>, help: &mut Vec<Help>) {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::{Advice, Case, Cause, Help, NoHelp, Settings, States, advise};
 
     fn settings(tw_reuse: u8, timestamps: u8) -> Settings {

@@ -90,6 +90,7 @@ pub fn forecast(mut load: Load) -> Option<Forecast> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::{Forecast, Load, NS, forecast};
 
     const S: u64 = 1_000_000_000;

@@ -127,6 +127,7 @@ impl Second {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::{NS, Pace, Step};
 
     fn every(gap_ms: u64, from_s: u64, to_s: u64, step: Step) -> Pace {

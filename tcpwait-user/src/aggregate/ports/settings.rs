@@ -61,6 +61,7 @@ impl Settings {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use super::Settings;
 
     fn settings() -> Settings {
