@@ -1,12 +1,18 @@
-//! How fast ports towards one destination are taken and given back: rates over the last half minute, or over the time since its
-//! traffic began. Knows nothing of what a port is.
+//! How fast ports towards one destination are taken and given back: rates over the last ten seconds, or longer where little happens,
+//! or over the time since its traffic began. Knows nothing of what a port is.
 
 use std::collections::VecDeque;
 
 const NS: u64 = 1_000_000_000;
 
-/// Rates are measured over the last so many seconds.
+/// Rates are measured over the first of these times that has enough steps in it, or over the last.
+const WINDOWS_NS: [u64; 3] = [10 * NS, 20 * NS, WINDOW_NS];
+
+/// The longest.
 const WINDOW_NS: u64 = 30 * NS;
+
+/// So many steps tell a rate to a tenth. Rates change: connect() takes many times as long once half of the range is in use.
+const ENOUGH: u64 = 100;
 
 /// And over so many at least, unless the trace itself is younger: ten connections at once are no rate.
 const LEAST_NS: u64 = 5 * NS;
@@ -80,15 +86,25 @@ impl Pace {
     }
 
     fn forget(&mut self, now_ns: u64) {
-        while self.seconds.front().is_some_and(|second| second.first_ns + WINDOW_NS < now_ns) {
+        while self.seconds.front().is_some_and(|second| second.first_ns + WINDOW_NS + NS < now_ns) {
             self.seconds.pop_front();
         }
     }
 
     /// The rates now, of a trace that began at `begin_ns`; `None` for one without length.
     pub fn rates(&self, begin_ns: u64, now_ns: u64) -> Option<Rates> {
-        let window_ns = now_ns.checked_sub(begin_ns).filter(|ns| *ns > 0)?.min(WINDOW_NS);
-        let recent = || self.seconds.iter().filter(|second| second.first_ns + WINDOW_NS >= now_ns);
+        let age_ns = now_ns.checked_sub(begin_ns).filter(|ns| *ns > 0)?;
+        // Whole seconds, but for the one that is not over.
+        let from = |window_ns: u64| now_ns.saturating_sub(window_ns) / NS;
+        let within = |window_ns: u64| self.seconds.iter().filter(move |second| second.number >= from(window_ns));
+        let tells = |window_ns: &u64| {
+            let steps =
+                within(*window_ns).map(|second| u64::from(second.of(Step::Taken)) + u64::from(second.of(Step::Failed)));
+            steps.sum::<u64>() >= ENOUGH
+        };
+        let chosen_ns = WINDOWS_NS.into_iter().find(tells).unwrap_or(WINDOW_NS);
+        let window_ns = (now_ns - from(chosen_ns) * NS).min(age_ns);
+        let recent = || within(chosen_ns);
         let count = |step: Step| recent().map(|second| u64::from(second.of(step))).sum::<u64>();
         let (taken, waits, ended) = (count(Step::Taken), count(Step::Waits), count(Step::Ended));
         // Of traffic that began meanwhile, the time before tells nothing, and n steps span n - 1 gaps.
@@ -158,6 +174,17 @@ mod tests {
         // Of a trace that is younger nothing else is known.
         assert_eq!(pace.rates(198 * NS, 200 * NS).unwrap().taken, 50.0);
         assert_eq!(pace.rates(200 * NS, 200 * NS), None);
+    }
+
+    #[test]
+    fn a_rate_that_changes_is_followed() {
+        let mut pace = every(10, 100, 120, Step::Taken);
+        (0..120).for_each(|tenth| pace.count(120 * NS + tenth * NS / 10, Step::Taken));
+        let rates = pace.rates(90 * NS, 132 * NS).unwrap();
+        assert!((rates.taken - 10.0).abs() < 1.0, "{rates:?}");
+        // Where little happens, over longer.
+        let rates = every(1000, 100, 200, Step::Taken).rates(100 * NS, 200 * NS).unwrap();
+        assert_eq!((rates.window_ns, rates.taken), (30 * NS, 1.0));
     }
 
     #[test]
