@@ -1,0 +1,179 @@
+//! What the doctor says, for a person or as one JSON document. The keys are in docs/output.md.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::{
+    table::fold,
+    text::printable,
+    units::{count, duration, known},
+};
+use crate::doctor::{
+    Found, Report, SameSettings,
+    finding::{Evidence, Severity},
+    settings::Explained,
+};
+
+/// Where the sentences of a finding begin.
+const INDENT: usize = 7;
+
+/// A column for what a setting does is at least so wide; else it has lines of its own.
+const NARROW: usize = 30;
+
+/// How it is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// Columns.
+    pub width: usize,
+    /// Whether settings that are fine are explained as well.
+    pub all: bool,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    verdict: &'static str,
+    #[serde(flatten)]
+    report: &'a Report,
+}
+
+/// Writes one JSON document.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn json(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let verdict = if report.now > 0 { "worth-changing" } else { "nothing-to-do" };
+    serde_json::to_writer(&mut *out, &Document { verdict, report })?;
+    writeln!(out)
+}
+
+/// Writes text: the verdict, the findings, the settings, what is not known.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn text(report: &Report, shape: Shape, out: &mut dyn Write) -> io::Result<()> {
+    let mut lines = fold(&verdict(report), shape.width, 2);
+    let several = report.namespaces.len() > 1;
+    for found in &report.findings {
+        lines.push(String::new());
+        lines.extend(finding(found, report, shape.width, several));
+    }
+    for same in &report.settings {
+        lines.push(String::new());
+        lines.extend(settings(same, shape, several));
+    }
+    if !report.not_known.is_empty() {
+        lines.push(String::new());
+        for why in &report.not_known {
+            lines.extend(fold(&format!("not known: {why}"), shape.width, 2));
+        }
+    }
+    lines.iter().try_for_each(|line| writeln!(out, "{}", printable(line)))
+}
+
+fn verdict(report: &Report) -> String {
+    let Report { now, before, notes, .. } = report;
+    let things = |number: usize, one: &str, many: &str| format!("{number} {}", if number == 1 { one } else { many });
+    let mut others = Vec::new();
+    if *before > 0 {
+        others.push(things(*before, "thing that happened before", "things that happened before"));
+    }
+    if *notes > 0 {
+        others.push(things(*notes, "note", "notes"));
+    }
+    let others = others.join(", ");
+    let answer = match (now, others.is_empty()) {
+        (0, true) => "nothing to do: no finding, now or before".to_owned(),
+        (0, false) => format!("nothing to do now; {others}"),
+        (_, true) => things(*now, "thing worth changing", "things worth changing"),
+        (_, false) => format!("{}, {others}", things(*now, "thing worth changing", "things worth changing")),
+    };
+    let namespaces = things(report.namespaces.len(), "network namespace", "network namespaces");
+    format!("{answer} ({namespaces}, counters over {})", duration(Some(report.window_ns)))
+}
+
+fn finding(found: &Found, report: &Report, width: usize, several: bool) -> Vec<String> {
+    let finding = &found.finding;
+    let label = finding.severity.name();
+    let evidence: Vec<String> = finding.evidence.iter().map(|evidence| known_by(evidence, report.window_ns)).collect();
+    let mut lines = fold(&format!("{label:<6} {}: {}", finding.what, evidence.join("; ")), width, INDENT);
+    let blank = format!("{:INDENT$}", "");
+    let mut say = |what: String| lines.extend(fold(&what, width.saturating_sub(INDENT), 2).into_iter().map(|line| format!("{blank}{line}")));
+    if several && !found.namespaces.is_empty() {
+        say(format!("in {}", places(&found.namespaces)));
+    }
+    let change = if finding.severity == Severity::Before { "should it happen again" } else { "change" };
+    for advice in &finding.advice {
+        say(format!("{change}: {}. Risk: {}", advice.change, advice.risk));
+    }
+    for what in &finding.in_vain {
+        say(format!("in vain: {what}"));
+    }
+    lines
+}
+
+/// The first, and how many more.
+fn places(namespaces: &[String]) -> String {
+    match namespaces {
+        [] => String::new(),
+        [one] => one.clone(),
+        [first, others @ ..] => format!("{first} and {} others", count(others.len() as u64)),
+    }
+}
+
+fn known_by(evidence: &Evidence, window_ns: u64) -> String {
+    match evidence {
+        Evidence::Counter { counter, grown, total } => {
+            let window = duration(Some(window_ns));
+            let plus = if grown.is_some() { "+" } else { "" };
+            format!("{counter} {plus}{} in {window}, {} in all", known(*grown), count(*total))
+        }
+        Evidence::Setting { setting, value } => format!("{setting} = {}", shown(value)),
+        Evidence::Gauge { gauge, now } => format!("{gauge}: {} now", count(*now)),
+        Evidence::Line { file, line, setting, value } => format!("{file}:{line}: {setting} = {value}"),
+    }
+}
+
+/// An empty setting can be seen.
+fn shown(value: &str) -> &str {
+    if value.is_empty() { "\"\"" } else { value }
+}
+
+fn settings(same: &SameSettings, shape: Shape, several: bool) -> Vec<String> {
+    let rows: Vec<&Explained> = same.settings.iter().filter(|row| shape.all || !row.fine).collect();
+    let place = if several { format!(" of {}", places(&same.namespaces)) } else { String::new() };
+    if rows.is_empty() {
+        let fine = format!("settings{place}: all {} at the kernel's defaults; --all explains them", same.settings.len());
+        return fold(&fine, shape.width, 2);
+    }
+    let mut lines = if several { fold(&format!("settings{place}:"), shape.width, 2) } else { Vec::new() };
+    let longest = |of: &dyn Fn(&Explained) -> usize, least: &str| rows.iter().map(|row| of(row)).max().unwrap_or(0).max(least.len());
+    let name = longest(&|row| row.name.len(), "SETTING");
+    let value = longest(&|row| shown(&row.value).chars().count(), "VALUE").min(NARROW);
+    let default = longest(&|row| row.default.as_deref().map_or(1, |text| shown(text).len()), "DEFAULT");
+    let left = name + value + default + 3;
+    let beside = shape.width >= left + NARROW;
+    let row = |cells: [&str; 3], here: &str| {
+        let [first, second, third] = cells;
+        let cells = format!("{first:<name$} {second:<value$} {third:<default$} ");
+        if beside {
+            return fold_from(&cells, here, shape.width, left);
+        }
+        let mut lines = vec![cells.trim_end().chars().take(shape.width).collect::<String>()];
+        lines.extend(fold_from("    ", here, shape.width, 4));
+        lines
+    };
+    lines.extend(row(["SETTING", "VALUE", "DEFAULT"], "WHAT IT DOES HERE"));
+    for setting in rows {
+        let default = setting.default.as_deref().map_or("-", shown);
+        lines.extend(row([setting.name, shown(&setting.value), default], &setting.here));
+    }
+    lines
+}
+
+/// Words after `begin`, further lines below its end.
+fn fold_from(begin: &str, words: &str, width: usize, indent: usize) -> Vec<String> {
+    let folded = fold(words, width.saturating_sub(indent), 0);
+    let line = |(at, line): (usize, String)| if at == 0 { format!("{begin}{line}") } else { format!("{:indent$}{line}", "") };
+    folded.into_iter().enumerate().map(line).collect()
+}
