@@ -67,15 +67,11 @@ pub fn fin_wait2(ns: &Namespace) -> Option<Finding> {
         .known_by(ns.minis().map(|minis| Evidence::gauge(super::MINIS, minis)))
         .known_by(ns.set(&[FIN_TIMEOUT, MAX_TW]));
     let seconds = ns.settings.number(FIN_TIMEOUT).unwrap_or(60);
-    Some(
-        finding
-            .change("have the peers close when this side has closed", "none")
-            .change_if(
-                seconds > 15,
-                format!("lower {FIN_TIMEOUT} from {seconds}: this is the one state that it shortens"),
-                "a peer that is slow to close gets an RST for its FIN or its data",
-            ),
-    )
+    Some(finding.change("have the peers close when this side has closed", "none").change_if(
+        seconds > 15,
+        format!("lower {FIN_TIMEOUT} from {seconds}: this is the one state that it shortens"),
+        "a peer that is slow to close gets an RST for its FIN or its data",
+    ))
 }
 
 /// `tcp_too_many_orphans`.

@@ -34,7 +34,9 @@ pub fn full(ns: &Namespace) -> Option<Finding> {
         Now if ns.grown(DROP).is_some_and(|grown| grown > 0) => {
             "the table of connection tracking is full: packets of new connections are dropped"
         }
-        Now if near => "the table of connection tracking is nearly full; when it is, packets of new connections are dropped",
+        Now if near => {
+            "the table of connection tracking is nearly full; when it is, packets of new connections are dropped"
+        }
         Before => "the table of connection tracking was full, and connections were dropped",
         _ => "the table of connection tracking makes room by dropping connections",
     };
@@ -45,7 +47,10 @@ pub fn full(ns: &Namespace) -> Option<Finding> {
             format!("raise {MAX}, in the initial namespace (and nf_conntrack_buckets with it)"),
             "some 400 bytes of kernel memory for each entry",
         )
-        .change("do not track what needs no NAT and no state (notrack)", "rules that ask for the state of such packets do not match them");
+        .change(
+            "do not track what needs no NAT and no state (notrack)",
+            "rules that ask for the state of such packets do not match them",
+        );
     Some(finding.in_vain("tcp_fin_timeout, tcp_max_tw_buckets and tcp_tw_reuse: the table knows nothing of them"))
 }
 

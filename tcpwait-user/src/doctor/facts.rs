@@ -111,7 +111,8 @@ impl Namespace {
             let total = self.total(counter)?;
             Some(Evidence::Counter { counter: (*counter).to_owned(), grown: self.grown(counter), total })
         };
-        let told = |(at, evidence): &(usize, Evidence)| *at == 0 || !matches!(evidence, Evidence::Counter { total: 0, .. });
+        let told =
+            |(at, evidence): &(usize, Evidence)| *at == 0 || !matches!(evidence, Evidence::Counter { total: 0, .. });
         counters.iter().filter_map(known).enumerate().filter(told).map(|(_, evidence)| evidence).collect()
     }
 

@@ -40,8 +40,12 @@ pub fn accept_queue(ns: &Namespace) -> Option<Finding> {
             std::net::SocketAddr::from(listener.local),
             process(listener.owner.as_ref())
         ),
-        (None, Now) => format!("an accept queue overflows: its process does not accept() fast enough, and connections are {answer}"),
-        (None, _) => format!("an accept queue overflowed: its process did not accept() fast enough, and connections were {answer}"),
+        (None, Now) => format!(
+            "an accept queue overflows: its process does not accept() fast enough, and connections are {answer}"
+        ),
+        (None, _) => format!(
+            "an accept queue overflowed: its process did not accept() fast enough, and connections were {answer}"
+        ),
     };
     let fullest = full.or_else(|| ns.sockets.as_ref()?.fullest_listener.as_ref());
     let finding = Finding::new("accept-queue-full", severity, what)
@@ -49,8 +53,10 @@ pub fn accept_queue(ns: &Namespace) -> Option<Finding> {
         .known_by(fullest.into_iter().flat_map(queue))
         .known_by(ns.set(&[SOMAXCONN]))
         .known_by(if resets { ns.set(&[ABORT]) } else { Vec::new() });
-    let finding = finding
-        .change("have the process accept() sooner: more workers, or less work between two accept()", "none for the kernel");
+    let finding = finding.change(
+        "have the process accept() sooner: more workers, or less work between two accept()",
+        "none for the kernel",
+    );
     Some(backlog(ns, full, finding).in_vain("tcp_max_syn_backlog: it is not the accept queue's limit"))
 }
 
@@ -94,12 +100,18 @@ pub fn syn_queue(ns: &Namespace) -> Option<Finding> {
     let dropped = if severity == Now { ns.grown(DROPPED) } else { ns.total(DROPPED) }.unwrap_or(0) > 0;
     let is = if severity == Now { "is" } else { "was" };
     let what = match dropped {
-        true => format!("SYNs {is} dropped: the queue of half-open connections {is} full (as long as the backlog of listen()), and SYN cookies {is} off"),
+        true => format!(
+            "SYNs {is} dropped: the queue of half-open connections {is} full (as long as the backlog of listen()), and SYN cookies {is} off"
+        ),
         false => format!(
             "SYN cookies {is} sent, as the queue of half-open connections {is} full (as long as the backlog of listen()): a SYN flood, or more clients than the backlog allows for"
         ),
     };
-    let what = what.replace("SYNs is", "SYNs are").replace("SYNs was", "SYNs were").replace("cookies is", "cookies are").replace("cookies was", "cookies were");
+    let what = what
+        .replace("SYNs is", "SYNs are")
+        .replace("SYNs was", "SYNs were")
+        .replace("cookies is", "cookies are")
+        .replace("cookies was", "cookies were");
     let finding = Finding::new("syn-queue-full", severity, what)
         .known_by(ns.counted(counters))
         .known_by(ns.counted(&["TcpExtSyncookiesSent", "TcpExtSyncookiesRecv", "TcpExtSyncookiesFailed"]))

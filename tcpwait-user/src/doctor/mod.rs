@@ -74,8 +74,19 @@ pub struct Report {
     pub findings: Vec<Found>,
     /// The settings, each set of them once.
     pub settings: Vec<SameSettings>,
+    /// How many namespaces could not be read.
+    pub unread: usize,
     /// What could not be read, and why.
-    pub not_known: Vec<String>,
+    pub unknown: Vec<Unknown>,
+}
+
+/// Something that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Unknown {
+    /// What, and why.
+    pub why: String,
+    /// Where.
+    pub namespaces: Vec<String>,
 }
 
 /// A finding and where it holds.
@@ -112,11 +123,12 @@ pub fn examine(facts: &Facts) -> Report {
     }
     found.sort_by_key(|found| found.finding.severity);
     let count = |severity| found.iter().filter(|found| found.finding.severity == severity).count();
-    let unreadable = facts.unreadable.iter().map(|(name, why)| format!("{name}: {why}"));
-    let mut not_known: Vec<String> = unreadable.collect();
-    for why in facts.namespaces.iter().flat_map(|ns| &ns.not_known) {
-        if !not_known.contains(why) {
-            not_known.push(why.clone());
+    let mut unknown: Vec<Unknown> = Vec::new();
+    let reasons = facts.namespaces.iter().flat_map(|ns| ns.not_known.iter().map(|why| (&ns.name, why)));
+    for (name, why) in facts.unreadable.iter().map(|(name, why)| (name, why)).chain(reasons) {
+        match unknown.iter_mut().find(|unknown| unknown.why == *why) {
+            Some(same) => same.namespaces.push(name.clone()),
+            None => unknown.push(Unknown { why: why.clone(), namespaces: vec![name.clone()] }),
         }
     }
     Report {
@@ -127,7 +139,8 @@ pub fn examine(facts: &Facts) -> Report {
         namespaces: facts.namespaces.iter().map(|ns| ns.name.clone()).collect(),
         settings: folded(&facts.namespaces, &found),
         findings: found,
-        not_known,
+        unread: facts.unreadable.len(),
+        unknown,
     }
 }
 

@@ -7,8 +7,7 @@ use super::{
 
 /// `tcp_validate_incoming`, `tcp_rcv_synsent_state_process`, `tcp_timewait_state_process`, `tcp_check_req`; the latter two only
 /// where the kernel counts them (6.15 on).
-const REJECTED: [&str; 4] =
-    ["TcpExtPAWSEstab", "TcpExtPAWSActive", "TcpExtPAWSTimewait", "TcpExtTSEcrRejected"];
+const REJECTED: [&str; 4] = ["TcpExtPAWSEstab", "TcpExtPAWSActive", "TcpExtPAWSTimewait", "TcpExtTSEcrRejected"];
 
 /// Timestamps that go backwards.
 pub fn rejected(ns: &Namespace) -> Option<Finding> {
@@ -17,7 +16,9 @@ pub fn rejected(ns: &Namespace) -> Option<Finding> {
     }
     let what = "segments are rejected for a timestamp older than the last one (PAWS): stray duplicates, or a NAT or load balancer that \
         puts the connections of several machines, each with its own clock, behind one address and port";
-    let finding = Finding::new("paws-rejects", Note, what).known_by(known_first(ns, &REJECTED)).known_by(ns.set(&["net.ipv4.tcp_timestamps"]));
+    let finding = Finding::new("paws-rejects", Note, what)
+        .known_by(known_first(ns, &REJECTED))
+        .known_by(ns.set(&["net.ipv4.tcp_timestamps"]));
     Some(finding.in_vain("tcp_timestamps = 0: it hides the cause, and takes PAWS and tcp_tw_reuse away"))
 }
 

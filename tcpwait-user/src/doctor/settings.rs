@@ -40,9 +40,12 @@ pub fn default(ns: &Namespace, name: &str) -> Option<String> {
     SETTINGS.iter().find(|setting| setting.name == name).and_then(|setting| (setting.default)(ns))
 }
 
-/// Whether two namespaces have the same settings: of those that are explained, not of what only counts.
+/// Whether two namespaces have the same settings, as far as both have them: some are the initial namespace's only.
 pub fn same(one: &Namespace, other: &Namespace) -> bool {
-    SETTINGS.iter().all(|setting| one.settings.get(setting.name) == other.settings.get(setting.name))
+    SETTINGS.iter().all(|setting| match (one.settings.get(setting.name), other.settings.get(setting.name)) {
+        (Some(one), Some(other)) => one == other,
+        _ => true,
+    })
 }
 
 /// The settings that this namespace has. `cited`: whether a finding is known by the setting.
@@ -104,7 +107,10 @@ const SETTINGS: [Setting; 22] = [
         default: |_| some("60"),
         here: |ns, value| {
             let orphaned = ns.sockets.as_ref().map_or_else(|| "-".to_owned(), |s| s.orphaned_fin_wait2.to_string());
-            format!("FIN_WAIT2 that nobody holds ends after {value} s ({orphaned} now); TIME_WAIT takes {}", time_wait::length(ns))
+            format!(
+                "FIN_WAIT2 that nobody holds ends after {value} s ({orphaned} now); TIME_WAIT takes {}",
+                time_wait::length(ns)
+            )
         },
     },
     Setting {
@@ -151,7 +157,8 @@ const SETTINGS: [Setting; 22] = [
         default: |_| some("4096"),
         here: |ns, _| {
             let fullest = ns.sockets.as_ref().and_then(|sockets| sockets.fullest_listener.as_ref());
-            let waiting = fullest.map_or_else(String::new, |l| format!("; {} of {} wait on port {}", l.waiting, l.backlog, l.local.1));
+            let waiting = fullest
+                .map_or_else(String::new, |l| format!("; {} of {} wait on port {}", l.waiting, l.backlog, l.local.1));
             format!("the most that a backlog of listen() can be{waiting}{}", grew(ns, "TcpExtListenOverflows"))
         },
     },

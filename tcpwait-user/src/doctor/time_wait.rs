@@ -51,7 +51,11 @@ pub fn overflow(ns: &Namespace) -> Option<Finding> {
         .known_by(ns.counted(&[OVERFLOW]))
         .known_by(minis.map(|minis| Evidence::gauge(super::MINIS, minis)))
         .known_by(ns.set(&[MAX]))
-        .change_if(lowered, format!("set {MAX} back to this machine's default, {default}"), "256 bytes for each TIME_WAIT")
+        .change_if(
+            lowered,
+            format!("set {MAX} back to this machine's default, {default}"),
+            "256 bytes for each TIME_WAIT",
+        )
         .change_if(!lowered, format!("raise {MAX}"), "256 bytes for each TIME_WAIT")
         .change(
             "fewer connections, kept open longer, or closed by the peer first (`tcpwait stat` says who closes first)",
@@ -70,7 +74,8 @@ pub fn lowered(ns: &Namespace) -> Option<Finding> {
         "tcp_max_tw_buckets is lower than this machine's default of {default}: it does not shorten TIME_WAIT, and beyond it TIME_WAIT \
          is skipped, with its protection (RFC 1337)"
     );
-    let finding = Finding::new("tw-buckets-lowered", Note, what).known_by(ns.set(&[MAX])).known_by(ns.counted(&[OVERFLOW]));
+    let finding =
+        Finding::new("tw-buckets-lowered", Note, what).known_by(ns.set(&[MAX])).known_by(ns.counted(&[OVERFLOW]));
     Some(finding.known_by(ns.minis().map(|minis| Evidence::gauge(super::MINIS, minis))))
 }
 
@@ -109,7 +114,12 @@ pub fn recycle(ns: &Namespace) -> Option<Finding> {
     }
     let what = "tcp_tw_recycle is on: it drops the SYNs of clients that share an address behind NAT";
     let finding = Finding::new("tw-recycle-on", Now, what).known_by(ns.set(&[RECYCLE]));
-    Some(finding.change(format!("set {RECYCLE} to 0; kernels from 4.12 on do not have it"), "TIME_WAIT takes its 60 s again"))
+    Some(
+        finding.change(
+            format!("set {RECYCLE} to 0; kernels from 4.12 on do not have it"),
+            "TIME_WAIT takes its 60 s again",
+        ),
+    )
 }
 
 /// A file sets what no kernel from 4.12 on has (4396e46187ca "tcp: remove tcp_tw_recycle").
@@ -141,7 +151,8 @@ pub fn aborted_by_linger(ns: &Namespace) -> Option<Finding> {
     }
     let what = "connections end by RST, not FIN: closed with SO_LINGER of 0 s, or data came after the close. There is no TIME_WAIT \
         then, as what was under way is thrown away, on both ends";
-    let finding = Finding::new("reset-by-linger", Note, what).known_by(ns.counted(&[COUNTER, "TcpExtTCPAbortOnLinger"]));
+    let finding =
+        Finding::new("reset-by-linger", Note, what).known_by(ns.counted(&[COUNTER, "TcpExtTCPAbortOnLinger"]));
     Some(finding.in_vain("SO_LINGER to shorten TIME_WAIT: it does not without throwing data away"))
 }
 

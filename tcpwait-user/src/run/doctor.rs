@@ -27,7 +27,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub fn run(args: &Doctor) -> Result<ExitCode> {
     let only = inodes(&args.netns)?;
     let first = facts::first((!only.is_empty()).then_some(&only));
-    eprintln!("Reading the kernel's counters for {} s. Hit Ctrl-C to end sooner.", args.seconds.as_secs_f64());
     wait(args.seconds).context("waiting between the two readings")?;
     let facts = facts::second(first);
     if facts.namespaces.is_empty() {
@@ -55,6 +54,7 @@ fn wait(time: Duration) -> Result<()> {
     signals.add(Signal::SIGINT);
     signals.add(Signal::SIGTERM);
     signals.thread_block()?;
+    eprintln!("Reading the kernel's counters for {} s. Hit Ctrl-C to end sooner.", time.as_secs_f64());
     let waiting = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
     loop {
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));

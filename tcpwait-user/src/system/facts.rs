@@ -51,7 +51,9 @@ pub fn first(only: Option<&[u32]>) -> First {
     for ns in netns::all().into_iter().filter(|ns| only.is_none_or(|only| only.contains(&ns.inode))) {
         match netns::inside(&ns, reading) {
             Ok(reading) => read.namespaces.push((ns, reading)),
-            Err(why) => read.unreadable.push((ns.to_string(), format!("cannot be entered: {why}; run as root"))),
+            Err(why) => {
+                read.unreadable.push((ns.to_string(), format!("the namespace cannot be entered: {why}; run as root")))
+            }
         }
     }
     read
@@ -79,7 +81,7 @@ pub fn second(first: First) -> Facts {
                 facts.namespaces.push(namespace);
                 surveys.push(survey);
             }
-            Err(why) => facts.unreadable.push((ns.to_string(), format!("went away: {why}"))),
+            Err(why) => facts.unreadable.push((ns.to_string(), format!("the namespace went away: {why}"))),
         }
     }
     let inodes: HashSet<u32> = surveys.iter().flatten().flat_map(Survey::inodes).filter(|inode| *inode != 0).collect();
@@ -111,8 +113,7 @@ fn again(ns: &Netns, earlier: Reading) -> (Namespace, Option<Survey>) {
     let number = |name| namespace.settings.number(name).and_then(|number| u64::try_from(number).ok());
     let length = number("net.ipv4.tcp_tw_timeout").map_or(TIME_WAIT_MS, |seconds| seconds * 1000);
     let delay = number("net.ipv4.tcp_tw_reuse_delay").unwrap_or(REUSE_DELAY_MS);
-    let mut survey =
-        Survey::new(earlier.piles, crate::doctor::ephemeral(&namespace), length.saturating_sub(delay));
+    let mut survey = Survey::new(earlier.piles, crate::doctor::ephemeral(&namespace), length.saturating_sub(delay));
     let listed = tcp_sockets_in(ALL_STATES, |found, queues| {
         if let Some(socket) = socket(&found, queues) {
             survey.add(&socket);
@@ -121,7 +122,7 @@ fn again(ns: &Netns, earlier: Reading) -> (Namespace, Option<Survey>) {
     match listed {
         Ok(_) => (namespace, Some(survey)),
         Err(why) => {
-            namespace.not_known.push(format!("{}: {why}", namespace.name));
+            namespace.not_known.push(why.to_string());
             (namespace, None)
         }
     }

@@ -166,7 +166,9 @@ pub fn tcp_sockets_in(states: u32, mut each: impl FnMut(DiagSocket, Queues)) -> 
     let mut buffer = vec![0; BUFFER];
     let mut dump = Dump::default();
     for (family, sequence) in [(AF_INET as u8, 1), (AF_INET6 as u8, 2)] {
-        socket.send(request(family, sequence, states).as_bytes(), 0).map_err(|error| Error::Call { call: "send()", error })?;
+        socket
+            .send(request(family, sequence, states).as_bytes(), 0)
+            .map_err(|error| Error::Call { call: "send()", error })?;
         loop {
             let datagram = receive(&socket, &mut buffer)?;
             match read_datagram(datagram, sequence, &mut dump, &mut each)? {

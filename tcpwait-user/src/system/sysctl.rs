@@ -44,7 +44,9 @@ pub fn configured(root: &Path, names: &HashSet<&str>) -> Vec<Configured> {
         if read.insert(target)
             && let Ok(text) = fs::read(&file)
         {
-            found.extend(lines(&file, &String::from_utf8_lossy(&text)).filter(|line| names.contains(line.name.as_str())));
+            found.extend(
+                lines(&file, &String::from_utf8_lossy(&text)).filter(|line| names.contains(line.name.as_str())),
+            );
         }
     }
     found
@@ -91,7 +93,8 @@ mod tests {
         write("etc/sysctl.conf", "net.ipv4.tcp_tw_recycle=3");
         std::os::unix::fs::symlink("../sysctl.conf", root.path().join("etc/sysctl.d/99-sysctl.conf")).unwrap();
         let found = configured(root.path(), &HashSet::from(["net.ipv4.tcp_tw_recycle"]));
-        let found: Vec<_> = found.iter().map(|line| (line.file.rsplit('/').next().unwrap(), line.line, line.value.as_str())).collect();
+        let found: Vec<_> =
+            found.iter().map(|line| (line.file.rsplit('/').next().unwrap(), line.line, line.value.as_str())).collect();
         assert_eq!(found, [("10-first.conf", 3, "2"), ("90-last.conf", 1, "1"), ("99-sysctl.conf", 1, "3")]);
         assert!(configured(Path::new("/no/such/root"), &HashSet::new()).is_empty());
     }

@@ -53,6 +53,7 @@ pub fn json(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 /// The output cannot be written.
 pub fn text(report: &Report, shape: Shape, out: &mut dyn Write) -> io::Result<()> {
     let mut lines = fold(&verdict(report), shape.width, 2);
+    lines.extend(fold(&scope(report), shape.width, 2));
     let several = report.namespaces.len() > 1;
     for found in &report.findings {
         lines.push(String::new());
@@ -62,18 +63,18 @@ pub fn text(report: &Report, shape: Shape, out: &mut dyn Write) -> io::Result<()
         lines.push(String::new());
         lines.extend(settings(same, shape, several));
     }
-    if !report.not_known.is_empty() {
+    if !report.unknown.is_empty() {
         lines.push(String::new());
-        for why in &report.not_known {
-            lines.extend(fold(&format!("not known: {why}"), shape.width, 2));
+        for unknown in &report.unknown {
+            let sentence = format!("not known: {}: {}", places(&unknown.namespaces), unknown.why);
+            lines.extend(fold(&sentence, shape.width, 2));
         }
     }
-    lines.iter().try_for_each(|line| writeln!(out, "{}", printable(line)))
+    lines.iter().try_for_each(|line| writeln!(out, "{}", printable(line).trim_end()))
 }
 
 fn verdict(report: &Report) -> String {
     let Report { now, before, notes, .. } = report;
-    let things = |number: usize, one: &str, many: &str| format!("{number} {}", if number == 1 { one } else { many });
     let mut others = Vec::new();
     if *before > 0 {
         others.push(things(*before, "thing that happened before", "things that happened before"));
@@ -82,14 +83,31 @@ fn verdict(report: &Report) -> String {
         others.push(things(*notes, "note", "notes"));
     }
     let others = others.join(", ");
-    let answer = match (now, others.is_empty()) {
+    match (now, others.is_empty()) {
         (0, true) => "nothing to do: no finding, now or before".to_owned(),
         (0, false) => format!("nothing to do now; {others}"),
         (_, true) => things(*now, "thing worth changing", "things worth changing"),
         (_, false) => format!("{}, {others}", things(*now, "thing worth changing", "things worth changing")),
+    }
+}
+
+/// What was looked at.
+fn scope(report: &Report) -> String {
+    let unread = match report.unread {
+        0 => String::new(),
+        unread => format!("; {} could not be read", count(unread as u64)),
     };
-    let namespaces = things(report.namespaces.len(), "network namespace", "network namespaces");
-    format!("{answer} ({namespaces}, counters over {})", duration(Some(report.window_ns)))
+    let namespaces = report.namespaces.len();
+    let s = if namespaces == 1 { "" } else { "s" };
+    format!(
+        "read: {} network namespace{s}, counters twice within {}{unread}",
+        count(namespaces as u64),
+        duration(Some(report.window_ns))
+    )
+}
+
+fn things(number: usize, one: &str, many: &str) -> String {
+    format!("{} {}", count(number as u64), if number == 1 { one } else { many })
 }
 
 fn finding(found: &Found, report: &Report, width: usize, several: bool) -> Vec<String> {
@@ -98,7 +116,9 @@ fn finding(found: &Found, report: &Report, width: usize, several: bool) -> Vec<S
     let evidence: Vec<String> = finding.evidence.iter().map(|evidence| known_by(evidence, report.window_ns)).collect();
     let mut lines = fold(&format!("{label:<6} {}: {}", finding.what, evidence.join("; ")), width, INDENT);
     let blank = format!("{:INDENT$}", "");
-    let mut say = |what: String| lines.extend(fold(&what, width.saturating_sub(INDENT), 2).into_iter().map(|line| format!("{blank}{line}")));
+    let mut say = |what: String| {
+        lines.extend(fold(&what, width.saturating_sub(INDENT), 2).into_iter().map(|line| format!("{blank}{line}")))
+    };
     if several && !found.namespaces.is_empty() {
         say(format!("in {}", places(&found.namespaces)));
     }
@@ -117,7 +137,7 @@ fn places(namespaces: &[String]) -> String {
     match namespaces {
         [] => String::new(),
         [one] => one.clone(),
-        [first, others @ ..] => format!("{first} and {} others", count(others.len() as u64)),
+        [first, others @ ..] => format!("{first} and {}", things(others.len(), "other", "others")),
     }
 }
 
@@ -143,11 +163,16 @@ fn settings(same: &SameSettings, shape: Shape, several: bool) -> Vec<String> {
     let rows: Vec<&Explained> = same.settings.iter().filter(|row| shape.all || !row.fine).collect();
     let place = if several { format!(" of {}", places(&same.namespaces)) } else { String::new() };
     if rows.is_empty() {
-        let fine = format!("settings{place}: all {} at the kernel's defaults; --all explains them", same.settings.len());
+        let fine =
+            format!("settings{place}: all {} at the kernel's defaults; --all explains them", same.settings.len());
         return fold(&fine, shape.width, 2);
     }
-    let mut lines = if several { fold(&format!("settings{place}:"), shape.width, 2) } else { Vec::new() };
-    let longest = |of: &dyn Fn(&Explained) -> usize, least: &str| rows.iter().map(|row| of(row)).max().unwrap_or(0).max(least.len());
+    // What is counted is the first one's.
+    let whose = if same.namespaces.len() > 1 { " (numbers are the first one's)" } else { "" };
+    let mut lines = if several { fold(&format!("settings{place}{whose}:"), shape.width, 2) } else { Vec::new() };
+    let longest = |of: &dyn Fn(&Explained) -> usize, least: &str| {
+        rows.iter().map(|row| of(row)).max().unwrap_or(0).max(least.len())
+    };
     let name = longest(&|row| row.name.len(), "SETTING");
     let value = longest(&|row| shown(&row.value).chars().count(), "VALUE").min(NARROW);
     let default = longest(&|row| row.default.as_deref().map_or(1, |text| shown(text).len()), "DEFAULT");
@@ -174,6 +199,7 @@ fn settings(same: &SameSettings, shape: Shape, several: bool) -> Vec<String> {
 /// Words after `begin`, further lines below its end.
 fn fold_from(begin: &str, words: &str, width: usize, indent: usize) -> Vec<String> {
     let folded = fold(words, width.saturating_sub(indent), 0);
-    let line = |(at, line): (usize, String)| if at == 0 { format!("{begin}{line}") } else { format!("{:indent$}{line}", "") };
+    let line =
+        |(at, line): (usize, String)| if at == 0 { format!("{begin}{line}") } else { format!("{:indent$}{line}", "") };
     folded.into_iter().enumerate().map(line).collect()
 }
