@@ -2,26 +2,26 @@
 //! namespace as the kernel makes it. What is the whole machine's (orphans, tcp_mem) is left alone; that is tried on constructed
 //! facts only (`doctor/tests.rs`).
 
+pub mod closing;
+pub mod opening;
+
 use std::{
     fs,
-    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    net::{Ipv4Addr, UdpSocket},
     os::unix::{fs::PermissionsExt, process::CommandExt},
     process::{Command, Stdio},
-    time::Duration,
 };
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use socket2::Socket;
 
 use crate::{
     V4,
     actor::Cast,
     netns::{self, sysctl, tcp_ext},
-    packet::{self, ACK, Numbers, SYN},
     redirect,
     tracer::{Ended, SOON, START, Tracer, command},
-    traffic::{self, Pair, deafen, until},
+    traffic::{Pair, until},
 };
 
 /// More than any finding needs that does not come at the first time.
@@ -46,8 +46,13 @@ impl Doctor {
 
 /// Two readings right after each other.
 fn now() -> Report {
+    within("0.01")
+}
+
+/// Two readings so many seconds apart.
+fn within(seconds: &str) -> Report {
     let netns = netns::inode().to_string();
-    Report::of(&Tracer::spawn(command(["doctor", "--json", "--seconds", "0.01", "--netns", &netns])).end(START))
+    Report::of(&Tracer::spawn(command(["doctor", "--json", "--seconds", seconds, "--netns", &netns])).end(START))
 }
 
 #[derive(Debug)]
@@ -188,262 +193,6 @@ pub fn a_file_with_tcp_tw_recycle() {
     let found = report.finding("tw-recycle-configured", "note");
     assert_eq!((&found["evidence"][0]["file"], &found["evidence"][0]["line"]), (&FILE.into(), &2.into()));
     assert!(says(found, "what", "4.12"), "{found}");
-}
-
-pub fn ports_run_out() {
-    let listener = traffic::listen(V4);
-    let to = traffic::address(&listener);
-    now().expect_nothing();
-    sysctl("ipv4/ip_local_port_range", "20000 20019");
-    sysctl("ipv4/ip_local_reserved_ports", "20018-20030");
-    sysctl("ipv4/tcp_tw_reuse", "0");
-    for port in 20_000..20_017 {
-        let client = traffic::connect_from(SocketAddr::new(V4.parse().unwrap(), port), to);
-        let server = traffic::accept(&listener);
-        drop(client);
-        traffic::read_end(&server);
-        drop(server);
-    }
-    until("they wait", SOON, || netns::time_waits() == 17);
-    let report = now();
-    let found = report.finding("ports-exhausted", "now");
-    assert!(says(found, "what", &format!("{to}")) && says(found, "what", "17 of 18"), "{found}");
-    assert_eq!(gauged(found, "of these in TIME_WAIT"), 17);
-    assert!(says(found, "advice", "net.ipv4.tcp_tw_reuse to 1"), "{found}");
-    assert!(says(found, "in_vain", "tcp_fin_timeout") && says(found, "in_vain", "tcp_tw_recycle"), "{found}");
-
-    // On loopback the default lets connect() have them, once they are old enough.
-    sysctl("ipv4/tcp_tw_reuse", "2");
-    until("they can be taken over", SOON, || now().ids().is_empty());
-    assert_eq!(netns::time_waits(), 17);
-    sysctl("ipv4/tcp_timestamps", "0");
-    let report = now();
-    assert!(says(report.finding("ports-exhausted", "now"), "advice", "net.ipv4.tcp_timestamps to 1"));
-    report.finding("reuse-without-timestamps", "note");
-}
-
-/// Connections that nobody waits for.
-fn knock(to: SocketAddr, deaf: bool) -> Socket {
-    let socket = traffic::socket(to.ip());
-    if deaf {
-        deafen(&socket);
-    }
-    socket.set_nonblocking(true).unwrap();
-    // It is under way.
-    let _ = socket.connect(&to.into());
-    socket
-}
-
-/// somaxconn is the smaller.
-pub fn accept_queue() {
-    const LISTENER: &str = "a-slow-server";
-    now().expect_nothing();
-    sysctl("core/somaxconn", "1");
-    let mut actor = Cast::named(LISTENER).start();
-    let to: SocketAddr = actor.does("listen 127.0.0.1:0").parse().unwrap();
-    let _waiting = [traffic::connect(to), traffic::connect(to)];
-    let doctor = Doctor::begins();
-    let _knocking: Vec<Socket> = (0..3).map(|_| knock(to, false)).collect();
-    until("the queue overflows", SOON, || tcp_ext("ListenOverflows") > 0);
-    let report = doctor.says();
-    let found = report.finding("accept-queue-full", "now");
-    assert!(counted(found, "TcpExtListenOverflows").0 > 0, "{found}");
-    assert_eq!((gauged(found, "Recv-Q"), gauged(found, "its Send-Q")), (2, 1));
-    assert!(says(found, "what", &format!("{LISTENER}[{}]", actor.pid())), "{found}");
-    assert!(says(found, "advice", "raise net.core.somaxconn"), "{found}");
-    drop(actor);
-    let report = now();
-    assert_eq!(report.finding("accept-queue-full", "before")["severity"], "before");
-}
-
-/// The application's own backlog is the smaller.
-pub fn listen_backlog() {
-    let listener = traffic::socket(V4.parse().unwrap());
-    listener.bind(&SocketAddr::new(V4.parse().unwrap(), 0).into()).unwrap();
-    listener.listen(1).unwrap();
-    now().expect_nothing();
-    let to = traffic::address(&listener);
-    let _waiting = [traffic::connect(to), traffic::connect(to)];
-    sysctl("ipv4/tcp_abort_on_overflow", "1");
-    let report = now();
-    let found = report.finding("accept-queue-full", "now");
-    assert!(
-        says(found, "advice", "raise the backlog that") && !says(found, "advice", "raise net.core.somaxconn"),
-        "{found}"
-    );
-    assert!(says(found, "what", "RST"), "{found}");
-    let accepted = [traffic::accept(&listener), traffic::accept(&listener)];
-    now().expect_nothing();
-    drop(accepted);
-}
-
-pub fn syn_queue() {
-    let listener = traffic::socket(V4.parse().unwrap());
-    listener.bind(&SocketAddr::new(V4.parse().unwrap(), 0).into()).unwrap();
-    listener.listen(1).unwrap();
-    let to = traffic::address(&listener);
-    now().expect_nothing();
-    let doctor = Doctor::begins();
-    let mut knocking: Vec<Socket> = (0..5).map(|_| knock(to, true)).collect();
-    until("cookies are sent", SOON, || tcp_ext("TCPReqQFullDoCookies") > 0);
-    let report = doctor.says();
-    let found = report.finding("syn-queue-full", "now");
-    assert!(
-        counted(found, "TcpExtTCPReqQFullDoCookies").0 > 0 && counted(found, "TcpExtSyncookiesSent").0 > 0,
-        "{found}"
-    );
-    assert!(says(found, "in_vain", "tcp_max_syn_backlog"), "{found}");
-
-    sysctl("ipv4/tcp_syncookies", "0");
-    let doctor = Doctor::begins();
-    knocking.extend((0..5).map(|_| knock(to, true)));
-    until("SYNs are dropped", SOON, || tcp_ext("TCPReqQFullDrop") > 0);
-    let report = doctor.says();
-    let found = report.finding("syn-queue-full", "now");
-    assert!(counted(found, "TcpExtTCPReqQFullDrop").0 > 0, "{found}");
-    assert!(says(found, "advice", "tcp_syncookies to 1"), "{found}");
-}
-
-/// A SYN from a port that nobody has: this machine resets what is answered.
-pub fn half_open_resets() {
-    now().expect_nothing();
-    let listener = traffic::listen(V4);
-    let doctor = Doctor::begins();
-    let before = tcp_ext("EmbryonicRsts");
-    for port in 1..=u16::try_from(SOME).unwrap() {
-        let from = SocketAddr::new(V4.parse().unwrap(), port);
-        packet::send(from, traffic::address(&listener), SYN, Numbers { send: 1000, receive: 0 });
-    }
-    until("they are reset", SOON, || tcp_ext("EmbryonicRsts") == before + SOME as u64);
-    let report = doctor.says();
-    assert_eq!(counted(report.finding("half-open-resets", "note"), "TcpExtEmbryonicRsts").0, SOME as u64);
-    now().expect_nothing();
-}
-
-pub fn failed_attempts() {
-    let nobody = traffic::address(&traffic::listen(V4));
-    now().expect_nothing();
-    let doctor = Doctor::begins();
-    for _ in 0..SOME {
-        assert!(traffic::socket(nobody.ip()).connect(&nobody.into()).is_err());
-    }
-    let report = doctor.says();
-    assert_eq!(counted(report.finding("attempts-fail", "note"), "TcpAttemptFails").0, SOME as u64);
-    now().expect_nothing();
-}
-
-pub fn paws() {
-    let pair = Pair::on(V4);
-    let ends = pair.ends();
-    let numbers = packet::numbers(&pair.server);
-    let old = packet::timestamp(&pair.server).wrapping_sub(100_000);
-    now().expect_nothing();
-    let doctor = Doctor::begins();
-    packet::send_stamped(ends.1, ends.0, ACK, numbers, old);
-    until("it is rejected", SOON, || tcp_ext("PAWSEstab") == 1);
-    let report = doctor.says();
-    let found = report.finding("paws-rejects", "note");
-    assert_eq!(counted(found, "TcpExtPAWSEstab"), (1, 1));
-    assert!(says(found, "in_vain", "tcp_timestamps = 0"), "{found}");
-    now().expect_nothing();
-}
-
-pub fn late_segments() {
-    // What is answered finds no socket, and the RST that comes back would end it all.
-    sysctl("ipv4/tcp_rfc1337", "1");
-    let pair = Pair::on(V4);
-    let ends = pair.ends();
-    let numbers = packet::numbers(&pair.server);
-    drop(pair.close_client_first());
-    until("it waits", SOON, || netns::time_waits() == 1);
-    now().expect_nothing();
-    let doctor = Doctor::begins();
-    until("not all are answered", SOON, || {
-        packet::send(ends.1, ends.0, ACK, Numbers { receive: numbers.receive.wrapping_sub(1), ..numbers });
-        tcp_ext("TCPACKSkippedTimeWait") > 0
-    });
-    let report = doctor.says();
-    assert!(counted(report.finding("late-segments", "note"), "TcpExtTCPACKSkippedTimeWait").0 > 0);
-    now().expect_nothing();
-}
-
-pub fn close_wait() {
-    const FORGETFUL: &str = "forgets-to-close";
-    let mut actor = Cast::named(FORGETFUL).start();
-    let to: SocketAddr = actor.does("listen 127.0.0.1:0").parse().unwrap();
-    for _ in 0..SOME {
-        let client = traffic::connect(to);
-        actor.does("accept-and-hold");
-        drop(client);
-    }
-    let in_close_wait = || {
-        let listed = Command::new("ss").args(["-tHn", "state", "close-wait"]).output().unwrap();
-        String::from_utf8(listed.stdout).unwrap().lines().count()
-    };
-    until("they are in CLOSE_WAIT", SOON, || in_close_wait() == SOME);
-    let report = now();
-    let found = report.finding("close-wait-pile", "now");
-    assert_eq!(gauged(found, &format!("sockets of {FORGETFUL}[{}]", actor.pid())), SOME as u64);
-    assert_eq!(gauged(found, "of these with something unread"), SOME as u64);
-    drop(actor);
-    until("they are gone", SOON, || in_close_wait() == 0);
-    now().expect_nothing();
-}
-
-pub fn fin_wait2_orphans() {
-    let pairs: Vec<Pair> = (0..SOME).map(|_| Pair::on(V4)).collect();
-    now().expect_nothing();
-    let servers: Vec<(Socket, Socket)> = pairs.into_iter().map(|pair| (pair.server, pair.listener)).collect();
-    until("they are orphans", SOON, || netns::time_waits() == SOME as u64);
-    // A dozen are not many where there is room.
-    now().expect_nothing();
-    sysctl("ipv4/tcp_max_tw_buckets", "50");
-    let report = now();
-    let found = report.finding("fin-wait2-orphans", "now");
-    assert_eq!(gauged(found, "sockets in FIN_WAIT2"), SOME as u64);
-    assert!(says(found, "advice", "tcp_fin_timeout"), "{found}");
-    drop(servers);
-}
-
-pub fn given_up() {
-    let pair = Pair::on(V4);
-    now().expect_nothing();
-    let doctor = Doctor::begins();
-    deafen(&pair.server);
-    pair.client.set_tcp_user_timeout(Some(Duration::from_millis(100))).unwrap();
-    pair.client.send(b"x").unwrap();
-    until("it is given up", SOON, || tcp_ext("TCPAbortOnTimeout") == 1);
-    let report = doctor.says();
-    assert_eq!(counted(report.finding("given-up", "note"), "TcpExtTCPAbortOnTimeout"), (1, 1));
-    now().expect_nothing();
-}
-
-pub fn resets() {
-    let pairs = || -> Vec<Pair> { (0..SOME).map(|_| Pair::on(V4)).collect() };
-    let lingering = pairs();
-    now().expect_nothing();
-    let doctor = Doctor::begins();
-    for pair in lingering {
-        pair.client.set_linger(Some(Duration::ZERO)).unwrap();
-        drop(pair.client);
-    }
-    let report = doctor.says();
-    assert_eq!(report.ids(), ["reset-by-linger"]);
-    let found = report.finding("reset-by-linger", "note");
-    assert_eq!(counted(found, "TcpExtTCPAbortOnData").0, SOME as u64);
-    assert!(says(found, "in_vain", "throwing data away"), "{found}");
-
-    let unread = pairs();
-    let doctor = Doctor::begins();
-    for pair in unread {
-        pair.server.send(b"x").unwrap();
-        until("it is there", SOON, || pair.client.peek(&mut [std::mem::MaybeUninit::uninit()]).unwrap() == 1);
-        drop(pair.client);
-    }
-    let report = doctor.says();
-    assert_eq!(report.ids(), ["reset-unread"]);
-    assert_eq!(counted(report.finding("reset-unread", "note"), "TcpExtTCPAbortOnClose").0, SOME as u64);
-    now().expect_nothing();
 }
 
 /// The table's size is the machine's, so it is filled, by datagrams.

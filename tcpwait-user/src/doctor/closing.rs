@@ -17,6 +17,8 @@ const OUT_OF_MEMORY: &str = "TcpExtTCPAbortOnMemory";
 
 /// So many sockets of one process in CLOSE_WAIT, all the time, are a pile.
 const PILE: u64 = 10;
+/// A shorter time between the readings says nothing of what stays.
+const ALL_THE_TIME_NS: u64 = 1_000_000_000;
 /// So many orphans in FIN_WAIT2 are many on any machine.
 const MANY_ORPHANS: u64 = 1000;
 /// So many are many where they fill a tenth of what is allowed.
@@ -24,7 +26,7 @@ const SOME_ORPHANS: u64 = 10;
 
 /// The peer has closed, and the process has not.
 pub fn close_wait(ns: &Namespace) -> Option<Finding> {
-    let sockets = ns.sockets.as_ref()?;
+    let sockets = ns.sockets.as_ref().filter(|_| ns.window_ns >= ALL_THE_TIME_NS)?;
     let worst = sockets.unclosed.first().filter(|unclosed| unclosed.stuck >= PILE)?;
     let who = match &worst.owner {
         Some(owner) => process(Some(owner)),

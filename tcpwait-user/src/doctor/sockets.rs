@@ -87,7 +87,7 @@ impl Destination {
     }
 }
 
-/// A process with sockets in CLOSE_WAIT that stayed there from the first reading to the second.
+/// A process with sockets in CLOSE_WAIT that were there at both readings, with nothing to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unclosed {
     /// The process, as far as that may be known.
@@ -163,7 +163,8 @@ impl Survey {
             State::FinWait2 if socket.mini => self.sockets.orphaned_fin_wait2 += 1,
             State::CloseWait => {
                 self.sockets.close_wait += 1;
-                if self.before.close_wait.contains(&socket.cookie) {
+                // One that still sends may be answering a client that has said all it had to say.
+                if socket.send_queue == 0 && self.before.close_wait.contains(&socket.cookie) {
                     self.stuck.push((socket.inode, socket.receive_queue > 0));
                 }
             }

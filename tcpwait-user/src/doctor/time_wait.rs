@@ -113,7 +113,7 @@ pub fn recycle(ns: &Namespace) -> Option<Finding> {
         return None;
     }
     let what = "tcp_tw_recycle is on: it drops the SYNs of clients that share an address behind NAT";
-    let finding = Finding::new("tw-recycle-on", Now, what).known_by(ns.set(&[RECYCLE]));
+    let finding = Finding::new("tw-recycle-on", Note, what).known_by(ns.set(&[RECYCLE]));
     Some(
         finding.change(
             format!("set {RECYCLE} to 0; kernels from 4.12 on do not have it"),

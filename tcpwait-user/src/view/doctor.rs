@@ -203,3 +203,76 @@ fn fold_from(begin: &str, words: &str, width: usize, indent: usize) -> Vec<Strin
         |(at, line): (usize, String)| if at == 0 { format!("{begin}{line}") } else { format!("{:indent$}{line}", "") };
     folded.into_iter().enumerate().map(line).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::doctor::{Unknown, finding::Finding};
+
+    fn report() -> Report {
+        let finding = Finding::new("an-id", Severity::Now, "something is full, and something else is not")
+            .known_by([Evidence::Counter { counter: "TcpExtSomething".to_owned(), grown: None, total: 1234 }])
+            .known_by([Evidence::Setting { setting: "net.ipv4.some\u{1b}thing".to_owned(), value: String::new() }])
+            .change("raise it", "memory")
+            .in_vain("lower it");
+        let names = |n: usize| (0..n).map(|n| format!("net:[{n}]")).collect::<Vec<_>>();
+        let setting = |name, fine| Explained {
+            name,
+            value: "1".to_owned(),
+            default: None,
+            here: "does nothing of what is said of it".to_owned(),
+            fine,
+        };
+        let settings = vec![setting("net.ipv4.one", false), setting("net.ipv4.other", true)];
+        Report {
+            now: 1,
+            before: 0,
+            notes: 2,
+            window_ns: 3_000_000_000,
+            namespaces: names(3),
+            findings: vec![Found { finding, namespaces: names(3) }],
+            settings: vec![SameSettings { namespaces: names(3), settings }],
+            unread: 1,
+            unknown: vec![Unknown { why: "may not be entered".to_owned(), namespaces: names(1) }],
+        }
+    }
+
+    fn written(width: usize, all: bool) -> String {
+        let mut out = Vec::new();
+        text(&report(), Shape { width, all }, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn the_verdict_comes_first_and_unknown_is_a_dash() {
+        let text = written(200, false);
+        assert!(text.starts_with("1 thing worth changing, 2 notes\nread: 3 network namespaces"), "{text}");
+        assert!(text.contains("TcpExtSomething - in 3.000s, 1,234 in all; net.ipv4.some?thing = \"\""), "{text}");
+        assert!(text.contains("in net:[0] and 2 others") && text.contains("change: raise it. Risk: memory"), "{text}");
+        assert!(text.contains("net.ipv4.one 1     -") && !text.contains("net.ipv4.other"), "{text}");
+        assert!(written(200, true).contains("net.ipv4.other") && text.ends_with("may not be entered\n"), "{text}");
+    }
+
+    #[test]
+    fn no_line_is_too_long() {
+        for width in [30, 40, 60, 80] {
+            let text = written(width, true);
+            assert!(text.lines().all(|line| line.chars().count() <= width && line.trim_end() == line), "{text}");
+        }
+    }
+
+    #[test]
+    fn json_has_everything() {
+        let mut out = Vec::new();
+        json(&report(), &mut out).unwrap();
+        let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        let evidence = value.pointer("/findings/0/evidence/0").unwrap();
+        assert!(evidence.pointer("/grown").unwrap().is_null() && evidence.pointer("/total").unwrap() == 1234);
+        assert_eq!(
+            (value.pointer("/verdict").unwrap(), value.pointer("/unread").unwrap()),
+            (&"worth-changing".into(), &1.into())
+        );
+        assert!(value.pointer("/settings/0/settings/1/default").unwrap().is_null());
+    }
+}
