@@ -101,7 +101,7 @@ fn cures(ns: &Namespace, worst: &Destination, finding: Finding) -> Finding {
     finding
         .in_vain(format!("tcp_fin_timeout: TIME_WAIT takes {}", time_wait::length(ns)))
         .in_vain("tcp_max_tw_buckets: it throws TIME_WAIT away, with its protection")
-        .in_vain("tcp_tw_recycle: it does not exist since Linux 4.12, and never was about connect()")
+        .in_vain("tcp_tw_recycle: it does not exist since Linux 4.12; it broke clients behind NAT")
 }
 
 /// `tcp_twsk_unique` asks for the timestamp of the old connection.

@@ -114,7 +114,7 @@ fn finding(found: &Found, report: &Report, width: usize, several: bool) -> Vec<S
     let finding = &found.finding;
     let label = finding.severity.name();
     let evidence: Vec<String> = finding.evidence.iter().map(|evidence| known_by(evidence, report.window_ns)).collect();
-    let mut lines = fold(&format!("{label:<6} {}: {}", finding.what, evidence.join("; ")), width, INDENT);
+    let mut lines = fold(&format!("{label:<6} {} [{}]", finding.what, evidence.join("; ")), width, INDENT);
     let blank = format!("{:INDENT$}", "");
     let mut say = |what: String| {
         lines.extend(fold(&what, width.saturating_sub(INDENT), 2).into_iter().map(|line| format!("{blank}{line}")))
