@@ -157,8 +157,9 @@ const SETTINGS: [Setting; 22] = [
         default: |_| some("4096"),
         here: |ns, _| {
             let fullest = ns.sockets.as_ref().and_then(|sockets| sockets.fullest_listener.as_ref());
-            let waiting = fullest
-                .map_or_else(String::new, |l| format!("; {} wait on port {}, whose backlog is {}", l.waiting, l.local.1, l.backlog));
+            let waiting = fullest.map_or_else(String::new, |l| {
+                format!("; {} wait on port {}, whose backlog is {}", l.waiting, l.local.1, l.backlog)
+            });
             format!("the most that a backlog of listen() can be{waiting}{}", grew(ns, "TcpExtListenOverflows"))
         },
     },
