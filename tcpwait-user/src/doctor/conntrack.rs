@@ -3,7 +3,7 @@
 use super::{
     facts::Namespace,
     finding::{
-        Evidence, Finding,
+        Finding,
         Severity::{Before, Note, Now},
     },
 };
@@ -79,6 +79,5 @@ pub fn time_wait_clock(ns: &Namespace) -> Option<Finding> {
         "conntrack's TIME_WAIT was changed to {seconds} s from 120: it is another clock, for entries of that table, and no socket's \
          TIME_WAIT gets shorter or longer by it{shorter}"
     );
-    let finding = Finding::new("conntrack-time-wait", Note, what).known_by(ns.set(&[TIME_WAIT]));
-    Some(finding.known_by(fill(ns).map(|(count, _)| Evidence::gauge("entries of conntrack", count))))
+    Some(Finding::new("conntrack-time-wait", Note, what).known_by(ns.set(&[TIME_WAIT])))
 }

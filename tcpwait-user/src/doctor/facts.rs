@@ -109,7 +109,12 @@ impl Namespace {
     pub fn counted(&self, counters: &[&str]) -> Vec<Evidence> {
         let known = |counter: &&str| {
             let total = self.total(counter)?;
-            Some(Evidence::Counter { counter: (*counter).to_owned(), grown: self.grown(counter), total })
+            Some(Evidence::Counter {
+                counter: (*counter).to_owned(),
+                grown: self.grown(counter),
+                window_ns: self.window_ns,
+                total,
+            })
         };
         let told =
             |(at, evidence): &(usize, Evidence)| *at == 0 || !matches!(evidence, Evidence::Counter { total: 0, .. });

@@ -35,6 +35,8 @@ pub enum Evidence {
         counter: String,
         /// By how much it grew between the two readings; `None` where that is not known.
         grown: Option<u64>,
+        /// Nanoseconds between the two.
+        window_ns: u64,
         /// What it stands at: since boot, or since the namespace was made.
         total: u64,
     },

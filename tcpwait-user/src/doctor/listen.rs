@@ -139,8 +139,7 @@ pub fn cookies_always(ns: &Namespace) -> Option<Finding> {
     }
     let what = "tcp_syncookies is 2: every SYN is answered by a cookie, also where the queue has room, and clients without timestamps \
         lose window scaling and SACK";
-    let finding = Finding::new("syncookies-always", Note, what).known_by(ns.set(&[SYNCOOKIES]));
-    Some(finding.known_by(ns.counted(&["TcpExtSyncookiesSent", "TcpExtSyncookiesRecv"])))
+    Some(Finding::new("syncookies-always", Note, what).known_by(ns.set(&[SYNCOOKIES])))
 }
 
 /// `tcp_conn_request` looks at it only with syncookies off (5.15 to 7.3).

@@ -227,12 +227,17 @@ fn piles_and_orphans() {
     assert_eq!((tracked("209715"), tracked("209716")), (vec![], vec![("conntrack-full", Severity::Now)]));
 }
 
+/// With sockets of its own.
+fn named(number: u64, like: &Namespace) -> Namespace {
+    let sockets = Some(Sockets { time_wait: number, ..Sockets::default() });
+    Namespace { name: format!("net:[{number}]"), sockets, ..like.clone() }
+}
+
 #[test]
 fn what_is_the_same_is_said_once() {
     let mut changed = healthy();
     set(&mut changed, "net.ipv4.tcp_fin_timeout", "15");
-    let namespaces: Vec<Namespace> =
-        (0..5).map(|n| Namespace { name: format!("net:[{n}]"), ..changed.clone() }).collect();
+    let namespaces: Vec<Namespace> = (0..5).map(|n| named(n, &changed)).collect();
     let facts = Facts { namespaces, unreadable: vec![("net:[9]".to_owned(), "no".to_owned())], ..Facts::default() };
     let report = examine(&facts);
     assert_eq!((report.findings.len(), report.settings.len(), report.notes, report.unread), (1, 1, 1, 1));

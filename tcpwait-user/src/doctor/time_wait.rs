@@ -74,9 +74,7 @@ pub fn lowered(ns: &Namespace) -> Option<Finding> {
         "tcp_max_tw_buckets is lower than this machine's default of {default}: it does not shorten TIME_WAIT, and beyond it TIME_WAIT \
          is skipped, with its protection (RFC 1337)"
     );
-    let finding =
-        Finding::new("tw-buckets-lowered", Note, what).known_by(ns.set(&[MAX])).known_by(ns.counted(&[OVERFLOW]));
-    Some(finding.known_by(ns.minis().map(|minis| Evidence::gauge(super::MINIS, minis))))
+    Some(Finding::new("tw-buckets-lowered", Note, what).known_by(ns.set(&[MAX])))
 }
 
 /// The best known myth. `tcp_time_wait` sets the timer of a TIME_WAIT to TCP_TIMEWAIT_LEN whatever the setting (5.15 to 7.3).
@@ -89,12 +87,7 @@ pub fn fin_timeout(ns: &Namespace) -> Option<Finding> {
          when nobody holds the socket any more",
         length(ns)
     );
-    let sockets = ns.sockets.as_ref();
-    let finding = Finding::new("fin-timeout-changed", Note, what).known_by(ns.set(&[FIN_TIMEOUT]));
-    Some(finding.known_by(sockets.into_iter().flat_map(|sockets| {
-        let orphaned = Evidence::gauge("sockets in FIN_WAIT2 that nobody holds", sockets.orphaned_fin_wait2);
-        [Evidence::gauge("sockets in TIME_WAIT", sockets.time_wait), orphaned]
-    })))
+    Some(Finding::new("fin-timeout-changed", Note, what).known_by(ns.set(&[FIN_TIMEOUT])))
 }
 
 /// Alibaba Cloud Linux and its kin.

@@ -11,7 +11,8 @@ pub fn read() -> Counters {
     let file = |name: &str| fs::read_to_string(format!("/proc/thread-self/net/{name}")).unwrap_or_default();
     pairs(&file("snmp"), "Tcp", &mut counters);
     pairs(&file("netstat"), "TcpExt", &mut counters);
-    sockstat(&file("sockstat"), &mut counters);
+    sockstat(&file("sockstat"), "TCP", &mut counters);
+    sockstat(&file("sockstat6"), "TCP6", &mut counters);
     per_cpu(&file("stat/nf_conntrack"), "nf_conntrack", &mut counters);
     counters
 }
@@ -27,10 +28,17 @@ fn pairs(text: &str, group: &str, counters: &mut Counters) {
     }
 }
 
-/// The line `TCP:`, of names each before its value (`sockstat_seq_show`).
-fn sockstat(text: &str, counters: &mut Counters) {
-    let Some(line) = text.lines().find_map(|line| line.strip_prefix("TCP:")) else { return };
-    for (name, as_named) in [("orphan", ORPHANS), ("tw", MINIS)] {
+/// Whether these are the counters of a namespace without any socket of TCP. `inuse` counts full sockets, of one family each.
+pub fn tell_of_no_socket(counters: &Counters) -> bool {
+    ["sockstat TCP inuse", "sockstat TCP6 inuse", MINIS].iter().all(|name| counters.get(name) == Some(0))
+}
+
+/// The line `TCP:` or `TCP6:`, of names each before its value (`sockstat_seq_show`, `sockstat6_seq_show`).
+fn sockstat(text: &str, family: &str, counters: &mut Counters) {
+    let line = text.lines().find_map(|line| line.strip_prefix(family)?.strip_prefix(':'));
+    let Some(line) = line else { return };
+    let in_use = format!("sockstat {family} inuse");
+    for (name, as_named) in [("orphan", ORPHANS), ("tw", MINIS), ("inuse", in_use.as_str())] {
         let value = line.split_ascii_whitespace().skip_while(|word| *word != name).nth(1);
         if let Some(value) = value.and_then(|value| value.parse().ok()) {
             counters.0.insert(as_named.to_owned(), value);
@@ -60,16 +68,17 @@ mod tests {
         let mut counters = Counters::default();
         pairs("Ip: A\nIp: 9\nTcp: RtoMin MaxConn ActiveOpens\nTcp: 200 -1 7\nTcpExt: TW\n", "Tcp", &mut counters);
         pairs("TcpExt: SyncookiesSent TW\nTcpExt: 1 22\nIpExt: TW\nIpExt: 4\n", "TcpExt", &mut counters);
-        sockstat("sockets: used 9\nTCP: inuse 5 orphan 3 tw 12 alloc 7 mem 1\nTCP6: inuse 1\n", &mut counters);
+        sockstat("sockets: used 9\nTCP: inuse 5 orphan 3 tw 12 alloc 7 mem 1\nTCP6: inuse 1\n", "TCP", &mut counters);
         per_cpu("entries drop\n0000000a 0000000f\n0000000a 00000001\n", "nf_conntrack", &mut counters);
         let get = |name: &str| counters.get(name);
         assert_eq!((get("TcpActiveOpens"), get("TcpMaxConn"), get("TcpTW")), (Some(7), None, None));
         assert_eq!((get("TcpExtTW"), get("TcpExtSyncookiesSent")), (Some(22), Some(1)));
         assert_eq!((get(ORPHANS), get(MINIS)), (Some(3), Some(12)));
         assert_eq!(get("nf_conntrack drop"), Some(16));
+        assert!(!tell_of_no_socket(&counters) && !tell_of_no_socket(&Counters::default()));
         for odd in ["", "\n", "TcpExt:", "TcpExt: TW\n", "TCP: tw", "TCP: orphan x tw", "a b\n1\nx y\n"] {
             pairs(odd, "TcpExt", &mut counters);
-            sockstat(odd, &mut counters);
+            sockstat(odd, "TCP", &mut counters);
             per_cpu(odd, "odd", &mut counters);
         }
     }

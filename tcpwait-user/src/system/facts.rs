@@ -35,53 +35,80 @@ const REUSE_DELAY_MS: u64 = 1000;
 
 /// The first reading of the namespaces.
 pub struct First {
-    namespaces: Vec<(Netns, Reading)>,
+    namespaces: Vec<(Netns, Before, Reading)>,
     unreadable: Vec<(String, String)>,
 }
 
+/// Counters, and when they were read.
 struct Reading {
     at: Instant,
     counters: Counters,
-    piles: Before,
+}
+
+impl Reading {
+    fn now() -> Self {
+        Self { at: Instant::now(), counters: counters::read() }
+    }
 }
 
 /// Reads every network namespace, or those with the inode numbers `only`, for the first time.
 pub fn first(only: Option<&[u32]>) -> First {
     let mut read = First { namespaces: Vec::new(), unreadable: Vec::new() };
+    // Listing sockets takes its time where there are many, wherever they are (`inet_diag_dump_icsk` walks the table that
+    // namespaces share), so counters are read after them here, and before them at the second reading.
+    let mut piles = Vec::new();
     for ns in netns::all().into_iter().filter(|ns| only.is_none_or(|only| only.contains(&ns.inode))) {
-        match netns::inside(&ns, reading) {
-            Ok(reading) => read.namespaces.push((ns, reading)),
+        match netns::inside(&ns, piled) {
+            Ok(before) => piles.push((ns, before)),
             Err(why) => {
                 read.unreadable.push((ns.to_string(), format!("the namespace cannot be entered: {why}; run as root")))
             }
         }
     }
+    for (ns, before) in piles {
+        match netns::inside(&ns, Reading::now) {
+            Ok(reading) => read.namespaces.push((ns, before, reading)),
+            Err(why) => read.unreadable.push(gone(&ns, &why)),
+        }
+    }
     read
 }
 
-fn reading() -> Reading {
-    let (at, counters) = (Instant::now(), counters::read());
+fn piled() -> Before {
     let mut piles = Before::default();
-    // The second reading says why where this fails.
-    let _ = tcp_sockets_in(1 << State::CloseWait as u8 | 1 << State::Listen as u8, |found, queues| {
-        if let Some(socket) = socket(&found, queues) {
-            piles.add(&socket);
-        }
-    });
-    Reading { at, counters, piles }
+    if !counters::tell_of_no_socket(&counters::read()) {
+        // The second reading says why where this fails.
+        let _ = tcp_sockets_in(1 << State::CloseWait as u8 | 1 << State::Listen as u8, |found, queues| {
+            if let Some(socket) = socket(&found, queues) {
+                piles.add(&socket);
+            }
+        });
+    }
+    piles
+}
+
+fn gone(ns: &Netns, why: &std::io::Error) -> (String, String) {
+    (ns.to_string(), format!("the namespace went away: {why}"))
 }
 
 /// Reads them for the second time.
 pub fn second(first: First) -> Facts {
     let mut facts = Facts { unreadable: first.unreadable, ..Facts::default() };
+    let mut counted = Vec::new();
+    for (ns, before, earlier) in first.namespaces {
+        match netns::inside(&ns, Reading::now) {
+            Ok(later) => counted.push((ns, before, earlier, later)),
+            Err(why) => facts.unreadable.push(gone(&ns, &why)),
+        }
+    }
     let mut surveys = Vec::new();
-    for (ns, earlier) in first.namespaces {
-        match netns::inside(&ns, || again(&ns, earlier)) {
+    for (ns, before, earlier, later) in counted {
+        match netns::inside(&ns, || described(&ns, before, earlier, later)) {
             Ok((namespace, survey)) => {
                 facts.namespaces.push(namespace);
                 surveys.push(survey);
             }
-            Err(why) => facts.unreadable.push((ns.to_string(), format!("the namespace went away: {why}"))),
+            Err(why) => facts.unreadable.push(gone(&ns, &why)),
         }
     }
     let inodes: HashSet<u32> = surveys.iter().flatten().flat_map(Survey::inodes).filter(|inode| *inode != 0).collect();
@@ -98,22 +125,24 @@ pub fn second(first: First) -> Facts {
     facts
 }
 
-fn again(ns: &Netns, earlier: Reading) -> (Namespace, Option<Survey>) {
-    let (counters, window) = (counters::read(), earlier.at.elapsed());
+fn described(ns: &Netns, before: Before, earlier: Reading, later: Reading) -> (Namespace, Option<Survey>) {
     let mut namespace = Namespace {
         inode: ns.inode,
         name: ns.to_string(),
         settings: sysctl::settings(settings::names()),
+        window_ns: u64::try_from(later.at.duration_since(earlier.at).as_nanos()).unwrap_or(u64::MAX),
         earlier: earlier.counters,
-        later: counters,
-        window_ns: u64::try_from(window.as_nanos()).unwrap_or(u64::MAX),
+        later: later.counters,
         sockets: None,
         not_known: Vec::new(),
     };
     let number = |name| namespace.settings.number(name).and_then(|number| u64::try_from(number).ok());
-    let length = number("net.ipv4.tcp_tw_timeout").map_or(TIME_WAIT_MS, |seconds| seconds * 1000);
+    let length = number("net.ipv4.tcp_tw_timeout").map_or(TIME_WAIT_MS, |seconds| seconds.saturating_mul(1000));
     let delay = number("net.ipv4.tcp_tw_reuse_delay").unwrap_or(REUSE_DELAY_MS);
-    let mut survey = Survey::new(earlier.piles, crate::doctor::ephemeral(&namespace), length.saturating_sub(delay));
+    let mut survey = Survey::new(before, crate::doctor::ephemeral(&namespace), length.saturating_sub(delay));
+    if counters::tell_of_no_socket(&namespace.later) {
+        return (namespace, Some(survey));
+    }
     let listed = tcp_sockets_in(ALL_STATES, |found, queues| {
         if let Some(socket) = socket(&found, queues) {
             survey.add(&socket);

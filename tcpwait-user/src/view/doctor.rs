@@ -57,7 +57,7 @@ pub fn text(report: &Report, shape: Shape, out: &mut dyn Write) -> io::Result<()
     let several = report.namespaces.len() > 1;
     for found in &report.findings {
         lines.push(String::new());
-        lines.extend(finding(found, report, shape.width, several));
+        lines.extend(finding(found, shape.width, several));
     }
     for same in &report.settings {
         lines.push(String::new());
@@ -110,10 +110,10 @@ fn things(number: usize, one: &str, many: &str) -> String {
     format!("{} {}", count(number as u64), if number == 1 { one } else { many })
 }
 
-fn finding(found: &Found, report: &Report, width: usize, several: bool) -> Vec<String> {
+fn finding(found: &Found, width: usize, several: bool) -> Vec<String> {
     let finding = &found.finding;
     let label = finding.severity.name();
-    let evidence: Vec<String> = finding.evidence.iter().map(|evidence| known_by(evidence, report.window_ns)).collect();
+    let evidence: Vec<String> = finding.evidence.iter().map(known_by).collect();
     let mut lines = fold(&format!("{label:<6} {} [{}]", finding.what, evidence.join("; ")), width, INDENT);
     let blank = format!("{:INDENT$}", "");
     let mut say = |what: String| {
@@ -141,10 +141,10 @@ fn places(namespaces: &[String]) -> String {
     }
 }
 
-fn known_by(evidence: &Evidence, window_ns: u64) -> String {
+fn known_by(evidence: &Evidence) -> String {
     match evidence {
-        Evidence::Counter { counter, grown, total } => {
-            let window = duration(Some(window_ns));
+        Evidence::Counter { counter, grown, window_ns, total } => {
+            let window = duration(Some(*window_ns));
             let plus = if grown.is_some() { "+" } else { "" };
             format!("{counter} {plus}{} in {window}, {} in all", known(*grown), count(*total))
         }
@@ -212,7 +212,12 @@ mod tests {
 
     fn report() -> Report {
         let finding = Finding::new("an-id", Severity::Now, "something is full, and something else is not")
-            .known_by([Evidence::Counter { counter: "TcpExtSomething".to_owned(), grown: None, total: 1234 }])
+            .known_by([Evidence::Counter {
+                counter: "TcpExtSomething".to_owned(),
+                grown: None,
+                window_ns: 3_000_000_000,
+                total: 1234,
+            }])
             .known_by([Evidence::Setting { setting: "net.ipv4.some\u{1b}thing".to_owned(), value: String::new() }])
             .change("raise it", "memory")
             .in_vain("lower it");
