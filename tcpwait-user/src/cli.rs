@@ -1,5 +1,7 @@
 //! The command line: what can be asked for. The doc comments are the manual that `--help` prints.
 
+mod doctor;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -10,6 +12,8 @@ use crate::{
     kernel::{Choice, Choices},
     tcp::State,
 };
+
+pub use doctor::Doctor;
 
 /// See what TCP connections really do, above all in TIME_WAIT: who put them there, how long they stay, what ends them.
 #[derive(Debug, Parser)]
@@ -42,6 +46,9 @@ pub enum Command {
     Trace(Trace),
     /// Write everything the kernel says to a file, for `--from FILE` later.
     Record(Record),
+    /// Say what the kernel's settings and counters mean here, what is worth changing, and at what risk.
+    #[command(after_help = doctor::HELP)]
+    Doctor(Doctor),
     /// Show which hooks this kernel gives, and what is not known without those it does not.
     Probes(Probes),
 }

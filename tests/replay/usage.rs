@@ -61,6 +61,10 @@ fn wrong_usage_is_refused_with_2() {
         (&["stat", "--duration", "1", "--", "true"], "cannot be used with"),
         (&["stat", "--cgroup", "/", "--", "true"], "cannot be used with"),
         (&["stat", "-4", "-6"], "cannot be used with"),
+        (&["doctor", "--seconds", "0"], "above 0"),
+        (&["doctor", "--seconds", "soon"], "number of seconds"),
+        (&["doctor", "--json", "-w"], "cannot be used with"),
+        (&["doctor", "now"], "now"),
     ] {
         let ran = run(arguments);
         assert_eq!(ran.code, Some(2), "{arguments:?}: {}", ran.stderr);
@@ -181,6 +185,10 @@ fn help_mentions_every_flag() {
     let record = run(["record", "--help"]).stdout;
     for flag in shared.iter().chain(&["-o", "--output"]) {
         assert!(mentions(&record, flag), "record --help: no {flag}");
+    }
+    let doctor = run(["doctor", "--help"]).stdout;
+    for flag in ["--seconds", "--netns", "-v", "--all", "-w", "--wide", "--json"] {
+        assert!(mentions(&doctor, flag), "doctor --help: no {flag}");
     }
     for reason in tcpwait::lifecycle::Reason::ALL {
         assert!(trace.stdout.contains(reason.name()), "trace --help: no {}", reason.name());
