@@ -15,6 +15,7 @@
 mod active_close;
 mod actor;
 mod bursts;
+mod doctor;
 mod exits;
 mod fifty_thousand;
 mod filters;
@@ -132,6 +133,25 @@ fn main() -> ExitCode {
         isolated("stat::a_hundred_thousand_agree", stat::a_hundred_thousand_agree),
         isolated("stat::what_is_lost_is_accounted_for", stat::what_is_lost_is_accounted_for),
         isolated("stat::command_and_children", stat::command_and_children),
+        isolated("doctor::default_machine", doctor::default_machine),
+        isolated("doctor::time_wait_is_skipped", doctor::time_wait_is_skipped),
+        isolated("doctor::settings_without_effect", doctor::settings_without_effect),
+        isolated("doctor::a_file_with_tcp_tw_recycle", doctor::a_file_with_tcp_tw_recycle),
+        isolated("doctor::ports_run_out", doctor::opening::ports_run_out),
+        isolated("doctor::accept_queue", doctor::opening::accept_queue),
+        isolated("doctor::listen_backlog", doctor::opening::listen_backlog),
+        isolated("doctor::syn_queue", doctor::opening::syn_queue),
+        isolated("doctor::half_open_resets", doctor::opening::half_open_resets),
+        isolated("doctor::failed_attempts", doctor::opening::failed_attempts),
+        isolated("doctor::paws", doctor::closing::paws),
+        isolated("doctor::late_segments", doctor::closing::late_segments),
+        isolated("doctor::close_wait", doctor::closing::close_wait),
+        isolated("doctor::fin_wait2_orphans", doctor::closing::fin_wait2_orphans),
+        isolated("doctor::given_up", doctor::closing::given_up),
+        isolated("doctor::resets", doctor::closing::resets),
+        isolated("doctor::conntrack_is_full", doctor::conntrack_is_full),
+        isolated("doctor::namespaces", doctor::namespaces),
+        isolated("doctor::not_root", doctor::not_root),
         isolated("ports::run_out_when_forecast_v4", || ports::run_out_when_forecast(V4)),
         isolated("ports::run_out_when_forecast_v6", || ports::run_out_when_forecast(V6)),
         isolated("ports::reuse_keeps_them_steady", ports::reuse_keeps_them_steady),

@@ -16,7 +16,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 /// Every state in `include/net/tcp_states.h` from ESTABLISHED (1) to CLOSING (11); SYN_RECV includes request sockets.
 /// Not beyond: BOUND_INACTIVE (13, since 6.8) makes the kernel walk the bind table for sockets that were never connected.
-const ALL_STATES: u32 = 0xffe;
+pub const ALL_STATES: u32 = 0xffe;
 /// Big enough for any datagram of a dump: the kernel fills at most 32 KiB of it, but only for a reader with room for that
 /// (`netlink_recvmsg`), and then one call fetches some 300 sockets.
 const BUFFER: usize = 256 * 1024;
@@ -50,6 +50,15 @@ pub struct DiagSocket {
     pub inode: u32,
     /// The interface the socket is bound to; 0 for none.
     pub ifindex: u32,
+}
+
+/// The queues of a socket, as `ss` shows them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Queues {
+    /// `Recv-Q`: of a listener, connections that wait for accept(); else what nobody has read: bytes, and 1 for the FIN.
+    pub receive: u32,
+    /// `Send-Q`: of a listener, how many may wait (`sk_max_ack_backlog`); else bytes that are not acknowledged.
+    pub send: u32,
 }
 
 /// How a listing went.
@@ -142,6 +151,11 @@ const _: () = assert!(size_of::<Request>() == 16 + 56 && size_of::<Message>() ==
 ///
 /// It is no snapshot: a socket that changes its place in the kernel's table meanwhile may come twice or not at all.
 pub fn tcp_sockets(mut each: impl FnMut(DiagSocket)) -> Result<Dump, Error> {
+    tcp_sockets_in(ALL_STATES, |socket, _| each(socket))
+}
+
+/// The same with their queues, and of sockets in some states only: `1 << state` of each.
+pub fn tcp_sockets_in(states: u32, mut each: impl FnMut(DiagSocket, Queues)) -> Result<Dump, Error> {
     let mut socket = Socket::new(NETLINK_SOCK_DIAG).map_err(|error| match error.raw_os_error() {
         Some(nix::libc::EPROTONOSUPPORT) => Error::NoModule(error),
         _ => Error::Call { call: "socket()", error },
@@ -152,7 +166,9 @@ pub fn tcp_sockets(mut each: impl FnMut(DiagSocket)) -> Result<Dump, Error> {
     let mut buffer = vec![0; BUFFER];
     let mut dump = Dump::default();
     for (family, sequence) in [(AF_INET as u8, 1), (AF_INET6 as u8, 2)] {
-        socket.send(request(family, sequence).as_bytes(), 0).map_err(|error| Error::Call { call: "send()", error })?;
+        socket
+            .send(request(family, sequence, states).as_bytes(), 0)
+            .map_err(|error| Error::Call { call: "send()", error })?;
         loop {
             let datagram = receive(&socket, &mut buffer)?;
             match read_datagram(datagram, sequence, &mut dump, &mut each)? {
@@ -168,7 +184,7 @@ pub fn tcp_sockets(mut each: impl FnMut(DiagSocket)) -> Result<Dump, Error> {
     Ok(dump)
 }
 
-fn request(family: u8, sequence: u32) -> Request {
+fn request(family: u8, sequence: u32, states: u32) -> Request {
     Request {
         len: size_of::<Request>() as u32,
         message_type: SOCK_DIAG_BY_FAMILY,
@@ -179,7 +195,7 @@ fn request(family: u8, sequence: u32) -> Request {
         protocol: IPPROTO_TCP as u8,
         extensions: 0,
         pad: 0,
-        states: ALL_STATES,
+        states,
         id: SockId { sport: [0; 2], dport: [0; 2], src: [0; 16], dst: [0; 16], ifindex: 0, cookie: [0; 2] },
     }
 }
@@ -219,7 +235,7 @@ fn read_datagram(
     mut rest: &[u8],
     sequence: u32,
     dump: &mut Dump,
-    each: &mut impl FnMut(DiagSocket),
+    each: &mut impl FnMut(DiagSocket, Queues),
 ) -> Result<Answer, Error> {
     while !rest.is_empty() {
         let message = NetlinkBuffer::new_checked(rest).map_err(|_| Error::Malformed("a message is cut off"))?;
@@ -231,7 +247,10 @@ fn read_datagram(
         }
         dump.inconsistent |= message.flags() & NLM_F_DUMP_INTR != 0;
         match message.message_type() {
-            SOCK_DIAG_BY_FAMILY => each(socket(message.payload())?),
+            SOCK_DIAG_BY_FAMILY => {
+                let (socket, queues) = socket(message.payload())?;
+                each(socket, queues);
+            }
             // A dump that fails ends with DONE and a negative errno (`netlink_dump`); DONE without a number is success.
             NLMSG_DONE => {
                 return Ok(match i32::read_from_prefix(message.payload()) {
@@ -252,7 +271,7 @@ fn read_datagram(
     Ok(Answer::More)
 }
 
-fn socket(payload: &[u8]) -> Result<DiagSocket, Error> {
+fn socket(payload: &[u8]) -> Result<(DiagSocket, Queues), Error> {
     let (message, _) = Message::read_from_prefix(payload).map_err(|_| Error::Malformed("a socket is cut off"))?;
     let id = message.id;
     let address = |address: [u8; 16]| match (message.family, address) {
@@ -260,7 +279,8 @@ fn socket(payload: &[u8]) -> Result<DiagSocket, Error> {
         _ => address,
     };
     let [low, high] = id.cookie;
-    Ok(DiagSocket {
+    let queues = Queues { receive: message.rqueue, send: message.wqueue };
+    let socket = DiagSocket {
         family: message.family,
         state: message.state,
         timer: message.timer,
@@ -274,7 +294,8 @@ fn socket(payload: &[u8]) -> Result<DiagSocket, Error> {
         uid: message.uid,
         inode: message.inode,
         ifindex: id.ifindex,
-    })
+    };
+    Ok((socket, queues))
 }
 
 #[cfg(test)]
@@ -315,7 +336,7 @@ mod tests {
 
     fn read(bytes: &[u8]) -> (Result<Answer, Error>, Dump, Vec<DiagSocket>) {
         let (mut dump, mut sockets) = (Dump::default(), Vec::new());
-        let answer = read_datagram(bytes, SEQUENCE, &mut dump, &mut |socket| sockets.push(socket));
+        let answer = read_datagram(bytes, SEQUENCE, &mut dump, &mut |socket, _| sockets.push(socket));
         (answer, dump, sockets)
     }
 
