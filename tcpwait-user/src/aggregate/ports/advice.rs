@@ -22,6 +22,8 @@ pub enum Cause {
     Connecting,
     /// This side has closed, and the peer has not.
     FinWait2,
+    /// None of these connections: connect() fails although they leave ports free.
+    Elsewhere,
 }
 
 /// Something that would help.
@@ -70,6 +72,8 @@ pub enum Help {
     CloseWhatIsClosed,
     /// Fewer connections at a time, or closing those not needed.
     FewerOpen,
+    /// IP_BIND_ADDRESS_NO_PORT for sockets that bind() an address only, and closing those that are bound and not used.
+    BindNoPort,
     /// A peer that answers, or giving up earlier (`tcp_syn_retries`, TCP_USER_TIMEOUT, a timeout of the program's own).
     GiveUpEarlier,
 }
@@ -116,6 +120,8 @@ pub struct Case<'a> {
     pub timestamps: Option<bool>,
     /// Ports by state.
     pub states: States,
+    /// Whether connect() fails although ports of the range are free.
+    pub fails_early: bool,
     /// TIME_WAITs there would be at the present rate.
     pub time_wait_soon: f64,
 }
@@ -147,6 +153,10 @@ pub fn advise(case: Case<'_>) -> Advice {
             help.extend([Help::FinTimeout, Help::KeepOpen]);
             no_help.push(NoHelp::TwReuse);
         }
+        Cause::Elsewhere => {
+            help.push(Help::BindNoPort);
+            no_help.extend([NoHelp::TwReuse, NoHelp::FinTimeout]);
+        }
     }
     range(case.settings, &mut help);
     help.push(Help::MoreAddresses);
@@ -155,6 +165,9 @@ pub fn advise(case: Case<'_>) -> Advice {
 }
 
 fn cause(case: &Case<'_>) -> Cause {
+    if case.fails_early {
+        return Cause::Elsewhere;
+    }
     let States { connecting, established, close_wait, closing, fin_wait2, time_wait } = case.states;
     let waiting = (time_wait as f64).max(case.time_wait_soon);
     let counts = [
@@ -253,6 +266,7 @@ mod tests {
                 reuses: Some(false),
                 timestamps: None,
                 states,
+                fails_early: false,
                 time_wait_soon: 0.0,
             })
         };

@@ -19,7 +19,7 @@ use crate::{aggregate::TIMEWAIT_NS, event::Task, ledger::Ledger, lifecycle::Why,
 const LONG_ENOUGH_NS: u64 = 65_000_000_000;
 
 /// A destination counts as full while connect() failed no longer ago.
-const RECENT_NS: u64 = 5_000_000_000;
+const RECENT_NS: u64 = 10_000_000_000;
 
 /// A connect() that fails while more than this share of the range is free fails for another reason than the others' number.
 const MUCH_FREE: f64 = 0.1;
@@ -192,6 +192,7 @@ impl Ports {
                 reuses,
                 timestamps: (known > 0).then_some(track.with_timestamps > 0),
                 states: tally.states,
+                fails_early: row.fails_early,
                 time_wait_soon: rates.map_or(0.0, |rates| rates.waits * wait_ns as f64 / 1e9),
             }));
         }

@@ -266,6 +266,7 @@ fn failing_in_a_free_range_is_full_and_said_to_be_early() {
     fail(&mut ports, 2 * S, Why::NoFreePort);
     let row = report(&mut ports, 3 * S).rows[0].clone();
     assert!(matches!(row.forecast, Some(Forecast::Full { .. })) && row.fails_early, "{row:?}");
+    assert_eq!(row.advice.unwrap().cause, Cause::Elsewhere);
     let row = report(&mut ports, 20 * S).rows[0].clone();
     assert!(!matches!(row.forecast, Some(Forecast::Full { .. })) && !row.fails_early, "{row:?}");
 }

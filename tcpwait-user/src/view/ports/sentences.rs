@@ -32,7 +32,7 @@ pub fn forecast(forecast: Option<&Forecast>) -> String {
 
 /// A time ahead, which nobody knows to the millisecond: `41s`, `12m`, `5h`, `3d`.
 fn span(ns: u64) -> String {
-    let seconds = ns.div_ceil(1_000_000_000);
+    let seconds = (ns + 500_000_000) / 1_000_000_000;
     match seconds {
         0..120 => format!("{seconds}s"),
         120..7_200 => format!("{}m", seconds / 60),
@@ -110,7 +110,7 @@ fn stands(row: &Row) -> String {
         Some(Forecast::FullIn { in_ns }) => format!("will be full in {}", span(in_ns)),
         Some(Forecast::Steady { share, .. }) => format!("stays at {}", percent(Some(share))),
         Some(Forecast::Idle) => "is not connected to any more".to_owned(),
-        None => format!("is at {}", percent(row.share)),
+        None => row.share.map_or_else(|| "stands so".to_owned(), |share| format!("is at {}", percent(Some(share)))),
     };
     let cause = row.advice.as_ref().map(|advice| advice.cause);
     let states = &row.states;
@@ -119,12 +119,12 @@ fn stands(row: &Row) -> String {
         Some(Cause::CloseWait) => (states.close_wait, "CLOSE_WAIT"),
         Some(Cause::Connecting) => (states.connecting, "SYN_SENT"),
         Some(Cause::FinWait2) => (states.fin_wait2, "FIN_WAIT2"),
-        Some(Cause::TimeWait) | None => (states.time_wait, "TIME_WAIT"),
+        Some(Cause::TimeWait | Cause::Elsewhere) | None => (states.time_wait, "TIME_WAIT"),
     };
     let mut text = format!(
-        "{from} {verdict}: {} of {} ports are in use, {} of them in {state}",
+        "{from} {verdict}: {}{} ports are in use, {} of them in {state}",
         count(row.in_use),
-        known(row.size),
+        row.size.map_or_else(String::new, |size| format!(" of {}", count(size))),
         count(most)
     );
     if row.reusable.now > 0 {
@@ -237,14 +237,17 @@ fn words(help: &Help, row: &Row) -> String {
             format!("a shorter net.ipv4.ip_local_reserved_ports: it takes {} ports of the range", count(*reserved))
         }
         Help::MoreAddresses => format!(
-            "more source addresses, or more addresses or ports of the peer: each combination has {} ports of its own",
-            known(row.size)
+            "more source addresses, or more addresses or ports of the peer: each combination has {} of its own",
+            row.size.map_or_else(|| "the whole range".to_owned(), |size| format!("{} ports", count(size)))
         ),
         Help::FinTimeout => "a shorter net.ipv4.tcp_fin_timeout: it ends FIN_WAIT2 of what was closed here".to_owned(),
         Help::CloseWhatIsClosed => {
             "the process closing what its peer has closed: nothing else ends CLOSE_WAIT".to_owned()
         }
         Help::FewerOpen => "fewer connections at a time, or closing those that are not used".to_owned(),
+        Help::BindNoPort => {
+            "IP_BIND_ADDRESS_NO_PORT on sockets that bind() an address only, and closing those that are bound and not used".to_owned()
+        }
         Help::GiveUpEarlier => {
             "a peer that answers, or giving up earlier (a timeout of the program's own, net.ipv4.tcp_syn_retries)"
                 .to_owned()
