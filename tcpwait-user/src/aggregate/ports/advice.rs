@@ -235,7 +235,14 @@ mod tests {
 
     fn waiting(settings: &Settings, reuses: bool, timestamps: Option<bool>) -> Advice {
         let states = States { established: 3, time_wait: 90, ..States::default() };
-        advise(Case { settings: Some(settings), reuses: Some(reuses), timestamps, states, time_wait_soon: 0.0 })
+        advise(Case {
+            settings: Some(settings),
+            reuses: Some(reuses),
+            timestamps,
+            states,
+            fails_early: false,
+            time_wait_soon: 0.0,
+        })
     }
 
     fn offers_reuse(advice: &Advice) -> Option<bool> {

@@ -81,7 +81,7 @@ pub fn of(row: &Row, clock: &dyn Fn(u64) -> String) -> Vec<String> {
     sentences.extend(row.failures.iter().map(|failed| failure(failed, clock)));
     if row.fails_early {
         sentences.push(
-            "connect() fails although ports of the range are free: the sockets have a range of their own (IP_LOCAL_PORT_RANGE), \
+            "connect() fails although these connections leave ports of the range free: the sockets have a range of their own (IP_LOCAL_PORT_RANGE), \
              or bind() gave those ports to sockets that are not connected"
                 .to_owned(),
         );
@@ -154,7 +154,12 @@ fn who(row: &Row) -> Option<String> {
     let Some(rates) = rates else { return Some(format!("It is {by} that holds them.")) };
     let held = match row.held.mean_ns {
         Some(ns) => format!("; a port was held for {}", duration(Some(ns))),
-        None => format!(", where each holds its port for {}", duration(Some(row.wait_ns))),
+        None if rates.waits > 0.0 => format!(", where each holds its port for {}", duration(Some(row.wait_ns))),
+        None => String::new(),
+    };
+    let waits = match rates.waits {
+        0.0 => String::new(),
+        waits => format!("; {}/s come to TIME_WAIT", rate(Some(waits))),
     };
     let failed = match rates.failed {
         0.0 => String::new(),
@@ -164,10 +169,9 @@ fn who(row: &Row) -> Option<String> {
         .needed
         .map_or_else(String::new, |needed| format!(" At this rate {} ports are needed.", count(needed.ceil() as u64)));
     Some(format!(
-        "It is {by} that connects: {}/s over the last {}{failed}; {}/s come to TIME_WAIT{held}.{needed}",
+        "It is {by} that connects: {}/s over the last {}{failed}{waits}{held}.{needed}",
         rate(Some(rates.taken)),
         span(rates.window_ns),
-        rate(Some(rates.waits)),
     ))
 }
 
