@@ -52,8 +52,8 @@ fn destinations_are_selected() {
         last["destinations"].as_array().unwrap().clone()
     };
     let all = rows(&[]);
-    let port = all.first().unwrap_or_else(|| panic!("nobody connects to nginx"))["rport"].to_string();
-    assert!(rows(&["-D", &port]).iter().all(|row| row["rport"].to_string() == port));
+    let port = all.first().unwrap_or_else(|| panic!("nobody connects to nginx"))["rport"].clone();
+    assert!(rows(&["-D", &port.to_string()]).iter().all(|row| row["rport"] == port));
     assert_eq!(rows(&["-D", "1"]), Vec::<Value>::new());
     assert_eq!(rows(&["--raddr", "192.0.2.0/24"]), Vec::<Value>::new());
     assert_eq!(rows(&["--top", "1"]).len(), 1);
