@@ -44,11 +44,13 @@ unsafe fn fill(record: *mut Half, req: At, netns: u32) {
 #[inline(always)]
 pub fn started(ctx: &BtfTracePointContext, req: At) {
     let mut flags = 0;
+    // A new request may be where one was given up, of which nothing tells that the note is old: reqsk_timer_handler starts a timer
+    // again only after another SYN-ACK, or where the ACK has come.
+    let again = req.read::<u8>(&OFF_REQ_RETRANS) > 0 || req.bits(&BIT_REQ_ACKED) & 1 != 0;
     if let Some(notes) = notes() {
         // SAFETY: this CPU's own slot; interrupts are off.
         unsafe {
-            // reqsk_timer_handler starts its own timer again, and nothing else can come in between that uses the slot.
-            if (*notes).expired == req.0 {
+            if (*notes).expired == req.0 && again {
                 flags = FLAG_RETRANSMIT;
             } else if (*notes).cancelled == req.0 {
                 flags = FLAG_REARM;
