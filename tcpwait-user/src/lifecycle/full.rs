@@ -123,17 +123,17 @@ impl Lifecycle {
         let request = self.take_request(change.cookie, change.flow, out);
         let (since_ns, predates) = match request {
             Some(request) => (request.since_ns, request.predates),
+            // Where the kernel side saw one end, its beginning was lost, or is older: nobody knows when the SYN came.
+            None if change.half_open => {
+                self.tally.unmatched.requests += u64::from(self.seeds_read);
+                (None, !self.seeds_read)
+            }
             None => {
-                // Where the kernel side saw one end, its beginning was lost, or is older.
-                if !change.half_open {
-                    self.tally.without_request += 1;
-                } else if self.seeds_read {
-                    self.tally.unmatched.requests += 1;
-                }
+                self.tally.without_request += 1;
                 let begun =
                     Transition::new(newborn.time_ns, change.cookie, change.flow, Some(State::Listen), State::SynRecv);
                 out.push(Update::Transition(begun));
-                (None, change.half_open && !self.seeds_read)
+                (None, false)
             }
         };
         Full {
