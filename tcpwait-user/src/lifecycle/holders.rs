@@ -29,10 +29,12 @@ struct Group {
 }
 
 impl Lifecycle {
-    /// Who holds the port that a socket with these addresses asked for.
-    pub(super) fn holders(&self, asked: &Flow, reuse: Option<Reuse>) -> Holders {
-        let fulls = self.fulls.values().map(|full| {
-            let socket = Socket { state: full.state, owner: full.owner.as_ref(), end_ns: None, reuse: full.reuse };
+    /// Who holds the port that a socket with these addresses asked for. That itself may be in LISTEN already
+    /// (`inet_csk_listen_start` changes the state first).
+    pub(super) fn holders(&self, cookie: u64, asked: &Flow, reuse: Option<Reuse>) -> Holders {
+        let others = self.fulls.iter().filter(|(other, _)| **other != cookie);
+        let fulls = others.map(|(_, full)| {
+            let socket = Socket { state: full.state, owner: full.owner_or_listener(), end_ns: None, reuse: full.reuse };
             (&full.flow, socket)
         });
         let minis = self.minis.iter().map(|(flow, mini)| {
