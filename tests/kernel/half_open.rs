@@ -233,7 +233,8 @@ pub fn many_short_ones() {
     assert!(near(timed as u64), "{timed} of {connections}");
     if withheld == 0 {
         trace.expect_clean();
-        stat.expect_clean();
+        let ledger = &report["ledger"];
+        assert!(ledger["lossy"] == false || ledger["lost"]["recursion"] != 0, "{report}");
     }
 }
 

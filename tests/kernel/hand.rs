@@ -28,6 +28,15 @@ pub struct Heard {
     pub number: u32,
 }
 
+/// An ICMP error, which in IPv4 and IPv6 has different numbers.
+#[derive(Clone, Copy, Debug)]
+pub enum Complaint {
+    /// There is no such host.
+    NoHost,
+    /// There is no such port, or a firewall says so.
+    NoPort,
+}
+
 /// A peer made by hand. Dropping it ends its connection with an RST.
 pub struct Hand {
     /// Its own address.
@@ -88,13 +97,19 @@ impl Hand {
 
     /// Whether it has been sent a SYN-ACK, which would be there by now.
     pub fn has_heard_syn_ack(&mut self) -> bool {
-        self.raw.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
-        let heard = self.try_hears(SYN | ACK);
-        self.raw.set_read_timeout(Some(SOON)).unwrap();
+        let heard = self.has_heard(SYN | ACK);
         if let Some(heard) = heard {
             self.numbers = Numbers { send: FIRST + 1, receive: heard.number.wrapping_add(1) };
         }
         heard.is_some()
+    }
+
+    /// A segment with these flags, which would be there by now.
+    pub fn has_heard(&self, flags: u8) -> Option<Heard> {
+        self.raw.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        let heard = self.try_hears(flags);
+        self.raw.set_read_timeout(Some(SOON)).unwrap();
+        heard
     }
 
     /// Sends the last ACK of the handshake.
@@ -112,19 +127,23 @@ impl Hand {
         self.numbers.receive = 0;
     }
 
-    /// Sends an ICMP error that ends what this peer was sent last: no host there (IPv4), no port there (IPv6). Of neither family is it
-    /// the same: `tcp_v4_err`, `tcp_v6_err`.
-    pub fn unreachable(&self, heard: Heard) {
+    /// Sends an ICMP error about what this peer was sent.
+    pub fn complains(&self, of: Complaint, heard: Heard) {
         let towards = SocketAddr::new(self.own.ip(), heard.port);
         let quoted =
             [&heard.port.to_be_bytes()[..], &self.own.port().to_be_bytes(), &heard.number.to_be_bytes()].concat();
+        let code = match (of, self.own.is_ipv4()) {
+            (Complaint::NoHost, true) => 1,
+            (Complaint::NoHost, false) | (Complaint::NoPort, true) => 3,
+            (Complaint::NoPort, false) => 4,
+        };
         let (domain, protocol, message) = match (towards.ip(), self.own.ip()) {
             (IpAddr::V4(from), IpAddr::V4(to)) => {
                 let mut header = [0; 20];
                 (header[0], header[3], header[8], header[9]) = (0x45, 28, 64, 6);
                 header[12..16].copy_from_slice(&from.octets());
                 header[16..].copy_from_slice(&to.octets());
-                let mut message = [&[3, 1, 0, 0, 0, 0, 0, 0][..], &header, &quoted].concat();
+                let mut message = [&[3, code, 0, 0, 0, 0, 0, 0][..], &header, &quoted].concat();
                 let sum = packet::folded(&message).to_be_bytes();
                 message[2..4].copy_from_slice(&sum);
                 (Domain::IPV4, Protocol::ICMPV4, message)
@@ -132,7 +151,7 @@ impl Hand {
             (IpAddr::V6(from), IpAddr::V6(to)) => {
                 let header = [&[0x60, 0, 0, 0, 0, 8, 6, 64][..], &from.octets(), &to.octets()].concat();
                 // The kernel fills in the sum.
-                (Domain::IPV6, Protocol::ICMPV6, [&[1, 4, 0, 0, 0, 0, 0, 0][..], &header, &quoted].concat())
+                (Domain::IPV6, Protocol::ICMPV6, [&[1, code, 0, 0, 0, 0, 0, 0][..], &header, &quoted].concat())
             }
             _ => unreachable!("one family"),
         };

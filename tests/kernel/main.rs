@@ -44,7 +44,10 @@ use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
 
-use crate::netns::{isolated, watched};
+use crate::{
+    netns::{isolated, watched},
+    tracer::Seen,
+};
 
 const V4: &str = "127.0.0.1";
 const V6: &str = "::1";
@@ -130,6 +133,33 @@ fn main() -> ExitCode {
         isolated("half_open::flood_with_cookies", half_open::floods::with_cookies),
         isolated("half_open::cookies_always", half_open::floods::cookies_always),
         isolated("half_open::fast_open", half_open::floods::fast_open),
+        watched("failures::no_free_port_v4", || failures::no_free_port(V4)),
+        watched("failures::no_free_port_v6", || failures::no_free_port(V6)),
+        watched("failures::port_taken_v4", || failures::port_taken(V4)),
+        watched("failures::port_taken_v6", || failures::port_taken(V6)),
+        watched("failures::refused_v4", || failures::refused(V4)),
+        watched("failures::refused_v6", || failures::refused(V6)),
+        watched("failures::rejected_v4", || failures::rejected(V4)),
+        watched("failures::rejected_v6", || failures::rejected(V6)),
+        watched("failures::timed_out_v4", || failures::timed_out(V4)),
+        watched("failures::timed_out_v6", || failures::timed_out(V6)),
+        watched("failures::unreachable_v4", || failures::unreachable(V4)),
+        watched("failures::unreachable_v6", || failures::unreachable(V6)),
+        watched("failures::given_up_v4", || failures::given_up(V4)),
+        watched("failures::given_up_v6", || failures::given_up(V6)),
+        watched("failures::destroyed_v4", || failures::destroyed(V4)),
+        watched("failures::destroyed_v6", || failures::destroyed(V6)),
+        watched("failures::port_held_by_a_listener", || failures::ports::by_a_listener(&Seen::shared(), V4)),
+        watched("failures::restarted_server_v4", || failures::ports::restarted_server(&Seen::shared(), V4)),
+        watched("failures::restarted_server_v6", || failures::ports::restarted_server(&Seen::shared(), V6)),
+        watched("failures::port_held_by_connections", || failures::ports::by_connections(&Seen::shared(), V4)),
+        watched("failures::second_listener", || failures::ports::second_listener(&Seen::shared(), V4)),
+        watched("failures::port_held_by_a_bound_socket", || failures::ports::by_a_bound_socket(&Seen::shared(), V4)),
+        watched("failures::range_full", || failures::ports::range_full(&Seen::shared(), V4)),
+        watched("failures::overlaps", || failures::ports::overlaps(&Seen::shared())),
+        isolated("failures::ports_by_each_hook", failures::ports::by_each_hook),
+        isolated("failures::older_holders", failures::older::holders),
+        isolated("failures::filters", failures::older::filters),
         watched("restarts::are_counted_v4", || restarts::are_counted(V4)),
         watched("restarts::are_counted_v6", || restarts::are_counted(V6)),
         watched("restarts::by_paws_v4", || restarts::by_paws(V4)),

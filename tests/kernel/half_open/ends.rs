@@ -13,7 +13,7 @@ use crate::{
     V4,
     actor::Cast,
     half_open::{NEAR, expect_made, finish},
-    hand::Hand,
+    hand::{Complaint, Hand},
     netns,
     packet::RST,
     tracer::{By, Line, SOON, Seen, Tracer, steps},
@@ -64,7 +64,9 @@ pub fn unreachable(ip: &str) {
     let seen = Seen::shared();
     let listener = traffic::listen(ip);
     let hand = Hand::half_open(traffic::address(&listener));
-    hand.unreachable(hand.last_heard());
+    // Of IPv6 it takes an error that is final (`icmpv6_err_convert`), of IPv4 one that is not (`tcp_v4_err`).
+    let complaint = if ip == V4 { Complaint::NoHost } else { Complaint::NoPort };
+    hand.complains(complaint, hand.last_heard());
     expect_end(&seen, &hand, "unreachable", 0, None);
 }
 

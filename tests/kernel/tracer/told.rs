@@ -1,13 +1,10 @@
 //! Lines of `trace --json` about calls that failed.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    time::Duration,
-};
+use std::{net::IpAddr, time::Duration};
 
 use serde::Deserialize;
 
-use super::{Output, Seen};
+use super::{Ended, Output, Seen};
 
 /// A call that failed. A key that is not here fails the test that reads it.
 #[derive(Clone, Debug, Deserialize)]
@@ -65,16 +62,6 @@ impl Failed {
         format!("{} {}", self.event, self.why)
     }
 
-    /// The process.
-    pub fn who(&self) -> (Option<u32>, Option<&str>) {
-        (self.pid, self.comm.as_deref())
-    }
-
-    /// Whether it is of a connect() from and to these addresses.
-    pub fn is_between(&self, from: (IpAddr, Option<u16>), to: SocketAddr) -> bool {
-        (self.laddr, self.lport) == from && (self.raddr, self.rport) == (Some(to.ip()), Some(to.port()))
-    }
-
     /// The states of the holders, and how many of each.
     pub fn held_by(&self) -> Vec<(&str, u64)> {
         self.holders.iter().map(|holder| (holder.state.as_str(), holder.count)).collect()
@@ -86,11 +73,22 @@ pub fn is_failure(line: &str) -> bool {
     line.starts_with(r#"{"event":"#)
 }
 
+fn parse(line: &str) -> Failed {
+    serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}"))
+}
+
+impl Ended {
+    /// stdout as calls that failed.
+    pub fn failures(&self) -> Vec<Failed> {
+        self.stdout.iter().filter(|line| is_failure(line)).map(|line| parse(line)).collect()
+    }
+}
+
 impl Seen {
     fn pick_failures(&self, output: &Output) -> Vec<Failed> {
         let wanted = format!("\"netns\":{},", self.netns);
         let lines = output.lines.iter().filter(|line| is_failure(line) && line.contains(&wanted));
-        lines.map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}"))).collect()
+        lines.map(|line| parse(line)).collect()
     }
 
     /// The calls that failed so far.
