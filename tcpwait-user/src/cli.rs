@@ -1,5 +1,7 @@
 //! The command line: what can be asked for. The doc comments are the manual that `--help` prints.
 
+pub mod states;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -40,6 +42,9 @@ pub enum Command {
     /// Print every TCP state transition as it happens, until Ctrl-C.
     #[command(after_help = TRACE_HELP)]
     Trace(Trace),
+    /// Count sockets by state, here and now: no tracing, and no root for the own network namespace.
+    #[command(after_help = states::HELP, mut_arg("state", |state| state.help("Sockets in this state now, as TIME_WAIT")))]
+    States(states::States),
     /// Write everything the kernel says to a file, for `--from FILE` later.
     Record(Record),
     /// Show which hooks this kernel gives, and what is not known without those it does not.

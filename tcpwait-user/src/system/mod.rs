@@ -6,6 +6,7 @@
 pub mod behaviour;
 pub mod cgroup;
 pub mod command;
+pub mod listing;
 pub mod netns;
 pub mod owners;
 pub mod seed;

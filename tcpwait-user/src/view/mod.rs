@@ -2,10 +2,12 @@
 
 pub mod audit;
 pub mod json;
+mod key;
 pub mod ledger;
 pub mod probes;
 pub mod raw;
 pub mod stat;
+pub mod states;
 mod table;
 pub mod text;
 mod units;

@@ -2,11 +2,11 @@
 
 use super::{
     super::{
-        Context,
+        Context, key,
         table::{self, Column},
         units::{count, duration, known, percent, rate},
     },
-    sentences::{closed_first, ended_by, value},
+    sentences::{closed_first, ended_by},
 };
 use crate::{
     aggregate::{Bucket, DwellSummary, groups::GroupRow, report::Report},
@@ -30,7 +30,7 @@ pub fn groups(report: &Report, context: Context<'_>, width: usize) -> Vec<String
     let mut columns = Vec::new();
     for (index, by) in report.by.iter().enumerate() {
         let cells = column(&|row| match row.key.get(index) {
-            Some(key) => value(*key, context),
+            Some(value) => key::text(*value, context.names),
             None if index == 0 => format!("other ({})", count(rows.grouped)),
             None => String::new(),
         });
