@@ -44,7 +44,8 @@ impl Groups {
             (Reverse(mine.iter().sum::<u64>()), a).cmp(&(Reverse(others.iter().sum()), b))
         });
         let others = all.split_off(top.min(all.len()));
-        let of = |counts: &Counts| states.iter().map(|state| counts.get(*state as usize).copied().unwrap_or(0)).collect();
+        let of =
+            |counts: &Counts| states.iter().map(|state| counts.get(*state as usize).copied().unwrap_or(0)).collect();
         let mut sum = Counts::default();
         for (_, counts) in &others {
             sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);

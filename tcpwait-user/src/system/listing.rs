@@ -29,7 +29,9 @@ pub fn read(tally: &mut Tally) -> Extent {
     } else {
         namespaces.retain(|ns| criteria.netns.contains(&ns.inode));
         for inode in criteria.netns.iter().filter(|inode| !namespaces.iter().any(|ns| ns.inode == **inode)) {
-            extent.cannot(format!("network namespace net:[{inode}]: no process's main thread is in it and no mount keeps it"));
+            extent.cannot(format!(
+                "network namespace net:[{inode}]: no process's main thread is in it and no mount keeps it"
+            ));
         }
     }
     for ns in &namespaces {

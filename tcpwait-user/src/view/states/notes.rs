@@ -5,21 +5,20 @@ use crate::states::report::{Extent, Holders, Report};
 
 /// The sentences. `root`: whether this process may look everywhere.
 pub fn of(report: &Report, root: bool) -> Vec<String> {
-    let mut notes = extent(&report.extent);
+    let mut notes = extent(&report.extent, root);
     notes.extend(report.holders.iter().flat_map(|holders| owners(holders, root)));
     notes
 }
 
-fn extent(extent: &Extent) -> Vec<String> {
+fn extent(extent: &Extent, root: bool) -> Vec<String> {
     let mut notes = Vec::new();
     if extent.unreadable > 0 {
         let why = extent.first_reason.as_deref().unwrap_or("for an unknown reason");
         notes.push(format!("{}, their sockets are not all counted: {why}", unreadable(extent.unreadable)));
     }
     if extent.unseen {
-        notes.push(
-            "the network namespaces of processes of others cannot be seen, and are not counted: run as root".to_owned(),
-        );
+        let remedy = if root { "not even by root, here" } else { "run as root" };
+        notes.push(format!("some processes' network namespaces cannot be seen, and may not be counted: {remedy}"));
     }
     if extent.inconsistent > 0 {
         notes.push(format!(

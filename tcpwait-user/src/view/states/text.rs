@@ -54,11 +54,11 @@ fn heading(report: &Report, moment: Moment<'_>, zone: &TimeZone) -> String {
     };
     let extent = &report.extent;
     let mut text = format!("{time}  {what} in {}", namespaces(extent.namespaces));
+    if extent.unseen {
+        text.push_str(" of those that can be seen");
+    }
     if extent.unreadable > 0 {
         text.push_str(&format!("; {} more could not be read", count(extent.unreadable.into())));
-    }
-    if extent.unseen {
-        text.push_str("; there may be more that cannot be seen");
     }
     text
 }
@@ -90,19 +90,21 @@ fn states(report: &Report, width: usize) -> Vec<String> {
 }
 
 fn time_left(left: &TimeLeft) -> Option<String> {
-    let [least, median, most] = [left.least_ms?, left.median_ms?, left.most_ms?]
-        .map(|ms| duration(Some(u64::from(ms) * 1_000_000)));
-    let within: Vec<String> =
-        left.within.iter().map(|within| format!("{} within {} s", count(within.count), within.bound_ms / 1000)).collect();
-    let over = match left.over {
-        0 => String::new(),
-        over => format!("; {} are over, and wait for the timer", count(over)),
-    };
-    Some(format!(
-        "TIME_WAIT has to go: least {least}, median {median}, most {most}; {} end{over}. That is nominal: \
-         the timer wheel adds up to 2 s at HZ=250, 4.1 s at HZ=1000.",
-        within.join(", ")
-    ))
+    let (least, median, most) = (to_go(left.least_ms?), to_go(left.median_ms?), to_go(left.most_ms?));
+    let mut text = format!("TIME_WAIT has to go: least {least}, median {median}, most {most}");
+    for (index, within) in left.within.iter().enumerate() {
+        let (separator, verb) = if index == 0 { (';', " end") } else { (',', "") };
+        text.push_str(&format!("{separator} {}{verb} within {} s", count(within.count), within.bound_ms / 1000));
+    }
+    if left.over > 0 {
+        text.push_str(&format!("; {} over already, waiting for the timer", count(left.over)));
+    }
+    text.push_str(". All nominal: the timer wheel adds up to 2 s at HZ=250, 4.1 s at HZ=1000.");
+    Some(text)
+}
+
+fn to_go(ms: u32) -> String {
+    if ms == 0 { "0s".to_owned() } else { duration(Some(u64::from(ms) * 1_000_000)) }
 }
 
 fn groups(report: &Report, moment: Moment<'_>, width: usize) -> Vec<String> {
