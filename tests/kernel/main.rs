@@ -33,6 +33,7 @@ mod redirect;
 mod restarts;
 mod sources;
 mod stat;
+mod states;
 mod story;
 mod tracer;
 mod traffic;
@@ -131,6 +132,16 @@ fn main() -> ExitCode {
         isolated("stat::a_hundred_thousand_agree", stat::a_hundred_thousand_agree),
         isolated("stat::what_is_lost_is_accounted_for", stat::what_is_lost_is_accounted_for),
         isolated("stat::command_and_children", stat::command_and_children),
+        isolated("states::against_ss_v4", || states::against_ss(V4)),
+        isolated("states::against_ss_v6", || states::against_ss(V6)),
+        isolated("states::v4_mapped", states::v4_mapped),
+        isolated("states::time_left_v4", || states::time_left(V4)),
+        isolated("states::time_left_v6", || states::time_left(V6)),
+        isolated("states::many_time_waits", states::many_time_waits),
+        isolated("states::owners", states::owners),
+        isolated("states::of_every_namespace", states::of_every_namespace),
+        isolated("states::not_root", states::not_root),
+        isolated("states::again_and_again", states::again_and_again),
         isolated("exits::fail_on_loss", exits::fail_on_loss),
         isolated("exits::broken_pipe", exits::broken_pipe),
         isolated("exits::not_root", exits::not_root),

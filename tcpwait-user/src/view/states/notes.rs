@@ -42,8 +42,9 @@ fn owners(holders: &Holders, root: bool) -> Vec<String> {
     }
     let others = holders.without_file - holders.of_time_wait.min(holders.without_file);
     if others > 0 {
+        let have = if others == 1 { "has" } else { "have" };
         notes.push(format!(
-            "{} have no process: not accepted yet, or closed by it and not yet by the peer",
+            "{} {have} no process: not accepted yet, or closed by it and not yet by the peer",
             sockets(others)
         ));
     }

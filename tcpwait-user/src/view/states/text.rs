@@ -19,6 +19,9 @@ use crate::{
     tcp::State,
 };
 
+/// A value of a key is never cut to less.
+const SHORT: usize = 20;
+
 /// Writes it, in lines of at most `width` columns.
 ///
 /// # Errors
@@ -119,13 +122,23 @@ fn groups(report: &Report, moment: Moment<'_>, width: usize) -> Vec<String> {
     }
     for (index, by) in report.by.iter().enumerate() {
         let cells = column(&|group| match group.key.get(index) {
-            Some(value) => key::text(*value, moment.names),
+            Some(value) => end_of(key::text(*value, moment.names), (width / 2).max(SHORT)),
             None if index == 0 => format!("other ({})", count(groups.folded)),
             None => String::new(),
         });
         columns.push(Column::text(by.name().to_uppercase(), 0, cells));
     }
     table::lines(columns, width)
+}
+
+/// A long text is known by its end: the path of a cgroup, an address with its port.
+fn end_of(text: String, most: usize) -> String {
+    let length = text.chars().count();
+    if length <= most {
+        return text;
+    }
+    let end: String = text.chars().skip(length - most.saturating_sub(3)).collect();
+    format!("...{end}")
 }
 
 /// Where the line is too short, states that a socket passes through quickly are left out first.
