@@ -27,7 +27,8 @@ use crate::{
 /// Carries it out.
 pub fn run(args: &States) -> Result<ExitCode> {
     let wanted = wanted(args)?;
-    let mut reports = Reports { wanted, cgroups: None, names: Names::default(), out: stdout(), said: Vec::new() };
+    let mut reports =
+        Reports { wanted, cgroups: None, names: Names::default(), out: stdout(), said: Vec::new(), shown: false };
     let Some(interval) = args.interval else {
         return ended(reports.report(args));
     };
@@ -71,6 +72,7 @@ struct Reports {
     out: BufWriter<Stdout>,
     /// What was said on stderr last.
     said: Vec<String>,
+    shown: bool,
 }
 
 impl Reports {
@@ -79,7 +81,7 @@ impl Reports {
         let mut tally = Tally::new(self.wanted.clone());
         let extent = listing::read(&mut tally);
         if extent.namespaces == 0 {
-            let why = extent.first_reason.unwrap_or_else(|| "/proc/self/ns/net cannot be read: mount /proc".to_owned());
+            let why = extent.first_reason.unwrap_or_else(|| "no network namespace was found".to_owned());
             bail!("no sockets could be listed: {why}");
         }
         if self.wanted.needs_owners() {
@@ -113,6 +115,9 @@ impl Reports {
 
     fn show(&mut self, report: &Report, args: &States, time: Timestamp) -> io::Result<()> {
         let moment = Moment { time, names: &self.names };
+        if std::mem::replace(&mut self.shown, true) && !args.json {
+            writeln!(self.out)?;
+        }
         match args.json {
             true => json::write(report, moment, &mut self.out)?,
             false => text::write(report, moment, &TimeZone::system(), screen(args.wide).width, &mut self.out)?,

@@ -19,6 +19,9 @@ use nix::{
     sys::statfs::{NSFS_MAGIC, fstatfs},
 };
 
+/// The namespace this process is in.
+pub const OWN: &str = "/proc/self/ns/net";
+
 /// Where `ip netns` keeps its namespaces, and Docker its own.
 const NAMED: [&str; 2] = ["/run/netns", "/var/run/docker/netns"];
 
@@ -91,8 +94,9 @@ pub struct Survey {
 /// The same, and whether there may be more.
 pub fn survey() -> Survey {
     let mut found = BTreeMap::new();
-    let mut unseen = false;
-    keep(&mut found, Path::new("/proc/self/ns/net"));
+    // Where others' processes are hidden (hidepid of proc(5)), the first of all is.
+    let mut unseen = !Path::new("/proc/1").exists();
+    keep(&mut found, Path::new(OWN));
     for directory in NAMED {
         for file in entries(Path::new(directory)) {
             keep(&mut found, &file);

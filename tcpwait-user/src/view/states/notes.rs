@@ -17,7 +17,7 @@ fn extent(extent: &Extent, root: bool) -> Vec<String> {
         notes.push(format!("{}, their sockets are not all counted: {why}", unreadable(extent.unreadable)));
     }
     if extent.unseen {
-        let remedy = if root { "not even by root, here" } else { "run as root" };
+        let remedy = if root { "this root may not" } else { "run as root" };
         notes.push(format!("some processes' network namespaces cannot be seen, and may not be counted: {remedy}"));
     }
     if extent.inconsistent > 0 {
@@ -50,7 +50,7 @@ fn owners(holders: &Holders, root: bool) -> Vec<String> {
     }
     if holders.unknown > 0 {
         let why = match root {
-            true => "held by the kernel itself, or on the way from one process to another",
+            true => "the kernel's own, on the way between processes, or of one that this root may not look into",
             false => "run as root to look into the processes of others",
         };
         notes.push(format!("of {} the process is not known: {why}", sockets(holders.unknown)));
