@@ -12,6 +12,7 @@ pub mod owners;
 pub mod seed;
 pub mod snmp;
 pub mod sock_diag;
+pub mod untouched;
 
 use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
 
