@@ -15,22 +15,26 @@ pub struct Offset {
     pub member: &'static str,
     /// Whether the tool can do without: the global is then [`ABSENT`].
     pub optional: bool,
+    /// Whether it is a bit field: the global then counts bits.
+    pub bits: bool,
 }
 
 /// Value of the global of an optional field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
 macro_rules! offsets {
-    (@) => { false };
-    (@optional) => { true };
-    ($($(#[$doc:meta])* $global:ident = $structure:literal . $member:literal $($optional:ident)?,)*) => {
-        /// Every field offset the kernel side needs, in bytes from the start of the structure.
+    (@optional) => { (false, false) };
+    (@optional optional) => { (true, false) };
+    (@optional bits) => { (true, true) };
+    ($($(#[$doc:meta])* $global:ident = $structure:literal . $member:literal $($how:ident)?,)*) => {
+        /// Every field offset the kernel side needs, in bytes from the start of the structure, or in bits. Bit fields are optional.
         pub const OFFSETS: &[Offset] = &[
             $(Offset {
                 global: stringify!($global),
                 structure: $structure,
                 member: $member,
-                optional: offsets!(@$($optional)?),
+                optional: offsets!(@optional $($how)?).0,
+                bits: offsets!(@optional $($how)?).1,
             },)*
         ];
 
@@ -76,6 +80,24 @@ offsets! {
     OFF_TW_COUNT = "inet_timewait_death_row"."tw_refcount|tw_count" optional,
     /// How many there may be.
     OFF_TW_MAX = "inet_timewait_death_row"."sysctl_max_tw_buckets" optional,
+    /// SO_REUSEADDR: four bits.
+    BIT_REUSE = "sock_common"."skc_reuse" bits,
+    /// SO_REUSEPORT.
+    BIT_REUSEPORT = "sock_common"."skc_reuseport" bits,
+    /// A request socket's listener.
+    OFF_LISTENER = "sock_common"."skc_listener",
+    /// The timer inside the request socket.
+    OFF_REQ_TIMER = "request_sock"."rsk_timer",
+    /// How often the SYN-ACK was sent again.
+    OFF_REQ_RETRANS = "request_sock"."num_retrans",
+    /// How often its timer ran out: seven bits.
+    BIT_REQ_TIMEOUTS = "request_sock"."num_timeout" bits,
+    /// The final ACK came, and found the accept queue full.
+    BIT_REQ_ACKED = "inet_request_sock"."acked" bits,
+    /// Segments sent again in the connection's life; at first those of its handshake.
+    OFF_TOTAL_RETRANS = "tcp_sock"."total_retrans",
+    /// Segments sent and not acknowledged.
+    OFF_PACKETS_OUT = "tcp_sock"."packets_out",
     /// IP protocol.
     OFF_PROTOCOL = "sock"."sk_protocol",
     /// Pending error.
@@ -114,10 +136,32 @@ offsets! {
     OFF_TASK_FLAGS = "task_struct"."flags",
     /// The lowest address of its kernel stack.
     OFF_TASK_STACK = "task_struct"."stack",
+    /// Its open files.
+    OFF_TASK_FILES = "task_struct"."files",
+    /// Their table.
+    OFF_FILES_TABLE = "files_struct"."fdt",
+    /// The table's array.
+    OFF_TABLE_FD = "fdtable"."fd",
+    /// What a file stands for.
+    OFF_FILE_PRIVATE = "file"."private_data",
+    /// A socket's network half.
+    OFF_SOCKET_SK = "socket"."sk",
+    /// A system call's number, when it returns.
+    OFF_REGS_CALL = "pt_regs"."orig_ax|syscallno" optional,
+    /// Its first argument: where arm64 keeps it, since the result takes its register.
+    OFF_REGS_FD = "pt_regs"."di|orig_x0" optional,
+    /// Its second argument.
+    OFF_REGS_ADDRESS = "pt_regs"."si|regs[1]" optional,
 }
 
 /// Name of the `u64` global with the address of `tw_timer_handler`.
 pub const TW_TIMER_HANDLER: &str = "TW_TIMER_HANDLER";
+/// Name of the `u64` global with the address of `reqsk_timer_handler`; 0 where it is not known, and half-open connections are not seen.
+pub const REQSK_TIMER_HANDLER: &str = "REQSK_TIMER_HANDLER";
+/// Name of the `u32` global with the number of the system call bind.
+pub const CALL_BIND: &str = "CALL_BIND";
+/// Name of the `u32` global with the number of the system call listen.
+pub const CALL_LISTEN: &str = "CALL_LISTEN";
 /// Name of the `u32` global: how many arguments `tcp_timewait_state_process` has on this kernel (3 to 5), 0 if not known.
 pub const PROCESS_ARGUMENTS: &str = "PROCESS_ARGUMENTS";
 /// Name of the `u8` global that says whether [`NETNS_FILTER_MAP`] selects.

@@ -42,6 +42,10 @@ pub struct CpuNotes {
     pub armed_cookie: u64,
     /// `inet_sock_set_state` runs here, on a task's stack.
     pub changing: u64,
+    /// When a connection was born of a listener here, in nanoseconds; 0 once anything else has changed state.
+    pub born_ns: u64,
+    /// When a request socket's connection was made here, in nanoseconds; 0 once that connection has gone on.
+    pub made_ns: u64,
 }
 
 /// One [`CpuNotes`] a CPU.
@@ -75,6 +79,15 @@ pub static FILTER_RPORT: Global<u8> = Global::new(0);
 /// See `config::TW_TIMER_HANDLER`.
 #[unsafe(no_mangle)]
 pub static TW_TIMER_HANDLER: Global<u64> = Global::new(0);
+/// See `config::REQSK_TIMER_HANDLER`.
+#[unsafe(no_mangle)]
+pub static REQSK_TIMER_HANDLER: Global<u64> = Global::new(0);
+/// See `config::CALL_BIND`.
+#[unsafe(no_mangle)]
+pub static CALL_BIND: Global<u32> = Global::new(0);
+/// See `config::CALL_LISTEN`.
+#[unsafe(no_mangle)]
+pub static CALL_LISTEN: Global<u32> = Global::new(0);
 /// See `config::PROCESS_ARGUMENTS`.
 #[unsafe(no_mangle)]
 pub static PROCESS_ARGUMENTS: Global<u32> = Global::new(0);

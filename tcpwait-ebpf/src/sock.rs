@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use tcpwait_wire::{
     config::{ABSENT, offset::*},
-    wire::{Counter, Flow},
+    wire::{Counter, Flow, REUSE_ADDR, REUSE_KNOWN, REUSE_PORT},
 };
 
 use crate::emit::count;
@@ -38,6 +38,16 @@ impl At {
                 T::default()
             }
         }
+    }
+
+    /// Reads the byte that a bit field lies in, from its first bit on; zero where the kernel's types do not tell where it is.
+    #[inline(always)]
+    pub fn bits(self, offset: &Global<u32>) -> u8 {
+        let bits = offset.load();
+        if bits == ABSENT {
+            return 0;
+        }
+        At(self.0 + u64::from(bits / 8)).read_here::<u8>() >> (bits % 8)
     }
 
     /// Follows a pointer field.
@@ -77,6 +87,17 @@ pub fn netns(common: At) -> u32 {
 #[inline(always)]
 pub fn no_users(common: At) -> bool {
     OFF_NET_USERS.load() != ABSENT && common.follow(&OFF_NET).read::<i32>(&OFF_NET_USERS) == 0
+}
+
+/// Whether others may share its port (`REUSE_…`).
+#[inline(always)]
+pub fn reuse(common: At) -> u8 {
+    if BIT_REUSE.load() == ABSENT || BIT_REUSEPORT.load() == ABSENT {
+        return 0;
+    }
+    let address = if common.bits(&BIT_REUSE) & 15 != 0 { REUSE_ADDR } else { 0 };
+    let port = if common.bits(&BIT_REUSEPORT) & 1 != 0 { REUSE_PORT } else { 0 };
+    REUSE_KNOWN | address | port
 }
 
 /// How many mini-sockets the socket's namespace has, and may have; `(0, u32::MAX)` where the kernel's types do not say.

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 use crate::{
     aggregate::{by::By, groups::Sort},
-    kernel::Timing,
+    kernel::{Choice, Choices},
     tcp::State,
 };
 
@@ -213,6 +213,9 @@ pub struct Probes {
     /// What times late segments, as for trace
     #[arg(long, value_enum, default_value_t)]
     pub timing: TimingBy,
+    /// What tells of ports that were refused, as for trace
+    #[arg(long, value_enum, default_value_t)]
+    pub refused_ports: PortsBy,
     /// Say more on stderr: the verifier's log of a hook that it refused
     #[arg(short = 'v', long)]
     pub verbose: bool,
@@ -270,6 +273,9 @@ pub struct Tracing {
     /// What times the FIN that ends an orphan's FIN_WAIT2 and the segments that restart TIME_WAIT's clock
     #[arg(long, value_enum, default_value_t)]
     pub timing: TimingBy,
+    /// What tells of bind() and listen() that did not get their port
+    #[arg(long, value_enum, default_value_t)]
+    pub refused_ports: PortsBy,
     /// Say more on stderr: kernel-side diagnostics, the verifier's log
     #[arg(short = 'v', long)]
     pub verbose: bool,
@@ -290,14 +296,36 @@ pub enum TimingBy {
     Timer,
 }
 
-impl From<TimingBy> for Timing {
-    fn from(by: TimingBy) -> Self {
-        match by {
-            TimingBy::Auto => Timing::Best,
-            TimingBy::Fexit => Timing::Hook("tcp_timewait_state_process"),
-            TimingBy::KfreeSkb => Timing::Hook("kfree_skb"),
-            TimingBy::Timer => Timing::Timer,
-        }
+/// What tells of refused ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum PortsBy {
+    /// the best that this kernel gives
+    #[default]
+    Auto,
+    /// fexit on inet_csk_get_port, which costs nothing else
+    Fexit,
+    /// the tracepoint raw_syscalls:sys_exit, which costs a little at every system call of the machine
+    #[value(name = "sys_exit")]
+    SysExit,
+    /// nothing
+    Off,
+}
+
+/// The hooks that are to be taken of those that do the same work.
+pub fn choices(timing: TimingBy, ports: PortsBy) -> Choices {
+    Choices {
+        segments: match timing {
+            TimingBy::Auto => Choice::Best,
+            TimingBy::Fexit => Choice::Hook("tcp_timewait_state_process"),
+            TimingBy::KfreeSkb => Choice::Hook("kfree_skb"),
+            TimingBy::Timer => Choice::None,
+        },
+        ports: match ports {
+            PortsBy::Auto => Choice::Best,
+            PortsBy::Fexit => Choice::Hook("inet_csk_get_port"),
+            PortsBy::SysExit => Choice::Hook("sys_exit"),
+            PortsBy::Off => Choice::None,
+        },
     }
 }
 

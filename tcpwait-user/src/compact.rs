@@ -44,6 +44,11 @@ impl<K: Hash + Eq, V> CompactMap<K, V> {
         slot(&self.slots, place).map(|(_, value)| value)
     }
 
+    /// Every entry, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.slots.iter().flatten().flatten().map(|(key, value)| (key, value))
+    }
+
     /// The value of a key, to be changed.
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         let place = *self.places.find(self.hasher.hash_one(key), |place| holds(&self.slots, *place, key))?;

@@ -1,12 +1,13 @@
 //! Decodes records into events: the same for the live ring buffer and for a recording of it.
 //! An event is one fact as the kernel (or sock_diag) stated it; what it means for a connection is the lifecycle's business.
 
+mod decode;
+
 use std::fmt;
 
-use etherparse::{TcpHeaderSlice, TcpOptionElement};
-use tcpwait_wire::wire::{self, Kind};
-use zerocopy::FromBytes;
+use tcpwait_wire::wire;
 
+pub use self::decode::{decode, is_from_kernel};
 use crate::tcp::{Flow, State};
 
 /// `PF_KTHREAD` of `include/linux/sched.h`.
@@ -58,6 +59,24 @@ pub enum Fact {
         /// Where that was.
         site: CancelSite,
     },
+    /// A request socket's timer was started: a connection is half-open, or its SYN-ACK was sent again.
+    HalfOpen {
+        /// The request socket.
+        half: HalfOpen,
+        /// Why its timer was started.
+        start: HalfStart,
+    },
+    /// A request socket's timer ran out: its SYN-ACK is sent again, or it is given up.
+    HalfExpired(HalfOpen),
+    /// A request socket's timer was cancelled, and no connection was made of it.
+    HalfCancelled {
+        /// The request socket.
+        half: HalfOpen,
+        /// Where that was.
+        site: CancelSite,
+    },
+    /// bind() or listen() did not get its port.
+    PortRefused(PortRefused),
     /// The ring buffer was drained at this time.
     Tick {
         /// Nanoseconds of `CLOCK_REALTIME` at the event's time.
@@ -104,6 +123,14 @@ pub struct StateChange {
     pub task: Option<Task>,
     /// The kernel side saw the mini-socket armed just before.
     pub handed_over: bool,
+    /// Leaving SYN_RECV: the kernel side saw a request socket's connection made just before.
+    pub half_open: bool,
+    /// Leaving SYN_SENT or SYN_RECV: how often the SYN or SYN-ACK was sent again.
+    pub retransmits: u16,
+    /// Whether others may share its port; `None` where that was not read.
+    pub reuse: Option<Reuse>,
+    /// Leaving SYN_SENT for CLOSE: no SYN was ever sent.
+    pub unsent: bool,
     /// What is known of an end that had no mini-socket.
     pub no_mini: Option<NoMini>,
 }
@@ -132,6 +159,66 @@ pub struct MiniSocket {
     pub jiffies: u64,
     /// `FIN_WAIT2` or `TIME_WAIT`.
     pub substate: State,
+    /// Whether others may share its port.
+    pub reuse: Option<Reuse>,
+    /// Whether the connection had timestamps (RFC 7323).
+    pub timestamps: bool,
+}
+
+/// Whether a socket shares its port with others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reuse {
+    /// SO_REUSEADDR.
+    pub address: bool,
+    /// SO_REUSEPORT.
+    pub port: bool,
+}
+
+/// A request socket as a hook found it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HalfOpen {
+    /// The cookie that the connection's socket will have; 0 if there is none yet.
+    pub cookie: u64,
+    /// Address of the `struct request_sock`.
+    pub req: u64,
+    /// The addresses.
+    pub flow: Flow,
+    /// Cookie of the listener; 0 if it never had one.
+    pub listener: u64,
+    /// How often the SYN-ACK was sent again.
+    pub retransmits: u8,
+    /// Whether the listener still listens.
+    pub listens: bool,
+    /// Whether the final ACK came, and found the accept queue full.
+    pub acked: bool,
+}
+
+/// Why a request socket's timer was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HalfStart {
+    /// The SYN came.
+    Syn,
+    /// The SYN came again.
+    SynAgain,
+    /// The time ran out, and the SYN-ACK was sent again.
+    Retransmit,
+}
+
+/// bind() or listen() did not get its port.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PortRefused {
+    /// The socket cookie; 0 where it has none.
+    pub cookie: u64,
+    /// The local end that was asked for; port 0 is any.
+    pub flow: Flow,
+    /// Who asked.
+    pub task: Option<Task>,
+    /// A positive errno.
+    pub errno: u16,
+    /// Whether it was listen().
+    pub listen: bool,
+    /// Whether the socket that asked would have shared the port.
+    pub reuse: Option<Reuse>,
 }
 
 /// Where a mini-socket's timer was cancelled.
@@ -220,6 +307,8 @@ pub struct Seed {
     pub mini: bool,
     /// Milliseconds to the nominal expiry of its timer.
     pub expires_ms: u32,
+    /// How often its segment was sent again.
+    pub retransmits: u8,
 }
 
 /// Why a record says nothing.
@@ -240,147 +329,13 @@ impl fmt::Display for Undecodable {
     }
 }
 
-/// Decodes one record.
-///
-/// # Errors
-/// The length, the kind or a value in it is not one that this version writes.
-pub fn decode(bytes: &[u8]) -> Result<Event, Undecodable> {
-    let Ok((head, _)) = wire::Head::read_from_prefix(bytes) else {
-        return Err(Undecodable { kind: None, len: bytes.len() });
-    };
-    let wrong = Undecodable { kind: Some(head.kind), len: bytes.len() };
-    if usize::from(head.len) != bytes.len() {
-        return Err(wrong);
-    }
-    let fact = Kind::from_u8(head.kind).and_then(|kind| fact(kind, &head, bytes)).ok_or(wrong)?;
-    Ok(Event { time_ns: head.time_ns, cpu: head.cpu, fact })
-}
-
-fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
-    Some(match kind {
-        Kind::State => Fact::State(state_change(&wire::SockState::read_from_bytes(bytes).ok()?, None, None)?),
-        Kind::StateTask => {
-            let record = wire::SockStateTask::read_from_bytes(bytes).ok()?;
-            Fact::State(state_change(&record.state, Task::from_wire(&record.task), None)?)
-        }
-        Kind::StateStack => {
-            let record = wire::SockStateStack::read_from_bytes(bytes).ok()?;
-            let full = (record.tw_max != u32::MAX).then_some(record.tw_count >= record.tw_max);
-            Fact::State(state_change(&record.state, None, Some(NoMini { full, stack: frames(&record.stack) }))?)
-        }
-        Kind::Owner => {
-            let record = wire::Owner::read_from_bytes(bytes).ok()?;
-            Fact::Owner { cookie: record.cookie, task: Task::from_wire(&record.task) }
-        }
-        Kind::TwArm => Fact::Armed {
-            mini: mini_socket(&wire::Mini::read_from_bytes(bytes).ok()?)?,
-            rearmed: head.flags & wire::FLAG_REARM != 0,
-        },
-        Kind::TwExpire => Fact::Expired(mini_socket(&wire::Mini::read_from_bytes(bytes).ok()?)?),
-        Kind::TwSegment => {
-            let record = wire::MiniSegment::read_from_bytes(bytes).ok()?;
-            Fact::Segment { mini: mini_socket(&record.mini)?, segment: segment(&record) }
-        }
-        Kind::TwCancel => {
-            let record = wire::MiniCancel::read_from_bytes(bytes).ok()?;
-            Fact::Cancelled {
-                mini: mini_socket(&record.mini)?,
-                site: CancelSite {
-                    unhashed: head.flags & wire::FLAG_UNHASHED != 0,
-                    netns_gone: head.flags & wire::FLAG_NETNS_GONE != 0,
-                    on_task_stack: head.flags & wire::FLAG_TASK_STACK != 0,
-                    task: Task::from_wire(&record.task),
-                    stack: frames(&record.stack),
-                },
-            }
-        }
-        Kind::Tick => Fact::Tick { realtime_ns: wire::Tick::read_from_bytes(bytes).ok()?.realtime_ns },
-        Kind::Seed => {
-            let record = wire::Seed::read_from_bytes(bytes).ok()?;
-            Fact::Seed(Seed {
-                cookie: record.cookie,
-                flow: Flow::from_wire(&record.flow)?,
-                task: Task::from_wire(&record.task),
-                state: State::from_kernel(record.state)?,
-                // inet_twsk_diag_fill: timer 3 is a mini-socket's, and nothing else's.
-                mini: record.timer == 3,
-                expires_ms: record.expires_ms,
-            })
-        }
-        Kind::SeedEnd => {
-            let record = wire::SeedEnd::read_from_bytes(bytes).ok()?;
-            Fact::SeedEnd { sockets: record.sockets, namespaces: record.namespaces, unreadable: record.unreadable }
-        }
-        Kind::CgroupName => {
-            let record = wire::CgroupName::read_from_bytes(bytes).ok()?;
-            let path: Vec<u8> = record.path.iter().copied().take_while(|b| *b != 0).collect();
-            Fact::CgroupName { id: record.id, path: String::from_utf8_lossy(&path).into_owned() }
-        }
-        Kind::Counters => Fact::Counters(Box::new(wire::Counters::read_from_bytes(bytes).ok()?)),
-    })
-}
-
-fn state_change(record: &wire::SockState, task: Option<Task>, no_mini: Option<NoMini>) -> Option<StateChange> {
-    Some(StateChange {
-        cookie: record.cookie,
-        sk: record.sk,
-        flow: Flow::from_wire(&record.flow)?,
-        old: State::from_kernel(record.old)?,
-        new: State::from_kernel(record.new)?,
-        err: record.err,
-        task,
-        handed_over: record.head.flags & wire::FLAG_HANDED_OVER != 0,
-        no_mini,
-    })
-}
-
-fn mini_socket(record: &wire::Mini) -> Option<MiniSocket> {
-    Some(MiniSocket {
-        cookie: record.cookie,
-        tw: record.tw,
-        flow: Flow::from_wire(&record.flow)?,
-        expires: record.expires,
-        jiffies: record.jiffies,
-        substate: State::from_kernel(record.substate).filter(|s| matches!(s, State::FinWait2 | State::TimeWait))?,
-    })
-}
-
-/// A header that makes no sense, as where it could not be read, gives `None`.
-fn segment(record: &wire::MiniSegment) -> Option<Segment> {
-    let header = TcpHeaderSlice::from_slice(&record.header).ok()?;
-    let timestamp = header.options_iterator().find_map(|option| match option {
-        Ok(TcpOptionElement::Timestamp(value, _)) => Some(value),
-        _ => None,
-    });
-    Some(Segment {
-        syn: header.syn(),
-        fin: header.fin(),
-        rst: header.rst(),
-        ack: header.ack(),
-        seq: header.sequence_number(),
-        payload: record.payload,
-        timestamp,
-        rcv_nxt: record.rcv_nxt,
-        ts_recent: (record.has_ts_recent != 0).then_some(record.ts_recent),
-        verdict: (record.verdict != wire::VERDICT_UNKNOWN).then_some(record.verdict),
-    })
-}
-
-fn frames(stack: &wire::Stack) -> Vec<u64> {
-    let depth = usize::try_from(stack.depth).unwrap_or(usize::MAX);
-    stack.frames.iter().copied().take(depth).collect()
-}
-
-/// Whether the kernel side wrote a record, and not user space.
-pub fn is_from_kernel(bytes: &[u8]) -> bool {
-    wire::Head::read_from_prefix(bytes).is_ok_and(|(head, _)| head.kind < Kind::Tick as u8)
-}
-
 /// The cgroup id in a record, if it carries a task: live, its name is looked up while the cgroup still exists.
 pub fn cgroup_of(event: &Event) -> Option<u64> {
     let task = match &event.fact {
         Fact::State(StateChange { task, .. })
         | Fact::Cancelled { site: CancelSite { task, .. }, .. }
+        | Fact::HalfCancelled { site: CancelSite { task, .. }, .. }
+        | Fact::PortRefused(PortRefused { task, .. })
         | Fact::Owner { task, .. } => task.as_ref()?,
         Fact::Seed(seed) => seed.task.as_ref()?,
         _ => return None,

@@ -46,12 +46,16 @@ pub struct LostRecords {
     pub segments: u64,
     /// Owners.
     pub owners: u64,
+    /// Beginnings, repetitions and ends of half-open connections.
+    pub requests: u64,
+    /// bind() and listen() that did not get their port.
+    pub failures: u64,
 }
 
 impl LostRecords {
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.states + self.beginnings + self.ends + self.segments + self.owners
+        self.states + self.beginnings + self.ends + self.segments + self.owners + self.requests + self.failures
     }
 }
 
@@ -69,6 +73,8 @@ impl Ledger {
             ends: lost(Counter::LostEnd),
             segments: lost(Counter::LostSegment),
             owners: lost(Counter::LostOwner),
+            requests: lost(Counter::LostRequest),
+            failures: lost(Counter::LostPortRefused),
         });
         self.written = value(Counter::Written);
         self.unreadable = lost(Counter::Unreadable);

@@ -27,7 +27,7 @@ use self::readings::{Readings, maybe};
 use crate::{
     aggregate::audit::Reading,
     event::{cgroup_of, decode},
-    kernel::{self, HookState, KernelFilter, KernelTypes, Probes, Timing},
+    kernel::{self, Choices, HookState, KernelFilter, KernelTypes, Probes},
     recording::Header,
     system::{
         cgroup::Cgroups,
@@ -113,8 +113,8 @@ pub struct Settings {
     pub ring_bytes: u32,
     /// When to stop by itself.
     pub duration: Option<Duration>,
-    /// What times late segments.
-    pub timing: Timing,
+    /// Which of the hooks that do the same work is taken.
+    pub choices: Choices,
     /// When the kernel's own counters are read beside the tracing.
     pub audit: Audited,
     /// Diagnostics.
@@ -126,6 +126,8 @@ pub struct Live {
     probes: Probes,
     settings: Settings,
     header: Header,
+    /// The kernel shows which timers are request sockets'.
+    requests_seen: bool,
     cgroups: Cgroups,
     named: HashSet<u64>,
     interrupt: unix::Signal,
@@ -142,13 +144,13 @@ pub fn attach(settings: Settings) -> Result<Live> {
     let interrupt = signal(SignalKind::interrupt()).context("catching SIGINT")?;
     let terminate = signal(SignalKind::terminate()).context("catching SIGTERM")?;
     let types = KernelTypes::of_running_kernel()?;
-    let (timer_handler, symbols) = kernel::symbols()?;
+    let (handlers, symbols) = kernel::symbols()?;
     let options = kernel::Options {
         filter: settings.filter.clone(),
         ring_bytes: settings.ring_bytes,
         verbose: settings.verbose,
-        timing: settings.timing,
-        timer_handler,
+        choices: settings.choices,
+        handlers,
     };
     let probes = kernel::load(&types, &options)?;
     let uname = nix::sys::utsname::uname().context("asking the kernel for its name")?;
@@ -165,7 +167,16 @@ pub fn attach(settings: Settings) -> Result<Live> {
         segments: kernel::segment_source(&probes.hooks),
         missing_hooks: missing(&probes),
     };
-    Ok(Live { probes, settings, header, cgroups: Cgroups::new(), named: HashSet::new(), interrupt, terminate })
+    Ok(Live {
+        probes,
+        settings,
+        header,
+        requests_seen: handlers.request.is_some(),
+        cgroups: Cgroups::new(),
+        named: HashSet::new(),
+        interrupt,
+        terminate,
+    })
 }
 
 impl Live {
@@ -181,7 +192,8 @@ impl Live {
 
     /// One sentence for every hook that this kernel does not give.
     pub fn missing(&self) -> impl Iterator<Item = String> + '_ {
-        kernel::missed(&self.probes.hooks).map(HookState::loss)
+        let requests = (!self.requests_seen).then(|| kernel::WITHOUT_REQUESTS.to_owned());
+        kernel::missed(&self.probes.hooks).map(HookState::loss).chain(requests)
     }
 
     /// Reads the kernel's own counters for the first time, beside the tracing that goes on already: what later readings are
@@ -360,7 +372,7 @@ fn has_task(record: &[u8]) -> bool {
     const KIND_AT: usize = std::mem::offset_of!(wire::Head, kind);
     matches!(
         record.get(KIND_AT).copied().and_then(Kind::from_u8),
-        Some(Kind::StateTask | Kind::Owner | Kind::TwCancel | Kind::Seed)
+        Some(Kind::StateTask | Kind::Owner | Kind::TwCancel | Kind::ReqCancel | Kind::PortRefused | Kind::Seed)
     )
 }
 

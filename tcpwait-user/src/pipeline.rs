@@ -206,6 +206,7 @@ impl<W: Write> Pipeline<W> {
             let Shown::Transitions(view) = shown else { continue };
             selector.pass(update, context.names, |update| match update {
                 Update::Transition(step) => view.transition(&step, context, out),
+                Update::Failed(failure) => view.failure(&failure, context, out),
                 // A connection that was there before took no step.
                 _ => Ok(()),
             })?;

@@ -16,7 +16,7 @@ use zerocopy::FromBytes;
 
 use crate::{
     aggregate::audit::{Audit, AuditReport, Reading, TwCounts},
-    cli::{Cli, Command, Filter, Probes, Record, Trace, Tracing},
+    cli::{Cli, Command, Filter, Probes, Record, Trace, Tracing, choices},
     event::is_from_kernel,
     kernel::{KernelFilter, Need, Outcome},
     ledger::Ledger,
@@ -152,7 +152,7 @@ fn show_probes(args: &Probes) -> Result<ExitCode> {
         filter: KernelFilter::default(),
         ring_bytes: 1 << 20,
         duration: None,
-        timing: args.timing.into(),
+        choices: choices(args.timing, args.refused_ports),
         audit: Audited::Never,
         verbose: args.verbose,
     };
@@ -269,7 +269,7 @@ fn settings(args: &Tracing, filter: KernelFilter) -> Settings {
         filter,
         ring_bytes: args.ring_buffer,
         duration: args.duration,
-        timing: args.timing.into(),
+        choices: choices(args.timing, args.refused_ports),
         audit: Audited::Never,
         verbose: args.verbose,
     }

@@ -1,8 +1,11 @@
 //! One file a story.
 
 mod owner;
+mod port;
+mod request;
 mod segment;
 mod state;
+mod timer;
 mod timewait;
 
 use core::ptr;

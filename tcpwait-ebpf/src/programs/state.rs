@@ -2,16 +2,16 @@
 
 use core::ffi::c_void;
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use tcpwait_wire::config::offset::OFF_ERR;
-use tcpwait_wire::wire::{Counter, FLAG_HANDED_OVER, Kind, SockState, SockStateStack, SockStateTask};
+use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
+use tcpwait_wire::config::offset::{OFF_ERR, OFF_PACKETS_OUT, OFF_TOTAL_RETRANS};
+use tcpwait_wire::wire::{Counter, FLAG_HALF_OPEN, FLAG_HANDED_OVER, Kind, SockState, SockStateStack, SockStateTask};
 
-use super::write_stack;
+use super::{request::MAKING_NS, timer::notes, write_stack};
 use crate::{
     emit::{count_nested, count_transition, emit},
     filter::wanted,
     maps::{NOTES, UNOWNED},
-    sock::{At, bound_port, flow, full_lport, held_by_task, is_tcp, make_cookie, netns, rport, tw_room},
+    sock::{At, bound_port, flow, full_lport, held_by_task, is_tcp, make_cookie, netns, reuse, rport, tw_room},
     task,
 };
 
@@ -75,6 +75,7 @@ fn changed(ctx: BtfTracePointContext) {
     }
     let netns = netns(at);
     let newborn = old == LISTEN && new == SYN_RECV;
+    let made = note_birth(newborn, old);
     // Before 6.13 a newborn still shows its listener's ports (inet_csk_clone_lock sets the state first).
     let rport = if newborn { 0 } else { rport(at) };
     // connect() chooses the port only after this event; until then inet_sport may hold the one of a former connection
@@ -96,7 +97,19 @@ fn changed(ctx: BtfTracePointContext) {
             (*record).old = old as u8;
             (*record).new = new as u8;
             (*record).err = at.read::<i32>(&OFF_ERR) as u16;
-            (*record).reserved = 0;
+            (*record).retransmits = 0;
+            (*record).reuse = 0;
+            (*record).unsent = 0;
+            if old == SYN_SENT || (old == SYN_RECV && !newborn) {
+                let retransmits: u32 = at.read(&OFF_TOTAL_RETRANS);
+                (*record).retransmits = if retransmits > 0xffff { 0xffff } else { retransmits as u16 };
+            }
+            if old == SYN_SENT && new == CLOSE {
+                (*record).unsent = u8::from(at.read::<u32>(&OFF_PACKETS_OUT) == 0);
+            }
+            if new == LISTEN || new == ESTABLISHED {
+                (*record).reuse = reuse(at);
+            }
         }
     };
     if new == CLOSE && (old == FIN_WAIT2 || old == CLOSING) {
@@ -112,25 +125,43 @@ fn changed(ctx: BtfTracePointContext) {
                 }
             });
         }
-    } else if by_its_owner(new) && held_by_task(at) {
+    } else if by_its_owner(old, new) && held_by_task(at) {
         emit::<SockStateTask>(&ctx, Kind::StateTask, 0, Counter::LostState, |record| {
             fill(record.cast());
             // SAFETY: as above.
             unsafe { (*record).task = task::current() };
         });
     } else {
-        emit::<SockState>(&ctx, Kind::State, 0, Counter::LostState, fill);
+        emit::<SockState>(&ctx, Kind::State, if made { FLAG_HALF_OPEN } else { 0 }, Counter::LostState, fill);
         if old == SYN_RECV && new == ESTABLISHED {
             let _ = UNOWNED.insert(&cookie, &1, 0);
         }
     }
 }
 
-/// Whether a transition is made by connect, listen, shutdown or close alone. Others may happen in the backlog of anyone who
-/// locks the socket, as `ss -i` does for a moment (`tcp_get_info`).
+/// Keeps for the timer that a connection was born here just now; returns whether one that leaves SYN_RECV was half-open until
+/// just now.
 #[inline(always)]
-fn by_its_owner(new: i32) -> bool {
-    new == SYN_SENT || new == LISTEN || new == FIN_WAIT1 || new == LAST_ACK
+fn note_birth(newborn: bool, old: i32) -> bool {
+    let Some(notes) = notes() else { return false };
+    // SAFETY: this CPU's own slot. The helper has no preconditions.
+    unsafe {
+        (*notes).born_ns = if newborn { bpf_ktime_get_ns() } else { 0 };
+        if old != SYN_RECV {
+            return false;
+        }
+        let made = bpf_ktime_get_ns() - (*notes).made_ns <= MAKING_NS;
+        (*notes).made_ns = 0;
+        made
+    }
+}
+
+/// Whether a transition is made by connect, listen, shutdown or close alone. Others may happen in the backlog of anyone who
+/// locks the socket, as `ss -i` does for a moment (`tcp_get_info`). An answer that ends SYN_SENT may be such a one, too; it
+/// leaves an error, and whose it is makes no difference then.
+#[inline(always)]
+fn by_its_owner(old: i32, new: i32) -> bool {
+    (old == SYN_SENT && new == CLOSE) || new == SYN_SENT || new == LISTEN || new == FIN_WAIT1 || new == LAST_ACK
 }
 
 /// Whether the mini-socket armed last on this CPU took over from this socket. A miss only costs a stack:

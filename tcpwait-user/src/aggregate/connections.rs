@@ -39,7 +39,7 @@ impl Connections {
     /// What is remembered of a connection; it is forgotten by that.
     pub fn take(&mut self, id: u64, flow: &Flow) -> Option<Standing> {
         let name = Name::of(id, flow);
-        self.0.remove(&name).or_else(|| self.0.remove(&name.portless()))
+        self.0.remove(&name).or_else(|| self.0.remove(&name.portless())).or_else(|| self.0.remove(&Name::of(0, flow)))
     }
 
     /// Remembers.

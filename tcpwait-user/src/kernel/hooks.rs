@@ -18,8 +18,17 @@ pub enum Need {
     Required,
     /// It can, and says what is missing.
     Optional,
-    /// One of these times late segments; the first that can be had is taken.
-    Timing,
+    /// One of those that do this work is enough; the first that can be had is taken.
+    OneOf(Work),
+}
+
+/// What several hooks can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Times late segments: the FIN that ends an orphan's FIN_WAIT2, and restarts of TIME_WAIT's clock.
+    Segments,
+    /// Tells of bind() and listen() that did not get their port.
+    Ports,
 }
 
 /// A hook and its program, which has the same name.
@@ -41,13 +50,18 @@ pub struct Hook {
 const UNTIMED: &str = "late segments that stay in one timer bucket (about 2 s at HZ=250) are seen only when the mini-socket ends: \
                        when an orphan's FIN came is then known to a jiffy, and several restarts of TIME_WAIT's clock count as one, of unknown cause";
 
+/// What is not known where no hook tells of refused ports.
+const UNTOLD: &str = "a bind() or listen() that fails with \"Address already in use\" is not seen";
+
 /// Every hook, in the order of attachment: ends before beginnings, so that nothing begins unseen and then ends seen.
 pub const HOOKS: &[Hook] = &[
     required("timer_cancel", "nothing says why TIME_WAIT ends early"),
     required("timer_expire_entry", "nothing says when TIME_WAIT ends"),
     required("timer_start", "nothing says when TIME_WAIT begins"),
-    Hook { name: "tcp_timewait_state_process", kind: Kind::Fexit, twin: None, need: Need::Timing, without: UNTIMED },
-    Hook { name: "kfree_skb", kind: Kind::Tracepoint, twin: None, need: Need::Timing, without: UNTIMED },
+    one_of(Work::Segments, "tcp_timewait_state_process", Kind::Fexit, UNTIMED),
+    one_of(Work::Segments, "kfree_skb", Kind::Tracepoint, UNTIMED),
+    one_of(Work::Ports, "inet_csk_get_port", Kind::Fexit, UNTOLD),
+    one_of(Work::Ports, "sys_exit", Kind::Tracepoint, UNTOLD),
     Hook {
         name: "tcp_rcv_space_adjust",
         kind: Kind::Tracepoint,
@@ -65,16 +79,39 @@ const fn required(name: &'static str, without: &'static str) -> Hook {
     Hook { name, kind: Kind::Tracepoint, twin: None, need: Need::Required, without }
 }
 
-/// What times late segments: the FIN that ends an orphan's FIN_WAIT2, and restarts of TIME_WAIT's clock.
+const fn one_of(work: Work, name: &'static str, kind: Kind, without: &'static str) -> Hook {
+    Hook { name, kind, twin: None, need: Need::OneOf(work), without }
+}
+
+/// Which of the hooks that do the same work is taken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Timing {
-    /// The best that the kernel gives.
+pub enum Choice {
+    /// The first that the kernel gives.
     #[default]
     Best,
-    /// This hook of [`HOOKS`], or none.
+    /// This one, or none.
     Hook(&'static str),
-    /// Only the timer: inference.
-    Timer,
+    /// None.
+    None,
+}
+
+/// The choice for each work.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Choices {
+    /// For [`Work::Segments`]; without any, late segments are inferred from the timer.
+    pub segments: Choice,
+    /// For [`Work::Ports`].
+    pub ports: Choice,
+}
+
+impl Choices {
+    /// The choice for this work.
+    pub fn of(&self, work: Work) -> Choice {
+        match work {
+            Work::Segments => self.segments,
+            Work::Ports => self.ports,
+        }
+    }
 }
 
 /// What became of a hook.
@@ -117,22 +154,29 @@ impl HookState {
 
 /// What tells of segments to mini-sockets.
 pub fn segment_source(hooks: &[HookState]) -> SegmentSource {
-    let attached = hooks.iter().find(|state| state.hook.need == Need::Timing && state.outcome == Outcome::Attached);
-    match attached.map(|state| state.hook.kind) {
+    match attached(hooks, Work::Segments).map(|state| state.hook.kind) {
         Some(Kind::Fexit) => SegmentSource::Fexit,
         Some(Kind::Tracepoint) => SegmentSource::KfreeSkb,
         None => SegmentSource::Timer,
     }
 }
 
+/// The hook that does this work.
+pub fn attached(hooks: &[HookState], work: Work) -> Option<&HookState> {
+    hooks.iter().find(|state| state.hook.need == Need::OneOf(work) && state.outcome == Outcome::Attached)
+}
+
 /// The hooks that are missed: those that cannot be had, unless another does their work; of several that could have done it, the
 /// last. A program that the verifier refused is always one.
 pub fn missed(hooks: &[HookState]) -> impl Iterator<Item = &HookState> {
-    let is_timing = |state: &HookState| state.hook.need == Need::Timing;
-    let timed = hooks.iter().any(|state| is_timing(state) && state.outcome == Outcome::Attached);
-    let last = hooks.iter().rev().find(|state| is_timing(state)).map(|state| state.hook.name);
     hooks.iter().filter(move |state| {
-        let tells = !is_timing(state) || (!timed && last == Some(state.hook.name));
+        let tells = match state.hook.need {
+            Need::OneOf(work) => {
+                let last = hooks.iter().rev().find(|state| state.hook.need == Need::OneOf(work));
+                attached(hooks, work).is_none() && last.is_some_and(|last| last.hook.name == state.hook.name)
+            }
+            Need::Required | Need::Optional => true,
+        };
         (tells && matches!(state.outcome, Outcome::Missing(_))) || matches!(state.outcome, Outcome::Refused(_))
     })
 }
@@ -148,7 +192,8 @@ mod tests {
     #[test]
     fn of_the_hooks_that_do_the_same_work_one_sentence_tells() {
         let refused = |hook: &Hook| Outcome::Missing(format!("no {}", hook.name));
-        let timing = |hook: &Hook| if hook.need == Need::Timing { refused(hook) } else { Outcome::Attached };
+        let timing =
+            |hook: &Hook| if hook.need == Need::OneOf(Work::Segments) { refused(hook) } else { Outcome::Attached };
         let said: Vec<String> = missed(&states(timing)).map(HookState::loss).collect();
         let start = "this kernel gives no hook on kfree_skb (no kfree_skb); so late segments ";
         assert!(said.len() == 1 && said.iter().all(|sentence| sentence.starts_with(start)), "{said:?}");
@@ -158,9 +203,9 @@ mod tests {
             Kind::Fexit => Outcome::Refused("by the verifier".to_owned()),
             Kind::Tracepoint => Outcome::Attached,
         };
-        assert_eq!(missed(&states(wrong)).count(), 1, "an error of this program is not kept quiet");
+        assert_eq!(missed(&states(wrong)).count(), 2, "an error of this program is not kept quiet");
         let unasked = |hook: &Hook| match hook.need {
-            Need::Timing => Outcome::NotNeeded("not asked for".to_owned()),
+            Need::OneOf(_) => Outcome::NotNeeded("not asked for".to_owned()),
             _ => Outcome::Attached,
         };
         assert_eq!(missed(&states(unasked)).count(), 0, "nobody misses what was not asked for");

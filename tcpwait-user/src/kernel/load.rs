@@ -13,8 +13,9 @@ use tcpwait_wire::{config, wire};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
+    Handlers,
     counters::recursion_misses,
-    hooks::{HOOKS, Hook, HookState, Kind, Need, Outcome, Timing},
+    hooks::{Choice, Choices, HOOKS, Hook, HookState, Kind, Need, Outcome, attached},
     types::KernelTypes,
 };
 
@@ -43,10 +44,10 @@ pub struct Options {
     pub ring_bytes: u32,
     /// Kernel-side diagnostics and the verifier's log.
     pub verbose: bool,
-    /// What times late segments.
-    pub timing: Timing,
-    /// Address of `tw_timer_handler`.
-    pub timer_handler: u64,
+    /// Which of the hooks that do the same work is taken.
+    pub choices: Choices,
+    /// The handlers that tell mini-sockets' timers from others.
+    pub handlers: Handlers,
 }
 
 /// The attached programs.
@@ -80,12 +81,18 @@ pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
     let wake_bytes = u64::from(options.ring_bytes / WAKE_SHARE);
     let process_arguments = types.arguments_of("tcp_timewait_state_process").unwrap_or_default();
 
+    let request_handler = options.handlers.request.unwrap_or_default();
+    let (call_bind, call_listen) = (nix::libc::SYS_bind as u32, nix::libc::SYS_listen as u32);
+
     let mut loader = EbpfLoader::new();
     loader
         .btf(Some(&btf))
         .verifier_log_level(if options.verbose { VerifierLogLevel::DEBUG } else { VerifierLogLevel::default() })
         .map_max_entries(config::RING_MAP, options.ring_bytes)
-        .override_global(config::TW_TIMER_HANDLER, &options.timer_handler, true)
+        .override_global(config::TW_TIMER_HANDLER, &options.handlers.timewait, true)
+        .override_global(config::REQSK_TIMER_HANDLER, &request_handler, true)
+        .override_global(config::CALL_BIND, &call_bind, true)
+        .override_global(config::CALL_LISTEN, &call_listen, true)
         .override_global(config::FILTER_NETNS, &by_netns, true)
         .override_global(config::FILTER_LPORT, &by_lport, true)
         .override_global(config::FILTER_RPORT, &by_rport, true)
@@ -102,7 +109,7 @@ pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
 
     let mut hooks: Vec<HookState> = Vec::new();
     for hook in HOOKS {
-        let outcome = match (not_needed(hook, options.timing, &hooks), unsupported(types, hook)) {
+        let outcome = match (not_needed(hook, options.choices, &hooks), unsupported(types, hook)) {
             (Some(why), _) => Outcome::NotNeeded(why),
             (None, Some(why)) => Outcome::Missing(why),
             (None, None) => match attach(&mut ebpf, hook, &btf) {
@@ -117,7 +124,7 @@ pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
         if let (Outcome::Missing(why) | Outcome::Refused(why), Need::Required) = (&outcome, hook.need) {
             bail!("the kernel refused the hook on {}: {why}; without it {}", hook.name, hook.without);
         }
-        let by_force = matches!(options.timing, Timing::Hook(_)) && hook.need == Need::Timing;
+        let by_force = matches!(hook.need, Need::OneOf(work) if matches!(options.choices.of(work), Choice::Hook(_)));
         if let (Outcome::Missing(why) | Outcome::Refused(why), true) = (&outcome, by_force) {
             bail!("the hook on {} that was asked for cannot be had: {why}", hook.name);
         }
@@ -235,20 +242,20 @@ fn read_sums(counters: &PerCpuArray<MapData, u64>, sums: &mut [u64]) -> Result<(
 
 /// Why this kernel cannot have a hook, asked of its types rather than of its version.
 fn unsupported(types: &KernelTypes, hook: &Hook) -> Option<String> {
+    if hook.name == "sys_exit" && !types.has_all(&["OFF_REGS_CALL", "OFF_REGS_FD", "OFF_REGS_ADDRESS"]) {
+        return Some("this kernel's types do not tell where a system call's arguments are".to_owned());
+    }
     (hook.name == "kfree_skb" && !types.tracepoint_arg_is("kfree_skb", 3, "sock"))
         .then(|| "this kernel's skb:kfree_skb does not carry rx_sk (Linux 6.11 and later)".to_owned())
 }
 
-/// Of the hooks that time late segments, one is enough.
-fn not_needed(hook: &Hook, timing: Timing, before: &[HookState]) -> Option<String> {
-    if hook.need != Need::Timing {
-        return None;
-    }
-    let better = before.iter().find(|state| state.hook.need == Need::Timing && state.outcome == Outcome::Attached);
-    match (timing, better) {
+/// Of the hooks that do the same work, one is enough.
+fn not_needed(hook: &Hook, choices: Choices, before: &[HookState]) -> Option<String> {
+    let Need::OneOf(work) = hook.need else { return None };
+    match (choices.of(work), attached(before, work)) {
         (_, Some(better)) => Some(format!("{} does its work", better.hook.name)),
-        (Timing::Timer, _) => Some("not asked for".to_owned()),
-        (Timing::Hook(name), _) if name != hook.name => Some("not asked for".to_owned()),
+        (Choice::None, _) => Some("not asked for".to_owned()),
+        (Choice::Hook(name), _) if name != hook.name => Some("not asked for".to_owned()),
         _ => None,
     }
 }

@@ -8,7 +8,7 @@ mod types;
 
 pub use self::{
     counters::recursion_misses,
-    hooks::{HOOKS, Hook, HookState, Kind, Need, Outcome, Timing, missed, segment_source},
+    hooks::{Choice, Choices, HOOKS, Hook, HookState, Kind, Need, Outcome, Work, missed, segment_source},
     load::{KernelFilter, Options, Probes, load},
     types::KernelTypes,
 };
@@ -18,13 +18,29 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::symbols::{self, Symbols};
 
 /// The handler every TIME_WAIT mini-socket's timer runs (`inet_twsk_alloc`).
-const TIMER_HANDLER: &str = "tw_timer_handler";
+const TIMEWAIT_HANDLER: &str = "tw_timer_handler";
 
-/// The handler's address, and the functions that stacks are read by, from `/proc/kallsyms`.
+/// The handler every request socket's timer runs (`reqsk_queue_hash_req`).
+const REQUEST_HANDLER: &str = "reqsk_timer_handler";
+
+/// What is not known where the kernel hides [`REQUEST_HANDLER`].
+pub const WITHOUT_REQUESTS: &str = "this kernel's /proc/kallsyms has no reqsk_timer_handler; so half-open connections are not seen, and nothing says how long \
+                                    SYN_RECV lasts";
+
+/// Addresses of the functions that mini-sockets' timers run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Handlers {
+    /// `tw_timer_handler`.
+    pub timewait: u64,
+    /// `reqsk_timer_handler`; `None` where the kernel does not show it.
+    pub request: Option<u64>,
+}
+
+/// The handlers, and the functions that stacks are read by, from `/proc/kallsyms`.
 ///
 /// # Errors
 /// The file cannot be read, or see [`find_symbols`].
-pub fn symbols() -> Result<(u64, Symbols)> {
+pub fn symbols() -> Result<(Handlers, Symbols)> {
     let kallsyms = std::fs::read_to_string("/proc/kallsyms")
         .context("reading /proc/kallsyms for the kernel's function addresses (is /proc mounted?)")?;
     let restricted = std::fs::read_to_string("/proc/sys/kernel/kptr_restrict").unwrap_or_default();
@@ -34,18 +50,21 @@ pub fn symbols() -> Result<(u64, Symbols)> {
 /// The same from the text of `/proc/kallsyms` and the value of `kernel.kptr_restrict`, which only a message needs.
 ///
 /// # Errors
-/// The text hides its addresses (`kptr_restrict`), or does not have the handler, or is something else.
-pub fn find_symbols(kallsyms: &str, kptr_restrict: &str) -> Result<(u64, Symbols)> {
+/// The text hides its addresses (`kptr_restrict`), or does not have the handler of TIME_WAIT, or is something else.
+pub fn find_symbols(kallsyms: &str, kptr_restrict: &str) -> Result<(Handlers, Symbols)> {
     let all = symbols::parse(kallsyms).map_err(|line| {
         anyhow!("reading /proc/kallsyms: {line:?} is no line of it; please report this with `uname -r`")
     })?;
     // The kernel's own: a module may have a function of the same name, and lies before it on some machines.
-    let handler =
-        all.iter().find(|symbol| symbol.address != 0 && symbol.module.is_none() && symbol.name == TIMER_HANDLER);
-    match handler {
-        Some(handler) => {
+    let address = |name| {
+        all.iter()
+            .find(|symbol| symbol.address != 0 && symbol.module.is_none() && symbol.name == name)
+            .map(|symbol| symbol.address)
+    };
+    match address(TIMEWAIT_HANDLER) {
+        Some(timewait) => {
             let found = Symbols::pick(all.iter().map(|symbol| (symbol.address, symbol.name)));
-            Ok((handler.address, found))
+            Ok((Handlers { timewait, request: address(REQUEST_HANDLER) }, found))
         }
         None if all.iter().all(|symbol| symbol.address == 0) => bail!(
             "/proc/kallsyms shows no addresses, so TIME_WAIT timers cannot be told from others: \
@@ -53,7 +72,7 @@ pub fn find_symbols(kallsyms: &str, kptr_restrict: &str) -> Result<(u64, Symbols
             if kptr_restrict.is_empty() { "set" } else { kptr_restrict }
         ),
         None => bail!(
-            "this kernel's /proc/kallsyms has no {TIMER_HANDLER}, the function behind every TIME_WAIT timer; \
+            "this kernel's /proc/kallsyms has no {TIMEWAIT_HANDLER}, the function behind every TIME_WAIT timer; \
              it needs CONFIG_KALLSYMS and a TCP/IP stack as in Linux 5.15 to 7.x"
         ),
     }

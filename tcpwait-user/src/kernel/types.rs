@@ -89,8 +89,20 @@ impl KernelTypes {
         }
     }
 
+    /// Where a bit field begins, in bits.
+    fn bit(&self, structure: &str, member: &str) -> Option<u32> {
+        let id = self.structures.get(structure)?;
+        match self.types.offset_of(*id, member).ok()? {
+            (_, Offset::BitOffsetAndSize(bits, _)) => Some(bits),
+            (_, Offset::ByteOffset(_)) => None,
+        }
+    }
+
     /// Where a field is; an optional one that became a pointer counts as absent, since nothing follows it.
     fn field(&self, field: &config::Offset) -> Result<u32> {
+        if field.bits {
+            return Ok(self.bit(field.structure, field.member).unwrap_or(ABSENT));
+        }
         let mut missing = None;
         for member in field.member.split('|') {
             match self.locate(field.structure, member) {
@@ -111,6 +123,12 @@ impl KernelTypes {
     /// The first field that is missing, of those that are needed.
     pub fn offsets(&self) -> Result<Vec<(&'static str, u32)>> {
         OFFSETS.iter().map(|field| Ok((field.global, self.field(field)?))).collect()
+    }
+
+    /// Whether this kernel has all of these fields, by the names of their globals.
+    pub fn has_all(&self, globals: &[&str]) -> bool {
+        let wanted = OFFSETS.iter().filter(|field| globals.contains(&field.global));
+        wanted.into_iter().all(|field| self.field(field).is_ok_and(|offset| offset != ABSENT))
     }
 
     /// How many arguments a function has; `None` when the kernel has none of this name.

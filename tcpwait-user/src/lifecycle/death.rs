@@ -88,6 +88,7 @@ impl Lifecycle {
 
     /// Something else happened on that CPU: a cancellation that was held there is a death.
     pub(super) fn settle_cpu(&mut self, cpu: u32, out: &mut Vec<Update>) {
+        self.settle_request(cpu, out);
         if let Some(held) = self.held.remove(&cpu) {
             let (reason, by) = self.unexplained(&held);
             self.end(held.time_ns, &held.mini, reason, by, out);
@@ -106,6 +107,7 @@ impl Lifecycle {
         for cpu in cpus {
             self.settle_cpu(cpu, out);
         }
+        self.settle_requests(now_ns, HOLD_NS, out);
     }
 
     /// Why a mini-socket died when there is no stack, and no segment did it that a hook would have shown. In the context of

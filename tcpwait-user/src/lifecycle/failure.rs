@@ -3,12 +3,17 @@
 
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use serde::Serialize;
 
+use super::Lifecycle;
 use crate::{
-    event::Task,
+    event::{PortRefused, StateChange, Task},
     tcp::{Flow, State},
 };
+
+/// `EADDRNOTAVAIL` of a connect() comes before the first SYN, in the same call: this long after at most, however busy the machine.
+const SAME_CALL_NS: u64 = 1_000_000_000;
 
 /// The call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -41,6 +46,8 @@ pub enum Why {
     PortHeld,
     /// bind() to port 0 or the like: EADDRINUSE, no port of the range is free.
     RangeFull,
+    /// connect(): the process closed the socket before any answer came.
+    GivenUp,
     /// Some other error; its errno is known.
     Other,
 }
@@ -56,7 +63,7 @@ pub struct Failure {
     pub flow: Flow,
     /// The call.
     pub call: Call,
-    /// Its errno, positive.
+    /// Its errno, positive; 0 where the process gave up.
     pub errno: u16,
     /// Why it failed.
     pub why: Why,
@@ -73,10 +80,11 @@ pub struct Failure {
 pub struct Holders {
     /// The sockets that stand in the way, by state and owner; the listener first, then the most.
     pub sockets: Vec<Holder>,
-    /// Whether SO_REUSEADDR on the socket that asked and on all those would have let it through; `None` where not all are known.
+    /// Whether SO_REUSEADDR on the socket that asked and on all of those would have let it through, since none listens; `None` where
+    /// none of them is known.
     pub reuseaddr_would_do: Option<bool>,
-    /// Whether the socket that asked had SO_REUSEADDR.
-    pub has_reuseaddr: bool,
+    /// Whether the socket that asked had SO_REUSEADDR; `None` where that is not known.
+    pub has_reuseaddr: Option<bool>,
 }
 
 /// Sockets of one state and one owner that hold a port.
@@ -93,4 +101,58 @@ pub struct Holder {
     pub end_ns: Option<(u64, u64)>,
     /// Whether all of them (or none) have SO_REUSEADDR; `None` where that is not known or differs.
     pub reuseaddr: Option<bool>,
+}
+
+impl Lifecycle {
+    /// Why a connect() failed that left SYN_SENT for CLOSE. `asked` is what was asked for when it entered SYN_SENT.
+    pub(super) fn connect_failed(
+        &self,
+        time_ns: u64,
+        asked: Flow,
+        since_ns: Option<u64>,
+        change: &StateChange,
+        owner: Option<Arc<Task>>,
+    ) -> Failure {
+        let in_the_call = change.task.is_some()
+            && change.unsent
+            && since_ns.is_none_or(|since_ns| time_ns.saturating_sub(since_ns) < SAME_CALL_NS);
+        let (why, errno) = match Errno::from_raw(change.err.into()) {
+            // __inet_hash_connect and __inet_check_established leave no sk_err.
+            _ if change.err == 0 && in_the_call && asked.lport == 0 => (Why::NoFreePort, Errno::EADDRNOTAVAIL as u16),
+            _ if change.err == 0 && in_the_call => (Why::PortTaken, Errno::EADDRNOTAVAIL as u16),
+            _ if change.err == 0 => (Why::GivenUp, 0),
+            Errno::ECONNREFUSED => (Why::Refused, change.err),
+            Errno::ETIMEDOUT => (Why::TimedOut, change.err),
+            Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::EHOSTDOWN => (Why::Unreachable, change.err),
+            _ => (Why::Other, change.err),
+        };
+        let lport = if why == Why::NoFreePort { 0 } else { change.flow.lport };
+        Failure {
+            time_ns,
+            id: change.cookie,
+            flow: Flow { lport, ..change.flow },
+            call: Call::Connect,
+            errno,
+            why,
+            owner,
+            retransmits: (!matches!(why, Why::NoFreePort | Why::PortTaken)).then_some(change.retransmits),
+            holders: None,
+        }
+    }
+
+    /// bind() or listen() did not get its port.
+    pub(super) fn port_refused(&mut self, time_ns: u64, refused: &PortRefused) -> Failure {
+        let any_port = refused.flow.lport == 0;
+        Failure {
+            time_ns,
+            id: refused.cookie,
+            flow: refused.flow,
+            call: if refused.listen { Call::Listen } else { Call::Bind },
+            errno: refused.errno,
+            why: if any_port { Why::RangeFull } else { Why::PortHeld },
+            owner: refused.task.as_ref().map(|task| self.share(task)),
+            retransmits: None,
+            holders: (!any_port).then(|| self.holders(&refused.flow, refused.reuse)),
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Lifecycle, PORT_PATIENCE_NS, Reason, Timing, Transition, Update, reason};
 use crate::{
-    event::{Seed, StateChange, Task},
+    event::{Reuse, Seed, StateChange, Task},
     tcp::{Flow, State},
 };
 
@@ -19,6 +19,8 @@ pub(super) struct Full {
     pub(super) predates: bool,
     /// Its mini-socket has begun: the CLOSE that follows is no step of the connection.
     pub(super) handed_over: bool,
+    /// Whether others may share its port, when that was last read.
+    pub(super) reuse: Option<Reuse>,
     /// Its first step, which waits for the port.
     waiting: Option<Box<Transition>>,
 }
@@ -38,11 +40,18 @@ impl Lifecycle {
             self.newborns.insert(change.sk, Newborn { time_ns });
             return;
         }
-        let owner = change.task.as_ref().map(|task| self.share(task));
+        // An answer to a SYN may be taken by anybody who locks the socket; it leaves an error.
+        let by_its_owner = !(change.old == State::SynSent && change.new == State::Close && change.err != 0);
+        let owner = change.task.as_ref().filter(|_| by_its_owner).map(|task| self.share(task));
         let newborn = (change.old == State::SynRecv).then(|| self.newborns.remove(&change.sk)).flatten();
         if self.is_hand_over(change) {
             return;
         }
+        if newborn.is_some() && change.new == State::Close && self.requests.contains_key(&change.flow) {
+            // A socket that could not be made (tcp_v4_syn_recv_sock): the half-open connection goes on.
+            return;
+        }
+        let listener = if change.old == State::SynRecv { self.listener_of(&change.flow) } else { None };
         let known = self.fulls.remove(&change.cookie);
         let was_known = known.is_some();
         let mut full = match (known, newborn) {
@@ -60,6 +69,7 @@ impl Lifecycle {
             out.push(Update::Transition(*step));
         }
         full.owner = owner.or(full.owner);
+        full.reuse = change.reuse.or(full.reuse);
         let since_ns = if full.state == change.old {
             full.since_ns
         } else {
@@ -82,11 +92,17 @@ impl Lifecycle {
             owner: full.owner.clone(),
             reason: overflow.then_some(Reason::Overflow),
             predates: full.predates,
+            listener,
+            retransmits: matches!(change.old, State::SynSent | State::SynRecv).then_some(change.retransmits),
             ..Transition::new(time_ns, change.cookie, change.flow, Some(change.old), change.new)
         };
         if change.new == State::Close {
             self.remember_end(change.cookie);
             out.push(Update::Transition(step));
+            if change.old == State::SynSent {
+                let failure = self.connect_failed(time_ns, full.flow, since_ns, change, full.owner);
+                out.push(Update::Failed(Box::new(failure)));
+            }
             return;
         }
         full.flow = change.flow;
@@ -101,18 +117,33 @@ impl Lifecycle {
         self.fulls.insert(change.cookie, full);
     }
 
-    /// A passive connection, at its second event. How long it was half-open is not known here: that life was a
-    /// request_sock's, and the full socket's own microseconds in SYN_RECV would be a lie.
+    /// A passive connection, at its second event. It was half-open in a request socket, and the full socket's own microseconds in
+    /// SYN_RECV are no time of it. Where there was none, as with SYN cookies and TCP Fast Open, how long is not known.
     fn born(&mut self, newborn: Newborn, change: &StateChange, out: &mut Vec<Update>) -> Full {
-        let step = Transition::new(newborn.time_ns, change.cookie, change.flow, Some(State::Listen), State::SynRecv);
-        out.push(Update::Transition(step));
+        let request = self.take_request(change.cookie, change.flow, out);
+        let (since_ns, predates) = match request {
+            Some(request) => (request.since_ns, request.predates),
+            None => {
+                // Where the kernel side saw one end, its beginning was lost, or is older.
+                if !change.half_open {
+                    self.tally.without_request += 1;
+                } else if self.seeds_read {
+                    self.tally.unmatched.requests += 1;
+                }
+                let begun =
+                    Transition::new(newborn.time_ns, change.cookie, change.flow, Some(State::Listen), State::SynRecv);
+                out.push(Update::Transition(begun));
+                (None, change.half_open && !self.seeds_read)
+            }
+        };
         Full {
             flow: change.flow,
             state: State::SynRecv,
-            since_ns: None,
+            since_ns,
             owner: None,
-            predates: false,
+            predates,
             handed_over: false,
+            reuse: None,
             waiting: None,
         }
     }
@@ -130,6 +161,7 @@ impl Lifecycle {
             owner: None,
             predates: !is_new && !self.seeds_read,
             handed_over: false,
+            reuse: None,
             waiting: None,
         }
     }
@@ -167,6 +199,7 @@ impl Lifecycle {
             owner,
             predates: true,
             handed_over: false,
+            reuse: None,
             waiting: None,
         };
         self.fulls.insert(seed.cookie, full);

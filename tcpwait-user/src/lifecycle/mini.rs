@@ -8,7 +8,7 @@ use super::{
     segment::{Cause, Restarts, restart_cause},
 };
 use crate::{
-    event::{Event, MiniSocket, Seed, Segment, Task},
+    event::{Event, MiniSocket, Reuse, Seed, Segment, Task},
     tcp::{Flow, State},
 };
 
@@ -18,13 +18,16 @@ pub(super) const PROCESSING_NS: u64 = 1_000_000;
 /// `TCP_TIMEWAIT_LEN` in milliseconds.
 const TIMEWAIT_MS: u32 = 60_000;
 
+/// The same in nanoseconds.
+pub(super) const TIMEWAIT_NS: u64 = 60_000_000_000;
+
 /// A connection in a mini-socket.
 #[derive(Debug)]
 pub(super) struct Mini {
     pub(super) cookie: u64,
     /// FIN_WAIT2 or TIME_WAIT.
-    state: State,
-    since_ns: Option<u64>,
+    pub(super) state: State,
+    pub(super) since_ns: Option<u64>,
     timing: Timing,
     /// The timer, in jiffies; 0 when not known.
     expires: u64,
@@ -32,6 +35,8 @@ pub(super) struct Mini {
     restarts: Option<Box<Restarts>>,
     pub(super) owner: Option<Arc<Task>>,
     predates: bool,
+    pub(super) reuse: Option<Reuse>,
+    timestamps: Option<bool>,
 }
 
 /// What the timer showed of a mini-socket, whose segment is told of next on that CPU.
@@ -81,6 +86,8 @@ impl Lifecycle {
             restarts: None,
             owner,
             predates,
+            reuse: socket.reuse,
+            timestamps: Some(socket.timestamps),
         };
         if socket.substate == State::TimeWait {
             let dwell_ns = since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
@@ -244,6 +251,8 @@ impl Lifecycle {
             owner: None,
             // Once all older sockets are known, a beginning that was not seen was lost.
             predates: !self.seeds_read,
+            reuse: socket.reuse,
+            timestamps: Some(socket.timestamps),
         };
         self.minis.insert(socket.flow, mini);
     }
@@ -268,6 +277,8 @@ impl Lifecycle {
             restarts: None,
             owner: None,
             predates: true,
+            reuse: None,
+            timestamps: None,
         };
         self.minis.insert(seed.flow, mini);
         true
@@ -300,6 +311,7 @@ fn enter_time_wait(
         timing: if dwell_ns.is_some() { timing } else { Timing::Unknown },
         owner: mini.owner.clone(),
         predates: mini.predates,
+        timestamps: mini.timestamps,
         ..Transition::new(time_ns, mini.cookie, flow, from, State::TimeWait)
     }));
     mini.state = State::TimeWait;

@@ -7,13 +7,15 @@
 mod death;
 mod failure;
 mod full;
+mod holders;
 mod jiffies;
 mod mini;
 pub mod reason;
+mod request;
 mod segment;
 mod transition;
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use hashbrown::{HashMap, HashSet};
 
@@ -22,6 +24,7 @@ use self::{
     full::{Full, Newborn},
     jiffies::JiffyClock,
     mini::{Announced, Mini},
+    request::{HeldRequest, Request},
 };
 pub use self::{
     failure::{Call, Failure, Holder, Holders, Why},
@@ -50,12 +53,14 @@ pub struct Unmatched {
     pub beginnings: u64,
     /// State changes that do not continue the state known.
     pub gaps: u64,
+    /// Half-open connections whose beginning or end was not seen.
+    pub requests: u64,
 }
 
 impl Unmatched {
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.ends + self.beginnings + self.gaps
+        self.ends + self.beginnings + self.gaps + self.requests
     }
 }
 
@@ -68,6 +73,10 @@ pub struct Tally {
     pub minis_entered: u64,
     /// Mini-sockets that ended.
     pub minis_ended: u64,
+    /// Connections that became half-open.
+    pub requests: u64,
+    /// Passive connections that never were, since they have no request socket: SYN cookies, TCP Fast Open.
+    pub without_request: u64,
     /// Sockets older than the tool that were taken in.
     pub seeded: u64,
     /// Of those, mini-sockets.
@@ -84,6 +93,10 @@ pub struct Lifecycle {
     fulls: HashMap<u64, Full>,
     minis: CompactMap<Flow, Mini>,
     newborns: HashMap<u64, Newborn>,
+    requests: HashMap<Flow, Request>,
+    held_requests: HashMap<u32, HeldRequest>,
+    /// Half-open connections whose first step still waits for a cookie, the oldest first.
+    unsaid: VecDeque<(u64, Flow)>,
     held: HashMap<u32, Held>,
     sentenced: HashMap<u32, Sentenced>,
     announced: HashMap<u32, Announced>,
@@ -165,6 +178,13 @@ impl Lifecycle {
                 self.settle_cpu(event.cpu, out);
                 self.cancelled(event, mini, site, out);
             }
+            Fact::HalfOpen { half, start } => self.half_open(event, half, *start, out),
+            Fact::HalfExpired(half) => self.half_expired(event, half, out),
+            Fact::HalfCancelled { half, site } => self.half_cancelled(event, half, site, out),
+            Fact::PortRefused(refused) => {
+                let failure = self.port_refused(event.time_ns, refused);
+                out.push(Update::Failed(Box::new(failure)));
+            }
             Fact::Tick { .. } => self.tick(event.time_ns, out),
             Fact::Seed(seed) => self.seed(event.time_ns, seed, out),
             Fact::SeedEnd { .. } => {
@@ -182,12 +202,14 @@ impl Lifecycle {
         let before = out.len();
         self.settle_all(u64::MAX, out);
         self.flush_portless(u64::MAX, out);
+        self.flush_unsaid(u64::MAX, out);
         self.tally.transitions += (out.len() - before) as u64;
     }
 
     fn tick(&mut self, time_ns: u64, out: &mut Vec<Update>) {
         self.settle_all(time_ns, out);
         self.flush_portless(time_ns, out);
+        self.flush_unsaid(time_ns, out);
     }
 
     fn seed(&mut self, time_ns: u64, seed: &Seed, out: &mut Vec<Update>) {
@@ -197,9 +219,11 @@ impl Lifecycle {
         let owner = seed.task.as_ref().map(|task| self.share(task));
         let taken = if seed.mini {
             self.seed_mini(time_ns, seed)
+        } else if seed.state == State::SynRecv {
+            self.seed_request(seed)
         } else {
-            // A half-open connection is a request_sock, which is not followed; an unconnected socket has no life yet.
-            !matches!(seed.state, State::SynRecv | State::Close) && self.seed_full(seed, owner.clone())
+            // An unconnected socket has no life yet.
+            seed.state != State::Close && self.seed_full(seed, owner.clone())
         };
         if taken {
             self.tally.seeded += 1;

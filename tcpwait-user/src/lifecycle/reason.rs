@@ -21,6 +21,21 @@ pub enum Verdict {
     Silent,
 }
 
+/// What the cancellation of a half-open connection's timer turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HalfVerdict {
+    /// The timer is only being set anew: the SYN came again.
+    Rearm,
+    /// The timer runs out; the expiry itself follows.
+    Expiry,
+    /// The connection was made.
+    Made,
+    /// It came to nothing.
+    Death(Reason),
+    /// Nothing says.
+    Silent,
+}
+
 /// Reads a stack, innermost frame first. `substate` is the mini-socket's: data, a FIN or a SYN kills an orphan's
 /// FIN_WAIT2 and is answered with an RST (`TCP_TW_RST`), while in TIME_WAIT only an acceptable SYN does (`TCP_TW_SYN`).
 pub fn verdict(symbols: &Symbols, substate: State, site: &CancelSite) -> Verdict {
@@ -49,6 +64,30 @@ pub fn verdict(symbols: &Symbols, substate: State, site: &CancelSite) -> Verdict
         // Nobody is left to send a segment or to destroy a socket in there.
         CancelSite { netns_gone: true, .. } => Verdict::Death(Reason::Netns),
         _ => Verdict::Silent,
+    }
+}
+
+/// Reads the stack of a half-open connection's cancelled timer (the callers of `inet_csk_reqsk_queue_drop`, 5.15 to 7.3). `listens`:
+/// whether the listener still did: if not, the packet that came was for nobody.
+pub fn half_verdict(symbols: &Symbols, listens: bool, site: &CancelSite) -> HalfVerdict {
+    for function in site.stack.iter().filter_map(|address| symbols.name(*address)) {
+        return match function {
+            "__mod_timer" | "mod_timer_pending" | "migrate_timer_list" | "timers_dead_cpu" => HalfVerdict::Rearm,
+            "expire_timers" | "__run_timers" | "run_timer_softirq" | "timer_expire_remote" => HalfVerdict::Expiry,
+            "inet_csk_complete_hashdance" => HalfVerdict::Made,
+            "tcp_check_req" => HalfVerdict::Death(Reason::Reset),
+            "tcp_req_err" => HalfVerdict::Death(Reason::Unreachable),
+            "tcp_abort" | "tcp_diag_destroy" | "bpf_sock_destroy" => HalfVerdict::Death(Reason::Destroyed),
+            "inet_twsk_purge" | "tcp_twsk_purge" | "tcp_sk_exit_batch" => HalfVerdict::Death(Reason::Netns),
+            "tcp_v4_rcv" | "tcp_v6_rcv" => HalfVerdict::Death(Reason::ListenerClosed),
+            _ => continue,
+        };
+    }
+    match site {
+        CancelSite { netns_gone: true, .. } => HalfVerdict::Death(Reason::Netns),
+        _ if !listens => HalfVerdict::Death(Reason::ListenerClosed),
+        CancelSite { on_task_stack: true, .. } => HalfVerdict::Death(Reason::Destroyed),
+        _ => HalfVerdict::Silent,
     }
 }
 

@@ -22,7 +22,7 @@ pub enum Timing {
     Unknown,
 }
 
-/// Why a mini-socket was left, or why there was none.
+/// Why a mini-socket or a half-open connection was left, or why there was none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
@@ -44,11 +44,19 @@ pub enum Reason {
     Unknown,
     /// It never began: `tcp_max_tw_buckets` was reached (or memory ran out).
     Overflow,
+    /// Half-open: no ACK came, and the SYN-ACK was not sent again (`tcp_synack_retries`).
+    Timeout,
+    /// Half-open: the ACK came, but the accept queue was full until the time was over (`tcp_check_req`).
+    AcceptQueueFull,
+    /// Half-open: the listener was closed.
+    ListenerClosed,
+    /// Half-open: an ICMP error came back (`tcp_req_err`).
+    Unreachable,
 }
 
 impl Reason {
     /// Every reason, in the order in which they are listed to people.
-    pub const ALL: [Reason; 9] = [
+    pub const ALL: [Reason; 13] = [
         Reason::Expired,
         Reason::Reused,
         Reason::Recycled,
@@ -58,6 +66,33 @@ impl Reason {
         Reason::Netns,
         Reason::Unknown,
         Reason::Overflow,
+        Reason::Timeout,
+        Reason::AcceptQueueFull,
+        Reason::ListenerClosed,
+        Reason::Unreachable,
+    ];
+
+    /// The reasons for which TIME_WAIT is left.
+    pub const OF_TIME_WAIT: [Reason; 7] = [
+        Reason::Expired,
+        Reason::Reused,
+        Reason::Recycled,
+        Reason::Reset,
+        Reason::Destroyed,
+        Reason::Netns,
+        Reason::Unknown,
+    ];
+
+    /// The reasons for which a half-open connection comes to nothing.
+    pub const OF_HALF_OPEN: [Reason; 8] = [
+        Reason::Timeout,
+        Reason::AcceptQueueFull,
+        Reason::Reset,
+        Reason::ListenerClosed,
+        Reason::Unreachable,
+        Reason::Destroyed,
+        Reason::Netns,
+        Reason::Unknown,
     ];
 
     /// The word for it, in text and JSON.
@@ -72,6 +107,10 @@ impl Reason {
             Reason::Netns => "netns",
             Reason::Unknown => "unknown",
             Reason::Overflow => "overflow",
+            Reason::Timeout => "timeout",
+            Reason::AcceptQueueFull => "accept-queue-full",
+            Reason::ListenerClosed => "listener-closed",
+            Reason::Unreachable => "unreachable",
         }
     }
 }
@@ -95,7 +134,7 @@ pub struct Transition {
     pub timing: Timing,
     /// Whose socket it is.
     pub owner: Option<Arc<Task>>,
-    /// Why, for what leaves a mini-socket or never got one.
+    /// Why, for what leaves a mini-socket or never got one, and for a half-open connection that comes to nothing.
     pub reason: Option<Reason>,
     /// Who did it, where `reason` is `reused` or `destroyed`.
     pub by: Option<Arc<Task>>,

@@ -114,6 +114,7 @@ fn record(socket: &DiagSocket, netns: u32, time_ns: u64, owners: &Owners) -> See
         task: owners.get(socket.inode).copied().unwrap_or(NO_TASK),
         state: socket.state,
         timer: socket.timer,
+        retransmits: socket.retransmits,
         reserved: 0,
         expires_ms: socket.expires_ms,
     }
@@ -167,6 +168,7 @@ mod tests {
             state: 1,
             timer: 0,
             expires_ms: 0,
+            retransmits: 0,
             laddr: octets(laddr),
             raddr: octets(raddr),
             lport: 1,

@@ -36,6 +36,8 @@ pub struct DiagSocket {
     pub timer: u8,
     /// Milliseconds to the nominal expiry of that timer.
     pub expires_ms: u32,
+    /// How often that timer ran out and a segment was sent again; of a request socket the SYN-ACKs.
+    pub retransmits: u8,
     /// Local address in network byte order; IPv4 in the first four bytes, the rest zero.
     pub laddr: [u8; 16],
     /// Remote address, likewise.

@@ -7,10 +7,13 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Context, View};
+use super::{
+    Context, View,
+    failure::{errno, event, words},
+};
 use crate::{
     event::Task,
-    lifecycle::{Reason, Restarts, Timing, Transition},
+    lifecycle::{Call, Failure, Holder, Reason, Restarts, Timing, Transition, Why},
     tcp::State,
 };
 
@@ -44,8 +47,54 @@ struct Line<'a> {
     restarts: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     restart_causes: Option<BTreeMap<&'static str, u32>>,
+    /// How often the SYN or SYN-ACK was sent again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retransmits: Option<u16>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     predates: bool,
+}
+
+#[derive(Serialize)]
+struct FailureLine<'a> {
+    event: &'static str,
+    time: Option<String>,
+    id: Option<String>,
+    netns: u32,
+    family: u8,
+    laddr: std::net::IpAddr,
+    lport: Option<u16>,
+    raddr: Option<std::net::IpAddr>,
+    rport: Option<u16>,
+    errno: Option<String>,
+    why: Why,
+    words: String,
+    pid: Option<u32>,
+    comm: Option<String>,
+    uid: Option<u32>,
+    cgroup: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retransmits: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    holders: Option<Vec<HolderLine>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reuseaddr: Option<Reuseaddr>,
+}
+
+#[derive(Serialize)]
+struct HolderLine {
+    state: State,
+    count: u64,
+    pid: Option<u32>,
+    comm: Option<String>,
+    reuseaddr: Option<bool>,
+    first_end_in_ns: Option<u64>,
+    last_end_in_ns: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Reuseaddr {
+    set: Option<bool>,
+    would_do: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -60,7 +109,7 @@ impl View for Json {
     }
 
     fn transition(&mut self, step: &Transition, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
-        let owner: Option<&Task> = step.owner.as_deref();
+        let owner: Option<&Task> = step.owner.as_deref().or(step.listener.as_deref());
         let line = Line {
             time: rfc3339(context, step.time_ns),
             id: id(step.id),
@@ -82,7 +131,52 @@ impl View for Json {
             by: step.by.as_ref().map(|task| By { pid: task.pid, comm: task.comm() }),
             restarts: step.restarts.as_ref().map(Restarts::total),
             restart_causes: step.restarts.as_ref().filter(|restarts| restarts.total() > 0).map(causes),
+            retransmits: step.retransmits,
             predates: step.predates,
+        };
+        serde_json::to_writer(&mut *out, &line)?;
+        out.write_all(b"\n")
+    }
+
+    fn failure(&mut self, failure: &Failure, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let owner = failure.owner.as_deref();
+        let flow = &failure.flow;
+        let in_ns = |ns: u64| ns.saturating_sub(failure.time_ns);
+        let holders = failure.holders.as_ref().map(|holders| {
+            let line = |holder: &Holder| HolderLine {
+                state: holder.state,
+                count: holder.count,
+                pid: holder.owner.as_ref().map(|task| task.pid),
+                comm: holder.owner.as_ref().map(|task| task.comm()),
+                reuseaddr: holder.reuseaddr,
+                first_end_in_ns: holder.end_ns.map(|(first, _)| in_ns(first)),
+                last_end_in_ns: holder.end_ns.map(|(_, last)| in_ns(last)),
+            };
+            holders.sockets.iter().map(line).collect()
+        });
+        let line = FailureLine {
+            event: event(failure.call),
+            time: rfc3339(context, failure.time_ns),
+            id: id(failure.id),
+            netns: flow.netns,
+            family: if flow.laddr.is_ipv4() { 4 } else { 6 },
+            laddr: flow.laddr,
+            lport: known(flow.lport),
+            raddr: (failure.call == Call::Connect).then_some(flow.raddr),
+            rport: known(flow.rport),
+            errno: errno(failure.errno),
+            why: failure.why,
+            words: words(failure),
+            pid: owner.map(|task| task.pid),
+            comm: owner.map(Task::comm),
+            uid: owner.map(|task| task.uid),
+            cgroup: owner.and_then(|task| context.names.cgroup(task.cgroup)),
+            retransmits: failure.retransmits,
+            holders,
+            reuseaddr: failure
+                .holders
+                .as_ref()
+                .map(|holders| Reuseaddr { set: holders.has_reuseaddr, would_do: holders.reuseaddr_would_do }),
         };
         serde_json::to_writer(&mut *out, &line)?;
         out.write_all(b"\n")

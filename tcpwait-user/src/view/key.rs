@@ -22,7 +22,7 @@ pub fn text(value: Value, names: &Names) -> String {
 }
 
 /// A process's name without its padding.
-fn comm_of(comm: [u8; 16]) -> String {
+pub fn comm_of(comm: [u8; 16]) -> String {
     String::from_utf8_lossy(comm.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
 }
 

@@ -65,6 +65,8 @@ fn causes(ledger: &Ledger) -> String {
         add(lost.ends, "mini-socket ends (ring buffer full)");
         add(lost.segments, "segments to mini-sockets (ring buffer full)");
         add(lost.owners, "owners (ring buffer full)");
+        add(lost.requests, "events of half-open connections (ring buffer full)");
+        add(lost.failures, "ports refused (ring buffer full)");
     }
     add(ledger.recursion.unwrap_or_default(), "events withheld by the kernel (recursion)");
     add(ledger.unread(), "records written and never read");
@@ -74,6 +76,7 @@ fn causes(ledger: &Ledger) -> String {
     add(unmatched.ends, "mini-socket ends without a beginning (unmatched)");
     add(unmatched.beginnings, "mini-socket beginnings without an end before (unmatched)");
     add(unmatched.gaps, "state changes that do not continue the one before (unmatched)");
+    add(unmatched.requests, "half-open connections whose beginning or end was not seen (unmatched)");
     if ledger.lost_ring.is_some_and(|lost| lost.total() > 0) {
         causes.push("a larger --ring-buffer helps".to_owned());
     }

@@ -1,6 +1,7 @@
 //! What a person or a program reads. A view formats plain structs; it computes nothing and decides nothing.
 
 pub mod audit;
+pub mod failure;
 pub mod json;
 mod key;
 pub mod ledger;
@@ -16,7 +17,11 @@ use std::io::{self, Write};
 
 use jiff::Timestamp;
 
-use crate::{aggregate::report::Report, lifecycle::Transition, names::Names};
+use crate::{
+    aggregate::report::Report,
+    lifecycle::{Failure, Transition},
+    names::Names,
+};
 
 /// What a view needs besides the transition itself.
 #[derive(Clone, Copy, Debug)]
@@ -36,7 +41,7 @@ impl Context<'_> {
     }
 }
 
-/// Writes transitions, one a line.
+/// Writes transitions and calls that failed, one a line.
 pub trait View {
     /// What stands above the first line.
     ///
@@ -49,6 +54,12 @@ pub trait View {
     /// # Errors
     /// The output cannot be written.
     fn transition(&mut self, step: &Transition, context: Context<'_>, out: &mut dyn Write) -> io::Result<()>;
+
+    /// One call that failed.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn failure(&mut self, failure: &Failure, context: Context<'_>, out: &mut dyn Write) -> io::Result<()>;
 }
 
 /// Writes reports.

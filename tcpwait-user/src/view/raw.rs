@@ -10,7 +10,7 @@ use super::{
     text::printable,
 };
 use crate::{
-    event::{Event, Fact, Segment, Task},
+    event::{Event, Fact, HalfOpen, HalfStart, Segment, Task},
     tcp::{Flow, State},
 };
 
@@ -44,6 +44,12 @@ struct Line {
     stack: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     segment: Option<SegmentLine>,
+    /// How often the SYN or SYN-ACK was sent again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retransmits: Option<u16>,
+    /// Of a port that was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    errno: Option<u16>,
 }
 
 /// A segment that reached a mini-socket.
@@ -81,6 +87,8 @@ pub fn flow_of(event: &Event) -> Option<&Flow> {
         Fact::Armed { mini, .. } | Fact::Expired(mini) | Fact::Segment { mini, .. } | Fact::Cancelled { mini, .. } => {
             Some(&mini.flow)
         }
+        Fact::HalfOpen { half, .. } | Fact::HalfExpired(half) | Fact::HalfCancelled { half, .. } => Some(&half.flow),
+        Fact::PortRefused(refused) => Some(&refused.flow),
         Fact::Seed(seed) => Some(&seed.flow),
         _ => None,
     }
@@ -120,6 +128,12 @@ pub fn event(event: &Event, context: Context<'_>, json: bool, out: &mut dyn Writ
     if let (Some(pid), Some(comm)) = (line.pid, &line.comm) {
         write!(out, " pid={pid} comm={}", printable(comm))?;
     }
+    if let Some(retransmits) = line.retransmits {
+        write!(out, " retransmits={retransmits}")?;
+    }
+    if let Some(errno) = line.errno {
+        write!(out, " errno={errno}")?;
+    }
     if let Some(segment) = &line.segment {
         write!(out, " flags={} seq={} len={} rcv_nxt={}", segment.flags, segment.seq, segment.len, segment.rcv_nxt)?;
         for (name, value) in
@@ -157,6 +171,8 @@ fn line(event: &Event, context: Context<'_>) -> Option<Line> {
         comm: None,
         stack: None,
         segment: None,
+        retransmits: None,
+        errno: None,
     };
     let mini = match &event.fact {
         Fact::State(change) => {
@@ -166,6 +182,7 @@ fn line(event: &Event, context: Context<'_>) -> Option<Line> {
             line.to = change.new;
             line.address = format!("{:#x}", change.sk);
             line.name(change.task.as_ref());
+            line.retransmits = (change.retransmits > 0).then_some(change.retransmits);
             line.stack = change.no_mini.as_ref().map(|no_mini| hex(&no_mini.stack));
             return Some(line);
         }
@@ -175,6 +192,24 @@ fn line(event: &Event, context: Context<'_>) -> Option<Line> {
             line.to = seed.state;
             line.address = "-".to_owned();
             line.name(seed.task.as_ref());
+            return Some(line);
+        }
+        Fact::HalfOpen { half, start } => {
+            return Some(line.half(half, if *start == HalfStart::Syn { "timer_start" } else { "timer_start(rearm)" }));
+        }
+        Fact::HalfExpired(half) => return Some(line.half(half, "timer_expire_entry")),
+        Fact::HalfCancelled { half, site } => {
+            line.name(site.task.as_ref());
+            line.stack = Some(hex(&site.stack));
+            return Some(line.half(half, "timer_cancel"));
+        }
+        Fact::PortRefused(refused) => {
+            line.hook = if refused.listen { "listen" } else { "bind" };
+            line.id = id(refused.cookie);
+            line.to = if refused.listen { State::Listen } else { State::Close };
+            line.address = "-".to_owned();
+            line.errno = Some(refused.errno);
+            line.name(refused.task.as_ref());
             return Some(line);
         }
         Fact::Armed { mini, rearmed } => {
@@ -209,6 +244,15 @@ fn line(event: &Event, context: Context<'_>) -> Option<Line> {
 }
 
 impl Line {
+    fn half(mut self, half: &HalfOpen, hook: &'static str) -> Self {
+        self.hook = hook;
+        self.id = id(half.cookie);
+        self.to = State::SynRecv;
+        self.address = format!("{:#x}", half.req);
+        self.retransmits = Some(half.retransmits.into());
+        self
+    }
+
     fn name(&mut self, task: Option<&Task>) {
         self.pid = task.map(|task| task.pid);
         self.comm = task.map(Task::comm);

@@ -4,8 +4,15 @@ use std::io::{self, Write};
 
 use jiff::tz::TimeZone;
 
-use super::{Context, View};
-use crate::lifecycle::{Cause, Reason, Timing, Transition};
+use super::{
+    Context, View,
+    failure::{event, words},
+};
+use crate::{
+    event::Task,
+    lifecycle::{Cause, Failure, Reason, Timing, Transition},
+    tcp::{Flow, State},
+};
 
 /// Which columns stand where.
 #[derive(Clone, Debug, Default)]
@@ -56,50 +63,82 @@ impl View for Text {
     }
 
     fn transition(&mut self, step: &Transition, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let who = Who { id: step.id, owner: step.owner.as_deref().or(step.listener.as_deref()), flow: &step.flow };
+        self.begin(step.time_ns, &who, context, out)?;
+        write!(
+            out,
+            "{:<11} -> {:<11} {:>11}",
+            step.from.map_or("?", |state| state.name()),
+            step.to,
+            milliseconds(step),
+        )?;
+        self.end(why(step), &who, context, out)
+    }
+
+    fn failure(&mut self, failure: &Failure, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let who = Who { id: failure.id, owner: failure.owner.as_deref(), flow: &failure.flow };
+        self.begin(failure.time_ns, &who, context, out)?;
+        write!(out, "{:<38}", event(failure.call))?;
+        self.end(Some(words(failure)), &who, context, out)
+    }
+}
+
+/// Whose line it is.
+struct Who<'a> {
+    id: u64,
+    owner: Option<&'a Task>,
+    flow: &'a Flow,
+}
+
+impl Text {
+    /// The columns from the time to the remote port.
+    fn begin(&self, time_ns: u64, who: &Who<'_>, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
         if let Some(zone) = &self.columns.time_of_day {
-            match context.wall(step.time_ns) {
+            match context.wall(time_ns) {
                 Some(time) => write!(out, "{} ", time.to_zoned(zone.clone()).strftime("%H:%M:%S"))?,
                 None => write!(out, "{:<8} ", "-")?,
             }
         }
         if self.columns.relative_time {
-            let ns = i128::from(step.time_ns) - i128::from(context.started_ns);
+            let ns = i128::from(time_ns) - i128::from(context.started_ns);
             let sign = if ns < 0 { "-" } else { "" };
             let us = ns.unsigned_abs() / 1000;
             write!(out, "{:<10} ", format!("{sign}{}.{:06}", us / 1_000_000, us % 1_000_000))?;
         }
         let (comm, address) = widths(self.columns.wide);
-        match &step.owner {
+        let id = if who.id == 0 { "-".to_owned() } else { format!("{:x}", who.id) };
+        match who.owner {
             Some(owner) => {
                 let name = printable(&owner.comm());
                 let name = name.get(..name.len().min(comm)).unwrap_or(&name);
-                write!(out, "{:<8x} {:<7} {name:<comm$} ", step.id, owner.pid)?;
+                write!(out, "{id:<8} {:<7} {name:<comm$} ", owner.pid)?;
             }
-            None => write!(out, "{:<8x} {:<7} {:<comm$} ", step.id, "-", "-")?,
+            None => write!(out, "{id:<8} {:<7} {:<comm$} ", "-", "-")?,
         }
         if self.columns.wide {
-            let uid = step.owner.as_ref().map_or_else(|| "-".to_owned(), |owner| owner.uid.to_string());
-            write!(out, "{:<10} {uid:<6} ", step.flow.netns)?;
+            let uid = who.owner.map_or_else(|| "-".to_owned(), |owner| owner.uid.to_string());
+            write!(out, "{:<10} {uid:<6} ", who.flow.netns)?;
         }
         let port = |port: u16| if port == 0 { "-".to_owned() } else { port.to_string() };
         write!(
             out,
-            "{:<address$} {:<5} {:<address$} {:<5} {:<11} -> {:<11} {:>11}",
-            step.flow.laddr.to_string(),
-            port(step.flow.lport),
-            step.flow.raddr.to_string(),
-            port(step.flow.rport),
-            step.from.map_or("?", |state| state.name()),
-            step.to,
-            milliseconds(step),
-        )?;
-        match why(step) {
+            "{:<address$} {:<5} {:<address$} {:<5} ",
+            who.flow.laddr.to_string(),
+            port(who.flow.lport),
+            who.flow.raddr.to_string(),
+            port(who.flow.rport),
+        )
+    }
+
+    /// The columns from the reason on.
+    fn end(&self, why: Option<String>, who: &Who<'_>, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+        match why {
             Some(why) => write!(out, " {why}")?,
             None if self.columns.wide => write!(out, " -")?,
             None => {}
         }
         if self.columns.wide {
-            let cgroup = step.owner.as_ref().and_then(|owner| context.names.cgroup(owner.cgroup));
+            let cgroup = who.owner.and_then(|owner| context.names.cgroup(owner.cgroup));
             write!(out, " {}", printable(cgroup.unwrap_or("-")))?;
         }
         writeln!(out)
@@ -125,7 +164,11 @@ fn milliseconds(step: &Transition) -> String {
 }
 
 fn why(step: &Transition) -> Option<String> {
-    let reason = step.reason?;
+    let again = step.retransmits.filter(|again| *again > 0).map(|again| {
+        let what = if step.from == Some(State::SynSent) { "SYN" } else { "SYN-ACK" };
+        format!("{what} sent again {again}x")
+    });
+    let Some(reason) = step.reason else { return again };
     let mut text = match (&step.by, reason) {
         (Some(by), Reason::Reused | Reason::Destroyed) => {
             format!("{} by {}/{}", reason.name(), by.pid, printable(&by.comm()))
@@ -144,6 +187,9 @@ fn why(step: &Transition) -> Option<String> {
         if !causes.is_empty() {
             text.push_str(&format!(" ({})", causes.join(", ")));
         }
+    }
+    if let Some(again) = again {
+        text.push_str(&format!(", {again}"));
     }
     if step.predates {
         text.push_str(", older than this trace");

@@ -87,6 +87,7 @@ fn socket(payload: &[u8]) -> Result<DiagSocket, Error> {
         state: message.state,
         timer: message.timer,
         expires_ms: message.expires,
+        retransmits: message.retrans,
         laddr: address(id.src),
         raddr: address(id.dst),
         lport: u16::from_be_bytes(id.sport),

@@ -1,5 +1,7 @@
 //! One JSON document a report, each on a line. The keys and their units are in docs/output.md; what is not known is `null`.
 
+mod handshake;
+
 use std::{
     collections::BTreeMap,
     io::{self, Write},
@@ -8,6 +10,7 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
+use self::handshake::{Failures, HalfOpen, failures, half_open};
 use super::super::{Context, ReportView, json::rfc3339, key::Key};
 use crate::{
     aggregate::{
@@ -39,6 +42,8 @@ struct Document<'a> {
     #[serde(serialize_with = "exits")]
     exits: &'a [Exit],
     orphan_exits: BTreeMap<&'static str, u64>,
+    half_open: HalfOpen,
+    failures: Failures,
     transitions: Vec<Transition>,
     by: &'a [By],
     groups: Vec<Group<'a>>,
@@ -141,6 +146,7 @@ struct Lost {
     unmatched_ends: u64,
     unmatched_beginnings: u64,
     gaps: u64,
+    unmatched_requests: u64,
 }
 
 #[derive(Serialize)]
@@ -150,6 +156,8 @@ struct RingLosses {
     ends: u64,
     segments: u64,
     owners: u64,
+    requests: u64,
+    failures: u64,
 }
 
 #[derive(Serialize)]
@@ -197,6 +205,8 @@ impl ReportView for Json {
             },
             exits: &time_wait.exits,
             orphan_exits: by_reason(&time_wait.orphans),
+            half_open: half_open(report),
+            failures: failures(report),
             transitions: report
                 .transitions
                 .iter()
@@ -221,7 +231,7 @@ fn states<S: Serializer>(rows: &[StateRow], serializer: S) -> Result<S::Ok, S::E
 
 /// Every reason for which TIME_WAIT can end is there.
 fn exits<S: Serializer>(rows: &[Exit], serializer: S) -> Result<S::Ok, S::Error> {
-    let reasons = Reason::ALL.into_iter().filter(|reason| !matches!(reason, Reason::Overflow | Reason::ResetSent));
+    let reasons = Reason::OF_TIME_WAIT.into_iter();
     serializer.collect_map(reasons.map(|reason| {
         let row = rows.iter().find(|row| row.reason == reason);
         let counts = ExitCounts {
@@ -269,6 +279,8 @@ fn account(ledger: &Ledger) -> Account {
                 ends: lost.ends,
                 segments: lost.segments,
                 owners: lost.owners,
+                requests: lost.requests,
+                failures: lost.failures,
             }),
             recursion: ledger.recursion,
             unread: ledger.unread(),
@@ -277,6 +289,7 @@ fn account(ledger: &Ledger) -> Account {
             unmatched_ends: unmatched.ends,
             unmatched_beginnings: unmatched.beginnings,
             gaps: unmatched.gaps,
+            unmatched_requests: unmatched.requests,
         },
         lossy: ledger.is_lossy(),
     }
@@ -289,6 +302,7 @@ fn audit<'a>(audit: &'a AuditReport, context: Context<'_>) -> Audit<'a> {
             Checked::Expiries => ("expired", "TcpExtTW"),
             Checked::Reused => ("reused", "TcpExtTWRecycled"),
             Checked::Overflows => ("overflows", "TcpExtTCPTimeWaitOverflow"),
+            Checked::PassiveOpens => ("passive_opens", "TcpPassiveOpens"),
             Checked::Sockstat => ("now", "sockstat.tw"),
             Checked::SockDiag => ("now", "sock_diag"),
         };

@@ -48,6 +48,36 @@ fn described(by: &[By], group: &GroupRow, context: Context<'_>) -> String {
     parts.collect::<Vec<_>>().join(", ")
 }
 
+/// What is to be said of half-open connections: SYN-ACKs that were not answered, and what the kernel alone counts.
+pub fn half_open(report: &Report) -> Option<String> {
+    let half_open = &report.half_open;
+    let mut parts = Vec::new();
+    if half_open.retransmits > 0 {
+        parts.push(format!(
+            "{} SYN-ACKs were sent again for {} connections",
+            count(half_open.retransmits),
+            count(half_open.retransmitted)
+        ));
+    }
+    if half_open.without_request > 0 {
+        parts.push(format!(
+            "{} connections were made without a request socket (SYN cookies or TCP Fast Open), and how long they took is not known",
+            count(half_open.without_request)
+        ));
+    }
+    let counted: Vec<String> = report
+        .audit
+        .unfollowed
+        .iter()
+        .filter(|(_, growth)| *growth > 0)
+        .map(|(name, growth)| format!("{name} +{}", count(*growth)))
+        .collect();
+    if !counted.is_empty() {
+        parts.push(format!("the kernel counts since the start: {}", counted.join(", ")));
+    }
+    (!parts.is_empty()).then(|| format!("half-open: {}", parts.join("; ")))
+}
+
 /// Who hung up first: one side, or the shares of both.
 pub fn closed_first(closed: &Closed) -> Option<String> {
     let total = closed.total();

@@ -1,0 +1,114 @@
+//! Half-open connections: what the timer says of a request socket, from the SYN to the ACK or to whatever comes instead.
+//! A connection that is made needs no record: the full socket's own says so.
+
+use aya_ebpf::{helpers::bpf_ktime_get_ns, programs::BtfTracePointContext};
+use tcpwait_wire::{
+    config::offset::*,
+    wire::{Counter, FLAG_NETNS_GONE, FLAG_REARM, FLAG_RETRANSMIT, FLAG_TASK_STACK, Half, HalfCancel, Kind},
+};
+
+use super::{timer::notes, write_stack};
+use crate::{
+    emit::{count, emit},
+    filter::wanted,
+    sock::{At, bound_port, flow, netns, no_users, rport},
+    task,
+};
+
+const LISTEN: u8 = 10;
+
+/// `tcp_check_req` makes the connection and drops the request within microseconds, in one softirq.
+pub const MAKING_NS: u64 = 1_000_000;
+
+/// Writes everything after the head.
+///
+/// # Safety
+/// `record` is reserved memory.
+#[inline(always)]
+unsafe fn fill(record: *mut Half, req: At, netns: u32) {
+    let listener: At = req.follow(&OFF_LISTENER);
+    // SAFETY: the caller's.
+    unsafe {
+        (*record).cookie = req.read(&OFF_COOKIE);
+        (*record).req = req.0;
+        (*record).flow = flow(req, netns, bound_port(req), rport(req));
+        (*record).listener = if listener.0 == 0 { 0 } else { listener.read(&OFF_COOKIE) };
+        (*record).retransmits = req.read(&OFF_REQ_RETRANS);
+        (*record).listens = u8::from(listener.0 != 0 && listener.read::<u8>(&OFF_STATE) == LISTEN);
+        (*record).acked = req.bits(&BIT_REQ_ACKED) & 1;
+        (*record).reserved = [0; 5];
+    }
+}
+
+/// It begins; or its SYN-ACK was sent again, after a time or because the SYN came again.
+#[inline(always)]
+pub fn started(ctx: &BtfTracePointContext, req: At) {
+    // reqsk_timer_handler counts before it starts the timer again; a new request has counted nothing.
+    let mut flags = if req.bits(&BIT_REQ_TIMEOUTS) & 0x7f != 0 { FLAG_RETRANSMIT } else { 0 };
+    if let Some(notes) = notes() {
+        // SAFETY: this CPU's own slot; interrupts are off.
+        unsafe {
+            if (*notes).cancelled == req.0 {
+                flags = FLAG_REARM;
+            }
+            (*notes).cancelled = 0;
+        }
+    }
+    let netns = netns(req);
+    if wanted(netns, bound_port(req), rport(req)) {
+        count(if flags == 0 { Counter::ReqEntered } else { Counter::ReqRearmed });
+        // SAFETY: reserved memory.
+        emit::<Half>(ctx, Kind::ReqArm, flags, Counter::LostRequest, |record| unsafe { fill(record, req, netns) });
+    }
+}
+
+/// Its time ran out: the SYN-ACK is sent again, or nobody waits any longer.
+#[inline(always)]
+pub fn expired(ctx: &BtfTracePointContext, req: At) {
+    let netns = netns(req);
+    if wanted(netns, bound_port(req), rport(req)) {
+        count(Counter::ReqExpired);
+        // SAFETY: reserved memory.
+        emit::<Half>(ctx, Kind::ReqExpire, 0, Counter::LostRequest, |record| unsafe { fill(record, req, netns) });
+    }
+}
+
+/// Its connection was made, it was killed, or it is about to be started again.
+#[inline(always)]
+pub fn cancelled(ctx: &BtfTracePointContext, req: At) {
+    // inet_csk_reqsk_queue_drop takes it out of the hash before it stops the timer; one that is set anew stays in.
+    let unhashed = req.read::<u64>(&OFF_NODE_PPREV) == 0;
+    let mut made = false;
+    if let Some(notes) = notes() {
+        // SAFETY: this CPU's own slot; interrupts are off. The helper has no preconditions.
+        unsafe {
+            let now_ns = bpf_ktime_get_ns();
+            // inet_csk_clone_lock changes the newborn's state, inet_csk_complete_hashdance drops the request: in one go.
+            made = now_ns - (*notes).born_ns <= MAKING_NS;
+            (*notes).born_ns = 0;
+            (*notes).made_ns = if made { now_ns } else { 0 };
+            (*notes).cancelled = if unhashed { 0 } else { req.0 };
+        }
+    }
+    let netns = netns(req);
+    if !wanted(netns, bound_port(req), rport(req)) {
+        return;
+    }
+    if made || !unhashed {
+        if made {
+            count(Counter::ReqCompleted);
+        }
+        return;
+    }
+    count(Counter::ReqCancelled);
+    let gone = if no_users(req) { FLAG_NETNS_GONE } else { 0 };
+    let stack = if task::on_its_stack(ctx) { FLAG_TASK_STACK } else { 0 };
+    emit::<HalfCancel>(ctx, Kind::ReqCancel, gone | stack, Counter::LostRequest, |record| {
+        // SAFETY: reserved memory.
+        unsafe {
+            fill(&raw mut (*record).half, req, netns);
+            (*record).task = task::current();
+            write_stack(ctx, &raw mut (*record).stack);
+        }
+    });
+}

@@ -1,0 +1,94 @@
+//! The timer lens: a mini-socket lives and dies by one timer, whose handler tells what it is. The hooks, and whose story each
+//! timer belongs to; the stories are in `timewait.rs` and `request.rs`.
+
+use core::ffi::c_void;
+
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use tcpwait_wire::config::offset::{OFF_REQ_TIMER, OFF_TIMER_FUNCTION, OFF_TIMER_PPREV, OFF_TW_TIMER};
+
+use super::{request, timewait};
+use crate::{
+    maps::{CpuNotes, NOTES, REQSK_TIMER_HANDLER, TW_TIMER_HANDLER},
+    sock::At,
+    task,
+};
+
+/// The mini-socket around a timer.
+enum Socket {
+    TimeWait(At),
+    Request(At),
+}
+
+#[inline(always)]
+fn socket_of(timer: *const c_void) -> Option<Socket> {
+    let timer = At(timer as u64);
+    let handler: u64 = timer.read(&OFF_TIMER_FUNCTION);
+    if handler == TW_TIMER_HANDLER.load() {
+        Some(Socket::TimeWait(At(timer.0 - u64::from(OFF_TW_TIMER.load()))))
+    } else if REQSK_TIMER_HANDLER.load() != 0 && handler == REQSK_TIMER_HANDLER.load() {
+        Some(Socket::Request(At(timer.0 - u64::from(OFF_REQ_TIMER.load()))))
+    } else {
+        None
+    }
+}
+
+/// What this CPU remembers.
+#[inline(always)]
+pub fn notes() -> Option<*mut CpuNotes> {
+    NOTES.get_ptr_mut(0)
+}
+
+/// Question: which mini-socket begins, or has its clock set anew?
+/// Prototype: `timer_start(struct timer_list *timer, …)`; the second argument changed meaning in 6.8 and is not read.
+/// Since: 2.6. Runs with interrupts off under the timer base's lock. For every timer of the machine: one read.
+#[btf_tracepoint(function = "timer_start")]
+fn timer_start(ctx: BtfTracePointContext) -> i32 {
+    match socket_of(ctx.arg(0)) {
+        Some(Socket::TimeWait(tw)) => timewait::started(&ctx, tw),
+        Some(Socket::Request(req)) => request::started(&ctx, req),
+        None => {}
+    }
+    0
+}
+
+/// Question: which mini-socket's time ran out?
+/// Prototype: `timer_expire_entry(struct timer_list *timer, unsigned long baseclk)`.
+/// Since: 2.6. Runs in the timer softirq, a whole bucket in one go.
+#[btf_tracepoint(function = "timer_expire_entry")]
+fn timer_expire_entry(ctx: BtfTracePointContext) -> i32 {
+    match socket_of(ctx.arg(0)) {
+        Some(Socket::TimeWait(tw)) => timewait::expired(&ctx, tw),
+        Some(Socket::Request(req)) => request::expired(&ctx, req),
+        None => {}
+    }
+    0
+}
+
+/// Question: which mini-socket was killed, by what, and by whom?
+/// Prototype: `timer_cancel(struct timer_list *timer)`.
+/// Since: 2.6. Runs with interrupts off. Also fires before every expiry (told apart here, no record) and every restart.
+/// Cost: one record with a stack for each early death or restart; none for a half-open connection that is made.
+#[btf_tracepoint(function = "timer_cancel")]
+fn timer_cancel(ctx: BtfTracePointContext) -> i32 {
+    match socket_of(ctx.arg(0)) {
+        Some(Socket::TimeWait(tw)) if !expiring(&ctx, At(ctx_timer(&ctx))) => timewait::cancelled(&ctx, tw),
+        Some(Socket::Request(req)) if !expiring(&ctx, At(ctx_timer(&ctx))) => request::cancelled(&ctx, req),
+        _ => {}
+    }
+    0
+}
+
+#[inline(always)]
+fn ctx_timer(ctx: &BtfTracePointContext) -> u64 {
+    ctx.arg::<*const c_void>(0) as u64
+}
+
+/// Whether this cancellation is the first half of an expiry, which `timer_expire_entry` will report.
+/// `__run_timers` moves the bucket to a list head on its own stack and takes the first entry, so `pprev` of an
+/// expiring timer points a few frames up this very stack (kernel/time/timer.c, 5.4 to 7.3); one that is killed is still
+/// in a bucket. Where this should fail, the stack of the record says the same, and user space waits for the expiry.
+#[inline(always)]
+fn expiring(ctx: &BtfTracePointContext, timer: At) -> bool {
+    let pprev: u64 = timer.read(&OFF_TIMER_PPREV);
+    pprev.wrapping_sub(task::address_of(ctx)) < task::STACK_BYTES
+}

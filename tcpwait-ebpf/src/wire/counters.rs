@@ -1,0 +1,84 @@
+//! What the kernel side counts exactly, whatever the ring buffer holds.
+
+use super::Head;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// [`Kind::Counters`]: what the kernel side counted since it was attached, summed over CPUs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Counters {
+    /// The record's head.
+    pub head: Head,
+    /// By [`Counter`].
+    pub values: [u64; COUNTERS],
+    /// State changes of full sockets, by [`transition_slot`].
+    pub transitions: [u64; TRANSITIONS],
+    /// Events the kernel did not hand to the programs because one of them was running on that CPU
+    /// (`recursion_misses` of every program, summed); `u64::MAX` when the kernel does not tell.
+    pub recursion_misses: u64,
+}
+
+/// How many [`Counter`]s there are.
+pub const COUNTERS: usize = 32;
+
+/// How many slots [`Counters::transitions`] has.
+pub const TRANSITIONS: usize = 256;
+
+/// Where [`Counters::transitions`] counts a change between two states (`include/net/tcp_states.h`, all below 16).
+pub const fn transition_slot(old: u8, new: u8) -> usize {
+    ((old & 15) as usize) << 4 | (new & 15) as usize
+}
+
+/// The kernel side's exact counts, of what the filter wants. The discriminants index [`Counters::values`].
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// TCP state changes of full sockets seen (self-transitions included).
+    StateSeen = 0,
+    /// Mini-sockets seen to be armed for the first time: entries.
+    TwEntered = 1,
+    /// Mini-sockets seen to be armed again: restarts the timer saw.
+    TwRearmed = 2,
+    /// Mini-sockets seen to expire.
+    TwExpired = 3,
+    /// Mini-sockets seen to have their timer cancelled before it expired: early ends, and restarts.
+    TwCancelled = 4,
+    /// Segments seen to be absorbed by a mini-socket.
+    TwSegments = 5,
+    /// Owners learnt at the first read.
+    OwnerSeen = 6,
+    /// Events of connections that the filter does not want.
+    Filtered = 7,
+    /// Records written to the ring buffer.
+    Written = 8,
+    /// State changes lost because the ring buffer was full.
+    LostState = 9,
+    /// Mini-socket entries and restarts lost because the ring buffer was full.
+    LostArm = 10,
+    /// Mini-socket ends lost because the ring buffer was full.
+    LostEnd = 11,
+    /// Segments to a mini-socket lost because the ring buffer was full.
+    LostSegment = 12,
+    /// Owners lost because the ring buffer was full.
+    LostOwner = 13,
+    /// Reads of kernel memory that failed; what hung on them was not seen.
+    Unreadable = 14,
+    /// Of the entries, those in substate FIN_WAIT2.
+    TwEnteredFinWait2 = 15,
+    /// Request sockets seen to be armed for the first time: connections that became half-open.
+    ReqEntered = 16,
+    /// Request sockets seen to be armed again: SYN-ACKs sent again, after a time or for a SYN that came again.
+    ReqRearmed = 17,
+    /// Runs of request sockets' timers.
+    ReqExpired = 18,
+    /// Request sockets whose connection was made.
+    ReqCompleted = 19,
+    /// Request sockets that were killed.
+    ReqCancelled = 20,
+    /// bind() and listen() that did not get their port.
+    PortRefused = 21,
+    /// Records of request sockets lost because the ring buffer was full.
+    LostRequest = 22,
+    /// Records of ports refused lost because the ring buffer was full.
+    LostPortRefused = 23,
+}

@@ -1,0 +1,64 @@
+//! What user space adds to the ring buffer's records: clocks, older sockets, names.
+
+use super::{Flow, Head, Task};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// [`Kind::Tick`]: keeps time moving in the model and ties the two clocks together.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Tick {
+    /// The record's head.
+    pub head: Head,
+    /// Nanoseconds of `CLOCK_REALTIME` at `head.time_ns`.
+    pub realtime_ns: u64,
+}
+
+/// [`Kind::Seed`]: a socket found by sock_diag (`struct inet_diag_msg`).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Seed {
+    /// The record's head; its time is when the namespace was read.
+    pub head: Head,
+    /// The socket cookie.
+    pub cookie: u64,
+    /// The addresses.
+    pub flow: Flow,
+    /// The owner as found through `/proc/*/fd`; all zero when there is none to be found.
+    pub task: Task,
+    /// `idiag_state`; a TIME_WAIT socket shows its substate here (5 or 6).
+    pub state: u8,
+    /// `idiag_timer`; 3 is a mini-socket's.
+    pub timer: u8,
+    /// `idiag_retrans`.
+    pub retransmits: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// `idiag_expires`: milliseconds to the nominal expiry of that timer.
+    pub expires_ms: u32,
+}
+
+/// [`Kind::SeedEnd`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct SeedEnd {
+    /// The record's head.
+    pub head: Head,
+    /// Sockets read.
+    pub sockets: u64,
+    /// Network namespaces read.
+    pub namespaces: u32,
+    /// Network namespaces that could not be read.
+    pub unreadable: u32,
+}
+
+/// [`Kind::CgroupName`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct CgroupName {
+    /// The record's head.
+    pub head: Head,
+    /// The cgroup id.
+    pub id: u64,
+    /// Its path below the cgroup-v2 mount, `/` first, NUL-padded, cut at the end if longer.
+    pub path: [u8; 256],
+}

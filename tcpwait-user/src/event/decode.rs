@@ -1,0 +1,196 @@
+//! Records become events: bytes in, one fact out, or nothing where they make no sense.
+
+use etherparse::{TcpHeaderSlice, TcpOptionElement};
+use tcpwait_wire::wire::{self, Kind};
+use zerocopy::FromBytes;
+
+use super::{
+    CancelSite, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, PortRefused, Reuse, Seed, Segment, StateChange,
+    Task, Undecodable,
+};
+use crate::tcp::{Flow, State};
+
+/// Decodes one record.
+///
+/// # Errors
+/// The length, the kind or a value in it is not one that this version writes.
+pub fn decode(bytes: &[u8]) -> Result<Event, Undecodable> {
+    let Ok((head, _)) = wire::Head::read_from_prefix(bytes) else {
+        return Err(Undecodable { kind: None, len: bytes.len() });
+    };
+    let wrong = Undecodable { kind: Some(head.kind), len: bytes.len() };
+    if usize::from(head.len) != bytes.len() {
+        return Err(wrong);
+    }
+    let fact = Kind::from_u8(head.kind).and_then(|kind| fact(kind, &head, bytes)).ok_or(wrong)?;
+    Ok(Event { time_ns: head.time_ns, cpu: head.cpu, fact })
+}
+
+fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
+    Some(match kind {
+        Kind::State => Fact::State(state_change(&wire::SockState::read_from_bytes(bytes).ok()?, None, None)?),
+        Kind::StateTask => {
+            let record = wire::SockStateTask::read_from_bytes(bytes).ok()?;
+            Fact::State(state_change(&record.state, Task::from_wire(&record.task), None)?)
+        }
+        Kind::StateStack => {
+            let record = wire::SockStateStack::read_from_bytes(bytes).ok()?;
+            let full = (record.tw_max != u32::MAX).then_some(record.tw_count >= record.tw_max);
+            Fact::State(state_change(&record.state, None, Some(NoMini { full, stack: frames(&record.stack) }))?)
+        }
+        Kind::Owner => {
+            let record = wire::Owner::read_from_bytes(bytes).ok()?;
+            Fact::Owner { cookie: record.cookie, task: Task::from_wire(&record.task) }
+        }
+        Kind::TwArm => Fact::Armed {
+            mini: mini_socket(&wire::Mini::read_from_bytes(bytes).ok()?)?,
+            rearmed: head.flags & wire::FLAG_REARM != 0,
+        },
+        Kind::TwExpire => Fact::Expired(mini_socket(&wire::Mini::read_from_bytes(bytes).ok()?)?),
+        Kind::TwSegment => {
+            let record = wire::MiniSegment::read_from_bytes(bytes).ok()?;
+            Fact::Segment { mini: mini_socket(&record.mini)?, segment: segment(&record) }
+        }
+        Kind::TwCancel => {
+            let record = wire::MiniCancel::read_from_bytes(bytes).ok()?;
+            Fact::Cancelled { mini: mini_socket(&record.mini)?, site: site(head, &record.task, &record.stack) }
+        }
+        Kind::ReqArm => Fact::HalfOpen {
+            half: half_open(&wire::Half::read_from_bytes(bytes).ok()?)?,
+            start: match head.flags {
+                flags if flags & wire::FLAG_RETRANSMIT != 0 => HalfStart::Retransmit,
+                flags if flags & wire::FLAG_REARM != 0 => HalfStart::SynAgain,
+                _ => HalfStart::Syn,
+            },
+        },
+        Kind::ReqExpire => Fact::HalfExpired(half_open(&wire::Half::read_from_bytes(bytes).ok()?)?),
+        Kind::ReqCancel => {
+            let record = wire::HalfCancel::read_from_bytes(bytes).ok()?;
+            Fact::HalfCancelled { half: half_open(&record.half)?, site: site(head, &record.task, &record.stack) }
+        }
+        Kind::PortRefused => {
+            let record = wire::PortRefused::read_from_bytes(bytes).ok()?;
+            Fact::PortRefused(PortRefused {
+                cookie: record.cookie,
+                flow: Flow::from_wire(&record.flow)?,
+                task: Task::from_wire(&record.task),
+                errno: record.errno,
+                listen: record.listen != 0,
+                reuse: reuse(record.reuse),
+            })
+        }
+        Kind::Tick => Fact::Tick { realtime_ns: wire::Tick::read_from_bytes(bytes).ok()?.realtime_ns },
+        Kind::Seed => {
+            let record = wire::Seed::read_from_bytes(bytes).ok()?;
+            Fact::Seed(Seed {
+                cookie: record.cookie,
+                flow: Flow::from_wire(&record.flow)?,
+                task: Task::from_wire(&record.task),
+                state: State::from_kernel(record.state)?,
+                // inet_twsk_diag_fill: timer 3 is a mini-socket's, and nothing else's.
+                mini: record.timer == 3,
+                expires_ms: record.expires_ms,
+                retransmits: record.retransmits,
+            })
+        }
+        Kind::SeedEnd => {
+            let record = wire::SeedEnd::read_from_bytes(bytes).ok()?;
+            Fact::SeedEnd { sockets: record.sockets, namespaces: record.namespaces, unreadable: record.unreadable }
+        }
+        Kind::CgroupName => {
+            let record = wire::CgroupName::read_from_bytes(bytes).ok()?;
+            let path: Vec<u8> = record.path.iter().copied().take_while(|b| *b != 0).collect();
+            Fact::CgroupName { id: record.id, path: String::from_utf8_lossy(&path).into_owned() }
+        }
+        Kind::Counters => Fact::Counters(Box::new(wire::Counters::read_from_bytes(bytes).ok()?)),
+    })
+}
+
+fn state_change(record: &wire::SockState, task: Option<Task>, no_mini: Option<NoMini>) -> Option<StateChange> {
+    Some(StateChange {
+        cookie: record.cookie,
+        sk: record.sk,
+        flow: Flow::from_wire(&record.flow)?,
+        old: State::from_kernel(record.old)?,
+        new: State::from_kernel(record.new)?,
+        err: record.err,
+        task,
+        handed_over: record.head.flags & wire::FLAG_HANDED_OVER != 0,
+        half_open: record.head.flags & wire::FLAG_HALF_OPEN != 0,
+        retransmits: record.retransmits,
+        reuse: reuse(record.reuse),
+        unsent: record.unsent != 0,
+        no_mini,
+    })
+}
+
+fn mini_socket(record: &wire::Mini) -> Option<MiniSocket> {
+    Some(MiniSocket {
+        cookie: record.cookie,
+        tw: record.tw,
+        flow: Flow::from_wire(&record.flow)?,
+        expires: record.expires,
+        jiffies: record.jiffies,
+        substate: State::from_kernel(record.substate).filter(|s| matches!(s, State::FinWait2 | State::TimeWait))?,
+        reuse: reuse(record.reuse),
+        timestamps: record.timestamps != 0,
+    })
+}
+
+fn half_open(record: &wire::Half) -> Option<HalfOpen> {
+    Some(HalfOpen {
+        cookie: record.cookie,
+        req: record.req,
+        flow: Flow::from_wire(&record.flow)?,
+        listener: record.listener,
+        retransmits: record.retransmits,
+        listens: record.listens != 0,
+        acked: record.acked != 0,
+    })
+}
+
+fn reuse(flags: u8) -> Option<Reuse> {
+    (flags & wire::REUSE_KNOWN != 0)
+        .then_some(Reuse { address: flags & wire::REUSE_ADDR != 0, port: flags & wire::REUSE_PORT != 0 })
+}
+
+fn site(head: &wire::Head, task: &wire::Task, stack: &wire::Stack) -> CancelSite {
+    CancelSite {
+        unhashed: head.flags & wire::FLAG_UNHASHED != 0,
+        netns_gone: head.flags & wire::FLAG_NETNS_GONE != 0,
+        on_task_stack: head.flags & wire::FLAG_TASK_STACK != 0,
+        task: Task::from_wire(task),
+        stack: frames(stack),
+    }
+}
+
+/// A header that makes no sense, as where it could not be read, gives `None`.
+fn segment(record: &wire::MiniSegment) -> Option<Segment> {
+    let header = TcpHeaderSlice::from_slice(&record.header).ok()?;
+    let timestamp = header.options_iterator().find_map(|option| match option {
+        Ok(TcpOptionElement::Timestamp(value, _)) => Some(value),
+        _ => None,
+    });
+    Some(Segment {
+        syn: header.syn(),
+        fin: header.fin(),
+        rst: header.rst(),
+        ack: header.ack(),
+        seq: header.sequence_number(),
+        payload: record.payload,
+        timestamp,
+        rcv_nxt: record.rcv_nxt,
+        ts_recent: (record.has_ts_recent != 0).then_some(record.ts_recent),
+        verdict: (record.verdict != wire::VERDICT_UNKNOWN).then_some(record.verdict),
+    })
+}
+
+fn frames(stack: &wire::Stack) -> Vec<u64> {
+    let depth = usize::try_from(stack.depth).unwrap_or(usize::MAX);
+    stack.frames.iter().copied().take(depth).collect()
+}
+
+/// Whether the kernel side wrote a record, and not user space.
+pub fn is_from_kernel(bytes: &[u8]) -> bool {
+    wire::Head::read_from_prefix(bytes).is_ok_and(|(head, _)| head.kind < Kind::Tick as u8)
+}

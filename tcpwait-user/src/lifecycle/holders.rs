@@ -1,0 +1,108 @@
+//! Who stands in the way of a bind() or listen() that failed: of all sockets that are followed, those that hold the port.
+//! The rules are those of `inet_bind_conflict` (net/ipv4/inet_connection_sock.c, 5.15 to 7.3).
+
+use std::{net::IpAddr, sync::Arc};
+
+use hashbrown::HashMap;
+
+use super::{Holder, Holders, Lifecycle, mini::TIMEWAIT_NS};
+use crate::{
+    event::{Reuse, Task},
+    tcp::{Flow, State},
+};
+
+/// One socket that holds a port.
+struct Socket<'a> {
+    state: State,
+    owner: Option<&'a Arc<Task>>,
+    end_ns: Option<u64>,
+    reuse: Option<Reuse>,
+}
+
+/// Sockets of one state and owner.
+struct Group {
+    count: u64,
+    /// `None` once it is not known of one of them.
+    end_ns: Option<(u64, u64)>,
+    /// Whether all (or none) have SO_REUSEADDR; `None` once that is not known of one, or differs.
+    reuseaddr: Option<bool>,
+}
+
+impl Lifecycle {
+    /// Who holds the port that a socket with these addresses asked for.
+    pub(super) fn holders(&self, asked: &Flow, reuse: Option<Reuse>) -> Holders {
+        let fulls = self.fulls.values().map(|full| {
+            let socket = Socket { state: full.state, owner: full.owner.as_ref(), end_ns: None, reuse: full.reuse };
+            (&full.flow, socket)
+        });
+        let minis = self.minis.iter().map(|(flow, mini)| {
+            let end_ns = mini.since_ns.map(|since_ns| since_ns + TIMEWAIT_NS).filter(|_| mini.state == State::TimeWait);
+            (flow, Socket { state: mini.state, owner: mini.owner.as_ref(), end_ns, reuse: mini.reuse })
+        });
+        let mut groups: HashMap<(State, Option<&Arc<Task>>), Group> = HashMap::new();
+        for (_, socket) in fulls.chain(minis).filter(|(flow, _)| stands_in_the_way(flow, asked)) {
+            let ends = socket.end_ns.map(|ns| (ns, ns));
+            let reuseaddr = socket.reuse.map(|reuse| reuse.address);
+            groups
+                .entry((socket.state, socket.owner))
+                .and_modify(|group| {
+                    group.count += 1;
+                    group.end_ns = group.end_ns.zip(ends).map(|((first, last), (ns, _))| (first.min(ns), last.max(ns)));
+                    group.reuseaddr = group.reuseaddr.filter(|had| Some(*had) == reuseaddr);
+                })
+                .or_insert(Group { count: 1, end_ns: ends, reuseaddr });
+        }
+        let mut sockets: Vec<Holder> = groups
+            .into_iter()
+            .map(|((state, owner), group)| Holder {
+                state,
+                owner: owner.cloned(),
+                count: group.count,
+                end_ns: group.end_ns,
+                reuseaddr: group.reuseaddr,
+            })
+            .collect();
+        sockets.sort_by_key(|holder| {
+            let pid = holder.owner.as_ref().map(|task| task.pid);
+            (holder.state != State::Listen, std::cmp::Reverse(holder.count), holder.state as usize, pid)
+        });
+        let would_do = (!sockets.is_empty()).then(|| sockets.iter().all(|holder| holder.state != State::Listen));
+        Holders { sockets, reuseaddr_would_do: would_do, has_reuseaddr: reuse.map(|reuse| reuse.address) }
+    }
+}
+
+/// Whether a socket with these addresses keeps another from its port. Two sockets of one namespace share a port if their addresses
+/// differ and neither is the wildcard; `::` stands for all of IPv4 too, unless IPV6_V6ONLY is set, which is not seen.
+fn stands_in_the_way(flow: &Flow, asked: &Flow) -> bool {
+    flow.netns == asked.netns && flow.lport == asked.lport && overlap(flow.laddr, asked.laddr)
+}
+
+fn overlap(one: IpAddr, other: IpAddr) -> bool {
+    let is_all = |address: IpAddr, family_of: IpAddr| {
+        address.is_unspecified() && (address.is_ipv6() || address.is_ipv4() == family_of.is_ipv4())
+    };
+    one == other || is_all(one, other) || is_all(other, one)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::overlap;
+
+    #[test]
+    fn the_wildcard_takes_every_address() {
+        let ip = |text: &str| text.parse().unwrap();
+        for (one, other, both) in [
+            ("0.0.0.0", "10.0.0.1", true),
+            ("10.0.0.1", "10.0.0.1", true),
+            ("10.0.0.1", "10.0.0.2", false),
+            ("::", "10.0.0.1", true),
+            ("0.0.0.0", "fd00::1", false),
+            ("0.0.0.0", "::", true),
+            ("fd00::1", "fd00::2", false),
+        ] {
+            assert_eq!(overlap(ip(one), ip(other)), both, "{one} {other}");
+            assert_eq!(overlap(ip(other), ip(one)), both, "{other} {one}");
+        }
+    }
+}

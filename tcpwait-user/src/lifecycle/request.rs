@@ -1,0 +1,245 @@
+//! Half-open connections: a request socket from the SYN to the ACK, or to whatever comes instead. A connection that is made of one
+//! goes on as a full socket, and takes its time along (`full.rs`).
+
+use std::sync::Arc;
+
+use super::{
+    Lifecycle, PORT_PATIENCE_NS, Reason, Timing, Transition, Update,
+    reason::{HalfVerdict, half_verdict},
+};
+use crate::{
+    event::{CancelSite, Event, HalfOpen, HalfStart, Seed, Task},
+    tcp::{Flow, State},
+};
+
+/// A half-open connection.
+#[derive(Debug)]
+pub(super) struct Request {
+    /// Its cookie; 0 as long as sock_diag has not listed it.
+    cookie: u64,
+    /// When the SYN came; `None` when that was not seen.
+    pub(super) since_ns: Option<u64>,
+    /// The listener's cookie.
+    listener: u64,
+    /// Whose listener it is; the listener may be closed first.
+    owner: Option<Arc<Task>>,
+    retransmits: u8,
+    /// Its first step waits for the connection's cookie.
+    unsaid: bool,
+    pub(super) predates: bool,
+}
+
+/// A timer that ran out, or was cancelled for a reason that is not known, until the next event of its CPU says what that was.
+#[derive(Debug)]
+pub(super) struct HeldRequest {
+    time_ns: u64,
+    half: HalfOpen,
+    /// `None`: it ran out.
+    reason: Option<Reason>,
+}
+
+impl Lifecycle {
+    /// A request socket's timer was started.
+    pub(super) fn half_open(&mut self, event: &Event, half: &HalfOpen, start: HalfStart, out: &mut Vec<Update>) {
+        let held = self.held_requests.remove(&event.cpu);
+        if let Some(held) = held.filter(|held| held.half.flow != half.flow) {
+            self.end_held(held, out);
+        }
+        self.settle_cpu(event.cpu, out);
+        let owner = self.owner_of(half.listener);
+        match self.requests.get_mut(&half.flow) {
+            // A listener of the same SO_REUSEPORT group takes over from one that was closed (`inet_reqsk_clone`).
+            Some(request) if start != HalfStart::Syn || ![0, half.listener].contains(&request.listener) => {
+                request.retransmits = half.retransmits;
+                request.cookie = half.cookie;
+                request.listener = half.listener;
+                request.owner = owner.or(request.owner.take());
+            }
+            Some(_) => {
+                self.tally.unmatched.requests += 1;
+                self.end_request(event.time_ns, half, Reason::Unknown, None, out);
+                self.begin_request(event.time_ns, half);
+            }
+            None if start == HalfStart::Syn => self.begin_request(event.time_ns, half),
+            None => self.adopt_request(half),
+        }
+    }
+
+    fn begin_request(&mut self, time_ns: u64, half: &HalfOpen) {
+        self.tally.requests += 1;
+        self.unsaid.push_back((time_ns, half.flow));
+        let request = Request {
+            cookie: half.cookie,
+            since_ns: Some(time_ns),
+            listener: half.listener,
+            owner: self.owner_of(half.listener),
+            retransmits: half.retransmits,
+            unsaid: true,
+            predates: false,
+        };
+        self.requests.insert(half.flow, request);
+    }
+
+    /// Takes in a half-open connection whose beginning was not seen.
+    fn adopt_request(&mut self, half: &HalfOpen) {
+        self.tally.unmatched.requests += u64::from(self.seeds_read);
+        let request = Request {
+            cookie: half.cookie,
+            since_ns: None,
+            listener: half.listener,
+            owner: self.owner_of(half.listener),
+            retransmits: half.retransmits,
+            unsaid: false,
+            predates: !self.seeds_read,
+        };
+        self.requests.insert(half.flow, request);
+    }
+
+    /// Its time ran out; whether the SYN-ACK is sent again shows next.
+    pub(super) fn half_expired(&mut self, event: &Event, half: &HalfOpen, out: &mut Vec<Update>) {
+        self.settle_cpu(event.cpu, out);
+        if !self.requests.contains_key(&half.flow) {
+            self.adopt_request(half);
+        }
+        let held = HeldRequest { time_ns: event.time_ns, half: half.clone(), reason: None };
+        self.held_requests.insert(event.cpu, held);
+    }
+
+    /// Its timer was cancelled, and no connection was made just now.
+    pub(super) fn half_cancelled(&mut self, event: &Event, half: &HalfOpen, site: &CancelSite, out: &mut Vec<Update>) {
+        self.settle_cpu(event.cpu, out);
+        let reason = match half_verdict(&self.symbols, half.listens, site) {
+            // The full socket's own steps tell of it.
+            HalfVerdict::Made | HalfVerdict::Expiry | HalfVerdict::Rearm => return,
+            HalfVerdict::Death(reason) => reason,
+            HalfVerdict::Silent => {
+                let held = HeldRequest { time_ns: event.time_ns, half: half.clone(), reason: Some(Reason::Unknown) };
+                self.held_requests.insert(event.cpu, held);
+                return;
+            }
+        };
+        let by = site.task.as_ref().filter(|_| reason == Reason::Destroyed).map(|task| self.share(task));
+        self.end_request(event.time_ns, half, reason, by, out);
+    }
+
+    /// Something else happened on that CPU: what ran out there was given up.
+    pub(super) fn settle_request(&mut self, cpu: u32, out: &mut Vec<Update>) {
+        if let Some(held) = self.held_requests.remove(&cpu) {
+            self.end_held(held, out);
+        }
+    }
+
+    /// Nothing happened on some CPUs for a while: the same.
+    pub(super) fn settle_requests(&mut self, now_ns: u64, patience_ns: u64, out: &mut Vec<Update>) {
+        let is_over = |held: &HeldRequest| now_ns.saturating_sub(held.time_ns) >= patience_ns;
+        let mut cpus: Vec<u32> =
+            self.held_requests.iter().filter(|(_, held)| is_over(held)).map(|(cpu, _)| *cpu).collect();
+        cpus.sort_unstable();
+        for cpu in cpus {
+            self.settle_request(cpu, out);
+        }
+    }
+
+    fn end_held(&mut self, held: HeldRequest, out: &mut Vec<Update>) {
+        let reason = held.reason.unwrap_or(match &held.half {
+            // reqsk_timer_handler drops it at once where nobody listens any more.
+            HalfOpen { listens: false, .. } => Reason::ListenerClosed,
+            HalfOpen { acked: true, .. } => Reason::AcceptQueueFull,
+            _ => Reason::Timeout,
+        });
+        self.end_request(held.time_ns, &held.half, reason, None, out);
+    }
+
+    fn end_request(
+        &mut self,
+        time_ns: u64,
+        half: &HalfOpen,
+        reason: Reason,
+        by: Option<Arc<Task>>,
+        out: &mut Vec<Update>,
+    ) {
+        let Some(mut request) = self.requests.remove(&half.flow) else {
+            // A connection was made of it on another CPU meanwhile; or it is older than the tool.
+            return;
+        };
+        self.remember_end(half.cookie);
+        request.cookie = half.cookie;
+        say_begun(&mut request, half.flow, out);
+        let dwell_ns = request.since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
+        out.push(Update::Transition(Transition {
+            dwell_ns,
+            timing: if dwell_ns.is_some() { Timing::Exact } else { Timing::Unknown },
+            owner: request.owner,
+            reason: Some(reason),
+            by,
+            predates: request.predates,
+            retransmits: Some(half.retransmits.into()),
+            ..Transition::new(time_ns, half.cookie, half.flow, Some(State::SynRecv), State::Close)
+        }));
+    }
+
+    /// The connection that a half-open one became; its first step is said with the connection's cookie, if it was not yet.
+    pub(super) fn take_request(&mut self, cookie: u64, flow: Flow, out: &mut Vec<Update>) -> Option<Request> {
+        let mut request = self.requests.remove(&flow)?;
+        request.cookie = cookie;
+        say_begun(&mut request, flow, out);
+        Some(request)
+    }
+
+    fn owner_of(&self, listener: u64) -> Option<Arc<Task>> {
+        self.fulls.get(&listener).and_then(|listener| listener.owner.clone())
+    }
+
+    /// Whose listener a half-open connection came through.
+    pub(super) fn listener_of(&self, flow: &Flow) -> Option<Arc<Task>> {
+        self.requests.get(flow).and_then(|request| request.owner.clone())
+    }
+
+    /// Beginnings that waited long enough for their connection are shown without its cookie.
+    pub(super) fn flush_unsaid(&mut self, now_ns: u64, out: &mut Vec<Update>) {
+        while let Some((time_ns, flow)) = self.unsaid.front().copied() {
+            if now_ns.saturating_sub(time_ns) < PORT_PATIENCE_NS {
+                break;
+            }
+            self.unsaid.pop_front();
+            let is_it = |request: &Request| request.unsaid && request.since_ns == Some(time_ns);
+            if let Some(mut request) = self.requests.remove(&flow) {
+                if is_it(&request) {
+                    say_begun(&mut request, flow, out);
+                }
+                self.requests.insert(flow, request);
+            }
+        }
+    }
+
+    pub(super) fn seed_request(&mut self, seed: &Seed) -> bool {
+        if self.fulls.contains_key(&seed.cookie) || self.requests.contains_key(&seed.flow) {
+            return false;
+        }
+        let request = Request {
+            cookie: seed.cookie,
+            since_ns: None,
+            listener: 0,
+            owner: None,
+            retransmits: seed.retransmits,
+            unsaid: false,
+            predates: true,
+        };
+        self.requests.insert(seed.flow, request);
+        true
+    }
+
+    /// Half-open connections now.
+    pub fn requests_now(&self) -> usize {
+        self.requests.len()
+    }
+}
+
+fn say_begun(request: &mut Request, flow: Flow, out: &mut Vec<Update>) {
+    if let (true, Some(since_ns)) = (std::mem::take(&mut request.unsaid), request.since_ns) {
+        out.push(Update::Transition(Transition {
+            listener: request.owner.clone(),
+            ..Transition::new(since_ns, request.cookie, flow, Some(State::Listen), State::SynRecv)
+        }));
+    }
+}

@@ -1,0 +1,122 @@
+//! Calls that failed, in words. The lines and JSON objects that carry them are in `text.rs` and `json.rs`.
+
+use nix::errno::Errno;
+
+use super::text::printable;
+use crate::{
+    lifecycle::{Call, Failure, Holder, Holders, Why},
+    tcp::State,
+};
+
+/// What happened, as text and JSON name it.
+pub fn event(call: Call) -> &'static str {
+    match call {
+        Call::Connect => "connect-failed",
+        Call::Bind => "bind-failed",
+        Call::Listen => "listen-failed",
+    }
+}
+
+/// The errno's name; `None` where there is none.
+pub fn errno(errno: u16) -> Option<String> {
+    (errno != 0).then(|| format!("{:?}", Errno::from_raw(errno.into())))
+}
+
+/// The reason in few words, of many failures at once.
+pub fn short(why: Why) -> &'static str {
+    match why {
+        Why::NoFreePort => "every port of the range is taken towards it",
+        Why::PortTaken => "its own port is still taken towards it",
+        Why::Refused => "an RST answered: nobody listens",
+        Why::TimedOut => "nothing answered",
+        Why::Unreachable => "an ICMP error, or nobody found by ARP",
+        Why::GivenUp => "the process closed it before an answer came",
+        Why::RangeFull => "no port of the range is free",
+        Why::PortHeld => "somebody holds the port",
+        Why::Other => "the kernel gave no other reason",
+    }
+}
+
+/// The reason in words.
+pub fn words(failure: &Failure) -> String {
+    let flow = &failure.flow;
+    let to = std::net::SocketAddr::new(flow.raddr, flow.rport);
+    let why = match failure.why {
+        Why::NoFreePort => format!("every port of the range is taken from {} to {to}", flow.laddr),
+        Why::PortTaken => format!("its own port {} is still taken to {to}, as by a TIME_WAIT", flow.lport),
+        Why::Refused => "an RST answered the SYN: nobody listens there".to_owned(),
+        Why::TimedOut => format!("nothing answered{}", sent(failure)),
+        Why::Unreachable => "an ICMP error came back, or ARP found nobody".to_owned(),
+        Why::GivenUp => format!("closed by the process before an answer came{}", sent(failure)),
+        Why::RangeFull => "no port of the range is free".to_owned(),
+        Why::PortHeld => held(failure),
+        Why::Other => "the kernel gave no other reason".to_owned(),
+    };
+    match errno(failure.errno) {
+        Some(errno) => format!("{errno}: {why}"),
+        None => why,
+    }
+}
+
+fn sent(failure: &Failure) -> String {
+    match failure.retransmits {
+        Some(again) => format!(", after {} SYN{}", u32::from(again) + 1, if again == 0 { "" } else { "s" }),
+        None => String::new(),
+    }
+}
+
+fn held(failure: &Failure) -> String {
+    let port = failure.flow.lport;
+    let Some(holders) = failure.holders.as_ref().filter(|holders| !holders.sockets.is_empty()) else {
+        return format!(
+            "port {port} is held by a socket that neither listens nor is connected, or by one that is not followed"
+        );
+    };
+    let who: Vec<String> = holders.sockets.iter().map(|holder| holder_words(holder, failure.time_ns)).collect();
+    format!("port {port} is held by {}; {}", who.join(", and by "), advice(holders))
+}
+
+fn holder_words(holder: &Holder, now_ns: u64) -> String {
+    let who = holder.owner.as_ref().map(|task| format!("{}/{}", task.pid, printable(&task.comm())));
+    let count = holder.count;
+    if holder.state != State::TimeWait {
+        let who = who.unwrap_or_else(|| "an unknown process".to_owned());
+        return if count == 1 {
+            format!("{who} in {}", holder.state)
+        } else {
+            format!("{count} in {} of {who}", holder.state)
+        };
+    }
+    let who = who.map_or_else(|| "nobody knows whom".to_owned(), |who| who);
+    let seconds = |ns: u64| ns.saturating_sub(now_ns).div_ceil(1_000_000_000);
+    let end = match holder.end_ns {
+        Some((first, _)) if count == 1 => format!(", which ends in {} s", seconds(first)),
+        Some((first, last)) => {
+            format!(", of which the oldest ends in {} s and the last in {} s", seconds(first), seconds(last))
+        }
+        None => String::new(),
+    };
+    format!("{count} in TIME_WAIT left by {who}{end}")
+}
+
+fn advice(holders: &Holders) -> String {
+    if holders.reuseaddr_would_do != Some(true) {
+        return "SO_REUSEADDR does not help against a listener".to_owned();
+    }
+    let has = |has: Option<bool>| match has {
+        Some(true) => "has it",
+        Some(false) => "does not have it",
+        None => "may or may not have it",
+    };
+    let theirs = holders.sockets.iter().map(|holder| holder.reuseaddr);
+    let theirs = theirs.reduce(|one, other| if one == other { one } else { None }).flatten();
+    let theirs = match theirs {
+        Some(true) => "those have it",
+        Some(false) => "those do not",
+        None => "of those it is not known",
+    };
+    format!(
+        "SO_REUSEADDR on both sides would have let it through: this socket {}, {theirs}",
+        has(holders.has_reuseaddr)
+    )
+}
