@@ -1,6 +1,7 @@
 //! The command line: what can be asked for. The doc comments are the manual that `--help` prints.
 
 mod doctor;
+pub mod states;
 
 use std::path::PathBuf;
 
@@ -44,6 +45,9 @@ pub enum Command {
     /// Print every TCP state transition as it happens, until Ctrl-C.
     #[command(after_help = TRACE_HELP)]
     Trace(Trace),
+    /// Count sockets by state, here and now: no tracing, and no root for the own network namespace.
+    #[command(after_help = states::HELP, mut_arg("state", |state| state.help("Sockets in this state now, as TIME_WAIT")))]
+    States(states::States),
     /// Write everything the kernel says to a file, for `--from FILE` later.
     Record(Record),
     /// Say what the kernel's settings and counters mean here, what is worth changing, and at what risk.

@@ -2,6 +2,7 @@
 
 mod doctor;
 mod stat;
+mod states;
 
 use std::{
     io::{self, BufWriter, Stdout, Write},
@@ -53,6 +54,7 @@ const MAX_COMM: usize = 15;
 pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Stat(stat) => stat::run(&stat),
+        Command::States(states) => states::run(&states),
         Command::Trace(trace) => match &trace.from {
             Some(_) => replay(&trace),
             None => runtime()?.block_on(trace_live(&trace)),

@@ -37,6 +37,7 @@ mod redirect;
 mod restarts;
 mod sources;
 mod stat;
+mod states;
 mod story;
 mod tracer;
 mod traffic;
@@ -217,6 +218,16 @@ fn main() -> ExitCode {
         isolated("doctor::conntrack_is_full", doctor::conntrack_is_full),
         isolated("doctor::namespaces", doctor::namespaces),
         isolated("doctor::not_root", doctor::not_root),
+        isolated("states::against_ss_v4", || states::against_ss(V4)),
+        isolated("states::against_ss_v6", || states::against_ss(V6)),
+        isolated("states::v4_mapped", states::v4_mapped),
+        isolated("states::time_left_v4", || states::time_left(V4)),
+        isolated("states::time_left_v6", || states::time_left(V6)),
+        isolated("states::many_time_waits", states::many_time_waits),
+        isolated("states::owners", states::owners),
+        isolated("states::of_every_namespace", states::of_every_namespace),
+        isolated("states::not_root", states::not_root),
+        isolated("states::again_and_again", states::again_and_again),
         isolated("exits::fail_on_loss", exits::fail_on_loss),
         isolated("exits::broken_pipe", exits::broken_pipe),
         isolated("exits::not_root", exits::not_root),

@@ -9,12 +9,14 @@ pub mod cgroup;
 pub mod command;
 pub mod counters;
 pub mod facts;
+pub mod listing;
 pub mod netns;
 pub mod owners;
 pub mod seed;
 pub mod snmp;
 pub mod sock_diag;
 pub mod sysctl;
+pub mod untouched;
 
 use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
 
