@@ -2,6 +2,7 @@
 
 mod doctor;
 pub mod states;
+mod ports;
 
 use std::path::PathBuf;
 
@@ -14,7 +15,7 @@ use crate::{
     tcp::State,
 };
 
-pub use doctor::Doctor;
+pub use self::{doctor::Doctor, ports::Ports};
 
 /// See what TCP connections really do, above all in TIME_WAIT: who put them there, how long they stay, what ends them.
 #[derive(Debug, Parser)]
@@ -48,6 +49,9 @@ pub enum Command {
     /// Count sockets by state, here and now: no tracing, and no root for the own network namespace.
     #[command(after_help = states::HELP, mut_arg("state", |state| state.help("Sockets in this state now, as TIME_WAIT")))]
     States(states::States),
+    /// Show how many local ports are in use towards each destination, when they run out, and what would help.
+    #[command(after_help = ports::HELP)]
+    Ports(Ports),
     /// Write everything the kernel says to a file, for `--from FILE` later.
     Record(Record),
     /// Say what the kernel's settings and counters mean here, what is worth changing, and at what risk.

@@ -18,6 +18,7 @@ pub mod view;
 pub mod recording;
 pub mod pipeline;
 pub mod stat;
+pub mod ports;
 pub mod kernel;
 pub mod system;
 pub mod live;

@@ -26,7 +26,7 @@ const FORMAT: u32 = 1;
 const MAX_HEADER: u32 = 16 << 20;
 
 /// What a recording says of itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     /// [`wire::VERSION`] of the records.
     pub wire: u32,

@@ -1,6 +1,7 @@
 //! Carries out a command: connects a source, a pipeline and an output, and says on stderr what a person needs to know.
 
 mod doctor;
+mod ports;
 mod stat;
 mod states;
 
@@ -55,6 +56,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Stat(stat) => stat::run(&stat),
         Command::States(states) => states::run(&states),
+        Command::Ports(ports) => ports::run(&ports),
         Command::Trace(trace) => match &trace.from {
             Some(_) => replay(&trace),
             None => runtime()?.block_on(trace_live(&trace)),

@@ -29,6 +29,7 @@ mod older;
 mod orphans;
 mod owners;
 mod packet;
+mod ports;
 mod probes;
 mod real_server;
 mod reasons;
@@ -228,6 +229,11 @@ fn main() -> ExitCode {
         isolated("states::of_every_namespace", states::of_every_namespace),
         isolated("states::not_root", states::not_root),
         isolated("states::again_and_again", states::again_and_again),
+        isolated("ports::run_out_when_forecast_v4", || ports::run_out_when_forecast(V4)),
+        isolated("ports::run_out_when_forecast_v6", || ports::run_out_when_forecast(V6)),
+        isolated("ports::reuse_keeps_them_steady", ports::reuse_keeps_them_steady),
+        isolated("ports::of_a_pool_are_steady", ports::of_a_pool_are_steady),
+        isolated("ports::listing", ports::listing),
         isolated("exits::fail_on_loss", exits::fail_on_loss),
         isolated("exits::broken_pipe", exits::broken_pipe),
         isolated("exits::not_root", exits::not_root),

@@ -65,6 +65,14 @@ fn wrong_usage_is_refused_with_2() {
         (&["doctor", "--seconds", "soon"], "number of seconds"),
         (&["doctor", "--json", "-w"], "cannot be used with"),
         (&["doctor", "now"], "now"),
+        (&["ports", "0"], "above 0"),
+        (&["ports", "1", "0"], "0 is not in 1.."),
+        (&["ports", "1", "2", "--duration", "3"], "cannot be used with"),
+        (&["ports", "--top", "0"], "0"),
+        (&["ports", "--json", "-w"], "cannot be used with"),
+        (&["ports", "--from", "x", "--duration", "1"], "cannot be used with"),
+        (&["ports", "-4", "-6"], "cannot be used with"),
+        (&["ports", "-p", "1"], "-p"),
     ] {
         let ran = run(arguments);
         assert_eq!(ran.code, Some(2), "{arguments:?}: {}", ran.stderr);
@@ -144,7 +152,7 @@ fn without_root_it_says_that_root_is_needed() {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let root = status.lines().any(|line| line.starts_with("Uid:\t0\t"));
     // And `tcpwait` alone is `tcpwait stat 1`.
-    for arguments in [&["trace"][..], &["record", "-o", "/dev/null"], &["stat"], &[]] {
+    for arguments in [&["trace"][..], &["record", "-o", "/dev/null"], &["stat"], &["ports", "1"], &[]] {
         let mut command = Command::new(&program);
         command.args(arguments).stdin(Stdio::null());
         if root {
@@ -178,6 +186,11 @@ fn help_mentions_every_flag() {
     let reports = ["--by", "--sort", "--top", "--from", "--json", "-w", "--wide", "-L", "--cgroup", "--state"];
     for flag in shared.iter().chain(&reports) {
         assert!(mentions(&stat, flag), "stat --help: no {flag}");
+    }
+    let ports = run(["ports", "--help"]).stdout;
+    let own = ["-D", "--rport", "--laddr", "--raddr", "-4", "-6", "--top", "--from", "--json", "-w", "--wide"];
+    for flag in shared.iter().chain(&own) {
+        assert!(mentions(&ports, flag), "ports --help: no {flag}");
     }
     for by in tcpwait::aggregate::by::By::ALL {
         assert!(stat.contains(by.name()), "stat --help: no {by}");

@@ -13,6 +13,7 @@ pub mod failures;
 pub mod groups;
 pub mod half_open;
 mod histogram;
+pub mod ports;
 pub mod report;
 mod steady;
 pub mod unfollowed;

@@ -12,6 +12,7 @@ pub mod facts;
 pub mod listing;
 pub mod netns;
 pub mod owners;
+pub mod port_range;
 pub mod seed;
 pub mod snmp;
 pub mod sock_diag;

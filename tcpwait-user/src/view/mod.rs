@@ -6,6 +6,7 @@ pub mod failure;
 pub mod json;
 mod key;
 pub mod ledger;
+pub mod ports;
 pub mod probes;
 pub mod raw;
 pub mod stat;
@@ -19,7 +20,7 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 
 use crate::{
-    aggregate::report::Report,
+    aggregate::{ports::report::PortsReport, report::Report},
     lifecycle::{Failure, Transition},
     names::Names,
 };
@@ -70,4 +71,13 @@ pub trait ReportView {
     /// # Errors
     /// The output cannot be written.
     fn report(&mut self, report: &Report, context: Context<'_>, out: &mut dyn Write) -> io::Result<()>;
+}
+
+/// Writes reports on ports.
+pub trait PortsView {
+    /// One report.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn report(&mut self, report: &PortsReport, context: Context<'_>, out: &mut dyn Write) -> io::Result<()>;
 }

@@ -124,8 +124,9 @@ struct TopPeer {
     only: bool,
 }
 
+/// The ledger.
 #[derive(Serialize)]
-struct Account {
+pub(in crate::view) struct Account {
     states_seen: Option<u64>,
     minis_entered: Option<u64>,
     filtered: Option<u64>,
@@ -263,7 +264,7 @@ fn group<'a>(row: &'a GroupRow, report: &'a Report, context: Context<'a>) -> Gro
     }
 }
 
-fn account(ledger: &Ledger) -> Account {
+pub(in crate::view) fn account(ledger: &Ledger) -> Account {
     let (tally, unmatched) = (&ledger.tally, ledger.tally.unmatched);
     Account {
         states_seen: ledger.states_seen,

@@ -1,0 +1,322 @@
+//! The ports that outgoing connections hold, by source address, destination address and port: how many, how fast they are taken,
+//! and when they run out.
+//!
+//! Takes what the lifecycle yields and gives plain [`PortsReport`]s. It reads no clock and no setting; both come from outside.
+//! Connections that were accepted hold no port of their own, and are left out.
+
+pub mod advice;
+pub mod failures;
+pub mod forecast;
+pub mod pace;
+pub mod report;
+mod rows;
+pub mod settings;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+use hashbrown::HashMap;
+
+use self::{
+    failures::Failures,
+    pace::{Pace, Step},
+    report::Destination,
+    settings::Settings,
+};
+use crate::{
+    compact::CompactMap,
+    connection::Name,
+    event::{Event, Fact, Task},
+    lifecycle::{Call, Failure, Found, Reason, Transition, Update},
+    tcp::{Flow, State},
+};
+
+/// Places in which bind() failed that are told apart.
+const MAX_PLACES: usize = 1000;
+
+/// A connection that holds a port.
+#[derive(Debug)]
+struct Held {
+    destination: Arc<Destination>,
+    owner: Option<Arc<Task>>,
+    /// When connect() was called; `None` where that was not seen.
+    begun_ns: Option<u64>,
+    /// When TIME_WAIT began; 0 in all other states.
+    waits_ns: u64,
+    /// Whether the connection had timestamps, once it is in a mini-socket.
+    timestamps: Option<bool>,
+    lport: u16,
+    state: State,
+    /// Whether connect() is known to have got its port, which is counted when the port is known.
+    counted: bool,
+}
+
+/// Times that are added up.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    count: u64,
+    ns: u64,
+}
+
+impl Sum {
+    fn add(&mut self, ns: u64) {
+        self.count += 1;
+        self.ns = self.ns.saturating_add(ns);
+    }
+
+    fn mean(self) -> Option<u64> {
+        self.ns.checked_div(self.count)
+    }
+}
+
+/// What is remembered of a destination beyond the connections there are.
+#[derive(Debug, Default)]
+struct Track {
+    pace: Pace,
+    /// How long ports were held that came free.
+    held: Sum,
+    /// How long TIME_WAIT took where connect() did not end it.
+    waits: Sum,
+    /// TIME_WAITs entered, by whether the connection had timestamps.
+    with_timestamps: u64,
+    without_timestamps: u64,
+    failures: Failures,
+}
+
+/// Where a bind() failed: namespace, address, port (0: any).
+type Place = (u32, IpAddr, u16);
+
+/// The model.
+#[derive(Debug)]
+pub struct Ports {
+    held: CompactMap<Name, Held>,
+    /// Connections that were accepted.
+    passive: CompactMap<Name, ()>,
+    tracks: HashMap<Arc<Destination>, Track>,
+    /// Local ports that are listened on now (0: no more) by network namespace: connections from there are not outgoing.
+    listeners: HashMap<(u32, u16), u64>,
+    binds: BTreeMap<Place, Failures>,
+    settings: HashMap<u32, Settings>,
+    /// When the timer of the mini-socket with this cookie runs out, which sock_diag has just said.
+    timer: Option<(u64, u64)>,
+    slack_ns: Option<u64>,
+    begin_ns: u64,
+    traced: bool,
+}
+
+impl Ports {
+    /// A model of what happens from this time on. `traced`: whether it will be told of anything but what is there.
+    pub fn new(begin_ns: u64, traced: bool) -> Self {
+        Self {
+            held: CompactMap::default(),
+            passive: CompactMap::default(),
+            tracks: HashMap::new(),
+            listeners: HashMap::new(),
+            binds: BTreeMap::new(),
+            settings: HashMap::new(),
+            timer: None,
+            slack_ns: None,
+            begin_ns,
+            traced,
+        }
+    }
+
+    /// The settings of a namespace as they are now.
+    pub fn set_settings(&mut self, netns: u32, settings: Settings) {
+        self.settings.insert(netns, settings);
+    }
+
+    /// How much longer than its 60 s a TIME_WAIT may take, for the timer wheel's sake.
+    pub fn set_slack(&mut self, slack_ns: Option<u64>) {
+        self.slack_ns = slack_ns;
+    }
+
+    /// The namespaces in which anything connects, or tried to.
+    pub fn namespaces(&self) -> Vec<u32> {
+        let mut inodes: Vec<u32> = self.tracks.keys().map(|destination| destination.netns).collect();
+        inodes.sort_unstable();
+        inodes.dedup();
+        inodes
+    }
+
+    /// Takes note of an event, before what follows from it: of what sock_diag lists, [`Found`] does not say when it ends.
+    pub fn event(&mut self, event: &Event) {
+        if let Fact::Seed(seed) = &event.fact {
+            let left_ns = u64::from(seed.expires_ms) * 1_000_000;
+            self.timer = seed.mini.then_some((seed.cookie, event.time_ns.saturating_add(left_ns)));
+        }
+    }
+
+    /// Takes note of what happens to any connection, wanted or not.
+    pub fn observe(&mut self, update: &Update) {
+        let (flow, from, to) = match update {
+            Update::Transition(step) => (&step.flow, step.from, step.to),
+            Update::Found(found) => (&found.flow, None, found.state),
+            Update::Owned { .. } | Update::Failed(_) => return,
+        };
+        let port = (flow.netns, flow.lport);
+        if to == State::Listen {
+            *self.listeners.entry(port).or_default() += 1;
+        } else if from == Some(State::Listen)
+            && to == State::Close
+            && let Some(count) = self.listeners.get_mut(&port)
+        {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// Takes in what a wanted connection did.
+    pub fn update(&mut self, update: &Update) {
+        match update {
+            Update::Transition(step) => self.step(step),
+            Update::Found(found) => self.found(found),
+            Update::Failed(failure) => self.failed(failure),
+            Update::Owned { .. } => {}
+        }
+    }
+
+    fn found(&mut self, found: &Found) {
+        let Found { id, flow, state, owner } = found;
+        let timer = self.timer.take().filter(|(cookie, _)| cookie == id);
+        match state {
+            State::Listen | State::Close => return,
+            State::SynRecv => {
+                // A request socket, which is a passive connection's.
+                self.passive.insert(Name::of(*id, flow), ());
+                return;
+            }
+            _ => {}
+        }
+        let waits_ns = match (*state, timer) {
+            (State::TimeWait, Some((_, end_ns))) => end_ns.saturating_sub(super::TIMEWAIT_NS),
+            _ => 0,
+        };
+        let held = Held {
+            destination: self.destination(flow),
+            owner: owner.clone(),
+            begun_ns: None,
+            waits_ns,
+            timestamps: None,
+            lport: flow.lport,
+            state: *state,
+            counted: true,
+        };
+        self.held.insert(Name::of(*id, flow), held);
+    }
+
+    fn step(&mut self, step: &Transition) {
+        let name = Name::of(step.id, &step.flow);
+        let known = self.held.remove(&name).or_else(|| self.held.remove(&name.portless()));
+        if step.from == Some(State::Listen) || step.to == State::Listen {
+            if step.to == State::SynRecv {
+                self.passive.insert(name, ());
+            }
+            return;
+        }
+        let is_new = step.from == Some(State::Close);
+        if is_new {
+            self.passive.remove(&name);
+        } else if self.passive.get(&name).is_some()
+            || (known.as_ref().is_none_or(|held| held.begun_ns.is_none()) && self.is_accepted(step))
+        {
+            match step.to {
+                State::Close => drop(self.passive.remove(&name)),
+                _ => drop(self.passive.insert(name, ())),
+            }
+            return;
+        }
+        let held = match known {
+            Some(held) if !is_new => held,
+            _ => Held {
+                destination: self.destination(&step.flow),
+                owner: None,
+                begun_ns: is_new.then_some(step.time_ns),
+                waits_ns: 0,
+                timestamps: None,
+                lport: 0,
+                state: step.from.unwrap_or(step.to),
+                counted: !is_new,
+            },
+        };
+        if let Some(held) = self.advance(held, step) {
+            self.held.insert(name, held);
+        }
+    }
+
+    /// A connection whose beginning was not seen is taken for one that was accepted if its port is listened on.
+    fn is_accepted(&self, step: &Transition) -> bool {
+        step.from == Some(State::SynRecv) || self.listeners.contains_key(&(step.flow.netns, step.flow.lport))
+    }
+
+    /// What becomes of a connection; `None` when its port is free.
+    fn advance(&mut self, mut held: Held, step: &Transition) -> Option<Held> {
+        let time_ns = step.time_ns;
+        let track = self.tracks.entry(held.destination.clone()).or_default();
+        held.owner = step.owner.clone().or(held.owner);
+        held.lport = step.flow.lport;
+        held.timestamps = step.timestamps.or(held.timestamps);
+        // The kernel chooses the port after the first event; a connection that never got one was never there.
+        if !held.counted && held.lport != 0 {
+            held.counted = true;
+            track.pace.count(held.begun_ns.unwrap_or(time_ns), Step::Taken);
+        }
+        if step.to == State::Close {
+            if held.state != State::TimeWait && held.counted {
+                track.pace.count(time_ns, Step::Ended);
+            }
+            if held.state == State::TimeWait
+                && step.reason != Some(Reason::Reused)
+                && let Some(dwell_ns) = step.dwell_ns
+            {
+                track.waits.add(dwell_ns);
+            }
+            if held.counted
+                && let Some(begun_ns) = held.begun_ns
+            {
+                track.held.add(time_ns.saturating_sub(begun_ns));
+            }
+            return None;
+        }
+        if step.to == State::TimeWait && held.state != State::TimeWait {
+            track.pace.count(time_ns, Step::Waits);
+            held.waits_ns = time_ns;
+            match held.timestamps {
+                Some(true) => track.with_timestamps += 1,
+                Some(false) => track.without_timestamps += 1,
+                None => {}
+            }
+        }
+        held.state = step.to;
+        Some(held)
+    }
+
+    fn failed(&mut self, failure: &Failure) {
+        let flow = &failure.flow;
+        if failure.call == Call::Connect {
+            let destination = self.destination(flow);
+            let track = self.tracks.entry(destination).or_default();
+            track.failures.count(failure);
+            if failure.why == crate::lifecycle::Why::NoFreePort {
+                track.pace.count(failure.time_ns, Step::Failed);
+            }
+            return;
+        }
+        let place = (flow.netns, flow.laddr, flow.lport);
+        if self.binds.len() < MAX_PLACES || self.binds.contains_key(&place) {
+            self.binds.entry(place).or_default().count(failure);
+        }
+    }
+
+    /// The destination of a connection, shared by all that go there.
+    fn destination(&mut self, flow: &Flow) -> Arc<Destination> {
+        let Flow { netns, laddr, raddr, rport, .. } = *flow;
+        let destination = Destination { netns, laddr, raddr, rport };
+        if let Some((shared, _)) = self.tracks.get_key_value(&destination) {
+            return shared.clone();
+        }
+        let shared = Arc::new(destination);
+        self.tracks.insert(shared.clone(), Track::default());
+        shared
+    }
+}

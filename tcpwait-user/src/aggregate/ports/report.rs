@@ -1,0 +1,169 @@
+//! What `tcpwait ports` says: plain numbers, already counted, for a view to show. Times are nanoseconds of `CLOCK_MONOTONIC`.
+
+use std::net::IpAddr;
+
+use serde::Serialize;
+
+use super::{
+    advice::Advice,
+    failures::{Failed, Process},
+    forecast::Forecast,
+    pace::Rates,
+    settings::Settings,
+};
+use crate::ledger::Ledger;
+
+/// What connect() looks for a free port towards: an unbound socket's source address is chosen by route before its port is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Destination {
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// Source address.
+    pub laddr: IpAddr,
+    /// Destination address.
+    pub raddr: IpAddr,
+    /// Destination port.
+    pub rport: u16,
+}
+
+/// How ports towards all destinations stand.
+#[derive(Clone, Debug)]
+pub struct PortsReport {
+    /// When tracing began.
+    pub begin_ns: u64,
+    /// Now.
+    pub end_ns: u64,
+    /// Whether it is the last.
+    pub is_final: bool,
+    /// Whether anything was traced: else rates, failures and whose TIME_WAITs those are is not known.
+    pub traced: bool,
+    /// The namespaces of the rows, by inode, with their settings; `None` where those could not be read.
+    pub namespaces: Vec<(u32, Option<Settings>)>,
+    /// The first destinations: those that are full, those that will be soonest, then by how full they are.
+    pub rows: Vec<Row>,
+    /// All others.
+    pub others: Others,
+    /// Calls that failed before they had a destination.
+    pub binds: Vec<BindFailure>,
+    /// What was lost, since the start.
+    pub ledger: Ledger,
+}
+
+/// One destination.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The destination.
+    pub destination: Destination,
+    /// Ports in use, of the range.
+    pub in_use: u64,
+    /// Of those, by state.
+    pub states: States,
+    /// Ports in use that connect() does not take by itself: bound by hand, outside of the range.
+    pub outside: u64,
+    /// Ports connect() may take; `None` where the range is not known.
+    pub size: Option<u64>,
+    /// Which of those in TIME_WAIT connect() could take now.
+    pub reusable: Reusable,
+    /// Share of the size that connect() cannot take now, 0 to 1: in use and not known to be reusable.
+    pub share: Option<f64>,
+    /// How fast ports are taken and given back.
+    pub rates: Option<Rates>,
+    /// How long ports were held that came free since the start: from connect() to the end, of TIME_WAIT where there was one.
+    pub held: Mean,
+    /// How long one that comes to TIME_WAIT is taken to be in connect()'s way.
+    pub wait_ns: u64,
+    /// How many ports it takes at the present rate: those not in TIME_WAIT, and for each connect() a second that gets a port and comes
+    /// to TIME_WAIT, or finds none, one for as long as that is in the way.
+    pub needed: Option<f64>,
+    /// What becomes of it.
+    pub forecast: Option<Forecast>,
+    /// Whether the forecast takes TIME_WAITs to be in the way that may be reusable: whether they have timestamps is not known.
+    pub reuse_unknown: bool,
+    /// Whether connect() fails although much of the range is free: the socket has a range of its own (`IP_LOCAL_PORT_RANGE`), or
+    /// ports are held by sockets that bind() gave them to.
+    pub fails_early: bool,
+    /// Who has most of the ports, as far as owners are known; where none is, for whom connect() fails most.
+    pub holder: Option<Holder>,
+    /// What failed since the start.
+    pub failures: Vec<Failed>,
+    /// What would help, and what would not; `None` where nothing is wrong.
+    pub advice: Option<Advice>,
+}
+
+/// Ports by the state of their connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct States {
+    /// SYN_SENT (or SYN_RECV, of two that connect to each other).
+    pub connecting: u64,
+    /// ESTABLISHED.
+    pub established: u64,
+    /// CLOSE_WAIT: the peer has closed, this side has not.
+    pub close_wait: u64,
+    /// FIN_WAIT1, CLOSING, LAST_ACK.
+    pub closing: u64,
+    /// FIN_WAIT2.
+    pub fin_wait2: u64,
+    /// TIME_WAIT.
+    pub time_wait: u64,
+}
+
+/// TIME_WAITs by whether an unbound connect() could take them now (`tcp_twsk_unique`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Reusable {
+    /// It could.
+    pub now: u64,
+    /// It could not: `tcp_tw_reuse` does not let it, the connection had no timestamps, or it is too young.
+    pub not: u64,
+    /// Not known: mostly whether the connection had timestamps, where it is older than the trace.
+    pub unknown: u64,
+}
+
+/// A mean of times.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Mean {
+    /// Of how many.
+    pub count: u64,
+    /// Nanoseconds; `None` of none.
+    pub mean_ns: Option<u64>,
+}
+
+/// Who has most of the ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The process.
+    pub process: Process,
+    /// How many of the ports are its.
+    pub ports: u64,
+    /// Of how many ports the owner is known.
+    pub known: u64,
+}
+
+/// All destinations that are not shown by themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Others {
+    /// How many.
+    pub destinations: u64,
+    /// Ports of the range in use towards them.
+    pub in_use: u64,
+    /// Of those in TIME_WAIT.
+    pub time_wait: u64,
+    /// Of those in FIN_WAIT2.
+    pub fin_wait2: u64,
+    /// Ports in use outside of the range.
+    pub outside: u64,
+    /// connect() that failed for want of a port, since the start.
+    pub failed: u64,
+}
+
+/// bind() or listen() that failed in one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BindFailure {
+    /// Inode of the network namespace.
+    pub netns: u32,
+    /// The address asked for.
+    pub laddr: IpAddr,
+    /// The port asked for; `None`: any.
+    pub lport: Option<u16>,
+    /// How often, why and for whom.
+    pub failed: Failed,
+}

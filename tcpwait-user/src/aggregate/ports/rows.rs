@@ -1,0 +1,311 @@
+//! From the connections there are to a report: adds them up by destination, and looks ahead for each.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use super::{
+    Held, Ports, Track,
+    advice::{Case, advise},
+    failures::{About, Process},
+    forecast::{Forecast, Load, forecast},
+    pace::Rates,
+    report::{BindFailure, Destination, Holder, Mean, Others, PortsReport, Reusable, Row, States},
+    settings::Settings,
+};
+use crate::{aggregate::TIMEWAIT_NS, event::Task, ledger::Ledger, lifecycle::Why, tcp::State};
+
+/// After so long the TIME_WAITs that ended are not only those that ended early.
+const LONG_ENOUGH_NS: u64 = 65_000_000_000;
+
+/// A destination counts as full while connect() failed no longer ago.
+const RECENT_NS: u64 = 5_000_000_000;
+
+/// A connect() that fails while more than this share of the range is free fails for another reason than the others' number.
+const MUCH_FREE: f64 = 0.1;
+
+/// A destination that holds less than this share of its ports, and is not going to fill up, needs no advice.
+const WORTH_ADVICE: f64 = 0.5;
+
+/// Beyond so many destinations those are forgotten that nobody connects to, and with them how long their ports were held.
+const MAX_IDLE: usize = 10_000;
+
+/// Nobody connects: after so long that can be said.
+const IDLE_NS: u64 = 10_000_000_000;
+
+/// What holds ports towards a destination.
+#[derive(Debug, Default)]
+struct Tally {
+    states: States,
+    in_use: u64,
+    outside: u64,
+    /// When each TIME_WAIT began, and whether its connection had timestamps.
+    waits: Vec<(u64, Option<bool>)>,
+}
+
+impl Tally {
+    fn add(&mut self, held: &Held, settings: Option<&Settings>) {
+        // A port that is not known yet was chosen by the kernel.
+        if held.lport != 0 && settings.and_then(|settings| settings.has(held.lport)) == Some(false) {
+            self.outside += 1;
+            return;
+        }
+        self.in_use += 1;
+        let states = &mut self.states;
+        match held.state {
+            State::SynSent | State::SynRecv => states.connecting += 1,
+            State::Established => states.established += 1,
+            State::CloseWait => states.close_wait += 1,
+            State::FinWait1 | State::Closing | State::LastAck | State::Close | State::Listen => states.closing += 1,
+            State::FinWait2 => states.fin_wait2 += 1,
+            State::TimeWait => {
+                states.time_wait += 1;
+                self.waits.push((held.waits_ns, held.timestamps));
+            }
+        }
+    }
+}
+
+impl Ports {
+    /// Reports on this time, with so many destinations by themselves.
+    pub fn report(&mut self, end_ns: u64, is_final: bool, top: usize, ledger: Ledger) -> PortsReport {
+        let tallies = self.tallies();
+        if self.tracks.len() > MAX_IDLE {
+            self.tracks.retain(|destination, track| {
+                tallies.contains_key(destination) || !track.failures.is_empty() || !track.pace.is_idle(end_ns)
+            });
+        }
+        let mut rows: Vec<Row> = self
+            .tracks
+            .iter()
+            .map(|(destination, track)| self.row(destination, track, tallies.get(destination), end_ns))
+            .collect();
+        rows.sort_by(|a, b| urgency(a).total_cmp(&urgency(b)).then_with(|| a.destination.cmp(&b.destination)));
+        // What holds nothing of the range and failed nowhere is in the way of nobody.
+        let is_shown = |row: &Row| row.in_use > 0 || !row.failures.is_empty();
+        let shown = rows.iter().filter(|row| is_shown(row)).count().min(top);
+        let (mut rows, mut rest): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(is_shown);
+        rest.retain(|row| row.outside > 0);
+        rest.extend(rows.split_off(shown));
+        self.name_holders(&mut rows);
+        let mut namespaces: Vec<u32> = rows.iter().map(|row| row.destination.netns).collect();
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        PortsReport {
+            begin_ns: self.begin_ns,
+            end_ns,
+            is_final,
+            traced: self.traced,
+            namespaces: namespaces.into_iter().map(|netns| (netns, self.settings.get(&netns).cloned())).collect(),
+            others: others(&rest),
+            rows,
+            binds: self.bind_failures(),
+            ledger,
+        }
+    }
+
+    /// Outgoing connections by destination.
+    fn tallies(&self) -> HashMap<Arc<Destination>, Tally> {
+        let mut tallies: HashMap<Arc<Destination>, Tally> = HashMap::new();
+        for (_, held) in self.outgoing() {
+            let settings = self.settings.get(&held.destination.netns);
+            tallies.entry(held.destination.clone()).or_default().add(held, settings);
+        }
+        tallies
+    }
+
+    /// Connections that are not known to have been accepted. Of one that is older than the trace, its port tells.
+    fn outgoing(&self) -> impl Iterator<Item = (&crate::connection::Name, &Held)> {
+        self.held.iter().filter(|(_, held)| {
+            held.begun_ns.is_some() || !self.listeners.contains_key(&(held.destination.netns, held.lport))
+        })
+    }
+
+    fn row(&self, destination: &Destination, track: &Track, tally: Option<&Tally>, end_ns: u64) -> Row {
+        let none = Tally::default();
+        let tally = tally.unwrap_or(&none);
+        let settings = self.settings.get(&destination.netns);
+        let size =
+            settings.and_then(|settings| Some(settings.size()?.saturating_sub(self.listened(destination.netns))));
+        let rates = track.pace.rates(self.begin_ns, end_ns).filter(|_| self.traced);
+        let reuses = settings.and_then(|settings| settings.reuses(destination.laddr, destination.raddr));
+        let (soon_ns, surely_ns) = settings.unwrap_or(&Settings::default()).reuse_age_ns();
+        let natural_ns = self.natural_wait_ns(track, end_ns);
+        let mut reusable = Reusable::default();
+        let mut load =
+            Load { size: size.unwrap_or_default(), active: tally.in_use - tally.states.time_wait, ..Load::default() };
+        for (began_ns, timestamps) in &tally.waits {
+            let age_ns = end_ns.saturating_sub(*began_ns);
+            let may = match (reuses, timestamps) {
+                (Some(false), _) | (_, Some(false)) => Some(false),
+                (Some(true), Some(true)) => Some(true),
+                _ => None,
+            };
+            match may {
+                Some(true) if age_ns > surely_ns => reusable.now += 1,
+                Some(false) => reusable.not += 1,
+                _ if age_ns <= soon_ns => reusable.not += 1,
+                _ => reusable.unknown += 1,
+            }
+            let in_the_way_ns = if may == Some(true) { surely_ns } else { natural_ns };
+            if may != Some(true) || age_ns <= surely_ns {
+                load.ends_ns.push(in_the_way_ns.saturating_sub(age_ns));
+            }
+        }
+        let known = track.with_timestamps + track.without_timestamps;
+        let share_reused = match (reuses, known) {
+            (Some(true), 1..) => track.with_timestamps as f64 / known as f64,
+            _ => 0.0,
+        };
+        load.wait_ns = (share_reused * surely_ns as f64 + (1.0 - share_reused) * natural_ns as f64) as u64;
+        load.growth_per_s = rates.map_or(0.0, |rates| rates.growth);
+        load.waits_per_s = rates.map_or(0.0, |rates| rates.waits);
+        let wait_ns = load.wait_ns;
+        let needed = rates
+            .filter(|rates| rates.taken + rates.failed > 0.0)
+            .map(|rates| load.active as f64 + (rates.waits + rates.failed) * wait_ns as f64 / 1e9);
+        let in_the_way = load.active + load.ends_ns.len() as u64;
+        let share = size.filter(|size| *size > 0).map(|size| in_the_way as f64 / size as f64);
+        let fails = track.failures.last_without_port_ns().is_some_and(|at_ns| at_ns + RECENT_NS >= end_ns);
+        let mut row = Row {
+            destination: *destination,
+            in_use: tally.in_use,
+            states: tally.states,
+            outside: tally.outside,
+            size,
+            reusable,
+            share,
+            rates,
+            held: Mean { count: track.held.count, mean_ns: track.held.mean() },
+            wait_ns,
+            needed,
+            forecast: size.and_then(|_| foresee(load, rates, fails)),
+            reuse_unknown: reuses != Some(false) && reusable.unknown > 0 && known == 0,
+            fails_early: fails && share.is_some_and(|share| share < 1.0 - MUCH_FREE),
+            holder: None,
+            failures: track.failures.rows(),
+            advice: None,
+        };
+        if needs_advice(&row) {
+            row.advice = Some(advise(Case {
+                settings,
+                reuses,
+                timestamps: (known > 0).then_some(track.with_timestamps > 0),
+                states: tally.states,
+                time_wait_soon: rates.map_or(0.0, |rates| rates.waits * wait_ns as f64 / 1e9),
+            }));
+        }
+        row
+    }
+
+    /// Ports of the range that sockets listen on: an unbound connect() passes over a port that bind() was asked for
+    /// (`__inet_hash_connect`: `fastreuse` is not negative).
+    fn listened(&self, netns: u32) -> u64 {
+        let Some(settings) = self.settings.get(&netns) else { return 0 };
+        let there = self.listeners.iter().filter(|((inode, _), count)| *inode == netns && **count > 0);
+        there.filter(|((_, port), _)| settings.has(*port) == Some(true)).count() as u64
+    }
+
+    /// How long a TIME_WAIT takes that connect() does not end: as measured, or 60 s and half a bucket of the timer wheel.
+    fn natural_wait_ns(&self, track: &Track, end_ns: u64) -> u64 {
+        let expected_ns = TIMEWAIT_NS + self.slack_ns.unwrap_or_default() / 2;
+        if end_ns.saturating_sub(self.begin_ns) < LONG_ENOUGH_NS {
+            return expected_ns;
+        }
+        track.waits.mean().unwrap_or(expected_ns)
+    }
+
+    fn name_holders(&self, rows: &mut [Row]) {
+        let mut owners: HashMap<Destination, HashMap<[u8; 16], (Process, u64)>> =
+            rows.iter().map(|row| (row.destination, HashMap::new())).collect();
+        for (_, held) in self.outgoing() {
+            let Some((owner, counts)) = held.owner.as_deref().zip(owners.get_mut(&*held.destination)) else { continue };
+            count_owner(counts, owner);
+        }
+        for row in rows {
+            let Some(counts) = owners.get(&row.destination) else { continue };
+            let known = counts.values().map(|(_, count)| count).sum();
+            let most = counts.values().max_by_key(|(process, count)| (*count, std::cmp::Reverse(process.comm)));
+            // Of ports that are all in TIME_WAIT since before the trace, nobody knows whose they are; but who wants more is known.
+            let wants =
+                row.failures.iter().filter(|failed| failed.about() == About::Ports).find_map(|failed| failed.process);
+            row.holder = most
+                .map(|(process, ports)| Holder { process: *process, ports: *ports, known })
+                .or(wants.map(|process| Holder { process, ports: 0, known: 0 }));
+        }
+    }
+
+    fn bind_failures(&self) -> Vec<BindFailure> {
+        let mut all: Vec<BindFailure> = self
+            .binds
+            .iter()
+            .flat_map(|((netns, laddr, lport), failures)| {
+                failures.rows().into_iter().map(|failed| BindFailure {
+                    netns: *netns,
+                    laddr: *laddr,
+                    lport: (*lport != 0).then_some(*lport),
+                    failed,
+                })
+            })
+            .collect();
+        all.sort_by_key(|bind| std::cmp::Reverse(bind.failed.count));
+        all
+    }
+}
+
+fn count_owner(counts: &mut HashMap<[u8; 16], (Process, u64)>, owner: &Task) {
+    let (process, count) = counts.entry(owner.comm).or_insert_with(|| (Process::of(owner), 0));
+    process.and(owner);
+    *count += 1;
+}
+
+fn foresee(load: Load, rates: Option<Rates>, fails: bool) -> Option<Forecast> {
+    let next_free_ns = load.ends_ns.iter().min().copied();
+    let ahead = forecast(load)?;
+    match (ahead, rates) {
+        (Forecast::Full { .. }, _) => Some(ahead),
+        _ if fails => Some(Forecast::Full { next_free_ns }),
+        (_, None) => None,
+        (_, Some(rates)) if rates.taken == 0.0 && rates.failed == 0.0 => {
+            (rates.window_ns >= IDLE_NS).then_some(Forecast::Idle)
+        }
+        _ => Some(ahead),
+    }
+}
+
+fn needs_advice(row: &Row) -> bool {
+    let fills = match row.forecast {
+        Some(Forecast::Full { .. } | Forecast::FullIn { .. }) => true,
+        Some(Forecast::Steady { share, .. }) => share >= WORTH_ADVICE,
+        Some(Forecast::Idle) | None => false,
+    };
+    let failed = row.failures.iter().any(|failed| failed.why == Why::NoFreePort || failed.why == Why::PortTaken);
+    fills || failed || row.share.is_some_and(|share| share >= WORTH_ADVICE)
+}
+
+/// What comes first is least: full, then those soonest full, then the fullest.
+fn urgency(row: &Row) -> f64 {
+    const LATE_S: f64 = 1e12;
+    let share = row.share.unwrap_or_default().min(1.0);
+    match row.forecast {
+        Some(Forecast::Full { .. }) => -1.0 - row.in_use as f64 / 1e9,
+        Some(Forecast::FullIn { in_ns }) => in_ns as f64 / 1e9,
+        Some(Forecast::Steady { share: then, .. }) => LATE_S * (3.0 - then.max(share).min(1.0)),
+        Some(Forecast::Idle) | None if row.size.is_some() => LATE_S * (3.0 - share),
+        // Without a size the number alone can tell.
+        _ => LATE_S * (4.0 - row.in_use as f64 / 65536.0),
+    }
+}
+
+fn others(rest: &[Row]) -> Others {
+    let mut others = Others { destinations: rest.len() as u64, ..Others::default() };
+    for row in rest {
+        others.in_use += row.in_use;
+        others.time_wait += row.states.time_wait;
+        others.fin_wait2 += row.states.fin_wait2;
+        others.outside += row.outside;
+        let ports = row.failures.iter().filter(|failed| failed.about() == About::Ports);
+        others.failed += ports.map(|failed| failed.count).sum::<u64>();
+    }
+    others
+}

@@ -1,0 +1,105 @@
+//! The settings that decide which local ports connect() may take, as one network namespace has them now, and what follows from
+//! them for a port. Knows no socket and reads no file.
+
+use std::{net::IpAddr, ops::RangeInclusive};
+
+/// How old a TIME_WAIT must be before connect() may take it, up to 6.13: `tcp_twsk_unique` compares whole seconds, so it is more than
+/// one second and at most two.
+const WHOLE_SECONDS_NS: (u64, u64) = (1_000_000_000, 2_000_000_000);
+
+/// The settings of one network namespace. `None` is what could not be read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// `net.ipv4.ip_local_port_range`, which is IPv6's too.
+    pub range: Option<RangeInclusive<u16>>,
+    /// `net.ipv4.ip_local_reserved_ports`: those that connect() and bind() to port 0 pass over.
+    pub reserved: Vec<RangeInclusive<u16>>,
+    /// `net.ipv4.tcp_tw_reuse`: 0 off, 1 on, 2 where an end is loopback.
+    pub tw_reuse: Option<u8>,
+    /// `net.ipv4.tcp_tw_reuse_delay` in milliseconds; `None` before 6.14, which has none.
+    pub tw_reuse_delay_ms: Option<u32>,
+    /// `net.ipv4.tcp_timestamps`: 0 off.
+    pub timestamps: Option<u8>,
+}
+
+impl Settings {
+    /// How many ports connect() may take: the range less what is reserved in it.
+    pub fn size(&self) -> Option<u64> {
+        Some(self.range.as_ref()?.len() as u64 - self.reserved_in_range()?)
+    }
+
+    /// How many ports of the range are reserved.
+    pub fn reserved_in_range(&self) -> Option<u64> {
+        let range = self.range.as_ref()?;
+        Some(range.clone().filter(|port| self.is_reserved(*port)).count() as u64)
+    }
+
+    /// Whether connect() takes this port by itself.
+    pub fn has(&self, port: u16) -> Option<bool> {
+        Some(self.range.as_ref()?.contains(&port) && !self.is_reserved(port))
+    }
+
+    fn is_reserved(&self, port: u16) -> bool {
+        self.reserved.iter().any(|reserved| reserved.contains(&port))
+    }
+
+    /// Whether `tcp_tw_reuse` lets connect() take a TIME_WAIT between these addresses, timestamps and age permitting
+    /// (`tcp_twsk_unique`). A socket bound to the interface `lo` counts as loopback there too; whether one is, is not known here.
+    pub fn reuses(&self, laddr: IpAddr, raddr: IpAddr) -> Option<bool> {
+        self.tw_reuse.map(|mode| match mode {
+            0 => false,
+            2 => laddr.is_loopback() || raddr.is_loopback(),
+            _ => true,
+        })
+    }
+
+    /// The age in nanoseconds at which a TIME_WAIT may be taken: certainly not below the first, certainly above the second.
+    pub fn reuse_age_ns(&self) -> (u64, u64) {
+        self.tw_reuse_delay_ms.map_or(WHOLE_SECONDS_NS, |ms| (u64::from(ms) * 1_000_000, u64::from(ms) * 1_000_000))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::Settings;
+
+    fn settings() -> Settings {
+        Settings {
+            range: Some(32768..=32787),
+            reserved: vec![32770..=32772, 8080..=8080, 32787..=40000],
+            tw_reuse: Some(2),
+            ..Settings::default()
+        }
+    }
+
+    #[test]
+    fn the_range_is_less_what_is_reserved_in_it() {
+        assert_eq!(settings().size(), Some(16));
+        let has = |port| settings().has(port);
+        assert_eq!(
+            (has(32768), has(32770), has(32787), has(8080)),
+            (Some(true), Some(false), Some(false), Some(false))
+        );
+        assert_eq!((Settings::default().size(), Settings::default().has(1)), (None, None));
+        // Both ends of what there is.
+        let all = Settings { range: Some(1..=65535), ..Settings::default() };
+        assert_eq!(all.size(), Some(65535));
+    }
+
+    #[test]
+    fn reuse_follows_the_mode_and_the_addresses() {
+        let reuses = |mode, laddr: &str, raddr: &str| {
+            Settings { tw_reuse: mode, ..settings() }.reuses(laddr.parse().unwrap(), raddr.parse().unwrap())
+        };
+        assert_eq!(reuses(Some(2), "127.0.0.1", "127.0.0.9"), Some(true));
+        assert_eq!(reuses(Some(2), "::1", "::1"), Some(true));
+        assert_eq!(reuses(Some(2), "10.0.0.1", "10.0.0.2"), Some(false));
+        assert_eq!(reuses(Some(1), "10.0.0.1", "10.0.0.2"), Some(true));
+        assert_eq!(reuses(Some(0), "127.0.0.1", "127.0.0.1"), Some(false));
+        assert_eq!(reuses(None, "127.0.0.1", "127.0.0.1"), None);
+        assert_eq!(settings().reuse_age_ns(), (1_000_000_000, 2_000_000_000));
+        let delay = Settings { tw_reuse_delay_ms: Some(250), ..settings() };
+        assert_eq!(delay.reuse_age_ns(), (250_000_000, 250_000_000));
+    }
+}

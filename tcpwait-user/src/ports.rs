@@ -1,0 +1,143 @@
+//! From records to reports on ports: the stream's updates through the selection into the model, and a report whenever the time of the
+//! records passes the end of an interval. The same for the live ring buffer, a recording, and a listing by sock_diag alone.
+
+use std::{
+    convert::Infallible,
+    io::{self, Write},
+};
+
+use tcpwait_wire::wire;
+
+use crate::{
+    aggregate::ports::{Ports, settings::Settings},
+    event::Fact,
+    ledger::Ledger,
+    pipeline::Stream,
+    recording::Header,
+    select::Selector,
+    stat::Schedule,
+    view::PortsView,
+};
+
+/// The whole way from a record to a report on ports.
+pub struct PortsReports<W: Write> {
+    stream: Stream,
+    selector: Selector,
+    ports: Ports,
+    view: Box<dyn PortsView>,
+    out: W,
+    top: usize,
+    interval_ns: Option<u64>,
+    next_ns: u64,
+    left: Option<u64>,
+    now_ns: u64,
+}
+
+impl<W: Write> PortsReports<W> {
+    /// Reports on the records under this header; `traced`: whether more will come than a listing.
+    pub fn new(
+        header: &Header,
+        traced: bool,
+        selector: Selector,
+        top: usize,
+        schedule: Schedule,
+        view: Box<dyn PortsView>,
+        out: W,
+    ) -> Self {
+        let interval_ns = schedule.interval.map(|interval| u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
+        Self {
+            stream: Stream::new(header),
+            selector,
+            ports: Ports::new(header.started_ns, traced),
+            view,
+            out,
+            top,
+            interval_ns,
+            next_ns: header.started_ns.saturating_add(interval_ns.unwrap_or(u64::MAX)),
+            left: schedule.count,
+            now_ns: header.started_ns,
+        }
+    }
+
+    /// Takes in one record.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(event) = self.stream.record(bytes) else { return Ok(()) };
+        self.ports.event(&event);
+        self.take_in();
+        self.now_ns = self.now_ns.max(event.time_ns);
+        if matches!(event.fact, Fact::Tick { .. }) && self.is_due(self.now_ns) {
+            let step_ns = self.interval_ns.unwrap_or(u64::MAX);
+            // One that comes late is as long as it is; the next ones are on time again.
+            while self.next_ns <= self.now_ns {
+                self.next_ns = self.next_ns.saturating_add(step_ns);
+            }
+            self.left = self.left.map(|left| left.saturating_sub(1));
+            self.report(self.is_over())?;
+        }
+        Ok(())
+    }
+
+    /// Takes over the kernel side's counts.
+    pub fn account(&mut self, counters: &wire::Counters) {
+        self.stream.ledger_mut().count_kernel(counters);
+    }
+
+    /// The namespaces whose settings matter.
+    pub fn namespaces(&self) -> Vec<u32> {
+        self.ports.namespaces()
+    }
+
+    /// The settings of namespaces as they are now.
+    pub fn set_settings(&mut self, settings: impl IntoIterator<Item = (u32, Settings)>) {
+        settings.into_iter().for_each(|(netns, settings)| self.ports.set_settings(netns, settings));
+    }
+
+    /// Whether a report is due at this time, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub fn is_due(&self, now_ns: u64) -> bool {
+        now_ns >= self.next_ns && !self.is_over()
+    }
+
+    /// Whether as many reports as wanted have been given.
+    pub fn is_over(&self) -> bool {
+        self.left == Some(0)
+    }
+
+    /// Gives the last report, unless as many as were wanted have been given.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    pub fn finish(&mut self) -> io::Result<Ledger> {
+        self.stream.finish();
+        self.take_in();
+        if !self.is_over() {
+            self.report(true)?;
+        }
+        Ok(self.ledger())
+    }
+
+    fn ledger(&self) -> Ledger {
+        Ledger { undecided: self.selector.undecided(), ..self.stream.ledger() }
+    }
+
+    fn take_in(&mut self) {
+        let Self { stream, selector, ports, .. } = self;
+        let (updates, context) = stream.updates();
+        for update in updates {
+            ports.observe(&update);
+            let Ok(()) = selector.pass(update, context.names, |update| {
+                ports.update(&update);
+                Ok::<(), Infallible>(())
+            });
+        }
+    }
+
+    fn report(&mut self, is_final: bool) -> io::Result<()> {
+        self.ports.set_slack(self.stream.lifecycle().timewait_slack_ns());
+        let report = self.ports.report(self.now_ns, is_final, self.top, self.ledger());
+        self.view.report(&report, self.stream.context(), &mut self.out)?;
+        self.out.flush()
+    }
+}

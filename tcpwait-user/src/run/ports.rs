@@ -1,0 +1,151 @@
+//! `tcpwait ports`: a listing by sock_diag alone, or with tracing; reads the settings whenever a report is due.
+
+use std::{
+    io::{self, BufWriter, Stdout},
+    path::Path,
+    process::ExitCode,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use anyhow::{Context, Result};
+use jiff::tz::TimeZone;
+use nix::time::{ClockId, clock_gettime};
+use tcpwait_wire::wire::Counters;
+
+use super::{
+    LOSSY, banner, criteria, is_broken_pipe, log_to_stderr, runtime, say_seeded, settings, stat::screen, stdout,
+};
+use crate::{
+    cli::Ports,
+    kernel::KernelFilter,
+    ledger::Ledger,
+    live::{self, Sink},
+    ports::PortsReports,
+    recording::{self, Header},
+    select::{Criteria, Selector},
+    stat::Schedule,
+    system::{port_range, seed},
+    view::{
+        PortsView,
+        ports::{json::Json, text::Text},
+    },
+};
+
+type Reports = PortsReports<BufWriter<Stdout>>;
+
+/// Carries it out.
+pub fn run(args: &Ports) -> Result<ExitCode> {
+    log_to_stderr(args.tracing.verbose);
+    match &args.from {
+        Some(path) => replay(args, path),
+        None if args.interval.is_none() && args.tracing.duration.is_none() => list(args),
+        None => runtime()?.block_on(trace(args)),
+    }
+}
+
+/// What is there now, which needs no tracing.
+fn list(args: &Ports) -> Result<ExitCode> {
+    let criteria = criteria(&args.filter(), true)?;
+    let netns = criteria.netns.clone();
+    let header = Header { started_ns: monotonic_ns(), started_realtime_ns: realtime_ns(), ..Header::default() };
+    let mut reports = reports(args, &header, false, criteria);
+    let mut records = Vec::new();
+    let only = (!netns.is_empty()).then_some(netns.as_slice());
+    let seeded = seed::collect(only, monotonic_ns, |record| records.push(record.to_vec()));
+    let done = records.iter().try_for_each(|record| reports.record(record)).and_then(|()| finish(&mut reports));
+    say_seeded(Some(&seeded), args.tracing.verbose);
+    code(args, done)
+}
+
+fn replay(args: &Ports, path: &Path) -> Result<ExitCode> {
+    let criteria = criteria(&args.filter(), false)?;
+    let mut reader = recording::Reader::open(path)?;
+    let mut reports = reports(args, &reader.header().clone(), true, criteria);
+    let done = (|| {
+        while let Some(record) = reader.next_record() {
+            reports.record(record)?;
+            if reports.is_over() {
+                break;
+            }
+        }
+        reports.finish()
+    })();
+    if let Some(why) = reader.cut() {
+        eprintln!("tcpwait: {} was cut short ({why}); everything up to there is counted", path.display());
+    }
+    code(args, done)
+}
+
+async fn trace(args: &Ports) -> Result<ExitCode> {
+    let criteria = criteria(&args.filter(), true)?;
+    let filter =
+        KernelFilter { netns: criteria.netns.clone(), rports: criteria.rports.clone(), ..KernelFilter::default() };
+    let mut live = live::attach(settings(&args.tracing, filter))?;
+    let mut sink = Traced(reports(args, live.header(), true, criteria));
+    banner(&live, args.tracing.verbose);
+    let result = live.run(&mut sink).await;
+    if !is_broken_pipe(&result) {
+        say_seeded(result?.as_ref(), args.tracing.verbose);
+    }
+    code(args, finish(&mut sink.0))
+}
+
+/// The last report, with the settings of now.
+fn finish(reports: &mut Reports) -> io::Result<Ledger> {
+    reports.set_settings(port_range::read(&reports.namespaces()));
+    reports.finish()
+}
+
+fn code(args: &Ports, done: io::Result<Ledger>) -> Result<ExitCode> {
+    match done {
+        Ok(ledger) if args.fail_on_loss && ledger.is_lossy() => Ok(ExitCode::from(LOSSY)),
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e).context("writing to stdout"),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn reports(args: &Ports, header: &Header, traced: bool, criteria: Criteria) -> Reports {
+    let schedule = Schedule { interval: args.interval, count: args.count };
+    let view: Box<dyn PortsView> = match args.json {
+        true => Box::new(Json),
+        false => Box::new(Text::new(screen(args.wide).width, TimeZone::system())),
+    };
+    PortsReports::new(header, traced, Selector::new(criteria), args.top as usize, schedule, view, stdout())
+}
+
+fn monotonic_ns() -> u64 {
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .ok()
+        .and_then(|time| u64::try_from(std::time::Duration::from(time).as_nanos()).ok())
+        .unwrap_or_default()
+}
+
+fn realtime_ns() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_nanos()).unwrap_or_default()
+}
+
+/// Records become reports.
+struct Traced(Reports);
+
+impl Sink for Traced {
+    fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.record(bytes)
+    }
+    fn round(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    fn is_due(&self, now_ns: u64) -> bool {
+        self.0.is_due(now_ns)
+    }
+    fn account(&mut self, counters: &Counters) {
+        self.0.account(counters);
+        self.0.set_settings(port_range::read(&self.0.namespaces()));
+    }
+    fn is_over(&mut self) -> bool {
+        self.0.is_over()
+    }
+}

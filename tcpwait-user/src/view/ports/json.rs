@@ -1,0 +1,207 @@
+//! One JSON document a report, each on a line. The keys and their units are in docs/output.md; what is not known is `null`.
+
+use std::{
+    io::{self, Write},
+    net::IpAddr,
+};
+
+use nix::errno::Errno;
+use serde::Serialize;
+
+use super::super::{
+    Context, PortsView,
+    json::rfc3339,
+    key::comm_of,
+    stat::json::{Account, account},
+};
+use crate::{
+    aggregate::ports::{
+        advice::Advice,
+        failures::{Failed, Process},
+        forecast::Forecast,
+        pace::Rates,
+        report::{Mean, Others, PortsReport, Reusable, Row, States},
+        settings::Settings,
+    },
+    lifecycle::{Call, Why},
+};
+
+/// The JSON view.
+#[derive(Debug, Default)]
+pub struct Json;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    time: Option<String>,
+    begin: Option<String>,
+    #[serde(rename = "final")]
+    is_final: bool,
+    traced: bool,
+    namespaces: Vec<Namespace>,
+    destinations: Vec<Destination<'a>>,
+    others: &'a Others,
+    bind_failures: Vec<Bind>,
+    ledger: Option<Account>,
+}
+
+#[derive(Serialize)]
+struct Namespace {
+    netns: u32,
+    ip_local_port_range: Option<(u16, u16)>,
+    ports: Option<u64>,
+    tcp_tw_reuse: Option<u8>,
+    tcp_tw_reuse_delay_ms: Option<u32>,
+    tcp_timestamps: Option<u8>,
+}
+
+#[derive(Serialize)]
+struct Destination<'a> {
+    netns: u32,
+    laddr: IpAddr,
+    raddr: IpAddr,
+    rport: u16,
+    in_use: u64,
+    states: States,
+    outside_range: u64,
+    ports: Option<u64>,
+    share: Option<f64>,
+    reusable: Reusable,
+    rates: Option<PerSecond>,
+    held: Mean,
+    needed: Option<f64>,
+    forecast: Option<Forecast>,
+    reuse_unknown: bool,
+    fails_early: bool,
+    process: Option<Holder>,
+    failures: Option<Vec<Failure>>,
+    advice: Option<&'a Advice>,
+}
+
+#[derive(Serialize)]
+struct PerSecond {
+    connects: f64,
+    time_waits: f64,
+    ended: f64,
+    growth: f64,
+    failed: f64,
+    over_ns: u64,
+    time_wait_ns: u64,
+}
+
+#[derive(Serialize)]
+struct Holder {
+    comm: String,
+    pid: Option<u32>,
+    ports: u64,
+    known: u64,
+}
+
+#[derive(Serialize)]
+struct Failure {
+    call: Call,
+    why: Why,
+    errno: Option<String>,
+    count: u64,
+    comm: Option<String>,
+    pid: Option<u32>,
+    first: Option<String>,
+    last: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Bind {
+    netns: u32,
+    laddr: IpAddr,
+    lport: Option<u16>,
+    #[serde(flatten)]
+    failure: Failure,
+}
+
+impl PortsView for Json {
+    fn report(&mut self, report: &PortsReport, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let document = Document {
+            time: rfc3339(context, report.end_ns),
+            begin: report.traced.then(|| rfc3339(context, report.begin_ns)).flatten(),
+            is_final: report.is_final,
+            traced: report.traced,
+            namespaces: report.namespaces.iter().map(namespace).collect(),
+            destinations: report.rows.iter().map(|row| destination(row, report.traced, context)).collect(),
+            others: &report.others,
+            bind_failures: report
+                .binds
+                .iter()
+                .map(|bind| Bind {
+                    netns: bind.netns,
+                    laddr: bind.laddr,
+                    lport: bind.lport,
+                    failure: failure(&bind.failed, context),
+                })
+                .collect(),
+            ledger: report.traced.then(|| account(&report.ledger)),
+        };
+        serde_json::to_writer(&mut *out, &document)?;
+        out.write_all(b"\n")
+    }
+}
+
+fn namespace((netns, settings): &(u32, Option<Settings>)) -> Namespace {
+    let settings = settings.as_ref();
+    Namespace {
+        netns: *netns,
+        ip_local_port_range: settings
+            .and_then(|settings| settings.range.as_ref())
+            .map(|range| (*range.start(), *range.end())),
+        ports: settings.and_then(Settings::size),
+        tcp_tw_reuse: settings.and_then(|settings| settings.tw_reuse),
+        tcp_tw_reuse_delay_ms: settings.and_then(|settings| settings.tw_reuse_delay_ms),
+        tcp_timestamps: settings.and_then(|settings| settings.timestamps),
+    }
+}
+
+fn destination<'a>(row: &'a Row, traced: bool, context: Context<'_>) -> Destination<'a> {
+    let comm = |process: &Process| comm_of(process.comm);
+    Destination {
+        netns: row.destination.netns,
+        laddr: row.destination.laddr,
+        raddr: row.destination.raddr,
+        rport: row.destination.rport,
+        in_use: row.in_use,
+        states: row.states,
+        outside_range: row.outside,
+        ports: row.size,
+        share: row.share,
+        reusable: row.reusable,
+        rates: row.rates.map(|rates| per_second(rates, row.wait_ns)),
+        held: row.held,
+        needed: row.needed,
+        forecast: row.forecast,
+        reuse_unknown: row.reuse_unknown,
+        fails_early: row.fails_early,
+        process: row.holder.as_ref().map(|holder| Holder {
+            comm: comm(&holder.process),
+            pid: holder.process.pid,
+            ports: holder.ports,
+            known: holder.known,
+        }),
+        failures: traced.then(|| row.failures.iter().map(|failed| failure(failed, context)).collect()),
+        advice: row.advice.as_ref(),
+    }
+}
+
+fn per_second(rates: Rates, time_wait_ns: u64) -> PerSecond {
+    let Rates { taken, waits, ended, failed, growth, window_ns } = rates;
+    PerSecond { connects: taken, time_waits: waits, ended, growth, failed, over_ns: window_ns, time_wait_ns }
+}
+
+fn failure(failed: &Failed, context: Context<'_>) -> Failure {
+    Failure {
+        call: failed.call,
+        why: failed.why,
+        errno: (failed.errno != 0).then(|| format!("{:?}", Errno::from_raw(failed.errno.into()))),
+        count: failed.count,
+        comm: failed.process.map(|process| comm_of(process.comm)),
+        pid: failed.process.and_then(|process| process.pid),
+        first: rfc3339(context, failed.first_ns),
+        last: rfc3339(context, failed.last_ns),
+    }
+}

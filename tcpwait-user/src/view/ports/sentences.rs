@@ -1,0 +1,275 @@
+//! What a report on ports says in words: how a destination stands, what failed, what would help and what would not.
+
+use super::{
+    super::{
+        key::comm_of,
+        text::printable,
+        units::{count, duration, known, percent, rate},
+    },
+    text::to,
+};
+use crate::{
+    aggregate::ports::{
+        advice::{Advice, Cause, Help, NoHelp},
+        failures::{Failed, Process},
+        forecast::Forecast,
+        report::{BindFailure, PortsReport, Row},
+        settings::Settings,
+    },
+    lifecycle::Why,
+};
+
+/// `full in 41s`, `steady at 63%`.
+pub fn forecast(forecast: Option<&Forecast>) -> String {
+    match forecast {
+        None => "-".to_owned(),
+        Some(Forecast::Full { .. }) => "full".to_owned(),
+        Some(Forecast::FullIn { in_ns }) => format!("full in {}", span(*in_ns)),
+        Some(Forecast::Steady { share, .. }) => format!("steady at {}", percent(Some(*share))),
+        Some(Forecast::Idle) => "idle".to_owned(),
+    }
+}
+
+/// A time ahead, which nobody knows to the millisecond: `41s`, `12m`, `5h`, `3d`.
+fn span(ns: u64) -> String {
+    let seconds = ns.div_ceil(1_000_000_000);
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7_200 => format!("{}m", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// `nginx(812)`, or `curl` where several had that name.
+pub fn process(process: &Process) -> String {
+    let comm = printable(&comm_of(process.comm));
+    process.pid.map_or_else(|| comm.clone(), |pid| format!("{comm}({pid})"))
+}
+
+/// What the settings of a namespace are.
+pub fn settings((netns, settings): &(u32, Option<Settings>), several: bool) -> String {
+    let place = if several { format!("net:[{netns}]: ") } else { String::new() };
+    let Some(settings) = settings else {
+        return format!("{place}ip_local_port_range and tcp_tw_reuse are not known");
+    };
+    let Settings { range, tw_reuse, tw_reuse_delay_ms, timestamps, .. } = settings;
+    let range = range.as_ref().map_or_else(
+        || "-".to_owned(),
+        |range| {
+            let reserved = settings.reserved_in_range().filter(|reserved| *reserved > 0);
+            let less = reserved.map_or_else(String::new, |reserved| format!(" less {} reserved", count(reserved)));
+            format!("{}-{} ({} ports{less})", range.start(), range.end(), count(range.len() as u64))
+        },
+    );
+    let reuse = match tw_reuse {
+        None => "-".to_owned(),
+        Some(2) => "2 (loopback only)".to_owned(),
+        Some(mode) => mode.to_string(),
+    };
+    let delay = tw_reuse_delay_ms.map_or_else(String::new, |ms| format!(", tcp_tw_reuse_delay {ms} ms"));
+    format!(
+        "{place}ip_local_port_range {range}, tcp_tw_reuse {reuse}{delay}, tcp_timestamps {}",
+        known(timestamps.map(u64::from))
+    )
+}
+
+/// How a destination stands that needs it said: whose it is, and what failed.
+pub fn of(row: &Row, clock: &dyn Fn(u64) -> String) -> Vec<String> {
+    let mut sentences = vec![stands(row)];
+    sentences.extend(who(row));
+    sentences.extend(row.failures.iter().map(|failed| failure(failed, clock)));
+    if row.fails_early {
+        sentences.push(
+            "connect() fails although ports of the range are free: the sockets have a range of their own (IP_LOCAL_PORT_RANGE), \
+             or bind() gave those ports to sockets that are not connected"
+                .to_owned(),
+        );
+    }
+    if row.reuse_unknown {
+        sentences.push(
+            "which TIME_WAITs connect() may reuse is not known of those older than the trace; the forecast takes them to be in the way"
+                .to_owned(),
+        );
+    }
+    sentences
+}
+
+/// What would help, and what would not.
+pub fn advice(advice: &Advice, row: &Row) -> [String; 2] {
+    let helps: Vec<String> = advice.help.iter().map(|help| words(help, row)).collect();
+    let others: Vec<&str> = advice.no_help.iter().map(not).collect();
+    [format!("Would help: {}.", helps.join("; ")), format!("Would not: {}.", others.join("; "))]
+}
+
+/// `10.0.0.1 to 10.0.0.2:80 will be full in 41s: 12 of 20 ports are in use, 11 of them in TIME_WAIT.`
+fn stands(row: &Row) -> String {
+    let from = format!("{} to {}", row.destination.laddr, to(&row.destination));
+    let verdict = match row.forecast {
+        Some(Forecast::Full { .. }) => "is FULL".to_owned(),
+        Some(Forecast::FullIn { in_ns }) => format!("will be full in {}", span(in_ns)),
+        Some(Forecast::Steady { share, .. }) => format!("stays at {}", percent(Some(share))),
+        Some(Forecast::Idle) => "is not connected to any more".to_owned(),
+        None => format!("is at {}", percent(row.share)),
+    };
+    let cause = row.advice.as_ref().map(|advice| advice.cause);
+    let states = &row.states;
+    let (most, state) = match cause {
+        Some(Cause::Open) => (states.established, "ESTABLISHED"),
+        Some(Cause::CloseWait) => (states.close_wait, "CLOSE_WAIT"),
+        Some(Cause::Connecting) => (states.connecting, "SYN_SENT"),
+        Some(Cause::FinWait2) => (states.fin_wait2, "FIN_WAIT2"),
+        Some(Cause::TimeWait) | None => (states.time_wait, "TIME_WAIT"),
+    };
+    let mut text = format!(
+        "{from} {verdict}: {} of {} ports are in use, {} of them in {state}",
+        count(row.in_use),
+        known(row.size),
+        count(most)
+    );
+    if row.reusable.now > 0 {
+        text.push_str(&format!(", of which connect() could take {} now", count(row.reusable.now)));
+    }
+    if let Some(Forecast::Full { next_free_ns: Some(ns) }) = row.forecast {
+        text.push_str(&format!("; the next comes free within {}", span(ns)));
+    }
+    text + "."
+}
+
+fn who(row: &Row) -> Option<String> {
+    let holder = row.holder.as_ref();
+    let rates = row.rates.filter(|rates| rates.taken + rates.failed > 0.0);
+    if holder.is_none() && rates.is_none() {
+        return None;
+    }
+    let by = holder.map_or_else(
+        || "an unknown process".to_owned(),
+        |holder| match holder.ports == holder.known {
+            true => process(&holder.process),
+            false => {
+                format!("mostly {} ({} of {})", process(&holder.process), count(holder.ports), count(holder.known))
+            }
+        },
+    );
+    let Some(rates) = rates else { return Some(format!("It is {by} that holds them.")) };
+    let held = match row.held.mean_ns {
+        Some(ns) => format!("; a port was held for {}", duration(Some(ns))),
+        None => format!(", where each holds its port for {}", duration(Some(row.wait_ns))),
+    };
+    let failed = match rates.failed {
+        0.0 => String::new(),
+        failed => format!(", and {}/s find no port", rate(Some(failed))),
+    };
+    let needed = row
+        .needed
+        .map_or_else(String::new, |needed| format!(" At this rate {} ports are needed.", count(needed.ceil() as u64)));
+    Some(format!(
+        "It is {by} that connects: {}/s over the last {}{failed}; {}/s come to TIME_WAIT{held}.{needed}",
+        rate(Some(rates.taken)),
+        span(rates.window_ns),
+        rate(Some(rates.waits)),
+    ))
+}
+
+fn failure(failed: &Failed, clock: &dyn Fn(u64) -> String) -> String {
+    let by = failed.process.as_ref().map_or_else(|| "unknown processes".to_owned(), process);
+    let (first, last) = (clock(failed.first_ns), clock(failed.last_ns));
+    let when = if first == last { format!("at {first}") } else { format!("from {first} to {last}") };
+    format!("Failed {}x for {by}, {when}: {}.", count(failed.count), why(failed.why))
+}
+
+/// bind() or listen() that failed, which has no destination.
+pub fn bind(bind: &BindFailure) -> String {
+    let port = bind.lport.map_or_else(|| "any".to_owned(), |port| port.to_string());
+    let by = bind.failed.process.as_ref().map_or_else(|| "unknown processes".to_owned(), process);
+    format!(
+        "bind() to {} port {port} failed {}x for {by}: {}",
+        bind.laddr,
+        count(bind.failed.count),
+        why(bind.failed.why)
+    )
+}
+
+fn why(why: Why) -> &'static str {
+    match why {
+        Why::NoFreePort => "connect() found no free port (EADDRNOTAVAIL)",
+        Why::PortTaken => "the port that connect() was bound to is taken (EADDRNOTAVAIL)",
+        Why::Refused => "connect() was refused (ECONNREFUSED)",
+        Why::TimedOut => "connect() was not answered (ETIMEDOUT)",
+        Why::Unreachable => "connect() found the peer unreachable",
+        Why::GivenUp => "closed before connect() was answered",
+        Why::PortHeld => "somebody holds the port (EADDRINUSE)",
+        Why::RangeFull => {
+            "no port of the range is free (EADDRINUSE); IP_BIND_ADDRESS_NO_PORT leaves the choice to connect(), which shares ports"
+        }
+        Why::Other => "it failed for another reason",
+    }
+}
+
+fn words(help: &Help, row: &Row) -> String {
+    match help {
+        Help::KeepOpen => "keep connections open and use them again (a pool, keep-alive)".to_owned(),
+        Help::PeerClosesFirst => {
+            "let the peer close first, as TIME_WAIT stays with who closes first, and holds no port of this side there"
+                .to_owned()
+        }
+        Help::TwReuse { now, after_ms, timestamps_off, have_timestamps } => {
+            let covers = if *now == 2 { ", which covers loopback only" } else { "" };
+            let on = if *timestamps_off { " and net.ipv4.tcp_timestamps=1 (now 0)" } else { "" };
+            let caveat = match (timestamps_off, have_timestamps) {
+                (false, Some(true)) => "",
+                _ => ", if the peer has timestamps on, too",
+            };
+            format!(
+                "net.ipv4.tcp_tw_reuse=1 (now {now}{covers}){on}: connect() may take a TIME_WAIT after {}{caveat}",
+                duration(Some(after_ms.saturating_mul(1_000_000)))
+            )
+        }
+        Help::LowerReuseDelay { now_ms } => {
+            format!("a shorter net.ipv4.tcp_tw_reuse_delay (now {now_ms} ms), as reuse is on already")
+        }
+        Help::WiderRange { low, high, widest } => format!(
+            "net.ipv4.ip_local_port_range=\"1024 65535\" (now \"{low} {high}\"): {} ports, of which those that servers use must go to \
+             ip_local_reserved_ports",
+            count(*widest)
+        ),
+        Help::FewerReserved { reserved } => {
+            format!("a shorter net.ipv4.ip_local_reserved_ports: it takes {} ports of the range", count(*reserved))
+        }
+        Help::MoreAddresses => format!(
+            "more source addresses, or more addresses or ports of the peer: each combination has {} ports of its own",
+            known(row.size)
+        ),
+        Help::FinTimeout => "a shorter net.ipv4.tcp_fin_timeout: it ends FIN_WAIT2 of what was closed here".to_owned(),
+        Help::CloseWhatIsClosed => {
+            "the process closing what its peer has closed: nothing else ends CLOSE_WAIT".to_owned()
+        }
+        Help::FewerOpen => "fewer connections at a time, or closing those that are not used".to_owned(),
+        Help::GiveUpEarlier => {
+            "a peer that answers, or giving up earlier (a timeout of the program's own, net.ipv4.tcp_syn_retries)"
+                .to_owned()
+        }
+    }
+}
+
+fn not(no_help: &NoHelp) -> &'static str {
+    match no_help {
+        NoHelp::FinTimeout => "tcp_fin_timeout (it is about FIN_WAIT2; the 60 s of TIME_WAIT are fixed in the kernel)",
+        NoHelp::MaxTwBuckets => {
+            "a lower tcp_max_tw_buckets (it drops TIME_WAIT's protection against late segments, of all connections)"
+        }
+        NoHelp::TwRecycle => "tcp_tw_recycle (gone since Linux 4.12)",
+        NoHelp::ReuseAddr => "SO_REUSEADDR (connect() does not ask for it)",
+        NoHelp::TwReuseIsOn => "tcp_tw_reuse (it lets connect() take these already)",
+        NoHelp::TwReuseWithoutTimestamps => "tcp_tw_reuse (these connections have no timestamps: the peer's are off)",
+        NoHelp::TwReuse => "tcp_tw_reuse (it is about TIME_WAIT)",
+    }
+}
+
+/// Ports that are held without being of the range.
+pub fn outside(report: &PortsReport) -> Option<String> {
+    let outside = report.rows.iter().map(|row| row.outside).sum::<u64>() + report.others.outside;
+    (outside > 0).then(|| {
+        format!("outside of the range: {} ports in use, given by bind() or a range of the socket's own", count(outside))
+    })
+}

@@ -1,0 +1,170 @@
+//! How ports stand, for a terminal: the settings, a table with the worst first, and in words what is wrong and what would help.
+//! Nothing wraps: columns that do not fit are left out, sentences are folded.
+
+use std::io::{self, Write};
+
+use hashbrown::HashMap;
+use jiff::tz::TimeZone;
+
+use super::{
+    super::{
+        Context, PortsView, ledger,
+        table::{self, Column, fold},
+        units::{count, duration, known, percent, rate},
+    },
+    sentences::{self, forecast, process},
+};
+use crate::aggregate::ports::{
+    advice::Advice,
+    failures::About,
+    report::{Destination, PortsReport, Reusable, Row},
+};
+
+/// Destinations of which more is said than a line.
+const IN_WORDS: usize = 3;
+
+/// The text view.
+#[derive(Debug)]
+pub struct Text {
+    width: usize,
+    zone: TimeZone,
+    reports: u64,
+    /// What was said of destinations that would help: that is not said at every interval.
+    told: HashMap<Destination, Advice>,
+}
+
+impl Text {
+    /// Text of this width, with the time of day in this zone.
+    pub fn new(width: usize, zone: TimeZone) -> Self {
+        Self { width, zone, reports: 0, told: HashMap::new() }
+    }
+
+    fn heading(&self, report: &PortsReport, context: Context<'_>) -> String {
+        let clock = |time_ns| time_of_day(context, &self.zone, time_ns);
+        let used: u64 = report.rows.iter().map(|row| row.in_use).sum::<u64>() + report.others.in_use;
+        let destinations = report.rows.len() as u64 + report.others.destinations;
+        let traced = match report.traced {
+            true => format!("; traced for {}", duration(Some(report.end_ns.saturating_sub(report.begin_ns)))),
+            false => String::new(),
+        };
+        format!(
+            "{}  {} ports in use towards {} destinations{traced}",
+            clock(report.end_ns),
+            count(used),
+            count(destinations)
+        )
+    }
+}
+
+pub(super) fn time_of_day(context: Context<'_>, zone: &TimeZone, time_ns: u64) -> String {
+    context
+        .wall(time_ns)
+        .map_or_else(|| "-".to_owned(), |time| time.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string())
+}
+
+impl PortsView for Text {
+    fn report(&mut self, report: &PortsReport, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let mut lines = fold(&self.heading(report, context), self.width, 10);
+        for namespace in &report.namespaces {
+            lines.extend(fold(&sentences::settings(namespace, report.namespaces.len() > 1), self.width, 2));
+        }
+        if !report.rows.is_empty() {
+            lines.push(String::new());
+            lines.extend(destinations(report, self.width));
+        }
+        let worst = report.rows.iter().filter(|row| row.advice.is_some()).take(IN_WORDS);
+        for row in worst {
+            lines.push(String::new());
+            let clock = |time_ns| time_of_day(context, &self.zone, time_ns);
+            let mut sentences = sentences::of(row, &clock);
+            let Some(advice) = &row.advice else { continue };
+            if report.is_final || self.told.get(&row.destination) != Some(advice) {
+                sentences.extend(sentences::advice(advice, row));
+                self.told.insert(row.destination, advice.clone());
+            }
+            lines.extend(sentences.iter().flat_map(|sentence| fold(sentence, self.width, 2)));
+        }
+        let mut notes = Vec::new();
+        notes.extend(report.binds.iter().take(IN_WORDS).map(sentences::bind));
+        notes.extend(sentences::outside(report));
+        if report.traced {
+            let mut account = Vec::new();
+            ledger::losses(&report.ledger, &mut account)?;
+            notes.extend(String::from_utf8_lossy(&account).lines().map(str::to_owned));
+        } else {
+            notes.push(
+                "rates, forecasts, failures and whose TIME_WAITs those are: by tracing, tcpwait ports 5 (as root)"
+                    .to_owned(),
+            );
+        }
+        lines.push(String::new());
+        lines.extend(notes.iter().flat_map(|note| fold(note, self.width, 2)));
+        if self.reports > 0 {
+            writeln!(out)?;
+        }
+        self.reports += 1;
+        lines.iter().try_for_each(|line| writeln!(out, "{line}"))
+    }
+}
+
+fn destinations(report: &PortsReport, width: usize) -> Vec<String> {
+    let others = &report.others;
+    let rows = &report.rows;
+    let column = |cell: &dyn Fn(&Row) -> String, other: String| {
+        let cells = rows.iter().map(cell);
+        let other = (others.destinations > 0).then_some(other);
+        cells.chain(other).collect::<Vec<_>>()
+    };
+    let none = String::new;
+    let mut columns = Vec::new();
+    if report.namespaces.len() > 1 {
+        columns.push(Column::text("NETNS", 0, column(&|row| row.destination.netns.to_string(), none())));
+    }
+    let reuse = |row: &Row| reusable(&row.reusable);
+    columns.extend([
+        Column::text(
+            "FROM",
+            0,
+            column(&|row| row.destination.laddr.to_string(), format!("other ({})", count(others.destinations))),
+        ),
+        Column::text("TO", 0, column(&|row| to(&row.destination), none())),
+        Column::number("USED", 0, column(&|row| count(row.in_use), count(others.in_use))),
+        Column::number("OF", 0, column(&|row| known(row.size), none())),
+        Column::number("%", 2, column(&|row| percent(row.share), none())),
+        Column::number("TIME_WAIT", 6, column(&|row| count(row.states.time_wait), count(others.time_wait))),
+        Column::number("FIN_WAIT2", 8, column(&|row| count(row.states.fin_wait2), count(others.fin_wait2))),
+        Column::number("REUSE", 7, column(&reuse, none())),
+        Column::number("IN/s", 4, column(&|row| rate(row.rates.map(|rates| rates.taken)), none())),
+        Column::number("HELD", 9, column(&|row| duration(row.held.mean_ns), none())),
+        Column::text("FORECAST", 1, column(&|row| forecast(row.forecast.as_ref()), none())),
+        Column::number("FAILED", 5, column(&|row| failed(row, report.traced), count(others.failed))),
+        Column::text(
+            "PROCESS",
+            3,
+            column(&|row| row.holder.map_or_else(|| "-".to_owned(), |holder| process(&holder.process)), none()),
+        ),
+    ]);
+    table::lines(columns, width)
+}
+
+/// `10.0.0.1:80`, `[fd00::1]:80`.
+pub(super) fn to(destination: &Destination) -> String {
+    std::net::SocketAddr::new(destination.raddr, destination.rport).to_string()
+}
+
+/// `3`, or `3+2?` where it is not known of two more.
+fn reusable(reusable: &Reusable) -> String {
+    match reusable.unknown {
+        0 => count(reusable.now),
+        unknown => format!("{}+{}?", count(reusable.now), count(unknown)),
+    }
+}
+
+/// connect() that found no port, which without tracing nobody knows.
+fn failed(row: &Row, traced: bool) -> String {
+    if !traced {
+        return "-".to_owned();
+    }
+    let ports = row.failures.iter().filter(|failed| failed.about() == About::Ports);
+    count(ports.map(|failed| failed.count).sum())
+}
