@@ -1,6 +1,7 @@
 //! The command line: what can be asked for. The doc comments are the manual that `--help` prints.
 
 mod doctor;
+pub mod states;
 mod ports;
 
 use std::path::PathBuf;
@@ -45,6 +46,9 @@ pub enum Command {
     /// Print every TCP state transition as it happens, until Ctrl-C.
     #[command(after_help = TRACE_HELP)]
     Trace(Trace),
+    /// Count sockets by state, here and now: no tracing, and no root for the own network namespace.
+    #[command(after_help = states::HELP, mut_arg("state", |state| state.help("Sockets in this state now, as TIME_WAIT")))]
+    States(states::States),
     /// Show how many local ports are in use towards each destination, when they run out, and what would help.
     #[command(after_help = ports::HELP)]
     Ports(Ports),

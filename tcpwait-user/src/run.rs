@@ -3,6 +3,7 @@
 mod doctor;
 mod ports;
 mod stat;
+mod states;
 
 use std::{
     io::{self, BufWriter, Stdout, Write},
@@ -54,6 +55,7 @@ const MAX_COMM: usize = 15;
 pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Stat(stat) => stat::run(&stat),
+        Command::States(states) => states::run(&states),
         Command::Ports(ports) => ports::run(&ports),
         Command::Trace(trace) => match &trace.from {
             Some(_) => replay(&trace),

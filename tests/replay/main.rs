@@ -25,6 +25,8 @@ mod ports;
 mod properties;
 mod selection;
 mod stackless;
+mod states;
 mod stories;
 mod support;
+mod tally;
 mod usage;

@@ -345,7 +345,7 @@ fn transitions(counts: &Counts, exact: Option<&exact::Counted>) -> Vec<Transitio
 }
 
 /// The states in the order of a connection's life: made, at work, closed by this side, closed by the peer.
-const LIFE: [State; State::ALL.len()] = [
+pub const LIFE: [State; State::ALL.len()] = [
     State::Listen,
     State::SynSent,
     State::SynRecv,

@@ -9,6 +9,7 @@ pub mod cgroup;
 pub mod command;
 pub mod counters;
 pub mod facts;
+pub mod listing;
 pub mod netns;
 pub mod owners;
 pub mod port_range;

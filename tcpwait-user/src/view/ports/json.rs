@@ -11,10 +11,8 @@ use serde::Serialize;
 use super::super::{
     Context, PortsView,
     json::rfc3339,
-    stat::{
-        comm_of,
-        json::{Account, account},
-    },
+    key::comm_of,
+    stat::json::{Account, account},
 };
 use crate::{
     aggregate::ports::{

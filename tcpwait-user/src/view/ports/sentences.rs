@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        stat::comm_of,
+        key::comm_of,
         text::printable,
         units::{count, duration, known, percent, rate},
     },

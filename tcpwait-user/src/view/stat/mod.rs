@@ -4,5 +4,3 @@ pub mod json;
 mod sections;
 mod sentences;
 pub mod text;
-
-pub(super) use self::sentences::comm_of;

@@ -6,11 +6,12 @@ use super::{
     super::{
         Context,
         failure::{errno, short},
+        key,
         table::{self, Column},
         text::printable,
         units::{count, duration, known, percent, rate},
     },
-    sentences::{closed_first, comm_of, ended_by, value},
+    sentences::{closed_first, ended_by},
 };
 use crate::{
     aggregate::{Bucket, DwellSummary, failures::FailureRow, groups::GroupRow, report::Report},
@@ -35,7 +36,7 @@ pub fn groups(report: &Report, context: Context<'_>, width: usize) -> Vec<String
     let mut columns = Vec::new();
     for (index, by) in report.by.iter().enumerate() {
         let cells = column(&|row| match row.key.get(index) {
-            Some(key) => value(*key, context),
+            Some(value) => key::text(*value, context.names),
             None if index == 0 => format!("other ({})", count(rows.grouped)),
             None => String::new(),
         });
@@ -81,7 +82,7 @@ pub fn failures(report: &Report, width: usize) -> Vec<String> {
         Column::text(
             "PROCESS",
             0,
-            column(&|row| row.kind.comm.map_or("-".to_owned(), |comm| printable(&comm_of(comm))), &nothing),
+            column(&|row| row.kind.comm.map_or("-".to_owned(), |comm| printable(&key::comm_of(comm))), &nothing),
         ),
         Column::text(
             "ADDRESS",

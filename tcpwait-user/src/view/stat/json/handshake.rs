@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Serialize;
 
-use super::super::{super::failure::errno, sentences::comm_of};
+use super::super::super::{failure::errno, key::comm_of};
 use crate::{
     aggregate::{DwellSummary, failures::FailureRow, half_open::HalfOpenOutcome, report::Report},
     lifecycle::{Call, Reason, Why},
