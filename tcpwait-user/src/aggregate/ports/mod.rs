@@ -1,7 +1,7 @@
 //! The ports that outgoing connections hold, by source address, destination address and port: how many, how fast they are taken,
 //! and when they run out.
 //!
-//! Takes what the lifecycle yields and gives plain [`PortsReport`]s. It reads no clock and no setting; both come from outside.
+//! Takes what the lifecycle yields and gives plain [`report::PortsReport`]s. It reads no clock and no setting; both come from outside.
 //! Connections that were accepted hold no port of their own, and are left out.
 
 pub mod advice;
