@@ -1,5 +1,6 @@
 //! Carries out a command: connects a source, a pipeline and an output, and says on stderr what a person needs to know.
 
+mod doctor;
 mod stat;
 mod states;
 
@@ -59,6 +60,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
             None => runtime()?.block_on(trace_live(&trace)),
         },
         Command::Record(record) => runtime()?.block_on(record_live(&record)),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Probes(args) => runtime()?.block_on(async { show_probes(&args) }),
     }
 }

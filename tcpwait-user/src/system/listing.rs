@@ -59,9 +59,9 @@ fn list(ns: &Netns, criteria: &Criteria, tally: &mut Tally, extent: &mut Extent)
         }
         if tally.wanted().needs_listeners() {
             let listening = Asked { states: bit(State::Listen), ..Asked::EVERYTHING };
-            sock_diag::tcp_sockets_of(listening, |socket| tally.listener(ns.inode, socket.lport))?;
+            sock_diag::tcp_sockets_of(listening, |socket, _| tally.listener(ns.inode, socket.lport))?;
         }
-        sock_diag::tcp_sockets_of(asked(criteria), |socket| match of(&socket, ns.inode) {
+        sock_diag::tcp_sockets_of(asked(criteria), |socket, _| match of(&socket, ns.inode) {
             // It was none of those listed when the kernel looked for them: it has been closed since.
             Some(Socket { state: State::Close, .. }) => {}
             Some(socket) => tally.socket(&socket),
