@@ -14,8 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::libc;
-use socket2::Socket;
+use nix::{errno::Errno, libc};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::traffic;
 
@@ -134,6 +134,44 @@ fn act() {
                 socket = Some(created);
                 continue;
             }
+            "try-connect" => {
+                let (to, from) = (next().unwrap(), next());
+                let tried = match from {
+                    Some(from) => {
+                        let bound = traffic::socket(from.ip());
+                        bound.bind(&from.into()).map(|()| bound)
+                    }
+                    None => Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::TCP)),
+                };
+                match tried.and_then(|tried| tried.connect(&to.into()).map(|()| tried)) {
+                    Ok(tried) => socket = Some(tried),
+                    Err(e) => {
+                        println!("{}", name_of(&e));
+                        continue;
+                    }
+                }
+            }
+            // Without SO_REUSEADDR, and with it.
+            "bind" | "bind-reusing" => {
+                let at = next().unwrap();
+                let created = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP)).unwrap();
+                created.set_reuse_address(verb == "bind-reusing").unwrap();
+                match created.bind(&at.into()) {
+                    Ok(()) => {
+                        println!("{}", traffic::address(&created));
+                        listener = Some(created);
+                    }
+                    Err(e) => println!("{}", name_of(&e)),
+                }
+                continue;
+            }
+            "listen-on-it" => {
+                if let Err(e) = listener.as_ref().unwrap().listen(16) {
+                    println!("{}", name_of(&e));
+                    continue;
+                }
+            }
+            "close-listener" => drop(listener.take().unwrap()),
             // Until the kernel gives out a port again.
             "insist" => {
                 let (to, end) = (next().unwrap(), Instant::now() + Duration::from_secs(30));
@@ -167,6 +205,11 @@ fn act() {
         }
         println!("done");
     }
+}
+
+/// `EADDRINUSE`.
+fn name_of(error: &std::io::Error) -> String {
+    format!("{:?}", Errno::from_raw(error.raw_os_error().unwrap()))
 }
 
 /// Keeps every CPU busy with loopback traffic from now on, on connections that stay.

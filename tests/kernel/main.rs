@@ -1,8 +1,8 @@
 //! Tests on the running kernel: real sockets in network namespaces of their own, traced by the real program.
 //!
 //! They need root, and run side by side, as each TIME_WAIT takes its minute: `cargo xtask test` builds and runs them. Every
-//! story is a file; what they share is in `netns` (places), `tracer` (the program), `traffic` (sockets), `packet` (forged
-//! segments), `redirect` (nf_tables) and `actor` (other processes).
+//! story is a file; what they share is in `netns` (places), `tracer` (the program), `traffic` (sockets), `packet` and `hand` (forged
+//! segments, and peers that consist of them), `redirect` (nf_tables) and `actor` (other processes).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -17,10 +17,13 @@ mod actor;
 mod bursts;
 mod doctor;
 mod exits;
+mod failures;
 mod fifty_thousand;
 mod filters;
 mod guest;
 mod half_close;
+mod half_open;
+mod hand;
 mod netns;
 mod older;
 mod orphans;
@@ -43,7 +46,10 @@ use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
 
-use crate::netns::{isolated, watched};
+use crate::{
+    netns::{isolated, watched},
+    tracer::Seen,
+};
 
 const V4: &str = "127.0.0.1";
 const V6: &str = "::1";
@@ -96,6 +102,66 @@ fn main() -> ExitCode {
         watched("half_close::of_a_full_socket", half_close::of_a_full_socket),
         watched("half_close::of_an_orphan", half_close::of_an_orphan),
         watched("half_close::silent_fin", half_close::silent_fin),
+        watched("half_open::handshake_v4", || half_open::handshake(V4)),
+        watched("half_open::handshake_v6", || half_open::handshake(V6)),
+        watched("half_open::late_ack_v4", || half_open::late_ack(V4)),
+        watched("half_open::late_ack_v6", || half_open::late_ack(V6)),
+        watched("half_open::late_ack_of_both", half_open::late_ack_of_both),
+        watched("half_open::made_after_retransmits_v4", || half_open::made_after_retransmits(V4)),
+        watched("half_open::made_after_retransmits_v6", || half_open::made_after_retransmits(V6)),
+        watched("half_open::the_syn_comes_again_v4", || half_open::the_syn_comes_again(V4)),
+        watched("half_open::the_syn_comes_again_v6", || half_open::the_syn_comes_again(V6)),
+        watched("half_open::migrates_at_the_ack", || half_open::migrates(false)),
+        watched("half_open::migrates_at_the_timer", || half_open::migrates(true)),
+        isolated("half_open::older", half_open::older),
+        isolated("half_open::many_short_ones", half_open::many_short_ones),
+        watched("half_open::timeout_v4", || half_open::ends::timeout(V4)),
+        watched("half_open::timeout_v6", || half_open::ends::timeout(V6)),
+        watched("half_open::reset_v4", || half_open::ends::reset(V4)),
+        watched("half_open::reset_v6", || half_open::ends::reset(V6)),
+        watched("half_open::unreachable_v4", || half_open::ends::unreachable(V4)),
+        watched("half_open::unreachable_v6", || half_open::ends::unreachable(V6)),
+        watched("half_open::listener_closed_at_the_ack_v4", || half_open::ends::listener_closed(V4, false)),
+        watched("half_open::listener_closed_at_the_ack_v6", || half_open::ends::listener_closed(V6, false)),
+        watched("half_open::listener_closed_at_the_timer_v4", || half_open::ends::listener_closed(V4, true)),
+        watched("half_open::listener_closed_at_the_timer_v6", || half_open::ends::listener_closed(V6, true)),
+        watched("half_open::destroyed_v4", || half_open::ends::destroyed(V4)),
+        watched("half_open::destroyed_v6", || half_open::ends::destroyed(V6)),
+        watched("half_open::accept_queue_full", || half_open::ends::accept_queue_full(false)),
+        watched("half_open::accept_queue_full_for_a_while", || half_open::ends::accept_queue_full(true)),
+        watched("half_open::accept_queue_full_is_answered", half_open::ends::accept_queue_full_is_answered),
+        isolated("half_open::netns_is_gone", half_open::ends::netns_is_gone),
+        isolated("half_open::flood_without_cookies", half_open::floods::without_cookies),
+        isolated("half_open::flood_with_cookies", half_open::floods::with_cookies),
+        isolated("half_open::cookies_always", half_open::floods::cookies_always),
+        isolated("half_open::fast_open", half_open::floods::fast_open),
+        watched("failures::no_free_port_v4", || failures::no_free_port(V4)),
+        watched("failures::no_free_port_v6", || failures::no_free_port(V6)),
+        watched("failures::port_taken_v4", || failures::port_taken(V4)),
+        watched("failures::port_taken_v6", || failures::port_taken(V6)),
+        watched("failures::refused_v4", || failures::refused(V4)),
+        watched("failures::refused_v6", || failures::refused(V6)),
+        watched("failures::rejected_v4", || failures::rejected(V4)),
+        watched("failures::rejected_v6", || failures::rejected(V6)),
+        watched("failures::timed_out_v4", || failures::timed_out(V4)),
+        watched("failures::timed_out_v6", || failures::timed_out(V6)),
+        watched("failures::unreachable_v4", || failures::unreachable(V4)),
+        watched("failures::unreachable_v6", || failures::unreachable(V6)),
+        watched("failures::given_up_v4", || failures::given_up(V4)),
+        watched("failures::given_up_v6", || failures::given_up(V6)),
+        watched("failures::destroyed_v4", || failures::destroyed(V4)),
+        watched("failures::destroyed_v6", || failures::destroyed(V6)),
+        watched("failures::port_held_by_a_listener", || failures::ports::by_a_listener(&Seen::shared(), V4)),
+        watched("failures::restarted_server_v4", || failures::ports::restarted_server(&Seen::shared(), V4)),
+        watched("failures::restarted_server_v6", || failures::ports::restarted_server(&Seen::shared(), V6)),
+        watched("failures::port_held_by_connections", || failures::ports::by_connections(&Seen::shared(), V4)),
+        watched("failures::second_listener", || failures::ports::second_listener(&Seen::shared(), V4)),
+        watched("failures::port_held_by_a_bound_socket", || failures::ports::by_a_bound_socket(&Seen::shared(), V4)),
+        watched("failures::range_full", || failures::ports::range_full(&Seen::shared(), V4)),
+        watched("failures::overlaps", || failures::ports::overlaps(&Seen::shared())),
+        isolated("failures::ports_by_each_hook", failures::ports::by_each_hook),
+        isolated("failures::older_holders", failures::older::holders),
+        isolated("failures::filters", failures::older::filters),
         watched("restarts::are_counted_v4", || restarts::are_counted(V4)),
         watched("restarts::are_counted_v6", || restarts::are_counted(V6)),
         watched("restarts::by_paws_v4", || restarts::by_paws(V4)),
@@ -133,16 +199,6 @@ fn main() -> ExitCode {
         isolated("stat::a_hundred_thousand_agree", stat::a_hundred_thousand_agree),
         isolated("stat::what_is_lost_is_accounted_for", stat::what_is_lost_is_accounted_for),
         isolated("stat::command_and_children", stat::command_and_children),
-        isolated("states::against_ss_v4", || states::against_ss(V4)),
-        isolated("states::against_ss_v6", || states::against_ss(V6)),
-        isolated("states::v4_mapped", states::v4_mapped),
-        isolated("states::time_left_v4", || states::time_left(V4)),
-        isolated("states::time_left_v6", || states::time_left(V6)),
-        isolated("states::many_time_waits", states::many_time_waits),
-        isolated("states::owners", states::owners),
-        isolated("states::of_every_namespace", states::of_every_namespace),
-        isolated("states::not_root", states::not_root),
-        isolated("states::again_and_again", states::again_and_again),
         isolated("doctor::default_machine", doctor::default_machine),
         isolated("doctor::time_wait_is_skipped", doctor::time_wait_is_skipped),
         isolated("doctor::settings_without_effect", doctor::settings_without_effect),
@@ -162,6 +218,16 @@ fn main() -> ExitCode {
         isolated("doctor::conntrack_is_full", doctor::conntrack_is_full),
         isolated("doctor::namespaces", doctor::namespaces),
         isolated("doctor::not_root", doctor::not_root),
+        isolated("states::against_ss_v4", || states::against_ss(V4)),
+        isolated("states::against_ss_v6", || states::against_ss(V6)),
+        isolated("states::v4_mapped", states::v4_mapped),
+        isolated("states::time_left_v4", || states::time_left(V4)),
+        isolated("states::time_left_v6", || states::time_left(V6)),
+        isolated("states::many_time_waits", states::many_time_waits),
+        isolated("states::owners", states::owners),
+        isolated("states::of_every_namespace", states::of_every_namespace),
+        isolated("states::not_root", states::not_root),
+        isolated("states::again_and_again", states::again_and_again),
         isolated("exits::fail_on_loss", exits::fail_on_loss),
         isolated("exits::broken_pipe", exits::broken_pipe),
         isolated("exits::not_root", exits::not_root),

@@ -120,6 +120,11 @@ pub fn segments_in() -> u64 {
     counter("snmp", "Tcp:", "InSegs").unwrap()
 }
 
+/// A counter of this thread's namespace, as `nstat` calls it without the prefix `Tcp`.
+pub fn tcp(name: &str) -> u64 {
+    counter("snmp", "Tcp:", name).unwrap_or_else(|| panic!("this kernel has no {name}"))
+}
+
 /// Mini-sockets in this thread's namespace.
 pub fn time_waits() -> u64 {
     let text = fs::read_to_string("/proc/thread-self/net/sockstat").unwrap();

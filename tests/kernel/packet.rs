@@ -87,6 +87,11 @@ fn checksum(from: IpAddr, to: IpAddr, segment: &[u8]) -> u16 {
     bytes.extend(u32::try_from(segment.len()).unwrap().to_be_bytes());
     bytes.extend([0, 0, 0, 6]);
     bytes.extend(segment);
+    folded(&bytes)
+}
+
+/// The checksum of the Internet's headers (RFC 1071), of an even number of bytes.
+pub fn folded(bytes: &[u8]) -> u16 {
     let sum: u32 = bytes.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
     let folded = (sum & 0xffff) + (sum >> 16);
     !u16::try_from((folded & 0xffff) + (folded >> 16)).unwrap()

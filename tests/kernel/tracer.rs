@@ -1,6 +1,8 @@
 //! The program under test as a child process: started in the namespace that the tests were started in, its lines read as
 //! they come, its end watched. Most tests share one, which traces their namespaces; what they ask of it is bounded.
 
+pub mod told;
+
 use std::{
     collections::BTreeMap,
     ffi::OsStr,
@@ -58,6 +60,7 @@ pub struct Line {
     pub restarts: Option<u32>,
     #[serde(default)]
     pub restart_causes: BTreeMap<String, u32>,
+    pub retransmits: Option<u16>,
     #[serde(default)]
     pub predates: bool,
 }
@@ -182,7 +185,7 @@ pub struct Ended {
 impl Ended {
     /// stdout as transitions.
     pub fn lines(&self) -> Vec<Line> {
-        self.stdout.iter().map(|line| parse(line)).collect()
+        self.stdout.iter().filter(|line| !told::is_failure(line)).map(|line| parse(line)).collect()
     }
 
     /// The number that precedes a phrase on stderr, 0 where the phrase is missing.
@@ -457,7 +460,8 @@ impl Seen {
 
     fn pick(&self, output: &Output) -> Vec<Line> {
         let wanted = format!("\"netns\":{},", self.netns);
-        output.lines.iter().filter(|line| line.contains(&wanted)).map(|line| parse(line)).collect()
+        let steps = output.lines.iter().filter(|line| line.contains(&wanted) && !told::is_failure(line));
+        steps.map(|line| parse(line)).collect()
     }
 
     /// The lines so far.

@@ -36,7 +36,7 @@ pub enum Why {
     /// connect(): EADDRNOTAVAIL, the source port it was bound to is taken towards this destination, as by a TIME_WAIT that may not be
     /// reused (`__inet_check_established`).
     PortTaken,
-    /// connect(): ECONNREFUSED, an RST answered the SYN.
+    /// connect(): ECONNREFUSED, an RST answered the SYN, or an ICMP error that says that there is no such port.
     Refused,
     /// connect(): ETIMEDOUT, nothing answered.
     TimedOut,
@@ -135,7 +135,8 @@ impl Lifecycle {
             errno,
             why,
             owner,
-            retransmits: (!matches!(why, Why::NoFreePort | Why::PortTaken)).then_some(change.retransmits),
+            // An error comes after a SYN, which is not there any more when it has purged the queue (tcp_reset, tcp_write_err).
+            retransmits: (!change.unsent || change.err != 0).then_some(change.retransmits),
             holders: None,
         }
     }
@@ -152,7 +153,7 @@ impl Lifecycle {
             why: if any_port { Why::RangeFull } else { Why::PortHeld },
             owner: refused.task.as_ref().map(|task| self.share(task)),
             retransmits: None,
-            holders: (!any_port).then(|| self.holders(time_ns, &refused.flow, refused.reuse)),
+            holders: (!any_port).then(|| self.holders(time_ns, refused)),
         }
     }
 }

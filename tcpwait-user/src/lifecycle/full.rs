@@ -16,6 +16,8 @@ pub(super) struct Full {
     /// When `state` was entered; `None` when that was not seen.
     pub(super) since_ns: Option<u64>,
     pub(super) owner: Option<Arc<Task>>,
+    /// Of a passive connection: whose listener it came through.
+    listener: Option<Arc<Task>>,
     pub(super) predates: bool,
     /// Its mini-socket has begun: the CLOSE that follows is no step of the connection.
     pub(super) handed_over: bool,
@@ -23,6 +25,13 @@ pub(super) struct Full {
     pub(super) reuse: Option<Reuse>,
     /// Its first step, which waits for the port.
     waiting: Option<Box<Transition>>,
+}
+
+impl Full {
+    /// Whose it is, or whose listener it came through as long as nobody is known to have accepted it.
+    pub(super) fn owner_or_listener(&self) -> Option<&Arc<Task>> {
+        self.owner.as_ref().or(self.listener.as_ref())
+    }
 }
 
 /// A passive connection's first event, which on many kernels still shows its listener's addresses and no final cookie.
@@ -69,6 +78,7 @@ impl Lifecycle {
             out.push(Update::Transition(*step));
         }
         full.owner = owner.or(full.owner);
+        full.listener = listener.or(full.listener);
         full.reuse = change.reuse.or(full.reuse);
         let since_ns = if full.state == change.old {
             full.since_ns
@@ -92,7 +102,7 @@ impl Lifecycle {
             owner: full.owner.clone(),
             reason: overflow.then_some(Reason::Overflow),
             predates: full.predates,
-            listener,
+            listener: if change.old == State::SynRecv { full.listener.clone() } else { None },
             retransmits: matches!(change.old, State::SynSent | State::SynRecv).then_some(change.retransmits),
             ..Transition::new(time_ns, change.cookie, change.flow, Some(change.old), change.new)
         };
@@ -123,17 +133,17 @@ impl Lifecycle {
         let request = self.take_request(change.cookie, change.flow, out);
         let (since_ns, predates) = match request {
             Some(request) => (request.since_ns, request.predates),
+            // Where the kernel side saw one end, its beginning was lost, or is older: nobody knows when the SYN came.
+            None if change.half_open => {
+                self.tally.unmatched.requests += u64::from(self.seeds_read);
+                (None, !self.seeds_read)
+            }
             None => {
-                // Where the kernel side saw one end, its beginning was lost, or is older.
-                if !change.half_open {
-                    self.tally.without_request += 1;
-                } else if self.seeds_read {
-                    self.tally.unmatched.requests += 1;
-                }
+                self.tally.without_request += 1;
                 let begun =
                     Transition::new(newborn.time_ns, change.cookie, change.flow, Some(State::Listen), State::SynRecv);
                 out.push(Update::Transition(begun));
-                (None, change.half_open && !self.seeds_read)
+                (None, false)
             }
         };
         Full {
@@ -141,6 +151,7 @@ impl Lifecycle {
             state: State::SynRecv,
             since_ns,
             owner: None,
+            listener: None,
             predates,
             handed_over: false,
             reuse: None,
@@ -159,6 +170,7 @@ impl Lifecycle {
             state: change.old,
             since_ns: None,
             owner: None,
+            listener: None,
             predates: !is_new && !self.seeds_read,
             handed_over: false,
             reuse: None,
@@ -197,6 +209,7 @@ impl Lifecycle {
             state: seed.state,
             since_ns: None,
             owner,
+            listener: None,
             predates: true,
             handed_over: false,
             reuse: None,

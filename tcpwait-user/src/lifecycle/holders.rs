@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use super::{Holder, Holders, Lifecycle, mini::TIMEWAIT_NS};
 use crate::{
-    event::{Reuse, Task},
+    event::{PortRefused, Reuse, Task},
     tcp::{Flow, State},
 };
 
@@ -44,26 +44,29 @@ struct Group {
 }
 
 impl Lifecycle {
-    /// Who holds the port that a socket with these addresses asked for.
-    pub(super) fn holders(&mut self, time_ns: u64, asked: &Flow, reuse: Option<Reuse>) -> Holders {
-        let is_fresh = |found: &Found| found.asked == *asked && time_ns.saturating_sub(found.time_ns) < FRESH_NS;
+    /// Who holds the port that a socket asked for.
+    pub(super) fn holders(&mut self, time_ns: u64, refused: &PortRefused) -> Holders {
+        let asked = refused.flow;
+        let is_fresh = |found: &Found| found.asked == asked && time_ns.saturating_sub(found.time_ns) < FRESH_NS;
         let found = match self.found_holders.take().filter(is_fresh) {
             Some(found) if self.fulls.len() + self.minis.len() > MANY => found,
-            _ => Found { time_ns, asked: *asked, sockets: self.find_holders(asked) },
+            _ => Found { time_ns, asked, sockets: self.find_holders(refused.cookie, &asked) },
         };
         let would_do = |sockets: &[Holder]| sockets.iter().all(|holder| holder.state != State::Listen);
         let holders = Holders {
             reuseaddr_would_do: (!found.sockets.is_empty()).then(|| would_do(&found.sockets)),
-            has_reuseaddr: reuse.map(|reuse| reuse.address),
+            has_reuseaddr: refused.reuse.map(|reuse| reuse.address),
             sockets: found.sockets.clone(),
         };
         self.found_holders = Some(found);
         holders
     }
 
-    fn find_holders(&self, asked: &Flow) -> Vec<Holder> {
-        let fulls = self.fulls.values().map(|full| {
-            let socket = Socket { state: full.state, owner: full.owner.as_ref(), end_ns: None, reuse: full.reuse };
+    /// Of all but the socket that asked, which may be in LISTEN already (`inet_csk_listen_start` changes the state first).
+    fn find_holders(&self, cookie: u64, asked: &Flow) -> Vec<Holder> {
+        let others = self.fulls.iter().filter(|(other, _)| **other != cookie);
+        let fulls = others.map(|(_, full)| {
+            let socket = Socket { state: full.state, owner: full.owner_or_listener(), end_ns: None, reuse: full.reuse };
             (&full.flow, socket)
         });
         let minis = self.minis.iter().map(|(flow, mini)| {

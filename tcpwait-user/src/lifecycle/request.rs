@@ -42,7 +42,11 @@ impl Lifecycle {
     /// A request socket's timer was started.
     pub(super) fn half_open(&mut self, event: &Event, half: &HalfOpen, start: HalfStart, out: &mut Vec<Update>) {
         let held = self.held_requests.remove(&event.cpu);
-        if let Some(held) = held.filter(|held| held.half.flow != half.flow) {
+        // What was given up may be followed by a SYN of the same peer at once.
+        let is_another = |held: &HeldRequest| {
+            held.half.flow != half.flow || (start == HalfStart::Syn && held.half.listener == half.listener)
+        };
+        if let Some(held) = held.filter(is_another) {
             self.end_held(held, out);
         }
         self.settle_cpu(event.cpu, out);
@@ -80,6 +84,13 @@ impl Lifecycle {
         self.requests.insert(half.flow, request);
     }
 
+    /// It may have ended before sock_diag was read.
+    fn adopt_if_unknown(&mut self, half: &HalfOpen) {
+        if !self.requests.contains_key(&half.flow) {
+            self.adopt_request(half);
+        }
+    }
+
     /// Takes in a half-open connection whose beginning was not seen.
     fn adopt_request(&mut self, half: &HalfOpen) {
         self.tally.unmatched.requests += u64::from(self.seeds_read);
@@ -98,9 +109,7 @@ impl Lifecycle {
     /// Its time ran out; whether the SYN-ACK is sent again shows next.
     pub(super) fn half_expired(&mut self, event: &Event, half: &HalfOpen, out: &mut Vec<Update>) {
         self.settle_cpu(event.cpu, out);
-        if !self.requests.contains_key(&half.flow) {
-            self.adopt_request(half);
-        }
+        self.adopt_if_unknown(half);
         let held = HeldRequest { time_ns: event.time_ns, half: half.clone(), reason: None };
         self.held_requests.insert(event.cpu, held);
     }
@@ -113,12 +122,14 @@ impl Lifecycle {
             HalfVerdict::Made | HalfVerdict::Expiry | HalfVerdict::Rearm => return,
             HalfVerdict::Death(reason) => reason,
             HalfVerdict::Silent => {
+                self.adopt_if_unknown(half);
                 let held = HeldRequest { time_ns: event.time_ns, half: half.clone(), reason: Some(Reason::Unknown) };
                 self.held_requests.insert(event.cpu, held);
                 return;
             }
         };
         let by = site.task.as_ref().filter(|_| reason == Reason::Destroyed).map(|task| self.share(task));
+        self.adopt_if_unknown(half);
         self.end_request(event.time_ns, half, reason, by, out);
     }
 
@@ -159,7 +170,7 @@ impl Lifecycle {
         out: &mut Vec<Update>,
     ) {
         let Some(mut request) = self.requests.remove(&half.flow) else {
-            // A connection was made of it on another CPU meanwhile; or it is older than the tool.
+            // A connection was made of it on another CPU meanwhile.
             return;
         };
         self.remember_end(half.cookie);
@@ -169,7 +180,7 @@ impl Lifecycle {
         out.push(Update::Transition(Transition {
             dwell_ns,
             timing: if dwell_ns.is_some() { Timing::Exact } else { Timing::Unknown },
-            owner: request.owner,
+            owner: request.owner.or_else(|| self.owner_of(half.listener)),
             reason: Some(reason),
             by,
             predates: request.predates,
@@ -192,7 +203,8 @@ impl Lifecycle {
 
     /// Whose listener a half-open connection came through.
     pub(super) fn listener_of(&self, flow: &Flow) -> Option<Arc<Task>> {
-        self.requests.get(flow).and_then(|request| request.owner.clone())
+        // A listener that is older may have been read after the SYN came.
+        self.requests.get(flow).and_then(|request| request.owner.clone().or_else(|| self.owner_of(request.listener)))
     }
 
     /// Beginnings that waited long enough for their connection are shown without its cookie.

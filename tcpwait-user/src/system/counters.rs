@@ -5,6 +5,9 @@ use std::fs;
 
 use crate::doctor::{MINIS, ORPHANS, facts::Counters};
 
+const IN_USE_4: &str = "sockstat TCP inuse";
+const IN_USE_6: &str = "sockstat TCP6 inuse";
+
 /// The counters. A file that is not there, or may not be read, adds none.
 pub fn read() -> Counters {
     let mut counters = Counters::default();
@@ -12,7 +15,14 @@ pub fn read() -> Counters {
     pairs(&file("snmp"), "Tcp", &mut counters);
     pairs(&file("netstat"), "TcpExt", &mut counters);
     sockstat(&file("sockstat"), "TCP", &mut counters);
-    sockstat(&file("sockstat6"), "TCP6", &mut counters);
+    match fs::read_to_string("/proc/thread-self/net/sockstat6") {
+        Ok(text) => sockstat(&text, "TCP6", &mut counters),
+        // Without IPv6 in the kernel there is no such file, and no such socket.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            counters.0.insert(IN_USE_6.to_owned(), 0);
+        }
+        Err(_) => {}
+    }
     per_cpu(&file("stat/nf_conntrack"), "nf_conntrack", &mut counters);
     counters
 }
@@ -30,7 +40,13 @@ fn pairs(text: &str, group: &str, counters: &mut Counters) {
 
 /// Whether these are the counters of a namespace without any socket of TCP. `inuse` counts full sockets, of one family each.
 pub fn tell_of_no_socket(counters: &Counters) -> bool {
-    ["sockstat TCP inuse", "sockstat TCP6 inuse", MINIS].iter().all(|name| counters.get(name) == Some(0))
+    [IN_USE_4, IN_USE_6, MINIS].iter().all(|name| counters.get(name) == Some(0))
+}
+
+/// The same, and that there is no request socket either: those are in no such count, and may outlive their listener by half a minute, but
+/// there is none where no segment ever came.
+pub fn tell_of_no_segment(counters: &Counters) -> bool {
+    tell_of_no_socket(counters) && counters.get("TcpInSegs") == Some(0)
 }
 
 /// The line `TCP:` or `TCP6:`, of names each before its value (`sockstat_seq_show`, `sockstat6_seq_show`).
@@ -81,6 +97,28 @@ mod tests {
             sockstat(odd, "TCP", &mut counters);
             per_cpu(odd, "odd", &mut counters);
         }
+    }
+
+    #[test]
+    fn no_socket_only_where_all_say_so() {
+        let counters = |inuse, inuse6, tw, segments| {
+            let mut counters = Counters::default();
+            let values = [(IN_USE_4, inuse), (IN_USE_6, inuse6), (MINIS, tw), ("TcpInSegs", segments)];
+            counters.0.extend(
+                values.into_iter().filter_map(|(name, value): (&str, Option<u64>)| Some((name.to_owned(), value?))),
+            );
+            counters
+        };
+        let (none, one) = (Some(0), Some(1));
+        assert!(tell_of_no_segment(&counters(none, none, none, none)));
+        for doubt in [one, None] {
+            assert!(!tell_of_no_socket(&counters(doubt, none, none, none)));
+            assert!(!tell_of_no_socket(&counters(none, doubt, none, none)));
+            assert!(!tell_of_no_socket(&counters(none, none, doubt, none)));
+            assert!(!tell_of_no_segment(&counters(none, none, none, doubt)));
+        }
+        let _listener = std::net::TcpListener::bind("127.0.0.1:0");
+        assert!(!tell_of_no_socket(&read()));
     }
 
     #[test]

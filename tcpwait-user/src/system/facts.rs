@@ -14,7 +14,7 @@ use super::{
     counters,
     netns::{self, Netns},
     owners::Owners,
-    sock_diag::{ALL_STATES, DiagSocket, Queues, tcp_sockets_in},
+    sock_diag::{Asked, DiagSocket, tcp_sockets, tcp_sockets_of},
     sysctl,
 };
 use crate::{
@@ -78,8 +78,9 @@ fn piled() -> Before {
     let mut piles = Before::default();
     if !counters::tell_of_no_socket(&counters::read()) {
         // The second reading says why where this fails.
-        let _ = tcp_sockets_in(1 << State::CloseWait as u8 | 1 << State::Listen as u8, |found, queues| {
-            if let Some(socket) = socket(&found, queues) {
+        let states = 1 << State::CloseWait as u8 | 1 << State::Listen as u8;
+        let _ = tcp_sockets_of(Asked { states, ..Asked::EVERYTHING }, |found| {
+            if let Some(socket) = socket(&found) {
                 piles.add(&socket);
             }
         });
@@ -143,8 +144,8 @@ fn described(ns: &Netns, before: Before, earlier: Reading, later: Reading) -> (N
     if counters::tell_of_no_socket(&namespace.later) {
         return (namespace, Some(survey));
     }
-    let listed = tcp_sockets_in(ALL_STATES, |found, queues| {
-        if let Some(socket) = socket(&found, queues) {
+    let listed = tcp_sockets(|found| {
+        if let Some(socket) = socket(&found) {
             survey.add(&socket);
         }
     });
@@ -158,7 +159,7 @@ fn described(ns: &Netns, before: Before, earlier: Reading, later: Reading) -> (N
 }
 
 /// `None` for a state that this tool does not know.
-fn socket(found: &DiagSocket, queues: Queues) -> Option<Socket> {
+fn socket(found: &DiagSocket) -> Option<Socket> {
     let address = |bytes: [u8; 16]| match (i32::from(found.family), bytes) {
         (AF_INET, [a, b, c, d, ..]) => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
         // A connection of IPv4 through a socket of IPv6 shares its ports.
@@ -170,8 +171,8 @@ fn socket(found: &DiagSocket, queues: Queues) -> Option<Socket> {
         local: (address(found.laddr), found.lport),
         remote: (address(found.raddr), found.rport),
         left_ms: found.expires_ms.into(),
-        receive_queue: queues.receive,
-        send_queue: queues.send,
+        receive_queue: found.receive_queue,
+        send_queue: found.send_queue,
         cookie: found.cookie,
         inode: found.inode,
     })

@@ -16,7 +16,6 @@ pub mod seed;
 pub mod snmp;
 pub mod sock_diag;
 pub mod sysctl;
-pub mod untouched;
 
 use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
 

@@ -1,15 +1,17 @@
 //! Reads the kernel's own counters of TIME_WAIT, one network namespace after the other: TcpExt (`/proc/net/netstat`), sockstat
 //! and, if asked for, a listing by sock_diag. What they are held against is decided elsewhere.
 
-use std::fs;
-
 use super::{
+    counters,
     netns::{self, Netns},
     sock_diag,
 };
-use crate::aggregate::{
-    audit::{KernelCounts, Reading, TwCounts},
-    unfollowed,
+use crate::{
+    aggregate::{
+        audit::{KernelCounts, Reading, TwCounts},
+        unfollowed,
+    },
+    doctor::MINIS,
 };
 
 /// The timer that sock_diag shows of a mini-socket (`inet_twsk_diag_fill`).
@@ -42,9 +44,7 @@ pub fn read(only: Option<&[u32]>, list: bool, now_ns: impl Fn() -> u64 + Sync) -
 fn read_one(ns: &Netns, list: bool, now_ns: &(impl Fn() -> u64 + Sync)) -> Option<KernelCounts> {
     let inside = || {
         let before_ns = now_ns();
-        let netstat = fs::read_to_string("/proc/thread-self/net/netstat").ok()?;
-        let snmp = fs::read_to_string("/proc/thread-self/net/snmp").ok();
-        let sockstat = fs::read_to_string("/proc/thread-self/net/sockstat").ok();
+        let counters = counters::read();
         let read_ns = (before_ns, now_ns());
         let listed = list.then(|| {
             let before_ns = now_ns();
@@ -55,50 +55,21 @@ fn read_one(ns: &Netns, list: bool, now_ns: &(impl Fn() -> u64 + Sync)) -> Optio
         Some(KernelCounts {
             netns: ns.inode,
             read_ns,
-            timewait: tcp_ext(&netstat, "TW")? + tcp_ext(&netstat, "TWKilled")?,
-            recycled: tcp_ext(&netstat, "TWRecycled")?,
-            overflow: tcp_ext(&netstat, "TCPTimeWaitOverflow")?,
-            passive_opens: snmp.as_deref().and_then(|snmp| counter(snmp, "Tcp:", "PassiveOpens")),
-            unfollowed: unfollowed::COUNTERS.map(|name| tcp_ext(&netstat, name)),
-            sockstat: sockstat.as_deref().and_then(time_waits),
+            timewait: counters.get("TcpExtTW")? + counters.get("TcpExtTWKilled")?,
+            recycled: counters.get("TcpExtTWRecycled")?,
+            overflow: counters.get("TcpExtTCPTimeWaitOverflow")?,
+            passive_opens: counters.get("TcpPassiveOpens"),
+            unfollowed: unfollowed::COUNTERS.map(|name| counters.get(&format!("TcpExt{name}"))),
+            sockstat: counters.get(MINIS),
             listed: listed.flatten(),
         })
     };
     netns::inside(ns, inside).ok()?
 }
 
-/// A counter of TcpExt in `/proc/net/netstat`.
-fn tcp_ext(netstat: &str, name: &str) -> Option<u64> {
-    counter(netstat, "TcpExt:", name)
-}
-
-/// A counter of `/proc/net/snmp` or `/proc/net/netstat`: a line of names, then one of values, each after the protocol.
-fn counter(table: &str, protocol: &str, name: &str) -> Option<u64> {
-    let mut rows = table.lines().filter_map(|line| line.strip_prefix(protocol));
-    let at = rows.next()?.split_ascii_whitespace().position(|other| other == name)?;
-    rows.next()?.split_ascii_whitespace().nth(at)?.parse().ok()
-}
-
-/// The number after `tw` in the line `TCP:` of `/proc/net/sockstat`.
-fn time_waits(sockstat: &str) -> Option<u64> {
-    let line = sockstat.lines().find_map(|line| line.strip_prefix("TCP:"))?;
-    line.split_ascii_whitespace().skip_while(|word| *word != "tw").nth(1)?.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn counters_are_found_by_name() {
-        let netstat = "TcpExt: SyncookiesSent TW TWRecycled\nTcpExt: 1 22 333\nIpExt: TW\nIpExt: 4\n";
-        assert_eq!(tcp_ext(netstat, "TW"), Some(22));
-        assert_eq!(tcp_ext(netstat, "TWRecycled"), Some(333));
-        assert_eq!(tcp_ext(netstat, "TWKilled"), None);
-        assert_eq!(tcp_ext("TcpExt: TW\n", "TW"), None);
-        assert_eq!(time_waits("sockets: used 9\nTCP: inuse 5 orphan 0 tw 12 alloc 7 mem 1\nUDP: inuse 1\n"), Some(12));
-        assert_eq!(time_waits("UDP: tw 1\n"), None);
-    }
 
     #[test]
     fn the_meaning_follows_the_release() {

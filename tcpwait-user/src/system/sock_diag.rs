@@ -54,6 +54,10 @@ pub struct DiagSocket {
     pub inode: u32,
     /// The interface the socket is bound to; 0 for none.
     pub ifindex: u32,
+    /// `Recv-Q`: of a listener, connections that wait for accept(); else what nobody has read: bytes, and 1 for the FIN.
+    pub receive_queue: u32,
+    /// `Send-Q`: of a listener, how many may wait (`sk_max_ack_backlog`); else bytes that are not acknowledged.
+    pub send_queue: u32,
 }
 
 /// Which sockets are asked for. The kernel leaves the others out, which takes it less time than to describe them.
@@ -70,15 +74,6 @@ pub struct Asked {
 impl Asked {
     /// Every socket that is connected, connecting or listening.
     pub const EVERYTHING: Self = Self { v4: true, v6: true, states: ALL_STATES };
-}
-
-/// The queues of a socket, as `ss` shows them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Queues {
-    /// `Recv-Q`: of a listener, connections that wait for accept(); else what nobody has read: bytes, and 1 for the FIN.
-    pub receive: u32,
-    /// `Send-Q`: of a listener, how many may wait (`sk_max_ack_backlog`); else bytes that are not acknowledged.
-    pub send: u32,
 }
 
 /// How a listing went.
@@ -174,17 +169,12 @@ const _: () = assert!(size_of::<Request>() == 16 + 56 && size_of::<OldRequest>()
 /// Calls `each` for every TCP socket, IPv4 and IPv6, of the calling thread's network namespace. Needs no privilege.
 ///
 /// It is no snapshot: a socket that changes its place in the kernel's table meanwhile may come twice or not at all.
-pub fn tcp_sockets(mut each: impl FnMut(DiagSocket)) -> Result<Dump, Error> {
-    tcp_sockets_in(ALL_STATES, |socket, _| each(socket))
-}
-
-/// The same with their queues, and of sockets in some states only: `1 << state` of each.
-pub fn tcp_sockets_in(states: u32, each: impl FnMut(DiagSocket, Queues)) -> Result<Dump, Error> {
-    tcp_sockets_of(Asked { states, ..Asked::EVERYTHING }, each)
+pub fn tcp_sockets(each: impl FnMut(DiagSocket)) -> Result<Dump, Error> {
+    tcp_sockets_of(Asked::EVERYTHING, each)
 }
 
 /// The same for those that are asked for.
-pub fn tcp_sockets_of(asked: Asked, mut each: impl FnMut(DiagSocket, Queues)) -> Result<Dump, Error> {
+pub fn tcp_sockets_of(asked: Asked, mut each: impl FnMut(DiagSocket)) -> Result<Dump, Error> {
     let mut socket = Socket::new(NETLINK_SOCK_DIAG).map_err(|error| match error.raw_os_error() {
         Some(nix::libc::EPROTONOSUPPORT) => Error::NoModule(error),
         _ => Error::Call { call: "socket()", error },
@@ -198,9 +188,9 @@ pub fn tcp_sockets_of(asked: Asked, mut each: impl FnMut(DiagSocket, Queues)) ->
     if asked.v4 && asked.v6 {
         // The tables are shared by both families and by all network namespaces: walking them once takes half the time.
         let mut any = false;
-        let mut each = |socket, queues| {
+        let mut each = |socket| {
             any = true;
-            each(socket, queues);
+            each(socket);
         };
         match converse(&socket, old_request(1, states).as_bytes(), 1, &mut buffer, &mut dump, &mut each)? {
             None => return Ok(dump),
@@ -228,7 +218,7 @@ fn converse(
     sequence: u32,
     buffer: &mut [u8],
     dump: &mut Dump,
-    each: &mut impl FnMut(DiagSocket, Queues),
+    each: &mut impl FnMut(DiagSocket),
 ) -> Result<Option<i32>, Error> {
     socket.send(request, 0).map_err(|error| Error::Call { call: "send()", error })?;
     loop {
@@ -314,7 +304,7 @@ mod tests {
         let port = listener.local_addr().unwrap().port();
         let found = |asked| {
             let mut found = false;
-            tcp_sockets_of(asked, |socket, _| found |= socket.lport == port && socket.state == 10).unwrap();
+            tcp_sockets_of(asked, |socket| found |= socket.lport == port && socket.state == 10).unwrap();
             found
         };
         assert!(found(Asked { states: 1 << 10, ..Asked::EVERYTHING }));

@@ -27,7 +27,7 @@ pub fn short(why: Why) -> &'static str {
     match why {
         Why::NoFreePort => "every port of the range is taken towards it",
         Why::PortTaken => "its own port is still taken towards it",
-        Why::Refused => "an RST answered: nobody listens",
+        Why::Refused => "nobody listens there, or a firewall rejects it",
         Why::TimedOut => "nothing answered",
         Why::Unreachable => "an ICMP error, or nobody found by ARP",
         Why::GivenUp => "the process closed it before an answer came",
@@ -44,7 +44,9 @@ pub fn words(failure: &Failure) -> String {
     let why = match failure.why {
         Why::NoFreePort => format!("every port of the range is taken from {} to {to}", flow.laddr),
         Why::PortTaken => format!("its own port {} is still taken to {to}, as by a TIME_WAIT", flow.lport),
-        Why::Refused => "an RST answered the SYN: nobody listens there".to_owned(),
+        Why::Refused => {
+            "nobody listens there, or a firewall rejects it: an RST or an ICMP error answered the SYN".to_owned()
+        }
         Why::TimedOut => format!("nothing answered{}", sent(failure)),
         Why::Unreachable => "an ICMP error came back, or ARP found nobody".to_owned(),
         Why::GivenUp => format!("closed by the process before an answer came{}", sent(failure)),

@@ -5,7 +5,7 @@ use netlink_packet_core::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP, 
 use nix::libc::AF_INET;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::{DiagSocket, Dump, Error, Queues, SOCK_DIAG_BY_FAMILY, SockId, TCPDIAG_GETSOCK};
+use super::{DiagSocket, Dump, Error, SOCK_DIAG_BY_FAMILY, SockId, TCPDIAG_GETSOCK};
 
 /// `struct inet_diag_msg`.
 #[repr(C)]
@@ -41,7 +41,7 @@ pub fn read_datagram(
     mut rest: &[u8],
     sequence: u32,
     dump: &mut Dump,
-    each: &mut impl FnMut(DiagSocket, Queues),
+    each: &mut impl FnMut(DiagSocket),
 ) -> Result<Answer, Error> {
     while !rest.is_empty() {
         let message = NetlinkBuffer::new_checked(rest).map_err(|_| Error::Malformed("a message is cut off"))?;
@@ -53,10 +53,7 @@ pub fn read_datagram(
         }
         dump.inconsistent |= message.flags() & NLM_F_DUMP_INTR != 0;
         match message.message_type() {
-            SOCK_DIAG_BY_FAMILY | TCPDIAG_GETSOCK => {
-                let (socket, queues) = socket(message.payload())?;
-                each(socket, queues);
-            }
+            SOCK_DIAG_BY_FAMILY | TCPDIAG_GETSOCK => each(socket(message.payload())?),
             // A dump that fails ends with DONE and a negative errno (`netlink_dump`); DONE without a number is success.
             NLMSG_DONE => {
                 return Ok(match i32::read_from_prefix(message.payload()) {
@@ -77,7 +74,7 @@ pub fn read_datagram(
     Ok(Answer::More)
 }
 
-fn socket(payload: &[u8]) -> Result<(DiagSocket, Queues), Error> {
+fn socket(payload: &[u8]) -> Result<DiagSocket, Error> {
     let (message, _) = Message::read_from_prefix(payload).map_err(|_| Error::Malformed("a socket is cut off"))?;
     let id = message.id;
     let address = |address: [u8; 16]| match (message.family, address) {
@@ -85,8 +82,7 @@ fn socket(payload: &[u8]) -> Result<(DiagSocket, Queues), Error> {
         _ => address,
     };
     let [low, high] = id.cookie;
-    let queues = Queues { receive: message.rqueue, send: message.wqueue };
-    let socket = DiagSocket {
+    Ok(DiagSocket {
         family: message.family,
         state: message.state,
         timer: message.timer,
@@ -100,8 +96,9 @@ fn socket(payload: &[u8]) -> Result<(DiagSocket, Queues), Error> {
         uid: message.uid,
         inode: message.inode,
         ifindex: id.ifindex,
-    };
-    Ok((socket, queues))
+        receive_queue: message.rqueue,
+        send_queue: message.wqueue,
+    })
 }
 
 #[cfg(test)]
@@ -142,7 +139,7 @@ mod tests {
 
     fn read(bytes: &[u8]) -> (Result<Answer, Error>, Dump, Vec<DiagSocket>) {
         let (mut dump, mut sockets) = (Dump::default(), Vec::new());
-        let answer = read_datagram(bytes, SEQUENCE, &mut dump, &mut |socket, _| sockets.push(socket));
+        let answer = read_datagram(bytes, SEQUENCE, &mut dump, &mut |socket| sockets.push(socket));
         (answer, dump, sockets)
     }
 

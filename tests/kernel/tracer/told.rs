@@ -1,0 +1,113 @@
+//! Lines of `trace --json` about calls that failed.
+
+use std::{net::IpAddr, time::Duration};
+
+use serde::Deserialize;
+
+use super::{Ended, Output, Seen};
+
+/// A call that failed. A key that is not here fails the test that reads it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Failed {
+    pub event: String,
+    #[serde(rename = "time")]
+    pub _time: Option<String>,
+    pub id: Option<String>,
+    #[serde(rename = "netns")]
+    pub _netns: u32,
+    pub family: u8,
+    pub laddr: IpAddr,
+    pub lport: Option<u16>,
+    pub raddr: Option<IpAddr>,
+    pub rport: Option<u16>,
+    pub errno: Option<String>,
+    pub why: String,
+    pub words: String,
+    pub pid: Option<u32>,
+    pub comm: Option<String>,
+    pub uid: Option<u32>,
+    #[serde(rename = "cgroup")]
+    pub _cgroup: Option<String>,
+    pub retransmits: Option<u16>,
+    #[serde(default)]
+    pub holders: Vec<Holder>,
+    pub reuseaddr: Option<Reuseaddr>,
+}
+
+/// Sockets that hold a port.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Holder {
+    pub state: String,
+    pub count: u64,
+    pub pid: Option<u32>,
+    pub comm: Option<String>,
+    pub reuseaddr: Option<bool>,
+    pub first_end_in_ns: Option<u64>,
+    pub last_end_in_ns: Option<u64>,
+}
+
+/// What is said of SO_REUSEADDR.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Reuseaddr {
+    pub set: Option<bool>,
+    pub would_do: Option<bool>,
+}
+
+impl Failed {
+    /// `connect-failed refused`.
+    pub fn what(&self) -> String {
+        format!("{} {}", self.event, self.why)
+    }
+
+    /// The states of the holders, and how many of each.
+    pub fn held_by(&self) -> Vec<(&str, u64)> {
+        self.holders.iter().map(|holder| (holder.state.as_str(), holder.count)).collect()
+    }
+}
+
+/// Whether a line is not a step of a connection, but a call that failed.
+pub fn is_failure(line: &str) -> bool {
+    line.starts_with(r#"{"event":"#)
+}
+
+fn parse(line: &str) -> Failed {
+    serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}"))
+}
+
+impl Ended {
+    /// stdout as calls that failed.
+    pub fn failures(&self) -> Vec<Failed> {
+        self.stdout.iter().filter(|line| is_failure(line)).map(|line| parse(line)).collect()
+    }
+}
+
+impl Seen {
+    fn pick_failures(&self, output: &Output) -> Vec<Failed> {
+        let wanted = format!("\"netns\":{},", self.netns);
+        let lines = output.lines.iter().filter(|line| is_failure(line) && line.contains(&wanted));
+        lines.map(|line| parse(line)).collect()
+    }
+
+    /// The calls that failed so far.
+    pub fn failures(&self) -> Vec<Failed> {
+        self.pick_failures(&self.tracer.shelf.output.lock().unwrap())
+    }
+
+    /// Waits for the failures to be so many, and returns the last.
+    pub fn wait_for_failure(&self, number: usize, bound: Duration) -> Failed {
+        let enough = |output: &Output| {
+            let failures = self.pick_failures(output);
+            (failures.len() >= number).then_some(failures)
+        };
+        let mut failures = self.tracer.shelf.wait(bound, enough).unwrap_or_else(|output| {
+            let (failures, stderr) = (self.pick_failures(&output), output.stderr.clone());
+            drop(output);
+            panic!("not {number} failures within {bound:?}: {failures:#?}\n{stderr}")
+        });
+        assert_eq!(failures.len(), number, "{failures:#?}");
+        failures.pop().unwrap()
+    }
+}
