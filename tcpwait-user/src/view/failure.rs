@@ -74,7 +74,7 @@ fn holder_words(holder: &Holder, now_ns: u64) -> String {
             format!("{count} of {who} in {}", holder.state)
         };
     }
-    let who = who.map_or_else(|| "nobody knows whom".to_owned(), |who| who);
+    let who = who.unwrap_or_else(|| "nobody knows whom".to_owned());
     let seconds = |ns: u64| ns.saturating_sub(now_ns).div_ceil(1_000_000_000);
     let end = match holder.end_ns {
         Some((first, _)) if count == 1 => format!(", which ends in {} s", seconds(first)),
