@@ -90,6 +90,8 @@ offsets! {
     OFF_REQ_TIMER = "request_sock"."rsk_timer",
     /// How often the SYN-ACK was sent again.
     OFF_REQ_RETRANS = "request_sock"."num_retrans",
+    /// How often its timer ran out: seven bits.
+    BIT_REQ_TIMEOUTS = "request_sock"."num_timeout" bits,
     /// The final ACK came, and found the accept queue full.
     BIT_REQ_ACKED = "inet_request_sock"."acked" bits,
     /// Segments sent again in the connection's life; at first those of its handshake.

@@ -46,8 +46,6 @@ pub struct CpuNotes {
     pub born_ns: u64,
     /// When a request socket's connection was made here, in nanoseconds; 0 once that connection has gone on.
     pub made_ns: u64,
-    /// The request socket whose timer ran out last.
-    pub expired: u64,
 }
 
 /// One [`CpuNotes`] a CPU.

@@ -1,5 +1,8 @@
 //! The command line: what can be asked for. The doc comments are the manual that `--help` prints.
 
+mod doctor;
+pub mod states;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -10,6 +13,8 @@ use crate::{
     kernel::{Choice, Choices},
     tcp::State,
 };
+
+pub use doctor::Doctor;
 
 /// See what TCP connections really do, above all in TIME_WAIT: who put them there, how long they stay, what ends them.
 #[derive(Debug, Parser)]
@@ -40,8 +45,14 @@ pub enum Command {
     /// Print every TCP state transition as it happens, until Ctrl-C.
     #[command(after_help = TRACE_HELP)]
     Trace(Trace),
+    /// Count sockets by state, here and now: no tracing, and no root for the own network namespace.
+    #[command(after_help = states::HELP, mut_arg("state", |state| state.help("Sockets in this state now, as TIME_WAIT")))]
+    States(states::States),
     /// Write everything the kernel says to a file, for `--from FILE` later.
     Record(Record),
+    /// Say what the kernel's settings and counters mean here, what is worth changing, and at what risk.
+    #[command(after_help = doctor::HELP)]
+    Doctor(Doctor),
     /// Show which hooks this kernel gives, and what is not known without those it does not.
     Probes(Probes),
 }
@@ -68,11 +79,15 @@ A filter selects connections, not single lines: a line that comes before the por
 MS is the time spent in OLDSTATE; ~ marks a time right to a jiffy, - one that is not known.
 REASON says why a TIME_WAIT (or an orphan's FIN_WAIT2) ended: expired, reused (by a connect), recycled (by a SYN), reset,
 reset-sent, destroyed (ss -K), netns, unknown; or overflow: it never began, tcp_max_tw_buckets was reached.
+For a half-open connection (SYN_RECV) that came to nothing: timeout, accept-queue-full, reset, listener-closed, unreachable (ICMP),
+destroyed, netns, unknown. A connection that is not accepted yet shows its listener's process.
+connect-failed, bind-failed and listen-failed are lines of their own, with the errno and why, and who holds the port.
 
 Examples:
   tcpwait trace                          everything
   tcpwait trace --state TIME_WAIT -T     TIME_WAIT only, with the time of day
   tcpwait trace -D 5432,6379             connections to PostgreSQL and Redis
+  tcpwait trace --state SYN_RECV         half-open connections: how long, and what became of them
   tcpwait trace --comm nginx --json      what nginx owns, for a program
   tcpwait trace --from FILE              the same from a recording";
 

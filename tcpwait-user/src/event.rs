@@ -282,7 +282,7 @@ impl Task {
     }
 
     /// Kernel threads own no user's socket: what a worker does, it does for somebody else.
-    fn from_wire(task: &wire::Task) -> Option<Self> {
+    pub fn from_wire(task: &wire::Task) -> Option<Self> {
         (task.pid != 0 && task.flags & PF_KTHREAD == 0).then_some(Self {
             pid: task.pid,
             uid: task.uid,

@@ -12,6 +12,8 @@ pub mod names;
 pub mod ledger;
 pub mod select;
 pub mod aggregate;
+pub mod doctor;
+pub mod states;
 pub mod view;
 pub mod recording;
 pub mod pipeline;

@@ -1,6 +1,8 @@
 //! Carries out a command: connects a source, a pipeline and an output, and says on stderr what a person needs to know.
 
+mod doctor;
 mod stat;
+mod states;
 
 use std::{
     io::{self, BufWriter, Stdout, Write},
@@ -52,11 +54,13 @@ const MAX_COMM: usize = 15;
 pub fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Stat(stat) => stat::run(&stat),
+        Command::States(states) => states::run(&states),
         Command::Trace(trace) => match &trace.from {
             Some(_) => replay(&trace),
             None => runtime()?.block_on(trace_live(&trace)),
         },
         Command::Record(record) => runtime()?.block_on(record_live(&record)),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Probes(args) => runtime()?.block_on(async { show_probes(&args) }),
     }
 }

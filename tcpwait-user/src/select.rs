@@ -81,6 +81,16 @@ impl Criteria {
         self.flow(flow) != Verdict::Unwanted
     }
 
+    /// Whether a socket with these addresses, in this state, is wanted; who owns it is another question.
+    pub fn fits(&self, flow: &Flow, state: State) -> bool {
+        self.touches(state) && self.flow(flow) == Verdict::Wanted
+    }
+
+    /// Whether sockets of this owner are wanted. Where an owner is asked for, those whose owner is not known are not.
+    pub fn fits_owner(&self, owner: Option<&Task>, names: &Names) -> bool {
+        self.owner(owner, names) == Verdict::Wanted
+    }
+
     fn flow(&self, flow: &Flow) -> Verdict {
         fn any<T>(wanted: &[T], matches: impl Fn(&T) -> bool) -> bool {
             wanted.is_empty() || wanted.iter().any(matches)

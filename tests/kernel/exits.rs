@@ -4,6 +4,7 @@ use std::{
     fs,
     net::Shutdown,
     os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::PathBuf,
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -90,14 +91,7 @@ pub fn broken_pipe() {
 /// One clear sentence.
 pub fn not_root() {
     const NOBODY: u32 = 65_534;
-    // Where nobody can read it, wherever it was built.
-    let place = tempfile::tempdir().unwrap();
-    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let copy = place.path().join("tcpwait");
-    // Not by this process: a test beside this one may fork while the copy is open for writing, and what is cannot be run.
-    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_tcpwait")).arg(&copy).status().unwrap();
-    assert!(copied.success());
-    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    let (_place, copy) = copy_for_all();
     for arguments in [&["trace"][..], &["record", "-o", "/dev/null"]] {
         let mut tcpwait = Command::new(&copy);
         tcpwait.args(arguments).current_dir("/").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -107,6 +101,18 @@ pub fn not_root() {
         assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
         assert!(ended.stderr.contains("root") && ended.stderr.contains("sudo"), "{ended:?}");
     }
+}
+
+/// The program where everybody can run it, wherever it was built.
+pub fn copy_for_all() -> (tempfile::TempDir, PathBuf) {
+    let place = tempfile::tempdir().unwrap();
+    fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = place.path().join("tcpwait");
+    // Not by this process: a test beside this one may fork while the copy is open for writing, and what is cannot be run.
+    let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_tcpwait")).arg(&copy).status().unwrap();
+    assert!(copied.success());
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
+    (place, copy)
 }
 
 /// It ends by itself, or when it is told to.

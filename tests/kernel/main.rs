@@ -15,6 +15,7 @@
 mod active_close;
 mod actor;
 mod bursts;
+mod doctor;
 mod exits;
 mod failures;
 mod fifty_thousand;
@@ -36,6 +37,7 @@ mod redirect;
 mod restarts;
 mod sources;
 mod stat;
+mod states;
 mod story;
 mod tracer;
 mod traffic;
@@ -197,6 +199,35 @@ fn main() -> ExitCode {
         isolated("stat::a_hundred_thousand_agree", stat::a_hundred_thousand_agree),
         isolated("stat::what_is_lost_is_accounted_for", stat::what_is_lost_is_accounted_for),
         isolated("stat::command_and_children", stat::command_and_children),
+        isolated("doctor::default_machine", doctor::default_machine),
+        isolated("doctor::time_wait_is_skipped", doctor::time_wait_is_skipped),
+        isolated("doctor::settings_without_effect", doctor::settings_without_effect),
+        isolated("doctor::a_file_with_tcp_tw_recycle", doctor::a_file_with_tcp_tw_recycle),
+        isolated("doctor::ports_run_out", doctor::opening::ports_run_out),
+        isolated("doctor::accept_queue", doctor::opening::accept_queue),
+        isolated("doctor::listen_backlog", doctor::opening::listen_backlog),
+        isolated("doctor::syn_queue", doctor::opening::syn_queue),
+        isolated("doctor::half_open_resets", doctor::opening::half_open_resets),
+        isolated("doctor::failed_attempts", doctor::opening::failed_attempts),
+        isolated("doctor::paws", doctor::closing::paws),
+        isolated("doctor::late_segments", doctor::closing::late_segments),
+        isolated("doctor::close_wait", doctor::closing::close_wait),
+        isolated("doctor::fin_wait2_orphans", doctor::closing::fin_wait2_orphans),
+        isolated("doctor::given_up", doctor::closing::given_up),
+        isolated("doctor::resets", doctor::closing::resets),
+        isolated("doctor::conntrack_is_full", doctor::conntrack_is_full),
+        isolated("doctor::namespaces", doctor::namespaces),
+        isolated("doctor::not_root", doctor::not_root),
+        isolated("states::against_ss_v4", || states::against_ss(V4)),
+        isolated("states::against_ss_v6", || states::against_ss(V6)),
+        isolated("states::v4_mapped", states::v4_mapped),
+        isolated("states::time_left_v4", || states::time_left(V4)),
+        isolated("states::time_left_v6", || states::time_left(V6)),
+        isolated("states::many_time_waits", states::many_time_waits),
+        isolated("states::owners", states::owners),
+        isolated("states::of_every_namespace", states::of_every_namespace),
+        isolated("states::not_root", states::not_root),
+        isolated("states::again_and_again", states::again_and_again),
         isolated("exits::fail_on_loss", exits::fail_on_loss),
         isolated("exits::broken_pipe", exits::broken_pipe),
         isolated("exits::not_root", exits::not_root),

@@ -1,7 +1,8 @@
-//! TPROXY without anybody's program: nf_tables told by netlink to hand what arrives to a transparent socket.
+//! TPROXY and connection tracking without anybody's program: nf_tables told by netlink to hand what arrives to a transparent
+//! socket, or to look at the state of connections.
 //! The numbers are those of include/uapi/linux/netfilter/nf_tables.h, nfnetlink.h and netfilter.h.
 
-use std::net::SocketAddr;
+use std::{io, net::SocketAddr};
 
 use netlink_sys::{Socket, protocols::NETLINK_NETFILTER};
 use nix::libc;
@@ -29,14 +30,30 @@ pub fn to(listener: SocketAddr) {
     const PRE_ROUTING: u32 = 0;
     const MANGLE: i32 = -150;
     let family = u8::try_from(if listener.is_ipv4() { libc::NFPROTO_IPV4 } else { libc::NFPROTO_IPV6 }).unwrap();
-    let name = b"tproxy\0";
     let hook = [number(1, PRE_ROUTING), number(2, MANGLE.cast_unsigned())].concat();
     let port =
         expression("immediate", &[number(1, REGISTER), nested(2, &attribute(1, &listener.port().to_be_bytes()))]);
     let tproxy = expression("tproxy", &[number(1, family.into()), number(3, REGISTER)]);
-    let table = attribute(1, name);
-    let chain = [attribute(1, name), attribute(3, name), nested(4, &hook), attribute(7, b"filter\0")].concat();
-    let rule = [attribute(1, name), attribute(2, name), nested(4, &[port, tproxy].concat())].concat();
+    add(family, "tproxy", &hook, &[port, tproxy].concat())
+        .unwrap_or_else(|e| panic!("nf_tables refuses it: {e}; does this kernel have nft_tproxy?"));
+}
+
+/// Has connections tracked in this thread's namespace from now on, as any rule that asks for their state has:
+/// `table ip track { chain output { type filter hook output priority filter; ct state … } }`.
+pub fn track() -> io::Result<()> {
+    const LOCAL_OUT: u32 = 3;
+    const NFT_CT_STATE: u32 = 0;
+    let hook = [number(1, LOCAL_OUT), number(2, 0)].concat();
+    let state = expression("ct", &[number(1, REGISTER), number(2, NFT_CT_STATE)]);
+    add(u8::try_from(libc::NFPROTO_IPV4).unwrap(), "track", &hook, &state)
+}
+
+/// Adds a table with a chain with a rule, all of one name.
+fn add(family: u8, name: &str, hook: &[u8], expressions: &[u8]) -> io::Result<()> {
+    let name = [name.as_bytes(), &[0]].concat();
+    let table = attribute(1, &name);
+    let chain = [attribute(1, &name), attribute(3, &name), nested(4, hook), attribute(7, b"filter\0")].concat();
+    let rule = [attribute(1, &name), attribute(2, &name), nested(4, expressions)].concat();
     let messages = [(NFT_MSG_NEWTABLE, table), (NFT_MSG_NEWCHAIN, chain), (NFT_MSG_NEWRULE, rule)];
 
     let mut batch = message(NFNL_MSG_BATCH_BEGIN, 0, 0, NFNL_SUBSYS_NFTABLES, &[]);
@@ -45,16 +62,18 @@ pub fn to(listener: SocketAddr) {
         batch.extend(message(kind, NLM_F_CREATE | NLM_F_ACK, family, 0, attributes));
     }
     batch.extend(message(NFNL_MSG_BATCH_END, 0, 0, NFNL_SUBSYS_NFTABLES, &[]));
-    let socket = Socket::new(NETLINK_NETFILTER).unwrap();
-    socket.send(&batch, 0).unwrap();
-    for (kind, _) in &messages {
-        let (answer, _) = socket.recv_from_full().unwrap();
+    let socket = Socket::new(NETLINK_NETFILTER)?;
+    socket.send(&batch, 0)?;
+    for _ in &messages {
+        let (answer, _) = socket.recv_from_full()?;
         let field = |at: usize| answer[at..at + 4].try_into().unwrap();
         assert_eq!(u16::from_ne_bytes(answer[4..6].try_into().unwrap()), NLMSG_ERROR, "{answer:?}");
-        let error = std::io::Error::from_raw_os_error(-i32::from_ne_bytes(field(16)));
-        let done = error.raw_os_error() == Some(0);
-        assert!(done, "nf_tables refuses message {kind}: {error}; does this kernel have nft_tproxy?");
+        let error = io::Error::from_raw_os_error(-i32::from_ne_bytes(field(16)));
+        if error.raw_os_error() != Some(0) {
+            return Err(error);
+        }
     }
+    Ok(())
 }
 
 /// Lets a socket take connections to any address.

@@ -323,6 +323,15 @@ impl Tracer {
         }
     }
 
+    /// Waits for a line on stderr that begins so.
+    pub fn wait_until_it_says(&self, begin: &str) {
+        let said = self.shelf.wait(START, |output| {
+            let said = output.stderr.lines().any(|line| line.starts_with(begin));
+            (said || output.stderr_over).then_some(said)
+        });
+        assert!(said.is_ok_and(|said| said), "it did not say {begin:?}");
+    }
+
     /// Waits until it has written something.
     pub fn wait_for_output(&self) {
         let wrote = self.shelf.wait(SOON, |output| (!output.lines.is_empty()).then_some(()));

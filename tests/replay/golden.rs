@@ -48,6 +48,13 @@ fn sockets_older_than_the_tool() {
     check("predates", "comm", &["--comm", "server", "-t"]);
 }
 
+#[test]
+fn half_open_connections_and_calls_that_fail() {
+    check_views("handshakes");
+    check("handshakes", "state", &["--state", "SYN_RECV"]);
+    check("handshakes", "comm", &["--comm", "impostor,restarted"]);
+}
+
 /// Its other views would be megabytes that nobody reads.
 #[test]
 fn nginx_and_ab() {
@@ -68,7 +75,7 @@ fn other_kernels() {
 /// Reports on a whole recording, on its intervals, and in narrow terminals.
 #[test]
 fn reports() {
-    for name in ["natural", "predates", "reasons", "nginx"] {
+    for name in ["natural", "predates", "reasons", "handshakes", "nginx"] {
         report(name, "stat", &[], None);
         report(name, "stat-json", &["--json"], None);
     }

@@ -24,6 +24,8 @@ mod object;
 mod properties;
 mod selection;
 mod stackless;
+mod states;
 mod stories;
 mod support;
+mod tally;
 mod usage;

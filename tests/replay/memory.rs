@@ -39,6 +39,7 @@ fn a_million_time_waits() {
             task: Task { pid: 0, uid: 0, cgroup: 0, comm: [0; 16], flags: 0, reserved: 0 },
             state: 6,
             timer: 3,
+            retransmits: 0,
             reserved: 0,
             expires_ms: 30_000,
         };

@@ -6,12 +6,12 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use tcpwait::{
-    event::{CancelSite, Event, Fact, MiniSocket, NoMini, Seed, StateChange, Task},
+    event::{CancelSite, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, Seed, StateChange, Task},
     lifecycle::{Lifecycle, SegmentSource, Timing, Transition, Unmatched, Update},
     tcp::State,
 };
 
-use crate::stories::{address, flow, hear, jiffies, symbols, task};
+use crate::stories::{self, address, flow, hear, jiffies, symbols, task};
 
 const MS: u64 = 1_000_000;
 const TIMEWAIT_MS: u64 = 60_000;
@@ -65,7 +65,23 @@ fn any_mini() -> impl Strategy<Value = MiniSocket> {
         expires: due_in,
         jiffies: 0,
         substate,
+        reuse: None,
+        timestamps: false,
     })
+}
+
+fn any_half() -> impl Strategy<Value = HalfOpen> {
+    (0..3u64, 0..3u64, 0..4u16, 0..4u64, any::<bool>(), any::<bool>()).prop_map(
+        |(cookie, req, on, listener, listens, acked)| HalfOpen {
+            cookie,
+            req,
+            flow: flow(on),
+            listener,
+            retransmits: 0,
+            listens,
+            acked,
+        },
+    )
 }
 
 fn any_fact() -> impl Strategy<Value = Fact> {
@@ -77,12 +93,18 @@ fn any_fact() -> impl Strategy<Value = Fact> {
             flow.lport = 0;
         }
         let no_mini = Some(stack).filter(|stack| !stack.is_empty()).map(|stack| NoMini { full: Some(true), stack });
-        Fact::State(StateChange { cookie, sk, flow, old, new, err: 0, task, handed_over, no_mini })
+        Fact::State(StateChange {
+            task,
+            handed_over,
+            half_open: handed_over,
+            no_mini,
+            ..stories::change(cookie, sk, flow, old, new)
+        })
     });
     let seed = (0..4u64, 0..4u16, any_state(), any::<bool>(), 0..70_000u32, any_task());
     let seed = seed.prop_map(|(cookie, on, state, mini, expires_ms, task)| {
         let state = if mini && state != State::FinWait2 { State::TimeWait } else { state };
-        Fact::Seed(Seed { cookie, flow: flow(on), task, state, mini, expires_ms })
+        Fact::Seed(Seed { cookie, flow: flow(on), task, state, mini, expires_ms, retransmits: 0 })
     });
     prop_oneof![
         8 => change,
@@ -95,6 +117,15 @@ fn any_fact() -> impl Strategy<Value = Fact> {
                 Fact::Cancelled { mini, site }
             }),
         1 => (0..4u64, any_task()).prop_map(|(cookie, task)| Fact::Owner { cookie, task }),
+        3 => (any_half(), 0..3usize).prop_map(|(half, start)| Fact::HalfOpen {
+            half,
+            start: [HalfStart::Syn, HalfStart::SynAgain, HalfStart::Retransmit][start],
+        }),
+        2 => any_half().prop_map(Fact::HalfExpired),
+        2 => (any_half(), any::<bool>(), any_task(), any_stack()).prop_map(|(half, flag, task, stack)| {
+            let site = CancelSite { unhashed: true, netns_gone: false, on_task_stack: flag, task, stack };
+            Fact::HalfCancelled { half, site }
+        }),
         2 => Just(Fact::Tick { realtime_ns: 0 }),
         2 => seed,
         1 => Just(Fact::SeedEnd { sockets: 0, namespaces: 0, unreadable: 0 }),
@@ -140,17 +171,7 @@ fn connection(cookie: u64) -> impl Strategy<Value = Vec<Event>> {
         let mut pauses = pauses.into_iter();
         let flow = flow(cookie as u16);
         let change = |old, new, handed_over| {
-            Fact::State(StateChange {
-                cookie,
-                sk: cookie,
-                flow,
-                old,
-                new,
-                err: 0,
-                task: None,
-                handed_over,
-                no_mini: None,
-            })
+            Fact::State(StateChange { handed_over, ..stories::change(cookie, cookie, flow, old, new) })
         };
         let mini = |ms, due, substate| MiniSocket {
             cookie,
@@ -159,6 +180,8 @@ fn connection(cookie: u64) -> impl Strategy<Value = Vec<Event>> {
             expires: jiffies(due),
             jiffies: jiffies(ms),
             substate,
+            reuse: None,
+            timestamps: false,
         };
         let cpu = cookie as u32;
         let mut say = |ms, fact| events.push(Event { time_ns: ms * MS, cpu, fact });

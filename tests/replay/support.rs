@@ -21,8 +21,18 @@ use tcpwait::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Every recording in `tests/fixtures`.
-pub const FIXTURES: [&str; 9] =
-    ["natural", "predates", "reasons", "nginx", "6.1-fexit", "6.1-timer", "6.12-fexit", "6.12-kfree_skb", "6.12-timer"];
+pub const FIXTURES: [&str; 10] = [
+    "natural",
+    "predates",
+    "reasons",
+    "handshakes",
+    "nginx",
+    "6.1-fexit",
+    "6.1-timer",
+    "6.12-fexit",
+    "6.12-kfree_skb",
+    "6.12-timer",
+];
 
 /// `tests/` of this repository.
 pub fn tests() -> PathBuf {

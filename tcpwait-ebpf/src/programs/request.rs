@@ -43,19 +43,14 @@ unsafe fn fill(record: *mut Half, req: At, netns: u32) {
 /// It begins; or its SYN-ACK was sent again, after a time or because the SYN came again.
 #[inline(always)]
 pub fn started(ctx: &BtfTracePointContext, req: At) {
-    let mut flags = 0;
-    // A new request may be where one was given up, of which nothing tells that the note is old: reqsk_timer_handler starts a timer
-    // again only after another SYN-ACK, or where the ACK has come.
-    let again = req.read::<u8>(&OFF_REQ_RETRANS) > 0 || req.bits(&BIT_REQ_ACKED) & 1 != 0;
+    // reqsk_timer_handler counts before it starts the timer again; a new request has counted nothing.
+    let mut flags = if req.bits(&BIT_REQ_TIMEOUTS) & 0x7f != 0 { FLAG_RETRANSMIT } else { 0 };
     if let Some(notes) = notes() {
         // SAFETY: this CPU's own slot; interrupts are off.
         unsafe {
-            if (*notes).expired == req.0 && again {
-                flags = FLAG_RETRANSMIT;
-            } else if (*notes).cancelled == req.0 {
+            if (*notes).cancelled == req.0 {
                 flags = FLAG_REARM;
             }
-            (*notes).expired = 0;
             (*notes).cancelled = 0;
         }
     }
@@ -70,10 +65,6 @@ pub fn started(ctx: &BtfTracePointContext, req: At) {
 /// Its time ran out: the SYN-ACK is sent again, or nobody waits any longer.
 #[inline(always)]
 pub fn expired(ctx: &BtfTracePointContext, req: At) {
-    if let Some(notes) = notes() {
-        // SAFETY: this CPU's own slot; no other timer softirq runs here.
-        unsafe { (*notes).expired = req.0 };
-    }
     let netns = netns(req);
     if wanted(netns, bound_port(req), rport(req)) {
         count(Counter::ReqExpired);

@@ -6,10 +6,12 @@
 
 use hashbrown::HashMap;
 
+use super::unfollowed::{self, Unfollowed};
 use crate::{
     event::{Event, Fact},
     ledger::Ledger,
     lifecycle::{Reason, Update},
+    tcp::State,
 };
 
 /// How far the time of a hook and that of the counter beside it may lie apart. Both are in one softirq, microseconds apart.
@@ -43,6 +45,10 @@ pub struct KernelCounts {
     pub recycled: u64,
     /// `TCPTimeWaitOverflow` of TcpExt.
     pub overflow: u64,
+    /// `PassiveOpens` of Tcp; `None` where it could not be read.
+    pub passive_opens: Option<u64>,
+    /// What is counted of connections that cannot be followed.
+    pub unfollowed: Unfollowed,
     /// `tw` of sockstat: mini-sockets that are there.
     pub sockstat: Option<u64>,
     /// Mini-sockets that sock_diag listed, and when.
@@ -61,6 +67,7 @@ pub struct Reading {
 /// What is countable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum What {
+    Accepted,
     Began,
     Ended(Reason),
     Overflowed,
@@ -69,6 +76,7 @@ enum What {
 /// What was seen of a namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Seen {
+    accepted: u64,
     began: u64,
     expired: u64,
     reused: u64,
@@ -78,6 +86,7 @@ struct Seen {
 impl Seen {
     fn count(&mut self, what: What) {
         match what {
+            What::Accepted => self.accepted += 1,
             What::Began => self.began += 1,
             What::Ended(Reason::Expired) => self.expired += 1,
             What::Ended(Reason::Reused) => self.reused += 1,
@@ -118,6 +127,7 @@ struct Comparison {
     time_ns: u64,
     namespaces: usize,
     checks: Vec<Check>,
+    unfollowed: Vec<(&'static str, u64)>,
 }
 
 impl Audit {
@@ -133,15 +143,20 @@ impl Audit {
 
     /// Takes note of an event.
     pub fn event(&mut self, event: &Event) {
-        if let Fact::Armed { mini, rearmed: false } = &event.fact {
-            self.count(event.time_ns, mini.flow.netns, What::Began);
+        match &event.fact {
+            Fact::Armed { mini, rearmed: false } => self.count(event.time_ns, mini.flow.netns, What::Began),
+            // tcp_create_openreq_child counts every socket that inet_csk_clone_lock makes.
+            Fact::State(change) if (change.old, change.new) == (State::Listen, State::SynRecv) => {
+                self.count(event.time_ns, change.flow.netns, What::Accepted);
+            }
+            _ => {}
         }
     }
 
     /// Takes note of what happened to a connection, wanted or not.
     pub fn update(&mut self, update: &Update) {
         let Update::Transition(step) = update else { return };
-        match step.reason {
+        match step.reason.filter(|_| step.from != Some(State::SynRecv)) {
             Some(Reason::Overflow) => self.count(step.time_ns, step.flow.netns, What::Overflowed),
             Some(reason) => self.count(step.time_ns, step.flow.netns, What::Ended(reason)),
             None => {}
@@ -215,12 +230,17 @@ impl Audit {
         }
         checks.push(check(Checked::Reused, |k| k.recycled, |s| s.reused));
         checks.push(check(Checked::Overflows, |k| k.overflow, |s| s.overflowed));
+        if pairs.iter().all(|(_, kernel, _)| kernel.passive_opens.is_some()) {
+            checks.push(check(Checked::PassiveOpens, |k| k.passive_opens.unwrap_or_default(), |s| s.accepted));
+        }
         if reading.unreadable == 0 {
             checks.extend(gauge(Checked::Sockstat, now, kept, |k| Some((k.sockstat?, k.read_ns))));
             checks.extend(gauge(Checked::SockDiag, now, kept, |k| k.listed));
         }
         let time_ns = now.iter().map(|(kernel, _)| kernel.read_ns.1).max().unwrap_or_default();
-        Comparison { time_ns, namespaces: now.len(), checks }
+        let unfollowed =
+            unfollowed::growth(pairs.iter().map(|(base, kernel, _)| (&base.kernel.unfollowed, &kernel.unfollowed)));
+        Comparison { time_ns, namespaces: now.len(), checks, unfollowed }
     }
 
     /// What came of it, given what is known to be lost.
@@ -228,10 +248,16 @@ impl Audit {
         let Some(latest) = &self.latest else {
             let why_not =
                 self.why_not.clone().unwrap_or_else(|| "the kernel's counters have not been read twice yet".to_owned());
-            return AuditReport { time_ns: None, namespaces: 0, checks: Vec::new(), why_not: Some(why_not) };
+            return AuditReport { why_not: Some(why_not), ..AuditReport::default() };
         };
         let checks = latest.checks.iter().map(|check| (*check, check.outcome(ledger))).collect();
-        AuditReport { time_ns: Some(latest.time_ns), namespaces: latest.namespaces, checks, why_not: None }
+        AuditReport {
+            time_ns: Some(latest.time_ns),
+            namespaces: latest.namespaces,
+            checks,
+            unfollowed: latest.unfollowed.clone(),
+            why_not: None,
+        }
     }
 }
 
@@ -253,7 +279,7 @@ fn gauge(
             What::Ended(_) if within == 0 => there = there.saturating_sub(1),
             What::Began => added += 1,
             What::Ended(_) => gone += 1,
-            What::Overflowed => {}
+            What::Overflowed | What::Accepted => {}
         }
     }
     Some(Check {
@@ -275,6 +301,8 @@ pub enum Checked {
     Reused,
     /// Overflows, and `TcpExtTCPTimeWaitOverflow`.
     Overflows,
+    /// Sockets made of a listener's, and `TcpPassiveOpens`.
+    PassiveOpens,
     /// Mini-sockets there, and sockstat's `tw`.
     Sockstat,
     /// Mini-sockets there, and those that sock_diag lists.
@@ -317,7 +345,7 @@ impl Check {
             + match self.what {
                 Checked::Entries => ring.beginnings,
                 Checked::Expiries | Checked::Reused => ring.ends,
-                Checked::Overflows => ring.states,
+                Checked::Overflows | Checked::PassiveOpens => ring.states,
                 Checked::Sockstat | Checked::SockDiag => ring.beginnings + ring.ends + ledger.tally.unmatched.total(),
             };
         if off <= lost { Outcome::Lost(off) } else { Outcome::Differs(off) }
@@ -333,6 +361,8 @@ pub struct AuditReport {
     pub namespaces: usize,
     /// Each comparison and what came of it.
     pub checks: Vec<(Check, Outcome)>,
+    /// What the kernel counted since the start of connections that cannot be followed, by the counter's name.
+    pub unfollowed: Vec<(&'static str, u64)>,
     /// Why nothing was compared.
     pub why_not: Option<String>,
 }

@@ -91,7 +91,13 @@ impl fmt::Display for By {
 impl FromStr for By {
     type Err = String;
 
+    /// Takes `peer` and `port` as well: the address of the one, the own one of the other.
     fn from_str(text: &str) -> Result<Self, String> {
+        let text = match text {
+            "peer" => "remote",
+            "port" => "local-port",
+            other => other,
+        };
         Self::ALL.into_iter().find(|by| by.name() == text).ok_or_else(|| {
             format!("connections cannot be grouped by {text:?}, only by {}", Self::ALL.map(Self::name).join(", "))
         })

@@ -3,6 +3,7 @@
 use super::{
     dwell::{Dwell, DwellSummary},
     groups::{Closed, Closer},
+    half_open::HalfOpen,
     histogram::TimeWaitHistogram,
     report::Exit,
 };
@@ -25,6 +26,7 @@ pub struct Counts {
     pub(super) restarts: u64,
     restart_causes: [u64; Cause::ALL.len()],
     pub(super) overflows: u64,
+    pub(super) half_open: HalfOpen,
     pub(super) closed: Closed,
     pub(super) histogram: TimeWaitHistogram,
     /// The shortest and the longest TIME_WAIT that expired without a restart.
@@ -41,6 +43,7 @@ impl Counts {
         if let (Some(ns), Some(dwell)) = (step.dwell_ns, self.dwells.get_mut(from)) {
             dwell.record(ns, step.timing != Timing::Exact);
         }
+        self.half_open.step(step);
         match step.reason {
             Some(Reason::Overflow) => self.overflows += 1,
             Some(reason) if step.from == Some(State::FinWait2) => {
@@ -99,6 +102,7 @@ impl Counts {
         }
         self.restarts += other.restarts;
         self.overflows += other.overflows;
+        self.half_open.add(&other.half_open);
         self.closed.add(other.closed);
         self.histogram.add(&other.histogram);
         self.natural_ns = widest(self.natural_ns, other.natural_ns);

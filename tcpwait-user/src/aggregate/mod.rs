@@ -9,10 +9,13 @@ mod connections;
 mod counts;
 mod dwell;
 mod exact;
+pub mod failures;
 pub mod groups;
+pub mod half_open;
 mod histogram;
 pub mod report;
 mod steady;
+pub mod unfollowed;
 
 use hashbrown::HashMap;
 use tcpwait_wire::wire;
@@ -22,6 +25,7 @@ use self::{
     connections::{Connections, Made, Standing},
     counts::Counts,
     exact::Exact,
+    failures::Failures,
     groups::{Closer, GroupId, Groups, MAX_GROUPS, Sort},
     report::{Lead, Report, StateRow, TimeWait, TransitionRow},
     steady::Entries,
@@ -71,6 +75,7 @@ pub struct Aggregate {
     interval: Counts,
     total: Counts,
     groups: Groups,
+    failures: Failures,
     entries: Entries,
     exact: Exact,
     wheel: Wheel,
@@ -89,6 +94,7 @@ impl Aggregate {
             now: Default::default(),
             interval: Counts::default(),
             total: Counts::default(),
+            failures: Failures::default(),
             entries: Entries::default(),
             exact: Exact::default(),
             wheel: Wheel::default(),
@@ -133,7 +139,8 @@ impl Aggregate {
         match update {
             Update::Transition(step) => self.step(step),
             Update::Found(found) => self.found(found),
-            Update::Owned { .. } | Update::Failed(_) => {}
+            Update::Failed(failure) => self.failures.add(failure),
+            Update::Owned { .. } => {}
         }
     }
 
@@ -288,6 +295,8 @@ impl Aggregate {
                 hz: self.wheel.hz,
                 steady: self.entries.steady(self.begin_ns, end_ns, mean_ns, now),
             },
+            half_open: counts.half_open.report(),
+            failures: self.failures.report(is_final, self.wanted.top),
             by: self.groups.by().to_vec(),
             groups,
             lead,
@@ -296,6 +305,7 @@ impl Aggregate {
         };
         self.exact.end_interval();
         self.groups.end_interval();
+        self.failures.end_interval();
         self.interval = Counts::default();
         self.interval_begin_ns = end_ns;
         report
@@ -334,7 +344,7 @@ fn transitions(counts: &Counts, exact: Option<&exact::Counted>) -> Vec<Transitio
 }
 
 /// The states in the order of a connection's life: made, at work, closed by this side, closed by the peer.
-const LIFE: [State; State::ALL.len()] = [
+pub const LIFE: [State; State::ALL.len()] = [
     State::Listen,
     State::SynSent,
     State::SynRecv,

@@ -4,7 +4,9 @@ use super::{
     audit::AuditReport,
     by::By,
     dwell::DwellSummary,
+    failures::FailureReport,
     groups::{Closed, GroupRow, Rows},
+    half_open::HalfOpenReport,
     histogram::HistogramSummary,
     steady::Steady,
 };
@@ -29,6 +31,10 @@ pub struct Report {
     pub transitions: Vec<TransitionRow>,
     /// TIME_WAIT.
     pub time_wait: TimeWait,
+    /// Half-open connections.
+    pub half_open: HalfOpenReport,
+    /// Calls that failed.
+    pub failures: FailureReport,
     /// What the groups are by.
     pub by: Vec<By>,
     /// The first groups, and all others.

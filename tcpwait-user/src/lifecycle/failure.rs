@@ -153,7 +153,7 @@ impl Lifecycle {
             why: if any_port { Why::RangeFull } else { Why::PortHeld },
             owner: refused.task.as_ref().map(|task| self.share(task)),
             retransmits: None,
-            holders: (!any_port).then(|| self.holders(refused.cookie, &refused.flow, refused.reuse)),
+            holders: (!any_port).then(|| self.holders(time_ns, refused)),
         }
     }
 }

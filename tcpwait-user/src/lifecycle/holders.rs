@@ -7,9 +7,24 @@ use hashbrown::HashMap;
 
 use super::{Holder, Holders, Lifecycle, mini::TIMEWAIT_NS};
 use crate::{
-    event::{Reuse, Task},
+    event::{PortRefused, Reuse, Task},
     tcp::{Flow, State},
 };
+
+/// Beyond so many sockets a look-up takes a millisecond and more.
+const MANY: usize = 10_000;
+
+/// With so many, the same port is looked up again only after this time: a program that tries to bind in a loop must not keep the reader
+/// from its other work.
+const FRESH_NS: u64 = 1_000_000_000;
+
+/// What was found last.
+#[derive(Debug)]
+pub(super) struct Found {
+    time_ns: u64,
+    asked: Flow,
+    sockets: Vec<Holder>,
+}
 
 /// One socket that holds a port.
 struct Socket<'a> {
@@ -29,9 +44,26 @@ struct Group {
 }
 
 impl Lifecycle {
-    /// Who holds the port that a socket with these addresses asked for. That itself may be in LISTEN already
-    /// (`inet_csk_listen_start` changes the state first).
-    pub(super) fn holders(&self, cookie: u64, asked: &Flow, reuse: Option<Reuse>) -> Holders {
+    /// Who holds the port that a socket asked for.
+    pub(super) fn holders(&mut self, time_ns: u64, refused: &PortRefused) -> Holders {
+        let asked = refused.flow;
+        let is_fresh = |found: &Found| found.asked == asked && time_ns.saturating_sub(found.time_ns) < FRESH_NS;
+        let found = match self.found_holders.take().filter(is_fresh) {
+            Some(found) if self.fulls.len() + self.minis.len() > MANY => found,
+            _ => Found { time_ns, asked, sockets: self.find_holders(refused.cookie, &asked) },
+        };
+        let would_do = |sockets: &[Holder]| sockets.iter().all(|holder| holder.state != State::Listen);
+        let holders = Holders {
+            reuseaddr_would_do: (!found.sockets.is_empty()).then(|| would_do(&found.sockets)),
+            has_reuseaddr: refused.reuse.map(|reuse| reuse.address),
+            sockets: found.sockets.clone(),
+        };
+        self.found_holders = Some(found);
+        holders
+    }
+
+    /// Of all but the socket that asked, which may be in LISTEN already (`inet_csk_listen_start` changes the state first).
+    fn find_holders(&self, cookie: u64, asked: &Flow) -> Vec<Holder> {
         let others = self.fulls.iter().filter(|(other, _)| **other != cookie);
         let fulls = others.map(|(_, full)| {
             let socket = Socket { state: full.state, owner: full.owner_or_listener(), end_ns: None, reuse: full.reuse };
@@ -68,8 +100,7 @@ impl Lifecycle {
             let pid = holder.owner.as_ref().map(|task| task.pid);
             (holder.state != State::Listen, std::cmp::Reverse(holder.count), holder.state as usize, pid)
         });
-        let would_do = (!sockets.is_empty()).then(|| sockets.iter().all(|holder| holder.state != State::Listen));
-        Holders { sockets, reuseaddr_would_do: would_do, has_reuseaddr: reuse.map(|reuse| reuse.address) }
+        sockets
     }
 }
 

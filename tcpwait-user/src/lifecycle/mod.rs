@@ -97,6 +97,7 @@ pub struct Lifecycle {
     held_requests: HashMap<u32, HeldRequest>,
     /// Half-open connections whose first step still waits for a cookie, the oldest first.
     unsaid: VecDeque<(u64, Flow)>,
+    found_holders: Option<holders::Found>,
     held: HashMap<u32, Held>,
     sentenced: HashMap<u32, Sentenced>,
     announced: HashMap<u32, Announced>,

@@ -50,14 +50,14 @@ impl Lifecycle {
             self.end_held(held, out);
         }
         self.settle_cpu(event.cpu, out);
+        let owner = self.owner_of(half.listener);
         match self.requests.get_mut(&half.flow) {
-            Some(request) if start != HalfStart::Syn => {
+            // A listener of the same SO_REUSEPORT group takes over from one that was closed (`inet_reqsk_clone`).
+            Some(request) if start != HalfStart::Syn || ![0, half.listener].contains(&request.listener) => {
                 request.retransmits = half.retransmits;
                 request.cookie = half.cookie;
-            }
-            // A listener of the same SO_REUSEPORT group took it over when its own was closed (`reuseport_migrate_sock`).
-            Some(request) if request.listener != half.listener && request.listener != 0 => {
                 request.listener = half.listener;
+                request.owner = owner.or(request.owner.take());
             }
             Some(_) => {
                 self.tally.unmatched.requests += 1;

@@ -149,7 +149,7 @@ fn statistics(args: &Stat, header: &Header, criteria: Criteria, audit: Audit) ->
 }
 
 /// `COLUMNS` counts where it is set, as for ps(1); else the terminal.
-fn screen(wide: bool) -> Screen {
+pub(super) fn screen(wide: bool) -> Screen {
     let terminal = terminal_size::terminal_size_of(io::stdout());
     let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).filter(|columns| *columns > 0);
     let width = columns.or(terminal.map(|(width, _)| width.0.into())).unwrap_or(WIDTH);

@@ -1,16 +1,22 @@
 //! What the running system tells without eBPF: its network namespaces, its sockets (sock_diag), their owners (`/proc`)
-//! and the names of its cgroups; `seed`, which turns all of it into records once at the start; and what it does when it is tried.
+//! and the names of its cgroups; `seed`, which turns all of it into records once at the start; what it
+//! does when it is tried; and `facts`, its settings and counters for `tcpwait doctor`.
 //!
 //! Nothing here knows what a connection is, what the eBPF programs do or how anything is displayed.
 
 pub mod behaviour;
 pub mod cgroup;
 pub mod command;
+pub mod counters;
+pub mod facts;
+pub mod listing;
 pub mod netns;
 pub mod owners;
 pub mod seed;
 pub mod snmp;
 pub mod sock_diag;
+pub mod sysctl;
+pub mod untouched;
 
 use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
 

@@ -19,6 +19,9 @@ use nix::{
     sys::statfs::{NSFS_MAGIC, fstatfs},
 };
 
+/// The namespace this process is in.
+pub const OWN: &str = "/proc/self/ns/net";
+
 /// Where `ip netns` keeps its namespaces, and Docker its own.
 const NAMED: [&str; 2] = ["/run/netns", "/var/run/docker/netns"];
 
@@ -76,8 +79,24 @@ pub enum ResolveError {
 /// every `/proc/PID/ns/net`. Keeps a file open for each of the first 256, so that they cannot vanish; a later one can,
 /// and [`inside`] says so. What cannot be read is left out.
 pub fn all() -> Vec<Netns> {
+    survey().namespaces
+}
+
+/// What there is to be found.
+#[derive(Debug)]
+pub struct Survey {
+    /// As [`all`] gives them.
+    pub namespaces: Vec<Netns>,
+    /// There are processes whose namespace this process may not see.
+    pub unseen: bool,
+}
+
+/// The same, and whether there may be more.
+pub fn survey() -> Survey {
     let mut found = BTreeMap::new();
-    keep(&mut found, Path::new("/proc/self/ns/net"));
+    // Where others' processes are hidden (hidepid of proc(5)), the first of all is.
+    let mut unseen = !Path::new("/proc/1").exists();
+    keep(&mut found, Path::new(OWN));
     for directory in NAMED {
         for file in entries(Path::new(directory)) {
             keep(&mut found, &file);
@@ -91,10 +110,10 @@ pub fn all() -> Vec<Netns> {
     // Last, as a name says more than the first process that happens to be inside.
     for process in entries(Path::new("/proc")) {
         if process.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit)) {
-            keep(&mut found, &process.join("ns/net"));
+            unseen |= keep(&mut found, &process.join("ns/net")) == Access::Denied;
         }
     }
-    found.into_values().collect()
+    Survey { namespaces: found.into_values().collect(), unseen }
 }
 
 /// Whether some thread is in the namespace with this inode number. Slower than [`all`], which sees main threads only.
@@ -161,19 +180,32 @@ fn entries(directory: &Path) -> impl Iterator<Item = PathBuf> {
     fs::read_dir(directory).into_iter().flatten().flatten().map(|entry| entry.path())
 }
 
+/// Whether a file could be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// It could, or there is none.
+    Given,
+    Denied,
+}
+
 /// Adds the namespace at `path` unless it is known: opens a file only then, as there may be 10,000 processes.
-fn keep(found: &mut BTreeMap<u32, Netns>, path: &Path) {
-    let Ok(metadata) = fs::metadata(path) else { return };
-    let Ok(inode) = u32::try_from(metadata.ino()) else { return };
+fn keep(found: &mut BTreeMap<u32, Netns>, path: &Path) -> Access {
+    let metadata = match fs::metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Access::Denied,
+        Err(_) => return Access::Given,
+    };
+    let Ok(inode) = u32::try_from(metadata.ino()) else { return Access::Given };
     if found.contains_key(&inode) {
-        return;
+        return Access::Given;
     }
     // What was opened counts: the process may have moved to another namespace in between.
-    let Ok(Some((inode, file))) = open(path) else { return };
+    let Ok(Some((inode, file))) = open(path) else { return Access::Given };
     let handle = (found.len() < HELD).then_some(file);
     if let Entry::Vacant(place) = found.entry(inode) {
         place.insert(Netns { inode, source: path.to_owned(), handle });
     }
+    Access::Given
 }
 
 /// Opens the file; `None` when it is not a network namespace.

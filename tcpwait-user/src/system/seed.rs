@@ -177,6 +177,8 @@ mod tests {
             uid: 0,
             inode: 0,
             ifindex: 0,
+            receive_queue: 0,
+            send_queue: 0,
         }
     }
 

@@ -7,7 +7,10 @@ use super::{
     netns::{self, Netns},
     sock_diag,
 };
-use crate::aggregate::audit::{KernelCounts, Reading, TwCounts};
+use crate::aggregate::{
+    audit::{KernelCounts, Reading, TwCounts},
+    unfollowed,
+};
 
 /// The timer that sock_diag shows of a mini-socket (`inet_twsk_diag_fill`).
 const TIMEWAIT_TIMER: u8 = 3;
@@ -40,6 +43,7 @@ fn read_one(ns: &Netns, list: bool, now_ns: &(impl Fn() -> u64 + Sync)) -> Optio
     let inside = || {
         let before_ns = now_ns();
         let netstat = fs::read_to_string("/proc/thread-self/net/netstat").ok()?;
+        let snmp = fs::read_to_string("/proc/thread-self/net/snmp").ok();
         let sockstat = fs::read_to_string("/proc/thread-self/net/sockstat").ok();
         let read_ns = (before_ns, now_ns());
         let listed = list.then(|| {
@@ -54,6 +58,8 @@ fn read_one(ns: &Netns, list: bool, now_ns: &(impl Fn() -> u64 + Sync)) -> Optio
             timewait: tcp_ext(&netstat, "TW")? + tcp_ext(&netstat, "TWKilled")?,
             recycled: tcp_ext(&netstat, "TWRecycled")?,
             overflow: tcp_ext(&netstat, "TCPTimeWaitOverflow")?,
+            passive_opens: snmp.as_deref().and_then(|snmp| counter(snmp, "Tcp:", "PassiveOpens")),
+            unfollowed: unfollowed::COUNTERS.map(|name| tcp_ext(&netstat, name)),
             sockstat: sockstat.as_deref().and_then(time_waits),
             listed: listed.flatten(),
         })
@@ -61,9 +67,14 @@ fn read_one(ns: &Netns, list: bool, now_ns: &(impl Fn() -> u64 + Sync)) -> Optio
     netns::inside(ns, inside).ok()?
 }
 
-/// A counter of `/proc/net/netstat`: a line of names, then one of values, each after `TcpExt:`.
+/// A counter of TcpExt in `/proc/net/netstat`.
 fn tcp_ext(netstat: &str, name: &str) -> Option<u64> {
-    let mut rows = netstat.lines().filter_map(|line| line.strip_prefix("TcpExt:"));
+    counter(netstat, "TcpExt:", name)
+}
+
+/// A counter of `/proc/net/snmp` or `/proc/net/netstat`: a line of names, then one of values, each after the protocol.
+fn counter(table: &str, protocol: &str, name: &str) -> Option<u64> {
+    let mut rows = table.lines().filter_map(|line| line.strip_prefix(protocol));
     let at = rows.next()?.split_ascii_whitespace().position(|other| other == name)?;
     rows.next()?.split_ascii_whitespace().nth(at)?.parse().ok()
 }

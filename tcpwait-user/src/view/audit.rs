@@ -23,6 +23,7 @@ fn compared(check: &Check, outcome: Outcome) -> String {
         Checked::Expiries => ("expired", "TcpExtTW"),
         Checked::Reused => ("reused", "TWRecycled"),
         Checked::Overflows => ("overflows", "TCPTimeWaitOverflow"),
+        Checked::PassiveOpens => ("passive opens", "PassiveOpens"),
         Checked::Sockstat => ("now", "sockstat"),
         Checked::SockDiag => ("now", "sock_diag"),
     };

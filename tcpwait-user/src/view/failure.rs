@@ -18,8 +18,23 @@ pub fn event(call: Call) -> &'static str {
 }
 
 /// The errno's name; `None` where there is none.
-pub fn errno(failure: &Failure) -> Option<String> {
-    (failure.errno != 0).then(|| format!("{:?}", Errno::from_raw(failure.errno.into())))
+pub fn errno(errno: u16) -> Option<String> {
+    (errno != 0).then(|| format!("{:?}", Errno::from_raw(errno.into())))
+}
+
+/// The reason in few words, of many failures at once.
+pub fn short(why: Why) -> &'static str {
+    match why {
+        Why::NoFreePort => "every port of the range is taken towards it",
+        Why::PortTaken => "its own port is still taken towards it",
+        Why::Refused => "nobody listens there, or a firewall rejects it",
+        Why::TimedOut => "nothing answered",
+        Why::Unreachable => "an ICMP error, or nobody found by ARP",
+        Why::GivenUp => "the process closed it before an answer came",
+        Why::RangeFull => "no port of the range is free",
+        Why::PortHeld => "somebody holds the port",
+        Why::Other => "the kernel gave no other reason",
+    }
 }
 
 /// The reason in words.
@@ -39,7 +54,7 @@ pub fn words(failure: &Failure) -> String {
         Why::PortHeld => held(failure),
         Why::Other => "the kernel gave no other reason".to_owned(),
     };
-    match errno(failure) {
+    match errno(failure.errno) {
         Some(errno) => format!("{errno}: {why}"),
         None => why,
     }
@@ -71,7 +86,7 @@ fn holder_words(holder: &Holder, now_ns: u64) -> String {
         return if count == 1 {
             format!("{who} in {}", holder.state)
         } else {
-            format!("{count} of {who} in {}", holder.state)
+            format!("{count} in {} of {who}", holder.state)
         };
     }
     let who = who.unwrap_or_else(|| "nobody knows whom".to_owned());

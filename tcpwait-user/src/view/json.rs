@@ -164,7 +164,7 @@ impl View for Json {
             lport: known(flow.lport),
             raddr: (failure.call == Call::Connect).then_some(flow.raddr),
             rport: known(flow.rport),
-            errno: errno(failure),
+            errno: errno(failure.errno),
             why: failure.why,
             words: words(failure),
             pid: owner.map(|task| task.pid),

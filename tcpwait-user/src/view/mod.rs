@@ -1,12 +1,15 @@
 //! What a person or a program reads. A view formats plain structs; it computes nothing and decides nothing.
 
 pub mod audit;
+pub mod doctor;
 pub mod failure;
 pub mod json;
+mod key;
 pub mod ledger;
 pub mod probes;
 pub mod raw;
 pub mod stat;
+pub mod states;
 mod table;
 pub mod text;
 mod units;

@@ -56,6 +56,7 @@ pub const NEEDS: &[Need] = &[
     need(Thing::Helper(46), "`bpf_get_socket_cookie` for tracing programs", (5, 12), "c5dbb89fc2ac"),
     need(Thing::Helper(67), "`bpf_get_stack`", (4, 18), "de2ff05f48af"),
     need(Thing::Helper(80), "`bpf_get_current_cgroup_id`", (4, 18), "bf6fa2c893c5"),
+    need(Thing::Helper(112), "`bpf_probe_read_user` (optional)", (5, 5), "6ae08ae3dea2"),
     need(Thing::Helper(113), "`bpf_probe_read_kernel`", (5, 5), "6ae08ae3dea2"),
     need(Thing::Helper(118), "`bpf_jiffies64` for tracing programs", (5, 9), "72e2b2b66f9c"),
     need(Thing::Helper(131), "`bpf_ringbuf_reserve`", (5, 8), "457f44363a88"),

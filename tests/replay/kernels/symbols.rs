@@ -29,9 +29,9 @@ fn the_handler_is_the_kernels_own() {
                       0000000000003000 t __pfx_tw_timer_handler\n\
                       0000000000000000 t tw_timer_handler\n";
         let after = "ffffffffff000000 t tw_timer_handler_of_another\nffffffffff001000 t tw_timer_handler\t[other]\n";
-        let (handler, _) = find_symbols(&format!("{decoys}{kallsyms}{after}"), "1").unwrap();
-        assert_eq!(handler, wanted, "on {kernel}");
-        assert_eq!(find_symbols(&kallsyms, "1").unwrap().0, wanted, "on {kernel}");
+        let (handlers, _) = find_symbols(&format!("{decoys}{kallsyms}{after}"), "1").unwrap();
+        assert_eq!(handlers.timewait, wanted, "on {kernel}");
+        assert_eq!(find_symbols(&kallsyms, "1").unwrap().0.timewait, wanted, "on {kernel}");
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{env, fs};
 
-use tcpwait::kernel::{HOOKS, Hook, Kind, Need};
+use tcpwait::kernel::{HOOKS, Hook, Kind, Need, Work};
 use tcpwait_wire::config::{ABSENT, OFFSETS};
 
 use super::{Behaviour, KERNELS, Report, needs::NEEDS, report, types};
@@ -62,7 +62,8 @@ fn hooks() -> String {
         let need = match hook.need {
             Need::Required => "yes",
             Need::Optional => "no",
-            Need::Timing => "the first of these",
+            Need::OneOf(Work::Segments) => "the first of these for late segments",
+            Need::OneOf(Work::Ports) => "the first of these for refused ports",
         };
         let states = KERNELS.iter().zip(&kernels).map(|(name, kernel)| state(hook, name, kernel));
         let cells = [format!("`{}`", hook.name), kind.to_owned(), need.to_owned()].into_iter().chain(states);

@@ -1,10 +1,11 @@
 //! Lifecycle stories: what the kernel says, line by line, and the transitions that must follow from it.
 //!
-//! Told as `MS EVENT [key=value…]`: `state OLD NEW`, `arm`, `rearm`, `segment`, `expire` and `cancel` with the
+//! Told as `MS EVENT [key=value…]`: `syn`, `syn-again`, `resend`, `give-up` and `drop` of a half-open connection (keys `from`, the listener's
+//! cookie, `again`, how often the SYN-ACK was sent again; flags `deaf`, the listener is gone, and `acked`), `refused`, `state OLD NEW`, `arm`, `rearm`, `segment`, `expire` and `cancel` with the
 //! mini-socket's substate, `owner`, `tick`, `seed STATE`, `seeded`. Keys: `id` (the cookie, 1 unless said), `on` (which
 //! addresses, those of the id unless said), `lport`, `sk`, `cpu`, `by` (a task's name), `err`, `room` (the namespace may have more), `stack` (functions,
 //! innermost first), `due` (ms when the timer runs out, 60 s from now unless said), `left` (ms to expiry), and the
-//! flags `mini`, `handed-over`, `unhashed`, `netns-gone`, `in-process`, `listener`. A `segment` has a header if it has `flags` (`FIN,ACK`): `before`
+//! flags `mini`, `handed-over`, `half-open`, `unsent`, `unhashed`, `netns-gone`, `in-process`, `listener`. A `segment` has a header if it has `flags` (`FIN,ACK`): `before`
 //! (bytes before the sequence number that is due), `len` (of data), `verdict` (the kernel's).
 //!
 //! Heard as `MS #id OLD -> NEW DWELL`: ms, `~` before what is right to a jiffy, `-` for what is not known; then whatever
@@ -12,6 +13,7 @@
 
 mod early_ends;
 mod gaps;
+mod half_open;
 mod older;
 mod orphans;
 mod segments;
@@ -21,7 +23,10 @@ mod textbook;
 use std::net::Ipv4Addr;
 
 use tcpwait::{
-    event::{CancelSite, Event, Fact, MiniSocket, NoMini, Seed, Segment, StateChange, Task},
+    event::{
+        CancelSite, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, PortRefused, Reuse, Seed, Segment,
+        StateChange, Task,
+    },
     lifecycle::{Cause, Lifecycle, SegmentSource, Timing, Transition, Update},
     symbols::{DECISIVE, Symbols},
     tcp::{Flow, State},
@@ -74,10 +79,21 @@ pub fn hear_by(events: &[Event], segments: SegmentSource) -> Vec<String> {
     let said = updates.iter().filter(|update| !matches!(update, Update::Found(_)));
     let mut lines: Vec<String> = said.map(line).collect();
     let unmatched = model.tally().unmatched;
-    for (what, count) in [("ends", unmatched.ends), ("beginnings", unmatched.beginnings), ("gaps", unmatched.gaps)] {
+    for (what, count) in [
+        ("ends", unmatched.ends),
+        ("beginnings", unmatched.beginnings),
+        ("gaps", unmatched.gaps),
+        ("half-open", unmatched.requests),
+    ] {
         if count > 0 {
             lines.push(format!("unmatched {what} {count}"));
         }
+    }
+    if model.requests_now() > 0 {
+        lines.push(format!("half-open {}", model.requests_now()));
+    }
+    if model.tally().without_request > 0 {
+        lines.push(format!("without a request {}", model.tally().without_request));
     }
     if model.minis_now() > 0 {
         lines.push(format!("alive {}", model.minis_now()));
@@ -89,7 +105,14 @@ fn line(update: &Update) -> String {
     match update {
         Update::Transition(transition) => step(transition),
         Update::Found(found) => format!("#{} found in {}", found.id, found.state),
-        Update::Failed(failure) => format!("{:?} failed: {:?}", failure.call, failure.why),
+        Update::Failed(failure) => {
+            let mut text = format!("{} {:?} failed: {:?}", ms(failure.time_ns), failure.call, failure.why);
+            for holder in failure.holders.iter().flat_map(|holders| &holders.sockets) {
+                let owner = holder.owner.as_ref().map_or("?".to_owned(), |task| task.comm());
+                text.push_str(&format!(" {}x {} {owner}", holder.count, holder.state));
+            }
+            text
+        }
         Update::Owned { id, owner } => format!("#{id} owned by {}", owner.comm()),
     }
 }
@@ -118,6 +141,9 @@ pub fn step(step: &Transition) -> String {
     if let Some(owner) = &step.owner {
         text.push_str(&format!(" of {}", owner.comm()));
     }
+    if let Some(listener) = &step.listener {
+        text.push_str(&format!(" through {}", listener.comm()));
+    }
     if let Some(reason) = step.reason {
         text.push_str(&format!(" {}", reason.name()));
     }
@@ -129,6 +155,9 @@ pub fn step(step: &Transition) -> String {
         for (cause, count) in restarts.by_cause().filter(|(cause, _)| *cause != Cause::Unknown) {
             text.push_str(&format!(" {}={count}", cause.name()));
         }
+    }
+    if let Some(again) = step.retransmits.filter(|again| *again > 0) {
+        text.push_str(&format!(" again {again}"));
     }
     if step.predates {
         text.push_str(" older");
@@ -167,6 +196,25 @@ pub fn task(name: &str) -> Task {
 pub fn flow(n: u16) -> Flow {
     let [laddr, raddr] = [1, 2].map(|last| Ipv4Addr::new(10, 0, 0, last).into());
     Flow { netns: 1, laddr, raddr, lport: 1000 + n, rport: 80 }
+}
+
+/// A plain change of state.
+pub fn change(cookie: u64, sk: u64, flow: Flow, old: State, new: State) -> StateChange {
+    StateChange {
+        cookie,
+        sk,
+        flow,
+        old,
+        new,
+        err: 0,
+        task: None,
+        handed_over: false,
+        half_open: false,
+        retransmits: 0,
+        reuse: None,
+        unsent: false,
+        no_mini: None,
+    }
 }
 
 /// One line of a story, taken apart.
@@ -222,11 +270,35 @@ impl<'a> Told<'a> {
         let due = self.number("due", self.ms + 60_000);
         MiniSocket {
             cookie: self.id(),
+            reuse: None,
+            timestamps: true,
             tw: self.number("tw", self.number("on", self.id())),
             flow: self.flow(),
             expires: jiffies(due),
             jiffies: jiffies(self.ms),
             substate: self.state(1),
+        }
+    }
+
+    fn half(&self) -> HalfOpen {
+        HalfOpen {
+            cookie: self.number("listed", 0),
+            req: self.number("req", self.number("on", self.id())),
+            flow: self.flow(),
+            listener: self.number("from", 9),
+            retransmits: self.number("again", 0) as u8,
+            listens: !self.flag("deaf"),
+            acked: self.flag("acked"),
+        }
+    }
+
+    fn site(&self, task: Option<Task>) -> CancelSite {
+        CancelSite {
+            unhashed: self.flag("unhashed"),
+            netns_gone: self.flag("netns-gone"),
+            on_task_stack: self.flag("in-process"),
+            task,
+            stack: self.stack().unwrap_or_default(),
         }
     }
 
@@ -250,31 +322,34 @@ impl<'a> Told<'a> {
     fn fact(&self) -> Fact {
         let task = self.key("by").map(task);
         match self.words[0] {
-            "state" => Fact::State(StateChange {
+            "syn" => Fact::HalfOpen { half: self.half(), start: HalfStart::Syn },
+            "syn-again" => Fact::HalfOpen { half: self.half(), start: HalfStart::SynAgain },
+            "resend" => Fact::HalfOpen { half: self.half(), start: HalfStart::Retransmit },
+            "give-up" => Fact::HalfExpired(self.half()),
+            "drop" => Fact::HalfCancelled { half: self.half(), site: self.site(task) },
+            "refused" => Fact::PortRefused(PortRefused {
                 cookie: self.id(),
-                sk: self.number("sk", self.id()),
                 flow: self.flow(),
-                old: self.state(1),
-                new: self.state(2),
+                task,
+                errno: 98,
+                listen: false,
+                reuse: Some(Reuse::default()),
+            }),
+            "state" => Fact::State(StateChange {
                 err: self.number("err", 0) as u16,
                 task,
                 handed_over: self.flag("handed-over"),
+                half_open: self.flag("half-open"),
+                unsent: self.flag("unsent"),
+                retransmits: self.number("again", 0) as u16,
                 no_mini: self.stack().map(|stack| NoMini { full: Some(!self.flag("room")), stack }),
+                ..change(self.id(), self.number("sk", self.id()), self.flow(), self.state(1), self.state(2))
             }),
             "arm" => Fact::Armed { mini: self.mini(), rearmed: false },
             "rearm" => Fact::Armed { mini: self.mini(), rearmed: true },
             "segment" => Fact::Segment { mini: self.mini(), segment: self.segment() },
             "expire" => Fact::Expired(self.mini()),
-            "cancel" => Fact::Cancelled {
-                mini: self.mini(),
-                site: CancelSite {
-                    unhashed: self.flag("unhashed"),
-                    netns_gone: self.flag("netns-gone"),
-                    on_task_stack: self.flag("in-process"),
-                    task,
-                    stack: self.stack().unwrap_or_default(),
-                },
-            },
+            "cancel" => Fact::Cancelled { mini: self.mini(), site: self.site(task) },
             "owner" => Fact::Owner { cookie: self.id(), task },
             "tick" => Fact::Tick { realtime_ns: self.ms * MS },
             "seed" => Fact::Seed(Seed {
@@ -284,6 +359,7 @@ impl<'a> Told<'a> {
                 state: self.state(1),
                 mini: self.flag("mini"),
                 expires_ms: self.number("left", 0) as u32,
+                retransmits: self.number("again", 0) as u8,
             }),
             "seeded" => Fact::SeedEnd { sockets: 1, namespaces: 1, unreadable: 0 },
             other => panic!("no event is called {other}"),

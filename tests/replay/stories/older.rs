@@ -26,6 +26,7 @@ fn a_socket_of_every_sort() {
         102500 #4 FIN_WAIT2 -> TIME_WAIT - older
         140900 #3 TIME_WAIT -> CLOSE ~60892 expired older
         162600 #4 TIME_WAIT -> CLOSE 60100 expired older
+        half-open 1
         ",
     );
 }

@@ -31,16 +31,17 @@ fn the_passive_closer() {
     story(
         "
           0 seeded
+          5 syn id=2
          10 state LISTEN SYN_RECV id=99 sk=7 listener
-         11 state SYN_RECV ESTABLISHED id=2 sk=7
+         11 state SYN_RECV ESTABLISHED id=2 sk=7 half-open
          15 owner id=2 by=nginx
          20 state ESTABLISHED CLOSE_WAIT id=2 sk=7
          30 state CLOSE_WAIT LAST_ACK id=2 sk=7 by=nginx
          40 state LAST_ACK CLOSE id=2 sk=7
         ",
         "
-         10 #2 LISTEN -> SYN_RECV -
-         11 #2 SYN_RECV -> ESTABLISHED -
+          5 #2 LISTEN -> SYN_RECV -
+         11 #2 SYN_RECV -> ESTABLISHED 6
             #2 owned by nginx
          20 #2 ESTABLISHED -> CLOSE_WAIT 9 of nginx
          30 #2 CLOSE_WAIT -> LAST_ACK 10 of nginx
@@ -125,17 +126,19 @@ fn after_100_ms_it_waits_no_longer() {
           10 #1 CLOSE -> SYN_SENT - lport=0
          115 #3 CLOSE -> LISTEN -
         3010 #1 SYN_SENT -> CLOSE 3000
+        3010 Connect failed: TimedOut
         ",
     );
     story("10 state CLOSE SYN_SENT lport=0", "10 #1 CLOSE -> SYN_SENT - lport=0");
     story(
         "
         10 state CLOSE SYN_SENT lport=0
-        20 state SYN_SENT CLOSE lport=0
+        20 state SYN_SENT CLOSE lport=0 by=curl unsent
         ",
         "
         10 #1 CLOSE -> SYN_SENT - lport=0
-        20 #1 SYN_SENT -> CLOSE 10 lport=0
+        20 #1 SYN_SENT -> CLOSE 10 lport=0 of curl
+        20 Connect failed: NoFreePort
         ",
     );
 }
@@ -183,15 +186,16 @@ fn the_last_owner_is_who_closes() {
     story(
         "
          0 seeded
+         5 syn id=2
         10 state LISTEN SYN_RECV id=9 sk=2 listener
-        11 state SYN_RECV ESTABLISHED id=2 sk=2
+        11 state SYN_RECV ESTABLISHED id=2 sk=2 half-open
         20 owner id=2 by=inetd
         30 state ESTABLISHED FIN_WAIT1 id=2 by=ftpd
         40 state FIN_WAIT1 CLOSE id=2 err=103
         ",
         "
-        10 #2 LISTEN -> SYN_RECV -
-        11 #2 SYN_RECV -> ESTABLISHED -
+         5 #2 LISTEN -> SYN_RECV -
+        11 #2 SYN_RECV -> ESTABLISHED 6
            #2 owned by inetd
         30 #2 ESTABLISHED -> FIN_WAIT1 19 of ftpd
         40 #2 FIN_WAIT1 -> CLOSE 10 of ftpd

@@ -1,22 +1,22 @@
 //! One JSON document a report, each on a line. The keys and their units are in docs/output.md; what is not known is `null`.
 
+mod handshake;
+
 use std::{
     collections::BTreeMap,
     io::{self, Write},
     net::IpAddr,
 };
 
-use serde::{Serialize, Serializer, ser::SerializeMap};
+use serde::{Serialize, Serializer};
 
-use super::{
-    super::{Context, ReportView, json::rfc3339},
-    sentences::comm_of,
-};
+use self::handshake::{Failures, HalfOpen, failures, half_open};
+use super::super::{Context, ReportView, json::rfc3339, key::Key};
 use crate::{
     aggregate::{
         DwellSummary, HistogramSummary, Steady,
         audit::{AuditReport, Checked, Outcome},
-        by::{By, Value},
+        by::By,
         groups::{Closed, GroupRow},
         report::{Exit, Report, StateRow},
     },
@@ -42,6 +42,8 @@ struct Document<'a> {
     #[serde(serialize_with = "exits")]
     exits: &'a [Exit],
     orphan_exits: BTreeMap<&'static str, u64>,
+    half_open: HalfOpen,
+    failures: Failures,
     transitions: Vec<Transition>,
     by: &'a [By],
     groups: Vec<Group<'a>>,
@@ -102,7 +104,6 @@ impl From<Closed> for ClosedFirst {
 #[derive(Serialize)]
 struct Group<'a> {
     /// `None`: all others.
-    #[serde(serialize_with = "key")]
     key: Option<Key<'a>>,
     groups: u64,
     now: u64,
@@ -114,12 +115,6 @@ struct Group<'a> {
     closed_first: ClosedFirst,
     top_peer: Option<TopPeer>,
     dwell: DwellSummary,
-}
-
-struct Key<'a> {
-    by: &'a [By],
-    values: &'a [Value],
-    context: Context<'a>,
 }
 
 #[derive(Serialize)]
@@ -210,6 +205,8 @@ impl ReportView for Json {
             },
             exits: &time_wait.exits,
             orphan_exits: by_reason(&time_wait.orphans),
+            half_open: half_open(report),
+            failures: failures(report),
             transitions: report
                 .transitions
                 .iter()
@@ -252,7 +249,7 @@ fn by_reason(counts: &[(Reason, u64)]) -> BTreeMap<&'static str, u64> {
 
 fn group<'a>(row: &'a GroupRow, report: &'a Report, context: Context<'a>) -> Group<'a> {
     Group {
-        key: (!row.key.is_empty()).then_some(Key { by: &report.by, values: &row.key, context }),
+        key: (!row.key.is_empty()).then_some(Key { by: &report.by, values: &row.key, names: context.names }),
         groups: 1,
         now: row.now,
         entered: row.entered,
@@ -264,24 +261,6 @@ fn group<'a>(row: &'a GroupRow, report: &'a Report, context: Context<'a>) -> Gro
         top_peer: row.peer.map(|peer| TopPeer { addr: peer.address, entered: peer.entered, only: peer.only }),
         dwell: row.dwell,
     }
-}
-
-fn key<S: Serializer>(key: &Option<Key<'_>>, serializer: S) -> Result<S::Ok, S::Error> {
-    let Some(Key { by, values, context }) = key else { return serializer.serialize_none() };
-    let mut map = serializer.serialize_map(Some(values.len()))?;
-    for (by, value) in by.iter().zip(*values) {
-        map.serialize_key(by)?;
-        match value {
-            Value::Unknown => map.serialize_value(&None::<u64>)?,
-            Value::Number(number) => map.serialize_value(number)?,
-            Value::Process(comm) => map.serialize_value(&comm_of(*comm))?,
-            Value::Cgroup(id) => map.serialize_value(&context.names.cgroup(*id))?,
-            Value::Remote(address) => map.serialize_value(address)?,
-            Value::Local(port) => map.serialize_value(&format!(":{port}"))?,
-            Value::Pair(address, port) => map.serialize_value(&std::net::SocketAddr::new(*address, *port))?,
-        }
-    }
-    map.end()
 }
 
 fn account(ledger: &Ledger) -> Account {
@@ -323,6 +302,7 @@ fn audit<'a>(audit: &'a AuditReport, context: Context<'_>) -> Audit<'a> {
             Checked::Expiries => ("expired", "TcpExtTW"),
             Checked::Reused => ("reused", "TcpExtTWRecycled"),
             Checked::Overflows => ("overflows", "TcpExtTCPTimeWaitOverflow"),
+            Checked::PassiveOpens => ("passive_opens", "TcpPassiveOpens"),
             Checked::Sockstat => ("now", "sockstat.tw"),
             Checked::SockDiag => ("now", "sock_diag"),
         };

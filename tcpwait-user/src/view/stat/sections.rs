@@ -1,15 +1,21 @@
 //! The tables of a report.
 
+use std::net::SocketAddr;
+
 use super::{
     super::{
         Context,
+        failure::{errno, short},
+        key,
         table::{self, Column},
+        text::printable,
         units::{count, duration, known, percent, rate},
     },
-    sentences::{closed_first, ended_by, value},
+    sentences::{closed_first, ended_by},
 };
 use crate::{
-    aggregate::{Bucket, DwellSummary, groups::GroupRow, report::Report},
+    aggregate::{Bucket, DwellSummary, failures::FailureRow, groups::GroupRow, report::Report},
+    lifecycle::Call,
     tcp::State,
 };
 
@@ -30,7 +36,7 @@ pub fn groups(report: &Report, context: Context<'_>, width: usize) -> Vec<String
     let mut columns = Vec::new();
     for (index, by) in report.by.iter().enumerate() {
         let cells = column(&|row| match row.key.get(index) {
-            Some(key) => value(*key, context),
+            Some(value) => key::text(*value, context.names),
             None if index == 0 => format!("other ({})", count(rows.grouped)),
             None => String::new(),
         });
@@ -50,7 +56,45 @@ pub fn groups(report: &Report, context: Context<'_>, width: usize) -> Vec<String
     table::lines(columns, width)
 }
 
-/// How long sockets stay where; below TIME_WAIT, how it was left. States in which nothing is and nothing happened are left out.
+/// Calls that failed: one row for those of one kind.
+pub fn failures(report: &Report, width: usize) -> Vec<String> {
+    let failures = &report.failures;
+    if failures.total == 0 {
+        return Vec::new();
+    }
+    let call = |call: Call| match call {
+        Call::Connect => "connect",
+        Call::Bind => "bind",
+        Call::Listen => "listen",
+    };
+    let others = (failures.others > 0).then_some(failures.others);
+    let column = |cell: &dyn Fn(&FailureRow) -> String, other: &dyn Fn(u64) -> String| {
+        failures.rows.iter().map(cell).chain(others.map(other)).collect::<Vec<_>>()
+    };
+    let nothing = |_| String::new();
+    let why = |row: &FailureRow| match errno(row.kind.errno) {
+        Some(errno) => format!("{errno}: {}", short(row.kind.why)),
+        None => short(row.kind.why).to_owned(),
+    };
+    let columns = vec![
+        Column::text("FAILED", 0, column(&|row| call(row.kind.call).to_owned(), &|_| "other".to_owned())),
+        Column::number("COUNT", 0, column(&|row| count(row.count), &count)),
+        Column::text(
+            "PROCESS",
+            0,
+            column(&|row| row.kind.comm.map_or("-".to_owned(), |comm| printable(&key::comm_of(comm))), &nothing),
+        ),
+        Column::text(
+            "ADDRESS",
+            0,
+            column(&|row| SocketAddr::new(row.kind.address, row.kind.port).to_string(), &nothing),
+        ),
+        Column::text("WHY", 0, column(&why, &nothing)),
+    ];
+    table::lines(columns, width)
+}
+
+/// How long sockets stay where; below SYN_RECV, what became of it; below TIME_WAIT, how it was left. States in which nothing is and nothing happened are left out.
 pub fn states(report: &Report, width: usize) -> Vec<String> {
     struct Row {
         name: String,
@@ -75,6 +119,16 @@ pub fn states(report: &Report, width: usize) -> Vec<String> {
             per_s: String::new(),
             dwell: state.dwell,
         });
+        if state.state == State::SynRecv {
+            rows.extend(report.half_open.outcomes.iter().map(|outcome| Row {
+                name: format!("  {}", outcome.name()),
+                now: String::new(),
+                entered: String::new(),
+                left: count(outcome.count),
+                per_s: String::new(),
+                dwell: outcome.dwell,
+            }));
+        }
         if state.state == State::TimeWait {
             rows.extend(report.time_wait.exits.iter().map(|exit| Row {
                 name: format!("  {}", exit.reason.name()),

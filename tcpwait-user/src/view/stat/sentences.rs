@@ -1,8 +1,7 @@
 //! What a report says in words: who fills TIME_WAIT, whether its length is normal, whether the counts can be trusted.
 
 use super::super::{
-    Context,
-    text::printable,
+    Context, key,
     units::{count, duration, known, percent, rate},
 };
 use crate::{
@@ -14,24 +13,6 @@ use crate::{
     },
     lifecycle::Reason,
 };
-
-/// A value of a group's key as a column shows it.
-pub fn value(value: Value, context: Context<'_>) -> String {
-    match value {
-        Value::Unknown => "-".to_owned(),
-        Value::Number(number) => number.to_string(),
-        Value::Local(port) => format!(":{port}"),
-        Value::Remote(address) => address.to_string(),
-        Value::Pair(address, port) => std::net::SocketAddr::new(address, port).to_string(),
-        Value::Cgroup(id) => printable(context.names.cgroup(id).unwrap_or("-")),
-        Value::Process(comm) => printable(&comm_of(comm)),
-    }
-}
-
-/// A process's name without its padding.
-pub fn comm_of(comm: [u8; 16]) -> String {
-    String::from_utf8_lossy(comm.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
-}
 
 /// The group to look at first, and why it has so many.
 pub fn lead(report: &Report, context: Context<'_>) -> Option<String> {
@@ -51,20 +32,50 @@ pub fn lead(report: &Report, context: Context<'_>) -> Option<String> {
 
 /// `to 10.0.0.7:5432, by php-fpm`.
 fn described(by: &[By], group: &GroupRow, context: Context<'_>) -> String {
-    let parts = by.iter().zip(&group.key).map(|(by, key)| match (by, key) {
+    let parts = by.iter().zip(&group.key).map(|(by, value)| match (by, value) {
         (By::Process, Value::Unknown) => "by an unknown process".to_owned(),
         (_, Value::Unknown) => format!("{} unknown", by.name()),
-        (By::Process, key) => format!("by {}", value(*key, context)),
+        (By::Process, value) => format!("by {}", key::text(*value, context.names)),
         (_, Value::Local(port)) => match group.peer {
             Some(peer) if peer.only => format!("on port {port}, with {}", peer.address),
             Some(peer) if peer.entered * 2 > group.entered => format!("on port {port}, mostly with {}", peer.address),
             _ => format!("on port {port}"),
         },
-        (By::Service, key) => format!("to {}", value(*key, context)),
-        (By::Pair | By::Remote, key) => format!("with {}", value(*key, context)),
-        (by, key) => format!("{} {}", by.name().replace('-', " "), value(*key, context)),
+        (By::Service, value) => format!("to {}", key::text(*value, context.names)),
+        (By::Pair | By::Remote, value) => format!("with {}", key::text(*value, context.names)),
+        (by, value) => format!("{} {}", by.name().replace('-', " "), key::text(*value, context.names)),
     });
     parts.collect::<Vec<_>>().join(", ")
+}
+
+/// What is to be said of half-open connections: SYN-ACKs that were not answered, and what the kernel alone counts.
+pub fn half_open(report: &Report) -> Option<String> {
+    let half_open = &report.half_open;
+    let mut parts = Vec::new();
+    if half_open.retransmits > 0 {
+        parts.push(format!(
+            "{} SYN-ACKs were sent again for {} connections",
+            count(half_open.retransmits),
+            count(half_open.retransmitted)
+        ));
+    }
+    if half_open.without_request > 0 {
+        parts.push(format!(
+            "{} connections were made without a request socket (SYN cookies or TCP Fast Open), and how long they took is not known",
+            count(half_open.without_request)
+        ));
+    }
+    let counted: Vec<String> = report
+        .audit
+        .unfollowed
+        .iter()
+        .filter(|(_, growth)| *growth > 0)
+        .map(|(name, growth)| format!("{name} +{}", count(*growth)))
+        .collect();
+    if !counted.is_empty() {
+        parts.push(format!("the kernel counts since the start: {}", counted.join(", ")));
+    }
+    (!parts.is_empty()).then(|| format!("half-open: {}", parts.join("; ")))
 }
 
 /// Who hung up first: one side, or the shares of both.

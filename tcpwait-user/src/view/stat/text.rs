@@ -81,10 +81,12 @@ impl Text {
         let mut parts = vec![
             Part { drop: 0, lines: self.heading(report, context) },
             Part { drop: 1, lines: spaced(sections::groups(report, context, width)) },
+            Part { drop: 2, lines: spaced(sections::failures(report, width)) },
             Part { drop: 3, lines: spaced(sections::states(report, width)) },
             Part { drop: 6, lines: spaced(sections::histogram(report, width)) },
         ];
-        let mut trust = folded(sentences::length(&report.time_wait));
+        let mut trust = folded(sentences::half_open(report));
+        trust.extend(folded(sentences::length(&report.time_wait)));
         trust.extend(folded(sentences::steady(&report.time_wait)));
         let mut account = fold(&audit::sentence(&report.audit), width, 2);
         for line in ledger_lines(report)? {

@@ -1,0 +1,94 @@
+//! Calls that failed: how often, why, whose and where. Memory is bounded: what comes beyond the limit is counted together.
+
+use std::net::IpAddr;
+
+use hashbrown::HashMap;
+
+use crate::lifecycle::{Call, Failure, Why};
+
+/// Kinds of failures that are kept apart.
+const MAX_KINDS: usize = 1000;
+
+/// What failures have in common that are counted together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Kind {
+    /// The call.
+    pub call: Call,
+    /// Why it failed.
+    pub why: Why,
+    /// Its errno, positive; 0 where the process gave up.
+    pub errno: u16,
+    /// The process's name, NUL-padded; `None` where it is not known.
+    pub comm: Option<[u8; 16]>,
+    /// Of connect() the remote address, else the local one.
+    pub address: IpAddr,
+    /// Likewise the port; 0 is any.
+    pub port: u16,
+}
+
+/// A row of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailureRow {
+    /// What was counted.
+    pub kind: Kind,
+    /// How many.
+    pub count: u64,
+}
+
+/// What a report says of calls that failed.
+#[derive(Clone, Debug, Default)]
+pub struct FailureReport {
+    /// How many in all.
+    pub total: u64,
+    /// The most frequent kinds.
+    pub rows: Vec<FailureRow>,
+    /// Those that no row is of.
+    pub others: u64,
+}
+
+/// Counts of an interval and of the whole time.
+#[derive(Debug, Default)]
+pub struct Failures {
+    kinds: HashMap<Kind, (u64, u64)>,
+    interval: u64,
+    total: u64,
+}
+
+impl Failures {
+    /// A call failed.
+    pub fn add(&mut self, failure: &Failure) {
+        let Failure { call, why, errno, flow, owner, .. } = failure;
+        let (address, port) = match call {
+            Call::Connect => (flow.raddr, flow.rport),
+            Call::Bind | Call::Listen => (flow.laddr, flow.lport),
+        };
+        let comm = owner.as_ref().map(|task| task.comm);
+        let kind = Kind { call: *call, why: *why, errno: *errno, comm, address, port };
+        self.interval += 1;
+        self.total += 1;
+        if self.kinds.len() < MAX_KINDS || self.kinds.contains_key(&kind) {
+            let (interval, total) = self.kinds.entry(kind).or_default();
+            *interval += 1;
+            *total += 1;
+        }
+    }
+
+    /// A report with at most `top` rows, on the interval or on the whole time.
+    pub fn report(&self, whole: bool, top: usize) -> FailureReport {
+        let pick = |(interval, total): (u64, u64)| if whole { total } else { interval };
+        let mut rows: Vec<FailureRow> =
+            self.kinds.iter().map(|(kind, counts)| FailureRow { kind: *kind, count: pick(*counts) }).collect();
+        rows.retain(|row| row.count > 0);
+        rows.sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.kind.cmp(&other.kind)));
+        rows.truncate(top);
+        let total = if whole { self.total } else { self.interval };
+        let shown: u64 = rows.iter().map(|row| row.count).sum();
+        FailureReport { total, rows, others: total.saturating_sub(shown) }
+    }
+
+    /// The next interval begins.
+    pub fn end_interval(&mut self) {
+        self.interval = 0;
+        self.kinds.values_mut().for_each(|(interval, _)| *interval = 0);
+    }
+}

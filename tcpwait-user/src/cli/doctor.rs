@@ -1,0 +1,40 @@
+//! `tcpwait doctor`: its options.
+
+use clap::Args;
+
+use super::seconds;
+
+/// What `--help` says at its end.
+pub const HELP: &str = "\
+Reads settings, the kernel's counters twice, and sockets, of every network namespace; changes nothing, traces nothing.
+Without root it reads the own namespace only, and cannot name other users' processes.
+The first line is the verdict. Then findings, each with what it is known by: counters as they grew between the two readings,
+and in all (since boot, or since the namespace was made). NOW: measured now, and worth changing. BEFORE: happened, not now.
+NOTE: a setting that does not do what it is said to do, or what no setting here cures. Then the settings that are not at the
+kernel's default or are named by a finding. The exit code is 0 whatever is found. Ctrl-C ends the wait early.
+
+Examples:
+  tcpwait doctor                         the whole machine
+  tcpwait doctor --all                   every setting, and what it does here
+  tcpwait doctor --netns 4711            the network namespace of a process
+  tcpwait doctor --json --seconds 60     counters over a minute, for a program";
+
+/// `tcpwait doctor`.
+#[derive(Debug, Args)]
+pub struct Doctor {
+    /// Seconds between the two readings of the counters
+    #[arg(long, value_name = "N", default_value = "3", value_parser = seconds)]
+    pub seconds: std::time::Duration,
+    /// Only these network namespaces: a PID, a path, a name under /run/netns or an inode
+    #[arg(long, value_name = "NETNS", value_delimiter = ',')]
+    pub netns: Vec<String>,
+    /// Explain every setting, those that are fine, too
+    #[arg(short = 'v', long)]
+    pub all: bool,
+    /// Lines as long as they need to be, whatever the terminal's width
+    #[arg(short = 'w', long, conflicts_with = "json")]
+    pub wide: bool,
+    /// One JSON document instead of text; it has every setting
+    #[arg(long)]
+    pub json: bool,
+}

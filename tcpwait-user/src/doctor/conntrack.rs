@@ -1,0 +1,83 @@
+//! Connection tracking: a table of its own, with clocks of its own, beside what TCP has.
+
+use super::{
+    facts::Namespace,
+    finding::{
+        Finding,
+        Severity::{Before, Note, Now},
+    },
+};
+
+const MAX: &str = "net.netfilter.nf_conntrack_max";
+const COUNT: &str = "net.netfilter.nf_conntrack_count";
+const TIME_WAIT: &str = "net.netfilter.nf_conntrack_tcp_timeout_time_wait";
+
+const DROP: &str = "nf_conntrack drop";
+const EARLY_DROP: &str = "nf_conntrack early_drop";
+const INSERT_FAILED: &str = "nf_conntrack insert_failed";
+
+/// A share of the table that is near all of it, in percent.
+const NEAR: u64 = 80;
+
+/// How many of how many entries are in use.
+pub fn fill(ns: &Namespace) -> Option<(u64, u64)> {
+    let number = |name| ns.settings.number(name).and_then(|number| u64::try_from(number).ok());
+    // 0 is no limit (__nf_conntrack_alloc).
+    number(COUNT).zip(number(MAX).filter(|max| *max > 0))
+}
+
+/// `__nf_conntrack_alloc` finds no room.
+pub fn full(ns: &Namespace) -> Option<Finding> {
+    let near = fill(ns).is_some_and(|(count, max)| count * 100 >= max * NEAR);
+    let severity = if near { Now } else { ns.when(&[DROP, EARLY_DROP])? };
+    let what = match severity {
+        Now if ns.grown(DROP).is_some_and(|grown| grown > 0) => {
+            "the table of connection tracking is full: packets of new connections are dropped"
+        }
+        Now if near => {
+            "the table of connection tracking is nearly full; when it is, packets of new connections are dropped"
+        }
+        Before => "the table of connection tracking was full, and connections were dropped",
+        _ => "the table of connection tracking makes room by dropping connections",
+    };
+    let finding = Finding::new("conntrack-full", severity, what)
+        .known_by(ns.set(&[COUNT, MAX]))
+        .known_by(ns.counted(&[DROP, EARLY_DROP]))
+        .change(
+            format!("raise {MAX}, in the initial namespace (and nf_conntrack_buckets with it)"),
+            "some 400 bytes of kernel memory for each entry",
+        )
+        .change(
+            "do not track what needs no NAT and no state (notrack)",
+            "rules that ask for the state of such packets do not match them",
+        );
+    Some(finding.in_vain("tcp_fin_timeout, tcp_max_tw_buckets and tcp_tw_reuse: the table knows nothing of them"))
+}
+
+/// `__nf_conntrack_confirm`, mostly a clash.
+pub fn insert_failed(ns: &Namespace) -> Option<Finding> {
+    if ns.grown(INSERT_FAILED)? == 0 {
+        return None;
+    }
+    let what = "connection tracking cannot enter connections, and drops their first packet: two with the same addresses and ports at \
+        the same time, as when source NAT has too few ports";
+    Some(Finding::new("conntrack-clash", Note, what).known_by(ns.counted(&[INSERT_FAILED])))
+}
+
+/// The other clock.
+pub fn time_wait_clock(ns: &Namespace) -> Option<Finding> {
+    let seconds = ns.settings.number(TIME_WAIT)?;
+    if seconds == 120 {
+        return None;
+    }
+    let shorter = if seconds < 60 {
+        "; being shorter than TCP's own 60 s, it lets late segments of closed connections look like new or invalid ones"
+    } else {
+        ""
+    };
+    let what = format!(
+        "conntrack's TIME_WAIT was changed to {seconds} s from 120: it is another clock, for entries of that table, and no socket's \
+         TIME_WAIT gets shorter or longer by it{shorter}"
+    );
+    Some(Finding::new("conntrack-time-wait", Note, what).known_by(ns.set(&[TIME_WAIT])))
+}

@@ -1,0 +1,178 @@
+//! Connections on their way in, and attempts that fail: the accept queue, the queue of SYNs, SYN cookies.
+
+use super::{
+    facts::Namespace,
+    finding::{
+        Evidence, Finding,
+        Severity::{Note, Now},
+    },
+    settings,
+    sockets::{Listener, Owner},
+};
+
+const SOMAXCONN: &str = "net.core.somaxconn";
+const SYN_BACKLOG: &str = "net.ipv4.tcp_max_syn_backlog";
+const SYNCOOKIES: &str = "net.ipv4.tcp_syncookies";
+const ABORT: &str = "net.ipv4.tcp_abort_on_overflow";
+
+const OVERFLOWS: &str = "TcpExtListenOverflows";
+const DROPS: &str = "TcpExtListenDrops";
+const COOKIES: &str = "TcpExtTCPReqQFullDoCookies";
+const DROPPED: &str = "TcpExtTCPReqQFullDrop";
+
+/// So many failed attempts in so short a time are no accident.
+const MANY: u64 = 10;
+
+/// `nginx[4711]`.
+pub fn process(owner: Option<&Owner>) -> String {
+    owner.map_or_else(|| "its process".to_owned(), |owner| format!("{}[{}]", owner.comm, owner.pid))
+}
+
+/// `tcp_conn_request` and `tcp_v4_syn_recv_sock` drop what finds the accept queue full.
+pub fn accept_queue(ns: &Namespace) -> Option<Finding> {
+    let full = ns.sockets.as_ref().and_then(|sockets| sockets.full_listeners.first());
+    let severity = if full.is_some() { Now } else { ns.when(&[OVERFLOWS])? };
+    let resets = ns.settings.number(ABORT) == Some(1);
+    let answer = if resets { "answered by RST" } else { "dropped" };
+    let what = match (full, severity) {
+        (Some(listener), _) => format!(
+            "the accept queue of {} is full: {} does not accept() fast enough, and further connections are {answer}",
+            std::net::SocketAddr::from(listener.local),
+            process(listener.owner.as_ref())
+        ),
+        (None, Now) => format!(
+            "an accept queue overflows: its process does not accept() fast enough, and connections are {answer}"
+        ),
+        (None, _) => format!(
+            "an accept queue overflowed: its process did not accept() fast enough, and connections were {answer}"
+        ),
+    };
+    let fullest = full.or_else(|| ns.sockets.as_ref()?.fullest_listener.as_ref());
+    let finding = Finding::new("accept-queue-full", severity, what)
+        .known_by(ns.counted(&[OVERFLOWS, DROPS]))
+        .known_by(fullest.into_iter().flat_map(queue))
+        .known_by(ns.set(&[SOMAXCONN]))
+        .known_by(if resets { ns.set(&[ABORT]) } else { Vec::new() });
+    let finding = finding.change(
+        "have the process accept() sooner: more workers, or less work between two accept()",
+        "none for the kernel",
+    );
+    Some(backlog(ns, full, finding).in_vain("tcp_max_syn_backlog: it is not the accept queue's limit"))
+}
+
+fn queue(listener: &Listener) -> [Evidence; 2] {
+    let at = std::net::SocketAddr::from(listener.local);
+    [
+        Evidence::gauge(format!("Recv-Q of the listener on {at}"), listener.waiting.into()),
+        Evidence::gauge("its Send-Q, the backlog", listener.backlog.into()),
+    ]
+}
+
+/// `listen()` takes the smaller of its argument and somaxconn (`__sys_listen`).
+fn backlog(ns: &Namespace, full: Option<&Listener>, finding: Finding) -> Finding {
+    let risk = "more clients wait longer before they learn that the service is slow";
+    let most = ns.settings.number(SOMAXCONN);
+    match full {
+        Some(listener) if most.is_some_and(|most| i64::from(listener.backlog) < most) => finding.change(
+            format!(
+                "raise the backlog that {} gives to listen(): it is {}, and {SOMAXCONN} would allow {}",
+                process(listener.owner.as_ref()),
+                listener.backlog,
+                most.unwrap_or_default()
+            ),
+            risk,
+        ),
+        _ => finding.change(
+            format!(
+                "raise {SOMAXCONN} and the backlog that the process gives to listen(): the smaller of both counts, from the next listen() on"
+            ),
+            risk,
+        ),
+    }
+}
+
+/// `tcp_conn_request` with as many half-open connections as the backlog of the listener.
+pub fn syn_queue(ns: &Namespace) -> Option<Finding> {
+    let mode = ns.settings.number(SYNCOOKIES);
+    // With 2 every SYN is counted as a cookie for a full queue (tcp_syn_flood_action).
+    let counters: &[&str] = if mode == Some(2) { &[DROPPED] } else { &[DROPPED, COOKIES] };
+    let severity = ns.when(counters)?;
+    let dropped = if severity == Now { ns.grown(DROPPED) } else { ns.total(DROPPED) }.unwrap_or(0) > 0;
+    let is = if severity == Now { "is" } else { "was" };
+    let what = match dropped {
+        true => format!(
+            "SYNs {is} dropped: the queue of half-open connections {is} full (as long as the backlog of listen()), and SYN cookies {is} off"
+        ),
+        false => format!(
+            "SYN cookies {is} sent, as the queue of half-open connections {is} full (as long as the backlog of listen()): a SYN flood, or more clients than the backlog allows for"
+        ),
+    };
+    let what = what
+        .replace("SYNs is", "SYNs are")
+        .replace("SYNs was", "SYNs were")
+        .replace("cookies is", "cookies are")
+        .replace("cookies was", "cookies were");
+    let finding = Finding::new("syn-queue-full", severity, what)
+        .known_by(ns.counted(counters))
+        .known_by(ns.counted(&["TcpExtSyncookiesSent", "TcpExtSyncookiesRecv", "TcpExtSyncookiesFailed"]))
+        .known_by(ns.set(&[SYNCOOKIES, SOMAXCONN]));
+    let finding = finding
+        .change_if(
+            dropped && mode == Some(0),
+            format!("set {SYNCOOKIES} to 1: clients get in during a flood, too"),
+            "connections made by a cookie lack window scaling and SACK where the client has no timestamps",
+        )
+        .change(
+            "where the cookies come back (SyncookiesRecv) the clients are real: raise the backlog of listen() and somaxconn, the smaller counts",
+            "320 bytes for each half-open connection",
+        );
+    Some(match mode {
+        Some(0) | None => finding,
+        _ => finding.in_vain(format!("{SYN_BACKLOG}: it has no say while {SYNCOOKIES} is not 0")),
+    })
+}
+
+/// For tests of the network, not for production (ip-sysctl.rst).
+pub fn cookies_always(ns: &Namespace) -> Option<Finding> {
+    if ns.settings.number(SYNCOOKIES)? != 2 {
+        return None;
+    }
+    let what = "tcp_syncookies is 2: every SYN is answered by a cookie, also where the queue has room, and clients without timestamps \
+        lose window scaling and SACK";
+    Some(Finding::new("syncookies-always", Note, what).known_by(ns.set(&[SYNCOOKIES])))
+}
+
+/// `tcp_conn_request` looks at it only with syncookies off (5.15 to 7.3).
+pub fn syn_backlog_without_say(ns: &Namespace) -> Option<Finding> {
+    let (value, default) = (ns.settings.get(SYN_BACKLOG)?, settings::default(ns, SYN_BACKLOG)?);
+    if value == default || ns.settings.number(SYNCOOKIES)? == 0 {
+        return None;
+    }
+    let what = format!(
+        "tcp_max_syn_backlog was changed from {default} and has no say: while tcp_syncookies is not 0, the queue of half-open \
+         connections is as long as the backlog of listen(), at most somaxconn"
+    );
+    Some(Finding::new("syn-backlog-without-say", Note, what).known_by(ns.set(&[SYN_BACKLOG, SYNCOOKIES, SOMAXCONN])))
+}
+
+/// `tcp_check_req` meets an RST.
+pub fn embryonic(ns: &Namespace) -> Option<Finding> {
+    const COUNTER: &str = "TcpExtEmbryonicRsts";
+    if ns.grown(COUNTER)? < MANY {
+        return None;
+    }
+    let what = "half-open connections are reset by their clients: checks of a load balancer that never complete, a scan, or SYNs with \
+        forged source addresses";
+    Some(Finding::new("half-open-resets", Note, what).known_by(ns.counted(&[COUNTER, "TcpPassiveOpens"])))
+}
+
+/// connect() that fails.
+pub fn attempts(ns: &Namespace) -> Option<Finding> {
+    let failed = ns.grown("TcpAttemptFails")?.saturating_sub(ns.grown("TcpExtEmbryonicRsts").unwrap_or(0));
+    let tried = ns.grown("TcpActiveOpens")?;
+    if failed < MANY || failed * 10 < tried {
+        return None;
+    }
+    let what = "connections that processes here try to make fail: refused, or no answer. `tcpwait trace --state SYN_SENT` shows which";
+    Some(Finding::new("attempts-fail", Note, what).known_by(ns.counted(&["TcpAttemptFails", "TcpActiveOpens"])))
+}

@@ -1,0 +1,115 @@
+//! Ephemeral ports: whether connect() will run out of them towards some address and port, and whether TIME_WAIT is why.
+
+use super::{
+    facts::Namespace,
+    finding::{
+        Evidence, Finding,
+        Severity::{Note, Now},
+    },
+    sockets::Destination,
+    time_wait,
+};
+
+const RANGE: &str = "net.ipv4.ip_local_port_range";
+const RESERVED: &str = "net.ipv4.ip_local_reserved_ports";
+const REUSE: &str = "net.ipv4.tcp_tw_reuse";
+const TIMESTAMPS: &str = "net.ipv4.tcp_timestamps";
+
+/// A share of the ports that is near all of them, in percent.
+const NEAR: u64 = 80;
+
+/// The ephemeral ports, first and last.
+pub fn range(ns: &Namespace) -> Option<(u16, u16)> {
+    let (low, high) = ns.settings.get(RANGE)?.split_once(' ')?;
+    Some((low.parse().ok()?, high.parse().ok()?))
+}
+
+/// How many ports connect() may choose: the range without those reserved (proc(5): `8080,9000-9010`).
+pub fn available(ns: &Namespace) -> Option<u64> {
+    let (low, high) = range(ns)?;
+    let mut reserved = 0;
+    for part in ns.settings.get(RESERVED).unwrap_or_default().split(',').filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last) = (first.parse::<u16>().ok()?.max(low), last.parse::<u16>().ok()?.min(high));
+        reserved += (u64::from(last) + 1).saturating_sub(first.into());
+    }
+    Some((u64::from(high) + 1).saturating_sub(low.into()).saturating_sub(reserved))
+}
+
+/// Whether connect() takes over a TIME_WAIT towards that destination (`tcp_twsk_unique`); the peer must use timestamps as well.
+fn reuse_works(ns: &Namespace, destination: &Destination) -> bool {
+    let allowed = match ns.settings.number(REUSE) {
+        Some(1) => true,
+        Some(2) => destination.is_loopback(),
+        _ => false,
+    };
+    allowed && ns.settings.number(TIMESTAMPS).is_some_and(|timestamps| timestamps > 0)
+}
+
+/// Nearly all ports towards one destination are taken, by what connect() may not take over.
+pub fn exhausted(ns: &Namespace) -> Option<Finding> {
+    let available = available(ns)?;
+    let blocked = |destination: &Destination| match reuse_works(ns, destination) {
+        true => destination.used - (destination.time_wait - destination.young),
+        false => destination.used,
+    };
+    let worst = ns.sockets.as_ref()?.destinations.iter().max_by_key(|destination| blocked(destination))?;
+    let taken = blocked(worst);
+    if taken == 0 || taken * 100 < available * NEAR {
+        return None;
+    }
+    let (address, port) = worst.remote;
+    let to = std::net::SocketAddr::new(address, port);
+    let what = format!(
+        "connect() from {} to {to} is about to run out of local ports (EADDRNOTAVAIL): {taken} of {available} are taken, {} of them by \
+         TIME_WAIT",
+        worst.laddr, worst.time_wait
+    );
+    let finding = Finding::new("ports-exhausted", Now, what)
+        .known_by([Evidence::gauge(format!("ports taken towards {to}"), worst.used)])
+        .known_by([Evidence::gauge("of these in TIME_WAIT", worst.time_wait)])
+        .known_by(ns.set(&[RANGE, RESERVED, REUSE, TIMESTAMPS]));
+    Some(cures(ns, worst, finding))
+}
+
+fn cures(ns: &Namespace, worst: &Destination, finding: Finding) -> Finding {
+    let waits = worst.time_wait > worst.used / 2;
+    let timestamps = ns.settings.number(TIMESTAMPS).is_some_and(|timestamps| timestamps > 0);
+    let reuses = reuse_works(ns, worst);
+    let (low, high) = range(ns).unwrap_or_default();
+    let finding = finding
+        .change(
+            "keep connections open (keep-alive, a connection pool): see `tcpwait ports` for who opens them",
+            "idle connections that a firewall or NAT between forgets",
+        )
+        .change_if(
+            waits && !reuses && timestamps,
+            format!("set {REUSE} to 1: connect() takes over TIME_WAITs of its own older than a second"),
+            "safe by timestamps (RFC 7323, RFC 6191); needs them at the peer, too, and a NAT between that still has the old connection may drop the new one",
+        )
+        .change_if(
+            waits && !timestamps,
+            format!("set {TIMESTAMPS} to 1, and {REUSE} to 1: connect() cannot take over a TIME_WAIT without timestamps"),
+            "12 bytes in each segment; a NAT between that still has the old connection may drop the new one",
+        )
+        .change_if(
+            low > 10_240 || high < 65_535,
+            format!("widen {RANGE}, as to \"10240 65535\""),
+            "ports of services within it may be taken by connect() before they start: put those into ip_local_reserved_ports",
+        )
+        .change("more source addresses, or more addresses or ports at the peer: ports are counted for each such pair", "none");
+    finding
+        .in_vain(format!("tcp_fin_timeout: TIME_WAIT takes {}", time_wait::length(ns)))
+        .in_vain("tcp_max_tw_buckets: it throws TIME_WAIT away, with its protection")
+        .in_vain("tcp_tw_recycle: it does not exist since Linux 4.12; it broke clients behind NAT")
+}
+
+/// `tcp_twsk_unique` asks for the timestamp of the old connection.
+pub fn reuse_without_timestamps(ns: &Namespace) -> Option<Finding> {
+    if ns.settings.number(TIMESTAMPS)? != 0 || ns.settings.number(REUSE)? == 0 {
+        return None;
+    }
+    let what = "tcp_timestamps is 0, so tcp_tw_reuse can do nothing: connect() takes over a TIME_WAIT by its timestamp only. PAWS, \
+        which keeps old segments out of fast connections, is off as well";
+    Some(Finding::new("reuse-without-timestamps", Note, what).known_by(ns.set(&[TIMESTAMPS, REUSE])))
+}

@@ -1,0 +1,282 @@
+//! Findings on constructed facts: each where it belongs, none where nothing is known, and what holds of all of them.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::{
+    Report, examine,
+    facts::{Configured, Facts, Namespace},
+    finding::Severity,
+    sockets::{Before, Destination, Owner, Socket, Sockets, Survey, Unclosed},
+};
+use crate::tcp::State;
+
+const TIME_WAIT_OVERFLOW: &str = "TcpExtTCPTimeWaitOverflow";
+
+/// As the kernel makes one on a machine with 262,144 hash buckets, after some traffic.
+fn healthy() -> Namespace {
+    let mut ns = Namespace { name: "net:[1]".to_owned(), window_ns: 3_000_000_000, ..Namespace::default() };
+    ns.settings.0.insert("net.ipv4.tcp_ehash_entries".to_owned(), "262144".to_owned());
+    for name in super::settings::names() {
+        if let Some(default) = super::settings::default(&ns, name).filter(|_| !name.ends_with("tcp_tw_timeout")) {
+            ns.settings.0.insert(name.to_owned(), default);
+        }
+    }
+    set(&mut ns, "net.netfilter.nf_conntrack_max", "262144");
+    set(&mut ns, "net.netfilter.nf_conntrack_count", "12");
+    for (counter, earlier, later) in
+        [("TcpActiveOpens", 100, 200), ("TcpPassiveOpens", 100, 200), ("TcpAttemptFails", 3, 5), ("TcpExtTW", 90, 190)]
+    {
+        count(&mut ns, counter, earlier, later);
+    }
+    for counter in [super::MINIS, super::ORPHANS, TIME_WAIT_OVERFLOW, "TcpExtListenOverflows", "nf_conntrack drop"] {
+        count(&mut ns, counter, 0, 0);
+    }
+    ns.sockets = Some(Sockets::default());
+    ns
+}
+
+fn set(ns: &mut Namespace, name: &str, value: &str) {
+    ns.settings.0.insert(name.to_owned(), value.to_owned());
+}
+
+fn count(ns: &mut Namespace, counter: &str, earlier: u64, later: u64) {
+    ns.earlier.0.insert(counter.to_owned(), earlier);
+    ns.later.0.insert(counter.to_owned(), later);
+}
+
+fn report(ns: Namespace) -> Report {
+    examine(&Facts { namespaces: vec![ns], ..Facts::default() })
+}
+
+fn ids(ns: Namespace) -> Vec<(&'static str, Severity)> {
+    let report = report(ns);
+    for found in &report.findings {
+        let finding = &found.finding;
+        assert!(!finding.evidence.is_empty(), "nothing is said without evidence: {finding:?}");
+        assert!(finding.severity != Severity::Now || !finding.advice.is_empty(), "worth changing what? {finding:?}");
+        assert!(finding.advice.iter().all(|advice| !advice.risk.is_empty()), "{finding:?}");
+    }
+    report.findings.iter().map(|found| (found.finding.id, found.finding.severity)).collect()
+}
+
+fn changed(change: impl FnOnce(&mut Namespace)) -> Vec<(&'static str, Severity)> {
+    let mut ns = healthy();
+    change(&mut ns);
+    ids(ns)
+}
+
+#[test]
+fn a_healthy_machine_has_nothing_to_do() {
+    assert_eq!(ids(healthy()), []);
+    let settings = &report(healthy()).settings[0].settings;
+    assert!(settings.len() == 21 && settings.iter().all(|setting| setting.fine), "{settings:?}");
+}
+
+#[test]
+fn nothing_is_found_where_nothing_is_known() {
+    assert_eq!(ids(Namespace::default()), []);
+    let mut odd = healthy();
+    for (name, value) in &mut odd.settings.0 {
+        *value = if name.len() % 2 == 0 { "odd".to_owned() } else { "-1".to_owned() };
+    }
+    assert!(ids(odd).iter().all(|(_, severity)| *severity == Severity::Note));
+    let mut backwards = healthy();
+    count(&mut backwards, "TcpExtTCPAbortOnTimeout", 9, 3);
+    assert_eq!(ids(backwards), []);
+}
+
+/// By counters: what happened between the readings, or before only.
+#[test]
+fn now_is_not_before() {
+    use Severity::{Before, Note, Now};
+    for (counter, id, now, before) in [
+        (TIME_WAIT_OVERFLOW, "time-wait-overflow", Now, Some(Before)),
+        ("TcpExtListenOverflows", "accept-queue-full", Now, Some(Before)),
+        ("TcpExtTCPReqQFullDrop", "syn-queue-full", Now, Some(Before)),
+        ("TcpExtTCPReqQFullDoCookies", "syn-queue-full", Now, Some(Before)),
+        ("TcpExtTCPAbortOnMemory", "reset-for-memory", Now, Some(Before)),
+        ("nf_conntrack drop", "conntrack-full", Now, Some(Before)),
+        ("nf_conntrack early_drop", "conntrack-full", Now, Some(Before)),
+        ("nf_conntrack insert_failed", "conntrack-clash", Note, None),
+        ("TcpExtPAWSEstab", "paws-rejects", Note, None),
+        ("TcpExtPAWSActive", "paws-rejects", Note, None),
+        ("TcpExtPAWSTimewait", "paws-rejects", Note, None),
+        ("TcpExtTSEcrRejected", "paws-rejects", Note, None),
+        ("TcpExtTCPACKSkippedTimeWait", "late-segments", Note, None),
+        ("TcpExtTCPAbortOnTimeout", "given-up", Note, None),
+        ("TcpExtTCPAbortOnData", "reset-by-linger", Note, None),
+        ("TcpExtTCPAbortOnClose", "reset-unread", Note, None),
+        ("TcpExtEmbryonicRsts", "half-open-resets", Note, None),
+    ] {
+        assert_eq!(changed(|ns| count(ns, counter, 5, 25)), [(id, now)], "{counter}");
+        let expected: Vec<_> = before.map(|severity| (id, severity)).into_iter().collect();
+        assert_eq!(changed(|ns| count(ns, counter, 25, 25)), expected, "{counter}");
+    }
+    // Refused connections are everyday, unless they are many.
+    assert_eq!(changed(|ns| count(ns, "TcpAttemptFails", 0, 9)), []);
+    assert_eq!(changed(|ns| count(ns, "TcpAttemptFails", 0, 10)), [("attempts-fail", Note)]);
+}
+
+/// By settings alone: known, not recommended.
+#[test]
+fn settings_that_do_not_do_what_is_said() {
+    use Severity::Note;
+    for (setting, value, id, severity) in [
+        ("net.ipv4.tcp_fin_timeout", "15", "fin-timeout-changed", Note),
+        ("net.ipv4.tcp_fin_timeout", "120", "fin-timeout-changed", Note),
+        ("net.ipv4.tcp_max_tw_buckets", "5000", "tw-buckets-lowered", Note),
+        ("net.ipv4.tcp_tw_timeout", "5", "tw-timeout-of-vendor", Note),
+        ("net.ipv4.tcp_tw_recycle", "1", "tw-recycle-on", Note),
+        ("net.ipv4.tcp_timestamps", "0", "reuse-without-timestamps", Note),
+        ("net.ipv4.tcp_syncookies", "2", "syncookies-always", Note),
+        ("net.ipv4.tcp_max_syn_backlog", "65535", "syn-backlog-without-say", Note),
+        ("net.netfilter.nf_conntrack_tcp_timeout_time_wait", "30", "conntrack-time-wait", Note),
+    ] {
+        assert_eq!(changed(|ns| set(ns, setting, value)), [(id, severity)], "{setting} = {value}");
+    }
+    for (setting, value) in
+        [("net.ipv4.tcp_max_tw_buckets", "500000"), ("net.ipv4.tcp_tw_reuse", "1"), ("net.ipv4.tcp_rfc1337", "1")]
+    {
+        assert_eq!(changed(|ns| set(ns, setting, value)), [], "{setting} = {value}");
+    }
+    let vendor = changed(|ns| {
+        set(ns, "net.ipv4.tcp_tw_timeout", "5");
+        set(ns, "net.ipv4.tcp_fin_timeout", "15");
+    });
+    assert_eq!(vendor.len(), 2);
+}
+
+#[test]
+fn the_length_of_time_wait_is_no_constant_on_a_vendors_kernel() {
+    let mut ns = healthy();
+    set(&mut ns, "net.ipv4.tcp_fin_timeout", "15");
+    assert!(report(ns.clone()).findings[0].finding.what.contains("60 s by a constant"));
+    set(&mut ns, "net.ipv4.tcp_tw_timeout", "5");
+    let all: String = report(ns).findings.iter().map(|found| found.finding.what.clone()).collect();
+    assert!(all.contains("5 s by net.ipv4.tcp_tw_timeout") && !all.contains("60 s by a constant"), "{all}");
+}
+
+#[test]
+fn a_file_that_sets_tcp_tw_recycle() {
+    let line = Configured {
+        file: "/etc/sysctl.d/99-tune.conf".to_owned(),
+        line: 7,
+        name: "net.ipv4.tcp_tw_recycle".to_owned(),
+        value: "1".to_owned(),
+    };
+    let mut facts = Facts { namespaces: vec![healthy()], configured: vec![line], ..Facts::default() };
+    let report = examine(&facts);
+    assert_eq!((report.now, report.notes, report.findings[0].finding.id), (0, 1, "tw-recycle-configured"));
+    facts.configured[0].name = "net.ipv4.tcp_sack".to_owned();
+    assert_eq!(examine(&facts).findings, []);
+}
+
+fn destination(laddr: [u8; 4], used: u64, time_wait: u64, young: u64) -> Sockets {
+    let destination = Destination {
+        laddr: IpAddr::V4(Ipv4Addr::from(laddr)),
+        remote: (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9)), 443),
+        used,
+        time_wait,
+        young,
+    };
+    Sockets { destinations: vec![destination], ..Sockets::default() }
+}
+
+/// 28,232 ports are there by default, and TIME_WAIT is in the way where connect() may not take it over.
+#[test]
+fn ports_that_run_out() {
+    let exhausted = [("ports-exhausted", Severity::Now)];
+    let with = |sockets: Sockets, settings: &[(&str, &str)]| {
+        changed(|ns| {
+            ns.sockets = Some(sockets);
+            settings.iter().for_each(|(name, value)| set(ns, name, value));
+        })
+    };
+    let remote = [10, 0, 0, 1];
+    assert_eq!(with(destination(remote, 22_585, 0, 0), &[]), []);
+    assert_eq!(with(destination(remote, 22_586, 0, 0), &[]), exhausted);
+    assert_eq!(with(destination(remote, 22_586, 22_000, 10), &[]), exhausted);
+    let reuse = [("net.ipv4.tcp_tw_reuse", "1")];
+    assert_eq!(with(destination(remote, 22_586, 22_000, 10), &reuse), []);
+    assert_eq!(with(destination(remote, 28_000, 28_000, 23_000), &reuse), exhausted, "none is old enough");
+    assert_eq!(with(destination([127, 0, 0, 1], 28_000, 28_000, 10), &[]), [], "loopback may by default");
+    let reserved = [("net.ipv4.ip_local_reserved_ports", "32768-60000,70,8080-9000")];
+    assert_eq!(with(destination(remote, 800, 0, 0), &reserved), exhausted);
+    assert_eq!(with(destination(remote, 700, 0, 0), &reserved), []);
+}
+
+#[test]
+fn piles_and_orphans() {
+    let pile = |stuck, window_ns| {
+        changed(|ns| {
+            ns.window_ns = window_ns;
+            let owner = Some(Owner { pid: 7, comm: "leaky".to_owned() });
+            let unclosed = vec![Unclosed { owner, stuck, unread: 0 }];
+            ns.sockets = Some(Sockets { unclosed, close_wait: stuck, ..Sockets::default() });
+        })
+    };
+    assert_eq!(pile(10, 3_000_000_000), [("close-wait-pile", Severity::Now)]);
+    assert_eq!((pile(9, 3_000_000_000), pile(10, 10_000_000)), (vec![], vec![]));
+    let orphaned =
+        |number| changed(|ns| ns.sockets = Some(Sockets { orphaned_fin_wait2: number, ..Sockets::default() }));
+    assert_eq!((orphaned(999), orphaned(1000)), (vec![], vec![("fin-wait2-orphans", Severity::Now)]));
+    let orphans = |number| changed(|ns| count(ns, super::ORPHANS, 0, number));
+    assert_eq!((orphans(32_767), orphans(32_768)), (vec![], vec![("orphans-near-limit", Severity::Now)]));
+    let tracked = |number: &str| changed(|ns| set(ns, "net.netfilter.nf_conntrack_count", number));
+    assert_eq!((tracked("209715"), tracked("209716")), (vec![], vec![("conntrack-full", Severity::Now)]));
+}
+
+/// With sockets of its own.
+fn named(number: u64, like: &Namespace) -> Namespace {
+    let sockets = Some(Sockets { time_wait: number, ..Sockets::default() });
+    Namespace { name: format!("net:[{number}]"), sockets, ..like.clone() }
+}
+
+#[test]
+fn what_is_the_same_is_said_once() {
+    let mut changed = healthy();
+    set(&mut changed, "net.ipv4.tcp_fin_timeout", "15");
+    let namespaces: Vec<Namespace> = (0..5).map(|n| named(n, &changed)).collect();
+    let facts = Facts { namespaces, unreadable: vec![("net:[9]".to_owned(), "no".to_owned())], ..Facts::default() };
+    let report = examine(&facts);
+    assert_eq!((report.findings.len(), report.settings.len(), report.notes, report.unread), (1, 1, 1, 1));
+    assert_eq!(report.findings[0].namespaces.len(), 5);
+    let fin_timeout = report.settings[0].settings.iter().find(|setting| setting.name.ends_with("fin_timeout")).unwrap();
+    assert!(!fin_timeout.fine);
+}
+
+#[test]
+fn sockets_are_told_one_by_one() {
+    let at = |port| (IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+    let socket = |state, local, remote, cookie| Socket {
+        state,
+        mini: state == State::TimeWait,
+        local: at(local),
+        remote: at(remote),
+        left_ms: 30_000,
+        receive_queue: 0,
+        send_queue: 0,
+        cookie,
+        inode: u32::try_from(cookie).unwrap(),
+    };
+    let full = Socket { receive_queue: 3, send_queue: 2, ..socket(State::Listen, 40_000, 0, 1) };
+    let mut before = Before::default();
+    let stuck = socket(State::CloseWait, 80, 5000, 2);
+    [full, stuck].iter().for_each(|socket| before.add(socket));
+    let mut survey = Survey::new(before, Some((32_768, 60_999)), 59_000);
+    survey.add(&full);
+    survey.add(&stuck);
+    survey.add(&socket(State::CloseWait, 80, 5001, 3));
+    // A server's, whose port is in the range; and a client's.
+    survey.add(&socket(State::Established, 40_000, 6000, 4));
+    survey.add(&socket(State::TimeWait, 50_000, 443, 5));
+    survey.add(&Socket { left_ms: 59_500, ..socket(State::TimeWait, 50_001, 443, 6) });
+    survey.add(&socket(State::Established, 50_002, 443, 7));
+    assert_eq!(survey.inodes(), [1, 2].into());
+    let sockets = survey.finish(|inode| Some(Owner { pid: inode, comm: "p".to_owned() }));
+    let [destination] = &sockets.destinations[..] else { panic!("{sockets:?}") };
+    assert_eq!((destination.used, destination.time_wait, destination.young), (3, 2, 1));
+    assert_eq!((sockets.time_wait, sockets.close_wait, sockets.unclosed[0].stuck), (2, 2, 1));
+    assert_eq!(sockets.full_listeners[0].owner.as_ref().unwrap().pid, 1);
+}

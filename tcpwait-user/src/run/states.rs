@@ -1,0 +1,155 @@
+//! `tcpwait states`: reads, counts and shows, once or again and again. No event loop: it has nothing to wait for but the time.
+
+use std::{
+    io::{self, BufWriter, Stdout, Write},
+    process::ExitCode,
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use jiff::{Timestamp, tz::TimeZone};
+use nix::sys::signal::{SigSet, Signal};
+
+use super::{criteria, is_broken_pipe, stat::screen, stdout};
+use crate::{
+    aggregate::by::By,
+    cli::states::States,
+    event::Task,
+    names::Names,
+    states::{Tally, Wanted, report::Report},
+    system::{cgroup::Cgroups, listing, owners::Owners},
+    tcp::State,
+    view::states::{Moment, json, notes, text},
+};
+
+/// Carries it out.
+pub fn run(args: &States) -> Result<ExitCode> {
+    let wanted = wanted(args)?;
+    let mut reports =
+        Reports { wanted, cgroups: None, names: Names::default(), out: stdout(), said: Vec::new(), shown: false };
+    let Some(interval) = args.interval else {
+        return ended(reports.report(args));
+    };
+    let stop = on_signal()?;
+    let (mut left, mut next) = (args.count, Instant::now());
+    loop {
+        if let Err(e) = reports.report(args) {
+            return ended(Err(e));
+        }
+        left = left.map(|left| left - 1);
+        if left == Some(0) {
+            return Ok(ExitCode::SUCCESS);
+        }
+        // One that took too long delays the next; those after are on time again.
+        next = later(next, interval);
+        match stop.recv_timeout(next.saturating_duration_since(Instant::now())) {
+            Err(RecvTimeoutError::Timeout) => {}
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => return Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
+fn wanted(args: &States) -> Result<Wanted> {
+    if args.filter.state.contains(&State::Close) {
+        bail!("no socket can match: the kernel lists none that is in CLOSE");
+    }
+    let mut by = Vec::new();
+    for what in &args.by {
+        if !by.contains(what) {
+            by.push(*what);
+        }
+    }
+    Ok(Wanted { criteria: criteria(&args.filter, true)?, by, top: args.top as usize })
+}
+
+/// What stays from one report to the next.
+struct Reports {
+    wanted: Wanted,
+    cgroups: Option<Cgroups>,
+    names: Names,
+    out: BufWriter<Stdout>,
+    /// What was said on stderr last.
+    said: Vec<String>,
+    shown: bool,
+}
+
+impl Reports {
+    fn report(&mut self, args: &States) -> Result<()> {
+        let time = Timestamp::now();
+        let mut tally = Tally::new(self.wanted.clone());
+        let extent = listing::read(&mut tally);
+        if extent.namespaces == 0 {
+            let why = extent.first_reason.unwrap_or_else(|| "no network namespace was found".to_owned());
+            bail!("no sockets could be listed: {why}");
+        }
+        if self.wanted.needs_owners() {
+            self.find_owners(&mut tally);
+        }
+        let report = tally.report(extent);
+        self.show(&report, args, time).context("writing to stdout")?;
+        let notes = notes::of(&report, nix::unistd::geteuid().is_root());
+        for note in notes.iter().filter(|note| !self.said.contains(note)) {
+            eprintln!("tcpwait: {note}");
+        }
+        self.said = notes;
+        Ok(())
+    }
+
+    fn find_owners(&mut self, tally: &mut Tally) {
+        let files = tally.files();
+        let owners = Owners::find(&files);
+        if self.wanted.by.contains(&By::Cgroup) || !self.wanted.criteria.cgroups.is_empty() {
+            let cgroups = self.cgroups.get_or_insert_default();
+            for id in files.iter().filter_map(|inode| Some(owners.get(*inode)?.cgroup)) {
+                if self.names.cgroup(id).is_none()
+                    && let Some(path) = cgroups.path(id)
+                {
+                    self.names.learn_cgroup(id, &path);
+                }
+            }
+        }
+        tally.owners(|inode| owners.get(inode).and_then(Task::from_wire), &self.names);
+    }
+
+    fn show(&mut self, report: &Report, args: &States, time: Timestamp) -> io::Result<()> {
+        let moment = Moment { time, names: &self.names };
+        if std::mem::replace(&mut self.shown, true) && !args.json {
+            writeln!(self.out)?;
+        }
+        match args.json {
+            true => json::write(report, moment, &mut self.out)?,
+            false => text::write(report, moment, &TimeZone::system(), screen(args.wide).width, &mut self.out)?,
+        }
+        self.out.flush()
+    }
+}
+
+/// A reader that has gone away is no error.
+fn ended(result: Result<()>) -> Result<ExitCode> {
+    if is_broken_pipe(&result) { Ok(ExitCode::SUCCESS) } else { result.map(|()| ExitCode::SUCCESS) }
+}
+
+/// The next time a report is due.
+fn later(last: Instant, interval: Duration) -> Instant {
+    let (mut next, now) = (last, Instant::now());
+    while next <= now {
+        next += interval;
+    }
+    next
+}
+
+/// Says when Ctrl-C is hit, which then does not end the process in the middle of a report.
+fn on_signal() -> Result<Receiver<()>> {
+    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
+    // Before there is another thread: those inherit it.
+    signals.thread_block().context("blocking SIGINT and SIGTERM")?;
+    let (tell, told) = mpsc::channel();
+    let wait = move || {
+        // Whoever is told may be gone already.
+        let _ = signals.wait().map(|_| tell.send(()));
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(wait).context("starting a thread")?;
+    Ok(told)
+}

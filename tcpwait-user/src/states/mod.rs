@@ -1,0 +1,199 @@
+//! Sockets by state at one moment: what a listing of them adds up to, by state, by group, and by the time that TIME_WAITs
+//! have left. Knows nothing of where the listing comes from, and reads no clock.
+
+mod groups;
+pub mod report;
+mod time_left;
+
+use std::collections::HashSet;
+
+use self::{
+    groups::Groups,
+    report::{Extent, Holders, Report, StateRow},
+};
+use crate::{
+    aggregate::{
+        LIFE,
+        by::{By, Value},
+    },
+    event::Task,
+    names::Names,
+    select::Criteria,
+    tcp::{Flow, State},
+};
+
+/// The kernel's numbers of states start at 1.
+const STATES: usize = State::ALL.len() + 1;
+
+/// A socket in a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Socket {
+    /// Its addresses.
+    pub flow: Flow,
+    /// Its state; of a mini-socket its substate.
+    pub state: State,
+    /// For a mini-socket, milliseconds to the nominal end of its timer: 0 when that has passed.
+    pub mini_left_ms: Option<u32>,
+    /// The user id of its file; `None` without a file.
+    pub uid: Option<u32>,
+    /// The inode number of its file (`socket:[N]`); `None` for mini-sockets, request sockets, orphans, and connections that
+    /// were not accepted yet.
+    pub inode: Option<u32>,
+}
+
+/// What is to be counted.
+#[derive(Clone, Debug, Default)]
+pub struct Wanted {
+    /// Which sockets.
+    pub criteria: Criteria,
+    /// What groups are by; none: there are no groups.
+    pub by: Vec<By>,
+    /// How many groups stand by themselves.
+    pub top: usize,
+}
+
+impl Wanted {
+    /// Whether the process that holds a socket matters.
+    pub fn needs_owners(&self) -> bool {
+        self.criteria.by_owner() || self.by.iter().any(|by| matches!(by, By::Process | By::Pid | By::Cgroup))
+    }
+
+    /// Whether it matters which ports are listened on.
+    pub fn needs_listeners(&self) -> bool {
+        self.by.contains(&By::Service)
+    }
+}
+
+/// The counting. First come listeners, where they matter, then sockets, then owners, where they matter.
+#[derive(Debug)]
+pub struct Tally {
+    wanted: Wanted,
+    /// IPv4 and IPv6, by the kernel's number of the state.
+    states: [[u64; 2]; STATES],
+    /// Mini-sockets in FIN_WAIT2.
+    orphans: u64,
+    left_ms: Vec<u32>,
+    groups: Groups,
+    /// Network namespace and port.
+    listeners: HashSet<(u32, u16)>,
+    /// Sockets whose owner is yet to be found.
+    waiting: Vec<Socket>,
+    holders: Holders,
+}
+
+impl Tally {
+    /// Nothing counted yet.
+    pub fn new(wanted: Wanted) -> Self {
+        Self {
+            wanted,
+            states: Default::default(),
+            orphans: 0,
+            left_ms: Vec::new(),
+            groups: Groups::default(),
+            listeners: HashSet::new(),
+            waiting: Vec::new(),
+            holders: Holders::default(),
+        }
+    }
+
+    /// What is to be counted.
+    pub fn wanted(&self) -> &Wanted {
+        &self.wanted
+    }
+
+    /// A port is listened on. It need not be wanted itself.
+    pub fn listener(&mut self, netns: u32, port: u16) {
+        self.listeners.insert((netns, port));
+    }
+
+    /// A socket.
+    pub fn socket(&mut self, socket: &Socket) {
+        if !self.wanted.criteria.fits(&socket.flow, socket.state) {
+            return;
+        }
+        if self.wanted.needs_owners() {
+            if socket.inode.is_some() {
+                return self.waiting.push(*socket);
+            }
+            self.holders.without_file += 1;
+            self.holders.of_time_wait += u64::from(socket.state == State::TimeWait);
+            // Nobody's socket is nobody's whom somebody asks for.
+            if self.wanted.criteria.by_owner() {
+                return;
+            }
+        }
+        self.count(socket, None);
+    }
+
+    /// The files whose holders are to be found.
+    pub fn files(&self) -> HashSet<u32> {
+        self.waiting.iter().filter_map(|socket| socket.inode).collect()
+    }
+
+    /// Who holds them, by their inode number. `names`: of cgroups.
+    pub fn owners(&mut self, owner_of: impl Fn(u32) -> Option<Task>, names: &Names) {
+        for socket in std::mem::take(&mut self.waiting) {
+            let owner = socket.inode.and_then(&owner_of);
+            self.holders.unknown += u64::from(owner.is_none());
+            if self.wanted.criteria.fits_owner(owner.as_ref(), names) {
+                self.count(&socket, owner.as_ref());
+            }
+        }
+    }
+
+    fn count(&mut self, socket: &Socket, owner: Option<&Task>) {
+        let family = usize::from(!socket.flow.raddr.is_ipv4());
+        if let Some(count) = self.states.get_mut(socket.state as usize).and_then(|row| row.get_mut(family)) {
+            *count += 1;
+        }
+        match (socket.state, socket.mini_left_ms) {
+            (State::TimeWait, Some(left_ms)) => self.left_ms.push(left_ms),
+            (State::FinWait2, Some(_)) => self.orphans += 1,
+            _ => {}
+        }
+        if !self.wanted.by.is_empty() {
+            let accepted = self.listeners.contains(&(socket.flow.netns, socket.flow.lport));
+            let values = self.wanted.by.iter().map(|by| value(*by, socket, owner, accepted));
+            self.groups.count(values, socket.state);
+        }
+    }
+
+    /// What was counted. `extent`: how much of the machine was read.
+    pub fn report(self, extent: Extent) -> Report {
+        let Self { wanted, states, orphans, mut left_ms, groups, holders, .. } = self;
+        let asked = &wanted.criteria.states;
+        let of = |state: State| states.get(state as usize).copied().unwrap_or_default();
+        let total: u64 = states.iter().flatten().sum();
+        let states = LIFE.into_iter().filter(|state| asked.is_empty() || asked.contains(state));
+        let states: Vec<StateRow> = states.map(|state| StateRow::new(state, of(state), total)).collect();
+        Report {
+            total,
+            time_wait: of(State::TimeWait).iter().sum(),
+            orphans,
+            time_left: time_left::summary(&mut left_ms),
+            groups: groups.report(wanted.top, &states),
+            states,
+            by: wanted.by.clone(),
+            holders: wanted.needs_owners().then_some(holders),
+            extent,
+        }
+    }
+}
+
+/// A socket's part of a group's key.
+fn value(by: By, socket: &Socket, owner: Option<&Task>, accepted: bool) -> Value {
+    let nowhere = socket.flow.raddr.is_unspecified();
+    match by {
+        // The kernel says whose it is, which needs no process to be found.
+        By::Uid => socket.uid.map_or(Value::Unknown, |uid| Value::Number(uid.into())),
+        By::Remote | By::Pair => match nowhere {
+            true => Value::Unknown,
+            false => by.of(&socket.flow, owner, accepted),
+        },
+        _ => match by.of(&socket.flow, owner, accepted) {
+            // No cgroup has this id: the owner's is not known.
+            Value::Cgroup(0) => Value::Unknown,
+            value => value,
+        },
+    }
+}

@@ -1,0 +1,179 @@
+//! Reads what the doctor judges, in every network namespace twice: counters and piles of sockets at both readings, settings
+//! and all sockets at the second. Judges nothing.
+
+use std::{
+    collections::HashSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::Path,
+    time::Instant,
+};
+
+use nix::libc::AF_INET;
+
+use super::{
+    counters,
+    netns::{self, Netns},
+    owners::Owners,
+    sock_diag::{Asked, DiagSocket, tcp_sockets, tcp_sockets_of},
+    sysctl,
+};
+use crate::{
+    doctor::{
+        facts::{Counters, Facts, Namespace},
+        settings,
+        sockets::{Before, Owner, Socket, Survey},
+    },
+    tcp::State,
+};
+
+/// The timer that sock_diag shows of a mini-socket (`inet_twsk_diag_fill`).
+const TIMEWAIT_TIMER: u8 = 3;
+
+/// `TCP_TIMEWAIT_LEN`, and how old a TIME_WAIT has to be for connect() (6.14 on: `tcp_tw_reuse_delay`; before, the next second).
+const TIME_WAIT_MS: u64 = 60_000;
+const REUSE_DELAY_MS: u64 = 1000;
+
+/// The first reading of the namespaces.
+pub struct First {
+    namespaces: Vec<(Netns, Before, Reading)>,
+    unreadable: Vec<(String, String)>,
+}
+
+/// Counters, and when they were read.
+struct Reading {
+    at: Instant,
+    counters: Counters,
+}
+
+impl Reading {
+    fn now() -> Self {
+        Self { at: Instant::now(), counters: counters::read() }
+    }
+}
+
+/// Reads every network namespace, or those with the inode numbers `only`, for the first time.
+pub fn first(only: Option<&[u32]>) -> First {
+    let mut read = First { namespaces: Vec::new(), unreadable: Vec::new() };
+    // Listing sockets takes its time where there are many, wherever they are (`inet_diag_dump_icsk` walks the table that
+    // namespaces share), so counters are read after them here, and before them at the second reading.
+    let mut piles = Vec::new();
+    for ns in netns::all().into_iter().filter(|ns| only.is_none_or(|only| only.contains(&ns.inode))) {
+        match netns::inside(&ns, piled) {
+            Ok(before) => piles.push((ns, before)),
+            Err(why) => {
+                read.unreadable.push((ns.to_string(), format!("the namespace cannot be entered: {why}; run as root")))
+            }
+        }
+    }
+    for (ns, before) in piles {
+        match netns::inside(&ns, Reading::now) {
+            Ok(reading) => read.namespaces.push((ns, before, reading)),
+            Err(why) => read.unreadable.push(gone(&ns, &why)),
+        }
+    }
+    read
+}
+
+fn piled() -> Before {
+    let mut piles = Before::default();
+    if !counters::tell_of_no_socket(&counters::read()) {
+        // The second reading says why where this fails.
+        let states = 1 << State::CloseWait as u8 | 1 << State::Listen as u8;
+        let _ = tcp_sockets_of(Asked { states, ..Asked::EVERYTHING }, |found| {
+            if let Some(socket) = socket(&found) {
+                piles.add(&socket);
+            }
+        });
+    }
+    piles
+}
+
+fn gone(ns: &Netns, why: &std::io::Error) -> (String, String) {
+    (ns.to_string(), format!("the namespace went away: {why}"))
+}
+
+/// Reads them for the second time.
+pub fn second(first: First) -> Facts {
+    let mut facts = Facts { unreadable: first.unreadable, ..Facts::default() };
+    let mut counted = Vec::new();
+    for (ns, before, earlier) in first.namespaces {
+        match netns::inside(&ns, Reading::now) {
+            Ok(later) => counted.push((ns, before, earlier, later)),
+            Err(why) => facts.unreadable.push(gone(&ns, &why)),
+        }
+    }
+    let mut surveys = Vec::new();
+    for (ns, before, earlier, later) in counted {
+        match netns::inside(&ns, || described(&ns, before, earlier, later)) {
+            Ok((namespace, survey)) => {
+                facts.namespaces.push(namespace);
+                surveys.push(survey);
+            }
+            Err(why) => facts.unreadable.push(gone(&ns, &why)),
+        }
+    }
+    let inodes: HashSet<u32> = surveys.iter().flatten().flat_map(Survey::inodes).filter(|inode| *inode != 0).collect();
+    let owners = Owners::find(&inodes);
+    let owner = |inode: u32| {
+        let task = owners.get(inode)?;
+        let name = task.comm.split(|byte| *byte == 0).next().unwrap_or_default();
+        Some(Owner { pid: task.pid, comm: String::from_utf8_lossy(name).into_owned() })
+    };
+    for (namespace, survey) in facts.namespaces.iter_mut().zip(surveys) {
+        namespace.sockets = survey.map(|survey| survey.finish(owner));
+    }
+    facts.configured = sysctl::configured(Path::new("/"), &settings::names().collect());
+    facts
+}
+
+fn described(ns: &Netns, before: Before, earlier: Reading, later: Reading) -> (Namespace, Option<Survey>) {
+    let mut namespace = Namespace {
+        inode: ns.inode,
+        name: ns.to_string(),
+        settings: sysctl::settings(settings::names()),
+        window_ns: u64::try_from(later.at.duration_since(earlier.at).as_nanos()).unwrap_or(u64::MAX),
+        earlier: earlier.counters,
+        later: later.counters,
+        sockets: None,
+        not_known: Vec::new(),
+    };
+    let number = |name| namespace.settings.number(name).and_then(|number| u64::try_from(number).ok());
+    let length = number("net.ipv4.tcp_tw_timeout").map_or(TIME_WAIT_MS, |seconds| seconds.saturating_mul(1000));
+    let delay = number("net.ipv4.tcp_tw_reuse_delay").unwrap_or(REUSE_DELAY_MS);
+    let mut survey = Survey::new(before, crate::doctor::ephemeral(&namespace), length.saturating_sub(delay));
+    if counters::tell_of_no_socket(&namespace.later) {
+        return (namespace, Some(survey));
+    }
+    let listed = tcp_sockets(|found| {
+        if let Some(socket) = socket(&found) {
+            survey.add(&socket);
+        }
+    });
+    match listed {
+        Ok(_) => (namespace, Some(survey)),
+        Err(why) => {
+            namespace.not_known.push(why.to_string());
+            (namespace, None)
+        }
+    }
+}
+
+/// `None` for a state that this tool does not know.
+fn socket(found: &DiagSocket) -> Option<Socket> {
+    let address = |bytes: [u8; 16]| match (i32::from(found.family), bytes) {
+        (AF_INET, [a, b, c, d, ..]) => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
+        // A connection of IPv4 through a socket of IPv6 shares its ports.
+        _ => Ipv6Addr::from(bytes).to_canonical(),
+    };
+    Some(Socket {
+        state: State::from_kernel(found.state)?,
+        mini: found.timer == TIMEWAIT_TIMER,
+        local: (address(found.laddr), found.lport),
+        remote: (address(found.raddr), found.rport),
+        left_ms: found.expires_ms.into(),
+        receive_queue: found.receive_queue,
+        send_queue: found.send_queue,
+        cookie: found.cookie,
+        inode: found.inode,
+    })
+}

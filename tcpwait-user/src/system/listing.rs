@@ -1,0 +1,114 @@
+//! Lists the sockets of every network namespace there is, one after the other, for a tally of them.
+//! What is counted, and how it is shown, is decided elsewhere.
+
+use std::fs;
+
+use tcpwait_wire::wire;
+
+use super::{
+    netns::{self, Netns},
+    sock_diag::{self, Asked, DiagSocket, Dump},
+    untouched,
+};
+use crate::{
+    select::{Criteria, Family},
+    states::{Socket, Tally, report::Extent},
+    tcp::{Flow, State},
+};
+
+/// The timer that sock_diag shows of a mini-socket (`inet_twsk_diag_fill`).
+const TIMEWAIT_TIMER: u8 = 3;
+
+/// Reads the wanted network namespaces into the tally, and says how far that went.
+///
+/// Needs no privilege for the namespace this process is in, and `CAP_SYS_ADMIN` for the others. What was read of a namespace counts
+/// even if its end was not reached.
+pub fn read(tally: &mut Tally) -> Extent {
+    let mut extent = Extent::default();
+    let criteria = tally.wanted().criteria.clone();
+    let netns::Survey { mut namespaces, unseen } = netns::survey();
+    if criteria.netns.is_empty() {
+        extent.unseen = unseen;
+        if let Err(error) = fs::metadata(netns::OWN) {
+            extent.cannot(format!("this process's own network namespace: {}: {error}; mount /proc", netns::OWN));
+        }
+    } else {
+        namespaces.retain(|ns| criteria.netns.contains(&ns.inode));
+        for inode in criteria.netns.iter().filter(|inode| !namespaces.iter().any(|ns| ns.inode == **inode)) {
+            extent.cannot(format!(
+                "network namespace net:[{inode}]: no process's main thread is in it and no mount keeps it"
+            ));
+        }
+    }
+    for ns in &namespaces {
+        match list(ns, &criteria, tally, &mut extent) {
+            Ok(dump) => {
+                extent.namespaces += 1;
+                extent.inconsistent += u32::from(dump.inconsistent);
+            }
+            Err(reason) => extent.cannot(format!("network namespace {ns}: {reason}")),
+        }
+    }
+    extent
+}
+
+fn list(ns: &Netns, criteria: &Criteria, tally: &mut Tally, extent: &mut Extent) -> Result<Dump, String> {
+    let inside = || {
+        if untouched::is_this() {
+            return Ok(Dump::default());
+        }
+        if tally.wanted().needs_listeners() {
+            let listening = Asked { states: bit(State::Listen), ..Asked::EVERYTHING };
+            sock_diag::tcp_sockets_of(listening, |socket| tally.listener(ns.inode, socket.lport))?;
+        }
+        sock_diag::tcp_sockets_of(asked(criteria), |socket| match of(&socket, ns.inode) {
+            // It was none of those listed when the kernel looked for them: it has been closed since.
+            Some(Socket { state: State::Close, .. }) => {}
+            Some(socket) => tally.socket(&socket),
+            None => extent.odd += 1,
+        })
+    };
+    match netns::inside(ns, inside) {
+        Ok(read) => read.map_err(|error| error.to_string()),
+        Err(error) => Err(format!("cannot enter it: {error}; run as root (CAP_SYS_ADMIN)")),
+    }
+}
+
+/// What the kernel can leave out by itself.
+fn asked(criteria: &Criteria) -> Asked {
+    Asked {
+        v4: criteria.family != Some(Family::V6),
+        // Sockets of AF_INET6 may have IPv4 connections.
+        v6: true,
+        states: match criteria.states.is_empty() {
+            true => Asked::EVERYTHING.states,
+            false => criteria.states.iter().fold(0, |states, state| states | bit(*state)),
+        },
+    }
+}
+
+fn bit(state: State) -> u32 {
+    1 << state as u8
+}
+
+/// `None` for a family or a state that is not known.
+fn of(socket: &DiagSocket, netns: u32) -> Option<Socket> {
+    let flow = Flow::from_wire(&wire::Flow {
+        laddr: socket.laddr,
+        raddr: socket.raddr,
+        netns,
+        lport: socket.lport,
+        rport: socket.rport,
+        family: socket.family.into(),
+        reserved: [0; 3],
+    })?;
+    let inode = (socket.inode != 0).then_some(socket.inode);
+    Some(Socket {
+        flow,
+        state: State::from_kernel(socket.state)?,
+        mini_left_ms: (socket.timer == TIMEWAIT_TIMER).then_some(socket.expires_ms),
+        // Without a file the kernel says 0, which would be root.
+        uid: inode.map(|_| socket.uid),
+        inode,
+    })
+}

@@ -1,0 +1,56 @@
+//! A group's key: as the columns of a table show it, and as an object for programs.
+
+use serde::{Serialize, Serializer, ser::SerializeMap};
+
+use super::text::printable;
+use crate::{
+    aggregate::by::{By, Value},
+    names::Names,
+};
+
+/// A value as a column shows it.
+pub fn text(value: Value, names: &Names) -> String {
+    match value {
+        Value::Unknown => "-".to_owned(),
+        Value::Number(number) => number.to_string(),
+        Value::Local(port) => format!(":{port}"),
+        Value::Remote(address) => address.to_string(),
+        Value::Pair(address, port) => std::net::SocketAddr::new(address, port).to_string(),
+        Value::Cgroup(id) => printable(names.cgroup(id).unwrap_or("-")),
+        Value::Process(comm) => printable(&comm_of(comm)),
+    }
+}
+
+/// A process's name without its padding.
+pub fn comm_of(comm: [u8; 16]) -> String {
+    String::from_utf8_lossy(comm.split(|byte| *byte == 0).next().unwrap_or_default()).into_owned()
+}
+
+/// A whole key for programs: an object with a value for each thing that groups are by; null where it is not known.
+pub struct Key<'a> {
+    /// What groups are by.
+    pub by: &'a [By],
+    /// The values.
+    pub values: &'a [Value],
+    /// Names for numbers.
+    pub names: &'a Names,
+}
+
+impl Serialize for Key<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.values.len()))?;
+        for (by, value) in self.by.iter().zip(self.values) {
+            map.serialize_key(by)?;
+            match value {
+                Value::Unknown => map.serialize_value(&None::<u64>)?,
+                Value::Number(number) => map.serialize_value(number)?,
+                Value::Process(comm) => map.serialize_value(&comm_of(*comm))?,
+                Value::Cgroup(id) => map.serialize_value(&self.names.cgroup(*id))?,
+                Value::Remote(address) => map.serialize_value(address)?,
+                Value::Local(port) => map.serialize_value(&format!(":{port}"))?,
+                Value::Pair(address, port) => map.serialize_value(&std::net::SocketAddr::new(*address, *port))?,
+            }
+        }
+        map.end()
+    }
+}

@@ -1,0 +1,76 @@
+//! Of a report: half-open connections, and calls that failed.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::Serialize;
+
+use super::super::super::{failure::errno, key::comm_of};
+use crate::{
+    aggregate::{DwellSummary, failures::FailureRow, half_open::HalfOpenOutcome, report::Report},
+    lifecycle::{Call, Reason, Why},
+};
+
+#[derive(Serialize)]
+pub(super) struct HalfOpen {
+    outcomes: BTreeMap<&'static str, Outcome>,
+    retransmits: u64,
+    retransmitted: u64,
+    without_request: u64,
+    kernel: BTreeMap<&'static str, u64>,
+}
+
+#[derive(Serialize)]
+struct Outcome {
+    count: u64,
+    dwell: DwellSummary,
+}
+
+/// Every outcome is there, also one that did not occur.
+pub(super) fn half_open(report: &Report) -> HalfOpen {
+    let half_open = &report.half_open;
+    let all = std::iter::once(None).chain(Reason::OF_HALF_OPEN.map(Some));
+    let outcome = |reason| {
+        let found = half_open.outcomes.iter().find(|outcome| outcome.reason == reason).copied();
+        let found = found.unwrap_or(HalfOpenOutcome { reason, count: 0, dwell: DwellSummary::default() });
+        (found.name(), Outcome { count: found.count, dwell: found.dwell })
+    };
+    HalfOpen {
+        outcomes: all.map(outcome).collect(),
+        retransmits: half_open.retransmits,
+        retransmitted: half_open.retransmitted,
+        without_request: half_open.without_request,
+        kernel: report.audit.unfollowed.iter().copied().collect(),
+    }
+}
+
+#[derive(Serialize)]
+pub(super) struct Failures {
+    total: u64,
+    rows: Vec<Row>,
+    others: u64,
+}
+
+#[derive(Serialize)]
+struct Row {
+    call: Call,
+    why: Why,
+    errno: Option<String>,
+    comm: Option<String>,
+    addr: IpAddr,
+    port: u16,
+    count: u64,
+}
+
+pub(super) fn failures(report: &Report) -> Failures {
+    let row = |row: &FailureRow| Row {
+        call: row.kind.call,
+        why: row.kind.why,
+        errno: errno(row.kind.errno),
+        comm: row.kind.comm.map(comm_of),
+        addr: row.kind.address,
+        port: row.kind.port,
+        count: row.count,
+    };
+    let failures = &report.failures;
+    Failures { total: failures.total, rows: failures.rows.iter().map(row).collect(), others: failures.others }
+}

@@ -1,0 +1,145 @@
+//! One JSON document a report, each on a line. The keys and their units are in docs/output.md; what is not known is `null`.
+
+use std::io::{self, Write};
+
+use serde::{Serialize, Serializer};
+
+use super::{super::key::Key, Moment};
+use crate::{
+    aggregate::by::By,
+    states::report::{Group, Report, StateRow, TimeLeft},
+    tcp::State,
+};
+
+/// A number of milliseconds in nanoseconds, the unit of all times in JSON.
+const MS: u64 = 1_000_000;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    time: String,
+    sockets: u64,
+    #[serde(serialize_with = "states")]
+    states: &'a [StateRow],
+    fin_wait2_minis: u64,
+    time_wait_left: Left,
+    by: &'a [By],
+    groups: Vec<GroupCounts<'a>>,
+    namespaces: Namespaces,
+    not_counted: u64,
+    owners: Option<Owners>,
+}
+
+#[derive(Serialize)]
+struct StateCounts {
+    sockets: Option<u64>,
+    ipv4: Option<u64>,
+    ipv6: Option<u64>,
+    share: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Left {
+    min_ns: Option<u64>,
+    p50_ns: Option<u64>,
+    max_ns: Option<u64>,
+    within: Vec<Within>,
+    over: u64,
+}
+
+#[derive(Serialize)]
+struct Within {
+    within_ns: u64,
+    count: u64,
+}
+
+#[derive(Serialize)]
+struct GroupCounts<'a> {
+    /// `None`: all others.
+    key: Option<Key<'a>>,
+    groups: u64,
+    sockets: u64,
+    #[serde(serialize_with = "group_states")]
+    states: (&'a [State], &'a [u64]),
+}
+
+#[derive(Serialize)]
+struct Namespaces {
+    read: u32,
+    unreadable: u32,
+    unseen: bool,
+    inconsistent: u32,
+}
+
+#[derive(Serialize)]
+struct Owners {
+    none: u64,
+    none_time_wait: u64,
+    unknown: u64,
+}
+
+/// Writes it.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn write(report: &Report, moment: Moment<'_>, out: &mut dyn Write) -> io::Result<()> {
+    let extent = &report.extent;
+    let rows = &report.groups;
+    let others = (rows.folded > 0).then(|| of_group(report, moment, &rows.others, rows.folded));
+    let document = Document {
+        time: format!("{:.9}", moment.time),
+        sockets: report.total,
+        states: &report.states,
+        fin_wait2_minis: report.orphans,
+        time_wait_left: left(&report.time_left),
+        by: &report.by,
+        groups: rows.rows.iter().map(|row| of_group(report, moment, row, 1)).chain(others).collect(),
+        namespaces: Namespaces {
+            read: extent.namespaces,
+            unreadable: extent.unreadable,
+            unseen: extent.unseen,
+            inconsistent: extent.inconsistent,
+        },
+        not_counted: extent.odd,
+        owners: report.holders.map(|holders| Owners {
+            none: holders.without_file,
+            none_time_wait: holders.of_time_wait,
+            unknown: holders.unknown,
+        }),
+    };
+    serde_json::to_writer(&mut *out, &document)?;
+    out.write_all(b"\n")
+}
+
+fn of_group<'a>(report: &'a Report, moment: Moment<'a>, group: &'a Group, groups: u64) -> GroupCounts<'a> {
+    GroupCounts {
+        key: (!group.key.is_empty()).then_some(Key { by: &report.by, values: &group.key, names: moment.names }),
+        groups,
+        sockets: group.total,
+        states: (&report.groups.states, &group.states),
+    }
+}
+
+fn left(left: &TimeLeft) -> Left {
+    let ns = |ms: Option<u32>| ms.map(|ms| u64::from(ms) * MS);
+    Left {
+        min_ns: ns(left.least_ms),
+        p50_ns: ns(left.median_ms),
+        max_ns: ns(left.most_ms),
+        within: left
+            .within
+            .iter()
+            .map(|within| Within { within_ns: u64::from(within.bound_ms) * MS, count: within.count })
+            .collect(),
+        over: left.over,
+    }
+}
+
+/// Every state is there, also one in which no socket is.
+fn states<S: Serializer>(rows: &[StateRow], serializer: S) -> Result<S::Ok, S::Error> {
+    let counts = |row: &StateRow| StateCounts { sockets: row.sockets, ipv4: row.v4, ipv6: row.v6, share: row.share };
+    serializer.collect_map(rows.iter().map(|row| (row.state, counts(row))))
+}
+
+fn group_states<S: Serializer>((states, counts): &(&[State], &[u64]), serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(states.iter().zip(*counts))
+}

@@ -1,0 +1,73 @@
+//! What a report on states leaves out, and what would help; one sentence each, for stderr.
+
+use super::super::units::count;
+use crate::states::report::{Extent, Holders, Report};
+
+/// The sentences. `root`: whether this process may look everywhere.
+pub fn of(report: &Report, root: bool) -> Vec<String> {
+    let mut notes = extent(&report.extent, root);
+    notes.extend(report.holders.iter().flat_map(|holders| owners(holders, root)));
+    notes
+}
+
+fn extent(extent: &Extent, root: bool) -> Vec<String> {
+    let mut notes = Vec::new();
+    if extent.unreadable > 0 {
+        let why = extent.first_reason.as_deref().unwrap_or("for an unknown reason");
+        notes.push(format!("{}, their sockets are not all counted: {why}", unreadable(extent.unreadable)));
+    }
+    if extent.unseen {
+        let remedy = if root { "this root may not" } else { "run as root" };
+        notes.push(format!("some processes' network namespaces cannot be seen, and may not be counted: {remedy}"));
+    }
+    if extent.inconsistent > 0 {
+        notes.push(format!(
+            "{} changed under the listing: some of their sockets may be missing, or counted twice",
+            namespaces(extent.inconsistent)
+        ));
+    }
+    if extent.odd > 0 {
+        notes.push(format!("{} are of a family or in a state that is not known, and not counted", sockets(extent.odd)));
+    }
+    notes
+}
+
+fn owners(holders: &Holders, root: bool) -> Vec<String> {
+    let mut notes = Vec::new();
+    if holders.of_time_wait > 0 {
+        notes.push(format!(
+            "TIME_WAIT belongs to no process any more ({}): who left it is known only to those that watch: `tcpwait stat`",
+            sockets(holders.of_time_wait)
+        ));
+    }
+    let others = holders.without_file - holders.of_time_wait.min(holders.without_file);
+    if others > 0 {
+        let have = if others == 1 { "has" } else { "have" };
+        notes.push(format!(
+            "{} {have} no process: not accepted yet, or closed by it and not yet by the peer",
+            sockets(others)
+        ));
+    }
+    if holders.unknown > 0 {
+        let why = match root {
+            true => "the kernel's own, on the way between processes, or of one that this root may not look into",
+            false => "run as root to look into the processes of others",
+        };
+        notes.push(format!("of {} the process is not known: {why}", sockets(holders.unknown)));
+    }
+    notes
+}
+
+/// `2 network namespaces could not be read`.
+fn unreadable(number: u32) -> String {
+    format!("{} could not be read", namespaces(number))
+}
+
+/// `1 network namespace`.
+pub(super) fn namespaces(number: u32) -> String {
+    format!("{} network namespace{}", count(number.into()), if number == 1 { "" } else { "s" })
+}
+
+fn sockets(number: u64) -> String {
+    format!("{} socket{}", count(number), if number == 1 { "" } else { "s" })
+}

@@ -1,0 +1,219 @@
+//! A tally of handmade sockets: what is counted, under what, and what is said of whom nobody knows.
+
+use std::net::IpAddr;
+
+use jiff::{Timestamp, tz::TimeZone};
+use tcpwait::{
+    aggregate::by::{By, Value},
+    event::Task,
+    names::Names,
+    select::Criteria,
+    states::{
+        Socket, Tally, Wanted,
+        report::{Extent, Holders, Report},
+    },
+    tcp::{Flow, State},
+    view::states::{Moment, json, notes, text},
+};
+
+fn socket(state: State, local: (&str, u16), remote: (&str, u16)) -> Socket {
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    let flow = Flow { netns: 7, laddr: ip(local.0), raddr: ip(remote.0), lport: local.1, rport: remote.1 };
+    Socket { flow, state, mini_left_ms: None, uid: None, inode: None }
+}
+
+fn held(socket: Socket, inode: u32, uid: u32) -> Socket {
+    Socket { inode: Some(inode), uid: Some(uid), ..socket }
+}
+
+fn mini(socket: Socket, left_ms: u32) -> Socket {
+    Socket { mini_left_ms: Some(left_ms), ..socket }
+}
+
+fn task(pid: u32, name: &str, cgroup: u64) -> Task {
+    let mut comm = [0; 16];
+    comm[..name.len()].copy_from_slice(name.as_bytes());
+    Task { pid, uid: 33, cgroup, comm }
+}
+
+/// A server with a client on the same machine, a client of somebody else, and what they left.
+fn sockets() -> Vec<Socket> {
+    vec![
+        held(socket(State::Listen, ("::", 80), ("::", 0)), 1, 0),
+        held(socket(State::Established, ("127.0.0.1", 80), ("127.0.0.1", 4000)), 2, 33),
+        held(socket(State::Established, ("127.0.0.1", 4000), ("127.0.0.1", 80)), 3, 1000),
+        held(socket(State::SynSent, ("fd00::1", 4001), ("fd00::2", 443)), 4, 1000),
+        mini(socket(State::TimeWait, ("127.0.0.1", 80), ("127.0.0.1", 3999)), 0),
+        mini(socket(State::TimeWait, ("127.0.0.1", 80), ("127.0.0.1", 3998)), 59_000),
+        mini(socket(State::TimeWait, ("fd00::1", 3997), ("fd00::2", 443)), 30_000),
+        mini(socket(State::FinWait2, ("127.0.0.1", 80), ("10.0.0.9", 3996)), 8_000),
+        held(socket(State::FinWait2, ("127.0.0.1", 80), ("10.0.0.9", 3995)), 5, 33),
+    ]
+}
+
+fn names() -> Names {
+    let mut names = Names::default();
+    names.learn_cgroup(99, "/system.slice/nginx.service");
+    names
+}
+
+fn report(criteria: Criteria, by: &[By], top: usize) -> Report {
+    let mut tally = Tally::new(Wanted { criteria, by: by.to_vec(), top });
+    if tally.wanted().needs_listeners() {
+        tally.listener(7, 80);
+    }
+    sockets().iter().for_each(|socket| tally.socket(socket));
+    let owner = |inode| match inode {
+        1 | 2 | 5 => Some(task(10, "nginx", 99)),
+        3 => Some(task(20, "curl", 0)),
+        _ => None,
+    };
+    tally.owners(owner, &names());
+    tally.report(Extent { namespaces: 1, ..Extent::default() })
+}
+
+fn counted(report: &Report, state: State) -> Option<u64> {
+    report.states.iter().find(|row| row.state == state).unwrap().sockets
+}
+
+#[test]
+fn states_and_families() {
+    let report = report(Criteria::default(), &[], 20);
+    assert_eq!((report.total, report.time_wait, report.orphans, report.states.len()), (9, 3, 1, 11));
+    assert_eq!((counted(&report, State::FinWait2), counted(&report, State::LastAck)), (Some(2), Some(0)));
+    assert_eq!(counted(&report, State::Close), None, "the kernel lists none");
+    let time_wait = report.states.iter().find(|row| row.state == State::TimeWait).unwrap();
+    assert_eq!((time_wait.v4, time_wait.v6), (Some(2), Some(1)));
+    let left = &report.time_left;
+    assert_eq!((left.least_ms, left.median_ms, left.most_ms, left.over), (Some(0), Some(30_000), Some(59_000), 1));
+    assert_eq!((report.groups.rows.len(), report.holders), (0, None), "not asked for");
+}
+
+#[test]
+fn groups_add_up_to_all() {
+    let lines = |by: &[By], top| {
+        let report = report(Criteria::default(), by, top);
+        let rows = report.groups.rows.iter().chain([&report.groups.others]);
+        assert_eq!(rows.clone().map(|row| row.total).sum::<u64>(), report.total);
+        assert!(rows.clone().all(|row| row.states.iter().sum::<u64>() == row.total));
+        (rows.map(|row| (row.key.clone(), row.total)).collect::<Vec<_>>(), report.groups.folded, report.holders)
+    };
+    let (rows, folded, holders) = lines(&[By::Process], 20);
+    let process = |name: &str| Value::Process(task(0, name, 0).comm);
+    assert_eq!(rows[..3], [(vec![Value::Unknown], 5), (vec![process("nginx")], 3), (vec![process("curl")], 1)]);
+    assert_eq!(folded, 0);
+    assert_eq!(holders, Some(Holders { without_file: 4, of_time_wait: 3, unknown: 1 }));
+
+    let (rows, ..) = lines(&[By::Service], 20);
+    let https = Value::Pair("fd00::2".parse().unwrap(), 443);
+    let client = Value::Pair("127.0.0.1".parse().unwrap(), 80);
+    assert_eq!(rows[..3], [(vec![Value::Local(80)], 6), (vec![https], 2), (vec![client], 1)]);
+
+    // A listener has no peer; without a file nobody's user is known; a cgroup that is not known is none.
+    let (rows, ..) = lines(&[By::Remote], 20);
+    assert!(rows.contains(&(vec![Value::Unknown], 1)), "{rows:?}");
+    let (rows, ..) = lines(&[By::Uid], 20);
+    assert_eq!(rows[0], (vec![Value::Unknown], 4));
+    let (rows, ..) = lines(&[By::Cgroup], 20);
+    assert_eq!(rows[..2], [(vec![Value::Unknown], 6), (vec![Value::Cgroup(99)], 3)]);
+
+    let (rows, folded, holders) = lines(&[By::Netns, By::LocalPort], 1);
+    assert_eq!((rows.len(), rows[0].1, rows[1].1, folded), (2, 6, 3, 3));
+    assert_eq!(holders, None, "nobody asked who");
+}
+
+#[test]
+fn filters_select_sockets() {
+    let total = |criteria| report(criteria, &[], 20).total;
+    assert_eq!(total(Criteria { rports: vec![443], ..Criteria::default() }), 2);
+    assert_eq!(total(Criteria { states: vec![State::TimeWait], ..Criteria::default() }), 3);
+    assert_eq!(total(Criteria { pids: vec![10], ..Criteria::default() }), 3);
+    assert_eq!(total(Criteria { cgroups: vec!["/system.slice".to_owned()], ..Criteria::default() }), 3);
+    let of_state = report(Criteria { states: vec![State::TimeWait], ..Criteria::default() }, &[By::Pid], 20);
+    assert_eq!(of_state.states.len(), 1, "what was not asked for is not said to be 0");
+}
+
+fn written(report: &Report, write: impl Fn(&Report, Moment<'_>, &mut Vec<u8>)) -> String {
+    let (names, mut out) = (names(), Vec::new());
+    write(report, Moment { time: Timestamp::from_second(1_700_000_000).unwrap(), names: &names }, &mut out);
+    String::from_utf8(out).unwrap()
+}
+
+#[test]
+fn as_text() {
+    let mut report = report(Criteria::default(), &[By::LocalPort, By::Cgroup], 2);
+    report.extent = Extent { namespaces: 1, unreadable: 2, unseen: true, ..Extent::default() };
+    let of = |width| {
+        written(&report, |report, moment, out| text::write(report, moment, &TimeZone::UTC, width, out).unwrap())
+    };
+    assert_eq!(
+        of(80),
+        "\
+22:13:20  TIME_WAIT: 3 of 9 TCP sockets in 1 network namespace of those that can
+          be seen; 2 more could not be read
+
+STATE          SOCKETS   % IPV4 IPV6
+LISTEN               1 11%    0    1
+SYN_SENT             1 11%    0    1
+SYN_RECV             0  0%    0    0
+ESTABLISHED          2 22%    2    0
+FIN_WAIT1            0  0%    0    0
+FIN_WAIT2            2 22%    2    0
+  mini-sockets       1
+CLOSING              0  0%    0    0
+TIME_WAIT            3 33%    2    1
+CLOSE_WAIT           0  0%    0    0
+LAST_ACK             0  0%    0    0
+CLOSE                -   -    -    -
+
+TIME_WAIT has to go: least 0s, median 30.00s, most 59.00s; 1 end within 1 s, 1
+  within 10 s, 2 within 30 s, 3 within 60 s; 1 over already, waiting for the
+  timer. All nominal: the timer wheel adds up to 2 s at HZ=250, 4.1 s at
+  HZ=1000.
+
+SOCKETS ESTABLISHED FIN_WAIT2 TIME_WAIT LOCAL-PORT CGROUP
+      3           0         1         2 80         -
+      3           1         1         0 80         /system.slice/nginx.service
+      3           1         0         1 other (3)
+"
+    );
+    let narrow = of(40);
+    assert!(narrow.lines().all(|line| line.len() <= 40), "{narrow}");
+    assert!(narrow.contains("\n      3 80         ...ice/nginx.service\n"), "{narrow}");
+}
+
+#[test]
+fn as_json() {
+    let mut report = report(Criteria::default(), &[By::Process], 1);
+    report.extent.unreadable = 2;
+    let line = written(&report, |report, moment, out| json::write(report, moment, out).unwrap());
+    let document: serde_json::Value = serde_json::from_str(line.trim_end()).unwrap();
+    assert_eq!(document["time"], "2023-11-14T22:13:20.000000000Z");
+    assert_eq!(document["states"]["TIME_WAIT"]["ipv6"], 1);
+    assert!(document["states"]["CLOSE"]["sockets"].is_null());
+    assert_eq!(document["time_wait_left"]["max_ns"], 59_000_000_000u64);
+    assert_eq!(document["groups"][0]["key"], serde_json::json!({"process": null}));
+    assert_eq!(document["groups"][0]["states"]["TIME_WAIT"], 3);
+    assert_eq!(
+        (&document["groups"][1]["key"], &document["groups"][1]["groups"]),
+        (&serde_json::Value::Null, &2.into())
+    );
+    assert_eq!(document["namespaces"]["unreadable"], 2);
+    assert_eq!(document["owners"], serde_json::json!({"none": 4, "none_time_wait": 3, "unknown": 1}));
+}
+
+#[test]
+fn what_is_not_known_is_said() {
+    let mut report = report(Criteria::default(), &[By::Process], 20);
+    let said = |report: &Report, root| notes::of(report, root).join("\n");
+    let text = said(&report, false);
+    assert!(text.contains("TIME_WAIT belongs to no process any more (3 sockets)"), "{text}");
+    assert!(text.contains("1 socket has no process"), "{text}");
+    assert!(text.contains("of 1 socket the process is not known: run as root"), "{text}");
+    assert!(!said(&report, true).contains("run as root"), "{text}");
+    report.extent = Extent { unreadable: 2, unseen: true, inconsistent: 1, odd: 3, ..Extent::default() };
+    assert_eq!(said(&report, false).lines().count(), 7);
+    report.holders = None;
+    report.extent = Extent::default();
+    assert_eq!(said(&report, false), "");
+}
