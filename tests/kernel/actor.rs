@@ -151,11 +151,13 @@ fn act() {
                     }
                 }
             }
-            // Without SO_REUSEADDR, and with it.
-            "bind" | "bind-reusing" => {
+            // Without SO_REUSEADDR, with it, and with SO_REUSEPORT.
+            "bind" | "bind-reusing" | "bind-in-group" => {
                 let at = next().unwrap();
                 let created = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP)).unwrap();
                 created.set_reuse_address(verb == "bind-reusing").unwrap();
+                let in_group = i32::from(verb == "bind-in-group");
+                traffic::set_option(&created, libc::SOL_SOCKET, libc::SO_REUSEPORT, in_group);
                 match created.bind(&at.into()) {
                     Ok(()) => {
                         println!("{}", traffic::address(&created));

@@ -11,13 +11,15 @@ use std::{
 use socket2::Socket;
 
 use crate::{
+    V4,
     actor::{Actor, Cast},
+    guest::time_is_warped,
     hand::{Complaint, Hand, Heard},
     netns,
     packet::SYN,
     reasons::own_name,
     tracer::{SOON, Seen, told::Failed},
-    traffic::{self, Pair},
+    traffic::{self, Pair, until},
 };
 
 /// What an actor is told: any port there.
@@ -120,6 +122,24 @@ pub fn refused(ip: &str) {
     assert!(failed.lport.is_some(), "{failed:?}");
     is_between(&seen, &failed, (to.ip(), failed.lport), to);
     assert_eq!(netns::tcp("AttemptFails"), failures + 1);
+}
+
+/// A process that does not give in: as many are told of as the kernel counts.
+pub fn as_many_as_the_kernel_counts() {
+    const TIMES: usize = 500;
+    let seen = Seen::shared();
+    let to = traffic::address(&traffic::listen(V4));
+    let before = netns::tcp("AttemptFails");
+    for _ in 0..TIMES {
+        traffic::socket(to.ip()).connect(&to.into()).unwrap_err();
+    }
+    assert_eq!(netns::tcp("AttemptFails") - before, TIMES as u64);
+    // A hardened kernel may withhold some.
+    let least = if time_is_warped() { TIMES } else { TIMES - TIMES / 100 };
+    until("all are told of", SOON, || seen.failures().len() >= least);
+    let failures = seen.failures();
+    assert!(failures.len() <= TIMES && failures.iter().all(|failed| failed.why == "refused"), "{failures:?}");
+    failures.iter().for_each(is_ours);
 }
 
 /// Nobody answers; the timer says so, and whose it was is known all the same.

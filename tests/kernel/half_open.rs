@@ -9,7 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::libc;
 use socket2::Socket;
 
 use crate::{
@@ -20,7 +19,7 @@ use crate::{
     hand::{self, Hand},
     netns,
     tracer::{A_MINUTE, Line, SOON, Seen, Tracer, steps},
-    traffic::{self, Pair, flip, hold, set_option, until},
+    traffic::{self, Pair, flip, hold, until},
 };
 
 /// The way of every passive connection.
@@ -139,21 +138,18 @@ pub fn migrates(after_a_timer: bool) {
     const PEERS: usize = 8;
     netns::sysctl("ipv4/tcp_migrate_req", "1");
     let seen = Seen::shared();
-    let group = |to: SocketAddr| {
-        let socket = Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        set_option(&socket, libc::SOL_SOCKET, libc::SO_REUSEPORT, 1);
-        socket.bind(&to.into()).unwrap();
-        socket.listen(4096).unwrap();
-        socket
-    };
-    let closed = group(format!("{V4}:0").parse().unwrap());
-    let to = traffic::address(&closed);
-    let _stays = group(to);
+    let [mut leaves, mut stays] = ["leaves", "stays"].map(|name| Cast::named(name).start());
+    let at = leaves.does(&format!("bind-in-group {V4}:0"));
+    assert_eq!(stays.does(&format!("bind-in-group {at}")), at);
+    for listener in [&mut leaves, &mut stays] {
+        assert_eq!(listener.does("listen-on-it"), "done");
+    }
+    let to = at.parse().unwrap();
     let mut hands: Vec<_> = (0..PEERS).map(|_| Hand::half_open(to)).collect();
     for hand in &hands {
         seen.wait_for_step(hand.seen_from_there(), "LISTEN>SYN_RECV", SOON);
     }
-    drop(closed);
+    leaves.does("close-listener");
     if after_a_timer {
         hands.iter_mut().for_each(Hand::hears_syn_ack);
     }
@@ -163,11 +159,25 @@ pub fn migrates(after_a_timer: bool) {
         assert_eq!((made.timing.as_str(), made.retransmits), ("exact", Some(u16::from(after_a_timer))), "{made:?}");
         let least = Duration::from_secs(u64::from(after_a_timer));
         assert!(made.dwell() >= least && made.dwell() < least + SOON, "{made:?}");
+        // Of one that is taken over by its ACK nothing tells to whom.
+        assert!(made.pid == Some(stays.pid()) || (!after_a_timer && made.pid == Some(leaves.pid())), "{made:?}");
     }
     // Each SYN was given to one of the two by its addresses.
     let migrated = netns::tcp_ext("TCPMigrateReqSuccess");
     assert!(migrated > 0 && migrated < PEERS as u64, "{migrated} of {PEERS}");
     assert_eq!(netns::tcp_ext("TCPMigrateReqFailure"), 0);
+}
+
+/// A socket that connects to itself is in SYN_RECV without any listener, and without a request socket.
+pub fn without_a_listener(ip: &str) {
+    let seen = Seen::shared();
+    let at = SocketAddr::new(ip.parse().unwrap(), traffic::address(&traffic::listen(ip)).port());
+    let _itself = traffic::connect_from(at, at);
+    let made = seen.wait_for_step((at, at), "SYN_RECV>ESTABLISHED", SOON);
+    assert_eq!((made.timing.as_str(), made.pid), ("exact", Some(std::process::id())), "{made:?}");
+    let life = seen.connection(made.id.as_ref());
+    assert_eq!(steps(&life), "CLOSE>SYN_SENT SYN_SENT>SYN_RECV SYN_RECV>ESTABLISHED", "{life:?}");
+    assert!(seen.failures().is_empty());
 }
 
 /// They began before the trace: since when is not known, and none begins a second time.

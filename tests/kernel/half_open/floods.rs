@@ -1,5 +1,7 @@
 //! More SYNs than a listener takes, with and without SYN cookies; and TCP Fast Open, which has no request socket's timer either.
 
+use std::process::Command;
+
 use nix::libc;
 use socket2::{Domain, MsgHdr, Protocol, Socket, Type};
 
@@ -53,6 +55,8 @@ pub fn without_cookies() {
     let seen = Seen::through(Tracer::here(&[]));
     let (_listener, mut hands) = flood();
     let room = room_for(netns::tcp_ext("TCPReqQFullDrop"));
+    let shown = Command::new("ss").args(["-tanH", "state", "syn-recv"]).output().unwrap().stdout;
+    assert_eq!(String::from_utf8(shown).unwrap().lines().count(), room);
     let answered: Vec<_> = hands.iter_mut().map(Hand::has_heard_syn_ack).collect();
     assert_eq!(answered.iter().filter(|answered| **answered).count(), room);
     for (hand, _) in hands.iter().zip(answered).filter(|(_, answered)| *answered) {
