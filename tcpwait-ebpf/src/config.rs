@@ -181,6 +181,8 @@ pub const LPORT_FILTER_MAP: &str = "WANTED_LPORT";
 pub const RPORT_FILTER_MAP: &str = "WANTED_RPORT";
 /// How many values each filter map holds.
 pub const FILTER_ENTRIES: u32 = 1024;
+/// Array of one `u32`: not 0 as long as every hook is attached. What only some of them tell is of no use.
+pub const RUNNING_MAP: &str = "RUNNING";
 /// The ring buffer.
 pub const RING_MAP: &str = "RECORDS";
 /// Per-CPU array of [`crate::wire::Counter`]s.

@@ -3,7 +3,7 @@
 use aya_ebpf::{
     Global,
     macros::map,
-    maps::{HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use tcpwait_wire::{
     config::FILTER_ENTRIES,
@@ -13,6 +13,10 @@ use tcpwait_wire::{
 /// Everything told to user space. User space sets the real size before load.
 #[map]
 pub static RECORDS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+
+/// See `config::RUNNING_MAP`.
+#[map]
+pub static RUNNING: Array<u32> = Array::with_max_entries(1, 0);
 
 /// Exact counts, by `wire::Counter`.
 #[map]

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use anyhow::{Context, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
-    maps::{HashMap, Map, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, FExit, Program, ProgramError},
 };
 use tcpwait_wire::{config, wire};
@@ -57,6 +57,7 @@ pub struct Probes {
     counters: PerCpuArray<MapData, u64>,
     transitions: PerCpuArray<MapData, u64>,
     nested: PerCpuArray<MapData, u64>,
+    running: Array<MapData, u32>,
     /// Every hook and what became of it.
     pub hooks: Vec<HookState>,
     /// The field offsets in use, by the name of their global.
@@ -131,6 +132,9 @@ pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
         hooks.push(HookState { hook, outcome });
     }
 
+    let mut running: Array<_, u32> = take(&mut ebpf, config::RUNNING_MAP)?;
+    running.set(0, 1, 0).context("telling the kernel side that every hook is attached")?;
+
     let log = if options.verbose {
         Some(aya_log::EbpfLogger::init(&mut ebpf).context("reading the kernel side's log")?)
     } else {
@@ -141,6 +145,7 @@ pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
         counters: take(&mut ebpf, config::COUNTERS_MAP)?,
         transitions: take(&mut ebpf, config::TRANSITIONS_MAP)?,
         nested: take(&mut ebpf, config::NESTED_MAP)?,
+        running,
         ebpf,
         hooks,
         offsets,
@@ -187,6 +192,8 @@ impl Probes {
     /// # Errors
     /// The kernel refuses, which it has no reason to.
     pub fn detach(&mut self) -> Result<()> {
+        // One is detached after the other, and what only some of them tell is of no use.
+        self.running.set(0, 0, 0).context("telling the kernel side that the hooks are being detached")?;
         self.final_misses = Some(self.recursion_misses());
         for state in self.hooks.iter().filter(|state| state.outcome == Outcome::Attached) {
             detach(&mut self.ebpf, state.hook).with_context(|| format!("detaching from {}", state.hook.name))?;
