@@ -27,6 +27,8 @@ pub struct Ledger {
     pub undecodable: u64,
     /// What the lifecycle made of the rest.
     pub tally: Tally,
+    /// What is older than the trace is not known: sock_diag was not read to its end before this.
+    pub older_unknown: bool,
     /// Mini-sockets alive at the end.
     pub minis_now: u64,
     /// Connections not shown because nothing said whether they were wanted.

@@ -104,7 +104,12 @@ impl Stream {
 
     /// The account so far.
     pub fn ledger(&self) -> Ledger {
-        Ledger { tally: self.lifecycle.tally(), minis_now: self.lifecycle.minis_now() as u64, ..self.ledger }
+        Ledger {
+            tally: self.lifecycle.tally(),
+            minis_now: self.lifecycle.minis_now() as u64,
+            older_unknown: self.lifecycle.all_minis_now().is_none(),
+            ..self.ledger
+        }
     }
 }
 
@@ -156,7 +161,7 @@ impl<W: Write> Pipeline<W> {
     /// The kernel's counters are being read.
     pub fn reading_begins(&mut self) {
         if let Some(audit) = &mut self.audit {
-            audit.begin_reading(self.stream.lifecycle().minis_now() as u64);
+            audit.begin_reading(self.stream.lifecycle().all_minis_now());
         }
     }
 

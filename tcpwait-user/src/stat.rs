@@ -130,7 +130,7 @@ impl<W: Write> Statistics<W> {
 
     /// The kernel's counters are being read.
     pub fn reading_begins(&mut self) {
-        self.audit.begin_reading(self.stream.lifecycle().minis_now() as u64);
+        self.audit.begin_reading(self.stream.lifecycle().all_minis_now());
     }
 
     /// The kernel's counters have been read.

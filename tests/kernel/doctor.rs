@@ -115,7 +115,8 @@ pub fn default_machine() {
     let report = doctor.says();
     report.expect_nothing();
     let settings = report.0["settings"][0]["settings"].as_array().unwrap();
-    assert!(settings.len() > 12 && settings.iter().all(|setting| setting["fine"] == true), "{settings:?}");
+    // Ten of TCP; conntrack may not be there.
+    assert!(settings.len() >= 10 && settings.iter().all(|setting| setting["fine"] == true), "{settings:?}");
 
     let netns = netns::inode().to_string();
     let ended = Tracer::spawn(command(["doctor", "--seconds", "0.01", "--netns", &netns])).end(START);

@@ -117,7 +117,6 @@ fn main() -> ExitCode {
         watched("half_open::without_a_listener_v4", || half_open::without_a_listener(V4)),
         watched("half_open::without_a_listener_v6", || half_open::without_a_listener(V6)),
         isolated("half_open::older", half_open::older),
-        isolated("half_open::many_short_ones", half_open::many_short_ones),
         watched("half_open::timeout_v4", || half_open::ends::timeout(V4)),
         watched("half_open::timeout_v6", || half_open::ends::timeout(V6)),
         watched("half_open::reset_v4", || half_open::ends::reset(V4)),
@@ -134,8 +133,6 @@ fn main() -> ExitCode {
         watched("half_open::accept_queue_full_for_a_while", || half_open::ends::accept_queue_full(true)),
         watched("half_open::accept_queue_full_is_answered", half_open::ends::accept_queue_full_is_answered),
         isolated("half_open::netns_is_gone", half_open::ends::netns_is_gone),
-        isolated("half_open::flood_without_cookies", half_open::floods::without_cookies),
-        isolated("half_open::flood_with_cookies", half_open::floods::with_cookies),
         isolated("half_open::cookies_always", half_open::floods::cookies_always),
         isolated("half_open::fast_open", half_open::floods::fast_open),
         watched("failures::no_free_port_v4", || failures::no_free_port(V4)),
@@ -144,7 +141,6 @@ fn main() -> ExitCode {
         watched("failures::port_taken_v6", || failures::port_taken(V6)),
         watched("failures::refused_v4", || failures::refused(V4)),
         watched("failures::refused_v6", || failures::refused(V6)),
-        watched("failures::as_many_as_the_kernel_counts", failures::as_many_as_the_kernel_counts),
         watched("failures::rejected_v4", || failures::rejected(V4)),
         watched("failures::rejected_v6", || failures::rejected(V6)),
         watched("failures::timed_out_v4", || failures::timed_out(V4)),
@@ -189,8 +185,6 @@ fn main() -> ExitCode {
         isolated("older::established", older::established),
         isolated("older::time_wait", older::time_wait),
         isolated("filters::select_whole_connections", filters::select_whole_connections),
-        isolated("fifty_thousand::agree_with_the_kernels_counters", fifty_thousand::agree_with_the_kernels_counters),
-        isolated("bursts::of_a_whole_bucket", bursts::of_a_whole_bucket),
         isolated("sources::agree", sources::agree),
         isolated("recordings::replay_says_the_same", recordings::replay_says_the_same),
         isolated("recordings::killed_leaves_nothing", recordings::killed_leaves_nothing),
@@ -200,8 +194,6 @@ fn main() -> ExitCode {
         isolated("stat::every_number", stat::every_number),
         isolated("stat::ctrl_c_in_mid_interval", stat::ctrl_c_in_mid_interval),
         isolated("stat::interval_and_count", stat::interval_and_count),
-        isolated("stat::a_hundred_thousand_agree", stat::a_hundred_thousand_agree),
-        isolated("stat::what_is_lost_is_accounted_for", stat::what_is_lost_is_accounted_for),
         isolated("stat::command_and_children", stat::command_and_children),
         isolated("doctor::default_machine", doctor::default_machine),
         isolated("doctor::time_wait_is_skipped", doctor::time_wait_is_skipped),
@@ -219,7 +211,6 @@ fn main() -> ExitCode {
         isolated("doctor::fin_wait2_orphans", doctor::closing::fin_wait2_orphans),
         isolated("doctor::given_up", doctor::closing::given_up),
         isolated("doctor::resets", doctor::closing::resets),
-        isolated("doctor::conntrack_is_full", doctor::conntrack_is_full),
         isolated("doctor::namespaces", doctor::namespaces),
         isolated("doctor::not_root", doctor::not_root),
         isolated("states::against_ss_v4", || states::against_ss(V4)),
@@ -227,7 +218,6 @@ fn main() -> ExitCode {
         isolated("states::v4_mapped", states::v4_mapped),
         isolated("states::time_left_v4", || states::time_left(V4)),
         isolated("states::time_left_v6", || states::time_left(V6)),
-        isolated("states::many_time_waits", states::many_time_waits),
         isolated("states::owners", states::owners),
         isolated("states::of_every_namespace", states::of_every_namespace),
         isolated("states::not_root", states::not_root),
@@ -237,19 +227,34 @@ fn main() -> ExitCode {
         isolated("ports::reuse_keeps_them_steady", ports::reuse_keeps_them_steady),
         isolated("ports::of_a_pool_are_steady", ports::of_a_pool_are_steady),
         isolated("ports::listing", ports::listing),
-        isolated("exits::fail_on_loss", exits::fail_on_loss),
         isolated("exits::broken_pipe", exits::broken_pipe),
         isolated("exits::not_root", exits::not_root),
         isolated("exits::duration", exits::duration),
+        // Those that take all of the machine for a while come last, so that they are in nobody's way.
+        isolated("half_open::many_short_ones", half_open::many_short_ones),
+        isolated("half_open::flood_without_cookies", half_open::floods::without_cookies),
+        isolated("half_open::flood_with_cookies", half_open::floods::with_cookies),
+        watched("failures::as_many_as_the_kernel_counts", failures::as_many_as_the_kernel_counts),
+        isolated("fifty_thousand::agree_with_the_kernels_counters", fifty_thousand::agree_with_the_kernels_counters),
+        isolated("fifty_thousand::begun_and_ended_in_the_middle", fifty_thousand::begun_and_ended_in_the_middle),
+        isolated("bursts::of_a_whole_bucket", bursts::of_a_whole_bucket),
+        isolated("stat::a_hundred_thousand_agree", stat::a_hundred_thousand_agree),
+        isolated("stat::what_is_lost_is_accounted_for", stat::what_is_lost_is_accounted_for),
+        isolated("doctor::conntrack_is_full", doctor::conntrack_is_full),
+        isolated("states::many_time_waits", states::many_time_waits),
+        isolated("exits::fail_on_loss", exits::fail_on_loss),
     ];
     // They wait, mostly, each for its own minute.
-    let at_once = guest::tests_at_once().unwrap_or(trials.len());
+    let at_once = guest::tests_at_once().unwrap_or(AT_ONCE);
     arguments.test_threads = Some(arguments.test_threads.unwrap_or(at_once));
     let conclusion = libtest_mimic::run(&arguments, trials);
     let sound = tracer::end_shared();
     let passed = !conclusion.has_failed() || pass_once_more(&netns::failed());
     if passed && sound { ExitCode::SUCCESS } else { ExitCode::from(101) }
 }
+
+/// With more the machine does not get round to what they wait for.
+const AT_ONCE: usize = 50;
 
 /// A hardened kernel withholds an event in some thousands from every BPF program (docs/kernel.md, the end), and a test that has only
 /// one connection to look at cannot pass without it. So a test or two may fail once on such a machine, and is told of; in a guest

@@ -32,7 +32,7 @@ impl Audited {
     }
 
     fn begin(&mut self) {
-        self.audit.begin_reading(self.model.minis_now() as u64);
+        self.audit.begin_reading(self.model.all_minis_now());
     }
 
     /// The counters of namespace 1, as they were read at this time.

@@ -99,7 +99,8 @@ impl Seen {
 /// Countable events while a reading is under way.
 #[derive(Debug, Default)]
 struct Kept {
-    minis: u64,
+    /// `None` as long as those that are older are not known.
+    minis: Option<u64>,
     events: Vec<(u64, u32, What)>,
 }
 
@@ -136,8 +137,8 @@ impl Audit {
         Self { meaning, seen: HashMap::new(), kept: None, baselines: None, latest: None, why_not }
     }
 
-    /// A reading begins; `minis` mini-sockets are followed.
-    pub fn begin_reading(&mut self, minis: u64) {
+    /// A reading begins; `minis` mini-sockets are followed, all that there are; `None` as long as the older ones are not known.
+    pub fn begin_reading(&mut self, minis: Option<u64>) {
         self.kept = Some(Kept { minis, events: Vec::new() });
     }
 
@@ -271,7 +272,7 @@ fn gauge(
     let read: Vec<(u64, Span)> = now.iter().map(|(kernel, _)| of(kernel)).collect::<Option<_>>()?;
     let from_ns = read.iter().map(|(_, (before_ns, _))| *before_ns).min()?.saturating_sub(SKEW_NS);
     let to_ns = read.iter().map(|(_, (_, after_ns))| *after_ns).max()?.saturating_add(SKEW_NS);
-    let (mut there, mut added, mut gone) = (kept.minis, 0u64, 0u64);
+    let (mut there, mut added, mut gone) = (kept.minis?, 0u64, 0u64);
     for (time_ns, _, what) in kept.events.iter().take_while(|(time_ns, ..)| *time_ns <= to_ns) {
         let within = u64::from(*time_ns > from_ns);
         match what {

@@ -123,9 +123,14 @@ impl Lifecycle {
         self.tally
     }
 
-    /// Mini-sockets alive now.
+    /// Mini-sockets alive now that are known.
     pub fn minis_now(&self) -> usize {
         self.minis.len()
+    }
+
+    /// Mini-sockets alive now; `None` as long as sock_diag has not told of those that are older.
+    pub fn all_minis_now(&self) -> Option<u64> {
+        self.seeds_read.then_some(self.minis.len() as u64)
     }
 
     /// The kernel's tick rate, once the records have shown it.

@@ -28,7 +28,9 @@ pub fn write(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
 /// The output cannot be written.
 pub fn losses(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
     let tally = &ledger.tally;
-    if tally.seeded > 0 {
+    if ledger.older_unknown {
+        writeln!(out, "older than this trace: not known, there was no time to list the sockets that were there")?;
+    } else if tally.seeded > 0 {
         writeln!(
             out,
             "older than this trace: {} sockets taken in, {} of them mini-sockets",

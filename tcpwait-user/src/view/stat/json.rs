@@ -130,8 +130,8 @@ pub(in crate::view) struct Account {
     states_seen: Option<u64>,
     minis_entered: Option<u64>,
     filtered: Option<u64>,
-    older_than_trace: u64,
-    older_minis: u64,
+    older_than_trace: Option<u64>,
+    older_minis: Option<u64>,
     undecided: u64,
     lost: Lost,
     lossy: bool,
@@ -270,8 +270,8 @@ pub(in crate::view) fn account(ledger: &Ledger) -> Account {
         states_seen: ledger.states_seen,
         minis_entered: ledger.minis_entered,
         filtered: ledger.filtered,
-        older_than_trace: tally.seeded,
-        older_minis: tally.seeded_minis,
+        older_than_trace: (!ledger.older_unknown).then_some(tally.seeded),
+        older_minis: (!ledger.older_unknown).then_some(tally.seeded_minis),
         undecided: ledger.undecided,
         lost: Lost {
             ring_buffer: ledger.lost_ring.map(|lost| RingLosses {
