@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashSet,
+    fs,
     net::{Ipv4Addr, SocketAddr},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -16,7 +17,7 @@ use crate::{
     guest::{many, time_is_warped},
     netns,
     tracer::{Reading, Tracer, command},
-    traffic,
+    traffic::{self, until},
 };
 
 const CONNECTIONS: u32 = 50_000;
@@ -115,16 +116,30 @@ pub fn begun_and_ended_in_the_middle() {
         });
         // So that a failure does not leave it running.
         let _over = OnDrop(&over);
-        for _ in 0..3 {
-            let tracer = Tracer::spawn(command(["trace", "--json", "--netns", &netns, "--ring-buffer", "256"]));
-            tracer.wait_for_lines(PATIENCE, |lines| lines.len() > 1_000);
-            let ended = tracer.stop_within(PATIENCE);
-            let unmatched = ended.number_before(" state changes that do not continue")
-                + ended.number_before(" half-open connections whose")
-                + ended.number_before(" mini-socket ends without")
-                + ended.number_before(" mini-socket beginnings without");
-            let seen = u64::try_from(ended.stdout.len()).unwrap();
-            assert!(ended.code == Some(0) && unmatched <= withheld_of(seen), "{unmatched} of {seen}: {ended:?}");
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..2 {
+            let file = folder.path().join(number.to_string());
+            let path = file.to_str().unwrap();
+            let record = ["record", "-o", path, "--netns", &netns, "--ring-buffer", "256"];
+            let tracer = Tracer::spawn(command(record));
+            until("the older sockets in the recording", PATIENCE, || {
+                // Of one that grows no end would come in sight.
+                let copy = file.with_extension("copy");
+                if fs::copy(&file, &copy).is_err() {
+                    return false;
+                }
+                let report = Tracer::spawn(command(["stat", "--json", "--from", copy.to_str().unwrap()])).end(PATIENCE);
+                report.stdout.first().is_some_and(|report| !report.contains(r#""older_than_trace":null"#))
+            });
+            assert_eq!(tracer.stop_within(PATIENCE).code, Some(0));
+            let told = Tracer::spawn(command(["trace", "--json", "--from", path])).end(PATIENCE);
+            let unmatched = told.number_before(" state changes that do not continue")
+                + told.number_before(" half-open connections whose")
+                + told.number_before(" mini-socket ends without")
+                + told.number_before(" mini-socket beginnings without");
+            let seen = u64::try_from(told.stdout.len()).unwrap();
+            assert!(seen > 1_000 && !told.stderr.contains("older than this trace: not known"), "{told:?}");
+            assert!(told.code == Some(0) && unmatched <= withheld_of(seen), "{unmatched} of {seen}: {told:?}");
         }
     });
 }

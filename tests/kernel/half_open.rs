@@ -135,7 +135,7 @@ pub fn the_syn_comes_again(ip: &str) {
 /// One of a group of listeners closes, and another takes over its half-open connections (`tcp_migrate_req`): when the ACK comes, or
 /// when the SYN-ACK is sent again.
 pub fn migrates(after_a_timer: bool) {
-    const PEERS: usize = 8;
+    const PEERS: usize = 16;
     netns::sysctl("ipv4/tcp_migrate_req", "1");
     let seen = Seen::shared();
     let [mut leaves, mut stays] = ["leaves", "stays"].map(|name| Cast::named(name).start());
@@ -156,7 +156,8 @@ pub fn migrates(after_a_timer: bool) {
     for hand in &hands {
         finish(hand);
         let made = expect_made(&seen, hand);
-        assert_eq!((made.timing.as_str(), made.retransmits), ("exact", Some(u16::from(after_a_timer))), "{made:?}");
+        // A busy machine may take so long that one more is sent.
+        assert!(made.timing == "exact" && made.retransmits >= Some(after_a_timer.into()), "{made:?}");
         let least = Duration::from_secs(u64::from(after_a_timer));
         assert!(made.dwell() >= least && made.dwell() < least + SOON, "{made:?}");
         // Of one that is taken over by its ACK nothing tells to whom.

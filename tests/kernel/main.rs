@@ -256,18 +256,25 @@ fn main() -> ExitCode {
 /// With more the machine does not get round to what they wait for.
 const AT_ONCE: usize = 50;
 
-/// A hardened kernel withholds an event in some thousands from every BPF program (docs/kernel.md, the end), and a test that has only
-/// one connection to look at cannot pass without it. So a test or two may fail once on such a machine, and is told of; in a guest
-/// none may.
+/// A hardened kernel withholds an event in some thousands from every BPF program, and at times a whole bucket of timers (docs/kernel.md,
+/// the end), and a test that has only one connection to look at cannot pass without it. So a few tests may fail once on such a
+/// machine, and are told of; in a guest none may.
 fn pass_once_more(failed: &[&str]) -> bool {
     const AGAIN: &str = "TCPWAIT_ONCE_MORE";
-    if guest::time_is_warped() || std::env::var_os(AGAIN).is_some() || failed.is_empty() || failed.len() > 2 {
+    const A_FEW: usize = 12;
+    if guest::time_is_warped() || std::env::var_os(AGAIN).is_some() || failed.is_empty() || failed.len() > A_FEW {
         return false;
     }
-    failed.iter().all(|test| {
-        println!("\n{test} failed; once more, since this kernel may have withheld what it needed to see:");
-        let program = std::env::current_exe().expect("/proc is mounted");
-        let status = std::process::Command::new(program).args(["--exact", test]).env(AGAIN, "1").status();
-        status.is_ok_and(|status| status.success())
-    })
+    println!("\n{failed:?} failed; once more, since this kernel may have withheld what they needed to see:");
+    let program = std::env::current_exe().expect("/proc is mounted");
+    // Each waits, mostly, for its own minute.
+    let again: Vec<_> = failed
+        .iter()
+        .map(|test| std::process::Command::new(&program).args(["--exact", test]).env(AGAIN, "1").spawn())
+        .collect();
+    let passed: Vec<bool> = again
+        .into_iter()
+        .map(|again| again.and_then(|mut again| again.wait()).is_ok_and(|status| status.success()))
+        .collect();
+    passed.into_iter().all(|passed| passed)
 }

@@ -3,7 +3,7 @@
 use super::Head;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// [`Kind::Counters`]: what the kernel side counted since it was attached, summed over CPUs.
+/// [`Kind::Counters`](super::Kind::Counters): what the kernel side counted since it was attached, summed over CPUs.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Counters {

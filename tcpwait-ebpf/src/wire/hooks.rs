@@ -3,7 +3,7 @@
 use super::{Flow, Head, Stack, Task};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// [`Kind::State`]: a full socket changed state.
+/// [`Kind::State`](super::Kind::State): a full socket changed state.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SockState {
@@ -31,7 +31,7 @@ pub struct SockState {
     pub unsent: u8,
 }
 
-/// [`Kind::StateTask`].
+/// [`Kind::StateTask`](super::Kind::StateTask).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SockStateTask {
@@ -41,7 +41,7 @@ pub struct SockStateTask {
     pub task: Task,
 }
 
-/// [`Kind::StateStack`].
+/// [`Kind::StateStack`](super::Kind::StateStack).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SockStateStack {
@@ -55,7 +55,7 @@ pub struct SockStateStack {
     pub stack: Stack,
 }
 
-/// [`Kind::Owner`].
+/// [`Kind::Owner`](super::Kind::Owner).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Owner {
@@ -67,7 +67,7 @@ pub struct Owner {
     pub task: Task,
 }
 
-/// [`Kind::TwArm`], [`Kind::TwExpire`]: a TIME_WAIT mini-socket (`struct inet_timewait_sock`).
+/// [`Kind::TwArm`](super::Kind::TwArm), [`Kind::TwExpire`](super::Kind::TwExpire): a TIME_WAIT mini-socket (`struct inet_timewait_sock`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Mini {
@@ -93,7 +93,7 @@ pub struct Mini {
     pub reserved: [u8; 5],
 }
 
-/// [`Kind::TwCancel`].
+/// [`Kind::TwCancel`](super::Kind::TwCancel).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct MiniCancel {
@@ -105,7 +105,7 @@ pub struct MiniCancel {
     pub stack: Stack,
 }
 
-/// [`Kind::TwSegment`].
+/// [`Kind::TwSegment`](super::Kind::TwSegment).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct MiniSegment {
@@ -127,7 +127,7 @@ pub struct MiniSegment {
     pub reserved: [u8; 6],
 }
 
-/// [`Kind::ReqArm`], [`Kind::ReqExpire`]: a half-open connection (`struct request_sock`).
+/// [`Kind::ReqArm`](super::Kind::ReqArm), [`Kind::ReqExpire`](super::Kind::ReqExpire): a half-open connection (`struct request_sock`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Half {
@@ -151,7 +151,7 @@ pub struct Half {
     pub reserved: [u8; 5],
 }
 
-/// [`Kind::ReqCancel`].
+/// [`Kind::ReqCancel`](super::Kind::ReqCancel).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct HalfCancel {
@@ -163,7 +163,7 @@ pub struct HalfCancel {
     pub stack: Stack,
 }
 
-/// [`Kind::PortRefused`].
+/// [`Kind::PortRefused`](super::Kind::PortRefused).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct PortRefused {

@@ -3,7 +3,7 @@
 use super::{Flow, Head, Task};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// [`Kind::Tick`]: keeps time moving in the model and ties the two clocks together.
+/// [`Kind::Tick`](super::Kind::Tick): keeps time moving in the model and ties the two clocks together.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Tick {
@@ -13,7 +13,7 @@ pub struct Tick {
     pub realtime_ns: u64,
 }
 
-/// [`Kind::Seed`]: a socket found by sock_diag (`struct inet_diag_msg`).
+/// [`Kind::Seed`](super::Kind::Seed): a socket found by sock_diag (`struct inet_diag_msg`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Seed {
@@ -37,7 +37,7 @@ pub struct Seed {
     pub expires_ms: u32,
 }
 
-/// [`Kind::SeedEnd`].
+/// [`Kind::SeedEnd`](super::Kind::SeedEnd).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SeedEnd {
@@ -51,7 +51,7 @@ pub struct SeedEnd {
     pub unreadable: u32,
 }
 
-/// [`Kind::CgroupName`].
+/// [`Kind::CgroupName`](super::Kind::CgroupName).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct CgroupName {

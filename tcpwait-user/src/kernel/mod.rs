@@ -23,7 +23,7 @@ const TIMEWAIT_HANDLER: &str = "tw_timer_handler";
 /// The handler every request socket's timer runs (`reqsk_queue_hash_req`).
 const REQUEST_HANDLER: &str = "reqsk_timer_handler";
 
-/// What is not known where the kernel hides [`REQUEST_HANDLER`].
+/// What is not known where the kernel hides `reqsk_timer_handler`.
 pub const WITHOUT_REQUESTS: &str = "this kernel's /proc/kallsyms has no reqsk_timer_handler; so half-open connections are not seen, and nothing says how long \
                                     SYN_RECV lasts";
 
