@@ -36,12 +36,13 @@ impl Readings {
         self.next = Some(Instant::now() + (took * READING_SHARE).max(Duration::from_secs(1)));
     }
 
-    /// Before the last one, only once the older sockets are known.
+    /// Only once the older sockets are known: without them there is little to compare.
     pub(super) fn are_due(&self, seeded: bool) -> bool {
-        self.under_way.is_none()
+        seeded
+            && self.under_way.is_none()
             && match self.ends_at {
                 Some(_) => !self.last_begun,
-                None => seeded && self.next.is_none_or(|next| Instant::now() >= next),
+                None => self.next.is_none_or(|next| Instant::now() >= next),
             }
     }
 
