@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::{
     netns,
-    tracer::{Line, START, SOON, Seen, by_id, steps},
+    tracer::{Line, SOON, START, Seen, by_id, steps},
     traffic::until,
 };
 
