@@ -15,6 +15,7 @@ pub mod aggregate;
 pub mod doctor;
 pub mod states;
 pub mod view;
+pub mod schedule;
 pub mod recording;
 pub mod pipeline;
 pub mod stat;

@@ -14,8 +14,8 @@ use crate::{
     ledger::Ledger,
     pipeline::Stream,
     recording::Header,
+    schedule::{Due, Schedule},
     select::Selector,
-    stat::Schedule,
     view::PortsView,
 };
 
@@ -27,9 +27,7 @@ pub struct PortsReports<W: Write> {
     view: Box<dyn PortsView>,
     out: W,
     top: usize,
-    interval_ns: Option<u64>,
-    next_ns: u64,
-    left: Option<u64>,
+    due: Due,
     now_ns: u64,
 }
 
@@ -44,7 +42,6 @@ impl<W: Write> PortsReports<W> {
         view: Box<dyn PortsView>,
         out: W,
     ) -> Self {
-        let interval_ns = schedule.interval.map(|interval| u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
         Self {
             stream: Stream::new(header),
             selector,
@@ -52,9 +49,7 @@ impl<W: Write> PortsReports<W> {
             view,
             out,
             top,
-            interval_ns,
-            next_ns: header.started_ns.saturating_add(interval_ns.unwrap_or(u64::MAX)),
-            left: schedule.count,
+            due: schedule.begin(header.started_ns),
             now_ns: header.started_ns,
         }
     }
@@ -69,12 +64,7 @@ impl<W: Write> PortsReports<W> {
         self.take_in();
         self.now_ns = self.now_ns.max(event.time_ns);
         if matches!(event.fact, Fact::Tick { .. }) && self.is_due(self.now_ns) {
-            let step_ns = self.interval_ns.unwrap_or(u64::MAX);
-            // One that comes late is as long as it is; the next ones are on time again.
-            while self.next_ns <= self.now_ns {
-                self.next_ns = self.next_ns.saturating_add(step_ns);
-            }
-            self.left = self.left.map(|left| left.saturating_sub(1));
+            self.due.passes(self.now_ns);
             self.report(self.is_over())?;
         }
         Ok(())
@@ -97,12 +87,12 @@ impl<W: Write> PortsReports<W> {
 
     /// Whether a report is due at this time, in nanoseconds of `CLOCK_MONOTONIC`.
     pub fn is_due(&self, now_ns: u64) -> bool {
-        now_ns >= self.next_ns && !self.is_over()
+        self.due.is(now_ns)
     }
 
     /// Whether as many reports as wanted have been given.
     pub fn is_over(&self) -> bool {
-        self.left == Some(0)
+        self.due.is_over()
     }
 
     /// Gives the last report, unless as many as were wanted have been given.

@@ -4,7 +4,6 @@
 use std::{
     convert::Infallible,
     io::{self, Write},
-    time::Duration,
 };
 
 use tcpwait_wire::wire;
@@ -19,18 +18,10 @@ use crate::{
     names::Names,
     pipeline::Stream,
     recording::Header,
+    schedule::{Due, Schedule},
     select::Selector,
     view::ReportView,
 };
-
-/// When reports are due.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Schedule {
-    /// A report for each of these; `None`: only the last.
-    pub interval: Option<Duration>,
-    /// After how many of them it is over.
-    pub count: Option<u64>,
-}
 
 /// What is said at the very end, for the exit code.
 #[derive(Clone, Copy, Debug)]
@@ -49,9 +40,7 @@ pub struct Statistics<W: Write> {
     audit: Audit,
     view: Box<dyn ReportView>,
     out: W,
-    interval_ns: Option<u64>,
-    next_ns: u64,
-    left: Option<u64>,
+    due: Due,
     now_ns: u64,
 }
 
@@ -66,7 +55,6 @@ impl<W: Write> Statistics<W> {
         view: Box<dyn ReportView>,
         out: W,
     ) -> Self {
-        let interval_ns = schedule.interval.map(|interval| u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
         Self {
             stream: Stream::new(header),
             selector,
@@ -74,9 +62,7 @@ impl<W: Write> Statistics<W> {
             audit,
             view,
             out,
-            interval_ns,
-            next_ns: header.started_ns.saturating_add(interval_ns.unwrap_or(u64::MAX)),
-            left: schedule.count,
+            due: schedule.begin(header.started_ns),
             now_ns: header.started_ns,
         }
     }
@@ -94,12 +80,7 @@ impl<W: Write> Statistics<W> {
         self.take_in();
         self.now_ns = self.now_ns.max(event.time_ns);
         if matches!(event.fact, Fact::Tick { .. }) && self.is_due(self.now_ns) {
-            let step_ns = self.interval_ns.unwrap_or(u64::MAX);
-            // One that comes late is as long as it is; the next ones are on time again.
-            while self.next_ns <= self.now_ns {
-                self.next_ns = self.next_ns.saturating_add(step_ns);
-            }
-            self.left = self.left.map(|left| left.saturating_sub(1));
+            self.due.passes(self.now_ns);
             self.report(false)?;
         }
         Ok(())
@@ -125,7 +106,7 @@ impl<W: Write> Statistics<W> {
 
     /// Whether a report is due at this time, in nanoseconds of `CLOCK_MONOTONIC`.
     pub fn is_due(&self, now_ns: u64) -> bool {
-        now_ns >= self.next_ns && !self.is_over()
+        self.due.is(now_ns)
     }
 
     /// The kernel's counters are being read.
@@ -140,7 +121,7 @@ impl<W: Write> Statistics<W> {
 
     /// Whether as many reports as wanted have been given.
     pub fn is_over(&self) -> bool {
-        self.left == Some(0)
+        self.due.is_over()
     }
 
     /// Gives the last report.

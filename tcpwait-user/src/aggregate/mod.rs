@@ -13,12 +13,12 @@ pub mod failures;
 pub mod groups;
 pub mod half_open;
 mod histogram;
+mod listeners;
 pub mod ports;
 pub mod report;
 mod steady;
 pub mod unfollowed;
 
-use hashbrown::HashMap;
 use tcpwait_wire::wire;
 
 use self::{
@@ -28,6 +28,7 @@ use self::{
     exact::Exact,
     failures::Failures,
     groups::{Closer, GroupId, Groups, MAX_GROUPS, Sort},
+    listeners::Listeners,
     report::{Lead, Report, StateRow, TimeWait, TransitionRow},
     steady::Entries,
 };
@@ -70,8 +71,7 @@ pub struct Wheel {
 pub struct Aggregate {
     wanted: Wanted,
     connections: Connections,
-    /// Local ports that are listened on, by network namespace: they tell who made a connection that is older than the tool.
-    listeners: HashMap<(u32, u16), u64>,
+    listeners: Listeners,
     now: [u64; State::ALL.len() + 1],
     interval: Counts,
     total: Counts,
@@ -91,7 +91,7 @@ impl Aggregate {
             groups: Groups::new(wanted.by.clone(), MAX_GROUPS),
             wanted,
             connections: Connections::default(),
-            listeners: HashMap::new(),
+            listeners: Listeners::default(),
             now: Default::default(),
             interval: Counts::default(),
             total: Counts::default(),
@@ -116,23 +116,7 @@ impl Aggregate {
 
     /// Takes note of what happens to any connection, wanted or not.
     pub fn observe(&mut self, update: &Update) {
-        let (flow, from, to) = match update {
-            Update::Transition(step) => (&step.flow, step.from, step.to),
-            Update::Found(found) => (&found.flow, None, found.state),
-            Update::Owned { .. } | Update::Failed(_) => return,
-        };
-        let port = (flow.netns, flow.lport);
-        if to == State::Listen {
-            *self.listeners.entry(port).or_default() += 1;
-        } else if from == Some(State::Listen)
-            && to == State::Close
-            && let Some(count) = self.listeners.get_mut(&port)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.listeners.remove(&port);
-            }
-        }
+        self.listeners.observe(update);
     }
 
     /// Takes in what a wanted connection did.
@@ -230,7 +214,7 @@ impl Aggregate {
         let accepted = match made {
             Made::Here => false,
             Made::There => true,
-            Made::Unknown => self.listeners.contains_key(&(flow.netns, flow.lport)),
+            Made::Unknown => self.listeners.has(flow.netns, flow.lport),
         };
         self.groups.of(flow, owner, accepted)
     }

@@ -22,8 +22,8 @@ use crate::{
     live::{self, Sink},
     ports::PortsReports,
     recording::{self, Header},
+    schedule::Schedule,
     select::{Criteria, Selector},
-    stat::Schedule,
     system::{port_range, seed},
     view::{
         PortsView,

@@ -23,8 +23,9 @@ use crate::{
     kernel::KernelFilter,
     live::{self, Audited, Settings, Sink},
     recording::{self, Header},
+    schedule::Schedule,
     select::{Criteria, Selector},
-    stat::{Account, Schedule, Statistics},
+    stat::{Account, Statistics},
     system::command::{self, Started},
     view::{
         ReportView,

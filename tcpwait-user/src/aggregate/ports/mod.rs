@@ -24,6 +24,7 @@ use self::{
     report::Destination,
     settings::Settings,
 };
+use super::listeners::Listeners;
 use crate::{
     compact::CompactMap,
     connection::Name,
@@ -94,8 +95,8 @@ pub struct Ports {
     /// Connections that were accepted.
     passive: CompactMap<Name, ()>,
     tracks: HashMap<Arc<Destination>, Track>,
-    /// Local ports that are listened on now (0: no more) by network namespace: connections from there are not outgoing.
-    listeners: HashMap<(u32, u16), u64>,
+    /// Connections from there are not outgoing.
+    listeners: Listeners,
     binds: BTreeMap<Place, Failures>,
     settings: HashMap<u32, Settings>,
     /// When the timer of the mini-socket with this cookie runs out, which sock_diag has just said.
@@ -112,7 +113,7 @@ impl Ports {
             held: CompactMap::default(),
             passive: CompactMap::default(),
             tracks: HashMap::new(),
-            listeners: HashMap::new(),
+            listeners: Listeners::default(),
             binds: BTreeMap::new(),
             settings: HashMap::new(),
             timer: None,
@@ -150,20 +151,7 @@ impl Ports {
 
     /// Takes note of what happens to any connection, wanted or not.
     pub fn observe(&mut self, update: &Update) {
-        let (flow, from, to) = match update {
-            Update::Transition(step) => (&step.flow, step.from, step.to),
-            Update::Found(found) => (&found.flow, None, found.state),
-            Update::Owned { .. } | Update::Failed(_) => return,
-        };
-        let port = (flow.netns, flow.lport);
-        if to == State::Listen {
-            *self.listeners.entry(port).or_default() += 1;
-        } else if from == Some(State::Listen)
-            && to == State::Close
-            && let Some(count) = self.listeners.get_mut(&port)
-        {
-            *count = count.saturating_sub(1);
-        }
+        self.listeners.observe(update);
     }
 
     /// Takes in what a wanted connection did.
@@ -246,7 +234,7 @@ impl Ports {
 
     /// A connection whose beginning was not seen is taken for one that was accepted if its port is listened on.
     fn is_accepted(&self, step: &Transition) -> bool {
-        step.from == Some(State::SynRecv) || self.listeners.contains_key(&(step.flow.netns, step.flow.lport))
+        step.from == Some(State::SynRecv) || self.listeners.ever_had(step.flow.netns, step.flow.lport)
     }
 
     /// What becomes of a connection; `None` when its port is free.

@@ -116,9 +116,9 @@ impl Ports {
 
     /// Connections that are not known to have been accepted. Of one that is older than the trace, its port tells.
     fn outgoing(&self) -> impl Iterator<Item = (&crate::connection::Name, &Held)> {
-        self.held.iter().filter(|(_, held)| {
-            held.begun_ns.is_some() || !self.listeners.contains_key(&(held.destination.netns, held.lport))
-        })
+        self.held
+            .iter()
+            .filter(|(_, held)| held.begun_ns.is_some() || !self.listeners.ever_had(held.destination.netns, held.lport))
     }
 
     fn row(&self, destination: &Destination, track: &Track, tally: Option<&Tally>, end_ns: u64) -> Row {
@@ -203,8 +203,7 @@ impl Ports {
     /// (`__inet_hash_connect`: `fastreuse` is not negative).
     fn listened(&self, netns: u32) -> u64 {
         let Some(settings) = self.settings.get(&netns) else { return 0 };
-        let there = self.listeners.iter().filter(|((inode, _), count)| *inode == netns && **count > 0);
-        there.filter(|((_, port), _)| settings.has(*port) == Some(true)).count() as u64
+        self.listeners.of(netns).filter(|port| settings.has(*port) == Some(true)).count() as u64
     }
 
     /// How long a TIME_WAIT takes that connect() does not end: as measured, or 60 s and half a bucket of the timer wheel.

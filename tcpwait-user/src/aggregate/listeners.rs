@@ -1,0 +1,44 @@
+//! Local ports that are listened on: they tell who made a connection that is older than the tool. Knows nothing of whose they are.
+
+use hashbrown::HashMap;
+
+use crate::{lifecycle::Update, tcp::State};
+
+/// Listeners by network namespace and local port.
+#[derive(Debug, Default)]
+pub struct Listeners(HashMap<(u32, u16), u64>);
+
+impl Listeners {
+    /// Takes note of what happens to any connection, wanted or not.
+    pub fn observe(&mut self, update: &Update) {
+        let (flow, from, to) = match update {
+            Update::Transition(step) => (&step.flow, step.from, step.to),
+            Update::Found(found) => (&found.flow, None, found.state),
+            Update::Owned { .. } | Update::Failed(_) => return,
+        };
+        let port = (flow.netns, flow.lport);
+        if to == State::Listen {
+            *self.0.entry(port).or_default() += 1;
+        } else if from == Some(State::Listen)
+            && to == State::Close
+            && let Some(count) = self.0.get_mut(&port)
+        {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    /// Whether somebody listens there now.
+    pub fn has(&self, netns: u32, lport: u16) -> bool {
+        self.0.get(&(netns, lport)).is_some_and(|count| *count > 0)
+    }
+
+    /// Whether somebody has ever been seen to: connections outlive their listener.
+    pub fn ever_had(&self, netns: u32, lport: u16) -> bool {
+        self.0.contains_key(&(netns, lport))
+    }
+
+    /// The ports of a namespace that are listened on now.
+    pub fn of(&self, netns: u32) -> impl Iterator<Item = u16> + '_ {
+        self.0.iter().filter(move |((inode, _), count)| *inode == netns && **count > 0).map(|((_, port), _)| *port)
+    }
+}
