@@ -68,7 +68,8 @@ CLOSED FIRST: who closed first keeps TIME_WAIT. ENDED BY: the most frequent reas
 A group that is not shown by itself is counted under \"other\". At most 1,000 groups are kept; the least go to \"other\" then.
 Where a line is too short, columns are left out: of groups LEFT, MAX, P50, IN/s, ENDED BY, CLOSED FIRST, %, NOW, ENTERED;
 of states /s, MEAN, P90, P99, MAX, LEFT, ENTERED, P50. Where the terminal is too low, reports on intervals leave out the histogram,
-what is said of it, the account and the states; the last report leaves out nothing.
+what is said of it, the account, the states and FAILED; the last report leaves out nothing.
+FAILED: calls that came to nothing, as in `tcpwait trace`. Below SYN_RECV: what became of half-open connections.
 
 Examples:
   tcpwait                                a report every second: tcpwait stat 1

@@ -159,7 +159,8 @@ pub fn migrates(after_a_timer: bool) {
         // A busy machine may take so long that one more is sent.
         assert!(made.timing == "exact" && made.retransmits >= Some(after_a_timer.into()), "{made:?}");
         let least = Duration::from_secs(u64::from(after_a_timer));
-        assert!(made.dwell() >= least && made.dwell() < least + SOON, "{made:?}");
+        // A busy machine takes its time to answer for all of them.
+        assert!(made.dwell() >= least && made.dwell() < least + A_MINUTE, "{made:?}");
         // Of one that is taken over by its ACK nothing tells to whom.
         assert!(made.pid == Some(stays.pid()) || (!after_a_timer && made.pid == Some(leaves.pid())), "{made:?}");
     }

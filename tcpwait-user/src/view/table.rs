@@ -1,5 +1,8 @@
 //! A table that never wraps: where the line is too short, columns are left out in the order that they state.
 
+/// Text is not cut below this width.
+const SHORTEST: usize = 3;
+
 /// A column.
 pub struct Column {
     header: String,
@@ -20,12 +23,22 @@ impl Column {
         Self { header: header.to_owned(), right: true, drop, cells }
     }
 
+    fn shorten(&mut self, width: usize) {
+        for cell in self.cells.iter_mut().chain([&mut self.header]) {
+            // Marked as ps and top do: a port that lost a digit is another port.
+            if cell.chars().count() > width {
+                *cell = cell.chars().take(width.saturating_sub(1)).chain(['+']).collect();
+            }
+        }
+    }
+
     fn width(&self) -> usize {
         self.cells.iter().chain([&self.header]).map(|cell| cell.chars().count()).max().unwrap_or_default()
     }
 }
 
-/// The lines of a table at most `width` wide, header first. What cannot be left out is cut.
+/// The lines of a table at most `width` wide, header first. Of what cannot be left out, text is cut (`+`), and numbers only where
+/// that is not enough.
 pub fn lines(mut columns: Vec<Column>, width: usize) -> Vec<String> {
     let gap = 1;
     let wide =
@@ -33,6 +46,12 @@ pub fn lines(mut columns: Vec<Column>, width: usize) -> Vec<String> {
     while wide(&columns) > width {
         let Some(last) = columns.iter().map(|column| column.drop).max().filter(|drop| *drop > 0) else { break };
         columns.retain(|column| column.drop != last);
+    }
+    // A number that is cut is another number: text gives way, the widest first.
+    while let Some(excess) = wide(&columns).checked_sub(width).filter(|excess| *excess > 0) {
+        let widest = columns.iter_mut().filter(|column| !column.right && column.width() > SHORTEST);
+        let Some(column) = widest.max_by_key(|column| column.width()) else { break };
+        column.shorten(column.width().saturating_sub(excess).max(SHORTEST));
     }
     let rows = columns.iter().map(|column| column.cells.len()).max().unwrap_or_default();
     let line = |cell: &dyn Fn(&Column) -> String| {
@@ -85,7 +104,11 @@ mod tests {
         assert_eq!(lines(columns(), 80), ["NAME   COUNT RATE", "a          1  0.1", "longer 1,000   22"]);
         assert_eq!(lines(columns(), 16), ["NAME   COUNT", "a          1", "longer 1,000"]);
         assert_eq!(lines(columns(), 11), ["NAME", "a", "longer"]);
-        assert_eq!(lines(columns(), 3), ["NAM", "a", "lon"]);
+        assert_eq!(lines(columns(), 3), ["NA+", "a", "lo+"]);
+        let needed = || {
+            vec![Column::text("NAME", 0, vec!["longer".to_owned()]), Column::number("N", 0, vec!["1,000".to_owned()])]
+        };
+        assert_eq!(lines(needed(), 10), ["NAME     N", "lon+ 1,000"]);
     }
 
     #[test]
