@@ -2,6 +2,7 @@
 //! ends in order. It hands bytes to whoever wants them and does not look at what they mean, but for cgroup ids, whose names must be
 //! looked up while the cgroups exist.
 
+mod place;
 mod readings;
 
 use std::{
@@ -10,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::{
     sys::signal::Signal,
     time::{ClockId, clock_gettime},
@@ -139,7 +140,7 @@ pub struct Live {
 /// # Errors
 /// The place is not one where this can run; the message says why and what to do.
 pub fn attach(settings: Settings) -> Result<Live> {
-    check_place()?;
+    place::check()?;
     // Before anybody is told to hit Ctrl-C.
     let interrupt = signal(SignalKind::interrupt()).context("catching SIGINT")?;
     let terminate = signal(SignalKind::terminate()).context("catching SIGTERM")?;
@@ -406,31 +407,4 @@ fn clock_ns(clock: ClockId) -> u64 {
 
 fn missing(probes: &Probes) -> BTreeMap<String, String> {
     probes.hooks.iter().filter_map(|state| Some((state.hook.name.to_owned(), state.why()?.to_owned()))).collect()
-}
-
-/// `CAP_NET_ADMIN`, `CAP_SYS_ADMIN`, `CAP_PERFMON`, `CAP_BPF` of `include/uapi/linux/capability.h`.
-const CAPABILITIES: [(u32, &str); 4] =
-    [(12, "CAP_NET_ADMIN"), (21, "CAP_SYS_ADMIN"), (38, "CAP_PERFMON"), (39, "CAP_BPF")];
-
-/// Asks for what is needed before the kernel says no in its own words.
-fn check_place() -> Result<()> {
-    let status =
-        std::fs::read_to_string("/proc/self/status").context("reading /proc/self/status (is /proc mounted?)")?;
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-        .unwrap_or(u64::MAX);
-    let absent: Vec<&str> =
-        CAPABILITIES.iter().filter(|(bit, _)| effective & (1 << bit) == 0).map(|(_, name)| *name).collect();
-    if absent.is_empty() {
-        return Ok(());
-    }
-    if nix::unistd::geteuid().is_root() {
-        bail!(
-            "root lacks {} here (a container?): tracing needs it; run tcpwait on the host, or grant it",
-            absent.join(", ")
-        );
-    }
-    bail!("tracing the kernel needs root: run it with sudo (or grant {})", absent.join(", "));
 }

@@ -2,6 +2,7 @@
 
 mod doctor;
 mod ports;
+mod probes;
 mod stat;
 mod states;
 
@@ -18,26 +19,19 @@ use zerocopy::FromBytes;
 
 use crate::{
     aggregate::audit::{Audit, AuditReport, Reading, TwCounts},
-    cli::{Cli, Command, Filter, Probes, Record, Trace, Tracing, choices},
+    cli::{Cli, Command, Filter, Record, Trace, Tracing, choices},
     event::is_from_kernel,
-    kernel::{KernelFilter, Need, Outcome},
+    kernel::KernelFilter,
     ledger::Ledger,
     live::{self, Audited, Live, Settings, Sink},
     pipeline::{Pipeline, Shown},
     recording::{Reader, Writer},
     select::{Criteria, Family, Selector},
-    system::{
-        behaviour::{self, Behaviour},
-        cgroup::Cgroups,
-        netns,
-        seed::Seeded,
-        snmp,
-    },
+    system::{behaviour, cgroup::Cgroups, netns, seed::Seeded, snmp},
     view::{
         self,
         json::Json,
         ledger,
-        probes::{self, Report, Row},
         text::{Columns, Text},
     },
 };
@@ -63,7 +57,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         },
         Command::Record(record) => runtime()?.block_on(record_live(&record)),
         Command::Doctor(args) => doctor::run(&args),
-        Command::Probes(args) => runtime()?.block_on(async { show_probes(&args) }),
+        Command::Probes(args) => runtime()?.block_on(async { probes::run(&args) }),
     }
 }
 
@@ -147,53 +141,6 @@ async fn record_live(args: &Record) -> Result<ExitCode> {
         eprintln!("some events were lost; `tcpwait trace --from` says which");
     }
     Ok(if lossy && args.fail_on_loss { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS })
-}
-
-/// Attaches as tracing would, looks, lets go, and tries what cannot be seen that way.
-fn show_probes(args: &Probes) -> Result<ExitCode> {
-    log_to_stderr(args.verbose);
-    let settings = Settings {
-        filter: KernelFilter::default(),
-        ring_bytes: 1 << 20,
-        duration: None,
-        choices: choices(args.timing, args.refused_ports),
-        audit: Audited::Never,
-        verbose: args.verbose,
-    };
-    let live = live::attach(settings)?;
-    let hooks = live
-        .hooks()
-        .iter()
-        .map(|state| Row {
-            hook: state.hook.name,
-            attached: state.outcome == Outcome::Attached,
-            required: state.hook.need == Need::Required,
-            why: state.why().map(str::to_owned),
-            without: state.hook.without,
-        })
-        .collect();
-    let kernel = live.header().kernel.clone();
-    drop(live);
-    let report = Report { kernel, hooks, behaviour: behaviour_shown(&behaviour::of_running_kernel()) };
-    match probes::write(&report, args.json, &mut stdout()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e).context("writing to stdout"),
-        _ => Ok(ExitCode::SUCCESS),
-    }
-}
-
-fn behaviour_shown(found: &Behaviour) -> probes::Behaviour {
-    let Behaviour { destroy_ends_time_wait, tw_counts_beginnings } = found;
-    let mut reasons: Vec<&str> = [destroy_ends_time_wait, tw_counts_beginnings]
-        .into_iter()
-        .filter_map(|a| a.as_ref().err())
-        .map(String::as_str)
-        .collect();
-    reasons.dedup();
-    probes::Behaviour {
-        destroy_ends_time_wait: destroy_ends_time_wait.as_ref().ok().copied(),
-        tw_counts_beginnings: tw_counts_beginnings.as_ref().ok().copied(),
-        untried: (!reasons.is_empty()).then(|| reasons.join("; ")),
-    }
 }
 
 /// What the kernel's counter of TIME_WAIT counts: by its release, and by trying it where that does not say.

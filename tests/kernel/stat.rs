@@ -231,10 +231,11 @@ pub fn a_hundred_thousand_agree() {
 /// A ring buffer of 1 MiB that nobody reads: what is missing is in the ledger, and the kernel side's counts are whole.
 pub fn what_is_lost_is_accounted_for() {
     const CONNECTIONS: u64 = 6_000;
-    let tracer = start(&["--ring-buffer", "1", "--fail-on-loss"]);
+    let tracer = start(&["0.2", "--ring-buffer", "1", "--fail-on-loss"]);
     let listener = traffic::listen(V4);
-    // The older sockets are read.
-    thread::sleep(Duration::from_secs(2));
+    // Else it would list what it has missed as older.
+    let lists_the_older = |line: &String| !line.contains(r#""older_than_trace":null"#);
+    tracer.wait_for_lines(PATIENCE, |lines| lines.iter().any(lists_the_older));
     tracer.freeze();
     for _ in 0..CONNECTIONS {
         let client = traffic::connect(traffic::address(&listener));

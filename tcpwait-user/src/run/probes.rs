@@ -1,0 +1,61 @@
+//! `tcpwait probes`: what this kernel gives, and what it does when it is tried.
+
+use std::{io, process::ExitCode};
+
+use anyhow::{Context, Result};
+
+use super::{log_to_stderr, stdout};
+use crate::{
+    cli::{Probes, choices},
+    kernel::{KernelFilter, Need, Outcome},
+    live::{self, Audited, Settings},
+    system::behaviour::{self, Behaviour},
+    view::probes::{self, Report, Row},
+};
+
+/// Attaches as tracing would, looks, lets go, and tries what cannot be seen that way.
+pub fn run(args: &Probes) -> Result<ExitCode> {
+    log_to_stderr(args.verbose);
+    let settings = Settings {
+        filter: KernelFilter::default(),
+        ring_bytes: 1 << 20,
+        duration: None,
+        choices: choices(args.timing, args.refused_ports),
+        audit: Audited::Never,
+        verbose: args.verbose,
+    };
+    let live = live::attach(settings)?;
+    let hooks = live
+        .hooks()
+        .iter()
+        .map(|state| Row {
+            hook: state.hook.name,
+            attached: state.outcome == Outcome::Attached,
+            required: state.hook.need == Need::Required,
+            why: state.why().map(str::to_owned),
+            without: state.hook.without,
+        })
+        .collect();
+    let kernel = live.header().kernel.clone();
+    drop(live);
+    let report = Report { kernel, hooks, behaviour: behaviour_shown(&behaviour::of_running_kernel()) };
+    match probes::write(&report, args.json, &mut stdout()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e).context("writing to stdout"),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn behaviour_shown(found: &Behaviour) -> probes::Behaviour {
+    let Behaviour { destroy_ends_time_wait, tw_counts_beginnings } = found;
+    let mut reasons: Vec<&str> = [destroy_ends_time_wait, tw_counts_beginnings]
+        .into_iter()
+        .filter_map(|a| a.as_ref().err())
+        .map(String::as_str)
+        .collect();
+    reasons.dedup();
+    probes::Behaviour {
+        destroy_ends_time_wait: destroy_ends_time_wait.as_ref().ok().copied(),
+        tw_counts_beginnings: tw_counts_beginnings.as_ref().ok().copied(),
+        untried: (!reasons.is_empty()).then(|| reasons.join("; ")),
+    }
+}
