@@ -1,5 +1,7 @@
 //! Ports that are held by sockets older than the trace; and filters, which select failures as they do connections.
 
+use std::time::Instant;
+
 use crate::{
     V4,
     actor::Cast,
@@ -13,28 +15,34 @@ pub fn holders() {
     let mut holder = Cast::named("old-holder").start();
     let at = holder.does(&format!("bind {}", any_port(V4)));
     assert_eq!(holder.does("listen-on-it"), "done");
+    let mut comer = Cast::named("comer").start();
     let pair = Pair::on(V4);
     let ends = traffic::flip(pair.ends());
     drop(pair.close_server_first());
+    let closed = Instant::now();
     until("TIME_WAIT", SOON, || ss(ends).is_some_and(|line| line.starts_with("TIME-WAIT")));
 
     let seen = Seen::through(Tracer::here(&[]));
-    let mut comer = Cast::named("comer").start();
-    // sock_diag is read while tracing goes on already.
     let mut told = 0;
-    until("the listener is known", SOON, || {
-        assert_eq!(comer.does(&format!("bind {at}")), "EADDRINUSE");
-        told += 1;
-        let failed = seen.wait_for_failure(told, SOON);
-        failed.held_by() == [("LISTEN", 1)] && failed.holders[0].pid == Some(holder.pid())
-    });
-    assert_eq!(comer.does(&format!("bind {}", ends.0)), "EADDRINUSE");
-    let failed = seen.wait_for_failure(told + 1, SOON);
-    assert_eq!(failed.held_by(), [("TIME_WAIT", 1)], "{failed:?}");
-    let holder = &failed.holders[0];
-    assert_eq!((holder.pid, holder.reuseaddr), (None, None), "{failed:?}");
-    assert!(holder.first_end_in_ns.is_some_and(|ns| ns < 60_000_000_000), "{failed:?}");
+    // sock_diag is read while tracing goes on already. The TIME_WAIT comes first: it ends.
+    let mut holders_known = |address: &str, held_by: &[(&str, u64)], pid| {
+        let mut failed = None;
+        until("who holds it is known", SOON, || {
+            assert_eq!(comer.does(&format!("bind {address}")), "EADDRINUSE", "{:?} after the close", closed.elapsed());
+            told += 1;
+            let told = seen.wait_for_failure(told, SOON);
+            let known = told.held_by() == held_by && told.holders[0].pid == pid;
+            failed = Some(told);
+            known
+        });
+        failed.unwrap()
+    };
+    let failed = holders_known(&ends.0.to_string(), &[("TIME_WAIT", 1)], None);
+    let tw = &failed.holders[0];
+    assert_eq!(tw.reuseaddr, None, "{failed:?}");
+    assert!(tw.first_end_in_ns.is_some_and(|ns| ns < 60_000_000_000), "{failed:?}");
     assert!(failed.words.contains("left by nobody knows whom"), "{failed:?}");
+    holders_known(&at, &[("LISTEN", 1)], Some(holder.pid()));
     seen.into_tracer().stop().expect_clean();
 }
 

@@ -126,7 +126,7 @@ pub fn accept_queue_full(accepted_late: bool) {
     if accepted_late {
         let _accepted = traffic::accept(&listener);
         hand.hears_syn_ack();
-        finish(&hand);
+        finish(&mut hand);
         let made = expect_made(&seen, &hand);
         assert_eq!((made.timing.as_str(), made.retransmits), ("exact", Some(1)), "{made:?}");
         assert!((1000..2500).contains(&made.dwell().as_millis()), "{made:?}");

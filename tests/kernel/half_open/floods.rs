@@ -67,8 +67,8 @@ pub fn without_cookies() {
         assert_eq!(steps_of(&seen, step).len(), room, "{step}: {:?}", seen.lines());
     }
     // There is room again.
-    let hand = Hand::half_open(hands[0].to);
-    finish(&hand);
+    let mut hand = Hand::half_open(hands[0].to);
+    finish(&mut hand);
     expect_made(&seen, &hand);
     seen.into_tracer().stop().expect_clean();
 }
@@ -85,16 +85,16 @@ pub fn with_cookies() {
     // Which peers have a request socket is known by the steps that were shown.
     until("the half-open ones are shown", SOON, || steps_of(&seen, "LISTEN>SYN_RECV").len() == room);
     let half_open = steps_of(&seen, "LISTEN>SYN_RECV");
-    let (with, without): (Vec<_>, Vec<_>) =
-        hands.iter().partition(|hand| half_open.iter().any(|line| line.is_of(hand.seen_from_there())));
+    let (mut with, mut without): (Vec<_>, Vec<_>) =
+        hands.iter_mut().partition(|hand| half_open.iter().any(|line| line.is_of(hand.seen_from_there())));
     assert_eq!((with.len(), without.len()), (room, SYNS - room));
-    for hand in &without[..BACKLOG / 2] {
+    for hand in &mut without[..BACKLOG / 2] {
         finish(hand);
         let made = seen.wait_for_step(hand.seen_from_there(), "SYN_RECV>ESTABLISHED", SOON);
         is_untimed(&seen.connection(made.id.as_ref()));
     }
     assert_eq!(netns::tcp_ext("SyncookiesRecv"), BACKLOG as u64 / 2);
-    for hand in &with[..BACKLOG / 2] {
+    for hand in &mut with[..BACKLOG / 2] {
         finish(hand);
         assert_eq!(expect_made(&seen, hand).timing, "exact");
     }
