@@ -170,7 +170,7 @@ pub const FILTER_NETNS: &str = "FILTER_NETNS";
 pub const FILTER_LPORT: &str = "FILTER_LPORT";
 /// Name of the `u8` global that says whether [`RPORT_FILTER_MAP`] selects.
 pub const FILTER_RPORT: &str = "FILTER_RPORT";
-/// Name of the `u64` global: bytes waiting in the ring buffer from which on the reader is woken at once.
+/// Name of the `u64` global: after so many bytes from one CPU the reader is woken at once.
 pub const WAKE_BYTES: &str = "WAKE_BYTES";
 
 /// Hash map of wanted network namespaces (`u32` inode to `u8`).

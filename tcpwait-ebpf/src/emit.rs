@@ -5,13 +5,13 @@ use core::arch::asm;
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
 };
 use aya_log_ebpf::warn;
 use tcpwait_wire::wire::{Counter, Head, Kind, transition_slot};
 
-use crate::maps::{COUNTERS, NESTED, RECORDS, TRANSITIONS, WAKE_BYTES};
+use crate::maps::{COUNTERS, NESTED, NOTES, RECORDS, TRANSITIONS, WAKE_BYTES};
 
 /// Adds one to a counter of this CPU. Atomic, since a softirq may run another program in the middle of this one.
 #[inline(always)]
@@ -24,7 +24,6 @@ pub fn count(counter: Counter) {
 /// Counts a full socket's state change.
 #[inline(always)]
 pub fn count_transition(old: u8, new: u8) {
-    count(Counter::StateSeen);
     if let Some(value) = TRANSITIONS.get_ptr_mut(transition_slot(old, new) as u32) {
         add_one(value);
     }
@@ -76,9 +75,20 @@ pub fn emit<R: 'static>(ctx: &impl EbpfContext, kind: Kind, flags: u8, lost: Cou
     // SAFETY: every record type starts with a `Head` (wire.rs) and the reserved memory is 8-byte aligned.
     unsafe { record.cast::<Head>().write(head) };
     fill(record);
-    // The reader comes by on its own several times a second; waking it for each record would cost more than the record.
-    let waiting = RECORDS.query(u64::from(BPF_RB_AVAIL_DATA));
-    let wake = if waiting >= WAKE_BYTES.load() { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
-    entry.submit(u64::from(wake));
-    count(Counter::Written);
+    // Waking the reader for each record would cost more than the record.
+    entry.submit(u64::from(if is_wake_due(size_of::<R>() as u64) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }));
+}
+
+/// Whether this CPU has written its share. The reader comes by on its own several times a second, and then the buffer is emptier than
+/// this knows: asking (`bpf_ringbuf_query`) costs more than one wake-up too many among thousands of records.
+#[inline(always)]
+fn is_wake_due(bytes: u64) -> bool {
+    let Some(notes) = NOTES.get_ptr_mut(0) else { return true };
+    // SAFETY: this CPU's own slot. A softirq in between makes it a few bytes less.
+    unsafe {
+        let written = (*notes).unread_bytes + bytes;
+        let due = written >= WAKE_BYTES.load();
+        (*notes).unread_bytes = if due { 0 } else { written };
+        due
+    }
 }

@@ -3,7 +3,7 @@
 use aya_ebpf::{
     Global,
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use tcpwait_wire::{
     config::FILTER_ENTRIES,
@@ -46,6 +46,8 @@ pub struct CpuNotes {
     pub armed_cookie: u64,
     /// `inet_sock_set_state` runs here, on a task's stack.
     pub changing: u64,
+    /// Bytes written since the reader was woken last, about.
+    pub unread_bytes: u64,
     /// When a connection was born of a listener here, in nanoseconds; 0 once anything else has changed state.
     pub born_ns: u64,
     /// When a request socket's connection was made here, in nanoseconds; 0 once that connection has gone on.
@@ -56,10 +58,20 @@ pub struct CpuNotes {
 #[map]
 pub static NOTES: PerCpuArray<CpuNotes> = PerCpuArray::with_max_entries(1, 0);
 
-/// Passive connections whose first reader is still to come, by cookie. An evicted entry only means that the
-/// owner is learnt later, at the close.
+/// Slots of [`UNOWNED`]: a power of two.
+const UNOWNED_SLOTS: u32 = 1 << 16;
+
+/// Cookies of passive connections whose first reader is still to come, each in its [`unowned_slot`]. One that loses its slot to another
+/// only means that the owner is learnt later, at the close; a hash map that evicts would cost ten times as much.
 #[map]
-pub static UNOWNED: LruHashMap<u64, u8> = LruHashMap::with_max_entries(32768, 0);
+pub static UNOWNED: Array<u64> = Array::with_max_entries(UNOWNED_SLOTS, 0);
+
+/// Where [`UNOWNED`] has a cookie. CPUs take cookies from ranges of their own (`gen_cookie_next`), so the number is spread
+/// first (Fibonacci hashing).
+#[inline(always)]
+pub fn unowned_slot(cookie: u64) -> u32 {
+    (cookie.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - UNOWNED_SLOTS.trailing_zeros())) as u32
+}
 
 /// Wanted network namespaces, when `FILTER_NETNS` is set.
 #[map]
@@ -97,4 +109,4 @@ pub static CALL_LISTEN: Global<u32> = Global::new(0);
 pub static PROCESS_ARGUMENTS: Global<u32> = Global::new(0);
 /// See `config::WAKE_BYTES`.
 #[unsafe(no_mangle)]
-pub static WAKE_BYTES: Global<u64> = Global::new(8 << 20);
+pub static WAKE_BYTES: Global<u64> = Global::new(4 << 20);

@@ -1,9 +1,15 @@
-//! The only file with pointer arithmetic: reads sockets, mini-sockets and timers at the offsets that BTF gave.
-//! Every read goes through `bpf_probe_read_kernel`, which cannot fault; a failed read gives zero.
+//! The only file with pointer arithmetic: reads sockets, mini-sockets, timers and tasks at the offsets that BTF gave.
+//! What a hook is handed has a type that the verifier knows, and is loaded from as it stands; what is found otherwise is copied with
+//! `bpf_probe_read_kernel`, some 20 ns a call. Neither can fault; a field that cannot be read gives zero.
+
+use core::{ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
     Global,
-    helpers::{bpf_get_socket_cookie, bpf_probe_read_kernel},
+    helpers::{
+        bpf_get_socket_cookie, bpf_probe_read_kernel, generated::bpf_get_current_task_btf,
+        generated::bpf_probe_read_kernel as copy_kernel,
+    },
 };
 use tcpwait_wire::{
     config::{ABSENT, offset::*},
@@ -16,17 +22,84 @@ const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 const IPPROTO_TCP: u16 = 6;
 
-/// A kernel structure at this address.
+/// A kernel structure whose fields can be read.
+pub trait Fields: Copy {
+    /// Reads a field; zero when the memory cannot be read.
+    fn read<T: Copy + Default>(self, offset: &Global<u32>) -> T;
+
+    /// Reads the byte at this distance from the start.
+    fn byte(self, at: u32) -> u8;
+
+    /// Reads the byte that a bit field lies in, from its first bit on; zero where the kernel's types do not tell where it is.
+    #[inline(always)]
+    fn bits(self, offset: &Global<u32>) -> u8 {
+        let bits = offset.load();
+        if bits == ABSENT {
+            return 0;
+        }
+        self.byte(bits / 8) >> (bits % 8)
+    }
+
+    /// Follows a pointer field.
+    #[inline(always)]
+    fn follow(self, offset: &Global<u32>) -> At {
+        At(self.read(offset))
+    }
+}
+
+/// A structure that the verifier knows the type of (`PTR_TO_BTF_ID`): a tracepoint's argument, the current task, and what their pointers
+/// lead to. A field is one instruction, and the verifier checks that there is one at that offset (`btf_struct_access`, 5.5).
+#[derive(Clone, Copy)]
+pub struct Typed(*const c_void);
+
+impl Typed {
+    /// # Safety
+    /// The verifier must know the pointer's type.
+    #[inline(always)]
+    pub unsafe fn new(pointer: *const c_void) -> Self {
+        Self(pointer)
+    }
+
+    /// The current task.
+    #[inline(always)]
+    pub fn current_task() -> Self {
+        // SAFETY: the helper has no preconditions, and what it returns is a `struct task_struct` to the verifier.
+        Self(unsafe { bpf_get_current_task_btf() } as *const c_void)
+    }
+
+    /// Follows a pointer field to a structure that BTF describes.
+    #[inline(always)]
+    pub fn follow_typed(self, offset: &Global<u32>) -> Self {
+        // SAFETY: the verifier checks the load; a bad address gives zero (`BPF_PROBE_MEM`). Volatile, so that it stays one load.
+        Self(unsafe { self.0.byte_add(offset.load() as usize).cast::<*const c_void>().read_volatile() })
+    }
+
+    /// The same structure, to be read by copying: for fields of the larger structure that it is the beginning of.
+    #[inline(always)]
+    pub fn at(self) -> At {
+        At(self.0 as u64)
+    }
+}
+
+impl Fields for Typed {
+    #[inline(always)]
+    fn read<T: Copy + Default>(self, offset: &Global<u32>) -> T {
+        // SAFETY: as in `follow_typed`.
+        unsafe { self.0.byte_add(offset.load() as usize).cast::<T>().read_volatile() }
+    }
+
+    #[inline(always)]
+    fn byte(self, at: u32) -> u8 {
+        // SAFETY: as in `follow_typed`.
+        unsafe { self.0.byte_add(at as usize).cast::<u8>().read_volatile() }
+    }
+}
+
+/// A structure at this address.
 #[derive(Clone, Copy)]
 pub struct At(pub u64);
 
 impl At {
-    /// Reads a field; zero when the memory cannot be read.
-    #[inline(always)]
-    pub fn read<T: Copy + Default>(self, offset: &Global<u32>) -> T {
-        At(self.0 + u64::from(offset.load())).read_here()
-    }
-
     /// Reads what is at the address itself; zero when the memory cannot be read.
     #[inline(always)]
     pub fn read_here<T: Copy + Default>(self) -> T {
@@ -39,59 +112,99 @@ impl At {
             }
         }
     }
+}
 
-    /// Reads the byte that a bit field lies in, from its first bit on; zero where the kernel's types do not tell where it is.
+impl Fields for At {
     #[inline(always)]
-    pub fn bits(self, offset: &Global<u32>) -> u8 {
-        let bits = offset.load();
-        if bits == ABSENT {
-            return 0;
-        }
-        At(self.0 + u64::from(bits / 8)).read_here::<u8>() >> (bits % 8)
+    fn read<T: Copy + Default>(self, offset: &Global<u32>) -> T {
+        At(self.0 + u64::from(offset.load())).read_here()
     }
 
-    /// Follows a pointer field.
     #[inline(always)]
-    pub fn follow(self, offset: &Global<u32>) -> At {
-        At(self.read(offset))
+    fn byte(self, at: u32) -> u8 {
+        At(self.0 + u64::from(at)).read_here()
+    }
+}
+
+/// Words of a `struct sock_common`, which every mini-socket begins with: 136 bytes on 64-bit machines (5.15 to 7.3), and room.
+const COMMON_WORDS: usize = 20;
+
+/// A copy of a mini-socket's `struct sock_common`, made in one go.
+pub struct Common([u64; COMMON_WORDS]);
+
+impl Common {
+    /// Copies; all zero when the memory cannot be read.
+    #[inline(always)]
+    pub fn of(socket: At) -> Self {
+        let mut words = MaybeUninit::<[u64; COMMON_WORDS]>::uninit();
+        // SAFETY: the helper checks the address, and writes all of it: zeros where it fails.
+        unsafe {
+            if copy_kernel(words.as_mut_ptr().cast(), (COMMON_WORDS * 8) as u32, socket.0 as *const _) != 0 {
+                count(Counter::Unreadable);
+            }
+            Self(words.assume_init())
+        }
+    }
+}
+
+impl Fields for &Common {
+    #[inline(always)]
+    fn read<T: Copy + Default>(self, offset: &Global<u32>) -> T {
+        // SAFETY: the verifier, which knows the offset, refuses a load from outside of the copy.
+        unsafe { self.0.as_ptr().byte_add(offset.load() as usize).cast::<T>().read_volatile() }
+    }
+
+    #[inline(always)]
+    fn byte(self, at: u32) -> u8 {
+        // SAFETY: as above.
+        unsafe { self.0.as_ptr().byte_add(at as usize).cast::<u8>().read_volatile() }
     }
 }
 
 /// Whether a full socket speaks TCP: MPTCP and DCCP sockets pass the same tracepoint.
 #[inline(always)]
-pub fn is_tcp(sk: At) -> bool {
+pub fn is_tcp(sk: impl Fields) -> bool {
     sk.read::<u16>(&OFF_PROTOCOL) == IPPROTO_TCP
 }
 
 /// Whether a process holds the socket lock (`sk_lock.owned`). While it does, softirqs put their segments into the
 /// backlog and timers step back, so whoever runs this code for this socket is the lock's holder (`lock_sock_nested`, 5.15 to 7.3).
 #[inline(always)]
-pub fn held_by_task(sk: At) -> bool {
+pub fn held_by_task(sk: impl Fields) -> bool {
     sk.read::<i32>(&OFF_OWNED) != 0
 }
 
-/// The socket's cookie, made now if it has none.
+/// The cookie of a socket that a tracepoint was handed, made now if it has none.
 #[inline(always)]
-pub fn make_cookie(sk: *const core::ffi::c_void) -> u64 {
-    // SAFETY: `sk` is the tracepoint's own trusted argument, which the verifier checks.
-    unsafe { bpf_get_socket_cookie(sk.cast_mut()) }
+pub fn make_cookie(sk: Typed) -> u64 {
+    match sk.read(&OFF_COOKIE) {
+        // SAFETY: the verifier checks that it is a trusted argument.
+        0 => unsafe { bpf_get_socket_cookie(sk.0.cast_mut()) },
+        cookie => cookie,
+    }
 }
 
 /// Inode of the socket's network namespace.
 #[inline(always)]
-pub fn netns(common: At) -> u32 {
+pub fn netns(common: impl Fields) -> u32 {
     common.follow(&OFF_NET).read(&OFF_NET_INUM)
+}
+
+/// The same, of a socket that a tracepoint was handed.
+#[inline(always)]
+pub fn netns_of(sk: Typed) -> u32 {
+    sk.follow_typed(&OFF_NET).read(&OFF_NET_INUM)
 }
 
 /// Whether the socket's namespace is being taken down (`cleanup_net`); `false` where the kernel's types do not say.
 #[inline(always)]
-pub fn no_users(common: At) -> bool {
+pub fn no_users(common: impl Fields) -> bool {
     OFF_NET_USERS.load() != ABSENT && common.follow(&OFF_NET).read::<i32>(&OFF_NET_USERS) == 0
 }
 
 /// Whether others may share its port (`REUSE_…`).
 #[inline(always)]
-pub fn reuse(common: At) -> u8 {
+pub fn reuse(common: impl Fields) -> u8 {
     if BIT_REUSE.load() == ABSENT || BIT_REUSEPORT.load() == ABSENT {
         return 0;
     }
@@ -102,7 +215,7 @@ pub fn reuse(common: At) -> u8 {
 
 /// How many mini-sockets the socket's namespace has, and may have; `(0, u32::MAX)` where the kernel's types do not say.
 #[inline(always)]
-pub fn tw_room(common: At) -> (u32, u32) {
+pub fn tw_room(common: impl Fields) -> (u32, u32) {
     if OFF_DEATH_ROW.load() == ABSENT || OFF_TW_COUNT.load() == ABSENT || OFF_TW_MAX.load() == ABSENT {
         return (0, u32::MAX);
     }
@@ -112,26 +225,29 @@ pub fn tw_room(common: At) -> (u32, u32) {
 
 /// Local port of a full socket: `inet_sport` outlives `skc_num`, which `inet_put_port` clears before `-> CLOSE`.
 #[inline(always)]
-pub fn full_lport(sk: At) -> u16 {
-    u16::from_be(sk.read(&OFF_SPORT))
+pub fn full_lport(sk: Typed) -> u16 {
+    match bound_port(sk) {
+        0 => u16::from_be(sk.at().read(&OFF_SPORT)),
+        port => port,
+    }
 }
 
 /// The port a socket is bound to (`skc_num`, `tw_num`): a mini-socket's local port, and a full socket's until it is given back.
 #[inline(always)]
-pub fn bound_port(common: At) -> u16 {
+pub fn bound_port(common: impl Fields) -> u16 {
     common.read(&OFF_NUM)
 }
 
 /// Remote port.
 #[inline(always)]
-pub fn rport(common: At) -> u16 {
+pub fn rport(common: impl Fields) -> u16 {
     u16::from_be(common.read(&OFF_DPORT))
 }
 
 /// The addresses of a full socket or a mini-socket; both start with `struct sock_common`.
 /// A v4-mapped IPv6 socket carries its IPv4 addresses as well (`tcp_v6_connect`, `tcp_v6_syn_recv_sock`), and those are taken.
 #[inline(always)]
-pub fn flow(common: At, netns: u32, lport: u16, rport: u16) -> Flow {
+pub fn flow(common: impl Fields, netns: u32, lport: u16, rport: u16) -> Flow {
     let mut flow = Flow {
         laddr: [0; 16],
         raddr: [0; 16],

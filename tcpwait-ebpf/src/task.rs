@@ -11,19 +11,20 @@ use aya_ebpf::{
 };
 use tcpwait_wire::{config::offset::*, wire::Task};
 
-use crate::sock::At;
+use crate::sock::{Fields, Typed};
 
 /// The current process: its id, and the name of its main thread, which is what `ps` and `ss -p` print.
 #[inline(always)]
 pub fn current() -> Task {
-    // SAFETY: the helper has no preconditions.
-    let task = At(unsafe { bpf_get_current_task() });
+    let task = Typed::current_task();
+    let comm: [u64; 2] = task.follow_typed(&OFF_TASK_LEADER).read(&OFF_TASK_COMM);
     Task {
         pid: (bpf_get_current_pid_tgid() >> 32) as u32,
         uid: bpf_get_current_uid_gid() as u32,
         // SAFETY: the helper has no preconditions.
         cgroup: unsafe { bpf_get_current_cgroup_id() },
-        comm: task.follow(&OFF_TASK_LEADER).read(&OFF_TASK_COMM),
+        // SAFETY: same size, every bit pattern is valid for bytes.
+        comm: unsafe { core::mem::transmute::<[u64; 2], [u8; 16]>(comm) },
         flags: task.read(&OFF_TASK_FLAGS),
         reserved: 0,
     }
@@ -36,8 +37,7 @@ pub const STACK_BYTES: u64 = 16384;
 /// 6.0), but for those of `ksoftirqd`, those of PREEMPT_RT, and packets that a task hands in itself (`tun_get_user`).
 #[inline(always)]
 pub fn on_its_stack(ctx: &impl EbpfContext) -> bool {
-    // SAFETY: the helper has no preconditions.
-    let begin: u64 = At(unsafe { bpf_get_current_task() }).read(&OFF_TASK_STACK);
+    let begin: u64 = Typed::current_task().read(&OFF_TASK_STACK);
     address_of(ctx).wrapping_sub(begin) < STACK_BYTES
 }
 

@@ -1,7 +1,5 @@
 //! Who accepted a connection: its first reader.
 
-use core::ffi::c_void;
-
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tcpwait_wire::{
     config::offset::OFF_COOKIE,
@@ -10,8 +8,8 @@ use tcpwait_wire::{
 
 use crate::{
     emit::{count, emit},
-    maps::UNOWNED,
-    sock::{At, held_by_task},
+    maps::{UNOWNED, unowned_slot},
+    sock::{Fields, Typed, held_by_task},
     task,
 };
 
@@ -19,16 +17,20 @@ use crate::{
 /// Prototype: `tcp_rcv_space_adjust(struct sock *sk)`, in `tcp_recvmsg` once data was copied.
 /// Since: 4.18. There is no tracepoint in accept() itself. Also reached from softirq (strparser), where the
 /// lock is not held by a process, and that does not count.
-/// Cost: one hash lookup a read; one record a passive connection.
+/// Cost: one look at an array a read; one record a passive connection.
 #[btf_tracepoint(function = "tcp_rcv_space_adjust")]
 fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
-    let sk: *const c_void = ctx.arg(0);
-    let at = At(sk as u64);
-    let cookie: u64 = at.read(&OFF_COOKIE);
-    if UNOWNED.get_ptr(cookie).is_none() || !held_by_task(at) {
-        return 0;
+    // SAFETY: the tracepoint's argument.
+    let sk = unsafe { Typed::new(ctx.arg(0)) };
+    let cookie: u64 = sk.read(&OFF_COOKIE);
+    let Some(unowned) = UNOWNED.get_ptr_mut(unowned_slot(cookie)) else { return 0 };
+    // SAFETY: an aligned word that lives as long as the map; whichever of two CPUs writes last is right.
+    unsafe {
+        if unowned.read_volatile() != cookie || !held_by_task(sk) {
+            return 0;
+        }
+        unowned.write_volatile(0);
     }
-    let _ = UNOWNED.remove(&cookie);
     count(Counter::OwnerSeen);
     emit::<Owner>(&ctx, Kind::Owner, 0, Counter::LostOwner, |record| {
         // SAFETY: reserved memory; all of it after the head is written here.

@@ -16,7 +16,7 @@ use crate::{
     emit::{count, emit},
     filter::wanted,
     maps::{CALL_BIND, CALL_LISTEN},
-    sock::{At, bound_port, flow, is_tcp, make_cookie, netns, reuse},
+    sock::{At, Fields, Typed, bound_port, flow, is_tcp, make_cookie, netns, reuse},
     task,
 };
 
@@ -34,16 +34,16 @@ fn inet_csk_get_port(ctx: FExitContext) -> i32 {
     if result == 0 {
         return 0;
     }
-    let sk: *const core::ffi::c_void = ctx.arg(0);
+    // SAFETY: the function's argument.
+    let sk = unsafe { Typed::new(ctx.arg(0)) };
     let port: u16 = ctx.arg(1);
-    let at = At(sk as u64);
-    if !is_tcp(at) {
+    if !is_tcp(sk) {
         return 0;
     }
     // listen() asks after it has changed the state (inet_csk_listen_start).
-    let listen = at.read::<u8>(&OFF_STATE) == LISTEN;
-    let flow = flow(at, netns(at), port, 0);
-    tell(&ctx, make_cookie(sk), flow, listen, reuse(at));
+    let listen = sk.read::<u8>(&OFF_STATE) == LISTEN;
+    let flow = flow(sk, netns(sk), port, 0);
+    tell(&ctx, make_cookie(sk), flow, listen, reuse(sk));
     0
 }
 

@@ -11,7 +11,7 @@ use super::{timer::notes, write_stack};
 use crate::{
     emit::{count, emit},
     filter::wanted,
-    sock::{At, bound_port, flow, netns, no_users, rport},
+    sock::{At, Common, Fields, bound_port, flow, netns, no_users, rport},
     task,
 };
 
@@ -25,13 +25,13 @@ pub const MAKING_NS: u64 = 1_000_000;
 /// # Safety
 /// `record` is reserved memory.
 #[inline(always)]
-unsafe fn fill(record: *mut Half, req: At, netns: u32) {
-    let listener: At = req.follow(&OFF_LISTENER);
+unsafe fn fill(record: *mut Half, req: At, common: &Common, netns: u32) {
+    let listener: At = common.follow(&OFF_LISTENER);
     // SAFETY: the caller's.
     unsafe {
-        (*record).cookie = req.read(&OFF_COOKIE);
+        (*record).cookie = common.read(&OFF_COOKIE);
         (*record).req = req.0;
-        (*record).flow = flow(req, netns, bound_port(req), rport(req));
+        (*record).flow = flow(common, netns, bound_port(common), rport(common));
         (*record).listener = if listener.0 == 0 { 0 } else { listener.read(&OFF_COOKIE) };
         (*record).retransmits = req.read(&OFF_REQ_RETRANS);
         (*record).listens = u8::from(listener.0 != 0 && listener.read::<u8>(&OFF_STATE) == LISTEN);
@@ -54,22 +54,24 @@ pub fn started(ctx: &BtfTracePointContext, req: At) {
             (*notes).cancelled = 0;
         }
     }
-    let netns = netns(req);
-    if wanted(netns, bound_port(req), rport(req)) {
+    let common = &Common::of(req);
+    let netns = netns(common);
+    if wanted(netns, bound_port(common), rport(common)) {
         count(if flags == 0 { Counter::ReqEntered } else { Counter::ReqRearmed });
         // SAFETY: reserved memory.
-        emit::<Half>(ctx, Kind::ReqArm, flags, Counter::LostRequest, |record| unsafe { fill(record, req, netns) });
+        emit::<Half>(ctx, Kind::ReqArm, flags, Counter::LostRequest, |record| unsafe { fill(record, req, common, netns) });
     }
 }
 
 /// Its time ran out: the SYN-ACK is sent again, or nobody waits any longer.
 #[inline(always)]
 pub fn expired(ctx: &BtfTracePointContext, req: At) {
-    let netns = netns(req);
-    if wanted(netns, bound_port(req), rport(req)) {
+    let common = &Common::of(req);
+    let netns = netns(common);
+    if wanted(netns, bound_port(common), rport(common)) {
         count(Counter::ReqExpired);
         // SAFETY: reserved memory.
-        emit::<Half>(ctx, Kind::ReqExpire, 0, Counter::LostRequest, |record| unsafe { fill(record, req, netns) });
+        emit::<Half>(ctx, Kind::ReqExpire, 0, Counter::LostRequest, |record| unsafe { fill(record, req, common, netns) });
     }
 }
 
@@ -77,7 +79,8 @@ pub fn expired(ctx: &BtfTracePointContext, req: At) {
 #[inline(always)]
 pub fn cancelled(ctx: &BtfTracePointContext, req: At) {
     // inet_csk_reqsk_queue_drop takes it out of the hash before it stops the timer; one that is set anew stays in.
-    let unhashed = req.read::<u64>(&OFF_NODE_PPREV) == 0;
+    let common = &Common::of(req);
+    let unhashed = common.read::<u64>(&OFF_NODE_PPREV) == 0;
     let mut made = false;
     if let Some(notes) = notes() {
         // SAFETY: this CPU's own slot; interrupts are off. The helper has no preconditions.
@@ -90,8 +93,8 @@ pub fn cancelled(ctx: &BtfTracePointContext, req: At) {
             (*notes).cancelled = if unhashed { 0 } else { req.0 };
         }
     }
-    let netns = netns(req);
-    if !wanted(netns, bound_port(req), rport(req)) {
+    let netns = netns(common);
+    if !wanted(netns, bound_port(common), rport(common)) {
         return;
     }
     if made || !unhashed {
@@ -101,12 +104,12 @@ pub fn cancelled(ctx: &BtfTracePointContext, req: At) {
         return;
     }
     count(Counter::ReqCancelled);
-    let gone = if no_users(req) { FLAG_NETNS_GONE } else { 0 };
+    let gone = if no_users(common) { FLAG_NETNS_GONE } else { 0 };
     let stack = if task::on_its_stack(ctx) { FLAG_TASK_STACK } else { 0 };
     emit::<HalfCancel>(ctx, Kind::ReqCancel, gone | stack, Counter::LostRequest, |record| {
         // SAFETY: reserved memory.
         unsafe {
-            fill(&raw mut (*record).half, req, netns);
+            fill(&raw mut (*record).half, req, common, netns);
             (*record).task = task::current();
             write_stack(ctx, &raw mut (*record).stack);
         }

@@ -19,7 +19,7 @@ use crate::{
     emit::{count, emit},
     filter::wanted,
     maps::PROCESS_ARGUMENTS,
-    sock::{At, bound_port, netns, rport},
+    sock::{At, Common, Fields, Typed, bound_port, netns, rport},
 };
 
 const TIME_WAIT: u8 = 6;
@@ -63,11 +63,12 @@ fn result_behind<const ARGUMENTS: usize>(ctx: &FExitContext) -> u8 {
 /// Since: `rx_sk` 6.11; without it this program is not loaded. For every dropped packet of the machine: one read.
 #[btf_tracepoint(function = "kfree_skb")]
 fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
-    let rx_sk: u64 = ctx.arg(3);
-    if rx_sk != 0 {
+    // SAFETY: the tracepoint's argument.
+    let rx_sk = unsafe { Typed::new(ctx.arg(3)) };
+    if rx_sk.at().0 != 0 && rx_sk.read::<u8>(&OFF_STATE) == TIME_WAIT {
         let skb = At(ctx.arg(0));
         let th = At(skb.follow(&OFF_SKB_HEAD).0 + u64::from(skb.read::<u16>(&OFF_SKB_TRANSPORT)));
-        reached(&ctx, At(rx_sk), skb, th, VERDICT_UNKNOWN);
+        reached(&ctx, rx_sk.at(), skb, th, VERDICT_UNKNOWN);
     }
     0
 }
@@ -77,19 +78,20 @@ fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
 /// believes the record only for a socket it follows.
 #[inline(always)]
 fn reached(ctx: &impl EbpfContext, tw: At, skb: At, th: At, verdict: u8) {
-    if tw.read::<u8>(&OFF_STATE) != TIME_WAIT {
+    let common = &Common::of(tw);
+    if common.read::<u8>(&OFF_STATE) != TIME_WAIT {
         return;
     }
-    let netns = netns(tw);
-    if wanted(netns, bound_port(tw), rport(tw)) {
+    let netns = netns(common);
+    if wanted(netns, bound_port(common), rport(common)) {
         count(Counter::TwSegments);
         emit::<MiniSegment>(ctx, Kind::TwSegment, 0, Counter::LostSegment, |record| {
             // SAFETY: reserved memory, all of which is written here.
             unsafe {
-                fill_mini(&raw mut (*record).mini, tw, netns);
+                fill_mini(&raw mut (*record).mini, tw, common, netns);
                 let header = write_header(&raw mut (*record).header, th);
                 (*record).payload = skb.read::<u32>(&OFF_SKB_LEN).saturating_sub(header);
-                (*record).rcv_nxt = tw.read(&OFF_TW_RCV_NXT);
+                (*record).rcv_nxt = common.read(&OFF_TW_RCV_NXT);
                 (*record).ts_recent = tw.read(&OFF_TW_TS_RECENT);
                 (*record).has_ts_recent = u8::from(tw.read::<u32>(&OFF_TW_TS_RECENT_STAMP) != 0);
                 (*record).verdict = verdict;

@@ -1,7 +1,5 @@
 //! Full sockets: every state change the kernel reports, with the task where it is known to be the socket's.
 
-use core::ffi::c_void;
-
 use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
 use tcpwait_wire::config::offset::{OFF_ERR, OFF_PACKETS_OUT, OFF_TOTAL_RETRANS};
 use tcpwait_wire::wire::{Counter, FLAG_HALF_OPEN, FLAG_HANDED_OVER, Kind, SockState, SockStateStack, SockStateTask};
@@ -10,8 +8,8 @@ use super::{request::MAKING_NS, timer::notes, write_stack};
 use crate::{
     emit::{count_nested, count_transition, emit},
     filter::wanted,
-    maps::{NOTES, UNOWNED},
-    sock::{At, bound_port, flow, full_lport, held_by_task, is_tcp, make_cookie, netns, reuse, rport, tw_room},
+    maps::{NOTES, UNOWNED, unowned_slot},
+    sock::{Fields, Typed, bound_port, flow, full_lport, held_by_task, is_tcp, make_cookie, netns_of, reuse, rport, tw_room},
     task,
 };
 
@@ -66,21 +64,21 @@ fn set_changing(changing: u64) {
 
 #[inline(always)]
 fn changed(ctx: BtfTracePointContext) {
-    let sk: *const c_void = ctx.arg(0);
+    // SAFETY: the tracepoint's argument.
+    let sk = unsafe { Typed::new(ctx.arg(0)) };
     let old: i32 = ctx.arg(1);
     let new: i32 = ctx.arg(2);
-    let at = At(sk as u64);
-    if !is_tcp(at) {
+    if !is_tcp(sk) {
         return;
     }
-    let netns = netns(at);
+    let netns = netns_of(sk);
     let newborn = old == LISTEN && new == SYN_RECV;
     let made = note_birth(newborn, old);
     // Before 6.13 a newborn still shows its listener's ports (inet_csk_clone_lock sets the state first).
-    let rport = if newborn { 0 } else { rport(at) };
+    let rport = if newborn { 0 } else { rport(sk) };
     // connect() chooses the port only after this event; until then inet_sport may hold the one of a former connection
     // (tcp_disconnect leaves it), while skc_num is what is bound.
-    let lport = if new == SYN_SENT { bound_port(at) } else { full_lport(at) };
+    let lport = if new == SYN_SENT { bound_port(sk) } else { full_lport(sk) };
     if !wanted(netns, lport, rport) {
         return;
     }
@@ -92,23 +90,23 @@ fn changed(ctx: BtfTracePointContext) {
         // SAFETY: `record` is reserved memory of this size; all of it after the head is written here.
         unsafe {
             (*record).cookie = cookie;
-            (*record).sk = sk as u64;
-            (*record).flow = flow(at, netns, lport, crate::sock::rport(at));
+            (*record).sk = sk.at().0;
+            (*record).flow = flow(sk, netns, lport, crate::sock::rport(sk));
             (*record).old = old as u8;
             (*record).new = new as u8;
-            (*record).err = at.read::<i32>(&OFF_ERR) as u16;
+            (*record).err = sk.read::<i32>(&OFF_ERR) as u16;
             (*record).retransmits = 0;
             (*record).reuse = 0;
             (*record).unsent = 0;
             if old == SYN_SENT || (old == SYN_RECV && !newborn) {
-                let retransmits: u32 = at.read(&OFF_TOTAL_RETRANS);
+                let retransmits: u32 = sk.at().read(&OFF_TOTAL_RETRANS);
                 (*record).retransmits = if retransmits > 0xffff { 0xffff } else { retransmits as u16 };
             }
             if old == SYN_SENT && new == CLOSE {
-                (*record).unsent = u8::from(at.read::<u32>(&OFF_PACKETS_OUT) == 0);
+                (*record).unsent = u8::from(sk.at().read::<u32>(&OFF_PACKETS_OUT) == 0);
             }
             if new == LISTEN || new == ESTABLISHED {
-                (*record).reuse = reuse(at);
+                (*record).reuse = reuse(sk);
             }
         }
     };
@@ -120,12 +118,12 @@ fn changed(ctx: BtfTracePointContext) {
                 fill(record.cast());
                 // SAFETY: as above.
                 unsafe {
-                    ((*record).tw_count, (*record).tw_max) = tw_room(at);
+                    ((*record).tw_count, (*record).tw_max) = tw_room(sk);
                     write_stack(&ctx, &raw mut (*record).stack);
                 }
             });
         }
-    } else if by_its_owner(old, new) && held_by_task(at) {
+    } else if by_its_owner(old, new) && held_by_task(sk) {
         emit::<SockStateTask>(&ctx, Kind::StateTask, 0, Counter::LostState, |record| {
             fill(record.cast());
             // SAFETY: as above.
@@ -134,7 +132,10 @@ fn changed(ctx: BtfTracePointContext) {
     } else {
         emit::<SockState>(&ctx, Kind::State, if made { FLAG_HALF_OPEN } else { 0 }, Counter::LostState, fill);
         if old == SYN_RECV && new == ESTABLISHED {
-            let _ = UNOWNED.insert(&cookie, &1, 0);
+            if let Some(unowned) = UNOWNED.get_ptr_mut(unowned_slot(cookie)) {
+                // SAFETY: an aligned word that lives as long as the map.
+                unsafe { unowned.write_volatile(cookie) };
+            }
         }
     }
 }

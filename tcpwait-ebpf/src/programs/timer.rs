@@ -1,15 +1,13 @@
 //! The timer lens: a mini-socket lives and dies by one timer, whose handler tells what it is. The hooks, and whose story each
 //! timer belongs to; the stories are in `timewait.rs` and `request.rs`.
 
-use core::ffi::c_void;
-
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tcpwait_wire::config::offset::{OFF_REQ_TIMER, OFF_TIMER_FUNCTION, OFF_TIMER_PPREV, OFF_TW_TIMER};
 
 use super::{request, timewait};
 use crate::{
     maps::{CpuNotes, NOTES, REQSK_TIMER_HANDLER, TW_TIMER_HANDLER},
-    sock::At,
+    sock::{At, Fields, Typed},
     task,
 };
 
@@ -19,14 +17,20 @@ enum Socket {
     Request(At),
 }
 
+/// The timer that a hook was handed.
 #[inline(always)]
-fn socket_of(timer: *const c_void) -> Option<Socket> {
-    let timer = At(timer as u64);
+fn timer(ctx: &BtfTracePointContext) -> Typed {
+    // SAFETY: the tracepoint's argument.
+    unsafe { Typed::new(ctx.arg(0)) }
+}
+
+#[inline(always)]
+fn socket_of(timer: Typed) -> Option<Socket> {
     let handler: u64 = timer.read(&OFF_TIMER_FUNCTION);
     if handler == TW_TIMER_HANDLER.load() {
-        Some(Socket::TimeWait(At(timer.0 - u64::from(OFF_TW_TIMER.load()))))
+        Some(Socket::TimeWait(At(timer.at().0 - u64::from(OFF_TW_TIMER.load()))))
     } else if REQSK_TIMER_HANDLER.load() != 0 && handler == REQSK_TIMER_HANDLER.load() {
-        Some(Socket::Request(At(timer.0 - u64::from(OFF_REQ_TIMER.load()))))
+        Some(Socket::Request(At(timer.at().0 - u64::from(OFF_REQ_TIMER.load()))))
     } else {
         None
     }
@@ -43,7 +47,7 @@ pub fn notes() -> Option<*mut CpuNotes> {
 /// Since: 2.6. Runs with interrupts off under the timer base's lock. For every timer of the machine: one read.
 #[btf_tracepoint(function = "timer_start")]
 fn timer_start(ctx: BtfTracePointContext) -> i32 {
-    match socket_of(ctx.arg(0)) {
+    match socket_of(timer(&ctx)) {
         Some(Socket::TimeWait(tw)) => timewait::started(&ctx, tw),
         Some(Socket::Request(req)) => request::started(&ctx, req),
         None => {}
@@ -56,7 +60,7 @@ fn timer_start(ctx: BtfTracePointContext) -> i32 {
 /// Since: 2.6. Runs in the timer softirq, a whole bucket in one go.
 #[btf_tracepoint(function = "timer_expire_entry")]
 fn timer_expire_entry(ctx: BtfTracePointContext) -> i32 {
-    match socket_of(ctx.arg(0)) {
+    match socket_of(timer(&ctx)) {
         Some(Socket::TimeWait(tw)) => timewait::expired(&ctx, tw),
         Some(Socket::Request(req)) => request::expired(&ctx, req),
         None => {}
@@ -70,17 +74,12 @@ fn timer_expire_entry(ctx: BtfTracePointContext) -> i32 {
 /// Cost: one record with a stack for each early death or restart; none for a half-open connection that is made.
 #[btf_tracepoint(function = "timer_cancel")]
 fn timer_cancel(ctx: BtfTracePointContext) -> i32 {
-    match socket_of(ctx.arg(0)) {
-        Some(Socket::TimeWait(tw)) if !expiring(&ctx, At(ctx_timer(&ctx))) => timewait::cancelled(&ctx, tw),
-        Some(Socket::Request(req)) if !expiring(&ctx, At(ctx_timer(&ctx))) => request::cancelled(&ctx, req),
+    match socket_of(timer(&ctx)) {
+        Some(Socket::TimeWait(tw)) if !expiring(&ctx, timer(&ctx)) => timewait::cancelled(&ctx, tw),
+        Some(Socket::Request(req)) if !expiring(&ctx, timer(&ctx)) => request::cancelled(&ctx, req),
         _ => {}
     }
     0
-}
-
-#[inline(always)]
-fn ctx_timer(ctx: &BtfTracePointContext) -> u64 {
-    ctx.arg::<*const c_void>(0) as u64
 }
 
 /// Whether this cancellation is the first half of an expiry, which `timer_expire_entry` will report.
@@ -88,7 +87,7 @@ fn ctx_timer(ctx: &BtfTracePointContext) -> u64 {
 /// expiring timer points a few frames up this very stack (kernel/time/timer.c, 5.4 to 7.3); one that is killed is still
 /// in a bucket. Where this should fail, the stack of the record says the same, and user space waits for the expiry.
 #[inline(always)]
-fn expiring(ctx: &BtfTracePointContext, timer: At) -> bool {
+fn expiring(ctx: &BtfTracePointContext, timer: Typed) -> bool {
     let pprev: u64 = timer.read(&OFF_TIMER_PPREV);
     pprev.wrapping_sub(task::address_of(ctx)) < task::STACK_BYTES
 }

@@ -82,3 +82,30 @@ pub enum Counter {
     /// Records of ports refused lost because the ring buffer was full.
     LostPortRefused = 23,
 }
+
+/// What the kernel side writes a record of, besides state changes. ([`Counter::ReqCompleted`] and [`Counter::TwEnteredFinWait2`] have
+/// none of their own.)
+pub const TOLD: [Counter; 11] = [
+    Counter::TwEntered,
+    Counter::TwRearmed,
+    Counter::TwExpired,
+    Counter::TwCancelled,
+    Counter::TwSegments,
+    Counter::OwnerSeen,
+    Counter::ReqEntered,
+    Counter::ReqRearmed,
+    Counter::ReqExpired,
+    Counter::ReqCancelled,
+    Counter::PortRefused,
+];
+
+/// Records that did not fit.
+pub const LOST: [Counter; 7] = [
+    Counter::LostState,
+    Counter::LostArm,
+    Counter::LostEnd,
+    Counter::LostSegment,
+    Counter::LostOwner,
+    Counter::LostRequest,
+    Counter::LostPortRefused,
+];

@@ -8,6 +8,7 @@ use aya::{
     Btf, Ebpf, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
     maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, FExit, Program, ProgramError},
+    util::nr_cpus,
 };
 use tcpwait_wire::{config, wire};
 use tokio::io::{Interest, unix::AsyncFd};
@@ -79,7 +80,8 @@ pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
     let (by_netns, by_lport, by_rport) =
         (u8::from(!filter.netns.is_empty()), u8::from(!filter.lports.is_empty()), u8::from(!filter.rports.is_empty()));
     let log_level: u8 = if options.verbose { aya_log::Level::Debug as u8 } else { 0 };
-    let wake_bytes = u64::from(options.ring_bytes / WAKE_SHARE);
+    let cpus = nr_cpus().map_err(|(path, e)| anyhow!("counting CPUs in {path}: {e}"))?;
+    let wake_bytes = u64::from(options.ring_bytes / WAKE_SHARE) / cpus.max(1) as u64;
     let process_arguments = types.arguments_of("tcp_timewait_state_process").unwrap_or_default();
 
     let request_handler = options.handlers.request.unwrap_or_default();
@@ -223,6 +225,7 @@ impl Probes {
         read_sums(&self.counters, &mut values)?;
         let mut transitions = [0u64; wire::TRANSITIONS];
         read_sums(&self.transitions, &mut transitions)?;
+        total(&mut values, &transitions);
         let misses = self.final_misses.unwrap_or_else(|| self.recursion_misses());
         Ok(wire::Counters {
             head: wire::Head {
@@ -236,6 +239,19 @@ impl Probes {
             transitions,
             recursion_misses: misses.unwrap_or(u64::MAX),
         })
+    }
+}
+
+/// Fills in what follows from other counts, and is not counted where each nanosecond is paid for a million times.
+fn total(values: &mut [u64; wire::COUNTERS], transitions: &[u64; wire::TRANSITIONS]) {
+    let sum = |counters: &[wire::Counter]| counters.iter().filter_map(|&counter| values.get(counter as usize)).sum::<u64>();
+    let states: u64 = transitions.iter().sum();
+    let told = states + sum(&wire::TOLD);
+    let written = told.saturating_sub(sum(&wire::LOST));
+    for (counter, value) in [(wire::Counter::StateSeen, states), (wire::Counter::Written, written)] {
+        if let Some(slot) = values.get_mut(counter as usize) {
+            *slot = value;
+        }
     }
 }
 
