@@ -96,6 +96,8 @@ offsets! {
     BIT_REQ_ACKED = "inet_request_sock"."acked" bits,
     /// Segments sent again in the connection's life; at first those of its handshake.
     OFF_TOTAL_RETRANS = "tcp_sock"."total_retrans",
+    /// How many TCP Fast Open children a listener may have waiting; 0 without TCP Fast Open.
+    OFF_FASTOPEN_MAX = "inet_connection_sock"."icsk_accept_queue.fastopenq.max_qlen" optional,
     /// Segments sent and not acknowledged.
     OFF_PACKETS_OUT = "tcp_sock"."packets_out",
     /// IP protocol.
@@ -130,6 +132,20 @@ offsets! {
     OFF_TIMER_PPREV = "timer_list"."entry.pprev",
     /// The thread-group leader.
     OFF_TASK_LEADER = "task_struct"."group_leader",
+    /// The process id.
+    OFF_TASK_TGID = "task_struct"."tgid",
+    /// What it may do, and as whom.
+    OFF_TASK_CRED = "task_struct"."cred",
+    /// The real user id.
+    OFF_CRED_UID = "cred"."uid",
+    /// Its cgroups.
+    OFF_TASK_CGROUPS = "task_struct"."cgroups" optional,
+    /// Of them, the one in the cgroup-v2 hierarchy.
+    OFF_CGROUPS_V2 = "css_set"."dfl_cgrp" optional,
+    /// A cgroup's directory.
+    OFF_CGROUP_KN = "cgroup"."kn" optional,
+    /// The directory's id.
+    OFF_KN_ID = "kernfs_node"."id" optional,
     /// The command name.
     OFF_TASK_COMM = "task_struct"."comm",
     /// `PF_…` flags.

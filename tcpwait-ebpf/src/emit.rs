@@ -52,15 +52,21 @@ fn is_first(counter: Counter) -> bool {
 }
 
 /// Reserves a record of type `R`, lets `fill` write all of it, and submits it. When the buffer is full the loss
-/// is counted under `lost`. `fill` gets memory with stale content: it must write every byte after the head.
+/// is counted under `lost`. `fill` gets memory with stale content: it must write every byte after the head. Returns whether it fitted.
 #[inline(always)]
-pub fn emit<R: 'static>(ctx: &impl EbpfContext, kind: Kind, flags: u8, lost: Counter, fill: impl FnOnce(*mut R)) {
+pub fn emit<R: 'static>(
+    ctx: &impl EbpfContext,
+    kind: Kind,
+    flags: u8,
+    lost: Counter,
+    fill: impl FnOnce(*mut R),
+) -> bool {
     let Some(mut entry) = RECORDS.reserve::<R>(0) else {
         if is_first(lost) {
             warn!(ctx, "ring buffer full: first loss of kind {} on this CPU", kind as u8);
         }
         count(lost);
-        return;
+        return false;
     };
     let record = entry.as_mut_ptr();
     let head = Head {
@@ -77,6 +83,7 @@ pub fn emit<R: 'static>(ctx: &impl EbpfContext, kind: Kind, flags: u8, lost: Cou
     fill(record);
     // Waking the reader for each record would cost more than the record.
     entry.submit(u64::from(if is_wake_due(size_of::<R>() as u64) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }));
+    true
 }
 
 /// Whether this CPU has written its share. The reader comes by on its own several times a second, and then the buffer is emptier than

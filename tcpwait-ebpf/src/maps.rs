@@ -44,14 +44,24 @@ pub struct CpuNotes {
     pub cancelled_jiffies: u64,
     /// Cookie of the mini-socket that was armed last.
     pub armed_cookie: u64,
+    /// It was told of.
+    pub armed_told: u64,
     /// `inet_sock_set_state` runs here, on a task's stack.
     pub changing: u64,
+    /// Contexts of the programs that run here, by `task::Asking`.
+    pub contexts: [u64; crate::task::ASKING],
     /// Bytes written since the reader was woken last, about.
     pub unread_bytes: u64,
-    /// When a connection was born of a listener here, in nanoseconds; 0 once anything else has changed state.
-    pub born_ns: u64,
-    /// When a request socket's connection was made here, in nanoseconds; 0 once that connection has gone on.
-    pub made_ns: u64,
+    /// The connection that was born of a listener here; 0 once anything else has changed state, or a request socket has gone.
+    pub born: u64,
+    /// When that was, in jiffies.
+    pub born_jiffies: u64,
+    /// The birth has no record of its own.
+    pub born_untold: u64,
+    /// The connection that was made of a request socket here; 0 once it has gone on.
+    pub made: u64,
+    /// When that was, in jiffies.
+    pub made_jiffies: u64,
 }
 
 /// One [`CpuNotes`] a CPU.

@@ -13,7 +13,10 @@ pub use self::{counters::*, hooks::*, told::*};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of these layouts. A recording made with another version is refused.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
+
+/// The oldest version that can be read. In 3 the hand-over to a mini-socket and the birth of every passive connection had records.
+pub const OLDEST_VERSION: u32 = 3;
 
 /// Frames kept of a kernel stack, innermost first. The decisive frame of every known early death of a
 /// TIME_WAIT socket is among the first ten (`net/ipv4/inet_timewait_sock.c` and its callers, 5.15 to 7.3).
@@ -22,7 +25,7 @@ pub const STACK_FRAMES: usize = 14;
 /// `Head::flags` of [`Kind::TwArm`]: the timer was pending until just now, so this is a restart, not an entry.
 pub const FLAG_REARM: u8 = 1;
 /// `Head::flags` of [`Kind::State`]: the kernel side saw this socket's mini-socket being armed on this CPU
-/// immediately before, so `-> CLOSE` is the hand-over to it.
+/// immediately before, so `-> CLOSE` is the hand-over to it. It has a record only if there was no room for the mini-socket's.
 pub const FLAG_HANDED_OVER: u8 = 2;
 /// `Head::flags` of [`Kind::TwCancel`]: the socket was already out of the established hash
 /// (`tw_node.pprev == NULL`), which only a `connect()` that takes the tuple does.
@@ -38,6 +41,10 @@ pub const FLAG_RETRANSMIT: u8 = 32;
 /// `Head::flags` of [`Kind::State`], `SYN_RECV -> …`: the request socket that the connection came from was seen to end on this CPU
 /// immediately before. SYN cookies and TCP Fast Open have none.
 pub const FLAG_HALF_OPEN: u8 = 64;
+
+/// `Head::flags` of [`Kind::State`], `SYN_RECV -> …`: the socket was born of its listener on this CPU immediately before, and that has no
+/// record of its own.
+pub const FLAG_NEWBORN: u8 = 128;
 
 /// In a record's `reuse`: the rest of it is known.
 pub const REUSE_KNOWN: u8 = 4;

@@ -123,6 +123,8 @@ pub struct StateChange {
     pub task: Option<Task>,
     /// The kernel side saw the mini-socket armed just before.
     pub handed_over: bool,
+    /// Leaving SYN_RECV: it was born of its listener just before, and has had no event of its own.
+    pub newborn: bool,
     /// Leaving SYN_RECV: the kernel side saw a request socket's connection made just before.
     pub half_open: bool,
     /// Leaving SYN_SENT or SYN_RECV: how often the SYN or SYN-ACK was sent again.

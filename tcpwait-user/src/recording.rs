@@ -143,12 +143,14 @@ impl Reader {
         // Versions first: a newer header may not fit the struct.
         let fields: serde_json::Value =
             serde_json::from_slice(&header).with_context(|| format!("{shown} is a recording with a damaged header"))?;
-        if fields.get("wire").and_then(serde_json::Value::as_u64) != Some(u64::from(wire::VERSION)) {
+        let readable = u64::from(wire::OLDEST_VERSION)..=u64::from(wire::VERSION);
+        if !fields.get("wire").and_then(serde_json::Value::as_u64).is_some_and(|version| readable.contains(&version)) {
             bail!(
-                "{shown} was recorded by tcpwait {} with records of version {}; this tcpwait {} reads version {}",
+                "{shown} was recorded by tcpwait {} with records of version {}; this tcpwait {} reads versions {} to {}",
                 fields.get("tcpwait").and_then(serde_json::Value::as_str).unwrap_or("of an unknown version"),
                 fields.get("wire").unwrap_or(&serde_json::Value::Null),
                 env!("CARGO_PKG_VERSION"),
+                wire::OLDEST_VERSION,
                 wire::VERSION,
             );
         }

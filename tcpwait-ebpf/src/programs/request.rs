@@ -1,7 +1,7 @@
 //! Half-open connections: what the timer says of a request socket, from the SYN to the ACK or to whatever comes instead.
 //! A connection that is made needs no record: the full socket's own says so.
 
-use aya_ebpf::{helpers::bpf_ktime_get_ns, programs::BtfTracePointContext};
+use aya_ebpf::{helpers::bpf_jiffies64, programs::BtfTracePointContext};
 use tcpwait_wire::{
     config::offset::*,
     wire::{Counter, FLAG_NETNS_GONE, FLAG_REARM, FLAG_RETRANSMIT, FLAG_TASK_STACK, Half, HalfCancel, Kind},
@@ -12,13 +12,13 @@ use crate::{
     emit::{count, emit},
     filter::wanted,
     sock::{At, Common, Fields, bound_port, flow, netns, no_users, rport},
-    task,
+    task::{self, Asking},
 };
 
 const LISTEN: u8 = 10;
 
-/// `tcp_check_req` makes the connection and drops the request within microseconds, in one softirq.
-pub const MAKING_NS: u64 = 1_000_000;
+/// `tcp_check_req` makes the connection and drops the request within microseconds, in one softirq; a tick may come in between.
+pub const MAKING_JIFFIES: u64 = 1;
 
 /// Writes everything after the head.
 ///
@@ -59,7 +59,9 @@ pub fn started(ctx: &BtfTracePointContext, req: At) {
     if wanted(netns, bound_port(common), rport(common)) {
         count(if flags == 0 { Counter::ReqEntered } else { Counter::ReqRearmed });
         // SAFETY: reserved memory.
-        emit::<Half>(ctx, Kind::ReqArm, flags, Counter::LostRequest, |record| unsafe { fill(record, req, common, netns) });
+        emit::<Half>(ctx, Kind::ReqArm, flags, Counter::LostRequest, |record| unsafe {
+            fill(record, req, common, netns)
+        });
     }
 }
 
@@ -71,7 +73,9 @@ pub fn expired(ctx: &BtfTracePointContext, req: At) {
     if wanted(netns, bound_port(common), rport(common)) {
         count(Counter::ReqExpired);
         // SAFETY: reserved memory.
-        emit::<Half>(ctx, Kind::ReqExpire, 0, Counter::LostRequest, |record| unsafe { fill(record, req, common, netns) });
+        emit::<Half>(ctx, Kind::ReqExpire, 0, Counter::LostRequest, |record| unsafe {
+            fill(record, req, common, netns)
+        });
     }
 }
 
@@ -85,11 +89,12 @@ pub fn cancelled(ctx: &BtfTracePointContext, req: At) {
     if let Some(notes) = notes() {
         // SAFETY: this CPU's own slot; interrupts are off. The helper has no preconditions.
         unsafe {
-            let now_ns = bpf_ktime_get_ns();
+            let now = bpf_jiffies64();
             // inet_csk_clone_lock changes the newborn's state, inet_csk_complete_hashdance drops the request: in one go.
-            made = now_ns - (*notes).born_ns <= MAKING_NS;
-            (*notes).born_ns = 0;
-            (*notes).made_ns = if made { now_ns } else { 0 };
+            made = (*notes).born != 0 && now - (*notes).born_jiffies <= MAKING_JIFFIES;
+            (*notes).made = if made { (*notes).born } else { 0 };
+            (*notes).made_jiffies = now;
+            (*notes).born = 0;
             (*notes).cancelled = if unhashed { 0 } else { req.0 };
         }
     }
@@ -105,7 +110,7 @@ pub fn cancelled(ctx: &BtfTracePointContext, req: At) {
     }
     count(Counter::ReqCancelled);
     let gone = if no_users(common) { FLAG_NETNS_GONE } else { 0 };
-    let stack = if task::on_its_stack(ctx) { FLAG_TASK_STACK } else { 0 };
+    let stack = if task::on_its_stack(ctx, Asking::Timer) { FLAG_TASK_STACK } else { 0 };
     emit::<HalfCancel>(ctx, Kind::ReqCancel, gone | stack, Counter::LostRequest, |record| {
         // SAFETY: reserved memory.
         unsafe {

@@ -1,16 +1,23 @@
 //! Full sockets: every state change the kernel reports, with the task where it is known to be the socket's.
 
-use aya_ebpf::{helpers::bpf_ktime_get_ns, macros::btf_tracepoint, programs::BtfTracePointContext};
-use tcpwait_wire::config::offset::{OFF_ERR, OFF_PACKETS_OUT, OFF_TOTAL_RETRANS};
-use tcpwait_wire::wire::{Counter, FLAG_HALF_OPEN, FLAG_HANDED_OVER, Kind, SockState, SockStateStack, SockStateTask};
+use aya_ebpf::{helpers::bpf_jiffies64, macros::btf_tracepoint, programs::BtfTracePointContext};
+use tcpwait_wire::{
+    config::{
+        ABSENT,
+        offset::{OFF_ERR, OFF_FASTOPEN_MAX, OFF_PACKETS_OUT, OFF_TOTAL_RETRANS},
+    },
+    wire::{Counter, FLAG_HALF_OPEN, FLAG_HANDED_OVER, FLAG_NEWBORN, Kind, SockState, SockStateStack, SockStateTask},
+};
 
-use super::{request::MAKING_NS, timer::notes, write_stack};
+use super::{request::MAKING_JIFFIES, timer::notes, write_stack};
 use crate::{
-    emit::{count_nested, count_transition, emit},
+    emit::{count, count_nested, count_transition, emit},
     filter::wanted,
     maps::{NOTES, UNOWNED, unowned_slot},
-    sock::{Fields, Typed, bound_port, flow, full_lport, held_by_task, is_tcp, make_cookie, netns_of, reuse, rport, tw_room},
-    task,
+    sock::{
+        Fields, Typed, bound_port, flow, full_lport, held_by_task, is_tcp, make_cookie, netns_of, reuse, rport, tw_room,
+    },
+    task::{self, Asking},
 };
 
 const FIN_WAIT2: i32 = 5;
@@ -33,7 +40,7 @@ const ESTABLISHED: i32 = 1;
 /// interrupt, and that is counted.)
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
-    if task::on_its_stack(&ctx) {
+    if task::on_its_stack(&ctx, Asking::State) {
         set_changing(1);
         changed(ctx);
         set_changing(0);
@@ -44,7 +51,7 @@ fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
 /// The other one.
 #[btf_tracepoint(function = "inet_sock_set_state")]
 fn inet_sock_set_state_softirq(ctx: BtfTracePointContext) -> i32 {
-    if !task::on_its_stack(&ctx) {
+    if !task::on_its_stack(&ctx, Asking::StateInSoftirq) {
         // SAFETY: this CPU's own slot.
         if NOTES.get_ptr(0).is_some_and(|notes| unsafe { (&raw const (*notes).changing).read_volatile() } != 0) {
             count_nested();
@@ -73,7 +80,8 @@ fn changed(ctx: BtfTracePointContext) {
     }
     let netns = netns_of(sk);
     let newborn = old == LISTEN && new == SYN_RECV;
-    let made = note_birth(newborn, old);
+    let untold = newborn && is_told_at_once(sk);
+    let flags = note_birth(sk, old, newborn, untold);
     // Before 6.13 a newborn still shows its listener's ports (inet_csk_clone_lock sets the state first).
     let rport = if newborn { 0 } else { rport(sk) };
     // connect() chooses the port only after this event; until then inet_sport may hold the one of a former connection
@@ -83,6 +91,10 @@ fn changed(ctx: BtfTracePointContext) {
         return;
     }
     count_transition(old as u8, new as u8);
+    if untold {
+        count(Counter::Folded);
+        return;
+    }
     // Made at the first event, so that the mini-socket, which copies it, and `ss -e` show the same.
     // A newborn's would be overwritten by its request socket's.
     let cookie = if newborn { 0 } else { make_cookie(sk) };
@@ -111,17 +123,21 @@ fn changed(ctx: BtfTracePointContext) {
         }
     };
     if new == CLOSE && (old == FIN_WAIT2 || old == CLOSING) {
-        if armed_here(cookie) {
-            emit::<SockState>(&ctx, Kind::State, FLAG_HANDED_OVER, Counter::LostState, fill);
-        } else {
-            emit::<SockStateStack>(&ctx, Kind::StateStack, 0, Counter::LostState, |record| {
-                fill(record.cast());
-                // SAFETY: as above.
-                unsafe {
-                    ((*record).tw_count, (*record).tw_max) = tw_room(sk);
-                    write_stack(&ctx, &raw mut (*record).stack);
-                }
-            });
+        match armed_here(cookie) {
+            Armed::Told => count(Counter::Folded),
+            Armed::Untold => {
+                emit::<SockState>(&ctx, Kind::State, FLAG_HANDED_OVER, Counter::LostState, fill);
+            }
+            Armed::NotHere => {
+                emit::<SockStateStack>(&ctx, Kind::StateStack, 0, Counter::LostState, |record| {
+                    fill(record.cast());
+                    // SAFETY: as above.
+                    unsafe {
+                        ((*record).tw_count, (*record).tw_max) = tw_room(sk);
+                        write_stack(&ctx, &raw mut (*record).stack);
+                    }
+                });
+            }
         }
     } else if by_its_owner(old, new) && held_by_task(sk) {
         emit::<SockStateTask>(&ctx, Kind::StateTask, 0, Counter::LostState, |record| {
@@ -130,7 +146,7 @@ fn changed(ctx: BtfTracePointContext) {
             unsafe { (*record).task = task::current() };
         });
     } else {
-        emit::<SockState>(&ctx, Kind::State, if made { FLAG_HALF_OPEN } else { 0 }, Counter::LostState, fill);
+        emit::<SockState>(&ctx, Kind::State, flags, Counter::LostState, fill);
         if old == SYN_RECV && new == ESTABLISHED {
             if let Some(unowned) = UNOWNED.get_ptr_mut(unowned_slot(cookie)) {
                 // SAFETY: an aligned word that lives as long as the map.
@@ -140,21 +156,37 @@ fn changed(ctx: BtfTracePointContext) {
     }
 }
 
-/// Keeps for the timer that a connection was born here just now; returns whether one that leaves SYN_RECV was half-open until
-/// just now.
+/// Keeps for the timer, and for the next event, that a connection was born here just now. Returns the flags of one that leaves SYN_RECV.
 #[inline(always)]
-fn note_birth(newborn: bool, old: i32) -> bool {
-    let Some(notes) = notes() else { return false };
+fn note_birth(sk: Typed, old: i32, newborn: bool, untold: bool) -> u8 {
+    let Some(notes) = notes() else { return 0 };
+    let mut flags = 0;
     // SAFETY: this CPU's own slot. The helper has no preconditions.
     unsafe {
-        (*notes).born_ns = if newborn { bpf_ktime_get_ns() } else { 0 };
-        if old != SYN_RECV {
-            return false;
+        if old == SYN_RECV {
+            if (*notes).born_untold == sk.at().0 {
+                flags |= FLAG_NEWBORN;
+            }
+            if (*notes).made == sk.at().0 && bpf_jiffies64() - (*notes).made_jiffies <= MAKING_JIFFIES {
+                flags |= FLAG_HALF_OPEN;
+            }
+            (*notes).made = 0;
         }
-        let made = bpf_ktime_get_ns() - (*notes).made_ns <= MAKING_NS;
-        (*notes).made_ns = 0;
-        made
+        (*notes).born_untold = if untold { sk.at().0 } else { 0 };
+        (*notes).born = 0;
+        if newborn {
+            (*notes).born = sk.at().0;
+            (*notes).born_jiffies = bpf_jiffies64();
+        }
     }
+    flags
+}
+
+/// Whether what becomes of a newborn is told in the same softirq: `tcp_child_process` makes it ESTABLISHED, or `tcp_done` ends it. A child of
+/// TCP Fast Open stays in SYN_RECV until its ACK comes.
+#[inline(always)]
+fn is_told_at_once(newborn: Typed) -> bool {
+    OFF_FASTOPEN_MAX.load() != ABSENT && newborn.at().read::<u32>(&OFF_FASTOPEN_MAX) == 0
 }
 
 /// Whether a transition is made by connect, listen, shutdown or close alone. Others may happen in the backlog of anyone who
@@ -165,13 +197,25 @@ fn by_its_owner(old: i32, new: i32) -> bool {
     (old == SYN_SENT && new == CLOSE) || new == SYN_SENT || new == LISTEN || new == FIN_WAIT1 || new == LAST_ACK
 }
 
+/// The mini-socket that may have taken over from a socket.
+enum Armed {
+    /// It began here just now, and was told of.
+    Told,
+    /// It began here just now, and its record did not fit.
+    Untold,
+    /// None began here.
+    NotHere,
+}
+
 /// Whether the mini-socket armed last on this CPU took over from this socket. A miss only costs a stack:
 /// `tcp_time_wait` can be moved to another CPU in between when it runs in process context.
 #[inline(always)]
-fn armed_here(cookie: u64) -> bool {
-    match NOTES.get_ptr(0) {
-        // SAFETY: this CPU's own slot.
-        Some(notes) => unsafe { (*notes).armed_cookie == cookie },
-        None => false,
+fn armed_here(cookie: u64) -> Armed {
+    let Some(notes) = NOTES.get_ptr(0) else { return Armed::NotHere };
+    // SAFETY: this CPU's own slot.
+    match unsafe { ((*notes).armed_cookie == cookie, (*notes).armed_told) } {
+        (true, 0) => Armed::Untold,
+        (true, _) => Armed::Told,
+        (false, _) => Armed::NotHere,
     }
 }

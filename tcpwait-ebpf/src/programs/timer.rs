@@ -8,7 +8,7 @@ use super::{request, timewait};
 use crate::{
     maps::{CpuNotes, NOTES, REQSK_TIMER_HANDLER, TW_TIMER_HANDLER},
     sock::{At, Fields, Typed},
-    task,
+    task::{self, Asking},
 };
 
 /// The mini-socket around a timer.
@@ -89,5 +89,5 @@ fn timer_cancel(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn expiring(ctx: &BtfTracePointContext, timer: Typed) -> bool {
     let pprev: u64 = timer.read(&OFF_TIMER_PPREV);
-    pprev.wrapping_sub(task::address_of(ctx)) < task::STACK_BYTES
+    pprev.wrapping_sub(task::address_of(ctx, Asking::Timer)) < task::STACK_BYTES
 }

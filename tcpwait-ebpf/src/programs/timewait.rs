@@ -11,7 +11,7 @@ use crate::{
     emit::{count, emit},
     filter::wanted,
     sock::{At, Common, Fields, bound_port, flow, netns, no_users, reuse, rport},
-    task,
+    task::{self, Asking},
 };
 
 const FIN_WAIT2: u8 = 5;
@@ -55,6 +55,7 @@ pub fn started(ctx: &BtfTracePointContext, tw: At) {
             }
             (*notes).cancelled = 0;
             (*notes).armed_cookie = cookie;
+            (*notes).armed_told = 0;
         }
     }
     let netns = netns(common);
@@ -64,7 +65,13 @@ pub fn started(ctx: &BtfTracePointContext, tw: At) {
             count(Counter::TwEnteredFinWait2);
         }
         // SAFETY: reserved memory.
-        emit::<Mini>(ctx, Kind::TwArm, flags, Counter::LostArm, |record| unsafe { fill_mini(record, tw, common, netns) });
+        let fill = |record| unsafe { fill_mini(record, tw, common, netns) };
+        if emit::<Mini>(ctx, Kind::TwArm, flags, Counter::LostArm, fill)
+            && let Some(notes) = notes()
+        {
+            // SAFETY: this CPU's own slot; interrupts are off.
+            unsafe { (*notes).armed_told = 1 };
+        }
     }
 }
 
@@ -76,7 +83,9 @@ pub fn expired(ctx: &BtfTracePointContext, tw: At) {
     if wanted(netns, bound_port(common), rport(common)) {
         count(Counter::TwExpired);
         // SAFETY: reserved memory.
-        emit::<Mini>(ctx, Kind::TwExpire, 0, Counter::LostEnd, |record| unsafe { fill_mini(record, tw, common, netns) });
+        emit::<Mini>(ctx, Kind::TwExpire, 0, Counter::LostEnd, |record| unsafe {
+            fill_mini(record, tw, common, netns)
+        });
     }
 }
 
@@ -101,7 +110,7 @@ pub fn cancelled(ctx: &BtfTracePointContext, tw: At) {
         if no_users(common) {
             flags |= FLAG_NETNS_GONE;
         }
-        if task::on_its_stack(ctx) {
+        if task::on_its_stack(ctx, Asking::Timer) {
             flags |= FLAG_TASK_STACK;
         }
         emit::<MiniCancel>(ctx, Kind::TwCancel, flags, Counter::LostEnd, |record| {

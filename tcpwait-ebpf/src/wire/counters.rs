@@ -81,6 +81,8 @@ pub enum Counter {
     LostRequest = 22,
     /// Records of ports refused lost because the ring buffer was full.
     LostPortRefused = 23,
+    /// State changes that are part of another record: hand-overs to a mini-socket, births of passive connections.
+    Folded = 24,
 }
 
 /// What the kernel side writes a record of, besides state changes. ([`Counter::ReqCompleted`] and [`Counter::TwEnteredFinWait2`] have

@@ -147,7 +147,7 @@ impl Audit {
         match &event.fact {
             Fact::Armed { mini, rearmed: false } => self.count(event.time_ns, mini.flow.netns, What::Began),
             // tcp_create_openreq_child counts every socket that inet_csk_clone_lock makes.
-            Fact::State(change) if (change.old, change.new) == (State::Listen, State::SynRecv) => {
+            Fact::State(change) if change.newborn || (change.old, change.new) == (State::Listen, State::SynRecv) => {
                 self.count(event.time_ns, change.flow.netns, What::Accepted);
             }
             _ => {}

@@ -116,6 +116,7 @@ fn state_change(record: &wire::SockState, task: Option<Task>, no_mini: Option<No
         err: record.err,
         task,
         handed_over: record.head.flags & wire::FLAG_HANDED_OVER != 0,
+        newborn: record.head.flags & wire::FLAG_NEWBORN != 0,
         half_open: record.head.flags & wire::FLAG_HALF_OPEN != 0,
         retransmits: record.retransmits,
         reuse: reuse(record.reuse),

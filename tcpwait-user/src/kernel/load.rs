@@ -244,10 +244,11 @@ impl Probes {
 
 /// Fills in what follows from other counts, and is not counted where each nanosecond is paid for a million times.
 fn total(values: &mut [u64; wire::COUNTERS], transitions: &[u64; wire::TRANSITIONS]) {
-    let sum = |counters: &[wire::Counter]| counters.iter().filter_map(|&counter| values.get(counter as usize)).sum::<u64>();
+    let sum =
+        |counters: &[wire::Counter]| counters.iter().filter_map(|&counter| values.get(counter as usize)).sum::<u64>();
     let states: u64 = transitions.iter().sum();
     let told = states + sum(&wire::TOLD);
-    let written = told.saturating_sub(sum(&wire::LOST));
+    let written = told.saturating_sub(sum(&wire::LOST) + sum(&[wire::Counter::Folded]));
     for (counter, value) in [(wire::Counter::StateSeen, states), (wire::Counter::Written, written)] {
         if let Some(slot) = values.get_mut(counter as usize) {
             *slot = value;

@@ -19,8 +19,6 @@ pub(super) struct Full {
     /// Of a passive connection: whose listener it came through.
     listener: Option<Arc<Task>>,
     pub(super) predates: bool,
-    /// Its mini-socket has begun: the CLOSE that follows is no step of the connection.
-    pub(super) handed_over: bool,
     /// Whether others may share its port, when that was last read.
     pub(super) reuse: Option<Reuse>,
     /// Its first step, which waits for the port.
@@ -52,7 +50,11 @@ impl Lifecycle {
         // An answer to a SYN may be taken by anybody who locks the socket; it leaves an error.
         let by_its_owner = !(change.old == State::SynSent && change.new == State::Close && change.err != 0);
         let owner = change.task.as_ref().filter(|_| by_its_owner).map(|task| self.share(task));
-        let newborn = (change.old == State::SynRecv).then(|| self.newborns.remove(&change.sk)).flatten();
+        let newborn = match change.old {
+            State::SynRecv if change.newborn => Some(Newborn { time_ns }),
+            State::SynRecv => self.newborns.remove(&change.sk),
+            _ => None,
+        };
         if self.is_hand_over(change) {
             return;
         }
@@ -153,7 +155,6 @@ impl Lifecycle {
             owner: None,
             listener: None,
             predates,
-            handed_over: false,
             reuse: None,
             waiting: None,
         }
@@ -172,7 +173,6 @@ impl Lifecycle {
             owner: None,
             listener: None,
             predates: !is_new && !self.seeds_read,
-            handed_over: false,
             reuse: None,
             waiting: None,
         }
@@ -183,9 +183,8 @@ impl Lifecycle {
         if change.new != State::Close || !matches!(change.old, State::FinWait2 | State::Closing) {
             return false;
         }
-        let full = self.fulls.get(&change.cookie);
         // The mini-socket may be gone already. And it has no cookie if the full socket had none yet when it was copied.
-        let seen_to_begin = full.is_some_and(|full| full.handed_over)
+        let seen_to_begin = self.handed_over.contains(&change.cookie)
             || self.minis.get(&change.flow).is_some_and(|mini| mini.cookie == change.cookie || mini.cookie == 0);
         if !seen_to_begin {
             if !change.handed_over {
@@ -197,6 +196,15 @@ impl Lifecycle {
         self.fulls.remove(&change.cookie);
         self.remember_end(change.cookie);
         true
+    }
+
+    /// A mini-socket took over: the full socket's CLOSE, where it is told of at all, is no step of the connection. It comes within
+    /// microseconds (`tcp_time_wait`).
+    pub(super) fn hand_over(&mut self, cookie: u64) {
+        const AT_ONCE: usize = 64;
+        self.handed_over.truncate(AT_ONCE - 1);
+        self.handed_over.push_front(cookie);
+        self.remember_end(cookie);
     }
 
     pub(super) fn seed_full(&mut self, seed: &Seed, owner: Option<Arc<Task>>) -> bool {
@@ -211,7 +219,6 @@ impl Lifecycle {
             owner,
             listener: None,
             predates: true,
-            handed_over: false,
             reuse: None,
             waiting: None,
         };

@@ -62,15 +62,15 @@ impl Lifecycle {
             self.tally.unmatched.beginnings += 1;
             out.push(Update::Transition(leave(&stale, socket.flow, time_ns, None, Timing::Unknown, Reason::Unknown)));
         }
-        let full = self.fulls.get_mut(&socket.cookie);
+        let full = self.fulls.remove(&socket.cookie);
+        self.hand_over(socket.cookie);
         let (from, since_ns, owner, predates) = match full {
             Some(full) => {
-                full.handed_over = true;
                 let known = matches!(full.state, State::FinWait2 | State::Closing);
                 if !known {
                     self.tally.unmatched.gaps += 1;
                 }
-                (known.then_some(full.state), full.since_ns.filter(|_| known), full.owner.clone(), full.predates)
+                (known.then_some(full.state), full.since_ns.filter(|_| known), full.owner, full.predates)
             }
             None => {
                 self.tally.unmatched.gaps += u64::from(self.seeds_read);

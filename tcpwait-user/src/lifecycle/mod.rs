@@ -93,6 +93,8 @@ pub struct Lifecycle {
     fulls: HashMap<u64, Full>,
     minis: CompactMap<Flow, Mini>,
     newborns: HashMap<u64, Newborn>,
+    /// Cookies of full sockets that mini-sockets took over from last.
+    handed_over: VecDeque<u64>,
     requests: HashMap<Flow, Request>,
     held_requests: HashMap<u32, HeldRequest>,
     /// Half-open connections whose first step still waits for a cookie, the oldest first.

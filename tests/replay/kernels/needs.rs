@@ -42,16 +42,10 @@ pub const NEEDS: &[Need] = &[
     need(Thing::Map(1), "`BPF_MAP_TYPE_HASH`", (3, 19), "0f8e4bd8a1fc"),
     need(Thing::Map(2), "`BPF_MAP_TYPE_ARRAY`, read-only for the program (`.rodata`)", (5, 2), "591fe9888d78"),
     need(Thing::Map(6), "`BPF_MAP_TYPE_PERCPU_ARRAY`", (4, 6), "a10423b87a7e"),
-    need(Thing::Map(9), "`BPF_MAP_TYPE_LRU_HASH`", (4, 10), "29ba732acbee"),
     need(Thing::Map(27), "`BPF_MAP_TYPE_RINGBUF`", (5, 8), "457f44363a88"),
     need(Thing::Helper(1), "`bpf_map_lookup_elem`", (3, 19), "d0003ec01c66"),
-    need(Thing::Helper(2), "`bpf_map_update_elem`", (3, 19), "d0003ec01c66"),
-    need(Thing::Helper(3), "`bpf_map_delete_elem`", (3, 19), "d0003ec01c66"),
     need(Thing::Helper(5), "`bpf_ktime_get_ns`", (4, 1), "d9847d310ab4"),
     need(Thing::Helper(8), "`bpf_get_smp_processor_id`", (4, 1), "c04167ce2ca0"),
-    need(Thing::Helper(14), "`bpf_get_current_pid_tgid`", (4, 2), "ffeedafbf023"),
-    need(Thing::Helper(15), "`bpf_get_current_uid_gid`", (4, 2), "ffeedafbf023"),
-    need(Thing::Helper(35), "`bpf_get_current_task`", (4, 8), "606274c5abd8"),
     need(Thing::Helper(158), "`bpf_get_current_task_btf`", (5, 11), "3ca1032ab7ab"),
     need(Thing::Helper(46), "`bpf_get_socket_cookie` for tracing programs", (5, 12), "c5dbb89fc2ac"),
     need(Thing::Helper(67), "`bpf_get_stack`", (4, 18), "de2ff05f48af"),
@@ -62,7 +56,6 @@ pub const NEEDS: &[Need] = &[
     need(Thing::Helper(131), "`bpf_ringbuf_reserve`", (5, 8), "457f44363a88"),
     need(Thing::Helper(132), "`bpf_ringbuf_submit`", (5, 8), "457f44363a88"),
     need(Thing::Helper(133), "`bpf_ringbuf_discard`", (5, 8), "457f44363a88"),
-    need(Thing::Helper(134), "`bpf_ringbuf_query`", (5, 8), "457f44363a88"),
 ];
 
 /// `BPF_JMP | BPF_CALL`; the source register is 0 for a helper.
