@@ -126,38 +126,51 @@ impl Fields for At {
     }
 }
 
-/// Words of a `struct sock_common`, which every mini-socket begins with: 136 bytes on 64-bit machines (5.15 to 7.3), and room.
-const COMMON_WORDS: usize = 20;
+/// Words of a mini-socket that are copied: what is read of a `tcp_timewait_sock` or a `tcp_request_sock` mostly lies before (5.15 to 7.3).
+const COPIED_WORDS: usize = 32;
 
-/// A copy of a mini-socket's `struct sock_common`, made in one go.
-pub struct Common([u64; COMMON_WORDS]);
+/// A mini-socket of which the beginning is copied, in one go: a call costs more than a hundred bytes. What lies behind is read where it is.
+pub struct Copied {
+    words: [u64; COPIED_WORDS],
+    at: At,
+}
 
-impl Common {
-    /// Copies; all zero when the memory cannot be read.
+impl Copied {
+    /// Copies into `memory`, which is the caller's since the stack holds it only once; all zero when the socket cannot be read.
     #[inline(always)]
-    pub fn of(socket: At) -> Self {
-        let mut words = MaybeUninit::<[u64; COMMON_WORDS]>::uninit();
-        // SAFETY: the helper checks the address, and writes all of it: zeros where it fails.
+    pub fn into(memory: &mut MaybeUninit<Self>, at: At) -> &Self {
+        let copied = memory.as_mut_ptr();
+        // SAFETY: the helper checks the address, and writes all of the words: zeros where it fails.
         unsafe {
-            if copy_kernel(words.as_mut_ptr().cast(), (COMMON_WORDS * 8) as u32, socket.0 as *const _) != 0 {
+            (*copied).at = at;
+            let words = (&raw mut (*copied).words).cast();
+            if copy_kernel(words, (COPIED_WORDS * 8) as u32, at.0 as *const _) != 0 {
                 count(Counter::Unreadable);
             }
-            Self(words.assume_init())
+            &*copied
         }
+    }
+
+    /// A value at this distance from the start. The distance is read-only data, so the verifier sees one of the two ways only.
+    #[inline(always)]
+    fn load<T: Copy + Default>(&self, offset: u32) -> T {
+        if offset as usize + size_of::<T>() > size_of_val(&self.words) {
+            return At(self.at.0 + u64::from(offset)).read_here();
+        }
+        // SAFETY: it lies in the copy, which the verifier checks too.
+        unsafe { self.words.as_ptr().byte_add(offset as usize).cast::<T>().read_volatile() }
     }
 }
 
-impl Fields for &Common {
+impl Fields for &Copied {
     #[inline(always)]
     fn read<T: Copy + Default>(self, offset: &Global<u32>) -> T {
-        // SAFETY: the verifier, which knows the offset, refuses a load from outside of the copy.
-        unsafe { self.0.as_ptr().byte_add(offset.load() as usize).cast::<T>().read_volatile() }
+        self.load(offset.load())
     }
 
     #[inline(always)]
     fn byte(self, at: u32) -> u8 {
-        // SAFETY: as above.
-        unsafe { self.0.as_ptr().byte_add(at as usize).cast::<u8>().read_volatile() }
+        self.load(at)
     }
 }
 

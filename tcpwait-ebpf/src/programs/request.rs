@@ -1,6 +1,8 @@
 //! Half-open connections: what the timer says of a request socket, from the SYN to the ACK or to whatever comes instead.
 //! A connection that is made needs no record: the full socket's own says so.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{helpers::bpf_jiffies64, programs::BtfTracePointContext};
 use tcpwait_wire::{
     config::offset::*,
@@ -11,7 +13,7 @@ use super::{timer::notes, write_stack};
 use crate::{
     emit::{count, emit},
     filter::wanted,
-    sock::{At, Common, Fields, bound_port, flow, netns, no_users, rport},
+    sock::{At, Copied, Fields, bound_port, flow, netns, no_users, rport},
     task::{self, Asking},
 };
 
@@ -25,13 +27,13 @@ pub const MAKING_JIFFIES: u64 = 1;
 /// # Safety
 /// `record` is reserved memory.
 #[inline(always)]
-unsafe fn fill(record: *mut Half, req: At, common: &Common, netns: u32) {
-    let listener: At = common.follow(&OFF_LISTENER);
+unsafe fn fill(record: *mut Half, at: At, req: &Copied, netns: u32) {
+    let listener: At = req.follow(&OFF_LISTENER);
     // SAFETY: the caller's.
     unsafe {
-        (*record).cookie = common.read(&OFF_COOKIE);
-        (*record).req = req.0;
-        (*record).flow = flow(common, netns, bound_port(common), rport(common));
+        (*record).cookie = req.read(&OFF_COOKIE);
+        (*record).req = at.0;
+        (*record).flow = flow(req, netns, bound_port(req), rport(req));
         (*record).listener = if listener.0 == 0 { 0 } else { listener.read(&OFF_COOKIE) };
         (*record).retransmits = req.read(&OFF_REQ_RETRANS);
         (*record).listens = u8::from(listener.0 != 0 && listener.read::<u8>(&OFF_STATE) == LISTEN);
@@ -42,49 +44,48 @@ unsafe fn fill(record: *mut Half, req: At, common: &Common, netns: u32) {
 
 /// It begins; or its SYN-ACK was sent again, after a time or because the SYN came again.
 #[inline(always)]
-pub fn started(ctx: &BtfTracePointContext, req: At) {
+pub fn started(ctx: &BtfTracePointContext, at: At) {
+    let mut memory = MaybeUninit::uninit();
+    let req = Copied::into(&mut memory, at);
     // reqsk_timer_handler counts before it starts the timer again; a new request has counted nothing.
     let mut flags = if req.bits(&BIT_REQ_TIMEOUTS) & 0x7f != 0 { FLAG_RETRANSMIT } else { 0 };
     if let Some(notes) = notes() {
         // SAFETY: this CPU's own slot; interrupts are off.
         unsafe {
-            if (*notes).cancelled == req.0 {
+            if (*notes).cancelled == at.0 {
                 flags = FLAG_REARM;
             }
             (*notes).cancelled = 0;
         }
     }
-    let common = &Common::of(req);
-    let netns = netns(common);
-    if wanted(netns, bound_port(common), rport(common)) {
+    let netns = netns(req);
+    if wanted(netns, bound_port(req), rport(req)) {
         count(if flags == 0 { Counter::ReqEntered } else { Counter::ReqRearmed });
         // SAFETY: reserved memory.
-        emit::<Half>(ctx, Kind::ReqArm, flags, Counter::LostRequest, |record| unsafe {
-            fill(record, req, common, netns)
-        });
+        emit::<Half>(ctx, Kind::ReqArm, flags, Counter::LostRequest, |record| unsafe { fill(record, at, req, netns) });
     }
 }
 
 /// Its time ran out: the SYN-ACK is sent again, or nobody waits any longer.
 #[inline(always)]
-pub fn expired(ctx: &BtfTracePointContext, req: At) {
-    let common = &Common::of(req);
-    let netns = netns(common);
-    if wanted(netns, bound_port(common), rport(common)) {
+pub fn expired(ctx: &BtfTracePointContext, at: At) {
+    let mut memory = MaybeUninit::uninit();
+    let req = Copied::into(&mut memory, at);
+    let netns = netns(req);
+    if wanted(netns, bound_port(req), rport(req)) {
         count(Counter::ReqExpired);
         // SAFETY: reserved memory.
-        emit::<Half>(ctx, Kind::ReqExpire, 0, Counter::LostRequest, |record| unsafe {
-            fill(record, req, common, netns)
-        });
+        emit::<Half>(ctx, Kind::ReqExpire, 0, Counter::LostRequest, |record| unsafe { fill(record, at, req, netns) });
     }
 }
 
 /// Its connection was made, it was killed, or it is about to be started again.
 #[inline(always)]
-pub fn cancelled(ctx: &BtfTracePointContext, req: At) {
+pub fn cancelled(ctx: &BtfTracePointContext, at: At) {
     // inet_csk_reqsk_queue_drop takes it out of the hash before it stops the timer; one that is set anew stays in.
-    let common = &Common::of(req);
-    let unhashed = common.read::<u64>(&OFF_NODE_PPREV) == 0;
+    let mut memory = MaybeUninit::uninit();
+    let req = Copied::into(&mut memory, at);
+    let unhashed = req.read::<u64>(&OFF_NODE_PPREV) == 0;
     let mut made = false;
     if let Some(notes) = notes() {
         // SAFETY: this CPU's own slot; interrupts are off. The helper has no preconditions.
@@ -95,11 +96,11 @@ pub fn cancelled(ctx: &BtfTracePointContext, req: At) {
             (*notes).made = if made { (*notes).born } else { 0 };
             (*notes).made_jiffies = now;
             (*notes).born = 0;
-            (*notes).cancelled = if unhashed { 0 } else { req.0 };
+            (*notes).cancelled = if unhashed { 0 } else { at.0 };
         }
     }
-    let netns = netns(common);
-    if !wanted(netns, bound_port(common), rport(common)) {
+    let netns = netns(req);
+    if !wanted(netns, bound_port(req), rport(req)) {
         return;
     }
     if made || !unhashed {
@@ -109,12 +110,12 @@ pub fn cancelled(ctx: &BtfTracePointContext, req: At) {
         return;
     }
     count(Counter::ReqCancelled);
-    let gone = if no_users(common) { FLAG_NETNS_GONE } else { 0 };
+    let gone = if no_users(req) { FLAG_NETNS_GONE } else { 0 };
     let stack = if task::on_its_stack(ctx, Asking::Timer) { FLAG_TASK_STACK } else { 0 };
     emit::<HalfCancel>(ctx, Kind::ReqCancel, gone | stack, Counter::LostRequest, |record| {
         // SAFETY: reserved memory.
         unsafe {
-            fill(&raw mut (*record).half, req, common, netns);
+            fill(&raw mut (*record).half, at, req, netns);
             (*record).task = task::current();
             write_stack(ctx, &raw mut (*record).stack);
         }

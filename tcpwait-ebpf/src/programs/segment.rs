@@ -1,7 +1,7 @@
 //! Segments that reach a TIME_WAIT mini-socket: the FIN that turns FIN_WAIT2 into TIME_WAIT, those that restart its clock, and
 //! those that end it. The header is passed on as it came; user space knows what the kernel makes of it.
 
-use core::arch::asm;
+use core::{arch::asm, mem::MaybeUninit};
 
 use aya_ebpf::{
     EbpfContext,
@@ -14,12 +14,12 @@ use tcpwait_wire::{
     wire::{Counter, Kind, MiniSegment, TCP_HEADER, VERDICT_UNKNOWN},
 };
 
-use super::timewait::fill_mini;
+use super::timewait::{expires, fill_mini};
 use crate::{
     emit::{count, emit},
     filter::wanted,
     maps::PROCESS_ARGUMENTS,
-    sock::{At, Common, Fields, Typed, bound_port, netns, rport},
+    sock::{At, Copied, Fields, Typed, bound_port, netns, rport},
 };
 
 const TIME_WAIT: u8 = 6;
@@ -77,21 +77,22 @@ fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
 /// (`__mod_timer`'s fast path), so this alone sees it. The mini-socket's reference may be gone by now: user space
 /// believes the record only for a socket it follows.
 #[inline(always)]
-fn reached(ctx: &impl EbpfContext, tw: At, skb: At, th: At, verdict: u8) {
-    let common = &Common::of(tw);
-    if common.read::<u8>(&OFF_STATE) != TIME_WAIT {
+fn reached(ctx: &impl EbpfContext, at: At, skb: At, th: At, verdict: u8) {
+    let mut memory = MaybeUninit::uninit();
+    let tw = Copied::into(&mut memory, at);
+    if tw.read::<u8>(&OFF_STATE) != TIME_WAIT {
         return;
     }
-    let netns = netns(common);
-    if wanted(netns, bound_port(common), rport(common)) {
+    let netns = netns(tw);
+    if wanted(netns, bound_port(tw), rport(tw)) {
         count(Counter::TwSegments);
         emit::<MiniSegment>(ctx, Kind::TwSegment, 0, Counter::LostSegment, |record| {
             // SAFETY: reserved memory, all of which is written here.
             unsafe {
-                fill_mini(&raw mut (*record).mini, tw, common, netns);
+                fill_mini(&raw mut (*record).mini, at, tw, expires(at), netns);
                 let header = write_header(&raw mut (*record).header, th);
                 (*record).payload = skb.read::<u32>(&OFF_SKB_LEN).saturating_sub(header);
-                (*record).rcv_nxt = common.read(&OFF_TW_RCV_NXT);
+                (*record).rcv_nxt = tw.read(&OFF_TW_RCV_NXT);
                 (*record).ts_recent = tw.read(&OFF_TW_TS_RECENT);
                 (*record).has_ts_recent = u8::from(tw.read::<u32>(&OFF_TW_TS_RECENT_STAMP) != 0);
                 (*record).verdict = verdict;

@@ -48,7 +48,7 @@ pub fn notes() -> Option<*mut CpuNotes> {
 #[btf_tracepoint(function = "timer_start")]
 fn timer_start(ctx: BtfTracePointContext) -> i32 {
     match socket_of(timer(&ctx)) {
-        Some(Socket::TimeWait(tw)) => timewait::started(&ctx, tw),
+        Some(Socket::TimeWait(tw)) => timewait::started(&ctx, timer(&ctx), tw),
         Some(Socket::Request(req)) => request::started(&ctx, req),
         None => {}
     }
@@ -61,7 +61,7 @@ fn timer_start(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "timer_expire_entry")]
 fn timer_expire_entry(ctx: BtfTracePointContext) -> i32 {
     match socket_of(timer(&ctx)) {
-        Some(Socket::TimeWait(tw)) => timewait::expired(&ctx, tw),
+        Some(Socket::TimeWait(tw)) => timewait::expired(&ctx, timer(&ctx), tw),
         Some(Socket::Request(req)) => request::expired(&ctx, req),
         None => {}
     }
@@ -75,7 +75,7 @@ fn timer_expire_entry(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "timer_cancel")]
 fn timer_cancel(ctx: BtfTracePointContext) -> i32 {
     match socket_of(timer(&ctx)) {
-        Some(Socket::TimeWait(tw)) if !expiring(&ctx, timer(&ctx)) => timewait::cancelled(&ctx, tw),
+        Some(Socket::TimeWait(tw)) if !expiring(&ctx, timer(&ctx)) => timewait::cancelled(&ctx, timer(&ctx), tw),
         Some(Socket::Request(req)) if !expiring(&ctx, timer(&ctx)) => request::cancelled(&ctx, req),
         _ => {}
     }
