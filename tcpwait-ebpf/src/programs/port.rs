@@ -3,7 +3,7 @@
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::{bpf_get_current_task, bpf_probe_read_user},
+    helpers::bpf_probe_read_user,
     macros::{btf_tracepoint, fexit},
     programs::{BtfTracePointContext, FExitContext},
 };
@@ -103,9 +103,7 @@ fn tell(ctx: &impl EbpfContext, cookie: u64, mut flow: Flow, listen: bool, reuse
 /// The socket behind a descriptor of the current task.
 #[inline(always)]
 fn socket(descriptor: u32) -> At {
-    // SAFETY: the helper has no preconditions.
-    let task = At(unsafe { bpf_get_current_task() });
-    let table = task.follow(&OFF_TASK_FILES).follow(&OFF_FILES_TABLE).follow(&OFF_TABLE_FD);
+    let table = Typed::current_task().follow(&OFF_TASK_FILES).follow(&OFF_FILES_TABLE).follow(&OFF_TABLE_FD);
     let file: At = At(At(table.0 + 8 * u64::from(descriptor)).read_here());
     file.follow(&OFF_FILE_PRIVATE).follow(&OFF_SOCKET_SK)
 }
