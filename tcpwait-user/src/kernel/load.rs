@@ -1,11 +1,14 @@
 //! Loads and attaches the programs, reads the ring buffer and the counters. Nothing is pinned: when the process ends,
 //! however it ends, the kernel detaches everything.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    thread,
+};
 
 use anyhow::{Context, Result, anyhow, bail};
 use aya::{
-    Btf, Ebpf, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
+    Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel, include_bytes_aligned,
     maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
     programs::{BtfTracePoint, FExit, Program, ProgramError},
     util::nr_cpus,
@@ -17,8 +20,10 @@ use super::{
     Handlers,
     counters::recursion_misses,
     hooks::{Choice, Choices, HOOKS, Hook, HookState, Kind, Need, Outcome, attached},
+    symbols,
     types::KernelTypes,
 };
+use crate::symbols::Symbols;
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("TCPWAIT_BPF_OBJECT"));
 
@@ -47,8 +52,6 @@ pub struct Options {
     pub verbose: bool,
     /// Which of the hooks that do the same work is taken.
     pub choices: Choices,
-    /// The handlers that tell mini-sockets' timers from others.
-    pub handlers: Handlers,
 }
 
 /// The attached programs.
@@ -61,6 +64,10 @@ pub struct Probes {
     running: Array<MapData, u32>,
     /// Every hook and what became of it.
     pub hooks: Vec<HookState>,
+    /// The handlers that tell mini-sockets' timers from others.
+    pub handlers: Handlers,
+    /// The functions that stacks are read by.
+    pub symbols: Symbols,
     /// The field offsets in use, by the name of their global.
     pub offsets: Vec<(&'static str, u32)>,
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
@@ -71,10 +78,13 @@ pub struct Probes {
 /// Loads and attaches every hook.
 ///
 /// # Errors
-/// The kernel refuses the maps or a hook without which there is nothing to show.
-pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
+/// The kernel does not say what has to be known of it, or refuses the maps or a hook without which there is nothing to show.
+pub fn load(options: &Options) -> Result<Probes> {
     raise_memlock();
-    let btf = Btf::from_sys_fs().context("reading /sys/kernel/btf/vmlinux")?;
+    // The kernel takes longer to write its symbols than all takes that is done before they are needed.
+    let symbols = thread::Builder::new().spawn(symbols).context("starting a thread to read /proc/kallsyms")?;
+    let types = &KernelTypes::of_running_kernel()?;
+    let btf = Btf::parse(types.bytes(), Endianness::default()).context("parsing /sys/kernel/btf/vmlinux")?;
     let offsets = types.offsets().context("finding the kernel's fields, which every hook reads")?;
     let filter = &options.filter;
     let (by_netns, by_lport, by_rport) =
@@ -84,15 +94,18 @@ pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
     let wake_bytes = u64::from(options.ring_bytes / WAKE_SHARE) / cpus.max(1) as u64;
     let process_arguments = types.arguments_of("tcp_timewait_state_process").unwrap_or_default();
 
-    let request_handler = options.handlers.request.unwrap_or_default();
     let (call_bind, call_listen) = (nix::libc::SYS_bind as u32, nix::libc::SYS_listen as u32);
 
     let mut loader = EbpfLoader::new();
+    aya::features();
+
+    let (handlers, symbols) = symbols.join().map_err(|_| anyhow!("reading /proc/kallsyms: the thread died"))??;
+    let request_handler = handlers.request.unwrap_or_default();
     loader
         .btf(Some(&btf))
         .verifier_log_level(if options.verbose { VerifierLogLevel::DEBUG } else { VerifierLogLevel::default() })
         .map_max_entries(config::RING_MAP, options.ring_bytes)
-        .override_global(config::TW_TIMER_HANDLER, &options.handlers.timewait, true)
+        .override_global(config::TW_TIMER_HANDLER, &handlers.timewait, true)
         .override_global(config::REQSK_TIMER_HANDLER, &request_handler, true)
         .override_global(config::CALL_BIND, &call_bind, true)
         .override_global(config::CALL_LISTEN, &call_listen, true)
@@ -150,6 +163,8 @@ pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
         running,
         ebpf,
         hooks,
+        handlers,
+        symbols,
         offsets,
         log,
         final_misses: None,
