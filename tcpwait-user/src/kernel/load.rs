@@ -1,4 +1,4 @@
-//! Loads and attaches the programs, reads the ring buffer and the counters. Nothing is pinned: when the process ends,
+//! Creates the maps, has the programs loaded and attached, reads the ring buffer and the counters. Nothing is pinned: when the process ends,
 //! however it ends, the kernel detaches everything.
 
 use std::{
@@ -10,7 +10,6 @@ use anyhow::{Context, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel, include_bytes_aligned,
     maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, FExit, Program, ProgramError},
     util::nr_cpus,
 };
 use tcpwait_wire::{config, wire};
@@ -19,8 +18,8 @@ use tokio::io::{Interest, unix::AsyncFd};
 use super::{
     Handlers,
     counters::recursion_misses,
-    hooks::{Choice, Choices, HOOKS, Hook, HookState, Kind, Need, Outcome, attached},
-    symbols,
+    hooks::{Choice, Choices, HOOKS, Hook, HookState, Need, Outcome, attached},
+    programs, symbols,
     types::KernelTypes,
 };
 use crate::symbols::Symbols;
@@ -123,18 +122,16 @@ pub fn load(options: &Options) -> Result<Probes> {
     fill(&mut ebpf, config::LPORT_FILTER_MAP, &filter.lports)?;
     fill(&mut ebpf, config::RPORT_FILTER_MAP, &filter.rports)?;
 
+    let wanted = |hook: &&Hook| not_needed(hook, options.choices, &[]).or_else(|| unsupported(types, hook)).is_none();
+    let mut tried = programs::attach(&mut ebpf, HOOKS.iter().filter(wanted), &btf);
     let mut hooks: Vec<HookState> = Vec::new();
     for hook in HOOKS {
         let outcome = match (not_needed(hook, options.choices, &hooks), unsupported(types, hook)) {
             (Some(why), _) => Outcome::NotNeeded(why),
             (None, Some(why)) => Outcome::Missing(why),
-            (None, None) => match attach(&mut ebpf, hook, &btf) {
+            (None, None) => match programs::result(&mut tried, hook) {
                 Ok(()) => Outcome::Attached,
-                Err(e) => {
-                    let why =
-                        if options.verbose { format!("{e:#}\n{}", verifier_log(&e)) } else { short(&e, hook.kind) };
-                    if by_the_verifier(&e) { Outcome::Refused(why) } else { Outcome::Missing(why) }
-                }
+                Err(e) => programs::failure(&e, hook.kind, options.verbose),
             },
         };
         if let (Outcome::Missing(why) | Outcome::Refused(why), Need::Required) = (&outcome, hook.need) {
@@ -213,7 +210,7 @@ impl Probes {
         self.running.set(0, 0, 0).context("telling the kernel side that the hooks are being detached")?;
         self.final_misses = Some(self.recursion_misses());
         for state in self.hooks.iter().filter(|state| state.outcome == Outcome::Attached) {
-            detach(&mut self.ebpf, state.hook).with_context(|| format!("detaching from {}", state.hook.name))?;
+            programs::detach(&mut self.ebpf, state.hook).with_context(|| format!("detaching from {}", state.hook.name))?;
         }
         Ok(())
     }
@@ -299,47 +296,6 @@ fn not_needed(hook: &Hook, choices: Choices, before: &[HookState]) -> Option<Str
     }
 }
 
-fn attach(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf) -> Result<()> {
-    for program in programs(hook) {
-        attach_one(ebpf, hook, program, btf)?;
-    }
-    Ok(())
-}
-
-fn programs(hook: &Hook) -> impl Iterator<Item = &'static str> {
-    std::iter::once(hook.name).chain(hook.twin)
-}
-
-fn attach_one(ebpf: &mut Ebpf, hook: &Hook, program: &str, btf: &Btf) -> Result<()> {
-    let program = ebpf.program_mut(program).with_context(|| format!("the eBPF object has no program {program}"))?;
-    let loading = || format!("loading the program for {}", hook.name);
-    let attaching = || format!("attaching to {}", hook.name);
-    match hook.kind {
-        Kind::Tracepoint => {
-            let program: &mut BtfTracePoint = program.try_into().with_context(loading)?;
-            program.load(hook.name, btf).with_context(loading)?;
-            program.attach().with_context(attaching)?;
-        }
-        Kind::Fexit => {
-            let program: &mut FExit = program.try_into().with_context(loading)?;
-            program.load(hook.name, btf).with_context(loading)?;
-            program.attach().with_context(attaching)?;
-        }
-    }
-    Ok(())
-}
-
-fn detach(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), ProgramError> {
-    for program in programs(hook) {
-        match ebpf.program_mut(program) {
-            Some(Program::BtfTracePoint(program)) => program.unload()?,
-            Some(Program::FExit(program)) => program.unload()?,
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
 fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &str) -> Result<T>
 where
     T::Error: std::error::Error + Send + Sync + 'static,
@@ -357,43 +313,6 @@ fn fill<K: aya::Pod>(ebpf: &mut Ebpf, name: &str, keys: &[K]) -> Result<()> {
             .with_context(|| format!("filling filter map {name} (it holds {})", config::FILTER_ENTRIES))?;
     }
     Ok(())
-}
-
-/// The sentence for an operator; the verifier's log is for `-v`.
-fn short(error: &anyhow::Error, kind: Kind) -> String {
-    for cause in error.chain() {
-        if let Some(ProgramError::LoadError { io_error, .. }) = cause.downcast_ref::<ProgramError>() {
-            return match io_error.raw_os_error() {
-                Some(nix::libc::EPERM) if kind == Kind::Fexit => {
-                    format!("{io_error}: this kernel allows no BPF trampolines")
-                }
-                Some(nix::libc::EPERM) => {
-                    format!("{io_error} (needs CAP_BPF and CAP_PERFMON, or root; lockdown=confidentiality forbids it)")
-                }
-                _ => format!("{io_error} (run with -v for the verifier's log)"),
-            };
-        }
-    }
-    format!("{error:#}")
-}
-
-/// Whether the verifier did not accept the program: that is `EACCES`, or `EINVAL`; `EPERM` is somebody's policy.
-fn by_the_verifier(error: &anyhow::Error) -> bool {
-    let errno = error.chain().find_map(|cause| match cause.downcast_ref::<ProgramError>() {
-        Some(ProgramError::LoadError { io_error, .. }) => io_error.raw_os_error(),
-        _ => None,
-    });
-    matches!(errno, Some(nix::libc::EACCES | nix::libc::EINVAL))
-}
-
-fn verifier_log(error: &anyhow::Error) -> String {
-    error
-        .chain()
-        .find_map(|cause| match cause.downcast_ref::<ProgramError>() {
-            Some(ProgramError::LoadError { verifier_log, .. }) => Some(verifier_log.to_string()),
-            _ => None,
-        })
-        .unwrap_or_default()
 }
 
 fn refused(error: &aya::EbpfError, doing: &str) -> anyhow::Error {

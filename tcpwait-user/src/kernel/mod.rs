@@ -5,6 +5,7 @@ mod btf;
 mod counters;
 mod hooks;
 mod load;
+mod programs;
 mod types;
 
 pub use self::{
