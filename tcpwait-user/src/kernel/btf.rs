@@ -180,12 +180,11 @@ impl Btf {
         *steps += 1;
         let (_, found) = self.plain(id).filter(|_| *steps < STEPS)?;
         for (member, place) in self.members(found) {
-            if self.is_called(member, name) {
-                return Some(place);
-            }
-            if self.is_called(member, "")
-                && let Some(inner) = self.named(place.id, name, steps)
-            {
+            if !self.is_called(member, "") {
+                if self.is_called(member, name) {
+                    return Some(place);
+                }
+            } else if let Some(inner) = self.named(place.id, name, steps) {
                 return Some(Place { bits: place.bits.checked_add(inner.bits)?, ..inner });
             }
         }
@@ -256,4 +255,43 @@ const HEAD: usize = 12;
 
 fn word(bytes: &[u8], at: usize) -> Option<u32> {
     bytes.get(at..at.checked_add(4)?)?.try_into().ok().map(u32::from_ne_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    const NAMES: &[u8] = b"\0u64\0s\0regs\0flags\0inner\0";
+
+    /// `struct s { u64 regs[31]; struct { u64 flags : 3; u64 inner; }; }`, where `flags` begins two bits later than it would.
+    fn example() -> Btf {
+        let info = |kind: u32, elements: u32| kind << 24 | elements;
+        #[rustfmt::skip]
+        let types = [
+            1, info(kind::INT, 0), 8, 64,
+            0, info(kind::ARRAY, 0), 0, 1, 1, 31,
+            0, info(kind::STRUCT, 2) | 1 << 31, 16, 12, 1, 3 << 24 | 2, 18, 1, 64,
+            5, info(kind::STRUCT, 2), 264, 7, 2, 0, 0, 3, 248 * 8,
+        ];
+        let types: Vec<u8> = types.into_iter().flat_map(u32::to_ne_bytes).collect();
+        let lengths = [24, 0, types.len(), types.len(), NAMES.len()];
+        let lengths = lengths.into_iter().flat_map(|length| u32::try_from(length).unwrap().to_ne_bytes());
+        let head = MAGIC.to_ne_bytes().into_iter().chain([1, 0]).chain(lengths);
+        Btf::parse(head.chain(types).chain(NAMES.iter().copied()).collect()).unwrap()
+    }
+
+    #[test]
+    fn elements_and_members_of_unnamed_members() {
+        let btf = example();
+        let at = |path| btf.member(btf.structure("s").unwrap(), path).map(|place| (place.bits, place.field)).ok();
+        assert_eq!(at("regs"), Some((0, false)));
+        assert_eq!(at("regs[1]"), Some((64, false)));
+        assert_eq!(at("regs[30]"), Some((30 * 64, false)));
+        assert_eq!(at("flags"), Some((248 * 8 + 2, true)), "a bit field");
+        assert_eq!(at("inner"), Some((256 * 8, false)));
+        for wrong in ["regs[31]", "regs[x]", "inner[0]", "regs.x", "reg", "regs1", ""] {
+            assert_eq!(at(wrong), None, "{wrong}");
+        }
+    }
 }
