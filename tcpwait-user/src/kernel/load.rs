@@ -210,7 +210,8 @@ impl Probes {
         self.running.set(0, 0, 0).context("telling the kernel side that the hooks are being detached")?;
         self.final_misses = Some(self.recursion_misses());
         for state in self.hooks.iter().filter(|state| state.outcome == Outcome::Attached) {
-            programs::detach(&mut self.ebpf, state.hook).with_context(|| format!("detaching from {}", state.hook.name))?;
+            programs::detach(&mut self.ebpf, state.hook)
+                .with_context(|| format!("detaching from {}", state.hook.name))?;
         }
         Ok(())
     }
