@@ -28,7 +28,7 @@ use self::readings::{Readings, maybe};
 use crate::{
     aggregate::audit::Reading,
     event::{cgroup_of, decode},
-    kernel::{self, Choices, HookState, KernelFilter, KernelTypes, Probes},
+    kernel::{self, Choices, HookState, KernelFilter, Probes},
     recording::Header,
     system::{
         cgroup::Cgroups,
@@ -127,8 +127,6 @@ pub struct Live {
     probes: Probes,
     settings: Settings,
     header: Header,
-    /// The kernel shows which timers are request sockets'.
-    requests_seen: bool,
     cgroups: Cgroups,
     named: HashSet<u64>,
     interrupt: unix::Signal,
@@ -144,16 +142,13 @@ pub fn attach(settings: Settings) -> Result<Live> {
     // Before anybody is told to hit Ctrl-C.
     let interrupt = signal(SignalKind::interrupt()).context("catching SIGINT")?;
     let terminate = signal(SignalKind::terminate()).context("catching SIGTERM")?;
-    let types = KernelTypes::of_running_kernel()?;
-    let (handlers, symbols) = kernel::symbols()?;
     let options = kernel::Options {
         filter: settings.filter.clone(),
         ring_bytes: settings.ring_bytes,
         verbose: settings.verbose,
         choices: settings.choices,
-        handlers,
     };
-    let probes = kernel::load(&types, &options)?;
+    let mut probes = kernel::load(&options)?;
     let uname = nix::sys::utsname::uname().context("asking the kernel for its name")?;
     let header = Header {
         wire: wire::VERSION,
@@ -163,21 +158,12 @@ pub fn attach(settings: Settings) -> Result<Live> {
         boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
         started_ns: monotonic_ns(),
         started_realtime_ns: realtime_ns(),
-        symbols,
+        symbols: std::mem::take(&mut probes.symbols),
         offsets: probes.offsets.iter().map(|(name, offset)| ((*name).to_owned(), *offset)).collect(),
         segments: kernel::segment_source(&probes.hooks),
         missing_hooks: missing(&probes),
     };
-    Ok(Live {
-        probes,
-        settings,
-        header,
-        requests_seen: handlers.request.is_some(),
-        cgroups: Cgroups::new(),
-        named: HashSet::new(),
-        interrupt,
-        terminate,
-    })
+    Ok(Live { probes, settings, header, cgroups: Cgroups::new(), named: HashSet::new(), interrupt, terminate })
 }
 
 impl Live {
@@ -193,7 +179,7 @@ impl Live {
 
     /// One sentence for every hook that this kernel does not give.
     pub fn missing(&self) -> impl Iterator<Item = String> + '_ {
-        let requests = (!self.requests_seen).then(|| kernel::WITHOUT_REQUESTS.to_owned());
+        let requests = self.probes.handlers.request.is_none().then(|| kernel::WITHOUT_REQUESTS.to_owned());
         kernel::missed(&self.probes.hooks).map(HookState::loss).chain(requests)
     }
 

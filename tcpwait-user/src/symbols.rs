@@ -1,6 +1,9 @@
 //! The few kernel functions whose presence on a stack decides something, with their address ranges.
 //! Read from kallsyms once, kept in a recording, so that a stack means the same on replay.
 
+use std::collections::BTreeMap;
+
+use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 
 /// The functions that [`crate::lifecycle::reason`] looks for.
@@ -54,11 +57,9 @@ pub struct Symbol<'a> {
 }
 
 /// Reads `/proc/kallsyms` (`s_show` in kernel/kallsyms.c): `ffffffff81000000 T name`, and for a module's `<tab>[module]` after it.
-///
-/// # Errors
-/// The first line that is no such line.
-pub fn parse(kallsyms: &str) -> Result<Vec<Symbol<'_>>, &str> {
-    kallsyms.lines().map(|line| parse_line(line).ok_or(line)).collect()
+/// Line by line: there are more than 100,000. The error is a line that is no such line.
+pub fn parse(kallsyms: &str) -> impl Iterator<Item = Result<Symbol<'_>, &str>> {
+    kallsyms.lines().map(|line| parse_line(line).ok_or(line))
 }
 
 fn parse_line(line: &str) -> Option<Symbol<'_>> {
@@ -92,23 +93,27 @@ impl Symbols {
     /// Picks the decisive functions out of all symbols. A suffix that a compiler appends (`.isra.0`, `.constprop.0`)
     /// does not hide a function, nor does a second name for the same address.
     pub fn pick<'a>(symbols: impl IntoIterator<Item = (u64, &'a str)>) -> Self {
-        let mut sorted: Vec<(u64, &str)> = symbols.into_iter().filter(|(address, _)| *address != 0).collect();
-        sorted.sort_unstable();
-        let mut picked: Vec<Function> = Vec::new();
-        let mut open: Option<(u64, &str)> = None;
-        for (address, name) in sorted {
-            if let Some((start, decisive)) = open
-                && start != address
-            {
-                picked.push(Function { start, end: address, name: decisive.to_owned() });
-                open = None;
-            }
+        let wanted: HashSet<&str> = DECISIVE.iter().copied().collect();
+        let (mut starts, mut addresses) = (BTreeMap::new(), Vec::new());
+        for (address, name) in symbols.into_iter().filter(|(address, _)| *address != 0) {
+            addresses.push(address);
             let plain = name.split('.').next().unwrap_or(name);
-            if DECISIVE.contains(&plain) {
-                open = Some((address, plain));
+            if wanted.contains(plain) {
+                let known = starts.entry(address).or_insert(plain);
+                *known = plain.max(*known);
             }
         }
-        Self(picked)
+        // Each ends where the next symbol begins, whatever that is.
+        let mut functions: Vec<_> = starts.into_iter().map(|(start, name)| (start, name, None)).collect();
+        for address in addresses {
+            let after = functions.partition_point(|(start, ..)| *start < address);
+            if let Some((.., end)) = after.checked_sub(1).and_then(|before| functions.get_mut(before)) {
+                *end = Some(end.map_or(address, |end: u64| end.min(address)));
+            }
+        }
+        let known =
+            |(start, name, end): (u64, &str, Option<u64>)| Some(Function { start, end: end?, name: name.to_owned() });
+        Self(functions.into_iter().filter_map(known).collect())
     }
 
     /// The decisive function a return address lies in. A return address may be the first byte after a call that
@@ -162,19 +167,19 @@ mod tests {
         let symbol = |address, name, module| Symbol { address, name, module };
         let text = "0000000000000000 A fixed\nffffffff81853e20 t tw_timer_handler\nffffffffc022d000 t tcp_diag_destroy\t[tcp_diag]\n";
         assert_eq!(
-            parse(text).unwrap(),
+            parse(text).collect::<Result<Vec<_>, _>>().unwrap(),
             [
                 symbol(0, "fixed", None),
                 symbol(0xffff_ffff_8185_3e20, "tw_timer_handler", None),
                 symbol(0xffff_ffff_c022_d000, "tcp_diag_destroy", Some("tcp_diag")),
             ]
         );
-        let picked = Symbols::pick(
-            parse(text).unwrap().iter().map(|symbol| (symbol.address, symbol.name)).chain([(u64::MAX, "end")]),
-        );
+        let picked =
+            Symbols::pick(parse(text).flatten().map(|symbol| (symbol.address, symbol.name)).chain([(u64::MAX, "end")]));
         assert_eq!(picked.name(0xffff_ffff_c022_d001), Some("tcp_diag_destroy"), "of a module");
         for line in ["", "ffffffff81853e20", "ffffffff81853e20 t", "ffffffff81853e20 t ", "(ptrval) t name"] {
-            assert_eq!(parse(&format!("0 t fine\n{line}\n")), Err(line));
+            let text = format!("0 t fine\n{line}\n");
+            assert_eq!(parse(&text).collect::<Vec<_>>(), [Ok(symbol(0, "fine", None)), Err(line)]);
         }
     }
 }

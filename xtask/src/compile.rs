@@ -18,14 +18,26 @@ pub fn run(release: bool) -> Result<()> {
     Ok(())
 }
 
-/// Builds the tool and returns where it is.
+/// Builds the tool and returns where it is. For use it is linked statically, so that it runs wherever it is copied to.
 pub fn tool(release: bool) -> Result<PathBuf> {
     setup::toolchain()?;
-    let mut cargo = cargo(&["build", "--package", "tcpwait", "--bin", "tcpwait"]);
-    if release {
-        cargo.arg("--release");
+    let mut cargo = cargo(&["rustc", "--package", "tcpwait", "--bin", "tcpwait"]);
+    if !release {
+        return executable(cargo, "tcpwait", &[]);
     }
-    executable(cargo, "tcpwait")
+    cargo.arg("--release");
+    if !has_static_libc() {
+        eprintln!("no libc.a here (on Fedora it is in glibc-static): the tool will need the libc of this machine");
+        return executable(cargo, "tcpwait", &[]);
+    }
+    // For the tool alone: what runs while it is built, and is loaded by the compiler, cannot be linked so.
+    executable(cargo, "tcpwait", &["-C", "target-feature=+crt-static"])
+}
+
+/// Whether the C compiler, which rustc links with, finds a static libc. It prints a path only if it does.
+fn has_static_libc() -> bool {
+    let found = Command::new("cc").arg("-print-file-name=libc.a").output();
+    found.is_ok_and(|output| output.stdout.contains(&b'/'))
 }
 
 /// `cargo arguments…` in the workspace.
@@ -36,10 +48,11 @@ pub fn cargo(arguments: &[&str]) -> Command {
 }
 
 /// Builds with `cargo` and returns the executable of the target called `name`. Where it is depends on settings of the
-/// user's, and a test's file name has a hash in it, so cargo is asked.
-pub fn executable(mut cargo: Command, name: &str) -> Result<PathBuf> {
+/// user's, and a test's file name has a hash in it, so cargo is asked. `after` is what comes behind `--`.
+pub fn executable(mut cargo: Command, name: &str, after: &[&str]) -> Result<PathBuf> {
     let mut running = cargo
-        .arg("--message-format=json-render-diagnostics")
+        .args(["--message-format=json-render-diagnostics", "--"])
+        .args(after)
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot run cargo")?;

@@ -116,7 +116,7 @@ fn test(filter: &Option<String>) -> Result<()> {
 /// Built as the user, run as root.
 fn kernel_tests(filters: &[Option<String>]) -> Result<()> {
     let build = cargo(&["test", "--package", "tcpwait", "--test", "kernel", "--no-run", "--locked"]);
-    let tests = executable(build, "kernel")?;
+    let tests = executable(build, "kernel", &[])?;
     for filter in filters {
         // sudo passes on next to nothing of the environment.
         let mut arguments: Vec<OsString> = env::vars_os()

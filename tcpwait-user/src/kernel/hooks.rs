@@ -53,7 +53,8 @@ const UNTIMED: &str = "late segments that stay in one timer bucket (about 2 s at
 /// What is not known where no hook tells of refused ports.
 const UNTOLD: &str = "a bind() or listen() that fails with \"Address already in use\" is not seen";
 
-/// Every hook, in the order of attachment: ends before beginnings, so that nothing begins unseen and then ends seen.
+/// Every hook, ends before beginnings; of those that do the same work, the better first. They are attached beside each other, and
+/// tell nothing before all of them are.
 pub const HOOKS: &[Hook] = &[
     required("timer_cancel", "nothing says why TIME_WAIT ends early"),
     required("timer_expire_entry", "nothing says when TIME_WAIT ends"),

@@ -1,13 +1,15 @@
-//! Loads and attaches the programs, reads the ring buffer and the counters. Nothing is pinned: when the process ends,
+//! Creates the maps, has the programs loaded and attached, reads the ring buffer and the counters. Nothing is pinned: when the process ends,
 //! however it ends, the kernel detaches everything.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    thread,
+};
 
 use anyhow::{Context, Result, anyhow, bail};
 use aya::{
-    Btf, Ebpf, EbpfLoader, VerifierLogLevel, include_bytes_aligned,
+    Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel, include_bytes_aligned,
     maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
-    programs::{BtfTracePoint, FExit, Program, ProgramError},
     util::nr_cpus,
 };
 use tcpwait_wire::{config, wire};
@@ -16,9 +18,11 @@ use tokio::io::{Interest, unix::AsyncFd};
 use super::{
     Handlers,
     counters::recursion_misses,
-    hooks::{Choice, Choices, HOOKS, Hook, HookState, Kind, Need, Outcome, attached},
+    hooks::{Choice, Choices, HOOKS, Hook, HookState, Need, Outcome, attached},
+    programs, symbols,
     types::KernelTypes,
 };
+use crate::symbols::Symbols;
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("TCPWAIT_BPF_OBJECT"));
 
@@ -47,8 +51,6 @@ pub struct Options {
     pub verbose: bool,
     /// Which of the hooks that do the same work is taken.
     pub choices: Choices,
-    /// The handlers that tell mini-sockets' timers from others.
-    pub handlers: Handlers,
 }
 
 /// The attached programs.
@@ -61,6 +63,10 @@ pub struct Probes {
     running: Array<MapData, u32>,
     /// Every hook and what became of it.
     pub hooks: Vec<HookState>,
+    /// The handlers that tell mini-sockets' timers from others.
+    pub handlers: Handlers,
+    /// The functions that stacks are read by.
+    pub symbols: Symbols,
     /// The field offsets in use, by the name of their global.
     pub offsets: Vec<(&'static str, u32)>,
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
@@ -71,10 +77,13 @@ pub struct Probes {
 /// Loads and attaches every hook.
 ///
 /// # Errors
-/// The kernel refuses the maps or a hook without which there is nothing to show.
-pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
+/// The kernel does not say what has to be known of it, or refuses the maps or a hook without which there is nothing to show.
+pub fn load(options: &Options) -> Result<Probes> {
     raise_memlock();
-    let btf = Btf::from_sys_fs().context("reading /sys/kernel/btf/vmlinux")?;
+    // The kernel takes longer to write its symbols than all takes that is done before they are needed.
+    let symbols = thread::Builder::new().spawn(symbols).context("starting a thread to read /proc/kallsyms")?;
+    let types = &KernelTypes::of_running_kernel()?;
+    let btf = Btf::parse(types.bytes(), Endianness::default()).context("parsing /sys/kernel/btf/vmlinux")?;
     let offsets = types.offsets().context("finding the kernel's fields, which every hook reads")?;
     let filter = &options.filter;
     let (by_netns, by_lport, by_rport) =
@@ -84,15 +93,18 @@ pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
     let wake_bytes = u64::from(options.ring_bytes / WAKE_SHARE) / cpus.max(1) as u64;
     let process_arguments = types.arguments_of("tcp_timewait_state_process").unwrap_or_default();
 
-    let request_handler = options.handlers.request.unwrap_or_default();
     let (call_bind, call_listen) = (nix::libc::SYS_bind as u32, nix::libc::SYS_listen as u32);
 
     let mut loader = EbpfLoader::new();
+    aya::features();
+
+    let (handlers, symbols) = symbols.join().map_err(|_| anyhow!("reading /proc/kallsyms: the thread died"))??;
+    let request_handler = handlers.request.unwrap_or_default();
     loader
         .btf(Some(&btf))
         .verifier_log_level(if options.verbose { VerifierLogLevel::DEBUG } else { VerifierLogLevel::default() })
         .map_max_entries(config::RING_MAP, options.ring_bytes)
-        .override_global(config::TW_TIMER_HANDLER, &options.handlers.timewait, true)
+        .override_global(config::TW_TIMER_HANDLER, &handlers.timewait, true)
         .override_global(config::REQSK_TIMER_HANDLER, &request_handler, true)
         .override_global(config::CALL_BIND, &call_bind, true)
         .override_global(config::CALL_LISTEN, &call_listen, true)
@@ -110,18 +122,16 @@ pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
     fill(&mut ebpf, config::LPORT_FILTER_MAP, &filter.lports)?;
     fill(&mut ebpf, config::RPORT_FILTER_MAP, &filter.rports)?;
 
+    let wanted = |hook: &&Hook| not_needed(hook, options.choices, &[]).or_else(|| unsupported(types, hook)).is_none();
+    let mut tried = programs::attach(&mut ebpf, HOOKS.iter().filter(wanted), &btf);
     let mut hooks: Vec<HookState> = Vec::new();
     for hook in HOOKS {
         let outcome = match (not_needed(hook, options.choices, &hooks), unsupported(types, hook)) {
             (Some(why), _) => Outcome::NotNeeded(why),
             (None, Some(why)) => Outcome::Missing(why),
-            (None, None) => match attach(&mut ebpf, hook, &btf) {
+            (None, None) => match programs::result(&mut tried, hook) {
                 Ok(()) => Outcome::Attached,
-                Err(e) => {
-                    let why =
-                        if options.verbose { format!("{e:#}\n{}", verifier_log(&e)) } else { short(&e, hook.kind) };
-                    if by_the_verifier(&e) { Outcome::Refused(why) } else { Outcome::Missing(why) }
-                }
+                Err(e) => programs::failure(&e, hook.kind, options.verbose),
             },
         };
         if let (Outcome::Missing(why) | Outcome::Refused(why), Need::Required) = (&outcome, hook.need) {
@@ -150,6 +160,8 @@ pub fn load(types: &KernelTypes, options: &Options) -> Result<Probes> {
         running,
         ebpf,
         hooks,
+        handlers,
+        symbols,
         offsets,
         log,
         final_misses: None,
@@ -198,7 +210,8 @@ impl Probes {
         self.running.set(0, 0, 0).context("telling the kernel side that the hooks are being detached")?;
         self.final_misses = Some(self.recursion_misses());
         for state in self.hooks.iter().filter(|state| state.outcome == Outcome::Attached) {
-            detach(&mut self.ebpf, state.hook).with_context(|| format!("detaching from {}", state.hook.name))?;
+            programs::detach(&mut self.ebpf, state.hook)
+                .with_context(|| format!("detaching from {}", state.hook.name))?;
         }
         Ok(())
     }
@@ -284,47 +297,6 @@ fn not_needed(hook: &Hook, choices: Choices, before: &[HookState]) -> Option<Str
     }
 }
 
-fn attach(ebpf: &mut Ebpf, hook: &Hook, btf: &Btf) -> Result<()> {
-    for program in programs(hook) {
-        attach_one(ebpf, hook, program, btf)?;
-    }
-    Ok(())
-}
-
-fn programs(hook: &Hook) -> impl Iterator<Item = &'static str> {
-    std::iter::once(hook.name).chain(hook.twin)
-}
-
-fn attach_one(ebpf: &mut Ebpf, hook: &Hook, program: &str, btf: &Btf) -> Result<()> {
-    let program = ebpf.program_mut(program).with_context(|| format!("the eBPF object has no program {program}"))?;
-    let loading = || format!("loading the program for {}", hook.name);
-    let attaching = || format!("attaching to {}", hook.name);
-    match hook.kind {
-        Kind::Tracepoint => {
-            let program: &mut BtfTracePoint = program.try_into().with_context(loading)?;
-            program.load(hook.name, btf).with_context(loading)?;
-            program.attach().with_context(attaching)?;
-        }
-        Kind::Fexit => {
-            let program: &mut FExit = program.try_into().with_context(loading)?;
-            program.load(hook.name, btf).with_context(loading)?;
-            program.attach().with_context(attaching)?;
-        }
-    }
-    Ok(())
-}
-
-fn detach(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), ProgramError> {
-    for program in programs(hook) {
-        match ebpf.program_mut(program) {
-            Some(Program::BtfTracePoint(program)) => program.unload()?,
-            Some(Program::FExit(program)) => program.unload()?,
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
 fn take<T: TryFrom<Map>>(ebpf: &mut Ebpf, name: &str) -> Result<T>
 where
     T::Error: std::error::Error + Send + Sync + 'static,
@@ -342,43 +314,6 @@ fn fill<K: aya::Pod>(ebpf: &mut Ebpf, name: &str, keys: &[K]) -> Result<()> {
             .with_context(|| format!("filling filter map {name} (it holds {})", config::FILTER_ENTRIES))?;
     }
     Ok(())
-}
-
-/// The sentence for an operator; the verifier's log is for `-v`.
-fn short(error: &anyhow::Error, kind: Kind) -> String {
-    for cause in error.chain() {
-        if let Some(ProgramError::LoadError { io_error, .. }) = cause.downcast_ref::<ProgramError>() {
-            return match io_error.raw_os_error() {
-                Some(nix::libc::EPERM) if kind == Kind::Fexit => {
-                    format!("{io_error}: this kernel allows no BPF trampolines")
-                }
-                Some(nix::libc::EPERM) => {
-                    format!("{io_error} (needs CAP_BPF and CAP_PERFMON, or root; lockdown=confidentiality forbids it)")
-                }
-                _ => format!("{io_error} (run with -v for the verifier's log)"),
-            };
-        }
-    }
-    format!("{error:#}")
-}
-
-/// Whether the verifier did not accept the program: that is `EACCES`, or `EINVAL`; `EPERM` is somebody's policy.
-fn by_the_verifier(error: &anyhow::Error) -> bool {
-    let errno = error.chain().find_map(|cause| match cause.downcast_ref::<ProgramError>() {
-        Some(ProgramError::LoadError { io_error, .. }) => io_error.raw_os_error(),
-        _ => None,
-    });
-    matches!(errno, Some(nix::libc::EACCES | nix::libc::EINVAL))
-}
-
-fn verifier_log(error: &anyhow::Error) -> String {
-    error
-        .chain()
-        .find_map(|cause| match cause.downcast_ref::<ProgramError>() {
-            Some(ProgramError::LoadError { verifier_log, .. }) => Some(verifier_log.to_string()),
-            _ => None,
-        })
-        .unwrap_or_default()
 }
 
 fn refused(error: &aya::EbpfError, doing: &str) -> anyhow::Error {

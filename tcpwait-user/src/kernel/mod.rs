@@ -1,9 +1,11 @@
 //! Everything that talks to the kernel's BPF side: types, symbols, programs, the ring buffer. The only place that imports aya,
 //! and the only one with `unsafe`. It delivers bytes and counts, and knows nothing of what they mean.
 
+mod btf;
 mod counters;
 mod hooks;
 mod load;
+mod programs;
 mod types;
 
 pub use self::{
@@ -13,7 +15,7 @@ pub use self::{
     types::KernelTypes,
 };
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 
 use crate::symbols::{self, Symbols};
 
@@ -40,7 +42,7 @@ pub struct Handlers {
 ///
 /// # Errors
 /// The file cannot be read, or see [`find_symbols`].
-pub fn symbols() -> Result<(Handlers, Symbols)> {
+fn symbols() -> Result<(Handlers, Symbols)> {
     let kallsyms = std::fs::read_to_string("/proc/kallsyms")
         .context("reading /proc/kallsyms for the kernel's function addresses (is /proc mounted?)")?;
     let restricted = std::fs::read_to_string("/proc/sys/kernel/kptr_restrict").unwrap_or_default();
@@ -52,21 +54,26 @@ pub fn symbols() -> Result<(Handlers, Symbols)> {
 /// # Errors
 /// The text hides its addresses (`kptr_restrict`), or does not have the handler of TIME_WAIT, or is something else.
 pub fn find_symbols(kallsyms: &str, kptr_restrict: &str) -> Result<(Handlers, Symbols)> {
-    let all = symbols::parse(kallsyms).map_err(|line| {
-        anyhow!("reading /proc/kallsyms: {line:?} is no line of it; please report this with `uname -r`")
-    })?;
-    // The kernel's own: a module may have a function of the same name, and lies before it on some machines.
-    let address = |name| {
-        all.iter()
-            .find(|symbol| symbol.address != 0 && symbol.module.is_none() && symbol.name == name)
-            .map(|symbol| symbol.address)
-    };
-    match address(TIMEWAIT_HANDLER) {
-        Some(timewait) => {
-            let found = Symbols::pick(all.iter().map(|symbol| (symbol.address, symbol.name)));
-            Ok((Handlers { timewait, request: address(REQUEST_HANDLER) }, found))
+    let (mut timewait, mut request, mut shows, mut unknown) = (None, None, false, None);
+    let lines = symbols::parse(kallsyms).map_while(|line| line.map_err(|line| unknown = Some(line)).ok());
+    let found = Symbols::pick(lines.map(|symbol| {
+        shows |= symbol.address != 0;
+        // The kernel's own: a module may have a function of the same name, and lies before it on some machines.
+        if symbol.module.is_none() && symbol.address != 0 {
+            match symbol.name {
+                TIMEWAIT_HANDLER => _ = timewait.get_or_insert(symbol.address),
+                REQUEST_HANDLER => _ = request.get_or_insert(symbol.address),
+                _ => {}
+            }
         }
-        None if all.iter().all(|symbol| symbol.address == 0) => bail!(
+        (symbol.address, symbol.name)
+    }));
+    if let Some(line) = unknown {
+        bail!("reading /proc/kallsyms: {line:?} is no line of it; please report this with `uname -r`");
+    }
+    match timewait {
+        Some(timewait) => Ok((Handlers { timewait, request }, found)),
+        None if !shows => bail!(
             "/proc/kallsyms shows no addresses, so TIME_WAIT timers cannot be told from others: \
              kernel.kptr_restrict is {}; run `sysctl kernel.kptr_restrict=1` and start again",
             if kptr_restrict.is_empty() { "set" } else { kptr_restrict }

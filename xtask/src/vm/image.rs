@@ -40,7 +40,7 @@ impl Programs {
         // A guest's CPU is emulated, and reads this from memory that it fills first.
         cargo.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "0");
         cargo.env("CARGO_PROFILE_DEV_STRIP", "debuginfo");
-        let tests = compile::executable(cargo, "kernel")?;
+        let tests = compile::executable(cargo, "kernel", &[])?;
         // …/debug/deps/kernel-0123 and …/debug/tcpwait, of which the tests know the whole path.
         let tool = tests.ancestors().nth(2).map(|folder| folder.join("tcpwait")).filter(|tool| tool.is_file());
         let tool = tool.with_context(|| format!("cargo did not build tcpwait with {}", tests.display()))?;
