@@ -17,15 +17,18 @@ pub struct Offset {
     pub optional: bool,
     /// Whether it is a bit field: the global then counts bits.
     pub bits: bool,
+    /// Whether it is a pointer, which is followed.
+    pub followed: bool,
 }
 
 /// Value of the global of an optional field that this kernel does not have.
 pub const ABSENT: u32 = u32::MAX;
 
 macro_rules! offsets {
-    (@optional) => { (false, false) };
-    (@optional optional) => { (true, false) };
-    (@optional bits) => { (true, true) };
+    (@optional) => { (false, false, false) };
+    (@optional optional) => { (true, false, false) };
+    (@optional bits) => { (true, true, false) };
+    (@optional followed) => { (true, false, true) };
     ($($(#[$doc:meta])* $global:ident = $structure:literal . $member:literal $($how:ident)?,)*) => {
         /// Every field offset the kernel side needs, in bytes from the start of the structure, or in bits. Bit fields are optional.
         pub const OFFSETS: &[Offset] = &[
@@ -35,6 +38,7 @@ macro_rules! offsets {
                 member: $member,
                 optional: offsets!(@optional $($how)?).0,
                 bits: offsets!(@optional $($how)?).1,
+                followed: offsets!(@optional $($how)?).2,
             },)*
         ];
 
@@ -139,11 +143,11 @@ offsets! {
     /// The real user id.
     OFF_CRED_UID = "cred"."uid",
     /// Its cgroups.
-    OFF_TASK_CGROUPS = "task_struct"."cgroups" optional,
+    OFF_TASK_CGROUPS = "task_struct"."cgroups" followed,
     /// Of them, the one in the cgroup-v2 hierarchy.
-    OFF_CGROUPS_V2 = "css_set"."dfl_cgrp" optional,
+    OFF_CGROUPS_V2 = "css_set"."dfl_cgrp" followed,
     /// A cgroup's directory.
-    OFF_CGROUP_KN = "cgroup"."kn" optional,
+    OFF_CGROUP_KN = "cgroup"."kn" followed,
     /// The directory's id.
     OFF_KN_ID = "kernfs_node"."id" optional,
     /// The command name.

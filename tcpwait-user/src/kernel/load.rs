@@ -20,7 +20,7 @@ use super::{
     counters::recursion_misses,
     hooks::{Choice, Choices, HOOKS, Hook, HookState, Need, Outcome, attached},
     programs, symbols,
-    types::KernelTypes,
+    types::{self, KernelTypes},
 };
 use crate::symbols::Symbols;
 
@@ -82,8 +82,7 @@ pub fn load(options: &Options) -> Result<Probes> {
     raise_memlock();
     // The kernel takes longer to write its symbols than all takes that is done before they are needed.
     let symbols = thread::Builder::new().spawn(symbols).context("starting a thread to read /proc/kallsyms")?;
-    let types = &KernelTypes::of_running_kernel()?;
-    let btf = Btf::parse(types.bytes(), Endianness::default()).context("parsing /sys/kernel/btf/vmlinux")?;
+    let (types, btf) = &types_twice(&types::of_running_kernel()?)?;
     let offsets = types.offsets().context("finding the kernel's fields, which every hook reads")?;
     let filter = &options.filter;
     let (by_netns, by_lport, by_rport) =
@@ -96,12 +95,13 @@ pub fn load(options: &Options) -> Result<Probes> {
     let (call_bind, call_listen) = (nix::libc::SYS_bind as u32, nix::libc::SYS_listen as u32);
 
     let mut loader = EbpfLoader::new();
+    // What aya asks of the kernel at the first look.
     aya::features();
 
     let (handlers, symbols) = symbols.join().map_err(|_| anyhow!("reading /proc/kallsyms: the thread died"))??;
     let request_handler = handlers.request.unwrap_or_default();
     loader
-        .btf(Some(&btf))
+        .btf(Some(btf))
         .verifier_log_level(if options.verbose { VerifierLogLevel::DEBUG } else { VerifierLogLevel::default() })
         .map_max_entries(config::RING_MAP, options.ring_bytes)
         .override_global(config::TW_TIMER_HANDLER, &handlers.timewait, true)
@@ -123,7 +123,7 @@ pub fn load(options: &Options) -> Result<Probes> {
     fill(&mut ebpf, config::RPORT_FILTER_MAP, &filter.rports)?;
 
     let wanted = |hook: &&Hook| not_needed(hook, options.choices, &[]).or_else(|| unsupported(types, hook)).is_none();
-    let mut tried = programs::attach(&mut ebpf, HOOKS.iter().filter(wanted), &btf);
+    let mut tried = programs::attach(&mut ebpf, HOOKS.iter().filter(wanted), btf);
     let mut hooks: Vec<HookState> = Vec::new();
     for hook in HOOKS {
         let outcome = match (not_needed(hook, options.choices, &hooks), unsupported(types, hook)) {
@@ -253,6 +253,19 @@ impl Probes {
             recursion_misses: misses.unwrap_or(u64::MAX),
         })
     }
+}
+
+/// The kernel's types for who looks up fields, and for aya, whose parser does not tell them. Beside each other: each takes a while.
+fn types_twice(bytes: &[u8]) -> Result<(KernelTypes, Btf)> {
+    let parsing = || "parsing /sys/kernel/btf/vmlinux";
+    thread::scope(|scope| {
+        let types = thread::Builder::new()
+            .spawn_scoped(scope, || KernelTypes::parse(bytes))
+            .context("starting a thread to parse the kernel's types")?;
+        let btf = Btf::parse(bytes, Endianness::default()).with_context(parsing)?;
+        let types = types.join().map_err(|_| anyhow!("the thread died")).flatten().with_context(parsing)?;
+        Ok((types, btf))
+    })
 }
 
 /// Fills in what follows from other counts, and is not counted where each nanosecond is paid for a million times.

@@ -1,7 +1,6 @@
 //! Everything that talks to the kernel's BPF side: types, symbols, programs, the ring buffer. The only place that imports aya,
 //! and the only one with `unsafe`. It delivers bytes and counts, and knows nothing of what they mean.
 
-mod btf;
 mod counters;
 mod hooks;
 mod load;

@@ -1,40 +1,64 @@
 //! The running kernel's types, from its BTF: where fields are, and which arguments a tracepoint has.
 
-use anyhow::{Context, Result, bail};
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, Result, anyhow, bail};
+use btfparse::{Member, MemberList, Offset, Readable, TypeInformation, TypeVariant};
 use tcpwait_wire::config::{self, ABSENT, OFFSETS};
 
-use super::btf::{Btf, Place, kind};
-
 /// Parsed BTF.
-pub struct KernelTypes(Btf);
+pub struct KernelTypes {
+    types: TypeInformation,
+    structures: BTreeMap<String, u32>,
+}
+
+/// Reads `/sys/kernel/btf/vmlinux`.
+///
+/// # Errors
+/// There is none.
+pub fn of_running_kernel() -> Result<Vec<u8>> {
+    const PATH: &str = "/sys/kernel/btf/vmlinux";
+    std::fs::read(PATH).with_context(|| {
+        format!(
+            "reading {PATH}, which tells where this kernel keeps its fields: \
+             the kernel must be built with CONFIG_DEBUG_INFO_BTF=y (every current distribution's is), and /sys must be mounted"
+        )
+    })
+}
+
+struct Bytes<'a>(&'a [u8]);
+
+impl Readable for Bytes<'_> {
+    fn read(&self, offset: u64, buffer: &mut [u8]) -> btfparse::Result<()> {
+        let from = usize::try_from(offset).ok();
+        match from.and_then(|from| self.0.get(from..from.checked_add(buffer.len())?)) {
+            Some(bytes) => {
+                buffer.copy_from_slice(bytes);
+                Ok(())
+            }
+            None => Err(btfparse::Error::new(btfparse::ErrorKind::IOError, "BTF ends early")),
+        }
+    }
+}
 
 impl KernelTypes {
-    /// Reads `/sys/kernel/btf/vmlinux`.
-    ///
-    /// # Errors
-    /// There is none, or it cannot be parsed.
-    pub fn of_running_kernel() -> Result<Self> {
-        const PATH: &str = "/sys/kernel/btf/vmlinux";
-        let bytes = std::fs::read(PATH).with_context(|| {
-            format!(
-                "reading {PATH}, which tells where this kernel keeps its fields: \
-                 the kernel must be built with CONFIG_DEBUG_INFO_BTF=y (every current distribution's is), and /sys must be mounted"
-            )
-        })?;
-        Btf::parse(bytes).map(Self).with_context(|| format!("parsing {PATH}"))
-    }
-
     /// Parses BTF as the kernel exports it.
     ///
     /// # Errors
     /// It is not BTF.
     pub fn parse(bytes: &[u8]) -> Result<Self> {
-        Btf::parse(bytes.to_vec()).map(Self)
-    }
-
-    /// The BTF that this is from, for who parses it for something else.
-    pub fn bytes(&self) -> &[u8] {
-        self.0.bytes()
+        let types = TypeInformation::new(&Bytes(bytes)).map_err(|e| anyhow!("{}", e.message()))?;
+        if let Some(id) = circle(types.get()) {
+            bail!("type {id} consists of itself");
+        }
+        // A name can belong to a structure and to a function; the library's own look-up keeps whichever comes last.
+        let structures = types
+            .get()
+            .iter()
+            .filter(|(_, variant)| matches!(variant, TypeVariant::Struct(_)))
+            .filter_map(|(id, _)| Some((types.name_of(*id)?, *id)))
+            .collect();
+        Ok(Self { types, structures })
     }
 
     /// Offset of a member in bytes.
@@ -47,26 +71,30 @@ impl KernelTypes {
 
     /// A member's type and its offset in bytes.
     fn locate(&self, structure: &str, member: &str) -> Result<(u32, u32)> {
-        let id = self.0.structure(structure).with_context(|| {
+        let id = self.structures.get(structure).with_context(|| {
             format!(
                 "this kernel's BTF has no struct {structure}, which tcpwait knows from Linux 5.15 to 7.x; \
                      please report this with `uname -r`"
             )
         })?;
-        match self.0.member(id, member) {
-            Ok(Place { field: true, .. }) => bail!("{structure}.{member} is a bit field on this kernel"),
-            Ok(Place { id, bits, field: false }) => Ok((id, bits / 8)),
+        match self.types.offset_of(*id, member) {
+            Ok((found, Offset::ByteOffset(bytes))) => Ok((found, bytes)),
+            Ok((_, Offset::BitOffsetAndSize(..))) => bail!("{structure}.{member} is a bit field on this kernel"),
             Err(e) => bail!(
-                "this kernel's struct {structure} has no {member} ({e}), which tcpwait knows from Linux 5.15 to 7.x; \
-                 please report this with `uname -r`"
+                "this kernel's struct {structure} has no {member} ({}), which tcpwait knows from Linux 5.15 to 7.x; \
+                 please report this with `uname -r`",
+                e.message()
             ),
         }
     }
 
     /// Where a bit field begins, in bits.
     fn bit(&self, structure: &str, member: &str) -> Option<u32> {
-        let place = self.0.member(self.0.structure(structure)?, member).ok()?;
-        place.field.then_some(place.bits)
+        let id = self.structures.get(structure)?;
+        match self.types.offset_of(*id, member).ok()? {
+            (_, Offset::BitOffsetAndSize(bits, _)) => Some(bits),
+            (_, Offset::ByteOffset(_)) => None,
+        }
     }
 
     /// Where a field is; an optional one that became a pointer counts as absent, since nothing follows it.
@@ -77,7 +105,10 @@ impl KernelTypes {
         let mut missing = None;
         for member in field.member.split('|') {
             match self.locate(field.structure, member) {
-                Ok((found, _)) if field.optional && self.0.get(found).is_some_and(|found| found.kind == kind::PTR) => {}
+                Ok((found, _))
+                    if field.optional
+                        && !field.followed
+                        && matches!(self.types.from_id(found), Some(TypeVariant::Ptr(_))) => {}
                 Ok((_, offset)) => return Ok(offset),
                 Err(why) => missing = Some(why),
             }
@@ -104,22 +135,68 @@ impl KernelTypes {
 
     /// How many arguments a function has; `None` when the kernel has none of this name.
     pub fn arguments_of(&self, function: &str) -> Option<u32> {
-        let function = self.0.find(kind::FUNC, function)?;
-        let prototype = self.0.get(function.word).filter(|found| found.kind == kind::FUNC_PROTO)?;
-        u32::try_from(self.0.parameters(prototype).len()).ok()
+        let (_, variant) = self.types.get().iter().find(|(id, v)| {
+            matches!(v, TypeVariant::Func(_)) && self.types.name_of(**id).as_deref() == Some(function)
+        })?;
+        let TypeVariant::Func(function) = variant else { return None };
+        let TypeVariant::FuncProto(proto) = self.types.from_id(*function.prototype_tid())? else { return None };
+        u32::try_from(proto.parameter_list().len()).ok()
     }
 
     /// Whether a tracepoint's argument (counted from 0) is a pointer to this structure.
     pub fn tracepoint_arg_is(&self, tracepoint: &str, arg: usize, structure: &str) -> bool {
-        self.tracepoint_arg(tracepoint, arg).is_some_and(|name| name == structure.as_bytes())
+        self.tracepoint_arg(tracepoint, arg).is_some_and(|name| name == structure)
     }
 
     /// Name of the structure that a tracepoint's argument points to.
-    fn tracepoint_arg(&self, tracepoint: &str, arg: usize) -> Option<&[u8]> {
-        let pointer = self.0.find(kind::TYPEDEF, &format!("btf_trace_{tracepoint}"))?.word;
-        let prototype = self.0.pointee(pointer).filter(|found| found.kind == kind::FUNC_PROTO)?;
+    fn tracepoint_arg(&self, tracepoint: &str, arg: usize) -> Option<String> {
+        let typedef = self.types.id_of(&format!("btf_trace_{tracepoint}"))?;
+        let proto = match self.types.from_id(self.types.pointee_tid(typedef).ok()?)? {
+            TypeVariant::FuncProto(proto) => proto,
+            _ => return None,
+        };
         // The first parameter is the probe's private data.
-        let parameter = self.0.parameters(prototype).nth(arg.checked_add(1)?)??;
-        self.0.pointee(parameter).filter(|found| found.kind == kind::STRUCT).map(|found| self.0.name(found))
+        let parameter = proto.parameter_list().get(arg.checked_add(1)?)?.tid();
+        let mut pointee = self.types.pointee_tid(parameter).ok()?;
+        while let TypeVariant::Const(plain) = self.types.from_id(pointee)? {
+            pointee = *plain.tid();
+        }
+        self.types.name_of(pointee)
+    }
+}
+
+/// A type that leads back to itself through names, qualifiers or unnamed members, if there is one. The library's look-up would follow
+/// it for ever; a compiler makes none.
+fn circle(types: &BTreeMap<u32, TypeVariant>) -> Option<u32> {
+    let mut left = BTreeSet::new();
+    let mut entered = BTreeSet::new();
+    for root in types.keys() {
+        let mut work = vec![(*root, false)];
+        while let Some((id, leave)) = work.pop() {
+            if leave {
+                left.insert(id);
+            } else if entered.insert(id) {
+                work.push((id, true));
+                work.extend(types.get(&id).map(leads_to).unwrap_or_default().into_iter().map(|next| (next, false)));
+            } else if !left.contains(&id) && work.contains(&(id, true)) {
+                return Some(id);
+            }
+        }
+    }
+    None
+}
+
+/// The types that a look-up of a member's name goes on to.
+fn leads_to(variant: &TypeVariant) -> Vec<u32> {
+    let unnamed = |members: &MemberList| members.iter().filter(|m| m.name().is_none()).map(Member::tid).collect();
+    match variant {
+        TypeVariant::Typedef(other) => vec![*other.tid()],
+        TypeVariant::Const(other) => vec![*other.tid()],
+        TypeVariant::Volatile(other) => vec![*other.tid()],
+        TypeVariant::Restrict(other) => vec![*other.tid()],
+        TypeVariant::Fwd(other) => vec![*other.tid()],
+        TypeVariant::Struct(structure) => unnamed(structure.member_list()),
+        TypeVariant::Union(union) => unnamed(union.member_list()),
+        _ => Vec::new(),
     }
 }
