@@ -22,6 +22,28 @@ fn lasts_from_the_syn_to_the_ack() {
     );
 }
 
+/// What becomes of a newborn at once is told with its birth.
+#[test]
+fn a_birth_needs_no_record() {
+    told(
+        "10 syn
+         41 state SYN_RECV ESTABLISHED id=1 sk=5 half-open newborn",
+        "10 #1 LISTEN -> SYN_RECV - through nginx
+         41 #1 SYN_RECV -> ESTABLISHED 31 through nginx",
+    );
+}
+
+/// A SYN cookie leaves no request socket: when the SYN came is not known, and the connection begins when it is made.
+#[test]
+fn a_birth_by_a_cookie() {
+    told(
+        "41 state SYN_RECV ESTABLISHED id=1 sk=5 newborn",
+        "41 #1 LISTEN -> SYN_RECV -
+         41 #1 SYN_RECV -> ESTABLISHED -
+         without a request 1",
+    );
+}
+
 /// The newborn of older kernels still shows its listener's addresses.
 #[test]
 fn the_newborns_own_addresses_do_not_matter() {

@@ -26,6 +26,36 @@ fn the_active_closer() {
     );
 }
 
+/// Where the mini-socket's beginning was told of, the hand-over has no record; one that was seen on another CPU has.
+#[test]
+fn the_hand_over_needs_no_record() {
+    for hand_over in ["", "state FIN_WAIT2 CLOSE stack=tcp_time_wait"] {
+        story(
+            &format!(
+                "
+                    0 seeded
+                   10 state CLOSE SYN_SENT by=curl
+                   30 state SYN_SENT ESTABLISHED
+                  530 state ESTABLISHED FIN_WAIT1 by=curl
+                  540 state FIN_WAIT1 FIN_WAIT2
+                  600 arm TIME_WAIT
+                  600 {hand_over}
+                61500 expire TIME_WAIT due=60600
+                "
+            )
+            .replace("600 \n", "\n"),
+            "
+               10 #1 CLOSE -> SYN_SENT - of curl
+               30 #1 SYN_SENT -> ESTABLISHED 20 of curl
+              530 #1 ESTABLISHED -> FIN_WAIT1 500 of curl
+              540 #1 FIN_WAIT1 -> FIN_WAIT2 10 of curl
+              600 #1 FIN_WAIT2 -> TIME_WAIT 60 of curl
+            61500 #1 TIME_WAIT -> CLOSE 60900 of curl expired
+            ",
+        );
+    }
+}
+
 #[test]
 fn the_passive_closer() {
     story(
