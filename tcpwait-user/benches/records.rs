@@ -6,7 +6,7 @@
 #![allow(missing_docs, reason = "criterion's macros write functions")]
 #![allow(clippy::unwrap_used, reason = "a benchmark that cannot run must say so")]
 
-use std::{hint::black_box, io, path::Path};
+use std::{hint::black_box, io, mem::offset_of, path::Path};
 
 use criterion::{
     BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
@@ -48,40 +48,41 @@ fn recorded() -> (Header, Vec<Vec<u8>>) {
     let others =
         (1..CLIENTS).flat_map(|client| one.iter().filter(|r| is_from_kernel(r)).map(move |r| of_client(client, r)));
     let mut all: Vec<Vec<u8>> = one.iter().cloned().chain(others).collect();
-    all.sort_by_key(|record| number(record, std::mem::offset_of!(Head, time_ns)));
+    all.sort_by_key(|record| number(record, offset_of!(Head, time_ns)));
     (header, all)
 }
 
-/// The record of another client, with its own address and cookies, some time later.
+/// The record of another client, with its own addresses and cookies, some time later.
 fn of_client(client: u32, record: &[u8]) -> Vec<u8> {
     let mut record = record.to_vec();
     let later_ns = u64::from(client) * APART_NS;
-    add(&mut record, std::mem::offset_of!(Head, time_ns), later_ns);
-    let kind = record.get(std::mem::offset_of!(Head, kind)).copied().and_then(Kind::from_u8).unwrap();
-    let (cookies, flow): (&[usize], _) = match kind {
+    add(&mut record, offset_of!(Head, time_ns), later_ns);
+    let kind = record.get(offset_of!(Head, kind)).copied().and_then(Kind::from_u8).unwrap();
+    let (numbers, flow): (&[usize], _) = match kind {
         Kind::State | Kind::StateTask | Kind::StateStack => {
-            (&[std::mem::offset_of!(SockState, cookie)], Some(std::mem::offset_of!(SockState, flow)))
+            (&[offset_of!(SockState, cookie), offset_of!(SockState, sk)], Some(offset_of!(SockState, flow)))
         }
         Kind::TwArm | Kind::TwExpire | Kind::TwCancel | Kind::TwSegment => {
-            for jiffies in [std::mem::offset_of!(Mini, jiffies), std::mem::offset_of!(Mini, expires)] {
+            for jiffies in [offset_of!(Mini, jiffies), offset_of!(Mini, expires)] {
                 add(&mut record, jiffies, later_ns * HZ / NS);
             }
-            (&[std::mem::offset_of!(Mini, cookie)], Some(std::mem::offset_of!(Mini, flow)))
+            (&[offset_of!(Mini, cookie), offset_of!(Mini, tw)], Some(offset_of!(Mini, flow)))
         }
         Kind::ReqArm | Kind::ReqExpire | Kind::ReqCancel => (
-            &[std::mem::offset_of!(Half, cookie), std::mem::offset_of!(Half, listener)],
-            Some(std::mem::offset_of!(Half, flow)),
+            &[offset_of!(Half, cookie), offset_of!(Half, listener), offset_of!(Half, req)],
+            Some(offset_of!(Half, flow)),
         ),
-        Kind::Owner => (&[std::mem::offset_of!(Owner, cookie)], None),
+        Kind::Owner => (&[offset_of!(Owner, cookie)], None),
         _ => (&[], None),
     };
-    for cookie in cookies {
-        if number(&record, *cookie) != 0 {
-            add(&mut record, *cookie, u64::from(client) << 32);
+    for own in numbers {
+        if number(&record, *own) != 0 {
+            let other = number(&record, *own).wrapping_add(u64::from(client) << 32);
+            put(&mut record, *own, other);
         }
     }
     if let Some(flow) = flow {
-        for address in [std::mem::offset_of!(Flow, laddr), std::mem::offset_of!(Flow, raddr)] {
+        for address in [offset_of!(Flow, laddr), offset_of!(Flow, raddr)] {
             // 127.0.0.1 becomes 127.0.1.1; the unspecified address stays.
             let octets = record.get_mut(flow + address..flow + address + 4).unwrap();
             if let [127, _, octet, _] = octets {
@@ -96,9 +97,12 @@ fn number(record: &[u8], at: usize) -> u64 {
     u64::from_ne_bytes(record.get(at..at + 8).unwrap().try_into().unwrap())
 }
 
+fn put(record: &mut [u8], at: usize, number: u64) {
+    record.get_mut(at..at + 8).unwrap().copy_from_slice(&number.to_ne_bytes());
+}
+
 fn add(record: &mut [u8], at: usize, more: u64) {
-    let sum = number(record, at) + more;
-    record.get_mut(at..at + 8).unwrap().copy_from_slice(&sum.to_ne_bytes());
+    put(record, at, number(record, at) + more);
 }
 
 fn model(header: &Header) -> Lifecycle {
@@ -169,7 +173,7 @@ fn benches(c: &mut Criterion) {
     group.bench_function("trace --json", |b| {
         b.iter_batched_ref(
             || {
-                let shown = Shown::Transitions(Box::new(json::Json));
+                let shown = Shown::Transitions(Box::new(json::Json::default()));
                 // As long as the program's own buffer, and its bytes go nowhere.
                 let out = io::BufWriter::with_capacity(64 << 10, io::sink());
                 Pipeline::new(&header, Selector::new(Criteria::default()), shown, out).unwrap()

@@ -57,10 +57,11 @@ impl<K: Hash + Eq, V> CompactMap<K, V> {
 
     /// Adds an entry; returns the value that it replaces. Beyond 2^32 entries it adds nothing.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        if let Some(old) = self.get_mut(&key) {
+        let hash = self.hasher.hash_one(&key);
+        if let Some(place) = self.places.find(hash, |place| holds(&self.slots, *place, &key)) {
+            let (_, old) = slot_mut(&mut self.slots, *place)?.as_mut()?;
             return Some(std::mem::replace(old, value));
         }
-        let hash = self.hasher.hash_one(&key);
         let place = self.free.pop().or_else(|| self.grow())?;
         *slot_mut(&mut self.slots, place)? = Some((key, value));
         let Self { places, slots, hasher, .. } = self;

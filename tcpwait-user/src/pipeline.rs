@@ -47,8 +47,9 @@ impl Stream {
         }
     }
 
-    /// Takes in one record; what follows from it waits in [`updates`](Self::updates). `None` if it makes no sense.
+    /// Takes in one record; what follows from it is in [`updates`](Self::updates) until the next. `None` if it makes no sense.
     pub fn record(&mut self, bytes: &[u8]) -> Option<Event> {
+        self.updates.clear();
         self.ledger.read += u64::from(is_from_kernel(bytes));
         let event = match decode(bytes) {
             Ok(event) => event,
@@ -72,14 +73,13 @@ impl Stream {
 
     /// Lets go of everything that still waits for a later event: the stream is over.
     pub fn finish(&mut self) {
+        self.updates.clear();
         self.lifecycle.finish(&mut self.updates);
     }
 
-    /// What followed from the records, and what is needed to look at it.
-    pub fn updates(&mut self) -> (std::vec::Drain<'_, Update>, Context<'_>) {
-        let context =
-            Context { names: &self.names, realtime_offset_ns: self.realtime_offset_ns, started_ns: self.started_ns };
-        (self.updates.drain(..), context)
+    /// What followed from the last record, or from the end.
+    pub fn updates(&self) -> &[Update] {
+        &self.updates
     }
 
     /// What is needed to look at what the records say.
@@ -203,15 +203,15 @@ impl<W: Write> Pipeline<W> {
 
     fn show(&mut self) -> io::Result<()> {
         let Self { stream, selector, shown, audit, out } = self;
-        let (updates, context) = stream.updates();
-        for update in updates {
+        let context = stream.context();
+        for update in stream.updates() {
             if let Some(audit) = audit {
-                audit.update(&update);
+                audit.update(update);
             }
             let Shown::Transitions(view) = shown else { continue };
             selector.pass(update, context.names, |update| match update {
-                Update::Transition(step) => view.transition(&step, context, out),
-                Update::Failed(failure) => view.failure(&failure, context, out),
+                Update::Transition(step) => view.transition(step, context, out),
+                Update::Failed(failure) => view.failure(failure, context, out),
                 // A connection that was there before took no step.
                 _ => Ok(()),
             })?;

@@ -114,11 +114,11 @@ impl<W: Write> PortsReports<W> {
 
     fn take_in(&mut self) {
         let Self { stream, selector, ports, .. } = self;
-        let (updates, context) = stream.updates();
-        for update in updates {
-            ports.observe(&update);
-            let Ok(()) = selector.pass(update, context.names, |update| {
-                ports.update(&update);
+        let names = stream.context().names;
+        for update in stream.updates() {
+            ports.observe(update);
+            let Ok(()) = selector.pass(update, names, |update| {
+                ports.update(update);
                 Ok::<(), Infallible>(())
             });
         }

@@ -142,12 +142,12 @@ impl<W: Write> Statistics<W> {
 
     fn take_in(&mut self) {
         let Self { stream, selector, aggregate, audit, .. } = self;
-        let (updates, context) = stream.updates();
-        for update in updates {
-            aggregate.observe(&update);
-            audit.update(&update);
-            let Ok(()) = selector.pass(update, context.names, |update| {
-                aggregate.update(&update);
+        let names = stream.context().names;
+        for update in stream.updates() {
+            aggregate.observe(update);
+            audit.update(update);
+            let Ok(()) = selector.pass(update, names, |update| {
+                aggregate.update(update);
                 Ok::<(), Infallible>(())
             });
         }

@@ -32,7 +32,7 @@ pub enum State {
 }
 
 impl State {
-    /// Every state, in the order of the kernel's numbers.
+    /// Every state, in the order of the kernel's numbers, which begin at 1.
     pub const ALL: [State; 11] = [
         State::Established,
         State::SynSent,
@@ -49,7 +49,7 @@ impl State {
 
     /// The state with the kernel's number.
     pub fn from_kernel(number: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| *state as u8 == number)
+        Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
     }
 
     /// The name as `netstat` and bcc's tools print it.

@@ -2,11 +2,7 @@
 //! side made it, and its group while it is in TIME_WAIT.
 
 use super::groups::GroupId;
-use crate::{
-    compact::CompactMap,
-    connection::Name,
-    tcp::{Flow, State},
-};
+use crate::{compact::CompactMap, connection::Name, tcp::State};
 
 /// One connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,18 +29,37 @@ pub enum Made {
 
 /// Every connection that is followed.
 #[derive(Debug, Default)]
-pub struct Connections(CompactMap<Name, Standing>);
+pub struct Connections {
+    standings: CompactMap<Name, Standing>,
+    /// How many of them are there under a name that may change.
+    provisional: usize,
+}
 
 impl Connections {
-    /// What is remembered of a connection; it is forgotten by that.
-    pub fn take(&mut self, id: u64, flow: &Flow) -> Option<Standing> {
-        let name = Name::of(id, flow);
-        self.0.remove(&name).or_else(|| self.0.remove(&name.portless())).or_else(|| self.0.remove(&Name::of(0, flow)))
+    /// What is remembered of a connection, be it under a former name, under which it is forgotten by that.
+    pub fn recall(&mut self, name: Name) -> Option<Standing> {
+        if let Some(standing) = self.standings.get(&name) {
+            return Some(*standing);
+        }
+        // Almost always; it saves a look for every new connection.
+        if self.provisional == 0 {
+            return None;
+        }
+        self.forget(name.portless()).or_else(|| self.forget(name.anonymous()))
     }
 
-    /// Remembers.
-    pub fn put(&mut self, id: u64, flow: &Flow, standing: Standing) -> Option<Standing> {
-        self.0.insert(Name::of(id, flow), standing)
+    /// Remembers; returns what is replaced.
+    pub fn put(&mut self, name: Name, standing: Standing) -> Option<Standing> {
+        let replaced = self.standings.insert(name, standing);
+        self.provisional += usize::from(name.is_provisional() && replaced.is_none());
+        replaced
+    }
+
+    /// Forgets; returns what was remembered.
+    pub fn forget(&mut self, name: Name) -> Option<Standing> {
+        let forgotten = self.standings.remove(&name);
+        self.provisional -= usize::from(name.is_provisional() && forgotten.is_some());
+        forgotten
     }
 }
 

@@ -1,14 +1,16 @@
 //! One JSON object a line, for programs. The keys and their meaning are in docs/output.md; what is not known is `null`.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     io::{self, Write},
 };
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{
     Context, View,
+    clock::Clock,
     failure::{errno, event, words},
 };
 use crate::{
@@ -19,12 +21,16 @@ use crate::{
 
 /// The JSON view.
 #[derive(Debug, Default)]
-pub struct Json;
+pub struct Json {
+    clock: Clock,
+    /// The line that is being written: it goes out in one piece.
+    line: Vec<u8>,
+}
 
 #[derive(Serialize)]
 struct Line<'a> {
-    time: Option<String>,
-    id: Option<String>,
+    time: Option<&'a str>,
+    id: Option<Id>,
     netns: u32,
     family: u8,
     laddr: std::net::IpAddr,
@@ -36,13 +42,13 @@ struct Line<'a> {
     dwell_ns: Option<u64>,
     timing: Timing,
     pid: Option<u32>,
-    comm: Option<String>,
+    comm: Option<Cow<'a, str>>,
     uid: Option<u32>,
     cgroup: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<Reason>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    by: Option<By>,
+    by: Option<By<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     restarts: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,8 +63,8 @@ struct Line<'a> {
 #[derive(Serialize)]
 struct FailureLine<'a> {
     event: &'static str,
-    time: Option<String>,
-    id: Option<String>,
+    time: Option<&'a str>,
+    id: Option<Id>,
     netns: u32,
     family: u8,
     laddr: std::net::IpAddr,
@@ -69,7 +75,7 @@ struct FailureLine<'a> {
     why: Why,
     words: String,
     pid: Option<u32>,
-    comm: Option<String>,
+    comm: Option<Cow<'a, str>>,
     uid: Option<u32>,
     cgroup: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,9 +104,9 @@ struct Reuseaddr {
 }
 
 #[derive(Serialize)]
-struct By {
+struct By<'a> {
     pid: u32,
-    comm: String,
+    comm: Cow<'a, str>,
 }
 
 impl View for Json {
@@ -111,8 +117,8 @@ impl View for Json {
     fn transition(&mut self, step: &Transition, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
         let owner: Option<&Task> = step.owner.as_deref().or(step.listener.as_deref());
         let line = Line {
-            time: rfc3339(context, step.time_ns),
-            id: id(step.id),
+            time: self.clock.rfc3339(context, step.time_ns),
+            id: Id::of(step.id),
             netns: step.flow.netns,
             family: if step.flow.raddr.is_ipv4() { 4 } else { 6 },
             laddr: step.flow.laddr,
@@ -124,18 +130,17 @@ impl View for Json {
             dwell_ns: step.dwell_ns,
             timing: step.timing,
             pid: owner.map(|task| task.pid),
-            comm: owner.map(Task::comm),
+            comm: owner.map(Task::comm_text),
             uid: owner.map(|task| task.uid),
             cgroup: owner.and_then(|task| context.names.cgroup(task.cgroup)),
             reason: step.reason,
-            by: step.by.as_ref().map(|task| By { pid: task.pid, comm: task.comm() }),
+            by: step.by.as_ref().map(|task| By { pid: task.pid, comm: task.comm_text() }),
             restarts: step.restarts.as_ref().map(Restarts::total),
             restart_causes: step.restarts.as_ref().filter(|restarts| restarts.total() > 0).map(causes),
             retransmits: step.retransmits,
             predates: step.predates,
         };
-        serde_json::to_writer(&mut *out, &line)?;
-        out.write_all(b"\n")
+        put(&line, &mut self.line, out)
     }
 
     fn failure(&mut self, failure: &Failure, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
@@ -156,8 +161,8 @@ impl View for Json {
         });
         let line = FailureLine {
             event: event(failure.call),
-            time: rfc3339(context, failure.time_ns),
-            id: id(failure.id),
+            time: self.clock.rfc3339(context, failure.time_ns),
+            id: Id::of(failure.id),
             netns: flow.netns,
             family: if flow.laddr.is_ipv4() { 4 } else { 6 },
             laddr: flow.laddr,
@@ -168,7 +173,7 @@ impl View for Json {
             why: failure.why,
             words: words(failure),
             pid: owner.map(|task| task.pid),
-            comm: owner.map(Task::comm),
+            comm: owner.map(Task::comm_text),
             uid: owner.map(|task| task.uid),
             cgroup: owner.and_then(|task| context.names.cgroup(task.cgroup)),
             retransmits: failure.retransmits,
@@ -178,8 +183,42 @@ impl View for Json {
                 .as_ref()
                 .map(|holders| Reuseaddr { set: holders.has_reuseaddr, would_do: holders.reuseaddr_would_do }),
         };
-        serde_json::to_writer(&mut *out, &line)?;
-        out.write_all(b"\n")
+        put(&line, &mut self.line, out)
+    }
+}
+
+/// A line goes out in one piece: its parts are few bytes each.
+fn put(line: &impl Serialize, buffer: &mut Vec<u8>, out: &mut dyn Write) -> io::Result<()> {
+    buffer.clear();
+    serde_json::to_writer(&mut *buffer, line)?;
+    buffer.push(b'\n');
+    out.write_all(buffer)
+}
+
+/// A cookie as `ss -e` prints it, written without memory of its own.
+struct Id(u64);
+
+impl Id {
+    /// The kernel gives out none that is 0.
+    fn of(cookie: u64) -> Option<Self> {
+        (cookie != 0).then_some(Self(cookie))
+    }
+}
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let (mut digits, mut rest, mut len) = ([b'0'; 16], self.0, 0);
+        for digit in digits.iter_mut().rev() {
+            let value = (rest & 15) as u8;
+            *digit = if value < 10 { b'0' + value } else { b'a' + value - 10 };
+            len += 1;
+            rest >>= 4;
+            if rest == 0 {
+                break;
+            }
+        }
+        let text = digits.get(digits.len() - len..).and_then(|digits| str::from_utf8(digits).ok());
+        to.serialize_str(text.unwrap_or_default())
     }
 }
 
