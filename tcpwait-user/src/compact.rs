@@ -12,8 +12,8 @@ const CHUNK: usize = 4096;
 
 /// A map from `K` to `V` that costs the size of an entry and 5 to 10 bytes.
 #[derive(Debug)]
-pub struct CompactMap<K, V> {
-    hasher: DefaultHashBuilder,
+pub struct CompactMap<K, V, S = DefaultHashBuilder> {
+    hasher: S,
     places: HashTable<u32>,
     slots: Slots<K, V>,
     free: Vec<u32>,
@@ -21,13 +21,13 @@ pub struct CompactMap<K, V> {
 
 type Slots<K, V> = Vec<Vec<Option<(K, V)>>>;
 
-impl<K, V> Default for CompactMap<K, V> {
+impl<K, V, S: Default> Default for CompactMap<K, V, S> {
     fn default() -> Self {
-        Self { hasher: DefaultHashBuilder::default(), places: HashTable::new(), slots: Vec::new(), free: Vec::new() }
+        Self { hasher: S::default(), places: HashTable::new(), slots: Vec::new(), free: Vec::new() }
     }
 }
 
-impl<K: Hash + Eq, V> CompactMap<K, V> {
+impl<K: Hash + Eq, V, S: BuildHasher> CompactMap<K, V, S> {
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.places.len()
@@ -121,7 +121,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_does_what_a_hash_map_does(steps in prop::collection::vec((0..40u16, 0..4u8, any::<u32>()), 0..400)) {
-            let (mut compact, mut naive) = (CompactMap::default(), HashMap::new());
+            let (mut compact, mut naive) = (CompactMap::<u16, u32>::default(), HashMap::new());
             for (key, step, value) in steps {
                 match step {
                     0 => prop_assert_eq!(compact.remove(&key), naive.remove(&key)),
@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn places_are_used_again() {
-        let mut map = CompactMap::default();
+        let mut map = CompactMap::<u32, u32>::default();
         for round in 0..5u32 {
             for key in 0..10_000u32 {
                 assert_eq!(map.insert(key, round), None);

@@ -31,6 +31,7 @@ pub struct Stream {
     realtime_offset_ns: i128,
     started_ns: u64,
     ledger: Ledger,
+    event: Option<Event>,
     updates: Vec<Update>,
 }
 
@@ -43,20 +44,23 @@ impl Stream {
             realtime_offset_ns: i128::from(header.started_realtime_ns) - i128::from(header.started_ns),
             started_ns: header.started_ns,
             ledger: Ledger::default(),
+            event: None,
             updates: Vec::new(),
         }
     }
 
-    /// Takes in one record; what follows from it is in [`updates`](Self::updates) until the next. `None` if it makes no sense.
-    pub fn record(&mut self, bytes: &[u8]) -> Option<Event> {
+    /// Takes in one record. What it says is in [`event`](Self::event) and what follows from it in [`updates`](Self::updates) until the
+    /// next: moving either about would cost more than making it.
+    pub fn record(&mut self, bytes: &[u8]) {
         self.updates.clear();
         self.ledger.read += u64::from(is_from_kernel(bytes));
         let event = match decode(bytes) {
-            Ok(event) => event,
+            Ok(event) => self.event.insert(event),
             Err(undecodable) => {
+                self.event = None;
                 self.ledger.undecodable += 1;
                 log::warn!("{undecodable}");
-                return None;
+                return;
             }
         };
         match &event.fact {
@@ -67,8 +71,12 @@ impl Stream {
             Fact::Counters(counters) => self.ledger.count_kernel(counters),
             _ => {}
         }
-        self.lifecycle.apply(&event, &mut self.updates);
-        Some(event)
+        self.lifecycle.apply(event, &mut self.updates);
+    }
+
+    /// What the last record said; `None` if it made no sense.
+    pub fn event(&self) -> Option<&Event> {
+        self.event.as_ref()
     }
 
     /// Lets go of everything that still waits for a later event: the stream is over.
@@ -140,14 +148,15 @@ impl<W: Write> Pipeline<W> {
     /// # Errors
     /// The output cannot be written.
     pub fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Some(event) = self.stream.record(bytes) else { return Ok(()) };
+        self.stream.record(bytes);
+        let Some(event) = self.stream.event() else { return Ok(()) };
         if let Some(audit) = &mut self.audit {
-            audit.event(&event);
+            audit.event(event);
         }
         if let Shown::Raw { json } = self.shown
-            && raw::flow_of(&event).is_some_and(|flow| self.selector.criteria().may_match(flow))
+            && raw::flow_of(event).is_some_and(|flow| self.selector.criteria().may_match(flow))
         {
-            raw::event(&event, self.stream.context(), json, &mut self.out)?;
+            raw::event(event, self.stream.context(), json, &mut self.out)?;
         }
         self.show()
     }

@@ -7,8 +7,7 @@ use hashbrown::HashMap;
 use ipnet::IpNet;
 
 use crate::{
-    compact::CompactMap,
-    connection::Name,
+    connection::{ByName, Name},
     event::Task,
     lifecycle::{Failure, Found, Transition, Update},
     names::Names,
@@ -158,7 +157,7 @@ struct Track {
 #[derive(Debug, Default)]
 pub struct Selector {
     criteria: Criteria,
-    tracks: CompactMap<Name, Track>,
+    tracks: ByName<Track>,
     /// Connections that wait for their owner, by cookie.
     ownerless: HashMap<u64, Name>,
     undecided: u64,

@@ -2,7 +2,10 @@
 //! side made it, and its group while it is in TIME_WAIT.
 
 use super::groups::GroupId;
-use crate::{compact::CompactMap, connection::Name, tcp::State};
+use crate::{
+    connection::{ByName, Name},
+    tcp::State,
+};
 
 /// One connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,7 +33,7 @@ pub enum Made {
 /// Every connection that is followed.
 #[derive(Debug, Default)]
 pub struct Connections {
-    standings: CompactMap<Name, Standing>,
+    standings: ByName<Standing>,
     /// How many of them are there under a name that may change.
     provisional: usize,
 }
