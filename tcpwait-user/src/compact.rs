@@ -19,6 +19,10 @@ pub struct CompactMap<K, V, S = DefaultHashBuilder> {
     free: Vec<u32>,
 }
 
+/// Where an entry is.
+#[derive(Clone, Copy, Debug)]
+pub struct Place(u32);
+
 type Slots<K, V> = Vec<Vec<Option<(K, V)>>>;
 
 impl<K, V, S: Default> Default for CompactMap<K, V, S> {
@@ -42,6 +46,17 @@ impl<K: Hash + Eq, V, S: BuildHasher> CompactMap<K, V, S> {
     pub fn get(&self, key: &K) -> Option<&V> {
         let place = *self.places.find(self.hasher.hash_one(key), |place| holds(&self.slots, *place, key))?;
         slot(&self.slots, place).map(|(_, value)| value)
+    }
+
+    /// Where a key's entry is, for [`at_mut`](Self::at_mut); it holds until the entry is taken out.
+    pub fn place_of(&self, key: &K) -> Option<Place> {
+        let place = self.places.find(self.hasher.hash_one(key), |place| holds(&self.slots, *place, key))?;
+        Some(Place(*place))
+    }
+
+    /// The value at a place, to be changed.
+    pub fn at_mut(&mut self, place: Place) -> Option<&mut V> {
+        slot_mut(&mut self.slots, place.0)?.as_mut().map(|(_, value)| value)
     }
 
     /// Every entry, in no particular order.

@@ -157,6 +157,8 @@ struct Track {
 #[derive(Debug, Default)]
 pub struct Selector {
     criteria: Criteria,
+    /// Nothing is left out.
+    all: bool,
     tracks: ByName<Track>,
     /// Connections that wait for their owner, by cookie.
     ownerless: HashMap<u64, Name>,
@@ -166,7 +168,11 @@ pub struct Selector {
 impl Selector {
     /// A selector that has seen nothing.
     pub fn new(criteria: Criteria) -> Self {
-        Self { criteria, ..Self::default() }
+        Self {
+            all: criteria.is_everything_of_its_namespaces() && criteria.netns.is_empty(),
+            criteria,
+            ..Self::default()
+        }
     }
 
     /// What is wanted.
@@ -190,6 +196,8 @@ impl Selector {
         mut show: impl FnMut(&Update) -> Result<(), E>,
     ) -> Result<(), E> {
         let step = match update {
+            // This is asked for every step, and mostly nothing was asked for.
+            Update::Transition(_) if self.all => return show(update),
             Update::Transition(step) => step,
             Update::Found(found) => return if self.finds(found, names) { show(update) } else { Ok(()) },
             Update::Owned { id, owner } => return self.owned(*id, owner, names, show),

@@ -3,6 +3,7 @@
 
 use super::groups::GroupId;
 use crate::{
+    compact::Place,
     connection::{ByName, Name},
     tcp::State,
 };
@@ -39,16 +40,25 @@ pub struct Connections {
 }
 
 impl Connections {
-    /// What is remembered of a connection, be it under a former name, under which it is forgotten by that.
-    pub fn recall(&mut self, name: Name) -> Option<Standing> {
-        if let Some(standing) = self.standings.get(&name) {
-            return Some(*standing);
+    /// What is remembered of a connection, and where; be it under a former name, under which it is forgotten by that.
+    pub fn recall(&mut self, name: Name) -> Option<(Standing, Option<Place>)> {
+        if let Some(place) = self.standings.place_of(&name) {
+            return self.standings.at_mut(place).map(|standing| (*standing, Some(place)));
         }
         // Almost always; it saves a look for every new connection.
         if self.provisional == 0 {
             return None;
         }
-        self.forget(name.portless()).or_else(|| self.forget(name.anonymous()))
+        let former = self.forget(name.portless()).or_else(|| self.forget(name.anonymous()))?;
+        Some((former, None))
+    }
+
+    /// Remembers, where it was recalled from if it was.
+    pub fn keep(&mut self, name: Name, place: Option<Place>, standing: Standing) {
+        match place.and_then(|place| self.standings.at_mut(place)) {
+            Some(kept) => *kept = standing,
+            None => drop(self.put(name, standing)),
+        }
     }
 
     /// Remembers; returns what is replaced.

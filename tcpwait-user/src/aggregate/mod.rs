@@ -148,7 +148,7 @@ impl Aggregate {
 
     fn step(&mut self, step: &Transition) {
         let name = Name::of(step.id, &step.flow);
-        let known = self.connections.recall(name);
+        let (known, place) = self.connections.recall(name).map_or((None, None), |(known, place)| (Some(known), place));
         let is_new = matches!((step.from, step.to), (Some(State::Close), _) | (Some(State::Listen), State::SynRecv));
         let mut standing = match known {
             // That its former life ended was lost.
@@ -186,14 +186,16 @@ impl Aggregate {
             standing.group = Some(group);
         }
         if step.to == State::Close {
-            self.connections.forget(name);
+            if place.is_some() {
+                self.connections.forget(name);
+            }
             return;
         }
         standing.state = Some(step.to);
         if let Some(count) = self.now_mut(step.to) {
             *count += 1;
         }
-        self.connections.put(name, standing);
+        self.connections.keep(name, place, standing);
     }
 
     /// Who hung up first is certain once the peer has answered, and whose socket it is once its process has closed it.
