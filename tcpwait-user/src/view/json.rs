@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     event::Task,
-    lifecycle::{Call, Failure, Holder, Reason, Restarts, Timing, Transition, Why},
+    lifecycle::{Call, Failure, Holder, Restarts, Transition, Why},
     tcp::State,
 };
 
@@ -27,37 +27,20 @@ pub struct Json {
     line: Vec<u8>,
 }
 
-#[derive(Serialize)]
-struct Line<'a> {
-    time: Option<&'a str>,
-    id: Option<Id>,
-    netns: u32,
-    family: u8,
-    laddr: std::net::IpAddr,
-    lport: Option<u16>,
-    raddr: std::net::IpAddr,
-    rport: Option<u16>,
-    from: Option<State>,
-    to: State,
-    dwell_ns: Option<u64>,
-    timing: Timing,
-    pid: Option<u32>,
-    comm: Option<Cow<'a, str>>,
-    uid: Option<u32>,
-    cgroup: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<Reason>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    by: Option<By<'a>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    restarts: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    restart_causes: Option<BTreeMap<&'static str, u32>>,
-    /// How often the SYN or SYN-ACK was sent again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retransmits: Option<u16>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    predates: bool,
+/// A line that is being written. Keys come with all that is around them and are not looked through for what needs escaping: they
+/// are half of a line, and there is one for every step of every connection.
+struct Line<'a>(&'a mut Vec<u8>);
+
+impl Line<'_> {
+    fn put(&mut self, key: &'static str, value: &impl Serialize) -> io::Result<()> {
+        self.0.extend_from_slice(key.as_bytes());
+        Ok(serde_json::to_writer(&mut *self.0, value)?)
+    }
+
+    /// What is left out where there is nothing to say.
+    fn put_known(&mut self, key: &'static str, value: Option<impl Serialize>) -> io::Result<()> {
+        value.map_or(Ok(()), |value| self.put(key, &value))
+    }
 }
 
 #[derive(Serialize)]
@@ -116,31 +99,35 @@ impl View for Json {
 
     fn transition(&mut self, step: &Transition, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
         let owner: Option<&Task> = step.owner.as_deref().or(step.listener.as_deref());
-        let line = Line {
-            time: self.clock.rfc3339(context, step.time_ns),
-            id: Id::of(step.id),
-            netns: step.flow.netns,
-            family: if step.flow.raddr.is_ipv4() { 4 } else { 6 },
-            laddr: step.flow.laddr,
-            lport: known(step.flow.lport),
-            raddr: step.flow.raddr,
-            rport: known(step.flow.rport),
-            from: step.from,
-            to: step.to,
-            dwell_ns: step.dwell_ns,
-            timing: step.timing,
-            pid: owner.map(|task| task.pid),
-            comm: owner.map(Task::comm_text),
-            uid: owner.map(|task| task.uid),
-            cgroup: owner.and_then(|task| context.names.cgroup(task.cgroup)),
-            reason: step.reason,
-            by: step.by.as_ref().map(|task| By { pid: task.pid, comm: task.comm_text() }),
-            restarts: step.restarts.as_ref().map(Restarts::total),
-            restart_causes: step.restarts.as_ref().filter(|restarts| restarts.total() > 0).map(causes),
-            retransmits: step.retransmits,
-            predates: step.predates,
-        };
-        put(&line, &mut self.line, out)
+        let flow = &step.flow;
+        self.line.clear();
+        let mut line = Line(&mut self.line);
+        line.put("{\"time\":", &self.clock.rfc3339(context, step.time_ns))?;
+        line.put(",\"id\":", &Id::of(step.id))?;
+        line.put(",\"netns\":", &flow.netns)?;
+        line.put(",\"family\":", if flow.raddr.is_ipv4() { &4 } else { &6 })?;
+        line.put(",\"laddr\":", &flow.laddr)?;
+        line.put(",\"lport\":", &known(flow.lport))?;
+        line.put(",\"raddr\":", &flow.raddr)?;
+        line.put(",\"rport\":", &known(flow.rport))?;
+        line.put(",\"from\":", &step.from)?;
+        line.put(",\"to\":", &step.to)?;
+        line.put(",\"dwell_ns\":", &step.dwell_ns)?;
+        line.put(",\"timing\":", &step.timing)?;
+        line.put(",\"pid\":", &owner.map(|task| task.pid))?;
+        line.put(",\"comm\":", &owner.map(Task::comm_text))?;
+        line.put(",\"uid\":", &owner.map(|task| task.uid))?;
+        line.put(",\"cgroup\":", &owner.and_then(|task| context.names.cgroup(task.cgroup)))?;
+        line.put_known(",\"reason\":", step.reason)?;
+        line.put_known(",\"by\":", step.by.as_ref().map(|task| By { pid: task.pid, comm: task.comm_text() }))?;
+        let restarts = step.restarts.as_ref();
+        line.put_known(",\"restarts\":", restarts.map(Restarts::total))?;
+        line.put_known(",\"restart_causes\":", restarts.filter(|restarts| restarts.total() > 0).map(causes))?;
+        // How often the SYN or SYN-ACK was sent again.
+        line.put_known(",\"retransmits\":", step.retransmits)?;
+        line.put_known(",\"predates\":", step.predates.then_some(true))?;
+        self.line.extend_from_slice(b"}\n");
+        out.write_all(&self.line)
     }
 
     fn failure(&mut self, failure: &Failure, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
@@ -183,16 +170,11 @@ impl View for Json {
                 .as_ref()
                 .map(|holders| Reuseaddr { set: holders.has_reuseaddr, would_do: holders.reuseaddr_would_do }),
         };
-        put(&line, &mut self.line, out)
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, &line)?;
+        self.line.push(b'\n');
+        out.write_all(&self.line)
     }
-}
-
-/// A line goes out in one piece: its parts are few bytes each.
-fn put(line: &impl Serialize, buffer: &mut Vec<u8>, out: &mut dyn Write) -> io::Result<()> {
-    buffer.clear();
-    serde_json::to_writer(&mut *buffer, line)?;
-    buffer.push(b'\n');
-    out.write_all(buffer)
 }
 
 /// A cookie as `ss -e` prints it, written without memory of its own.
