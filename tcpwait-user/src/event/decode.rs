@@ -108,6 +108,8 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
     })
 }
 
+/// Inlined, since its result is long and would be moved twice.
+#[inline(always)]
 fn state_change(record: &wire::SockState, task: Option<Task>, no_mini: Option<NoMini>) -> Option<StateChange> {
     Some(StateChange {
         cookie: record.cookie,
