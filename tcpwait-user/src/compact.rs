@@ -12,22 +12,26 @@ const CHUNK: usize = 4096;
 
 /// A map from `K` to `V` that costs the size of an entry and 5 to 10 bytes.
 #[derive(Debug)]
-pub struct CompactMap<K, V> {
-    hasher: DefaultHashBuilder,
+pub struct CompactMap<K, V, S = DefaultHashBuilder> {
+    hasher: S,
     places: HashTable<u32>,
     slots: Slots<K, V>,
     free: Vec<u32>,
 }
 
+/// Where an entry is.
+#[derive(Clone, Copy, Debug)]
+pub struct Place(u32);
+
 type Slots<K, V> = Vec<Vec<Option<(K, V)>>>;
 
-impl<K, V> Default for CompactMap<K, V> {
+impl<K, V, S: Default> Default for CompactMap<K, V, S> {
     fn default() -> Self {
-        Self { hasher: DefaultHashBuilder::default(), places: HashTable::new(), slots: Vec::new(), free: Vec::new() }
+        Self { hasher: S::default(), places: HashTable::new(), slots: Vec::new(), free: Vec::new() }
     }
 }
 
-impl<K: Hash + Eq, V> CompactMap<K, V> {
+impl<K: Hash + Eq, V, S: BuildHasher> CompactMap<K, V, S> {
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.places.len()
@@ -44,6 +48,17 @@ impl<K: Hash + Eq, V> CompactMap<K, V> {
         slot(&self.slots, place).map(|(_, value)| value)
     }
 
+    /// Where a key's entry is, for [`at_mut`](Self::at_mut); it holds until the entry is taken out.
+    pub fn place_of(&self, key: &K) -> Option<Place> {
+        let place = self.places.find(self.hasher.hash_one(key), |place| holds(&self.slots, *place, key))?;
+        Some(Place(*place))
+    }
+
+    /// The value at a place, to be changed.
+    pub fn at_mut(&mut self, place: Place) -> Option<&mut V> {
+        slot_mut(&mut self.slots, place.0)?.as_mut().map(|(_, value)| value)
+    }
+
     /// Every entry, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
         self.slots.iter().flatten().flatten().map(|(key, value)| (key, value))
@@ -57,10 +72,11 @@ impl<K: Hash + Eq, V> CompactMap<K, V> {
 
     /// Adds an entry; returns the value that it replaces. Beyond 2^32 entries it adds nothing.
     pub fn insert(&mut self, key: K, value: V) -> Option<V> {
-        if let Some(old) = self.get_mut(&key) {
+        let hash = self.hasher.hash_one(&key);
+        if let Some(place) = self.places.find(hash, |place| holds(&self.slots, *place, &key)) {
+            let (_, old) = slot_mut(&mut self.slots, *place)?.as_mut()?;
             return Some(std::mem::replace(old, value));
         }
-        let hash = self.hasher.hash_one(&key);
         let place = self.free.pop().or_else(|| self.grow())?;
         *slot_mut(&mut self.slots, place)? = Some((key, value));
         let Self { places, slots, hasher, .. } = self;
@@ -120,7 +136,7 @@ mod tests {
     proptest! {
         #[test]
         fn it_does_what_a_hash_map_does(steps in prop::collection::vec((0..40u16, 0..4u8, any::<u32>()), 0..400)) {
-            let (mut compact, mut naive) = (CompactMap::default(), HashMap::new());
+            let (mut compact, mut naive) = (CompactMap::<u16, u32>::default(), HashMap::new());
             for (key, step, value) in steps {
                 match step {
                     0 => prop_assert_eq!(compact.remove(&key), naive.remove(&key)),
@@ -135,7 +151,7 @@ mod tests {
 
     #[test]
     fn places_are_used_again() {
-        let mut map = CompactMap::default();
+        let mut map = CompactMap::<u32, u32>::default();
         for round in 0..5u32 {
             for key in 0..10_000u32 {
                 assert_eq!(map.insert(key, round), None);

@@ -3,11 +3,11 @@
 
 mod decode;
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use tcpwait_wire::wire;
 
-pub use self::decode::{decode, is_from_kernel};
+pub use self::decode::{cgroup_of, decode, is_from_kernel};
 use crate::tcp::{Flow, State};
 
 /// `PF_KTHREAD` of `include/linux/sched.h`.
@@ -279,8 +279,13 @@ pub struct Task {
 impl Task {
     /// The name as text.
     pub fn comm(&self) -> String {
+        self.comm_text().into_owned()
+    }
+
+    /// The same, borrowed where it is UTF-8.
+    pub fn comm_text(&self) -> Cow<'_, str> {
         let end = self.comm.iter().position(|b| *b == 0).unwrap_or(self.comm.len());
-        String::from_utf8_lossy(self.comm.get(..end).unwrap_or_default()).into_owned()
+        String::from_utf8_lossy(self.comm.get(..end).unwrap_or_default())
     }
 
     /// Kernel threads own no user's socket: what a worker does, it does for somebody else.
@@ -329,18 +334,4 @@ impl fmt::Display for Undecodable {
             None => write!(f, "record of {} bytes is too short", self.len),
         }
     }
-}
-
-/// The cgroup id in a record, if it carries a task: live, its name is looked up while the cgroup still exists.
-pub fn cgroup_of(event: &Event) -> Option<u64> {
-    let task = match &event.fact {
-        Fact::State(StateChange { task, .. })
-        | Fact::Cancelled { site: CancelSite { task, .. }, .. }
-        | Fact::HalfCancelled { site: CancelSite { task, .. }, .. }
-        | Fact::PortRefused(PortRefused { task, .. })
-        | Fact::Owner { task, .. } => task.as_ref()?,
-        Fact::Seed(seed) => seed.task.as_ref()?,
-        _ => return None,
-    };
-    (task.cgroup != 0).then_some(task.cgroup)
 }

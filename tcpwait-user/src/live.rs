@@ -6,12 +6,13 @@ mod place;
 mod readings;
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::BTreeMap,
     io,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
+use hashbrown::HashSet;
 use nix::{
     sys::signal::Signal,
     time::{ClockId, clock_gettime},
@@ -27,7 +28,7 @@ use zerocopy::IntoBytes;
 use self::readings::{Readings, maybe};
 use crate::{
     aggregate::audit::Reading,
-    event::{cgroup_of, decode},
+    event::cgroup_of,
     kernel::{self, Choices, HookState, KernelFilter, Probes},
     recording::Header,
     system::{
@@ -339,8 +340,7 @@ fn name_and_pass(
     named: &mut HashSet<u64>,
     sink: &mut impl Sink,
 ) -> io::Result<()> {
-    if has_task(record)
-        && let Some(id) = decode(record).ok().as_ref().and_then(cgroup_of)
+    if let Some(id) = cgroup_of(record)
         && !named.contains(&id)
         && let Some(path) = cgroups.path(id)
     {
@@ -352,15 +352,6 @@ fn name_and_pass(
         sink.record(name.as_bytes())?;
     }
     sink.record(record)
-}
-
-/// Whether a record is of a kind that names a task; most are not, and need not be decoded twice.
-fn has_task(record: &[u8]) -> bool {
-    const KIND_AT: usize = std::mem::offset_of!(wire::Head, kind);
-    matches!(
-        record.get(KIND_AT).copied().and_then(Kind::from_u8),
-        Some(Kind::StateTask | Kind::Owner | Kind::TwCancel | Kind::ReqCancel | Kind::PortRefused | Kind::Seed)
-    )
 }
 
 fn split(mut records: &[u8]) -> impl Iterator<Item = &[u8]> {

@@ -31,6 +31,7 @@ pub struct Stream {
     realtime_offset_ns: i128,
     started_ns: u64,
     ledger: Ledger,
+    event: Option<Event>,
     updates: Vec<Update>,
 }
 
@@ -43,19 +44,23 @@ impl Stream {
             realtime_offset_ns: i128::from(header.started_realtime_ns) - i128::from(header.started_ns),
             started_ns: header.started_ns,
             ledger: Ledger::default(),
+            event: None,
             updates: Vec::new(),
         }
     }
 
-    /// Takes in one record; what follows from it waits in [`updates`](Self::updates). `None` if it makes no sense.
-    pub fn record(&mut self, bytes: &[u8]) -> Option<Event> {
+    /// Takes in one record. What it says is in [`event`](Self::event) and what follows from it in [`updates`](Self::updates) until the
+    /// next: moving either about would cost more than making it.
+    pub fn record(&mut self, bytes: &[u8]) {
+        self.updates.clear();
         self.ledger.read += u64::from(is_from_kernel(bytes));
         let event = match decode(bytes) {
-            Ok(event) => event,
+            Ok(event) => self.event.insert(event),
             Err(undecodable) => {
+                self.event = None;
                 self.ledger.undecodable += 1;
                 log::warn!("{undecodable}");
-                return None;
+                return;
             }
         };
         match &event.fact {
@@ -66,20 +71,23 @@ impl Stream {
             Fact::Counters(counters) => self.ledger.count_kernel(counters),
             _ => {}
         }
-        self.lifecycle.apply(&event, &mut self.updates);
-        Some(event)
+        self.lifecycle.apply(event, &mut self.updates);
+    }
+
+    /// What the last record said; `None` if it made no sense.
+    pub fn event(&self) -> Option<&Event> {
+        self.event.as_ref()
     }
 
     /// Lets go of everything that still waits for a later event: the stream is over.
     pub fn finish(&mut self) {
+        self.updates.clear();
         self.lifecycle.finish(&mut self.updates);
     }
 
-    /// What followed from the records, and what is needed to look at it.
-    pub fn updates(&mut self) -> (std::vec::Drain<'_, Update>, Context<'_>) {
-        let context =
-            Context { names: &self.names, realtime_offset_ns: self.realtime_offset_ns, started_ns: self.started_ns };
-        (self.updates.drain(..), context)
+    /// What followed from the last record, or from the end.
+    pub fn updates(&self) -> &[Update] {
+        &self.updates
     }
 
     /// What is needed to look at what the records say.
@@ -140,14 +148,15 @@ impl<W: Write> Pipeline<W> {
     /// # Errors
     /// The output cannot be written.
     pub fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Some(event) = self.stream.record(bytes) else { return Ok(()) };
+        self.stream.record(bytes);
+        let Some(event) = self.stream.event() else { return Ok(()) };
         if let Some(audit) = &mut self.audit {
-            audit.event(&event);
+            audit.event(event);
         }
         if let Shown::Raw { json } = self.shown
-            && raw::flow_of(&event).is_some_and(|flow| self.selector.criteria().may_match(flow))
+            && raw::flow_of(event).is_some_and(|flow| self.selector.criteria().may_match(flow))
         {
-            raw::event(&event, self.stream.context(), json, &mut self.out)?;
+            raw::event(event, self.stream.context(), json, &mut self.out)?;
         }
         self.show()
     }
@@ -203,15 +212,15 @@ impl<W: Write> Pipeline<W> {
 
     fn show(&mut self) -> io::Result<()> {
         let Self { stream, selector, shown, audit, out } = self;
-        let (updates, context) = stream.updates();
-        for update in updates {
+        let context = stream.context();
+        for update in stream.updates() {
             if let Some(audit) = audit {
-                audit.update(&update);
+                audit.update(update);
             }
             let Shown::Transitions(view) = shown else { continue };
             selector.pass(update, context.names, |update| match update {
-                Update::Transition(step) => view.transition(&step, context, out),
-                Update::Failed(failure) => view.failure(&failure, context, out),
+                Update::Transition(step) => view.transition(step, context, out),
+                Update::Failed(failure) => view.failure(failure, context, out),
                 // A connection that was there before took no step.
                 _ => Ok(()),
             })?;

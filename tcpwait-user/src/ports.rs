@@ -59,11 +59,13 @@ impl<W: Write> PortsReports<W> {
     /// # Errors
     /// The output cannot be written.
     pub fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Some(event) = self.stream.record(bytes) else { return Ok(()) };
-        self.ports.event(&event);
-        self.take_in();
+        self.stream.record(bytes);
+        let Some(event) = self.stream.event() else { return Ok(()) };
+        self.ports.event(event);
         self.now_ns = self.now_ns.max(event.time_ns);
-        if matches!(event.fact, Fact::Tick { .. }) && self.is_due(self.now_ns) {
+        let is_tick = matches!(event.fact, Fact::Tick { .. });
+        self.take_in();
+        if is_tick && self.is_due(self.now_ns) {
             self.due.passes(self.now_ns);
             self.report(self.is_over())?;
         }
@@ -114,11 +116,11 @@ impl<W: Write> PortsReports<W> {
 
     fn take_in(&mut self) {
         let Self { stream, selector, ports, .. } = self;
-        let (updates, context) = stream.updates();
-        for update in updates {
-            ports.observe(&update);
-            let Ok(()) = selector.pass(update, context.names, |update| {
-                ports.update(&update);
+        let names = stream.context().names;
+        for update in stream.updates() {
+            ports.observe(update);
+            let Ok(()) = selector.pass(update, names, |update| {
+                ports.update(update);
                 Ok::<(), Infallible>(())
             });
         }

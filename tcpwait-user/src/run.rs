@@ -206,7 +206,7 @@ fn shown(args: &Trace) -> Shown {
         return Shown::Raw { json: args.json };
     }
     if args.json {
-        return Shown::Transitions(Box::new(Json));
+        return Shown::Transitions(Box::new(Json::default()));
     }
     Shown::Transitions(Box::new(Text::new(Columns {
         relative_time: args.relative_time,

@@ -7,8 +7,7 @@ use hashbrown::HashMap;
 use ipnet::IpNet;
 
 use crate::{
-    compact::CompactMap,
-    connection::Name,
+    connection::{ByName, Name},
     event::Task,
     lifecycle::{Failure, Found, Transition, Update},
     names::Names,
@@ -158,7 +157,9 @@ struct Track {
 #[derive(Debug, Default)]
 pub struct Selector {
     criteria: Criteria,
-    tracks: CompactMap<Name, Track>,
+    /// Nothing is left out.
+    all: bool,
+    tracks: ByName<Track>,
     /// Connections that wait for their owner, by cookie.
     ownerless: HashMap<u64, Name>,
     undecided: u64,
@@ -167,7 +168,11 @@ pub struct Selector {
 impl Selector {
     /// A selector that has seen nothing.
     pub fn new(criteria: Criteria) -> Self {
-        Self { criteria, ..Self::default() }
+        Self {
+            all: criteria.is_everything_of_its_namespaces() && criteria.netns.is_empty(),
+            criteria,
+            ..Self::default()
+        }
     }
 
     /// What is wanted.
@@ -186,24 +191,24 @@ impl Selector {
     /// What `show` returns.
     pub fn pass<E>(
         &mut self,
-        update: Update,
+        update: &Update,
         names: &Names,
-        mut show: impl FnMut(Update) -> Result<(), E>,
+        mut show: impl FnMut(&Update) -> Result<(), E>,
     ) -> Result<(), E> {
         let step = match update {
+            // This is asked for every step, and mostly nothing was asked for.
+            Update::Transition(_) if self.all => return show(update),
             Update::Transition(step) => step,
-            Update::Found(found) => return if self.finds(&found, names) { show(Update::Found(found)) } else { Ok(()) },
-            Update::Owned { id, owner } => return self.owned(id, &owner, names, show),
-            Update::Failed(failure) => {
-                return if self.fails(&failure, names) { show(Update::Failed(failure)) } else { Ok(()) };
-            }
+            Update::Found(found) => return if self.finds(found, names) { show(update) } else { Ok(()) },
+            Update::Owned { id, owner } => return self.owned(*id, owner, names, show),
+            Update::Failed(failure) => return if self.fails(failure, names) { show(update) } else { Ok(()) },
         };
-        let verdict = self.criteria.connection(&step, names);
+        let verdict = self.criteria.connection(step, names);
         let over = step.to == State::Close;
         let stateless = self.criteria.states.is_empty() && !self.criteria.by_owner() && self.criteria.lports.is_empty();
         if stateless || step.id == 0 {
-            return match verdict == Verdict::Wanted && self.criteria.touches_step(&step) {
-                true => show(Update::Transition(step)),
+            return match verdict == Verdict::Wanted && self.criteria.touches_step(step) {
+                true => show(update),
                 false => Ok(()),
             };
         }
@@ -214,29 +219,28 @@ impl Selector {
             .or_else(|| self.tracks.remove(&connection.portless()))
             .filter(|_| step.from != Some(State::Close))
             .unwrap_or_default();
-        let (id, owner) = (step.id, step.owner.clone());
-        track.entered |= self.criteria.touches_step(&step);
+        track.entered |= self.criteria.touches_step(step);
         track.wanted |= verdict == Verdict::Wanted;
         if track.wanted {
-            track.release(owner.as_ref(), &mut show)?;
+            track.release(step.owner.as_ref(), &mut show)?;
             if track.entered {
-                show(Update::Transition(step))?;
+                show(update)?;
             }
         } else if verdict == Verdict::Unwanted {
             track.waiting = None;
         } else if track.entered {
             let waiting = track.waiting.get_or_insert_default();
             if waiting.len() < MAX_WAITING {
-                waiting.push(step);
+                waiting.push(step.clone());
             }
         }
-        self.ownerless.remove(&id);
+        self.ownerless.remove(&step.id);
         if over {
             self.undecided += u64::from(track.waiting.is_some());
             return Ok(());
         }
-        if !track.wanted && owner.is_none() {
-            self.ownerless.insert(id, connection);
+        if !track.wanted && step.owner.is_none() {
+            self.ownerless.insert(step.id, connection);
         }
         self.tracks.insert(connection, track);
         Ok(())
@@ -268,7 +272,7 @@ impl Selector {
         id: u64,
         owner: &Arc<Task>,
         names: &Names,
-        mut show: impl FnMut(Update) -> Result<(), E>,
+        mut show: impl FnMut(&Update) -> Result<(), E>,
     ) -> Result<(), E> {
         let Some(track) = self.ownerless.remove(&id).and_then(|connection| self.tracks.get_mut(&connection)) else {
             return Ok(());
@@ -294,11 +298,11 @@ impl Track {
     fn release<E>(
         &mut self,
         owner: Option<&Arc<Task>>,
-        mut show: impl FnMut(Update) -> Result<(), E>,
+        mut show: impl FnMut(&Update) -> Result<(), E>,
     ) -> Result<(), E> {
         self.waiting.take().into_iter().flat_map(|waiting| *waiting).try_for_each(|mut step| {
             step.owner = step.owner.take().or_else(|| owner.cloned());
-            show(Update::Transition(step))
+            show(&Update::Transition(step))
         })
     }
 }

@@ -72,14 +72,16 @@ impl<W: Write> Statistics<W> {
     /// # Errors
     /// The output cannot be written.
     pub fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Some(event) = self.stream.record(bytes) else { return Ok(()) };
-        self.audit.event(&event);
+        self.stream.record(bytes);
+        let Some(event) = self.stream.event() else { return Ok(()) };
+        self.audit.event(event);
         if let Fact::Counters(counters) = &event.fact {
-            self.take_over(counters);
+            take_over(&mut self.aggregate, &self.selector, counters);
         }
-        self.take_in();
         self.now_ns = self.now_ns.max(event.time_ns);
-        if matches!(event.fact, Fact::Tick { .. }) && self.is_due(self.now_ns) {
+        let is_tick = matches!(event.fact, Fact::Tick { .. });
+        self.take_in();
+        if is_tick && self.is_due(self.now_ns) {
             self.due.passes(self.now_ns);
             self.report(false)?;
         }
@@ -94,14 +96,7 @@ impl<W: Write> Statistics<W> {
     /// Takes over the kernel side's counts.
     pub fn account(&mut self, counters: &wire::Counters) {
         self.stream.ledger_mut().count_kernel(counters);
-        self.take_over(counters);
-    }
-
-    /// They are comparable only where nothing is selected beyond what the kernel side selects.
-    fn take_over(&mut self, counters: &wire::Counters) {
-        if self.selector.criteria().is_everything_of_its_namespaces() {
-            self.aggregate.set_exact(counters);
-        }
+        take_over(&mut self.aggregate, &self.selector, counters);
     }
 
     /// Whether a report is due at this time, in nanoseconds of `CLOCK_MONOTONIC`.
@@ -142,12 +137,12 @@ impl<W: Write> Statistics<W> {
 
     fn take_in(&mut self) {
         let Self { stream, selector, aggregate, audit, .. } = self;
-        let (updates, context) = stream.updates();
-        for update in updates {
-            aggregate.observe(&update);
-            audit.update(&update);
-            let Ok(()) = selector.pass(update, context.names, |update| {
-                aggregate.update(&update);
+        let names = stream.context().names;
+        for update in stream.updates() {
+            aggregate.observe(update);
+            audit.update(update);
+            let Ok(()) = selector.pass(update, names, |update| {
+                aggregate.update(update);
                 Ok::<(), Infallible>(())
             });
         }
@@ -161,5 +156,12 @@ impl<W: Write> Statistics<W> {
         let report = self.aggregate.report(self.now_ns, is_final, ledger, audit);
         self.view.report(&report, self.stream.context(), &mut self.out)?;
         self.out.flush()
+    }
+}
+
+/// The kernel side's counts are comparable only where nothing is selected beyond what it selects itself.
+fn take_over(aggregate: &mut Aggregate, selector: &Selector, counters: &wire::Counters) {
+    if selector.criteria().is_everything_of_its_namespaces() {
+        aggregate.set_exact(counters);
     }
 }

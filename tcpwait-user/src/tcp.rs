@@ -3,6 +3,7 @@
 
 use std::{
     fmt,
+    hash::{Hash, Hasher},
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
     str::FromStr,
 };
@@ -32,7 +33,7 @@ pub enum State {
 }
 
 impl State {
-    /// Every state, in the order of the kernel's numbers.
+    /// Every state, in the order of the kernel's numbers, which begin at 1.
     pub const ALL: [State; 11] = [
         State::Established,
         State::SynSent,
@@ -49,7 +50,7 @@ impl State {
 
     /// The state with the kernel's number.
     pub fn from_kernel(number: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| *state as u8 == number)
+        Self::ALL.get(usize::from(number).checked_sub(1)?).copied()
     }
 
     /// The name as `netstat` and bcc's tools print it.
@@ -95,7 +96,7 @@ impl FromStr for State {
 }
 
 /// A connection's addresses in its network namespace. IPv4 carried by an IPv6 socket is IPv4 here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
     /// Inode of the network namespace.
     pub netns: u32,
@@ -107,6 +108,19 @@ pub struct Flow {
     pub lport: u16,
     /// Remote port; 0 for a listener.
     pub rport: u16,
+}
+
+/// In as few pieces as there can be: it is hashed for every mini-socket and every half-open connection.
+impl Hash for Flow {
+    fn hash<H: Hasher>(&self, to: &mut H) {
+        match (self.laddr, self.raddr) {
+            (IpAddr::V4(laddr), IpAddr::V4(raddr)) => {
+                to.write_u64(u64::from(laddr.to_bits()) << 32 | u64::from(raddr.to_bits()));
+            }
+            addresses => addresses.hash(to),
+        }
+        to.write_u64(u64::from(self.netns) << 32 | u64::from(self.lport) << 16 | u64::from(self.rport));
+    }
 }
 
 impl Flow {

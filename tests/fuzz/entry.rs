@@ -63,7 +63,7 @@ fn every_view(header: &Header, records: &[Vec<u8>]) {
     for (shown, criteria) in [
         (Shown::Transitions(Box::new(Text::new(columns))), Criteria::default()),
         (Shown::Transitions(Box::new(Text::new(Columns::default()))), by_owner),
-        (Shown::Transitions(Box::new(Json)), by_state),
+        (Shown::Transitions(Box::new(Json::default())), by_state),
         (Shown::Raw { json: false }, Criteria::default()),
         (Shown::Raw { json: true }, Criteria::default()),
     ] {

@@ -21,13 +21,13 @@ fn shown(criteria: Criteria, told: &str) -> (Vec<String>, u64) {
     }
     model.finish(&mut updates);
     for update in updates {
-        let show = |update| {
+        let show = |update: &Update| {
             if let Update::Transition(transition) = update {
-                shown.push(step(&transition));
+                shown.push(step(transition));
             }
             Ok::<(), Infallible>(())
         };
-        selector.pass(update, &names, show).unwrap();
+        selector.pass(&update, &names, show).unwrap();
     }
     (shown, selector.undecided())
 }

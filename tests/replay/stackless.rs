@@ -61,7 +61,7 @@ fn without_stack(record: &[u8]) -> Vec<u8> {
 /// `trace --json` in any order, since what was held is told later, and without the time of day, which each tick ties anew.
 fn told(header: &Header, records: &[Vec<u8>]) -> Vec<Line> {
     let mut out = Vec::new();
-    let shown = Shown::Transitions(Box::new(Json));
+    let shown = Shown::Transitions(Box::new(Json::default()));
     let mut pipeline = Pipeline::new(header, Selector::new(Criteria::default()), shown, &mut out).unwrap();
     for record in records {
         pipeline.record(record).unwrap();

@@ -3,9 +3,9 @@
 
 use super::groups::GroupId;
 use crate::{
-    compact::CompactMap,
-    connection::Name,
-    tcp::{Flow, State},
+    compact::Place,
+    connection::{ByName, Name},
+    tcp::State,
 };
 
 /// One connection.
@@ -33,18 +33,46 @@ pub enum Made {
 
 /// Every connection that is followed.
 #[derive(Debug, Default)]
-pub struct Connections(CompactMap<Name, Standing>);
+pub struct Connections {
+    standings: ByName<Standing>,
+    /// How many of them are there under a name that may change.
+    provisional: usize,
+}
 
 impl Connections {
-    /// What is remembered of a connection; it is forgotten by that.
-    pub fn take(&mut self, id: u64, flow: &Flow) -> Option<Standing> {
-        let name = Name::of(id, flow);
-        self.0.remove(&name).or_else(|| self.0.remove(&name.portless())).or_else(|| self.0.remove(&Name::of(0, flow)))
+    /// What is remembered of a connection, and where; be it under a former name, under which it is forgotten by that.
+    pub fn recall(&mut self, name: Name) -> Option<(Standing, Option<Place>)> {
+        if let Some(place) = self.standings.place_of(&name) {
+            return self.standings.at_mut(place).map(|standing| (*standing, Some(place)));
+        }
+        // Almost always; it saves a look for every new connection.
+        if self.provisional == 0 {
+            return None;
+        }
+        let former = self.forget(name.portless()).or_else(|| self.forget(name.anonymous()))?;
+        Some((former, None))
     }
 
-    /// Remembers.
-    pub fn put(&mut self, id: u64, flow: &Flow, standing: Standing) -> Option<Standing> {
-        self.0.insert(Name::of(id, flow), standing)
+    /// Remembers, where it was recalled from if it was.
+    pub fn keep(&mut self, name: Name, place: Option<Place>, standing: Standing) {
+        match place.and_then(|place| self.standings.at_mut(place)) {
+            Some(kept) => *kept = standing,
+            None => drop(self.put(name, standing)),
+        }
+    }
+
+    /// Remembers; returns what is replaced.
+    pub fn put(&mut self, name: Name, standing: Standing) -> Option<Standing> {
+        let replaced = self.standings.insert(name, standing);
+        self.provisional += usize::from(name.is_provisional() && replaced.is_none());
+        replaced
+    }
+
+    /// Forgets; returns what was remembered.
+    pub fn forget(&mut self, name: Name) -> Option<Standing> {
+        let forgotten = self.standings.remove(&name);
+        self.provisional -= usize::from(name.is_provisional() && forgotten.is_some());
+        forgotten
     }
 }
 

@@ -144,13 +144,24 @@ pub struct Groups {
     others: Group,
     folded: u64,
     next: GroupId,
+    /// The key that was last asked for; most are there already, and need no memory of their own.
+    key: Vec<Value>,
 }
 
 impl Groups {
     /// No groups yet, and at most `limit` of them.
     pub fn new(by: Vec<By>, limit: usize) -> Self {
         let (ids, groups) = (HashMap::new(), HashMap::new());
-        Self { by, limit: limit.max(1), ids, groups, others: Group::default(), folded: 0, next: GroupId::MIN }
+        Self {
+            by,
+            limit: limit.max(1),
+            ids,
+            groups,
+            others: Group::default(),
+            folded: 0,
+            next: GroupId::MIN,
+            key: Vec::new(),
+        }
     }
 
     /// What they are by.
@@ -160,8 +171,9 @@ impl Groups {
 
     /// The group of a connection.
     pub fn of(&mut self, flow: &Flow, owner: Option<&Task>, accepted: bool) -> GroupId {
-        let key: Box<[Value]> = self.by.iter().map(|by| by.of(flow, owner, accepted)).collect();
-        if let Some(id) = self.ids.get(&key) {
+        self.key.clear();
+        self.key.extend(self.by.iter().map(|by| by.of(flow, owner, accepted)));
+        if let Some(id) = self.ids.get(self.key.as_slice()) {
             return *id;
         }
         if self.groups.len() >= self.limit {
@@ -169,6 +181,7 @@ impl Groups {
         }
         let id = self.next;
         self.next = self.next.saturating_add(1);
+        let key: Box<[Value]> = self.key.as_slice().into();
         self.ids.insert(key.clone(), id);
         self.groups.insert(id, Group { key, ..Group::default() });
         id

@@ -38,6 +38,7 @@ pub use self::{
     steady::{Steady, Verdict},
 };
 use crate::{
+    connection::Name,
     event::Task,
     ledger::Ledger,
     lifecycle::{Found, Reason, Timing, Transition, Update},
@@ -140,13 +141,14 @@ impl Aggregate {
         if let Some(count) = self.now_mut(*state) {
             *count += 1;
         }
-        if let Some(stale) = self.connections.put(*id, flow, standing) {
+        if let Some(stale) = self.connections.put(Name::of(*id, flow), standing) {
             self.forget(stale);
         }
     }
 
     fn step(&mut self, step: &Transition) {
-        let known = self.connections.take(step.id, &step.flow);
+        let name = Name::of(step.id, &step.flow);
+        let (known, place) = self.connections.recall(name).map_or((None, None), |(known, place)| (Some(known), place));
         let is_new = matches!((step.from, step.to), (Some(State::Close), _) | (Some(State::Listen), State::SynRecv));
         let mut standing = match known {
             // That its former life ended was lost.
@@ -184,13 +186,16 @@ impl Aggregate {
             standing.group = Some(group);
         }
         if step.to == State::Close {
+            if place.is_some() {
+                self.connections.forget(name);
+            }
             return;
         }
         standing.state = Some(step.to);
         if let Some(count) = self.now_mut(step.to) {
             *count += 1;
         }
-        self.connections.put(step.id, &step.flow, standing);
+        self.connections.keep(name, place, standing);
     }
 
     /// Who hung up first is certain once the peer has answered, and whose socket it is once its process has closed it.

@@ -1,5 +1,7 @@
 //! Records become events: bytes in, one fact out, or nothing where they make no sense.
 
+use std::mem::offset_of;
+
 use etherparse::{TcpHeaderSlice, TcpOptionElement};
 use tcpwait_wire::wire::{self, Kind};
 use zerocopy::FromBytes;
@@ -106,6 +108,8 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
     })
 }
 
+/// Inlined, since its result is long and would be moved twice.
+#[inline(always)]
 fn state_change(record: &wire::SockState, task: Option<Task>, no_mini: Option<NoMini>) -> Option<StateChange> {
     Some(StateChange {
         cookie: record.cookie,
@@ -194,4 +198,21 @@ fn frames(stack: &wire::Stack) -> Vec<u64> {
 /// Whether the kernel side wrote a record, and not user space.
 pub fn is_from_kernel(bytes: &[u8]) -> bool {
     wire::Head::read_from_prefix(bytes).is_ok_and(|(head, _)| head.kind < Kind::Tick as u8)
+}
+
+/// The cgroup id in a record, if it is of a kind that names a task: live, its name is looked up while the cgroup still exists.
+/// The rest of the record is not looked at.
+pub fn cgroup_of(bytes: &[u8]) -> Option<u64> {
+    let (head, _) = wire::Head::read_from_prefix(bytes).ok()?;
+    let at = match Kind::from_u8(head.kind)? {
+        Kind::StateTask => offset_of!(wire::SockStateTask, task),
+        Kind::Owner => offset_of!(wire::Owner, task),
+        Kind::TwCancel => offset_of!(wire::MiniCancel, task),
+        Kind::ReqCancel => offset_of!(wire::HalfCancel, task),
+        Kind::PortRefused => offset_of!(wire::PortRefused, task),
+        Kind::Seed => offset_of!(wire::Seed, task),
+        _ => return None,
+    };
+    let (task, _) = wire::Task::read_from_prefix(bytes.get(at..)?).ok()?;
+    Task::from_wire(&task).map(|task| task.cgroup).filter(|cgroup| *cgroup != 0)
 }

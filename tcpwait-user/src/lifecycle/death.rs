@@ -88,6 +88,10 @@ impl Lifecycle {
 
     /// Something else happened on that CPU: a cancellation that was held there is a death.
     pub(super) fn settle_cpu(&mut self, cpu: u32, out: &mut Vec<Update>) {
+        // Almost always there is nothing, and this is asked for every record.
+        if self.held.is_empty() && self.held_requests.is_empty() {
+            return;
+        }
         self.settle_request(cpu, out);
         if let Some(held) = self.held.remove(&cpu) {
             let (reason, by) = self.unexplained(&held);

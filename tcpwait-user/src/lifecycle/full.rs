@@ -63,41 +63,47 @@ impl Lifecycle {
             return;
         }
         let listener = if change.old == State::SynRecv { self.listener_of(&change.flow) } else { None };
-        let known = self.fulls.remove(&change.cookie);
-        let was_known = known.is_some();
-        let mut full = match (known, newborn) {
-            (_, Some(newborn)) => self.born(newborn, change, out),
-            (Some(full), None) if change.old != State::Close => full,
-            // A socket can be connected again; that its former life ended was lost.
-            (stale, None) => {
-                self.tally.unmatched.gaps += u64::from(stale.is_some());
-                self.unknown(change)
+        let was_known = self.fulls.contains_key(&change.cookie);
+        let fresh = match newborn {
+            Some(newborn) => Some(self.born(newborn, change, out)),
+            None if was_known && change.old != State::Close => None,
+            None => {
+                // A socket can be connected again; that its former life ended was lost.
+                self.tally.unmatched.gaps += u64::from(was_known);
+                Some(self.unknown(change))
             }
         };
+        if let Some(fresh) = fresh {
+            self.fulls.insert(change.cookie, fresh);
+        }
+        // What is known is changed where it is: this is the way of almost every record.
+        let Self { fulls, portless, tally, symbols, .. } = self;
+        let Some(full) = fulls.get_mut(&change.cookie) else { return };
         if let Some(mut step) = full.waiting.take() {
             // Addresses that were not chosen yet then are known now.
             step.flow = change.flow;
             out.push(Update::Transition(*step));
         }
-        full.owner = owner.or(full.owner);
-        full.listener = listener.or(full.listener);
+        if owner.is_some() {
+            full.owner = owner;
+        }
+        if listener.is_some() {
+            full.listener = listener;
+        }
         full.reuse = change.reuse.or(full.reuse);
         let since_ns = if full.state == change.old {
             full.since_ns
         } else {
             // sock_diag may have read this socket after the event was written; that is no gap.
             if !(full.predates && full.since_ns.is_none()) {
-                self.tally.unmatched.gaps += 1;
+                tally.unmatched.gaps += 1;
             }
             None
         };
         let dwell_ns = since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
         // Of a socket that was not known, the mini-socket may have begun before the trace did.
         let overflow = was_known
-            && change
-                .no_mini
-                .as_ref()
-                .is_some_and(|no_mini| change.err == 0 && reason::is_overflow(&self.symbols, no_mini));
+            && change.no_mini.as_ref().is_some_and(|no_mini| change.err == 0 && reason::is_overflow(symbols, no_mini));
         let step = Transition {
             dwell_ns,
             timing: if dwell_ns.is_some() { Timing::Exact } else { Timing::Unknown },
@@ -109,9 +115,10 @@ impl Lifecycle {
             ..Transition::new(time_ns, change.cookie, change.flow, Some(change.old), change.new)
         };
         if change.new == State::Close {
+            let full = fulls.remove(&change.cookie);
             self.remember_end(change.cookie);
             out.push(Update::Transition(step));
-            if change.old == State::SynSent {
+            if let (State::SynSent, Some(full)) = (change.old, full) {
                 let failure = self.connect_failed(time_ns, full.flow, since_ns, change, full.owner);
                 out.push(Update::Failed(Box::new(failure)));
             }
@@ -122,11 +129,10 @@ impl Lifecycle {
         full.since_ns = Some(time_ns);
         if change.flow.lport == 0 {
             full.waiting = Some(Box::new(step));
-            self.portless.push(change.cookie);
+            portless.push(change.cookie);
         } else {
             out.push(Update::Transition(step));
         }
-        self.fulls.insert(change.cookie, full);
     }
 
     /// A passive connection, at its second event. It was half-open in a request socket, and the full socket's own microseconds in

@@ -107,6 +107,7 @@ pub struct Lifecycle {
     portless: Vec<u64>,
     clock: JiffyClock,
     owners: HashSet<Arc<Task>>,
+    last_owner: Option<Arc<Task>>,
     /// Cookies that ended while sock_diag is being read: what it says of them is old. `None` afterwards.
     ended: Option<HashSet<u64>>,
     seeds_read: bool,
@@ -250,6 +251,16 @@ impl Lifecycle {
 
     /// Many connections have few owners.
     fn share(&mut self, task: &Task) -> Arc<Task> {
+        // The one that did something last is the one that does something next.
+        if let Some(owner) = self.last_owner.as_ref().filter(|owner| ***owner == *task) {
+            return owner.clone();
+        }
+        let owner = self.shared(task);
+        self.last_owner = Some(owner.clone());
+        owner
+    }
+
+    fn shared(&mut self, task: &Task) -> Arc<Task> {
         if let Some(owner) = self.owners.get(task) {
             return owner.clone();
         }

@@ -1,64 +1,53 @@
 //! One JSON object a line, for programs. The keys and their meaning are in docs/output.md; what is not known is `null`.
 
 use std::{
+    borrow::Cow,
     collections::BTreeMap,
     io::{self, Write},
 };
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::{
     Context, View,
+    clock::Clock,
     failure::{errno, event, words},
 };
 use crate::{
     event::Task,
-    lifecycle::{Call, Failure, Holder, Reason, Restarts, Timing, Transition, Why},
+    lifecycle::{Call, Failure, Holder, Restarts, Transition, Why},
     tcp::State,
 };
 
 /// The JSON view.
 #[derive(Debug, Default)]
-pub struct Json;
+pub struct Json {
+    clock: Clock,
+    /// The line that is being written: it goes out in one piece.
+    line: Vec<u8>,
+}
 
-#[derive(Serialize)]
-struct Line<'a> {
-    time: Option<String>,
-    id: Option<String>,
-    netns: u32,
-    family: u8,
-    laddr: std::net::IpAddr,
-    lport: Option<u16>,
-    raddr: std::net::IpAddr,
-    rport: Option<u16>,
-    from: Option<State>,
-    to: State,
-    dwell_ns: Option<u64>,
-    timing: Timing,
-    pid: Option<u32>,
-    comm: Option<String>,
-    uid: Option<u32>,
-    cgroup: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<Reason>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    by: Option<By>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    restarts: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    restart_causes: Option<BTreeMap<&'static str, u32>>,
-    /// How often the SYN or SYN-ACK was sent again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    retransmits: Option<u16>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    predates: bool,
+/// A line that is being written. Keys come with all that is around them and are not looked through for what needs escaping: they
+/// are half of a line, and there is one for every step of every connection.
+struct Line<'a>(&'a mut Vec<u8>);
+
+impl Line<'_> {
+    fn put(&mut self, key: &'static str, value: &impl Serialize) -> io::Result<()> {
+        self.0.extend_from_slice(key.as_bytes());
+        Ok(serde_json::to_writer(&mut *self.0, value)?)
+    }
+
+    /// What is left out where there is nothing to say.
+    fn put_known(&mut self, key: &'static str, value: Option<impl Serialize>) -> io::Result<()> {
+        value.map_or(Ok(()), |value| self.put(key, &value))
+    }
 }
 
 #[derive(Serialize)]
 struct FailureLine<'a> {
     event: &'static str,
-    time: Option<String>,
-    id: Option<String>,
+    time: Option<&'a str>,
+    id: Option<Id>,
     netns: u32,
     family: u8,
     laddr: std::net::IpAddr,
@@ -69,7 +58,7 @@ struct FailureLine<'a> {
     why: Why,
     words: String,
     pid: Option<u32>,
-    comm: Option<String>,
+    comm: Option<Cow<'a, str>>,
     uid: Option<u32>,
     cgroup: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -98,9 +87,9 @@ struct Reuseaddr {
 }
 
 #[derive(Serialize)]
-struct By {
+struct By<'a> {
     pid: u32,
-    comm: String,
+    comm: Cow<'a, str>,
 }
 
 impl View for Json {
@@ -110,32 +99,35 @@ impl View for Json {
 
     fn transition(&mut self, step: &Transition, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
         let owner: Option<&Task> = step.owner.as_deref().or(step.listener.as_deref());
-        let line = Line {
-            time: rfc3339(context, step.time_ns),
-            id: id(step.id),
-            netns: step.flow.netns,
-            family: if step.flow.raddr.is_ipv4() { 4 } else { 6 },
-            laddr: step.flow.laddr,
-            lport: known(step.flow.lport),
-            raddr: step.flow.raddr,
-            rport: known(step.flow.rport),
-            from: step.from,
-            to: step.to,
-            dwell_ns: step.dwell_ns,
-            timing: step.timing,
-            pid: owner.map(|task| task.pid),
-            comm: owner.map(Task::comm),
-            uid: owner.map(|task| task.uid),
-            cgroup: owner.and_then(|task| context.names.cgroup(task.cgroup)),
-            reason: step.reason,
-            by: step.by.as_ref().map(|task| By { pid: task.pid, comm: task.comm() }),
-            restarts: step.restarts.as_ref().map(Restarts::total),
-            restart_causes: step.restarts.as_ref().filter(|restarts| restarts.total() > 0).map(causes),
-            retransmits: step.retransmits,
-            predates: step.predates,
-        };
-        serde_json::to_writer(&mut *out, &line)?;
-        out.write_all(b"\n")
+        let flow = &step.flow;
+        self.line.clear();
+        let mut line = Line(&mut self.line);
+        line.put("{\"time\":", &self.clock.rfc3339(context, step.time_ns))?;
+        line.put(",\"id\":", &Id::of(step.id))?;
+        line.put(",\"netns\":", &flow.netns)?;
+        line.put(",\"family\":", if flow.raddr.is_ipv4() { &4 } else { &6 })?;
+        line.put(",\"laddr\":", &flow.laddr)?;
+        line.put(",\"lport\":", &known(flow.lport))?;
+        line.put(",\"raddr\":", &flow.raddr)?;
+        line.put(",\"rport\":", &known(flow.rport))?;
+        line.put(",\"from\":", &step.from)?;
+        line.put(",\"to\":", &step.to)?;
+        line.put(",\"dwell_ns\":", &step.dwell_ns)?;
+        line.put(",\"timing\":", &step.timing)?;
+        line.put(",\"pid\":", &owner.map(|task| task.pid))?;
+        line.put(",\"comm\":", &owner.map(Task::comm_text))?;
+        line.put(",\"uid\":", &owner.map(|task| task.uid))?;
+        line.put(",\"cgroup\":", &owner.and_then(|task| context.names.cgroup(task.cgroup)))?;
+        line.put_known(",\"reason\":", step.reason)?;
+        line.put_known(",\"by\":", step.by.as_ref().map(|task| By { pid: task.pid, comm: task.comm_text() }))?;
+        let restarts = step.restarts.as_ref();
+        line.put_known(",\"restarts\":", restarts.map(Restarts::total))?;
+        line.put_known(",\"restart_causes\":", restarts.filter(|restarts| restarts.total() > 0).map(causes))?;
+        // How often the SYN or SYN-ACK was sent again.
+        line.put_known(",\"retransmits\":", step.retransmits)?;
+        line.put_known(",\"predates\":", step.predates.then_some(true))?;
+        self.line.extend_from_slice(b"}\n");
+        out.write_all(&self.line)
     }
 
     fn failure(&mut self, failure: &Failure, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
@@ -156,8 +148,8 @@ impl View for Json {
         });
         let line = FailureLine {
             event: event(failure.call),
-            time: rfc3339(context, failure.time_ns),
-            id: id(failure.id),
+            time: self.clock.rfc3339(context, failure.time_ns),
+            id: Id::of(failure.id),
             netns: flow.netns,
             family: if flow.laddr.is_ipv4() { 4 } else { 6 },
             laddr: flow.laddr,
@@ -168,7 +160,7 @@ impl View for Json {
             why: failure.why,
             words: words(failure),
             pid: owner.map(|task| task.pid),
-            comm: owner.map(Task::comm),
+            comm: owner.map(Task::comm_text),
             uid: owner.map(|task| task.uid),
             cgroup: owner.and_then(|task| context.names.cgroup(task.cgroup)),
             retransmits: failure.retransmits,
@@ -178,8 +170,37 @@ impl View for Json {
                 .as_ref()
                 .map(|holders| Reuseaddr { set: holders.has_reuseaddr, would_do: holders.reuseaddr_would_do }),
         };
-        serde_json::to_writer(&mut *out, &line)?;
-        out.write_all(b"\n")
+        self.line.clear();
+        serde_json::to_writer(&mut self.line, &line)?;
+        self.line.push(b'\n');
+        out.write_all(&self.line)
+    }
+}
+
+/// A cookie as `ss -e` prints it, written without memory of its own.
+struct Id(u64);
+
+impl Id {
+    /// The kernel gives out none that is 0.
+    fn of(cookie: u64) -> Option<Self> {
+        (cookie != 0).then_some(Self(cookie))
+    }
+}
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let (mut digits, mut rest, mut len) = ([b'0'; 16], self.0, 0);
+        for digit in digits.iter_mut().rev() {
+            let value = (rest & 15) as u8;
+            *digit = if value < 10 { b'0' + value } else { b'a' + value - 10 };
+            len += 1;
+            rest >>= 4;
+            if rest == 0 {
+                break;
+            }
+        }
+        let text = digits.get(digits.len() - len..).and_then(|digits| str::from_utf8(digits).ok());
+        to.serialize_str(text.unwrap_or_default())
     }
 }
 
