@@ -28,6 +28,12 @@ pub fn tool(release: bool) -> Result<PathBuf> {
     executable(cargo, "tcpwait")
 }
 
+/// Where cargo puts what it builds.
+pub fn target_dir() -> PathBuf {
+    let folder = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    toolchain::workspace().join(folder)
+}
+
 /// `cargo arguments…` in the workspace.
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
