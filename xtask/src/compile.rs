@@ -40,6 +40,12 @@ fn has_static_libc() -> bool {
     found.is_ok_and(|output| output.stdout.contains(&b'/'))
 }
 
+/// Where cargo puts what it builds.
+pub fn target_dir() -> PathBuf {
+    let folder = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    toolchain::workspace().join(folder)
+}
+
 /// `cargo arguments…` in the workspace.
 pub fn cargo(arguments: &[&str]) -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod bench;
 mod compile;
 mod fixtures;
 mod object;
@@ -50,6 +51,15 @@ enum Verb {
         /// Run only the tests whose names contain one of these.
         filters: Vec<String>,
     },
+    /// Measure what tcpwait costs on this machine: `cargo xtask bench --quick`.
+    ///
+    /// Builds the tool and the benchmark for use, and runs the benchmark as root. Its options are in `cargo xtask bench -- --help`.
+    /// Results are a table on stdout, and target/bench/latest.json.
+    Bench {
+        /// What to pass to the benchmark.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
     /// Make the recordings of other kernels in tests/fixtures anew, for a change of the recording format.
     Fixtures,
     /// Run the kernel tests, or a command, on other kernels: `cargo xtask vm -- tcpwait trace --duration 60`.
@@ -67,6 +77,7 @@ fn main() -> ExitCode {
         Verb::Build { release } => compile::run(release).map(|()| ExitCode::SUCCESS),
         Verb::Run { args } => run::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Test { filters } => test::run(filters).map(|()| ExitCode::SUCCESS),
+        Verb::Bench { args } => bench::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Fixtures => fixtures::run().map(|()| ExitCode::SUCCESS),
         Verb::Vm(options) => vm::run(&options),
     };

@@ -3,13 +3,13 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::compile::{cargo, executable};
+use crate::compile::{self, cargo, executable};
 use crate::object;
 use crate::root;
 use crate::setup::{self, Toolchain};
@@ -77,7 +77,7 @@ fn lint_kernel_tests() -> Result<()> {
 fn lint_kernel_side(toolchain: &Toolchain) -> Result<()> {
     let Toolchain { compiler, linker } = toolchain;
     // Other flags than the build's: in one folder each would throw away what the other made.
-    let target_dir = target_dir().join("bpf-lint");
+    let target_dir = compile::target_dir().join("bpf-lint");
     if let Some(clippy) = clippy_of(compiler) {
         let command = object::command(clippy.as_os_str(), "clippy", compiler, linker, &target_dir, &[]);
         let mut command = command.map_err(anyhow::Error::msg)?;
@@ -154,11 +154,6 @@ fn kernel_tests_in(guests: &Guests, filters: &[Option<String>]) -> Result<()> {
         println!("no kernel test has such a name: nothing to boot a guest for");
     }
     Ok(())
-}
-
-fn target_dir() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| toolchain::workspace().join("target"), |folder| toolchain::workspace().join(Path::new(&folder)))
 }
 
 fn finish(mut command: Command) -> Result<()> {

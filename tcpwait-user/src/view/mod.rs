@@ -11,9 +11,9 @@ pub mod probes;
 pub mod raw;
 pub mod stat;
 pub mod states;
-mod table;
+pub mod table;
 pub mod text;
-mod units;
+pub mod units;
 
 use std::io::{self, Write};
 

@@ -1,0 +1,218 @@
+//! What tcpwait is to cost at most, and whether it does. A target that was not measured is neither met nor missed.
+
+use serde::Serialize;
+
+use crate::binary::Binary;
+use crate::followed::Row;
+use crate::load::{FASTEST, Kind};
+use crate::numbers::Spread;
+use crate::start::Started;
+use crate::summary::{Kernel, Rate};
+use crate::tracer::Setting;
+
+/// One of them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Target {
+    /// What is measured.
+    pub name: &'static str,
+    /// What is to be reached, in words.
+    pub target: &'static str,
+    /// What was measured; null if it was not.
+    pub value: Option<f64>,
+    /// Of `value`.
+    pub unit: &'static str,
+    /// Whether it was reached; null if it was not measured.
+    pub met: Option<bool>,
+    /// On what it was measured, and what else is to be known of it.
+    pub note: Option<String>,
+}
+
+/// What was measured: a part that was not is empty.
+pub struct Measured<'a> {
+    /// See `Findings`.
+    pub rates: &'a [Rate],
+    /// See `Findings`.
+    pub kernel: &'a [Kernel],
+    /// See `Findings`.
+    pub followed: &'a [Row],
+    /// See `Findings`.
+    pub starts: &'a [Started],
+    /// See `Findings`.
+    pub binary: Option<Binary>,
+}
+
+/// A million, less what a busy machine lets go before the last is made.
+const A_MILLION: u32 = 1_000_000;
+const MIB: f64 = (1 << 20) as f64;
+
+/// Every target.
+pub fn evaluate(measured: &Measured<'_>) -> Vec<Target> {
+    vec![
+        in_kernel(measured, &Setting::Stat, "in-kernel cost per connection, stat", "at most 2 x null", 2.0),
+        in_kernel(measured, &Setting::Trace, "in-kernel cost per connection, trace", "at most 3 x null", 3.0),
+        rate_kept(measured, &Setting::Stat, "connection rate kept, stat", "at least 95 %", 95.0),
+        rate_kept(measured, &Setting::Trace, "connection rate kept, trace", "at least 85 %", 85.0),
+        bulk_kept(measured),
+        lost(measured),
+        cpu_per_record(measured),
+        memory(measured),
+        start(measured),
+        binary(measured),
+    ]
+}
+
+fn target(name: &'static str, target: &'static str, unit: &'static str, found: Option<(f64, bool, String)>) -> Target {
+    let (value, met, note) = match found {
+        Some((value, met, note)) => (Some(value), Some(met), (!note.is_empty()).then_some(note)),
+        None => (None, None, None),
+    };
+    Target { name, target, value, unit, met, note }
+}
+
+/// The load for which it is worst: none may hide behind the others.
+fn in_kernel(
+    measured: &Measured<'_>,
+    setting: &Setting,
+    name: &'static str,
+    words: &'static str,
+    at_most: f64,
+) -> Target {
+    let rows = measured.kernel.iter().filter(|row| row.setting == setting.name());
+    let worst = rows
+        .filter_map(|row| Some((row.times_null?.median, row.load)))
+        .max_by(|(one, _), (other, _)| one.total_cmp(other));
+    target(name, words, "x null", worst.map(|(times, load)| (times, times <= at_most, format!("worst load: {load}"))))
+}
+
+fn rate_kept(
+    measured: &Measured<'_>,
+    setting: &Setting,
+    name: &'static str,
+    words: &'static str,
+    at_least: f64,
+) -> Target {
+    let rows = measured.rates.iter().filter(|row| row.kind == Kind::Connections && row.setting == setting.name());
+    let worst = rows
+        .filter_map(|row| Some((row.kept?.median * 100.0, row.load)))
+        .min_by(|(one, _), (other, _)| one.total_cmp(other));
+    target(name, words, "%", worst.map(|(kept, load)| (kept, kept >= at_least, format!("worst load: {load}"))))
+}
+
+/// Indistinguishable: the median is no further from 1 than the middle half of untraced against itself.
+fn bulk_kept(measured: &Measured<'_>) -> Target {
+    let rows = || measured.rates.iter().filter(|row| row.kind == Kind::Bulk);
+    let again = rows().find(|row| row.setting == Setting::Untraced(1).name()).and_then(|row| row.kept);
+    let noise = again.as_ref().map(Spread::noise_around_one);
+    let ours = [Setting::Stat, Setting::Trace, Setting::Record].map(|setting| setting.name());
+    let furthest = rows()
+        .filter(|row| ours.contains(&row.setting))
+        .filter_map(|row| Some((row.kept?.median, &row.setting)))
+        .max_by(|(one, _), (other, _)| (one - 1.0).abs().total_cmp(&(other - 1.0).abs()));
+    let found = noise.zip(furthest).map(|(noise, (kept, setting))| {
+        let note = format!("{setting}; untraced differs from itself by {:.1} %", noise * 100.0);
+        (kept * 100.0, (kept - 1.0).abs() <= noise, note)
+    });
+    target("bulk throughput kept", "as untraced again", "%", found)
+}
+
+/// Of all loads, the fastest among them.
+fn lost(measured: &Measured<'_>) -> Target {
+    let fastest = measured.rates.iter().any(|row| row.load == FASTEST && row.lost.is_some());
+    let sum = |of: fn(&Rate) -> Option<u64>| measured.rates.iter().filter_map(of).sum::<u64>();
+    let (lost, written) = (sum(|row| row.lost), sum(|row| row.written));
+    let found = fastest.then(|| (lost as f64, lost == 0, format!("{written} written, all loads")));
+    target("records lost at the highest rate", "0", "records", found)
+}
+
+fn cpu_per_record(measured: &Measured<'_>) -> Target {
+    let stat = Setting::Stat.name();
+    let row = measured.rates.iter().find(|row| row.load == FASTEST && row.setting == stat);
+    let found = row.and_then(|row| {
+        let (cpu, user) = (row.cpu_ns_per_record?, row.user_ns_per_record?);
+        Some((cpu, cpu <= 200.0, format!("user mode alone: {user:.0} ns; {FASTEST}")))
+    });
+    target("user CPU per record, stat", "at most 200 ns", "ns", found)
+}
+
+fn memory(measured: &Measured<'_>) -> Target {
+    let row = measured.followed.iter().find(|row| row.asked >= A_MILLION);
+    let found = row.and_then(|row| {
+        let (bytes, there) = (row.bytes_per_socket?, row.there?);
+        Some((bytes, bytes <= 150.0, format!("{there} in TIME_WAIT")))
+    });
+    target("memory per followed socket at 1,000,000", "at most 150 bytes", "bytes", found)
+}
+
+fn start(measured: &Measured<'_>) -> Target {
+    let first = Spread::of(measured.starts.iter().map(|start| start.first_probe_ms));
+    let ready = Spread::of(measured.starts.iter().map(|start| start.ready_ms));
+    let found = first.zip(ready).map(|(first, ready)| {
+        (first.median, first.median <= 300.0, format!("all probes ready: {:.0} ms", ready.median))
+    });
+    target("start to first probe attached", "at most 300 ms", "ms", found)
+}
+
+fn binary(measured: &Measured<'_>) -> Target {
+    let found = measured.binary.map(|binary| {
+        let mib = binary.bytes as f64 / MIB;
+        let linked = if binary.is_static { "static" } else { "NOT static" };
+        let stripped = if binary.is_stripped { "stripped" } else { "NOT stripped" };
+        (mib, mib <= 8.0 && binary.is_static && binary.is_stripped, format!("{linked}, {stripped}"))
+    });
+    target("release binary, static and stripped", "at most 8 MiB", "MiB", found)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::{Measured, Target, evaluate};
+    use crate::binary::Binary;
+    use crate::load::{FASTEST, Kind};
+    use crate::numbers::Spread;
+    use crate::summary::Rate;
+
+    fn rate(load: &'static str, kind: Kind, setting: &str, kept: &[f64]) -> Rate {
+        Rate {
+            load,
+            kind,
+            setting: setting.to_owned(),
+            per_s: Spread::of([1.0]).unwrap(),
+            kept: Spread::of(kept.iter().copied()),
+            cpu_ns_per_record: Some(100.0),
+            user_ns_per_record: Some(50.0),
+            written: Some(10),
+            lost: Some(1),
+            errors: 0,
+        }
+    }
+
+    fn of<'a>(targets: &'a [Target], name: &str) -> &'a Target {
+        targets.iter().find(|target| target.name.starts_with(name)).unwrap()
+    }
+
+    #[test]
+    fn what_was_not_measured_is_neither_met_nor_missed() {
+        let nothing = Measured { rates: &[], kernel: &[], followed: &[], starts: &[], binary: None };
+        assert!(evaluate(&nothing).iter().all(|target| target.value.is_none() && target.met.is_none()));
+    }
+
+    #[test]
+    fn the_worst_load_counts() {
+        let rates = [
+            rate(FASTEST, Kind::Connections, "stat", &[0.97]),
+            rate("other", Kind::Connections, "stat", &[0.94]),
+            rate("bulk", Kind::Bulk, "untraced again", &[0.98, 1.0, 1.02]),
+            rate("bulk", Kind::Bulk, "stat", &[0.995]),
+            rate("bulk", Kind::Bulk, "trace", &[1.005]),
+        ];
+        let binary = Some(Binary { bytes: 1 << 20, is_static: true, is_stripped: false });
+        let targets = evaluate(&Measured { rates: &rates, kernel: &[], followed: &[], starts: &[], binary });
+        let kept = of(&targets, "connection rate kept, stat");
+        assert_eq!((kept.value, kept.met, kept.note.as_deref()), (Some(94.0), Some(false), Some("worst load: other")));
+        assert_eq!(of(&targets, "bulk").met, Some(true));
+        assert_eq!(of(&targets, "records lost").met, Some(false));
+        assert_eq!(of(&targets, "user CPU").met, Some(true));
+        assert_eq!(of(&targets, "release binary").met, Some(false), "small is not stripped");
+        assert_eq!(of(&targets, "memory").met, None);
+    }
+}

@@ -1,0 +1,235 @@
+//! The settings that are compared, as processes: how each is started, when it is ready, and how it ends.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::bpf::Counters;
+use crate::child::{Group, Lines};
+use crate::process::{self, Held};
+
+/// How long a tracer may take to start.
+const READY: Duration = Duration::from_secs(20);
+/// How long another tracer's BPF programs have to stay the same for it to count as ready.
+const SETTLED: Duration = Duration::from_millis(500);
+
+/// What is running beside the load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Setting {
+    /// Nothing. Twice in every rotation: the difference between the two is the noise. The number tells them apart.
+    Untraced(u8),
+    /// Empty programs on the hooks that tcpwait is on.
+    Null,
+    /// `tcpwait stat --json`.
+    Stat,
+    /// `tcpwait trace --json` to a file.
+    Trace,
+    /// `tcpwait record`.
+    Record,
+    /// Another tracer's command.
+    Peer(String),
+}
+
+impl Setting {
+    /// What it is called in tables and in JSON.
+    pub fn name(&self) -> String {
+        match self {
+            Setting::Untraced(0) => "untraced".to_owned(),
+            Setting::Untraced(_) => "untraced again".to_owned(),
+            Setting::Null => "null".to_owned(),
+            Setting::Stat => "stat".to_owned(),
+            Setting::Trace => "trace".to_owned(),
+            Setting::Record => "record".to_owned(),
+            Setting::Peer(command) => command.clone(),
+        }
+    }
+}
+
+/// Where the programs are, which hooks the null probe takes, and where output goes.
+pub struct Place {
+    /// The tool.
+    pub tcpwait: PathBuf,
+    /// The folder of the load and of the null probe.
+    pub programs: PathBuf,
+    /// A folder for what tracers write; removed at the end.
+    pub scratch: PathBuf,
+    /// The hooks that tcpwait is on, here.
+    pub hooks: Vec<String>,
+}
+
+impl Place {
+    /// Asks tcpwait for its hooks.
+    pub fn new(tcpwait: PathBuf, programs: PathBuf, scratch: PathBuf) -> Result<Self> {
+        let said = Command::new(&tcpwait).args(["probes", "--json"]).output();
+        let said = said.with_context(|| format!("cannot run {}", tcpwait.display()))?;
+        if !said.status.success() {
+            bail!("tcpwait does not run here: {}", String::from_utf8_lossy(&said.stderr).trim());
+        }
+        let said: Value = serde_json::from_slice(&said.stdout).context("reading what `tcpwait probes --json` says")?;
+        let attached = |hook: &&Value| hook.get("attached").and_then(Value::as_bool) == Some(true);
+        let hooks = said.get("hooks").and_then(Value::as_array).into_iter().flatten().filter(attached);
+        let hooks = hooks.filter_map(|hook| hook.get("hook")?.as_str().map(str::to_owned)).collect::<Vec<_>>();
+        if hooks.is_empty() {
+            bail!("`tcpwait probes --json` names no attached hook");
+        }
+        Ok(Self { tcpwait, programs, scratch, hooks })
+    }
+}
+
+/// A tracer that traces.
+pub struct Running {
+    group: Group,
+    pids: Vec<Pid>,
+    /// Its BPF objects.
+    pub held: Held,
+    /// tcpwait's counters, if it is that.
+    pub counters: Option<Counters>,
+    stderr: Option<Lines>,
+    output: PathBuf,
+}
+
+impl Running {
+    /// Starts a setting and waits until it traces. `None`: nothing is to run.
+    pub fn start(setting: &Setting, place: &Place) -> Result<Option<Self>> {
+        let output = place.scratch.join("output");
+        let Some(command) = command(setting, place, &output)? else { return Ok(None) };
+        let mut group = Group::start(command, &setting.name())?;
+        let stderr = group.stderr();
+        let ready = match setting {
+            Setting::Peer(_) => settled(&mut group),
+            _ => told(&mut group, stderr.as_ref()),
+        };
+        ready.with_context(|| format!("starting {}", setting.name()))?;
+        let pids = process::members(group.id());
+        let held = process::held(&pids);
+        let counters = Counters::among(&held.maps)?;
+        Ok(Some(Self { group, pids, held, counters, stderr, output }))
+    }
+
+    /// The first process.
+    pub fn id(&self) -> Pid {
+        self.group.id()
+    }
+
+    /// Processor time so far.
+    pub fn cpu(&self) -> Result<process::Cpu> {
+        process::cpu(&self.pids)
+    }
+
+    /// Waits until it has done what there was to do: until it takes next to no processor time. At most so long.
+    pub fn quiet(&self, at_most: Duration) -> Result<()> {
+        const LOOK: Duration = Duration::from_millis(60);
+        let end = Instant::now() + at_most;
+        let mut before = self.cpu()?;
+        while Instant::now() < end {
+            thread::sleep(LOOK);
+            let now = self.cpu()?;
+            if u128::from(now.since(before).total_ns) * 50 < LOOK.as_nanos() {
+                break;
+            }
+            before = now;
+        }
+        Ok(())
+    }
+
+    /// Ends it. Returns what it said on stderr meanwhile, and the last line of its output if that is JSON.
+    pub fn end(mut self) -> Result<Last> {
+        self.group.interrupt()?;
+        let stderr = self.stderr.take().map(Lines::rest).unwrap_or_default();
+        Ok(Last { stderr, document: last_line(&self.output).and_then(|line| serde_json::from_str(&line).ok()) })
+    }
+}
+
+/// A tracer's last words.
+pub struct Last {
+    /// Lines on stderr since it was ready.
+    pub stderr: Vec<String>,
+    /// The last line on stdout: `stat`'s report on the whole time.
+    pub document: Option<Value>,
+}
+
+fn command(setting: &Setting, place: &Place, output: &Path) -> Result<Option<Command>> {
+    let arguments: &[&str] = match setting {
+        Setting::Stat => &["stat", "--json"],
+        Setting::Trace => &["trace", "--json"],
+        _ => &["record", "--output"],
+    };
+    let mut command = match setting {
+        Setting::Untraced(_) => return Ok(None),
+        Setting::Null => {
+            let mut command = Command::new(place.programs.join("tcpwait-null"));
+            command.args(&place.hooks).stdin(Stdio::piped());
+            command
+        }
+        Setting::Stat | Setting::Trace | Setting::Record => {
+            let mut command = Command::new(&place.tcpwait);
+            command.args(arguments).stdin(Stdio::null());
+            if matches!(setting, Setting::Record) {
+                command.arg(place.scratch.join("recording"));
+            }
+            command
+        }
+        Setting::Peer(line) => {
+            let mut command = Command::new("sh");
+            command.args(["-c", line]).stdin(Stdio::null());
+            command
+        }
+    };
+    let file = File::create(output).with_context(|| format!("cannot write {}", output.display()))?;
+    command.stdout(file).stderr(Stdio::piped());
+    Ok(Some(command))
+}
+
+/// Waits for the line that says that all hooks are attached.
+fn told(group: &mut Group, stderr: Option<&Lines>) -> Result<()> {
+    let stderr = stderr.context("stderr is no pipe")?;
+    let end = Instant::now() + READY;
+    let mut said = String::new();
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        match stderr.next(left, "\"Tracing\"") {
+            Ok(line) if line.starts_with("Tracing") => return Ok(()),
+            Ok(line) => said = line,
+            Err(error) => {
+                let ended = group.has_ended()?.map(|status| format!(" ({status}; it said: {said})"));
+                return Err(error.context(format!("waiting for it to trace{}", ended.unwrap_or_default())));
+            }
+        }
+    }
+}
+
+/// Waits until a tracer of whatever kind holds BPF programs, and always the same.
+fn settled(group: &mut Group) -> Result<()> {
+    let end = Instant::now() + READY;
+    let (mut before, mut since) = (Held::default(), Instant::now());
+    while Instant::now() < end {
+        if let Some(status) = group.has_ended()? {
+            bail!("it ended before it traced ({status})");
+        }
+        let now = process::held(&process::members(group.id()));
+        if now != before {
+            (before, since) = (now, Instant::now());
+        } else if !before.programs.is_empty() && since.elapsed() >= SETTLED {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    bail!("it held no BPF program within {} s", READY.as_secs())
+}
+
+fn last_line(file: &Path) -> Option<String> {
+    use std::io::{Read as _, Seek as _, SeekFrom};
+    let mut file = File::open(file).ok()?;
+    let length = file.metadata().ok()?.len();
+    // A report is some kilobytes; what trace wrote may be gigabytes.
+    file.seek(SeekFrom::Start(length.saturating_sub(1 << 20))).ok()?;
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).ok()?;
+    String::from_utf8_lossy(&text).lines().last().map(str::to_owned)
+}

@@ -1,0 +1,107 @@
+//! The load: connections, bulk transfers, dropped packets, or many sockets held, each in a network namespace of its own.
+//!
+//! It says on stdout that it is ready, begins when it is told to on stdin (a line), says as JSON what it did, and keeps its sockets
+//! until stdin ends. It knows nothing of tracers, nor what its numbers are for.
+
+mod bulk;
+mod connections;
+mod drops;
+mod hold;
+mod place;
+
+use std::io::{self, BufRead as _, Read as _, Write as _};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, ValueEnum};
+
+/// Makes TCP connections, bulk transfers or dropped packets over loopback, in a network namespace of its own. Needs root.
+///
+/// Prints `ready`, waits for a line on stdin, prints one JSON object on what it did, and ends with stdin.
+#[derive(Parser)]
+#[command(bin_name = "tcpwait-load", max_term_width = 100)]
+enum Load {
+    /// Connections, each with a small request and its answer, one after the other on each core.
+    Connections {
+        /// Who closes first
+        #[arg(long, value_enum, default_value_t = Close::Client)]
+        close: Close,
+        /// How many cores make connections, each its own
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+        cores: u16,
+        /// For how long
+        #[arg(long, default_value = "2", value_parser = seconds)]
+        seconds: Duration,
+        /// IPv6 instead of IPv4
+        #[arg(long)]
+        ipv6: bool,
+    },
+    /// A few connections that carry as much as they can.
+    Bulk {
+        /// How many at once
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+        streams: u16,
+        /// For how long
+        #[arg(long, default_value = "2", value_parser = seconds)]
+        seconds: Duration,
+    },
+    /// UDP datagrams to a socket whose buffer is full: each is dropped.
+    Drops {
+        /// How many cores send
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
+        cores: u16,
+        /// For how long
+        #[arg(long, default_value = "2", value_parser = seconds)]
+        seconds: Duration,
+    },
+    /// As many sockets in TIME_WAIT, which stay until stdin ends, or for their 60 s.
+    Hold {
+        /// How many
+        count: u32,
+        /// How many cores make them
+        #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..))]
+        cores: u16,
+        /// How long making them may take
+        #[arg(long, default_value = "45", value_parser = seconds)]
+        seconds: Duration,
+    },
+}
+
+/// Who sends the first FIN.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Close {
+    /// The client; the server waits for it.
+    Client,
+    /// The server; the client waits for it.
+    Server,
+    /// Neither waits. With two cores the ends are closed on a core each, at the same time.
+    Both,
+}
+
+fn main() -> Result<()> {
+    let load = Load::parse();
+    place::enter()?;
+    say("ready")?;
+    io::stdin().lock().read_line(&mut String::new()).context("waiting for the word to begin")?;
+    let done = match load {
+        Load::Connections { close, cores, seconds, ipv6 } => {
+            serde_json::to_string(&connections::run(close, cores, seconds, ipv6)?)
+        }
+        Load::Bulk { streams, seconds } => serde_json::to_string(&bulk::run(streams, seconds)?),
+        Load::Drops { cores, seconds } => serde_json::to_string(&drops::run(cores, seconds)?),
+        Load::Hold { count, cores, seconds } => serde_json::to_string(&hold::run(count, cores, seconds)?),
+    };
+    say(&done?)?;
+    io::stdin().lock().read_to_end(&mut Vec::new()).context("waiting for the end of stdin")?;
+    Ok(())
+}
+
+fn say(line: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}").and_then(|()| out.flush()).context("writing to stdout")
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "want a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
