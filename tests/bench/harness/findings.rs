@@ -28,6 +28,8 @@ pub struct Findings {
     pub length: Duration,
     /// The hooks that tcpwait was on, and the null probe.
     pub hooks: Vec<String>,
+    /// Other tracers' command lines: `peer 1` and so on.
+    pub peers: Vec<String>,
     /// What was to be reached, and was.
     pub targets: Vec<Target>,
     /// How fast each load was under each setting.

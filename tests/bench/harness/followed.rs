@@ -30,8 +30,10 @@ pub struct Row {
     pub memory_before: u64,
     /// The same with all of them.
     pub memory: u64,
-    /// The difference for each.
+    /// The difference for each. Memory that the start-up used and gave back to the allocator does not show in it.
     pub bytes_per_socket: Option<f64>,
+    /// All of the memory for each, the start-up's share included: what `bytes_per_socket` lies below.
+    pub bytes_per_socket_in_all: Option<f64>,
     /// In the kernel, of a connection made beside them: nanoseconds.
     pub kernel_ns_per_connection: Option<f64>,
     /// In user space and in the kernel, of each record of those: nanoseconds.
@@ -62,7 +64,7 @@ pub fn with(count: u32, length: Duration, place: &Place, progress: &mut Progress
     let there = account.get("there").and_then(serde_json::Value::as_u64);
     let load = LOADS.iter().find(|load| load.name == FASTEST).context("the load is not in the table")?;
     let timed = bpf::timed()?;
-    let sample = measure(load, length, Some(&stat), place)?;
+    let sample = measure(load, length, Some(&stat), None, place)?;
     drop(timed);
     let lost = stat.counters.as_ref().map(|counters| counters.read()).transpose()?.map(|records| records.lost);
     sockets.end()?;
@@ -78,6 +80,7 @@ pub fn with(count: u32, length: Duration, place: &Place, progress: &mut Progress
         memory_before,
         memory,
         bytes_per_socket: there.and_then(|there| ratio(memory.saturating_sub(memory_before) as f64, there as f64)),
+        bytes_per_socket_in_all: there.and_then(|there| ratio(memory as f64, there as f64)),
         kernel_ns_per_connection: ratio(kernel_ns as f64, sample.done.made),
         cpu_ns_per_record: of_records(|cpu| cpu.total_ns),
         user_ns_per_record: of_records(|cpu| cpu.user_ns),

@@ -30,7 +30,7 @@ use crate::load::{Kind, LOADS, Load, QUICK};
 use crate::progress::Progress;
 use crate::rotation::Rotation;
 use crate::targets::Measured;
-use crate::tracer::{Place, Setting};
+use crate::tracer::{Place, Running, Setting};
 
 /// Measure what tcpwait costs on this machine. Needs root; other work on the machine makes the numbers worse.
 ///
@@ -135,14 +135,25 @@ fn measure(options: &Options, scratch: &Path) -> Result<Findings> {
     let extent = Extent::of(options);
     let wanted = |part| options.only.is_empty() || options.only.contains(&part);
 
-    let peers = || options.peer.iter().cloned().map(Setting::Peer);
+    let peers = || (1..).zip(&options.peer).map(|(number, command)| Setting::Peer(number, command.clone()));
+    for peer in peers() {
+        eprintln!("trying {}", peer.name());
+        // What does not run here is better known now than after the first round.
+        Running::start(&peer, &place)?.map(Running::end).transpose()?;
+    }
     // The two untraced are apart, like any other two settings.
     let settings: Vec<_> =
         [Setting::Untraced(0), Setting::Null, Setting::Stat, Setting::Untraced(1), Setting::Trace, Setting::Record]
             .into_iter()
             .chain(peers())
             .collect();
-    let rates = Rotation { settings: &settings, loads: &extent.loads, rounds: extent.rounds, length: extent.length };
+    let rates = Rotation {
+        settings: &settings,
+        loads: &extent.loads,
+        rounds: extent.rounds,
+        length: extent.length,
+        beside_null: false,
+    };
     let timed_settings: Vec<_> =
         [Setting::Null, Setting::Stat, Setting::Trace, Setting::Record].into_iter().chain(peers()).collect();
     let connections: Vec<_> = extent.loads.iter().copied().filter(|load| load.kind == Kind::Connections).collect();
@@ -151,6 +162,7 @@ fn measure(options: &Options, scratch: &Path) -> Result<Findings> {
         loads: &connections,
         rounds: extent.kernel_rounds,
         length: extent.length,
+        beside_null: true,
     };
     let a_start = Duration::from_millis(1200);
 
@@ -201,6 +213,7 @@ fn measure(options: &Options, scratch: &Path) -> Result<Findings> {
         rounds: extent.rounds,
         length: extent.length,
         hooks: place.hooks,
+        peers: options.peer.clone(),
         targets,
         rates,
         kernel,

@@ -127,6 +127,7 @@ fn followed(findings: &Findings, width: usize) -> Vec<String> {
         column("BEFORE", 2, &rows, |row| mib(row.memory_before)),
         column("WITH", 2, &rows, |row| mib(row.memory)),
         column("BYTES EACH", 0, &rows, |row| known(row.bytes_per_socket, short)),
+        column("IN ALL", 1, &rows, |row| known(row.bytes_per_socket_in_all, short)),
         column("KERNEL ns/CONNECTION", 0, &rows, |row| known(row.kernel_ns_per_connection, whole)),
         column("CPU/record", 0, &rows, |row| known(row.cpu_ns_per_record, nanoseconds)),
         column("user", 1, &rows, |row| known(row.user_ns_per_record, nanoseconds)),
@@ -142,6 +143,21 @@ fn notes(findings: &Findings) -> Vec<String> {
         notes.push(
             "KEPT: of the mean of both untraced in the same round; of `untraced again`, of `untraced`, which is the noise. \
              CPU/record: the tracer's processor time for each record, user: in user mode alone."
+                .to_owned(),
+        );
+    }
+    notes.extend((1..).zip(&findings.peers).map(|(number, command)| format!("peer {number}: {command}")));
+    if !findings.followed.is_empty() {
+        notes.push(
+            "BYTES EACH: growth of anonymous memory for each socket; IN ALL: all of it for each, as memory that the start-up gave \
+             back to its allocator hides growth. The ring buffer is in neither."
+                .to_owned(),
+        );
+    }
+    if !findings.kernel.is_empty() {
+        notes.push(
+            "OF NULL: time in the tracer's programs, of that in the null probe's beside it; either with what the kernel takes to \
+             time it. ns/CONNECTION and CALLS have other processes' events in them, all system calls among these."
                 .to_owned(),
         );
     }
@@ -162,7 +178,9 @@ fn notes(findings: &Findings) -> Vec<String> {
     for row in &findings.followed {
         if row.there.is_some_and(|there| there < u64::from(row.asked)) {
             let asked = units::count(row.asked.into());
-            notes.push(format!("{asked} sockets could not be made before the first of them ended."));
+            notes.push(format!(
+                "Of {asked} sockets, not all were there at once: the others were not made in time, or ended early."
+            ));
         }
     }
     notes

@@ -29,6 +29,8 @@ pub struct Rotation<'a> {
     pub rounds: u32,
     /// How long each.
     pub length: Duration,
+    /// Whether the null probe runs beside each tracer, so that both see the very same events.
+    pub beside_null: bool,
 }
 
 /// One load under one setting.
@@ -50,6 +52,8 @@ pub struct Sample {
     pub records: Option<Records>,
     /// What each BPF program of the tracer did while the load ran: all 0 unless the kernel was asked to time them.
     pub ran: Vec<Ran>,
+    /// The same of the null probe that ran beside it, if one did.
+    pub null_ran: Option<Vec<Ran>>,
 }
 
 impl Sample {
@@ -98,13 +102,16 @@ impl Rotation<'_> {
                 let name = setting.name();
                 progress.step(&format!("{what}, round {} of {}: {name}", round + 1, self.rounds), self.slot());
                 let running = Running::start(setting, place)?;
-                let held = running.as_ref().map(|running| &running.held.programs);
-                let others = bpf::others(held.unwrap_or(&Default::default()));
+                let beside = self.beside_null && *setting != Setting::Null;
+                let null = beside.then(|| Running::start(&Setting::Null, place)).transpose()?.flatten();
+                let ours = [&running, &null].into_iter().flatten().flat_map(|tracer| &tracer.held.programs);
+                let others = bpf::others(&ours.copied().collect());
                 for load in self.loads {
-                    let sample = measure(load, self.length, running.as_ref(), place);
+                    let sample = measure(load, self.length, running.as_ref(), null.as_ref(), place);
                     let sample = sample.with_context(|| format!("measuring {} with {name}", load.name))?;
                     samples.push(Sample { round, setting: name.clone(), ..sample });
                 }
+                null.map(Running::end).transpose()?;
                 let Some(last) = running.map(Running::end).transpose()? else { continue };
                 let part = |key: &str| last.document.as_ref().and_then(|document| document.get(key).cloned());
                 accounts.push(Account {
@@ -121,16 +128,22 @@ impl Rotation<'_> {
     }
 }
 
-/// One load beside a tracer.
-pub fn measure(load: &'static Load, length: Duration, tracer: Option<&Running>, place: &Place) -> Result<Sample> {
+/// One load beside a tracer, and beside a null probe.
+pub fn measure(
+    load: &'static Load,
+    length: Duration,
+    tracer: Option<&Running>,
+    null: Option<&Running>,
+    place: &Place,
+) -> Result<Sample> {
     let mut ready = Ready::start(load, length, place)?;
     let ran = |tracer: &Running| bpf::ran(&tracer.held.programs);
     let records = |tracer: &Running| tracer.counters.as_ref().map(|counters| counters.read()).transpose();
     let (cpu_before, records_before) =
         (tracer.map(Running::cpu).transpose()?, tracer.map(records).transpose()?.flatten());
-    let ran_before = tracer.map(ran).transpose()?;
+    let ran_before = (tracer.map(ran).transpose()?, null.map(ran).transpose()?);
     let account = ready.run()?;
-    let ran_after = tracer.map(ran).transpose()?;
+    let ran_after = (tracer.map(ran).transpose()?, null.map(ran).transpose()?);
     tracer.map(|tracer| tracer.quiet(CATCH_UP)).transpose()?;
     let (cpu, records) = (tracer.map(Running::cpu).transpose()?, tracer.map(records).transpose()?.flatten());
     ready.end()?;
@@ -143,6 +156,7 @@ pub fn measure(load: &'static Load, length: Duration, tracer: Option<&Running>, 
         done: load::done(load.kind, &account)?,
         cpu: cpu.zip(cpu_before).map(|(after, before)| after.since(before)),
         records: records.zip(records_before).map(|(after, before)| after.since(before)),
-        ran: ran_after.zip(ran_before).map(|(after, before)| bpf::since(after, &before)).unwrap_or_default(),
+        ran: ran_after.0.zip(ran_before.0).map(|(after, before)| bpf::since(after, &before)).unwrap_or_default(),
+        null_ran: ran_after.1.zip(ran_before.1).map(|(after, before)| bpf::since(after, &before)),
     })
 }

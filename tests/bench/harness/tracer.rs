@@ -32,8 +32,8 @@ pub enum Setting {
     Trace,
     /// `tcpwait record`.
     Record,
-    /// Another tracer's command.
-    Peer(String),
+    /// Another tracer, by its number and its command line.
+    Peer(usize, String),
 }
 
 impl Setting {
@@ -46,7 +46,7 @@ impl Setting {
             Setting::Stat => "stat".to_owned(),
             Setting::Trace => "trace".to_owned(),
             Setting::Record => "record".to_owned(),
-            Setting::Peer(command) => command.clone(),
+            Setting::Peer(number, _) => format!("peer {number}"),
         }
     }
 }
@@ -102,10 +102,14 @@ impl Running {
         let mut group = Group::start(command, &setting.name())?;
         let stderr = group.stderr();
         let ready = match setting {
-            Setting::Peer(_) => settled(&mut group),
-            _ => told(&mut group, stderr.as_ref()),
+            Setting::Peer(..) => settled(&mut group),
+            _ => told(stderr.as_ref()),
         };
-        ready.with_context(|| format!("starting {}", setting.name()))?;
+        if let Err(error) = ready {
+            drop(group);
+            let said = stderr.map(Lines::rest).unwrap_or_default().join("; ");
+            return Err(error.context(format!("cannot measure {}, which said {said:?}", setting.name())));
+        }
         let pids = process::members(group.id());
         let held = process::held(&pids);
         let counters = Counters::among(&held.maps)?;
@@ -175,7 +179,7 @@ fn command(setting: &Setting, place: &Place, output: &Path) -> Result<Option<Com
             }
             command
         }
-        Setting::Peer(line) => {
+        Setting::Peer(_, line) => {
             let mut command = Command::new("sh");
             command.args(["-c", line]).stdin(Stdio::null());
             command
@@ -187,21 +191,11 @@ fn command(setting: &Setting, place: &Place, output: &Path) -> Result<Option<Com
 }
 
 /// Waits for the line that says that all hooks are attached.
-fn told(group: &mut Group, stderr: Option<&Lines>) -> Result<()> {
+fn told(stderr: Option<&Lines>) -> Result<()> {
     let stderr = stderr.context("stderr is no pipe")?;
     let end = Instant::now() + READY;
-    let mut said = String::new();
-    loop {
-        let left = end.saturating_duration_since(Instant::now());
-        match stderr.next(left, "\"Tracing\"") {
-            Ok(line) if line.starts_with("Tracing") => return Ok(()),
-            Ok(line) => said = line,
-            Err(error) => {
-                let ended = group.has_ended()?.map(|status| format!(" ({status}; it said: {said})"));
-                return Err(error.context(format!("waiting for it to trace{}", ended.unwrap_or_default())));
-            }
-        }
-    }
+    while !stderr.next(end.saturating_duration_since(Instant::now()), "\"Tracing\"")?.starts_with("Tracing") {}
+    Ok(())
 }
 
 /// Waits until a tracer of whatever kind holds BPF programs, and always the same.

@@ -15,8 +15,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{Close, place};
 
-/// Destinations in 127.0.0.0/8 that connections take in turn: each has all the local ports to itself.
-const DESTINATIONS: u32 = 1024;
+/// Destinations in 127.0.0.0/8 that connections take in turn: each has all the local ports to itself, so that next to no
+/// connection meets the port of a former one, whose TIME_WAIT it would end (`tcp_tw_reuse`).
+const DESTINATIONS: u32 = 16_384;
 /// Loopback has one IPv6 address, so there it is the server's ports.
 const SERVER_PORTS: u16 = 32;
 /// More errors than this are not one: the load does not run.
