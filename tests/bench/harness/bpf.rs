@@ -9,20 +9,12 @@ use aya::programs::loaded_programs;
 use aya::sys::{Stats, enable_stats};
 use aya_obj::generated::bpf_prog_type;
 use serde::Serialize;
-use tcpwait_wire::wire::Counter;
+use tcpwait_wire::wire::{Counter, LOST, TOLD, TRANSITIONS};
 
 /// The map that tcpwait's counters are in.
 const COUNTERS: &str = "COUNTERS";
-/// Which of them count records that did not fit into the ring buffer.
-const LOST: [Counter; 7] = [
-    Counter::LostState,
-    Counter::LostArm,
-    Counter::LostEnd,
-    Counter::LostSegment,
-    Counter::LostOwner,
-    Counter::LostRequest,
-    Counter::LostPortRefused,
-];
+/// The map with its counts of state changes, each of which is a record too.
+const STATE_CHANGES: &str = "TRANSITIONS";
 
 /// Has the kernel time every BPF program for as long as this is open. That costs time of its own.
 pub fn timed() -> Result<OwnedFd> {
@@ -96,23 +88,37 @@ impl Records {
 }
 
 /// tcpwait's counters.
-pub struct Counters(PerCpuArray<MapData, u64>);
+pub struct Counters {
+    counters: PerCpuArray<MapData, u64>,
+    state_changes: PerCpuArray<MapData, u64>,
+}
 
 impl Counters {
     /// Among these maps; `None` where there are none, as they are somebody else's.
     pub fn among(maps: &BTreeSet<u32>) -> Result<Option<Self>> {
-        let named = |id: &&u32| MapInfo::from_id(**id).is_ok_and(|map| map.name_as_str() == Some(COUNTERS));
-        let Some(id) = maps.iter().find(named) else { return Ok(None) };
-        let map = MapData::from_id(*id).context("opening tcpwait's counters")?;
-        let map = PerCpuArray::try_from(Map::PerCpuArray(map)).context("opening tcpwait's counters")?;
-        Ok(Some(Self(map)))
+        Ok(open(maps, COUNTERS)?
+            .zip(open(maps, STATE_CHANGES)?)
+            .map(|(counters, state_changes)| Self { counters, state_changes }))
     }
 
-    /// What they stand at.
+    /// What they stand at. Records written are not counted by themselves: they follow from what was told and what was lost.
     pub fn read(&self) -> Result<Records> {
-        let of = |counter: Counter| -> Result<u64> {
-            Ok(self.0.get(&(counter as u32), 0).context("reading tcpwait's counters")?.iter().sum())
+        let sum = |map: &PerCpuArray<MapData, u64>, slot: u32| -> Result<u64> {
+            Ok(map.get(&slot, 0).context("reading tcpwait's counters")?.iter().sum())
         };
-        Ok(Records { written: of(Counter::Written)?, lost: LOST.into_iter().map(of).sum::<Result<u64>>()? })
+        let of = |counters: &[Counter]| -> Result<u64> {
+            counters.iter().map(|counter| sum(&self.counters, *counter as u32)).sum()
+        };
+        let changes = (0..TRANSITIONS as u32).map(|slot| sum(&self.state_changes, slot)).sum::<Result<u64>>()?;
+        let (told, lost) = (changes + of(&TOLD)?, of(&LOST)?);
+        Ok(Records { written: told.saturating_sub(lost), lost })
     }
+}
+
+fn open(maps: &BTreeSet<u32>, name: &str) -> Result<Option<PerCpuArray<MapData, u64>>> {
+    let named = |id: &&u32| MapInfo::from_id(**id).is_ok_and(|map| map.name_as_str() == Some(name));
+    let Some(id) = maps.iter().find(named) else { return Ok(None) };
+    let opening = || format!("opening tcpwait's map {name}");
+    let map = MapData::from_id(*id).with_context(opening)?;
+    PerCpuArray::try_from(Map::PerCpuArray(map)).with_context(opening).map(Some)
 }

@@ -18,7 +18,7 @@ const MAKING: Duration = Duration::from_secs(45);
 const CATCH_UP: Duration = Duration::from_secs(8);
 
 /// One number of sockets.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Row {
     /// How many were asked for.
     pub asked: u32,

@@ -68,6 +68,8 @@ pub struct Done {
     pub made: f64,
     /// For how long.
     pub seconds: f64,
+    /// Processor time that the load itself took, in the kernel on its behalf too.
+    pub cpu_seconds: f64,
     /// Connections that failed.
     pub errors: u64,
 }
@@ -129,11 +131,13 @@ pub fn done(kind: Kind, account: &Value) -> Result<Done> {
         Kind::Bulk => "bytes",
         Kind::Drops => "packets",
     });
-    let (made, seconds) =
-        made.zip(number("seconds")).with_context(|| format!("the load's account says too little: {account}"))?;
+    let ((made, seconds), cpu_seconds) = made
+        .zip(number("seconds"))
+        .zip(number("cpu_seconds"))
+        .with_context(|| format!("the load's account says too little: {account}"))?;
     let errors = account.get("errors").and_then(Value::as_u64).unwrap_or_default();
     if account.get("overflows").and_then(Value::as_u64).is_some_and(|overflows| overflows > 0) {
         bail!("connections skipped TIME_WAIT, as there were too many: {account}");
     }
-    Ok(Done { made, seconds, errors })
+    Ok(Done { made, seconds, cpu_seconds, errors })
 }

@@ -9,7 +9,7 @@ use crate::numbers::Spread;
 use crate::targets::Target;
 
 /// Where stdout is no terminal.
-pub const WIDTH: usize = 120;
+pub const WIDTH: usize = 160;
 /// Tables are not made for less.
 const NARROWEST: usize = 60;
 
@@ -93,6 +93,7 @@ fn rates(findings: &Findings, width: usize) -> Vec<String> {
         column("Q3", 3, &rows, |row| of(row.kept, |spread| spread.q3)),
         column("MIN", 4, &rows, |row| of(row.kept, |spread| spread.min)),
         column("MAX", 4, &rows, |row| of(row.kept, |spread| spread.max)),
+        column("OF CPU", 1, &rows, |row| of(row.kept_of_cpu, |spread| spread.median)),
         column("CPU/record", 2, &rows, |row| known(row.cpu_ns_per_record, nanoseconds)),
         column("user", 2, &rows, |row| known(row.user_ns_per_record, nanoseconds)),
         column("RECORDS", 5, &rows, |row| units::known(row.written)),
@@ -142,6 +143,7 @@ fn notes(findings: &Findings) -> Vec<String> {
     if !findings.rates.is_empty() {
         notes.push(
             "KEPT: of the mean of both untraced in the same round; of `untraced again`, of `untraced`, which is the noise. \
+             OF CPU: the same by the processor time that the load got, in which other work on the machine does not show. \
              CPU/record: the tracer's processor time for each record, user: in user mode alone."
                 .to_owned(),
         );

@@ -61,6 +61,11 @@ impl Sample {
     pub fn rate(&self) -> f64 {
         self.done.made / self.done.seconds
     }
+
+    /// The same a second of processor time that the load got: others who take the processor away do not show in it.
+    pub fn rate_of_cpu(&self) -> f64 {
+        self.done.made / self.done.cpu_seconds
+    }
 }
 
 /// A tracer's own account of one slot of the rotation.

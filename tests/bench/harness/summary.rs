@@ -22,6 +22,9 @@ pub struct Rate {
     pub per_s: Spread,
     /// Of the mean of both untraced in the same round; for `untraced again`, of `untraced`: the noise.
     pub kept: Option<Spread>,
+    /// The same of connections, bytes or packets a second of processor time that the load got. What the tracer takes on other
+    /// cores, or by displacing the load, is not in it; nor is what others on the machine take.
+    pub kept_of_cpu: Option<Spread>,
     /// What the tracer took for each record it read: nanoseconds. Of connections only: other loads make next to no records.
     pub cpu_ns_per_record: Option<f64>,
     /// In user space alone.
@@ -76,16 +79,19 @@ pub fn rates(samples: &[Sample]) -> Vec<Rate> {
     let (untraced, again) = (Setting::Untraced(0).name(), Setting::Untraced(1).name());
     let row = |(load, setting): (&'static str, &str)| {
         let mine = of(samples, load, setting);
-        let in_round = |setting: &str, round: u32| {
-            of(samples, load, setting).into_iter().find(|sample| sample.round == round).map(Sample::rate)
-        };
-        let kept = |sample: &&Sample| {
-            let (first, second) = (in_round(&untraced, sample.round)?, in_round(&again, sample.round));
-            let base = match second {
-                Some(second) if setting != again => f64::midpoint(first, second),
-                _ => first,
+        let kept = |rate: fn(&Sample) -> f64| {
+            let in_round = |setting: &str, round: u32| {
+                of(samples, load, setting).into_iter().find(|sample| sample.round == round).map(rate)
             };
-            ratio(sample.rate(), base)
+            let of_untraced = |sample: &&Sample| {
+                let (first, second) = (in_round(&untraced, sample.round)?, in_round(&again, sample.round));
+                let base = match second {
+                    Some(second) if setting != again => f64::midpoint(first, second),
+                    _ => first,
+                };
+                ratio(rate(sample), base)
+            };
+            (setting != untraced).then(|| Spread::of(mine.iter().filter_map(of_untraced))).flatten()
         };
         let written = mine.iter().map(|sample| Some(sample.records?.written)).sum::<Option<u64>>();
         let per_record = |ns: fn(&Cpu) -> u64| {
@@ -98,7 +104,8 @@ pub fn rates(samples: &[Sample]) -> Vec<Rate> {
             kind: mine.first()?.kind,
             setting: setting.to_owned(),
             per_s: Spread::of(mine.iter().map(|sample| sample.rate()))?,
-            kept: (setting != untraced).then(|| Spread::of(mine.iter().filter_map(kept))).flatten(),
+            kept: kept(Sample::rate),
+            kept_of_cpu: kept(Sample::rate_of_cpu),
             cpu_ns_per_record: per_record(|cpu| cpu.total_ns),
             user_ns_per_record: per_record(|cpu| cpu.user_ns),
             written,
@@ -152,7 +159,7 @@ mod tests {
             setting: setting.to_owned(),
             load: "load",
             kind: Kind::Connections,
-            done: Done { made, seconds: 2.0, errors: 0 },
+            done: Done { made, seconds: 2.0, cpu_seconds: 1.0, errors: 0 },
             cpu: None,
             records: None,
             ran: ran(ns),

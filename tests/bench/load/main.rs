@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
+use nix::time::{ClockId, clock_gettime};
 
 /// Makes TCP connections, bulk transfers or dropped packets over loopback, in a network namespace of its own. Needs root.
 ///
@@ -83,17 +84,29 @@ fn main() -> Result<()> {
     place::enter()?;
     say("ready")?;
     io::stdin().lock().read_line(&mut String::new()).context("waiting for the word to begin")?;
+    let before = processor_seconds()?;
     let done = match load {
         Load::Connections { close, cores, seconds, ipv6 } => {
-            serde_json::to_string(&connections::run(close, cores, seconds, ipv6)?)
+            serde_json::to_value(connections::run(close, cores, seconds, ipv6)?)
         }
-        Load::Bulk { streams, seconds } => serde_json::to_string(&bulk::run(streams, seconds)?),
-        Load::Drops { cores, seconds } => serde_json::to_string(&drops::run(cores, seconds)?),
-        Load::Hold { count, cores, seconds } => serde_json::to_string(&hold::run(count, cores, seconds)?),
+        Load::Bulk { streams, seconds } => serde_json::to_value(bulk::run(streams, seconds)?),
+        Load::Drops { cores, seconds } => serde_json::to_value(drops::run(cores, seconds)?),
+        Load::Hold { count, cores, seconds } => serde_json::to_value(hold::run(count, cores, seconds)?),
     };
-    say(&done?)?;
+    let mut done = done.context("writing what was done as JSON")?;
+    if let Some(done) = done.as_object_mut() {
+        done.insert("cpu_seconds".to_owned(), (processor_seconds()? - before).into());
+    }
+    say(&done.to_string())?;
     io::stdin().lock().read_to_end(&mut Vec::new()).context("waiting for the end of stdin")?;
     Ok(())
+}
+
+/// Of this process so far, in user mode and in the kernel.
+fn processor_seconds() -> Result<f64> {
+    let time =
+        clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).context("reading the processor time of this process")?;
+    Ok(Duration::from(time).as_secs_f64())
 }
 
 fn say(line: &str) -> Result<()> {
