@@ -24,7 +24,7 @@ pub fn timed() -> Result<OwnedFd> {
 /// What a program did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Ran {
-    /// Its name, of which the kernel keeps 15 letters.
+    /// Its name, of which the kernel keeps 15 letters: where several have the same, they are added up.
     pub name: String,
     /// How often.
     pub runs: u64,
