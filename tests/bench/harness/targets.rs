@@ -214,6 +214,7 @@ mod tests {
             kept_of_cpu: None,
             cpu_ns_per_record: Some(100.0),
             user_ns_per_record: Some(50.0),
+            cpu_ns_per_connection: None,
             written: Some(10),
             lost: Some(1),
             errors: 0,
