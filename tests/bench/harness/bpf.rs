@@ -24,7 +24,7 @@ pub fn timed() -> Result<OwnedFd> {
 /// What a program did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Ran {
-    /// Its name, of which the kernel keeps 15 letters.
+    /// Its name, of which the kernel keeps 15 letters: where several have the same, they are added up.
     pub name: String,
     /// How often.
     pub runs: u64,
@@ -101,7 +101,8 @@ impl Counters {
             .map(|(counters, state_changes)| Self { counters, state_changes }))
     }
 
-    /// What they stand at. Records written are not counted by themselves: they follow from what was told and what was lost.
+    /// What they stand at. Records written are not counted by themselves: they follow from what was told, less what was
+    /// lost or went along in another record.
     pub fn read(&self) -> Result<Records> {
         let sum = |map: &PerCpuArray<MapData, u64>, slot: u32| -> Result<u64> {
             Ok(map.get(&slot, 0).context("reading tcpwait's counters")?.iter().sum())
@@ -111,7 +112,8 @@ impl Counters {
         };
         let changes = (0..TRANSITIONS as u32).map(|slot| sum(&self.state_changes, slot)).sum::<Result<u64>>()?;
         let (told, lost) = (changes + of(&TOLD)?, of(&LOST)?);
-        Ok(Records { written: told.saturating_sub(lost), lost })
+        let folded = of(&[Counter::Folded])?;
+        Ok(Records { written: told.saturating_sub(lost + folded), lost })
     }
 }
 

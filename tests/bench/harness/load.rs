@@ -44,6 +44,10 @@ const fn load(name: &'static str, kind: Kind, arguments: &'static [&'static str]
 /// The load that measures as the hardest: the highest rate.
 pub const FASTEST: &str = "client closes, 2 cores";
 
+/// The load in which each connection waits for a second core: its rate is that of two cores waiting for each other, which any
+/// other work on them changes.
+pub const ACROSS: &str = "both close, 2 cores";
+
 /// All of them.
 pub const LOADS: &[Load] = &[
     load("client closes, 1 core", Kind::Connections, &["connections", "--close", "client", "--cores", "1"]),
@@ -51,7 +55,7 @@ pub const LOADS: &[Load] = &[
     load("server closes, 1 core", Kind::Connections, &["connections", "--close", "server", "--cores", "1"]),
     load("server closes, 2 cores", Kind::Connections, &["connections", "--close", "server", "--cores", "2"]),
     load("both close, 1 core", Kind::Connections, &["connections", "--close", "both", "--cores", "1"]),
-    load("both close, 2 cores", Kind::Connections, &["connections", "--close", "both", "--cores", "2"]),
+    load(ACROSS, Kind::Connections, &["connections", "--close", "both", "--cores", "2"]),
     load("IPv6, client closes, 1 core", Kind::Connections, &["connections", "--ipv6", "--cores", "1"]),
     load("bulk, 2 streams", Kind::Bulk, &["bulk", "--streams", "2"]),
     load("dropped packets, 1 core", Kind::Drops, &["drops", "--cores", "1"]),

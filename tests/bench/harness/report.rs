@@ -1,5 +1,6 @@
 //! The tables for people: each line of a width, none wraps. It computes nothing but percentages.
 
+use serde_json::Value;
 use tcpwait::view::table::{Column, fold, lines};
 use tcpwait::view::units;
 
@@ -149,6 +150,7 @@ fn notes(findings: &Findings) -> Vec<String> {
         );
     }
     notes.extend((1..).zip(&findings.peers).map(|(number, command)| format!("peer {number}: {command}")));
+    notes.extend(own_account(findings));
     if !findings.followed.is_empty() {
         notes.push(
             "BYTES EACH: growth of anonymous memory for each socket; IN ALL: all of it for each, as memory that the start-up gave \
@@ -186,6 +188,20 @@ fn notes(findings: &Findings) -> Vec<String> {
         }
     }
     notes
+}
+
+/// What `stat` itself says of losses. What the kernel withheld it cannot always know.
+fn own_account(findings: &Findings) -> Option<String> {
+    let ledgers: Vec<_> = findings.accounts.iter().filter_map(|account| account.ledger.as_ref()).collect();
+    let lossy = ledgers.iter().filter(|ledger| ledger.get("lossy").and_then(Value::as_bool) != Some(false)).count();
+    let misses = ledgers.iter().map(|ledger| ledger.pointer("/lost/recursion").and_then(Value::as_u64)).sum();
+    (!ledgers.is_empty()).then(|| {
+        let rounds = ledgers.len();
+        format!(
+            "stat's own account: lossy in {lossy} of {rounds} rounds; events withheld by the kernel (recursion): {}.",
+            units::known(misses)
+        )
+    })
 }
 
 fn known(value: Option<f64>, shown: impl Fn(f64) -> String) -> String {

@@ -29,6 +29,8 @@ pub struct Rate {
     pub cpu_ns_per_record: Option<f64>,
     /// In user space alone.
     pub user_ns_per_record: Option<f64>,
+    /// What the tracer took for each connection, other processes' among what it traced: nanoseconds.
+    pub cpu_ns_per_connection: Option<f64>,
     /// Records written, of all rounds.
     pub written: Option<u64>,
     /// Records lost, of all rounds.
@@ -99,6 +101,11 @@ pub fn rates(samples: &[Sample]) -> Vec<Rate> {
             let taken = mine.iter().map(|sample| sample.cpu.as_ref().map(ns)).sum::<Option<u64>>()?;
             ratio(taken as f64, written? as f64)
         };
+        let per_connection = || {
+            mine.first().filter(|sample| sample.kind == Kind::Connections)?;
+            let taken = mine.iter().map(|sample| Some(sample.cpu.as_ref()?.total_ns)).sum::<Option<u64>>()?;
+            ratio(taken as f64, mine.iter().map(|sample| sample.done.made).sum())
+        };
         Some(Rate {
             load,
             kind: mine.first()?.kind,
@@ -108,6 +115,7 @@ pub fn rates(samples: &[Sample]) -> Vec<Rate> {
             kept_of_cpu: kept(Sample::rate_of_cpu),
             cpu_ns_per_record: per_record(|cpu| cpu.total_ns),
             user_ns_per_record: per_record(|cpu| cpu.user_ns),
+            cpu_ns_per_connection: per_connection(),
             written,
             lost: mine.iter().map(|sample| Some(sample.records?.lost)).sum(),
             errors: mine.iter().map(|sample| sample.done.errors).sum(),

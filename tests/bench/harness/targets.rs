@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::binary::Binary;
 use crate::followed::Row;
-use crate::load::{FASTEST, Kind};
+use crate::load::{ACROSS, FASTEST, Kind};
 use crate::numbers::Spread;
 use crate::start::Started;
 use crate::summary::{Kernel, Rate};
@@ -103,7 +103,8 @@ fn rate_kept(
     words: &'static str,
     at_least: f64,
 ) -> Target {
-    let rows = measured.rates.iter().filter(|row| row.kind == Kind::Connections && row.setting == setting.name());
+    let counts = |row: &&Rate| row.kind == Kind::Connections && row.load != ACROSS && row.setting == setting.name();
+    let rows = measured.rates.iter().filter(counts);
     let worst = rows
         .filter_map(|row| Some((row.kept?.median * 100.0, row)))
         .min_by(|(one, _), (other, _)| one.total_cmp(other));
@@ -213,6 +214,7 @@ mod tests {
             kept_of_cpu: None,
             cpu_ns_per_record: Some(100.0),
             user_ns_per_record: Some(50.0),
+            cpu_ns_per_connection: None,
             written: Some(10),
             lost: Some(1),
             errors: 0,
