@@ -80,6 +80,12 @@ pub struct Probes {
 /// The kernel does not say what has to be known of it, or refuses the maps or a hook without which there is nothing to show.
 pub fn load(options: &Options) -> Result<Probes> {
     raise_memlock();
+    let probes = probes(options)?;
+    give_back();
+    Ok(probes)
+}
+
+fn probes(options: &Options) -> Result<Probes> {
     // The kernel takes longer to write its symbols than all takes that is done before they are needed.
     let symbols = thread::Builder::new().spawn(symbols).context("starting a thread to read /proc/kallsyms")?;
     let (types, btf) = &types_twice(&types::of_running_kernel()?)?;
@@ -337,6 +343,15 @@ fn refused(error: &aya::EbpfError, doing: &str) -> anyhow::Error {
         )
     } else {
         anyhow!("{doing}: {error}")
+    }
+}
+
+/// Gives back the memory that the kernel's types and symbols took: 70 MB, which the allocator would keep for as long as the tool runs.
+fn give_back() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the function has no preconditions.
+    unsafe {
+        nix::libc::malloc_trim(0);
     }
 }
 
