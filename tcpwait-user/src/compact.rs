@@ -48,6 +48,11 @@ impl<K: Hash + Eq, V, S: BuildHasher> CompactMap<K, V, S> {
         slot(&self.slots, place).map(|(_, value)| value)
     }
 
+    /// Whether there is an entry.
+    pub fn contains_key(&self, key: &K) -> bool {
+        self.get(key).is_some()
+    }
+
     /// Where a key's entry is, for [`at_mut`](Self::at_mut); it holds until the entry is taken out.
     pub fn place_of(&self, key: &K) -> Option<Place> {
         let place = self.places.find(self.hasher.hash_one(key), |place| holds(&self.slots, *place, key))?;

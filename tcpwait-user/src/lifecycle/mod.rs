@@ -90,7 +90,7 @@ pub struct Tally {
 pub struct Lifecycle {
     symbols: Symbols,
     segments: SegmentSource,
-    fulls: HashMap<u64, Full>,
+    fulls: CompactMap<u64, Full>,
     minis: CompactMap<Flow, Mini>,
     newborns: HashMap<u64, Newborn>,
     /// Cookies of full sockets that mini-sockets took over from last.
