@@ -1,5 +1,5 @@
 //! The eBPF programs: a table of contents. Each hook is a file in `programs/`, with its question, prototype and cost.
-#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch, stmt_expr_attributes))]
 
 #[cfg(target_arch = "bpf")]
 mod emit;

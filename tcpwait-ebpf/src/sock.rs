@@ -16,7 +16,7 @@ use tcpwait_wire::{
     wire::{Counter, Flow, REUSE_ADDR, REUSE_KNOWN, REUSE_PORT},
 };
 
-use crate::emit::count;
+use crate::emit::{count, zero};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -268,7 +268,7 @@ pub fn flow(common: impl Fields, netns: u32, lport: u16, rport: u16) -> Flow {
         lport,
         rport,
         family: common.read(&OFF_FAMILY),
-        reserved: [0; 3],
+        reserved: [zero() as u16; 3],
     };
     if flow.family == AF_INET6 {
         let raddr: [u32; 4] = common.read(&OFF_V6_DADDR);

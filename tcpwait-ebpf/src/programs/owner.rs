@@ -32,12 +32,19 @@ fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
         unowned.write_volatile(0);
     }
     count(Counter::OwnerSeen);
-    emit::<Owner>(&ctx, Kind::Owner, 0, Counter::LostOwner, |record| {
-        // SAFETY: reserved memory; all of it after the head is written here.
-        unsafe {
-            (*record).cookie = cookie;
-            (*record).task = task::current();
-        }
-    });
+    emit::<Owner>(
+        &ctx,
+        Kind::Owner,
+        0,
+        Counter::LostOwner,
+        #[inline(always)]
+        |record| {
+            // SAFETY: reserved memory; all of it after the head is written here.
+            unsafe {
+                (*record).cookie = cookie;
+                (*record).task = task::current();
+            }
+        },
+    );
     0
 }

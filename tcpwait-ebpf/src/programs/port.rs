@@ -86,18 +86,25 @@ fn tell(ctx: &impl EbpfContext, cookie: u64, mut flow: Flow, listen: bool, reuse
         return;
     }
     count(Counter::PortRefused);
-    emit::<PortRefused>(ctx, Kind::PortRefused, 0, Counter::LostPortRefused, |record| {
-        // SAFETY: reserved memory.
-        unsafe {
-            (*record).cookie = cookie;
-            (*record).flow = flow;
-            (*record).task = task::current();
-            (*record).errno = EADDRINUSE as u16;
-            (*record).listen = u8::from(listen);
-            (*record).reuse = reuse;
-            (*record).reserved = 0;
-        }
-    });
+    emit::<PortRefused>(
+        ctx,
+        Kind::PortRefused,
+        0,
+        Counter::LostPortRefused,
+        #[inline(always)]
+        |record| {
+            // SAFETY: reserved memory.
+            unsafe {
+                (*record).cookie = cookie;
+                (*record).flow = flow;
+                (*record).task = task::current();
+                (*record).errno = EADDRINUSE as u16;
+                (*record).listen = u8::from(listen);
+                (*record).reuse = reuse;
+                (*record).reserved = 0;
+            }
+        },
+    );
 }
 
 /// The socket behind a descriptor of the current task.

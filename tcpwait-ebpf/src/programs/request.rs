@@ -11,7 +11,7 @@ use tcpwait_wire::{
 
 use super::{timer::notes, write_stack};
 use crate::{
-    emit::{count, emit},
+    emit::{count, emit, zero},
     filter::wanted,
     sock::{At, Copied, Fields, bound_port, flow, netns, no_users, rport},
     task::{self, Asking},
@@ -38,7 +38,7 @@ unsafe fn fill(record: *mut Half, at: At, req: &Copied, netns: u32) {
         (*record).retransmits = req.read(&OFF_REQ_RETRANS);
         (*record).listens = u8::from(listener.0 != 0 && listener.read::<u8>(&OFF_STATE) == LISTEN);
         (*record).acked = req.bits(&BIT_REQ_ACKED) & 1;
-        (*record).reserved = [0; 5];
+        (*record).reserved = [zero() as u8; 5];
     }
 }
 
@@ -62,7 +62,14 @@ pub fn started(ctx: &BtfTracePointContext, at: At) {
     if wanted(netns, bound_port(req), rport(req)) {
         count(if flags == 0 { Counter::ReqEntered } else { Counter::ReqRearmed });
         // SAFETY: reserved memory.
-        emit::<Half>(ctx, Kind::ReqArm, flags, Counter::LostRequest, |record| unsafe { fill(record, at, req, netns) });
+        emit::<Half>(
+            ctx,
+            Kind::ReqArm,
+            flags,
+            Counter::LostRequest,
+            #[inline(always)]
+            |record| unsafe { fill(record, at, req, netns) },
+        );
     }
 }
 
@@ -75,7 +82,14 @@ pub fn expired(ctx: &BtfTracePointContext, at: At) {
     if wanted(netns, bound_port(req), rport(req)) {
         count(Counter::ReqExpired);
         // SAFETY: reserved memory.
-        emit::<Half>(ctx, Kind::ReqExpire, 0, Counter::LostRequest, |record| unsafe { fill(record, at, req, netns) });
+        emit::<Half>(
+            ctx,
+            Kind::ReqExpire,
+            0,
+            Counter::LostRequest,
+            #[inline(always)]
+            |record| unsafe { fill(record, at, req, netns) },
+        );
     }
 }
 

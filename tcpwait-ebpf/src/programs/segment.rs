@@ -86,19 +86,26 @@ fn reached(ctx: &impl EbpfContext, at: At, skb: At, th: At, verdict: u8) {
     let netns = netns(tw);
     if wanted(netns, bound_port(tw), rport(tw)) {
         count(Counter::TwSegments);
-        emit::<MiniSegment>(ctx, Kind::TwSegment, 0, Counter::LostSegment, |record| {
-            // SAFETY: reserved memory, all of which is written here.
-            unsafe {
-                fill_mini(&raw mut (*record).mini, at, tw, expires(at), netns);
-                let header = write_header(&raw mut (*record).header, th);
-                (*record).payload = skb.read::<u32>(&OFF_SKB_LEN).saturating_sub(header);
-                (*record).rcv_nxt = tw.read(&OFF_TW_RCV_NXT);
-                (*record).ts_recent = tw.read(&OFF_TW_TS_RECENT);
-                (*record).has_ts_recent = u8::from(tw.read::<u32>(&OFF_TW_TS_RECENT_STAMP) != 0);
-                (*record).verdict = verdict;
-                (*record).reserved = [0; 6];
-            }
-        });
+        emit::<MiniSegment>(
+            ctx,
+            Kind::TwSegment,
+            0,
+            Counter::LostSegment,
+            #[inline(always)]
+            |record| {
+                // SAFETY: reserved memory, all of which is written here.
+                unsafe {
+                    fill_mini(&raw mut (*record).mini, at, tw, expires(at), netns);
+                    let header = write_header(&raw mut (*record).header, th);
+                    (*record).payload = skb.read::<u32>(&OFF_SKB_LEN).saturating_sub(header);
+                    (*record).rcv_nxt = tw.read(&OFF_TW_RCV_NXT);
+                    (*record).ts_recent = tw.read(&OFF_TW_TS_RECENT);
+                    (*record).has_ts_recent = u8::from(tw.read::<u32>(&OFF_TW_TS_RECENT_STAMP) != 0);
+                    (*record).verdict = verdict;
+                    (*record).reserved = [0; 6];
+                }
+            },
+        );
     }
 }
 

@@ -98,19 +98,92 @@ fn changed(ctx: BtfTracePointContext) {
     // Made at the first event, so that the mini-socket, which copies it, and `ss -e` show the same.
     // A newborn's would be overwritten by its request socket's.
     let cookie = if newborn { 0 } else { make_cookie(sk) };
-    let fill = |record: *mut SockState| {
-        // SAFETY: `record` is reserved memory of this size; all of it after the head is written here.
+    let change = Change { sk, old, new, cookie, netns, lport };
+    if new == CLOSE && (old == FIN_WAIT2 || old == CLOSING) {
+        match armed_here(cookie) {
+            Armed::Told => count(Counter::Folded),
+            Armed::Untold => tell(&ctx, change, FLAG_HANDED_OVER),
+            Armed::NotHere => tell_with_stack(&ctx, change),
+        }
+    } else if by_its_owner(old, new) && held_by_task(sk) {
+        tell_with_task(&ctx, change);
+    } else {
+        tell(&ctx, change, flags);
+        if old == SYN_RECV && new == ESTABLISHED {
+            if let Some(unowned) = UNOWNED.get_ptr_mut(unowned_slot(cookie)) {
+                // SAFETY: an aligned word that lives as long as the map.
+                unsafe { unowned.write_volatile(cookie) };
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn tell(ctx: &BtfTracePointContext, change: Change, flags: u8) {
+    let write = #[inline(always)]
+    // SAFETY: reserved memory.
+    |record| unsafe { change.write(record) };
+    emit::<SockState>(ctx, Kind::State, flags, Counter::LostState, write);
+}
+
+#[inline(always)]
+fn tell_with_task(ctx: &BtfTracePointContext, change: Change) {
+    let write = #[inline(always)]
+    |record: *mut SockStateTask| {
+        // SAFETY: reserved memory, which begins with what changed.
+        unsafe {
+            change.write(record.cast());
+            (*record).task = task::current();
+        }
+    };
+    emit(ctx, Kind::StateTask, 0, Counter::LostState, write);
+}
+
+#[inline(always)]
+fn tell_with_stack(ctx: &BtfTracePointContext, change: Change) {
+    let write = #[inline(always)]
+    |record: *mut SockStateStack| {
+        // SAFETY: reserved memory, which begins with what changed.
+        unsafe {
+            change.write(record.cast());
+            ((*record).tw_count, (*record).tw_max) = tw_room(change.sk);
+            write_stack(ctx, &raw mut (*record).stack);
+        }
+    };
+    emit(ctx, Kind::StateStack, 0, Counter::LostState, write);
+}
+
+/// A state change.
+#[derive(Clone, Copy)]
+struct Change {
+    sk: Typed,
+    old: i32,
+    new: i32,
+    cookie: u64,
+    netns: u32,
+    lport: u16,
+}
+
+impl Change {
+    /// Writes everything after the head.
+    ///
+    /// # Safety
+    /// `record` is reserved memory.
+    #[inline(always)]
+    unsafe fn write(self, record: *mut SockState) {
+        let Self { sk, old, new, cookie, netns, lport } = self;
+        // SAFETY: the caller's.
         unsafe {
             (*record).cookie = cookie;
             (*record).sk = sk.at().0;
-            (*record).flow = flow(sk, netns, lport, crate::sock::rport(sk));
+            (*record).flow = flow(sk, netns, lport, rport(sk));
             (*record).old = old as u8;
             (*record).new = new as u8;
             (*record).err = sk.read::<i32>(&OFF_ERR) as u16;
             (*record).retransmits = 0;
             (*record).reuse = 0;
             (*record).unsent = 0;
-            if old == SYN_SENT || (old == SYN_RECV && !newborn) {
+            if old == SYN_SENT || old == SYN_RECV {
                 let retransmits: u32 = sk.at().read(&OFF_TOTAL_RETRANS);
                 (*record).retransmits = if retransmits > 0xffff { 0xffff } else { retransmits as u16 };
             }
@@ -119,38 +192,6 @@ fn changed(ctx: BtfTracePointContext) {
             }
             if new == LISTEN || new == ESTABLISHED {
                 (*record).reuse = reuse(sk);
-            }
-        }
-    };
-    if new == CLOSE && (old == FIN_WAIT2 || old == CLOSING) {
-        match armed_here(cookie) {
-            Armed::Told => count(Counter::Folded),
-            Armed::Untold => {
-                emit::<SockState>(&ctx, Kind::State, FLAG_HANDED_OVER, Counter::LostState, fill);
-            }
-            Armed::NotHere => {
-                emit::<SockStateStack>(&ctx, Kind::StateStack, 0, Counter::LostState, |record| {
-                    fill(record.cast());
-                    // SAFETY: as above.
-                    unsafe {
-                        ((*record).tw_count, (*record).tw_max) = tw_room(sk);
-                        write_stack(&ctx, &raw mut (*record).stack);
-                    }
-                });
-            }
-        }
-    } else if by_its_owner(old, new) && held_by_task(sk) {
-        emit::<SockStateTask>(&ctx, Kind::StateTask, 0, Counter::LostState, |record| {
-            fill(record.cast());
-            // SAFETY: as above.
-            unsafe { (*record).task = task::current() };
-        });
-    } else {
-        emit::<SockState>(&ctx, Kind::State, flags, Counter::LostState, fill);
-        if old == SYN_RECV && new == ESTABLISHED {
-            if let Some(unowned) = UNOWNED.get_ptr_mut(unowned_slot(cookie)) {
-                // SAFETY: an aligned word that lives as long as the map.
-                unsafe { unowned.write_volatile(cookie) };
             }
         }
     }

@@ -10,7 +10,7 @@ use tcpwait_wire::{
 
 use super::{timer::notes, write_stack};
 use crate::{
-    emit::{count, emit},
+    emit::{count, emit, zero},
     filter::wanted,
     sock::{At, Copied, Fields, Typed, bound_port, flow, netns, no_users, reuse, rport},
     task::{self, Asking},
@@ -34,7 +34,7 @@ pub unsafe fn fill_mini(record: *mut Mini, at: At, tw: &Copied, expires: u64, ne
         (*record).substate = tw.read(&OFF_TW_SUBSTATE);
         (*record).reuse = reuse(tw);
         (*record).timestamps = u8::from(tw.read::<u32>(&OFF_TW_TS_RECENT_STAMP) != 0);
-        (*record).reserved = [0; 5];
+        (*record).reserved = [zero() as u8; 5];
     }
 }
 
@@ -74,7 +74,8 @@ pub fn started(ctx: &BtfTracePointContext, timer: Typed, at: At) {
             count(Counter::TwEnteredFinWait2);
         }
         // SAFETY: reserved memory.
-        let fill = |record| unsafe { fill_mini(record, at, tw, timer.read(&OFF_TIMER_EXPIRES), netns) };
+        let fill = #[inline(always)]
+        |record| unsafe { fill_mini(record, at, tw, timer.read(&OFF_TIMER_EXPIRES), netns) };
         if emit::<Mini>(ctx, Kind::TwArm, flags, Counter::LostArm, fill)
             && let Some(notes) = notes()
         {
@@ -93,9 +94,14 @@ pub fn expired(ctx: &BtfTracePointContext, timer: Typed, at: At) {
     if wanted(netns, bound_port(tw), rport(tw)) {
         count(Counter::TwExpired);
         // SAFETY: reserved memory.
-        emit::<Mini>(ctx, Kind::TwExpire, 0, Counter::LostEnd, |record| unsafe {
-            fill_mini(record, at, tw, timer.read(&OFF_TIMER_EXPIRES), netns)
-        });
+        emit::<Mini>(
+            ctx,
+            Kind::TwExpire,
+            0,
+            Counter::LostEnd,
+            #[inline(always)]
+            |record| unsafe { fill_mini(record, at, tw, timer.read(&OFF_TIMER_EXPIRES), netns) },
+        );
     }
 }
 
@@ -124,13 +130,20 @@ pub fn cancelled(ctx: &BtfTracePointContext, timer: Typed, at: At) {
         if task::on_its_stack(ctx, Asking::Timer) {
             flags |= FLAG_TASK_STACK;
         }
-        emit::<MiniCancel>(ctx, Kind::TwCancel, flags, Counter::LostEnd, |record| {
-            // SAFETY: reserved memory.
-            unsafe {
-                fill_mini(&raw mut (*record).mini, at, tw, timer.read(&OFF_TIMER_EXPIRES), netns);
-                (*record).task = task::current();
-                write_stack(ctx, &raw mut (*record).stack);
-            }
-        });
+        emit::<MiniCancel>(
+            ctx,
+            Kind::TwCancel,
+            flags,
+            Counter::LostEnd,
+            #[inline(always)]
+            |record| {
+                // SAFETY: reserved memory.
+                unsafe {
+                    fill_mini(&raw mut (*record).mini, at, tw, timer.read(&OFF_TIMER_EXPIRES), netns);
+                    (*record).task = task::current();
+                    write_stack(ctx, &raw mut (*record).stack);
+                }
+            },
+        );
     }
 }
