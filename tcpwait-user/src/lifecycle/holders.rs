@@ -70,7 +70,8 @@ impl Lifecycle {
             (&full.flow, socket)
         });
         let minis = self.minis.iter().map(|(flow, mini)| {
-            let end_ns = mini.since_ns.map(|since_ns| since_ns + TIMEWAIT_NS).filter(|_| mini.state == State::TimeWait);
+            let end_ns =
+                mini.since_ns().map(|since_ns| since_ns + TIMEWAIT_NS).filter(|_| mini.state == State::TimeWait);
             (flow, Socket { state: mini.state, owner: mini.owner.as_ref(), end_ns, reuse: mini.reuse })
         });
         let mut groups: HashMap<(State, Option<&Arc<Task>>), Group> = HashMap::new();

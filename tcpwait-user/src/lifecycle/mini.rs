@@ -1,7 +1,7 @@
 //! Mini-sockets: TIME_WAIT, and the FIN_WAIT2 of a connection that nobody holds any more. Their beginning, their
 //! restarts and their end come from the timer that carries them; what the timer does not tell is inferred from it.
 
-use std::sync::Arc;
+use std::{num::NonZeroU64, sync::Arc};
 
 use super::{
     Lifecycle, Reason, Timing, Transition, Update,
@@ -27,7 +27,8 @@ pub(super) struct Mini {
     pub(super) cookie: u64,
     /// FIN_WAIT2 or TIME_WAIT.
     pub(super) state: State,
-    pub(super) since_ns: Option<u64>,
+    /// When that was entered, in nanoseconds. Never 0, which saves a word of each of a million.
+    since: Option<NonZeroU64>,
     timing: Timing,
     /// The timer, in jiffies; 0 when not known.
     expires: u64,
@@ -49,6 +50,11 @@ pub(super) struct Announced {
 }
 
 impl Mini {
+    /// When its state was entered, in nanoseconds; `None` when not known.
+    pub(super) fn since_ns(&self) -> Option<u64> {
+        self.since.map(NonZeroU64::get)
+    }
+
     fn restarted(&mut self, cause: Cause) {
         self.restarts.get_or_insert_default().add(cause);
     }
@@ -80,7 +86,7 @@ impl Lifecycle {
         let mut mini = Mini {
             cookie: socket.cookie,
             state: from.unwrap_or(socket.substate),
-            since_ns,
+            since: since_ns.and_then(NonZeroU64::new),
             timing: if since_ns.is_some() { Timing::Exact } else { Timing::Unknown },
             expires: socket.expires,
             restarts: None,
@@ -171,13 +177,13 @@ impl Lifecycle {
         self.infer_switch(time_ns, socket, out);
         self.catch_up(time_ns, socket, out);
         let Some(mut mini) = self.minis.remove(&socket.flow) else { return };
-        let began_unseen = mini.predates || mini.since_ns.is_none();
+        let began_unseen = mini.predates || mini.since_ns().is_none();
         if mini.state == State::TimeWait && began_unseen && mini.timing != Timing::Exact && mini.restarts.is_none() {
             // The timer knows the last start of its clock better than sock_diag's milliseconds do.
-            mini.since_ns = self.started_ns(time_ns, socket).or(mini.since_ns);
-            mini.timing = if mini.since_ns.is_some() { Timing::Jiffy } else { Timing::Unknown };
+            mini.since = self.started_ns(time_ns, socket).and_then(NonZeroU64::new).or(mini.since);
+            mini.timing = if mini.since_ns().is_some() { Timing::Jiffy } else { Timing::Unknown };
         }
-        let dwell_ns = mini.since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
+        let dwell_ns = mini.since_ns().and_then(|since_ns| time_ns.checked_sub(since_ns));
         let mut step = leave(&mini, socket.flow, time_ns, dwell_ns, mini.timing, reason);
         step.by = by;
         out.push(Update::Transition(step));
@@ -210,14 +216,14 @@ impl Lifecycle {
             return;
         }
         // Counted in jiffies it may seem to have come before FIN_WAIT2 did.
-        let at_ns = started_ns.and_then(|at_ns| match mini.since_ns {
+        let at_ns = started_ns.and_then(|at_ns| match mini.since_ns() {
             Some(since_ns) if at_ns < since_ns => (since_ns - at_ns <= slack_ns).then_some(since_ns),
             _ => Some(at_ns),
         });
-        let dwell_ns = at_ns.zip(mini.since_ns).and_then(|(at_ns, since_ns)| at_ns.checked_sub(since_ns));
+        let dwell_ns = at_ns.zip(mini.since_ns()).and_then(|(at_ns, since_ns)| at_ns.checked_sub(since_ns));
         let from = Some(mini.state);
         enter_time_wait(mini, socket.flow, from, at_ns.unwrap_or(time_ns), dwell_ns, Timing::Jiffy, out);
-        mini.since_ns = at_ns;
+        mini.since = at_ns.and_then(NonZeroU64::new);
         mini.expires = socket.expires;
     }
 
@@ -244,7 +250,7 @@ impl Lifecycle {
         let mini = Mini {
             cookie: socket.cookie,
             state: socket.substate,
-            since_ns: None,
+            since: None,
             timing: Timing::Unknown,
             expires: socket.expires,
             restarts: None,
@@ -271,7 +277,7 @@ impl Lifecycle {
         let mini = Mini {
             cookie: seed.cookie,
             state: seed.state,
-            since_ns,
+            since: since_ns.and_then(NonZeroU64::new),
             timing: if since_ns.is_some() { Timing::Jiffy } else { Timing::Unknown },
             expires: 0,
             restarts: None,
@@ -292,7 +298,7 @@ fn switches(mini: &Mini, socket: &MiniSocket) -> bool {
 
 /// The FIN came, and was seen as it came.
 fn enter_from_fin_wait2(mini: &mut Mini, time_ns: u64, socket: &MiniSocket, out: &mut Vec<Update>) {
-    let dwell_ns = mini.since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
+    let dwell_ns = mini.since_ns().and_then(|since_ns| time_ns.checked_sub(since_ns));
     let from = Some(mini.state);
     enter_time_wait(mini, socket.flow, from, time_ns, dwell_ns, Timing::Exact, out);
 }
@@ -315,7 +321,7 @@ fn enter_time_wait(
         ..Transition::new(time_ns, mini.cookie, flow, from, State::TimeWait)
     }));
     mini.state = State::TimeWait;
-    mini.since_ns = Some(time_ns);
+    mini.since = NonZeroU64::new(time_ns);
     mini.timing = timing;
 }
 
