@@ -78,6 +78,8 @@ offsets! {
     OFF_NET_INUM = "net"."ns.inum",
     /// The namespace's account of TIME_WAIT sockets: embedded in 5.15 and from 6.1 on. (A pointer in between, which is not followed.)
     OFF_DEATH_ROW = "net"."ipv4.tcp_death_row" optional,
+    /// The namespace's `net.ipv4.tcp_fastopen`.
+    OFF_FASTOPEN = "net"."ipv4.sysctl_tcp_fastopen" optional,
     /// How many users the namespace has; 0 once it is being taken down.
     OFF_NET_USERS = "net"."ns.count|ns.__ns_ref" optional,
     /// How many there are (from 5.19 on: and one more).
@@ -100,8 +102,6 @@ offsets! {
     BIT_REQ_ACKED = "inet_request_sock"."acked" bits,
     /// Segments sent again in the connection's life; at first those of its handshake.
     OFF_TOTAL_RETRANS = "tcp_sock"."total_retrans",
-    /// How many TCP Fast Open children a listener may have waiting; 0 without TCP Fast Open.
-    OFF_FASTOPEN_MAX = "inet_connection_sock"."icsk_accept_queue.fastopenq.max_qlen" optional,
     /// Segments sent and not acknowledged.
     OFF_PACKETS_OUT = "tcp_sock"."packets_out",
     /// IP protocol.

@@ -45,7 +45,7 @@ pub fn finish(hand: &mut Hand) {
     let before = netns::tcp("PassiveOpens");
     hand.ack();
     until("the connection is made", SOON, || {
-        let made = netns::tcp("PassiveOpens") == before + 1;
+        let made = netns::tcp("PassiveOpens") > before;
         if !made && hand.has_heard_syn_ack() {
             hand.ack();
         }
@@ -170,8 +170,9 @@ pub fn migrates(after_a_timer: bool) {
         let least = Duration::from_secs(u64::from(after_a_timer));
         // A busy machine takes its time to answer for all of them.
         assert!(made.dwell() >= least && made.dwell() < least + A_MINUTE, "{made:?}");
-        // Of one that is taken over by its ACK nothing tells to whom.
-        assert!(made.pid == Some(stays.pid()) || (!after_a_timer && made.pid == Some(leaves.pid())), "{made:?}");
+        // Of one that is taken over by its ACK nothing tells to whom; nor of one whose timer this kernel withheld.
+        let told = after_a_timer && withheld_of(1000) == 0;
+        assert!(made.pid == Some(stays.pid()) || (!told && made.pid == Some(leaves.pid())), "{made:?}");
     }
     // Each SYN was given to one of the two by its addresses.
     let migrated = netns::tcp_ext("TCPMigrateReqSuccess");

@@ -4,7 +4,7 @@ use aya_ebpf::{helpers::bpf_jiffies64, macros::btf_tracepoint, programs::BtfTrac
 use tcpwait_wire::{
     config::{
         ABSENT,
-        offset::{OFF_ERR, OFF_FASTOPEN_MAX, OFF_PACKETS_OUT, OFF_TOTAL_RETRANS},
+        offset::{OFF_ERR, OFF_FASTOPEN, OFF_NET, OFF_PACKETS_OUT, OFF_TOTAL_RETRANS},
     },
     wire::{Counter, FLAG_HALF_OPEN, FLAG_HANDED_OVER, FLAG_NEWBORN, Kind, SockState, SockStateStack, SockStateTask},
 };
@@ -224,10 +224,12 @@ fn note_birth(sk: Typed, old: i32, newborn: bool, untold: bool) -> u8 {
 }
 
 /// Whether what becomes of a newborn is told in the same softirq: `tcp_child_process` makes it ESTABLISHED, or `tcp_done` ends it. A child of
-/// TCP Fast Open stays in SYN_RECV until its ACK comes.
+/// TCP Fast Open stays in SYN_RECV until its ACK comes, and there is none unless servers may have it in this namespace (`tcp_try_fastopen`).
+/// (Of the listener's own limit the newborn knows nothing: `inet_csk_clone_lock` clears it, from 6.13 on before the event.)
 #[inline(always)]
 fn is_told_at_once(newborn: Typed) -> bool {
-    OFF_FASTOPEN_MAX.load() != ABSENT && newborn.at().read::<u32>(&OFF_FASTOPEN_MAX) == 0
+    const TFO_SERVER_ENABLE: u8 = 2;
+    OFF_FASTOPEN.load() != ABSENT && newborn.follow_typed(&OFF_NET).read::<u8>(&OFF_FASTOPEN) & TFO_SERVER_ENABLE == 0
 }
 
 /// Whether a transition is made by connect, listen, shutdown or close alone. Others may happen in the backlog of anyone who
