@@ -113,7 +113,6 @@ fn main() -> ExitCode {
         watched("half_open::the_syn_comes_again_v4", || half_open::the_syn_comes_again(V4)),
         watched("half_open::the_syn_comes_again_v6", || half_open::the_syn_comes_again(V6)),
         watched("half_open::migrates_at_the_ack", || half_open::migrates(false)),
-        watched("half_open::migrates_at_the_timer", || half_open::migrates(true)),
         watched("half_open::without_a_listener_v4", || half_open::without_a_listener(V4)),
         watched("half_open::without_a_listener_v6", || half_open::without_a_listener(V6)),
         isolated("half_open::older", half_open::older),
@@ -160,7 +159,6 @@ fn main() -> ExitCode {
         watched("failures::range_full", || failures::ports::range_full(&Seen::shared(), V4)),
         watched("failures::overlaps", || failures::ports::overlaps(&Seen::shared())),
         isolated("failures::ports_by_each_hook", failures::ports::by_each_hook),
-        isolated("failures::older_holders", failures::older::holders),
         isolated("failures::filters", failures::older::filters),
         watched("restarts::are_counted_v4", || restarts::are_counted(V4)),
         watched("restarts::are_counted_v6", || restarts::are_counted(V6)),
@@ -230,6 +228,9 @@ fn main() -> ExitCode {
         isolated("exits::broken_pipe", exits::broken_pipe),
         isolated("exits::not_root", exits::not_root),
         isolated("exits::duration", exits::duration),
+        // What these are about ends after a minute, and fifty tracers that start at once take longer.
+        watched("half_open::migrates_at_the_timer", || half_open::migrates(true)),
+        isolated("failures::older_holders", failures::older::holders),
         // Those that take all of the machine for a while come last, so that they are in nobody's way.
         isolated("half_open::many_short_ones", half_open::many_short_ones),
         isolated("half_open::flood_without_cookies", half_open::floods::without_cookies),
