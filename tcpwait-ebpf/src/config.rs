@@ -106,6 +106,8 @@ offsets! {
     OFF_PACKETS_OUT = "tcp_sock"."packets_out",
     /// IP protocol.
     OFF_PROTOCOL = "sock"."sk_protocol",
+    /// Its descriptor's half; NULL as long as nobody has accepted the connection.
+    OFF_SK_SOCKET = "sock"."sk_socket",
     /// Pending error.
     OFF_ERR = "sock"."sk_err",
     /// Whether a process holds the socket lock.
@@ -138,6 +140,8 @@ offsets! {
     OFF_TASK_LEADER = "task_struct"."group_leader",
     /// The process id.
     OFF_TASK_TGID = "task_struct"."tgid",
+    /// The thread's own id.
+    OFF_TASK_PID = "task_struct"."pid",
     /// What it may do, and as whom.
     OFF_TASK_CRED = "task_struct"."cred",
     /// The real user id.
@@ -184,6 +188,10 @@ pub const CALL_BIND: &str = "CALL_BIND";
 pub const CALL_LISTEN: &str = "CALL_LISTEN";
 /// Name of the `u32` global: how many arguments `tcp_timewait_state_process` has on this kernel (3 to 5), 0 if not known.
 pub const PROCESS_ARGUMENTS: &str = "PROCESS_ARGUMENTS";
+/// Name of the `u8` global that says whether tracepoints leave preemption on (from 7.0 on): hooks then have more programs.
+pub const PREEMPTIBLE: &str = "PREEMPTIBLE";
+/// Name of the `u64` global with the size of a task's kernel stack in bytes (`THREAD_SIZE`).
+pub const STACK_BYTES: &str = "STACK_BYTES";
 /// Name of the `u8` global that says whether [`NETNS_FILTER_MAP`] selects.
 pub const FILTER_NETNS: &str = "FILTER_NETNS";
 /// Name of the `u8` global that says whether [`LPORT_FILTER_MAP`] selects.
@@ -207,7 +215,7 @@ pub const RUNNING_MAP: &str = "RUNNING";
 pub const RING_MAP: &str = "RECORDS";
 /// Per-CPU array of [`crate::wire::Counter`]s.
 pub const COUNTERS_MAP: &str = "COUNTERS";
-/// Per-CPU array of one counter: recursion misses of one program that another made good.
-pub const NESTED_MAP: &str = "NESTED";
+/// Per-CPU array by [`crate::wire::Hook`]: recursion misses of a hook's first program that another made good.
+pub const TAKEN_OVER_MAP: &str = "TAKEN_OVER";
 /// Per-CPU array of state changes, by [`crate::wire::transition_slot`].
 pub const TRANSITIONS_MAP: &str = "TRANSITIONS";

@@ -9,9 +9,12 @@ use aya_ebpf::{
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
 };
 use aya_log_ebpf::warn;
-use tcpwait_wire::wire::{Counter, Head, Kind, transition_slot};
+use tcpwait_wire::wire::{Counter, Head, Hook, Kind, transition_slot};
 
-use crate::maps::{COUNTERS, NESTED, NOTES, RECORDS, TRANSITIONS, WAKE_BYTES};
+use crate::{
+    maps::{COUNTERS, NOTES, RECORDS, TAKEN_OVER, TRANSITIONS, WAKE_BYTES},
+    task,
+};
 
 /// Adds one to a counter of this CPU. Atomic, since a softirq may run another program in the middle of this one.
 #[inline(always)]
@@ -29,19 +32,29 @@ pub fn count_transition(old: u8, new: u8) {
     }
 }
 
-/// Counts a run inside another program's.
+/// Counts an event that another program than the first took.
 #[inline(always)]
-pub fn count_nested() {
-    if let Some(value) = NESTED.get_ptr_mut(0) {
+pub fn count_taken_over(hook: Hook) {
+    if let Some(value) = TAKEN_OVER.get_ptr_mut(hook as u32) {
         add_one(value);
     }
 }
 
 #[inline(always)]
 fn add_one(value: *mut u64) {
-    // SAFETY: the slot is an aligned u64 that lives as long as the map. (Rust has no atomic arithmetic for a target
-    // that had none before BPF v3; this instruction is as old as BPF.)
-    unsafe { asm!("lock *(u64 *)({slot} + 0) += {one}", slot = in(reg) value, one = in(reg) 1u64) };
+    // SAFETY: the slot is an aligned u64 that lives as long as the map.
+    unsafe { add(value, 1) };
+}
+
+/// Adds to a word that others may add to at the same time. (Rust has no atomic arithmetic for a target that had none before BPF v3; this
+/// instruction is as old as BPF.)
+///
+/// # Safety
+/// The word is aligned, and lives as long as its map.
+#[inline(always)]
+pub unsafe fn add(word: *mut u64, value: u64) {
+    // SAFETY: the caller's.
+    unsafe { asm!("lock *(u64 *)({word} + 0) += {value}", word = in(reg) word, value = in(reg) value) };
 }
 
 /// Zero, which the compiler is not told: it would call a function that clears a few bytes one by one, which costs as much as writing
@@ -71,6 +84,9 @@ pub fn emit<R: 'static>(
     lost: Counter,
     fill: impl FnOnce(*mut R),
 ) -> bool {
+    // Before there is room for it: whoever waits for that, or is preempted, tells of what was.
+    // SAFETY: the helper has no preconditions.
+    let time_ns = unsafe { bpf_ktime_get_ns() };
     let Some(mut entry) = RECORDS.reserve::<R>(0) else {
         if is_first(lost) {
             warn!(ctx, "ring buffer full: first loss of kind {} on this CPU", kind as u8);
@@ -80,13 +96,13 @@ pub fn emit<R: 'static>(
     };
     let record = entry.as_mut_ptr();
     let head = Head {
-        // SAFETY: the helper has no preconditions.
-        time_ns: unsafe { bpf_ktime_get_ns() },
+        time_ns,
         len: size_of::<R>() as u16,
         kind: kind as u8,
         flags,
         // SAFETY: the helper has no preconditions.
-        cpu: unsafe { bpf_get_smp_processor_id() } as u32,
+        cpu: unsafe { bpf_get_smp_processor_id() } as u16,
+        thread: task::thread(ctx) as u16,
     };
     // SAFETY: every record type starts with a `Head` (wire.rs) and the reserved memory is 8-byte aligned.
     unsafe { record.cast::<Head>().write(head) };

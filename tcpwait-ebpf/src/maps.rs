@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use tcpwait_wire::{
     config::FILTER_ENTRIES,
-    wire::{COUNTERS as COUNTER_SLOTS, TRANSITIONS as TRANSITION_SLOTS},
+    wire::{COUNTERS as COUNTER_SLOTS, HOOKS, TRANSITIONS as TRANSITION_SLOTS},
 };
 
 /// Everything told to user space. User space sets the real size before load.
@@ -26,13 +26,38 @@ pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_SL
 #[map]
 pub static TRANSITIONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(TRANSITION_SLOTS as u32, 0);
 
-/// Runs of `inet_sock_set_state_softirq` inside one of `inet_sock_set_state`: the kernel counts a recursion miss of the
-/// latter for each, though nothing is missed.
+/// By hook: events that a later program took because the first was active. The kernel counts a recursion miss of the first for each, though
+/// nothing is missed.
 #[map]
-pub static NESTED: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+pub static TAKEN_OVER: PerCpuArray<u64> = PerCpuArray::with_max_entries(HOOKS as u32, 0);
 
-/// What one timer hook leaves for the next on the same CPU. Both run with interrupts off inside one
-/// `__mod_timer` or `tcp_time_wait`, or are compared before they are believed.
+/// How many [`SLOTS`] there are: a power of two.
+pub const SLOTS_COUNT: u32 = 1 << 12;
+
+/// What programs leave for each other: see `claim.rs` for who owns one.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Slot {
+    /// How many want it; one has it.
+    pub owners: u64,
+    /// Whose it is; 0 while it is free.
+    pub key: u64,
+    /// When it was taken, in jiffies.
+    pub since: u64,
+    /// What the owner keeps here.
+    pub words: [u64; 3],
+}
+
+/// Slots for events and threads under way, found by hash.
+#[map]
+pub static SLOTS: Array<Slot> = Array::with_max_entries(SLOTS_COUNT, 0);
+
+/// A place whose address is known as a pointer and as a number.
+#[map]
+pub static HERE: Array<u64> = Array::with_max_entries(1, 0);
+
+/// What the timer's hooks leave for the next event on the same CPU. They run with interrupts off inside one `__mod_timer` or
+/// `tcp_time_wait`, on every kernel. What is read where interrupts are on, is compared before it is believed.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct CpuNotes {
@@ -42,26 +67,12 @@ pub struct CpuNotes {
     pub cancelled_cookie: u64,
     /// When that was, in jiffies.
     pub cancelled_jiffies: u64,
-    /// Cookie of the mini-socket that was armed last.
+    /// Cookie of the mini-socket that was armed last; 0 once its full socket has ended.
     pub armed_cookie: u64,
-    /// It was told of.
+    /// The same, if it was told of.
     pub armed_told: u64,
-    /// `inet_sock_set_state` runs here, on a task's stack.
-    pub changing: u64,
-    /// Contexts of the programs that run here, by `task::Asking`.
-    pub contexts: [u64; crate::task::ASKING],
     /// Bytes written since the reader was woken last, about.
     pub unread_bytes: u64,
-    /// The connection that was born of a listener here; 0 once anything else has changed state, or a request socket has gone.
-    pub born: u64,
-    /// When that was, in jiffies.
-    pub born_jiffies: u64,
-    /// The birth has no record of its own.
-    pub born_untold: u64,
-    /// The connection that was made of a request socket here; 0 once it has gone on.
-    pub made: u64,
-    /// When that was, in jiffies.
-    pub made_jiffies: u64,
 }
 
 /// One [`CpuNotes`] a CPU.
@@ -117,6 +128,12 @@ pub static CALL_LISTEN: Global<u32> = Global::new(0);
 /// See `config::PROCESS_ARGUMENTS`.
 #[unsafe(no_mangle)]
 pub static PROCESS_ARGUMENTS: Global<u32> = Global::new(0);
+/// See `config::PREEMPTIBLE`.
+#[unsafe(no_mangle)]
+pub static PREEMPTIBLE: Global<u8> = Global::new(0);
+/// See `config::STACK_BYTES`.
+#[unsafe(no_mangle)]
+pub static STACK_BYTES: Global<u64> = Global::new(16384);
 /// See `config::WAKE_BYTES`.
 #[unsafe(no_mangle)]
 pub static WAKE_BYTES: Global<u64> = Global::new(4 << 20);

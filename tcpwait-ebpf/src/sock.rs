@@ -2,7 +2,7 @@
 //! What a hook is handed has a type that the verifier knows, and is loaded from as it stands; what is found otherwise is copied with
 //! `bpf_probe_read_kernel`, some 20 ns a call. Neither can fault; a field that cannot be read gives zero.
 
-use core::{ffi::c_void, mem::MaybeUninit};
+use core::{arch::asm, ffi::c_void, mem::MaybeUninit};
 
 use aya_ebpf::{
     Global,
@@ -16,7 +16,10 @@ use tcpwait_wire::{
     wire::{Counter, Flow, REUSE_ADDR, REUSE_KNOWN, REUSE_PORT},
 };
 
-use crate::emit::{count, zero};
+use crate::{
+    emit::{count, zero},
+    maps::HERE,
+};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -74,6 +77,12 @@ impl Typed {
         Self(unsafe { self.0.byte_add(offset.load() as usize).cast::<*const c_void>().read_volatile() })
     }
 
+    /// Tells it from others: a number that stays the same as long as the structure is where it is.
+    #[inline(always)]
+    pub fn number(self) -> u64 {
+        HERE.get_ptr(0).map_or(0, |here| distance(self.0, here.cast()))
+    }
+
     /// The same structure, to be read by copying: for fields of the larger structure that it is the beginning of.
     #[inline(always)]
     pub fn at(self) -> At {
@@ -93,6 +102,15 @@ impl Fields for Typed {
         // SAFETY: as in `follow_typed`.
         unsafe { self.0.byte_add(at as usize).cast::<u8>().read_volatile() }
     }
+}
+
+/// How far apart two places are, in bytes: a number, where a pointer is more than that to the verifier.
+#[inline(always)]
+pub fn distance(from: *const c_void, to: *const c_void) -> u64 {
+    let mut distance = from as u64;
+    // SAFETY: one instruction, on two registers.
+    unsafe { asm!("{from} -= {to}", from = inout(reg) distance, to = in(reg) to, options(pure, nomem, nostack)) };
+    distance
 }
 
 /// A structure at this address.

@@ -7,8 +7,8 @@ use tcpwait_wire::{
 };
 
 use crate::{
-    maps::NOTES,
-    sock::{Fields, Typed},
+    maps::{HERE, PREEMPTIBLE, STACK_BYTES},
+    sock::{Fields, Typed, distance},
 };
 
 /// The current process: its id, and the name of its main thread, which is what `ps` and `ss -p` print.
@@ -42,40 +42,31 @@ fn cgroup(task: Typed) -> u64 {
     cgroup.follow_typed(&OFF_CGROUP_KN).read(&OFF_KN_ID)
 }
 
-/// Stacks are at most this large (x86-64 and arm64: 16 KiB).
-pub const STACK_BYTES: u64 = 16384;
-
-/// Which program asks: each has a word of its own, since a softirq may run one in the middle of another.
-#[derive(Clone, Copy)]
-pub enum Asking {
-    /// `inet_sock_set_state`.
-    State,
-    /// `inet_sock_set_state_softirq`.
-    StateInSoftirq,
-    /// The timer's, which run with interrupts off.
-    Timer,
-}
-
-/// How many [`Asking`] there are.
-pub const ASKING: usize = 3;
-
 /// Whether a hook runs on the stack of the current task. Softirqs have a stack of their own (`do_softirq_own_stack`; arm64: since
 /// 6.0), but for those of `ksoftirqd`, those of PREEMPT_RT, and packets that a task hands in itself (`tun_get_user`).
 #[inline(always)]
-pub fn on_its_stack(ctx: &impl EbpfContext, asking: Asking) -> bool {
+pub fn on_its_stack(ctx: &impl EbpfContext) -> bool {
     let begin: u64 = Typed::current_task().read(&OFF_TASK_STACK);
-    address_of(ctx, asking).wrapping_sub(begin) < STACK_BYTES
+    address_of(ctx).wrapping_sub(begin) < STACK_BYTES.load()
 }
 
-/// The context's address as a number: it lies on the kernel stack (`__bpf_trace_run`). The verifier keeps pointers and numbers apart, but
-/// what comes out of a map is a number to it.
+/// The context's address as a number: it lies on the kernel stack (`bpf_trace_run1`). The verifier keeps pointers and numbers apart, but
+/// what comes out of a map is a number to it, and so is the distance of two pointers. The map always holds the same value, so whoever else writes it
+/// does no harm.
 #[inline(always)]
-pub fn address_of(ctx: &impl EbpfContext, asking: Asking) -> u64 {
-    let Some(notes) = NOTES.get_ptr_mut(0) else { return 0 };
-    // SAFETY: this CPU's and this program's own word. Volatile, since a compiler would see that it is a round about nothing.
-    unsafe {
-        let word = (&raw mut (*notes).contexts).cast::<u64>().add(asking as usize);
-        word.write_volatile(ctx.as_ptr() as u64);
-        word.read_volatile()
-    }
+pub fn address_of(ctx: &impl EbpfContext) -> u64 {
+    let Some(here) = HERE.get_ptr_mut(0) else { return 0 };
+    // SAFETY: an aligned word that lives as long as the map. Volatile, since a compiler would see that it is a round about nothing.
+    let base = unsafe {
+        here.write_volatile(here as u64);
+        here.read_volatile()
+    };
+    base.wrapping_add(distance(ctx.as_ptr(), here.cast()))
+}
+
+/// Whose doing an event is: the thread on whose stack it runs, or the CPU that it interrupts. What one of them does comes in one go, whatever
+/// others do on the same CPU in between. Where tracepoints and softirqs cannot be preempted, the CPU alone says that (`0`).
+#[inline(always)]
+pub fn thread(ctx: &impl EbpfContext) -> u32 {
+    if PREEMPTIBLE.load() == 0 || !on_its_stack(ctx) { 0 } else { Typed::current_task().read(&OFF_TASK_PID) }
 }

@@ -13,9 +13,10 @@ pub use self::{counters::*, hooks::*, told::*};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of these layouts. A recording made with another version is refused.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
-/// The oldest version that can be read. In 3 the hand-over to a mini-socket and the birth of every passive connection had records.
+/// The oldest version that can be read. In 3 the hand-over to a mini-socket and the birth of every passive connection had records. In 4 heads had
+/// no thread, and recursion misses were counted for all hooks together.
 pub const OLDEST_VERSION: u32 = 3;
 
 /// Frames kept of a kernel stack, innermost first. The decisive frame of every known early death of a
@@ -133,7 +134,10 @@ pub struct Head {
     /// `FLAG_…`, by kind.
     pub flags: u8,
     /// The CPU the hook ran on; 0 for records that user space writes.
-    pub cpu: u32,
+    pub cpu: u16,
+    /// Where others may come in between on that CPU (from Linux 7.0 on): the low bits of the id of the thread on whose stack the hook ran. 0 elsewhere, and
+    /// where it ran in an interrupt: then what comes next on the CPU is its doing.
+    pub thread: u16,
 }
 
 /// A socket's addresses, in the network namespace that gives them meaning.
@@ -196,5 +200,5 @@ const _: () = {
     assert!(size_of::<HalfCancel>() == 96 + 40 + 120);
     assert!(size_of::<PortRefused>() == 120);
     assert!(size_of::<MiniSegment>() == 104 + TCP_HEADER + 20);
-    assert!(size_of::<Counters>() == 16 + 8 * COUNTERS + 8 * TRANSITIONS + 8);
+    assert!(size_of::<Counters>() == 16 + 8 * COUNTERS + 8 * TRANSITIONS + 8 * HOOKS);
 };

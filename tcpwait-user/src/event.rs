@@ -7,7 +7,7 @@ use std::{borrow::Cow, fmt};
 
 use tcpwait_wire::wire;
 
-pub use self::decode::{cgroup_of, decode, is_from_kernel};
+pub use self::decode::{cgroup_of, counters, decode, is_from_kernel};
 use crate::tcp::{Flow, State};
 
 /// `PF_KTHREAD` of `include/linux/sched.h`.
@@ -19,9 +19,20 @@ pub struct Event {
     /// Nanoseconds of `CLOCK_MONOTONIC`.
     pub time_ns: u64,
     /// The CPU the hook ran on.
-    pub cpu: u32,
+    pub cpu: u16,
+    /// Whose doing it is: what one context does comes in one go, whatever others do in between.
+    pub context: Context,
     /// The fact.
     pub fact: Fact,
+}
+
+/// Who runs a hook, as far as the order of events goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Context {
+    /// This CPU: a kernel whose tracepoints disable preemption, or an interrupt.
+    Cpu(u16),
+    /// A thread with these low bits of its id, which others may preempt.
+    Thread(u16),
 }
 
 /// What was stated.

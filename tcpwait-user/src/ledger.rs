@@ -21,8 +21,8 @@ pub struct Ledger {
     pub read: u64,
     /// Reads of kernel memory that failed on the kernel side.
     pub unreadable: u64,
-    /// Events the kernel withheld because the program was running on that CPU already.
-    pub recursion: Option<u64>,
+    /// Events the kernel withheld because all programs of the hook were active on that CPU, by [`wire::Hook`].
+    pub withheld: Option<[u64; wire::HOOKS]>,
     /// Records that made no sense.
     pub undecodable: u64,
     /// What the lifecycle made of the rest.
@@ -80,7 +80,21 @@ impl Ledger {
         });
         self.written = value(Counter::Written);
         self.unreadable = lost(Counter::Unreadable);
-        self.recursion = (counters.recursion_misses != u64::MAX).then_some(counters.recursion_misses);
+        self.withheld = (!counters.withheld.contains(&u64::MAX)).then_some(counters.withheld);
+    }
+
+    /// Events the kernel withheld, of all hooks; `None` when it does not tell.
+    pub fn recursion(&self) -> Option<u64> {
+        self.withheld.map(|withheld| withheld.iter().sum())
+    }
+
+    /// Events the kernel withheld, by hook, where there are any.
+    pub fn withheld_by_hook(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let withheld = self.withheld.unwrap_or_default();
+        wire::Hook::ALL.into_iter().filter_map(move |hook| {
+            let count = withheld.get(hook as usize).copied().filter(|count| *count > 0)?;
+            Some((hook.name(), count))
+        })
     }
 
     /// Records that were written and never read.
@@ -91,7 +105,7 @@ impl Ledger {
     /// Whether anything is known to be lost.
     pub fn is_lossy(&self) -> bool {
         self.lost_ring.is_some_and(|lost| lost.total() > 0)
-            || self.recursion.is_some_and(|misses| misses > 0)
+            || self.recursion().is_some_and(|misses| misses > 0)
             || self.unread() > 0
             || self.unreadable > 0
             || self.undecodable > 0

@@ -365,7 +365,7 @@ fn split(mut records: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 fn head<T>(kind: Kind) -> wire::Head {
-    wire::Head { time_ns: monotonic_ns(), len: size_of::<T>() as u16, kind: kind as u8, flags: 0, cpu: 0 }
+    wire::Head { time_ns: monotonic_ns(), len: size_of::<T>() as u16, kind: kind as u8, flags: 0, cpu: 0, thread: 0 }
 }
 
 fn monotonic_ns() -> u64 {

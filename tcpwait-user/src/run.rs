@@ -14,13 +14,12 @@ use std::{
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
-use tcpwait_wire::wire::{Counters, Kind};
-use zerocopy::FromBytes;
+use tcpwait_wire::wire::Kind;
 
 use crate::{
     aggregate::audit::{Audit, AuditReport, Reading, TwCounts},
     cli::{Cli, Command, Filter, Record, Trace, Tracing, choices},
-    event::is_from_kernel,
+    event::{counters, is_from_kernel},
     kernel::KernelFilter,
     ledger::Ledger,
     live::{self, Audited, Live, Settings, Sink},
@@ -182,9 +181,7 @@ impl Sink for Recording {
     fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.records += 1;
         self.ledger.read += u64::from(is_from_kernel(bytes));
-        if let Ok(counters) = Counters::read_from_bytes(bytes)
-            && counters.head.kind == Kind::Counters as u8
-        {
+        if let Some(counters) = counters(bytes).filter(|counters| counters.head.kind == Kind::Counters as u8) {
             self.ledger.count_kernel(&counters);
         }
         self.writer.record(bytes)

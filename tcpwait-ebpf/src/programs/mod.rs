@@ -1,5 +1,6 @@
 //! One file a story.
 
+mod birth;
 mod owner;
 mod port;
 mod request;

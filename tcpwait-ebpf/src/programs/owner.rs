@@ -3,30 +3,44 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tcpwait_wire::{
     config::offset::OFF_COOKIE,
-    wire::{Counter, Kind, Owner},
+    wire::{Counter, Hook, Kind, Owner},
 };
 
 use crate::{
+    claim::{Turn, takes},
     emit::{count, emit},
     maps::{UNOWNED, unowned_slot},
     sock::{Fields, Typed, held_by_task},
     task,
 };
 
+#[btf_tracepoint(function = "tcp_rcv_space_adjust")]
+fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
+    read(ctx, 1)
+}
+
+#[btf_tracepoint(function = "tcp_rcv_space_adjust")]
+fn tcp_rcv_space_adjust_2(ctx: BtfTracePointContext) -> i32 {
+    read(ctx, 2)
+}
+
 /// Question: which process reads from this accepted connection?
 /// Prototype: `tcp_rcv_space_adjust(struct sock *sk)`, in `tcp_recvmsg` once data was copied.
 /// Since: 4.18. There is no tracepoint in accept() itself. Also reached from softirq (strparser), where the
 /// lock is not held by a process, and that does not count.
 /// Cost: one look at an array a read; one record a passive connection.
-#[btf_tracepoint(function = "tcp_rcv_space_adjust")]
-fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
+#[inline(always)]
+fn read(ctx: BtfTracePointContext, program: u64) -> i32 {
     // SAFETY: the tracepoint's argument.
     let sk = unsafe { Typed::new(ctx.arg(0)) };
     let cookie: u64 = sk.read(&OFF_COOKIE);
     let Some(unowned) = UNOWNED.get_ptr_mut(unowned_slot(cookie)) else { return 0 };
     // SAFETY: an aligned word that lives as long as the map; whichever of two CPUs writes last is right.
     unsafe {
-        if unowned.read_volatile() != cookie || !held_by_task(sk) {
+        if unowned.read_volatile() != cookie
+            || !held_by_task(sk)
+            || !takes(&ctx, Turn::of_two(Hook::Read, program), sk.number())
+        {
             return 0;
         }
         unowned.write_volatile(0);

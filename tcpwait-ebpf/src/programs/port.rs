@@ -9,10 +9,11 @@ use aya_ebpf::{
 };
 use tcpwait_wire::{
     config::{ABSENT, offset::*},
-    wire::{Counter, Flow, Kind, PortRefused},
+    wire::{Counter, Flow, Hook, Kind, PortRefused},
 };
 
 use crate::{
+    claim::{Turn, takes},
     emit::{count, emit},
     filter::wanted,
     maps::{CALL_BIND, CALL_LISTEN},
@@ -28,8 +29,8 @@ const AF_INET6: u16 = 10;
 /// Question: which socket did not get its port?
 /// Prototype: `inet_csk_get_port(struct sock *sk, unsigned short snum)`, which gives 1 up to 5.19 and -EADDRINUSE since (5.15, 6.1 read).
 /// Since: BPF trampolines. Runs in process context; the socket shows the address that was asked for until it returns (`__inet_bind`).
-#[fexit(function = "inet_csk_get_port")]
-fn inet_csk_get_port(ctx: FExitContext) -> i32 {
+#[inline(always)]
+fn got_port(ctx: FExitContext, program: u64) -> i32 {
     let result: i32 = ctx.arg(2);
     if result == 0 {
         return 0;
@@ -40,6 +41,9 @@ fn inet_csk_get_port(ctx: FExitContext) -> i32 {
     if !is_tcp(sk) {
         return 0;
     }
+    if !takes(&ctx, Turn::of_two(Hook::Port, program), sk.number()) {
+        return 0;
+    }
     // listen() asks after it has changed the state (inet_csk_listen_start).
     let listen = sk.read::<u8>(&OFF_STATE) == LISTEN;
     let flow = flow(sk, netns(sk), port, 0);
@@ -47,12 +51,22 @@ fn inet_csk_get_port(ctx: FExitContext) -> i32 {
     0
 }
 
+#[fexit(function = "inet_csk_get_port")]
+fn inet_csk_get_port(ctx: FExitContext) -> i32 {
+    got_port(ctx, 1)
+}
+
+#[fexit(function = "inet_csk_get_port")]
+fn inet_csk_get_port_2(ctx: FExitContext) -> i32 {
+    got_port(ctx, 2)
+}
+
 /// Question: the same, where a kernel allows no trampoline.
 /// Prototype: `sys_exit(struct pt_regs *regs, long ret)`.
 /// Since: 2.6. At every system call of the machine, but ends at the first comparison for all that do not give EADDRINUSE. 32-bit
 /// programs' calls and those of io_uring are not seen.
-#[btf_tracepoint(function = "sys_exit")]
-fn sys_exit(ctx: BtfTracePointContext) -> i32 {
+#[inline(always)]
+fn returned(ctx: BtfTracePointContext, program: u64) -> i32 {
     let result: i64 = ctx.arg(1);
     if result != -EADDRINUSE {
         return 0;
@@ -70,6 +84,9 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     if !is_tcp(at) {
         return 0;
     }
+    if !takes(&ctx, Turn::of_two(Hook::SysExit, program), at.0) {
+        return 0;
+    }
     // A socket that may not listen keeps its address; one that was not bound has none left.
     let mut flow = flow(at, netns(at), bound_port(at), 0);
     if !listen {
@@ -77,6 +94,16 @@ fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     }
     tell(&ctx, at.read(&OFF_COOKIE), flow, listen, reuse(at));
     0
+}
+
+#[btf_tracepoint(function = "sys_exit")]
+fn sys_exit(ctx: BtfTracePointContext) -> i32 {
+    returned(ctx, 1)
+}
+
+#[btf_tracepoint(function = "sys_exit")]
+fn sys_exit_2(ctx: BtfTracePointContext) -> i32 {
+    returned(ctx, 2)
 }
 
 #[inline(always)]

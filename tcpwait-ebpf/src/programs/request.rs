@@ -3,24 +3,21 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::{helpers::bpf_jiffies64, programs::BtfTracePointContext};
+use aya_ebpf::programs::BtfTracePointContext;
 use tcpwait_wire::{
     config::offset::*,
     wire::{Counter, FLAG_NETNS_GONE, FLAG_REARM, FLAG_RETRANSMIT, FLAG_TASK_STACK, Half, HalfCancel, Kind},
 };
 
-use super::{timer::notes, write_stack};
+use super::{birth::is_made, timer::notes, write_stack};
 use crate::{
     emit::{count, emit, zero},
     filter::wanted,
     sock::{At, Copied, Fields, bound_port, flow, netns, no_users, rport},
-    task::{self, Asking},
+    task,
 };
 
 const LISTEN: u8 = 10;
-
-/// `tcp_check_req` makes the connection and drops the request within microseconds, in one softirq; a tick may come in between.
-pub const MAKING_JIFFIES: u64 = 1;
 
 /// Writes everything after the head.
 ///
@@ -100,18 +97,10 @@ pub fn cancelled(ctx: &BtfTracePointContext, at: At) {
     let mut memory = MaybeUninit::uninit();
     let req = Copied::into(&mut memory, at);
     let unhashed = req.read::<u64>(&OFF_NODE_PPREV) == 0;
-    let mut made = false;
+    let made = is_made(ctx);
     if let Some(notes) = notes() {
-        // SAFETY: this CPU's own slot; interrupts are off. The helper has no preconditions.
-        unsafe {
-            let now = bpf_jiffies64();
-            // inet_csk_clone_lock changes the newborn's state, inet_csk_complete_hashdance drops the request: in one go.
-            made = (*notes).born != 0 && now - (*notes).born_jiffies <= MAKING_JIFFIES;
-            (*notes).made = if made { (*notes).born } else { 0 };
-            (*notes).made_jiffies = now;
-            (*notes).born = 0;
-            (*notes).cancelled = if unhashed { 0 } else { at.0 };
-        }
+        // SAFETY: this CPU's own slot; interrupts are off.
+        unsafe { (*notes).cancelled = if unhashed { 0 } else { at.0 } };
     }
     let netns = netns(req);
     if !wanted(netns, bound_port(req), rport(req)) {
@@ -125,7 +114,7 @@ pub fn cancelled(ctx: &BtfTracePointContext, at: At) {
     }
     count(Counter::ReqCancelled);
     let gone = if no_users(req) { FLAG_NETNS_GONE } else { 0 };
-    let stack = if task::on_its_stack(ctx, Asking::Timer) { FLAG_TASK_STACK } else { 0 };
+    let stack = if task::on_its_stack(ctx) { FLAG_TASK_STACK } else { 0 };
     emit::<HalfCancel>(ctx, Kind::ReqCancel, gone | stack, Counter::LostRequest, |record| {
         // SAFETY: reserved memory.
         unsafe {

@@ -11,11 +11,12 @@ use aya_ebpf::{
 };
 use tcpwait_wire::{
     config::offset::*,
-    wire::{Counter, Kind, MiniSegment, TCP_HEADER, VERDICT_UNKNOWN},
+    wire::{Counter, Hook, Kind, MiniSegment, TCP_HEADER, VERDICT_UNKNOWN},
 };
 
 use super::timewait::{expires, fill_mini};
 use crate::{
+    claim::{Turn, takes},
     emit::{count, emit},
     filter::wanted,
     maps::PROCESS_ARGUMENTS,
@@ -29,8 +30,11 @@ const TIME_WAIT: u8 = 6;
 /// const struct tcphdr *th, …)`; what follows differs by version, so BTF says behind how many arguments the result is.
 /// Since: 5.5 where the kernel has BPF trampolines (arm64: 6.4); hardened kernels refuse them. Runs where `tcp_v4_rcv` does, for
 /// nothing but segments to mini-sockets, so it is preferred to `kfree_skb`.
-#[fexit(function = "tcp_timewait_state_process")]
-fn tcp_timewait_state_process(ctx: FExitContext) -> i32 {
+#[inline(always)]
+fn processed(ctx: FExitContext, program: u64) -> i32 {
+    if !takes(&ctx, Turn::of_two(Hook::Segment, program), ctx.arg(1)) {
+        return 0;
+    }
     let verdict = match PROCESS_ARGUMENTS.load() {
         3 => result_behind::<3>(&ctx),
         4 => result_behind::<4>(&ctx),
@@ -39,6 +43,16 @@ fn tcp_timewait_state_process(ctx: FExitContext) -> i32 {
     };
     reached(&ctx, At(ctx.arg(0)), At(ctx.arg(1)), At(ctx.arg(2)), verdict);
     0
+}
+
+#[fexit(function = "tcp_timewait_state_process")]
+fn tcp_timewait_state_process(ctx: FExitContext) -> i32 {
+    processed(ctx, 1)
+}
+
+#[fexit(function = "tcp_timewait_state_process")]
+fn tcp_timewait_state_process_2(ctx: FExitContext) -> i32 {
+    processed(ctx, 2)
 }
 
 /// The result of a function with this many arguments. In assembly, since the verifier wants a constant place in the context, and the
@@ -61,16 +75,29 @@ fn result_behind<const ARGUMENTS: usize>(ctx: &FExitContext) -> u8 {
 /// Question: the same, where there are no trampolines. A SYN that the kernel accepts is not dropped, and not seen here.
 /// Prototype: `kfree_skb(struct sk_buff *skb, void *location, enum skb_drop_reason reason, struct sock *rx_sk)`.
 /// Since: `rx_sk` 6.11; without it this program is not loaded. For every dropped packet of the machine: one read.
-#[btf_tracepoint(function = "kfree_skb")]
-fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
+#[inline(always)]
+fn dropped(ctx: BtfTracePointContext, program: u64) -> i32 {
     // SAFETY: the tracepoint's argument.
     let rx_sk = unsafe { Typed::new(ctx.arg(3)) };
-    if rx_sk.at().0 != 0 && rx_sk.read::<u8>(&OFF_STATE) == TIME_WAIT {
+    if rx_sk.at().0 != 0
+        && rx_sk.read::<u8>(&OFF_STATE) == TIME_WAIT
+        && takes(&ctx, Turn::of_two(Hook::Drop, program), rx_sk.number())
+    {
         let skb = At(ctx.arg(0));
         let th = At(skb.follow(&OFF_SKB_HEAD).0 + u64::from(skb.read::<u16>(&OFF_SKB_TRANSPORT)));
         reached(&ctx, rx_sk.at(), skb, th, VERDICT_UNKNOWN);
     }
     0
+}
+
+#[btf_tracepoint(function = "kfree_skb")]
+fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
+    dropped(ctx, 1)
+}
+
+#[btf_tracepoint(function = "kfree_skb")]
+fn kfree_skb_2(ctx: BtfTracePointContext) -> i32 {
+    dropped(ctx, 2)
 }
 
 /// Tells of a segment if the socket is a mini-socket. A restart that stays in the same timer bucket is silent for the timer

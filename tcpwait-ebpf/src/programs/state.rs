@@ -1,23 +1,24 @@
 //! Full sockets: every state change the kernel reports, with the task where it is known to be the socket's.
 
-use aya_ebpf::{helpers::bpf_jiffies64, macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tcpwait_wire::{
-    config::{
-        ABSENT,
-        offset::{OFF_ERR, OFF_FASTOPEN, OFF_NET, OFF_PACKETS_OUT, OFF_TOTAL_RETRANS},
-    },
-    wire::{Counter, FLAG_HALF_OPEN, FLAG_HANDED_OVER, FLAG_NEWBORN, Kind, SockState, SockStateStack, SockStateTask},
+    config::offset::{OFF_ERR, OFF_PACKETS_OUT, OFF_TOTAL_RETRANS},
+    wire::{Counter, FLAG_HANDED_OVER, Hook, Kind, SockState, SockStateStack, SockStateTask},
 };
 
-use super::{request::MAKING_JIFFIES, timer::notes, write_stack};
+use super::{
+    birth::{born, goes_on, is_told_at_once},
+    write_stack,
+};
 use crate::{
-    emit::{count, count_nested, count_transition, emit},
+    claim::{Turn, takes},
+    emit::{count, count_transition, emit},
     filter::wanted,
     maps::{NOTES, UNOWNED, unowned_slot},
     sock::{
         Fields, Typed, bound_port, flow, full_lport, held_by_task, is_tcp, make_cookie, netns_of, reuse, rport, tw_room,
     },
-    task::{self, Asking},
+    task,
 };
 
 const FIN_WAIT2: i32 = 5;
@@ -30,58 +31,48 @@ const SYN_SENT: i32 = 2;
 const SYN_RECV: i32 = 3;
 const ESTABLISHED: i32 = 1;
 
+/// The programs of the hook, which are alike.
+macro_rules! programs {
+    ($($name:ident is $number:literal,)*) => {$(
+        #[btf_tracepoint(function = "inet_sock_set_state")]
+        fn $name(ctx: BtfTracePointContext) -> i32 {
+            changed(ctx, Turn { hook: Hook::State, program: $number, of: 2, of_preemptible: 4 });
+            0
+        }
+    )*};
+}
+
+// Two are enough where a task cannot be preempted in one of them: an interrupt comes in the middle of one, not of two. Else there are as many as
+// tasks may be preempted in at the same time on one CPU: with three, the highest load of the benchmark still had events withheld on 7.3.
+programs! {
+    inet_sock_set_state is 1,
+    inet_sock_set_state_2 is 2,
+    inet_sock_set_state_3 is 3,
+    inet_sock_set_state_4 is 4,
+}
+
 /// Question: which state did a full socket leave, and for which?
 /// Prototype: `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`.
 /// Since: 4.16, the same arguments in every version to 7.3. Runs in process context or softirq, interrupts may be on.
 /// Cost: one record a transition; a stack only where FIN_WAIT2 or CLOSING ends in CLOSE with no mini-socket in sight.
-///
-/// The kernel runs no program inside itself (`__bpf_trace_run`), and a softirq may come in the middle of this one: so there
-/// are two, of which one is for softirqs and the other for the rest. (Where softirqs run on the task's stack they miss what they
-/// interrupt, and that is counted.)
-#[btf_tracepoint(function = "inet_sock_set_state")]
-fn inet_sock_set_state(ctx: BtfTracePointContext) -> i32 {
-    if task::on_its_stack(&ctx, Asking::State) {
-        set_changing(1);
-        changed(ctx);
-        set_changing(0);
-    }
-    0
-}
-
-/// The other one.
-#[btf_tracepoint(function = "inet_sock_set_state")]
-fn inet_sock_set_state_softirq(ctx: BtfTracePointContext) -> i32 {
-    if !task::on_its_stack(&ctx, Asking::StateInSoftirq) {
-        // SAFETY: this CPU's own slot.
-        if NOTES.get_ptr(0).is_some_and(|notes| unsafe { (&raw const (*notes).changing).read_volatile() } != 0) {
-            count_nested();
-        }
-        changed(ctx);
-    }
-    0
-}
-
 #[inline(always)]
-fn set_changing(changing: u64) {
-    if let Some(notes) = NOTES.get_ptr_mut(0) {
-        // SAFETY: this CPU's own slot.
-        unsafe { (&raw mut (*notes).changing).write_volatile(changing) };
-    }
-}
-
-#[inline(always)]
-fn changed(ctx: BtfTracePointContext) {
+fn changed(ctx: BtfTracePointContext, turn: Turn) {
     // SAFETY: the tracepoint's argument.
     let sk = unsafe { Typed::new(ctx.arg(0)) };
     let old: i32 = ctx.arg(1);
     let new: i32 = ctx.arg(2);
-    if !is_tcp(sk) {
+    if !is_tcp(sk) || !takes(&ctx, turn, sk.number() << 8 | (old as u64 & 15) << 4 | new as u64 & 15) {
         return;
     }
-    let netns = netns_of(sk);
     let newborn = old == LISTEN && new == SYN_RECV;
     let untold = newborn && is_told_at_once(sk);
-    let flags = note_birth(sk, old, newborn, untold);
+    let mut flags = 0;
+    if newborn {
+        born(&ctx, sk);
+    } else if old == SYN_RECV {
+        flags = goes_on(&ctx, sk);
+    }
+    let netns = netns_of(sk);
     // Before 6.13 a newborn still shows its listener's ports (inet_csk_clone_lock sets the state first).
     let rport = if newborn { 0 } else { rport(sk) };
     // connect() chooses the port only after this event; until then inet_sport may hold the one of a former connection
@@ -197,41 +188,6 @@ impl Change {
     }
 }
 
-/// Keeps for the timer, and for the next event, that a connection was born here just now. Returns the flags of one that leaves SYN_RECV.
-#[inline(always)]
-fn note_birth(sk: Typed, old: i32, newborn: bool, untold: bool) -> u8 {
-    let Some(notes) = notes() else { return 0 };
-    let mut flags = 0;
-    // SAFETY: this CPU's own slot. The helper has no preconditions.
-    unsafe {
-        if old == SYN_RECV {
-            if (*notes).born_untold == sk.at().0 {
-                flags |= FLAG_NEWBORN;
-            }
-            if (*notes).made == sk.at().0 && bpf_jiffies64() - (*notes).made_jiffies <= MAKING_JIFFIES {
-                flags |= FLAG_HALF_OPEN;
-            }
-            (*notes).made = 0;
-        }
-        (*notes).born_untold = if untold { sk.at().0 } else { 0 };
-        (*notes).born = 0;
-        if newborn {
-            (*notes).born = sk.at().0;
-            (*notes).born_jiffies = bpf_jiffies64();
-        }
-    }
-    flags
-}
-
-/// Whether what becomes of a newborn is told in the same softirq: `tcp_child_process` makes it ESTABLISHED, or `tcp_done` ends it. A child of
-/// TCP Fast Open stays in SYN_RECV until its ACK comes, and there is none unless servers may have it in this namespace (`tcp_try_fastopen`).
-/// (Of the listener's own limit the newborn knows nothing: `inet_csk_clone_lock` clears it, from 6.13 on before the event.)
-#[inline(always)]
-fn is_told_at_once(newborn: Typed) -> bool {
-    const TFO_SERVER_ENABLE: u8 = 2;
-    OFF_FASTOPEN.load() != ABSENT && newborn.follow_typed(&OFF_NET).read::<u8>(&OFF_FASTOPEN) & TFO_SERVER_ENABLE == 0
-}
-
 /// Whether a transition is made by connect, listen, shutdown or close alone. Others may happen in the backlog of anyone who
 /// locks the socket, as `ss -i` does for a moment (`tcp_get_info`). An answer that ends SYN_SENT may be such a one, too; it
 /// leaves an error, and whose it is makes no difference then.
@@ -250,15 +206,19 @@ enum Armed {
     NotHere,
 }
 
-/// Whether the mini-socket armed last on this CPU took over from this socket. A miss only costs a stack:
-/// `tcp_time_wait` can be moved to another CPU in between when it runs in process context.
+/// Whether the mini-socket armed last on this CPU took over from this socket. That comes in one go, in `tcp_time_wait`; where a task is preempted or
+/// moved in between, another's may be noted here, or none. A miss only costs a stack.
 #[inline(always)]
 fn armed_here(cookie: u64) -> Armed {
-    let Some(notes) = NOTES.get_ptr(0) else { return Armed::NotHere };
-    // SAFETY: this CPU's own slot.
-    match unsafe { ((*notes).armed_cookie == cookie, (*notes).armed_told) } {
-        (true, 0) => Armed::Untold,
-        (true, _) => Armed::Told,
-        (false, _) => Armed::NotHere,
+    let Some(notes) = NOTES.get_ptr_mut(0) else { return Armed::NotHere };
+    // SAFETY: this CPU's own slot; the cookie says whose.
+    unsafe {
+        if (&raw const (*notes).armed_cookie).read_volatile() != cookie {
+            return Armed::NotHere;
+        }
+        let told = (&raw const (*notes).armed_told).read_volatile() == cookie;
+        // A socket that is connected again keeps its cookie.
+        (&raw mut (*notes).armed_cookie).write_volatile(0);
+        if told { Armed::Told } else { Armed::Untold }
     }
 }

@@ -2,13 +2,17 @@
 //! timer belongs to; the stories are in `timewait.rs` and `request.rs`.
 
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
-use tcpwait_wire::config::offset::{OFF_REQ_TIMER, OFF_TIMER_FUNCTION, OFF_TIMER_PPREV, OFF_TW_TIMER};
+use tcpwait_wire::{
+    config::offset::{OFF_REQ_TIMER, OFF_TIMER_FUNCTION, OFF_TIMER_PPREV, OFF_TW_TIMER},
+    wire::Hook,
+};
 
 use super::{request, timewait};
 use crate::{
-    maps::{CpuNotes, NOTES, REQSK_TIMER_HANDLER, TW_TIMER_HANDLER},
+    claim::{Turn, takes},
+    maps::{CpuNotes, NOTES, REQSK_TIMER_HANDLER, STACK_BYTES, TW_TIMER_HANDLER},
     sock::{At, Fields, Typed},
-    task::{self, Asking},
+    task,
 };
 
 /// The mini-socket around a timer.
@@ -36,6 +40,14 @@ fn socket_of(timer: Typed) -> Option<Socket> {
     }
 }
 
+/// The mini-socket around the timer that a hook was handed, if this program takes the event.
+#[inline(always)]
+fn taken(ctx: &BtfTracePointContext, turn: Turn) -> Option<Socket> {
+    let timer = timer(ctx);
+    let socket = socket_of(timer)?;
+    takes(ctx, turn, timer.number()).then_some(socket)
+}
+
 /// What this CPU remembers.
 #[inline(always)]
 pub fn notes() -> Option<*mut CpuNotes> {
@@ -47,7 +59,7 @@ pub fn notes() -> Option<*mut CpuNotes> {
 /// Since: 2.6. Runs with interrupts off under the timer base's lock. For every timer of the machine: one read.
 #[btf_tracepoint(function = "timer_start")]
 fn timer_start(ctx: BtfTracePointContext) -> i32 {
-    match socket_of(timer(&ctx)) {
+    match taken(&ctx, Turn::only(Hook::TimerStart)) {
         Some(Socket::TimeWait(tw)) => timewait::started(&ctx, timer(&ctx), tw),
         Some(Socket::Request(req)) => request::started(&ctx, req),
         None => {}
@@ -57,14 +69,25 @@ fn timer_start(ctx: BtfTracePointContext) -> i32 {
 
 /// Question: which mini-socket's time ran out?
 /// Prototype: `timer_expire_entry(struct timer_list *timer, unsigned long baseclk)`.
-/// Since: 2.6. Runs in the timer softirq, a whole bucket in one go.
-#[btf_tracepoint(function = "timer_expire_entry")]
-fn timer_expire_entry(ctx: BtfTracePointContext) -> i32 {
-    match socket_of(timer(&ctx)) {
+/// Since: 2.6. Runs in the timer softirq, a whole bucket in one go. On PREEMPT_RT that is a thread, and interrupts are on.
+#[inline(always)]
+fn expired(ctx: BtfTracePointContext, program: u64) {
+    match taken(&ctx, Turn::of_two(Hook::TimerExpire, program)) {
         Some(Socket::TimeWait(tw)) => timewait::expired(&ctx, timer(&ctx), tw),
         Some(Socket::Request(req)) => request::expired(&ctx, req),
         None => {}
     }
+}
+
+#[btf_tracepoint(function = "timer_expire_entry")]
+fn timer_expire_entry(ctx: BtfTracePointContext) -> i32 {
+    expired(ctx, 1);
+    0
+}
+
+#[btf_tracepoint(function = "timer_expire_entry")]
+fn timer_expire_entry_2(ctx: BtfTracePointContext) -> i32 {
+    expired(ctx, 2);
     0
 }
 
@@ -74,7 +97,7 @@ fn timer_expire_entry(ctx: BtfTracePointContext) -> i32 {
 /// Cost: one record with a stack for each early death or restart; none for a half-open connection that is made.
 #[btf_tracepoint(function = "timer_cancel")]
 fn timer_cancel(ctx: BtfTracePointContext) -> i32 {
-    match socket_of(timer(&ctx)) {
+    match taken(&ctx, Turn::only(Hook::TimerCancel)) {
         Some(Socket::TimeWait(tw)) if !expiring(&ctx, timer(&ctx)) => timewait::cancelled(&ctx, timer(&ctx), tw),
         Some(Socket::Request(req)) if !expiring(&ctx, timer(&ctx)) => request::cancelled(&ctx, req),
         _ => {}
@@ -89,5 +112,5 @@ fn timer_cancel(ctx: BtfTracePointContext) -> i32 {
 #[inline(always)]
 fn expiring(ctx: &BtfTracePointContext, timer: Typed) -> bool {
     let pprev: u64 = timer.read(&OFF_TIMER_PPREV);
-    pprev.wrapping_sub(task::address_of(ctx, Asking::Timer)) < task::STACK_BYTES
+    pprev.wrapping_sub(task::address_of(ctx)) < STACK_BYTES.load()
 }

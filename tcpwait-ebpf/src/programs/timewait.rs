@@ -13,7 +13,7 @@ use crate::{
     emit::{count, emit, zero},
     filter::wanted,
     sock::{At, Copied, Fields, Typed, bound_port, flow, netns, no_users, reuse, rport},
-    task::{self, Asking},
+    task,
 };
 
 const FIN_WAIT2: u8 = 5;
@@ -80,7 +80,7 @@ pub fn started(ctx: &BtfTracePointContext, timer: Typed, at: At) {
             && let Some(notes) = notes()
         {
             // SAFETY: this CPU's own slot; interrupts are off.
-            unsafe { (*notes).armed_told = 1 };
+            unsafe { (*notes).armed_told = tw.read(&OFF_COOKIE) };
         }
     }
 }
@@ -127,7 +127,7 @@ pub fn cancelled(ctx: &BtfTracePointContext, timer: Typed, at: At) {
         if no_users(tw) {
             flags |= FLAG_NETNS_GONE;
         }
-        if task::on_its_stack(ctx, Asking::Timer) {
+        if task::on_its_stack(ctx) {
             flags |= FLAG_TASK_STACK;
         }
         emit::<MiniCancel>(

@@ -13,9 +13,70 @@ pub struct Counters {
     pub values: [u64; COUNTERS],
     /// State changes of full sockets, by [`transition_slot`].
     pub transitions: [u64; TRANSITIONS],
-    /// Events the kernel did not hand to the programs because one of them was running on that CPU
-    /// (`recursion_misses` of every program, summed); `u64::MAX` when the kernel does not tell.
-    pub recursion_misses: u64,
+    /// By [`Hook`]: events that the kernel handed to none of the hook's programs, because they were active on that CPU (`recursion_misses` of the first
+    /// program, less what another took). Exact once the hooks are detached. `u64::MAX` when the kernel does not tell.
+    pub withheld: [u64; HOOKS],
+}
+
+/// How many [`Hook`]s there may be.
+pub const HOOKS: usize = 16;
+
+/// The hooks, by the numbers that they have in counts.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// `inet_sock_set_state`.
+    State = 0,
+    /// `timer_start`.
+    TimerStart = 1,
+    /// `timer_expire_entry`.
+    TimerExpire = 2,
+    /// `timer_cancel`.
+    TimerCancel = 3,
+    /// `tcp_timewait_state_process`.
+    Segment = 4,
+    /// `kfree_skb`.
+    Drop = 5,
+    /// `inet_csk_get_port`.
+    Port = 6,
+    /// `sys_exit`.
+    SysExit = 7,
+    /// `tcp_rcv_space_adjust`.
+    Read = 8,
+    /// Not told apart: recordings up to version 4.
+    Any = 15,
+}
+
+impl Hook {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::State,
+        Self::TimerStart,
+        Self::TimerExpire,
+        Self::TimerCancel,
+        Self::Segment,
+        Self::Drop,
+        Self::Port,
+        Self::SysExit,
+        Self::Read,
+        Self::Any,
+    ];
+
+    /// The tracepoint or function; none for [`Hook::Any`].
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::State => "inet_sock_set_state",
+            Self::TimerStart => "timer_start",
+            Self::TimerExpire => "timer_expire_entry",
+            Self::TimerCancel => "timer_cancel",
+            Self::Segment => "tcp_timewait_state_process",
+            Self::Drop => "kfree_skb",
+            Self::Port => "inet_csk_get_port",
+            Self::SysExit => "sys_exit",
+            Self::Read => "tcp_rcv_space_adjust",
+            Self::Any => "",
+        }
+    }
 }
 
 /// How many [`Counter`]s there are.

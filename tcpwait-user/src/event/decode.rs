@@ -7,7 +7,7 @@ use tcpwait_wire::wire::{self, Kind};
 use zerocopy::FromBytes;
 
 use super::{
-    CancelSite, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, PortRefused, Reuse, Seed, Segment, StateChange,
+    CancelSite, Context, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, PortRefused, Reuse, Seed, Segment, StateChange,
     Task, Undecodable,
 };
 use crate::tcp::{Flow, State};
@@ -25,7 +25,11 @@ pub fn decode(bytes: &[u8]) -> Result<Event, Undecodable> {
         return Err(wrong);
     }
     let fact = Kind::from_u8(head.kind).and_then(|kind| fact(kind, &head, bytes)).ok_or(wrong)?;
-    Ok(Event { time_ns: head.time_ns, cpu: head.cpu, fact })
+    let context = match head.thread {
+        0 => Context::Cpu(head.cpu),
+        thread => Context::Thread(thread),
+    };
+    Ok(Event { time_ns: head.time_ns, cpu: head.cpu, context, fact })
 }
 
 fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
@@ -104,7 +108,7 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
             let path: Vec<u8> = record.path.iter().copied().take_while(|b| *b != 0).collect();
             Fact::CgroupName { id: record.id, path: String::from_utf8_lossy(&path).into_owned() }
         }
-        Kind::Counters => Fact::Counters(Box::new(wire::Counters::read_from_bytes(bytes).ok()?)),
+        Kind::Counters => Fact::Counters(Box::new(counters(bytes)?)),
     })
 }
 
@@ -193,6 +197,19 @@ fn segment(record: &wire::MiniSegment) -> Option<Segment> {
 fn frames(stack: &wire::Stack) -> Vec<u64> {
     let depth = usize::try_from(stack.depth).unwrap_or(usize::MAX);
     stack.frames.iter().copied().take(depth).collect()
+}
+
+/// The kernel side's counts. Up to version 4 events withheld were counted for all hooks together, where the first hook's are now.
+pub fn counters(bytes: &[u8]) -> Option<wire::Counters> {
+    const OLDER: usize = size_of::<wire::Counters>() - 8 * (wire::HOOKS - 1);
+    if bytes.len() != OLDER {
+        return wire::Counters::read_from_bytes(bytes).ok();
+    }
+    let mut longer = [0; size_of::<wire::Counters>()];
+    longer.get_mut(..OLDER)?.copy_from_slice(bytes);
+    let mut counters = wire::Counters::read_from_bytes(&longer).ok()?;
+    counters.withheld.swap(wire::Hook::State as usize, wire::Hook::Any as usize);
+    Some(counters)
 }
 
 /// Whether the kernel side wrote a record, and not user space.

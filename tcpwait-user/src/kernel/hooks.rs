@@ -1,5 +1,9 @@
 //! The hooks, one row each: what is attached where, and what is lost without it.
 
+use std::iter;
+
+use tcpwait_wire::wire;
+
 use crate::lifecycle::SegmentSource;
 
 /// How a program is attached.
@@ -38,8 +42,12 @@ pub struct Hook {
     pub name: &'static str,
     /// How it is attached.
     pub kind: Kind,
-    /// A second program on the same hook, for softirqs: the kernel runs none inside itself.
-    pub twin: Option<&'static str>,
+    /// Its number in the kernel side's counts.
+    pub number: wire::Hook,
+    /// More programs on the same hook, in their order: the kernel runs none inside itself (tcpwait-ebpf/src/claim.rs).
+    pub more: &'static [&'static str],
+    /// How many of those are needed where tracepoints disable preemption; where they do not, all are.
+    pub at_least: usize,
     /// Whether the tool can go on without it.
     pub need: Need,
     /// What is not known where it is missing, as a clause.
@@ -56,32 +64,60 @@ const UNTOLD: &str = "a bind() or listen() that fails with \"Address already in 
 /// Every hook, ends before beginnings; of those that do the same work, the better first. They are attached beside each other, and
 /// tell nothing before all of them are.
 pub const HOOKS: &[Hook] = &[
-    required("timer_cancel", "nothing says why TIME_WAIT ends early"),
-    required("timer_expire_entry", "nothing says when TIME_WAIT ends"),
-    required("timer_start", "nothing says when TIME_WAIT begins"),
-    one_of(Work::Segments, "tcp_timewait_state_process", Kind::Fexit, UNTIMED),
-    one_of(Work::Segments, "kfree_skb", Kind::Tracepoint, UNTIMED),
-    one_of(Work::Ports, "inet_csk_get_port", Kind::Fexit, UNTOLD),
-    one_of(Work::Ports, "sys_exit", Kind::Tracepoint, UNTOLD),
+    required("timer_cancel", wire::Hook::TimerCancel, "nothing says why TIME_WAIT ends early"),
+    Hook {
+        more: &["timer_expire_entry_2"],
+        ..required("timer_expire_entry", wire::Hook::TimerExpire, "nothing says when TIME_WAIT ends")
+    },
+    required("timer_start", wire::Hook::TimerStart, "nothing says when TIME_WAIT begins"),
+    one_of(
+        Work::Segments,
+        "tcp_timewait_state_process",
+        wire::Hook::Segment,
+        &["tcp_timewait_state_process_2"],
+        Kind::Fexit,
+        UNTIMED,
+    ),
+    one_of(Work::Segments, "kfree_skb", wire::Hook::Drop, &["kfree_skb_2"], Kind::Tracepoint, UNTIMED),
+    one_of(Work::Ports, "inet_csk_get_port", wire::Hook::Port, &["inet_csk_get_port_2"], Kind::Fexit, UNTOLD),
+    one_of(Work::Ports, "sys_exit", wire::Hook::SysExit, &["sys_exit_2"], Kind::Tracepoint, UNTOLD),
     Hook {
         name: "tcp_rcv_space_adjust",
         kind: Kind::Tracepoint,
-        twin: None,
+        number: wire::Hook::Read,
+        more: &["tcp_rcv_space_adjust_2"],
+        at_least: 0,
         need: Need::Optional,
         without: "who accepted a connection is known only when it is closed",
     },
     Hook {
-        twin: Some("inet_sock_set_state_softirq"),
-        ..required("inet_sock_set_state", "nothing says how full sockets change state")
+        more: &["inet_sock_set_state_2", "inet_sock_set_state_3", "inet_sock_set_state_4"],
+        at_least: 1,
+        ..required("inet_sock_set_state", wire::Hook::State, "nothing says how full sockets change state")
     },
 ];
 
-const fn required(name: &'static str, without: &'static str) -> Hook {
-    Hook { name, kind: Kind::Tracepoint, twin: None, need: Need::Required, without }
+impl Hook {
+    /// The names of its programs, in the order in which they are attached: that is the order in which they run.
+    pub fn programs(&self, preemptible: bool) -> impl Iterator<Item = &'static str> + use<> {
+        let more = if preemptible { self.more.len() } else { self.at_least };
+        iter::once(self.name).chain(self.more.iter().copied().take(more))
+    }
 }
 
-const fn one_of(work: Work, name: &'static str, kind: Kind, without: &'static str) -> Hook {
-    Hook { name, kind, twin: None, need: Need::OneOf(work), without }
+const fn required(name: &'static str, number: wire::Hook, without: &'static str) -> Hook {
+    Hook { name, kind: Kind::Tracepoint, number, more: &[], at_least: 0, need: Need::Required, without }
+}
+
+const fn one_of(
+    work: Work,
+    name: &'static str,
+    number: wire::Hook,
+    more: &'static [&'static str],
+    kind: Kind,
+    without: &'static str,
+) -> Hook {
+    Hook { name, kind, number, more, at_least: 0, need: Need::OneOf(work), without }
 }
 
 /// Which of the hooks that do the same work is taken.

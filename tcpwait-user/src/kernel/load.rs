@@ -29,6 +29,9 @@ static OBJECT: &[u8] = include_bytes_aligned!(env!("TCPWAIT_BPF_OBJECT"));
 /// Share of the ring buffer that may fill before the reader is woken at once instead of on its next round.
 const WAKE_SHARE: u32 = 4;
 
+/// Of a task's kernel stack, where the kernel's types do not tell.
+const STACK_BYTES: u64 = 16384;
+
 /// What is filtered in the kernel; empty lists select everything.
 #[derive(Clone, Debug, Default)]
 pub struct KernelFilter {
@@ -59,7 +62,7 @@ pub struct Probes {
     ring: RingBuf<MapData>,
     counters: PerCpuArray<MapData, u64>,
     transitions: PerCpuArray<MapData, u64>,
-    nested: PerCpuArray<MapData, u64>,
+    taken_over: PerCpuArray<MapData, u64>,
     running: Array<MapData, u32>,
     /// Every hook and what became of it.
     pub hooks: Vec<HookState>,
@@ -70,9 +73,15 @@ pub struct Probes {
     /// The field offsets in use, by the name of their global.
     pub offsets: Vec<(&'static str, u32)>,
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
-    /// `recursion_misses` as they were when the programs were detached.
-    final_misses: Option<Option<u64>>,
+    /// Whether tracepoints leave preemption on, so that hooks have all of their programs.
+    preemptible: bool,
+    /// `recursion_misses` of each hook's first program when its hook began to tell, and when it was detached.
+    misses_before: Misses,
+    final_misses: Option<Misses>,
 }
+
+/// `recursion_misses` of each hook's first program, by [`wire::Hook`]; `None` when this kernel does not tell.
+type Misses = Option<[u64; wire::HOOKS]>;
 
 /// Loads and attaches every hook.
 ///
@@ -98,6 +107,10 @@ fn probes(options: &Options) -> Result<Probes> {
     let wake_bytes = u64::from(options.ring_bytes / WAKE_SHARE) / cpus.max(1) as u64;
     let process_arguments = types.arguments_of("tcp_timewait_state_process").unwrap_or_default();
 
+    let preemptible = types.has_preemptible_tracepoints();
+    let preemptible_flag = u8::from(preemptible);
+    let stack_bytes = types.stack_bytes().unwrap_or(STACK_BYTES);
+
     let (call_bind, call_listen) = (nix::libc::SYS_bind as u32, nix::libc::SYS_listen as u32);
 
     let mut loader = EbpfLoader::new();
@@ -118,6 +131,8 @@ fn probes(options: &Options) -> Result<Probes> {
         .override_global(config::FILTER_LPORT, &by_lport, true)
         .override_global(config::FILTER_RPORT, &by_rport, true)
         .override_global(config::WAKE_BYTES, &wake_bytes, true)
+        .override_global(config::PREEMPTIBLE, &preemptible_flag, true)
+        .override_global(config::STACK_BYTES, &stack_bytes, true)
         .override_global(config::PROCESS_ARGUMENTS, &process_arguments, true)
         .override_global(aya_log::LEVEL, &log_level, false);
     for (global, offset) in &offsets {
@@ -129,15 +144,16 @@ fn probes(options: &Options) -> Result<Probes> {
     fill(&mut ebpf, config::RPORT_FILTER_MAP, &filter.rports)?;
 
     let wanted = |hook: &&Hook| not_needed(hook, options.choices, &[]).or_else(|| unsupported(types, hook)).is_none();
-    let mut tried = programs::attach(&mut ebpf, HOOKS.iter().filter(wanted), btf);
+    let mut tried = programs::attach(&mut ebpf, HOOKS.iter().filter(wanted), preemptible, btf);
     let mut hooks: Vec<HookState> = Vec::new();
     for hook in HOOKS {
         let outcome = match (not_needed(hook, options.choices, &hooks), unsupported(types, hook)) {
             (Some(why), _) => Outcome::NotNeeded(why),
             (None, Some(why)) => Outcome::Missing(why),
-            (None, None) => match programs::result(&mut tried, hook) {
-                Ok(()) => Outcome::Attached,
-                Err(e) => programs::failure(&e, hook.kind, options.verbose),
+            (None, None) => match tried.remove(hook.name) {
+                Some(Ok(())) => Outcome::Attached,
+                Some(Err(e)) => programs::failure(&e, hook.kind, options.verbose),
+                None => Outcome::Missing("there was no thread to load it on".to_owned()),
             },
         };
         if let (Outcome::Missing(why) | Outcome::Refused(why), Need::Required) = (&outcome, hook.need) {
@@ -151,6 +167,7 @@ fn probes(options: &Options) -> Result<Probes> {
     }
 
     let mut running: Array<_, u32> = take(&mut ebpf, config::RUNNING_MAP)?;
+    let misses_before = misses(&ebpf, &hooks);
     running.set(0, 1, 0).context("telling the kernel side that every hook is attached")?;
 
     let log = if options.verbose {
@@ -162,7 +179,7 @@ fn probes(options: &Options) -> Result<Probes> {
         ring: take(&mut ebpf, config::RING_MAP)?,
         counters: take(&mut ebpf, config::COUNTERS_MAP)?,
         transitions: take(&mut ebpf, config::TRANSITIONS_MAP)?,
-        nested: take(&mut ebpf, config::NESTED_MAP)?,
+        taken_over: take(&mut ebpf, config::TAKEN_OVER_MAP)?,
         running,
         ebpf,
         hooks,
@@ -170,6 +187,8 @@ fn probes(options: &Options) -> Result<Probes> {
         symbols,
         offsets,
         log,
+        preemptible,
+        misses_before,
         final_misses: None,
     })
 }
@@ -212,27 +231,28 @@ impl Probes {
     /// # Errors
     /// The kernel refuses, which it has no reason to.
     pub fn detach(&mut self) -> Result<()> {
+        // What is missed from here on is of no use, and no other program takes it over.
+        self.final_misses = Some(misses(&self.ebpf, &self.hooks));
         // One is detached after the other, and what only some of them tell is of no use.
         self.running.set(0, 0, 0).context("telling the kernel side that the hooks are being detached")?;
-        self.final_misses = Some(self.recursion_misses());
         for state in self.hooks.iter().filter(|state| state.outcome == Outcome::Attached) {
-            programs::detach(&mut self.ebpf, state.hook)
+            programs::detach(&mut self.ebpf, state.hook, self.preemptible)
                 .with_context(|| format!("detaching from {}", state.hook.name))?;
         }
         Ok(())
     }
 
-    /// Of all programs, less those that a twin made good; `None` when this kernel does not tell.
-    fn recursion_misses(&self) -> Option<u64> {
-        let mut nested = [0];
-        read_sums(&self.nested, &mut nested).ok()?;
-        let missed = self
-            .ebpf
-            .programs()
-            .filter_map(|(_, program)| program.fd().ok())
-            .map(|fd| recursion_misses(fd.as_fd()))
-            .try_fold(0u64, |sum, misses| misses.map(|misses| sum + misses))?;
-        Some(missed.saturating_sub(nested.iter().sum()))
+    /// By hook, what its first program missed and no other took over; [`u64::MAX`] when this kernel does not tell.
+    fn withheld(&self) -> Result<[u64; wire::HOOKS]> {
+        let now = self.final_misses.unwrap_or_else(|| misses(&self.ebpf, &self.hooks));
+        let Some((mut withheld, before)) = now.zip(self.misses_before) else { return Ok([u64::MAX; wire::HOOKS]) };
+        // Read after the misses: what comes in between is then taken over and not missed, rather than the other way round.
+        let mut taken_over = [0; wire::HOOKS];
+        read_sums(&self.taken_over, &mut taken_over)?;
+        for ((missed, before), taken_over) in withheld.iter_mut().zip(before).zip(taken_over) {
+            *missed = missed.saturating_sub(before).saturating_sub(taken_over);
+        }
+        Ok(withheld)
     }
 
     /// The kernel side's counts so far, summed over CPUs, as a record.
@@ -245,7 +265,6 @@ impl Probes {
         let mut transitions = [0u64; wire::TRANSITIONS];
         read_sums(&self.transitions, &mut transitions)?;
         total(&mut values, &transitions);
-        let misses = self.final_misses.unwrap_or_else(|| self.recursion_misses());
         Ok(wire::Counters {
             head: wire::Head {
                 time_ns,
@@ -253,12 +272,22 @@ impl Probes {
                 kind: wire::Kind::Counters as u8,
                 flags: 0,
                 cpu: 0,
+                thread: 0,
             },
             values,
             transitions,
-            recursion_misses: misses.unwrap_or(u64::MAX),
+            withheld: self.withheld()?,
         })
     }
+}
+
+fn misses(ebpf: &Ebpf, hooks: &[HookState]) -> Misses {
+    let mut missed = [0; wire::HOOKS];
+    for state in hooks.iter().filter(|state| state.outcome == Outcome::Attached) {
+        let program = ebpf.program(state.hook.name)?.fd().ok()?;
+        *missed.get_mut(state.hook.number as usize)? = recursion_misses(program.as_fd())?;
+    }
+    Some(missed)
 }
 
 /// The kernel's types for who looks up fields, and for aya, whose parser does not tell them. Beside each other: each takes a while.

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, thread};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use aya::{
     Btf, Ebpf,
     programs::{BtfTracePoint, FExit, Program, ProgramError},
@@ -11,27 +11,25 @@ use aya::{
 
 use super::hooks::{Hook, Kind, Need, Outcome};
 
-/// What came of the programs that were tried, by their names.
+/// What came of the hooks that were tried, by their names.
 pub type Tried = HashMap<&'static str, Result<()>>;
 
-/// A program and its hook.
-type Try<'a> = (&'static Hook, &'static str, &'a mut Program);
+/// A hook and its programs, in their order.
+type Try<'a> = (&'static Hook, Vec<(&'static str, Option<&'a mut Program>)>);
 
-/// Loads and attaches programs, beside each other, as the verifier takes milliseconds for each. Of hooks that do the same work the
+/// Loads and attaches programs, hooks beside each other, as the verifier takes milliseconds for each program. Of hooks that do the same work the
 /// first that can be had is taken, and the rest is not tried.
-pub fn attach(ebpf: &mut Ebpf, hooks: impl Iterator<Item = &'static Hook>, btf: &Btf) -> Tried {
+pub fn attach(ebpf: &mut Ebpf, hooks: impl Iterator<Item = &'static Hook>, preemptible: bool, btf: &Btf) -> Tried {
     let mut programs: HashMap<&str, &mut Program> = ebpf.programs_mut().collect();
     let mut lots: Vec<Vec<Try<'_>>> = Vec::new();
     for hook in hooks {
-        for name in names(hook) {
-            let Some(program) = programs.remove(name) else { continue };
-            let same_work = |lot: &&mut Vec<Try<'_>>| {
-                matches!(hook.need, Need::OneOf(_)) && lot.iter().any(|(other, ..)| other.need == hook.need)
-            };
-            match lots.iter_mut().find(same_work) {
-                Some(lot) => lot.push((hook, name, program)),
-                None => lots.push(vec![(hook, name, program)]),
-            }
+        let its = hook.programs(preemptible).map(|name| (name, programs.remove(name))).collect();
+        let same_work = |lot: &&mut Vec<Try<'_>>| {
+            matches!(hook.need, Need::OneOf(_)) && lot.iter().any(|(other, _)| other.need == hook.need)
+        };
+        match lots.iter_mut().find(same_work) {
+            Some(lot) => lot.push((hook, its)),
+            None => lots.push(vec![(hook, its)]),
         }
     }
     thread::scope(|scope| {
@@ -43,10 +41,10 @@ pub fn attach(ebpf: &mut Ebpf, hooks: impl Iterator<Item = &'static Hook>, btf: 
 
 fn attach_one_of(lot: Vec<Try<'_>>, btf: &Btf) -> Vec<(&'static str, Result<()>)> {
     let mut tried = Vec::new();
-    for (hook, name, program) in lot {
-        let result = attach_one(program, hook, btf);
+    for (hook, mut programs) in lot {
+        let result = attach_all(hook, &mut programs, btf);
         let done = result.is_ok();
-        tried.push((name, result));
+        tried.push((hook.name, result));
         if done {
             break;
         }
@@ -54,53 +52,74 @@ fn attach_one_of(lot: Vec<Try<'_>>, btf: &Btf) -> Vec<(&'static str, Result<()>)
     tried
 }
 
-fn attach_one(program: &mut Program, hook: &Hook, btf: &Btf) -> Result<()> {
+/// All programs of a hook or none. They run in the order in which they are attached, and are alike: so they are loaded beside each other, and attached
+/// one after the other.
+fn attach_all(hook: &Hook, programs: &mut [(&'static str, Option<&mut Program>)], btf: &Btf) -> Result<()> {
+    thread::scope(|scope| {
+        let loading = programs.iter_mut().map(|(name, program)| {
+            let program = program.as_mut().with_context(|| format!("the eBPF object has no program {name}"))?;
+            let load = || load_one(program, hook, btf);
+            thread::Builder::new().spawn_scoped(scope, load).context("starting a thread to load a program on")
+        });
+        let loading: Vec<_> = loading.collect();
+        loading.into_iter().try_for_each(|loading| match loading?.join() {
+            Ok(result) => result,
+            Err(_) => bail!("loading the program for {}: the thread died", hook.name),
+        })
+    })?;
+    for at in 0..programs.len() {
+        if let Some((_, Some(program))) = programs.get_mut(at)
+            && let Err(why) = attach_one(program, hook)
+        {
+            for (_, program) in programs.iter_mut().take(at) {
+                if let Some(program) = program {
+                    unload(program)?;
+                }
+            }
+            return Err(why);
+        }
+    }
+    Ok(())
+}
+
+fn load_one(program: &mut Program, hook: &Hook, btf: &Btf) -> Result<()> {
     let loading = || format!("loading the program for {}", hook.name);
-    let attaching = || format!("attaching to {}", hook.name);
     match hook.kind {
         Kind::Tracepoint => {
             let program: &mut BtfTracePoint = program.try_into().with_context(loading)?;
-            program.load(hook.name, btf).with_context(loading)?;
-            program.attach().with_context(attaching)?;
+            program.load(hook.name, btf).with_context(loading)
         }
         Kind::Fexit => {
             let program: &mut FExit = program.try_into().with_context(loading)?;
-            program.load(hook.name, btf).with_context(loading)?;
-            program.attach().with_context(attaching)?;
+            program.load(hook.name, btf).with_context(loading)
         }
     }
-    Ok(())
 }
 
-/// Whether all programs of a hook are attached.
-///
-/// # Errors
-/// The kernel refused one, or it was not tried.
-pub fn result(tried: &mut Tried, hook: &Hook) -> Result<()> {
-    for name in names(hook) {
-        let missing = || format!("the eBPF object has no program {name}, or there was no thread to load it on");
-        tried.remove(name).with_context(missing)??;
+fn attach_one(program: &mut Program, hook: &Hook) -> Result<()> {
+    let attaching = || format!("attaching to {}", hook.name);
+    match program {
+        Program::BtfTracePoint(program) => program.attach().map(drop).with_context(attaching),
+        Program::FExit(program) => program.attach().map(drop).with_context(attaching),
+        _ => bail!("{}: its program is of another type", attaching()),
     }
-    Ok(())
 }
 
-/// Detaches the programs of a hook.
+/// Detaches the programs of a hook, the last first: while others are there, the first is.
 ///
 /// # Errors
 /// The kernel refuses, which it has no reason to.
-pub fn detach(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), ProgramError> {
-    for name in names(hook) {
-        match ebpf.program_mut(name) {
-            Some(Program::BtfTracePoint(program)) => program.unload()?,
-            Some(Program::FExit(program)) => program.unload()?,
-            _ => {}
-        }
-    }
-    Ok(())
+pub fn detach(ebpf: &mut Ebpf, hook: &Hook, preemptible: bool) -> Result<(), ProgramError> {
+    let names: Vec<_> = hook.programs(preemptible).collect();
+    names.into_iter().rev().try_for_each(|name| ebpf.program_mut(name).map_or(Ok(()), unload))
 }
 
-fn names(hook: &Hook) -> impl Iterator<Item = &'static str> + use<> {
-    std::iter::once(hook.name).chain(hook.twin)
+fn unload(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::BtfTracePoint(program) => program.unload(),
+        Program::FExit(program) => program.unload(),
+        _ => Ok(()),
+    }
 }
 
 /// What became of a hook whose program could not be loaded or attached.

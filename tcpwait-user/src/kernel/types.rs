@@ -133,6 +133,21 @@ impl KernelTypes {
         wanted.into_iter().all(|field| self.field(field).is_ok_and(|offset| offset != ABSENT))
     }
 
+    /// Whether tracepoints leave preemption on: from Linux 7.0 on their probes are kept by a kind of SRCU (`srcu_gp` of `kernel/tracepoint.c`) while they run, and
+    /// no longer by preemption being off.
+    pub fn has_preemptible_tracepoints(&self) -> bool {
+        self.offset("tp_transition_snapshot", "srcu_gp").is_ok()
+    }
+
+    /// Size of a task's kernel stack in bytes (`union thread_union`): 16 KiB nearly everywhere, 64 KiB with pages of that size on arm64, 32 KiB with KASAN on x86.
+    pub fn stack_bytes(&self) -> Option<u64> {
+        let (_, variant) = self.types.get().iter().find(|(id, variant)| {
+            matches!(variant, TypeVariant::Union(_)) && self.types.name_of(**id).as_deref() == Some("thread_union")
+        })?;
+        let TypeVariant::Union(union) = variant else { return None };
+        u64::try_from(*union.size()).ok().filter(|size| size.is_power_of_two())
+    }
+
     /// How many arguments a function has; `None` when the kernel has none of this name.
     pub fn arguments_of(&self, function: &str) -> Option<u32> {
         let (_, variant) = self.types.get().iter().find(|(id, v)| {

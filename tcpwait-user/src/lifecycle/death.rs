@@ -1,5 +1,5 @@
 //! Early ends of mini-sockets: what a cancelled timer turns out to be. The kernel stack of the cancellation says it; where
-//! the kernel could not unwind, what happened just before and after on that CPU does, or nothing.
+//! the kernel could not unwind, what happened just before and after in that context does, or nothing.
 
 use std::sync::Arc;
 
@@ -10,14 +10,14 @@ use super::{
     segment::{SegmentSource, sentence},
 };
 use crate::{
-    event::{CancelSite, Event, MiniSocket, Segment, Task},
+    event::{CancelSite, Context, Event, MiniSocket, Segment, Task},
     tcp::State,
 };
 
-/// How long a cancellation whose stack does not say what it is waits for the next event of its CPU.
+/// How long a cancellation whose stack does not say what it is waits for the next event of its context.
 const HOLD_NS: u64 = 10_000_000;
 
-/// A cancellation that waits for what comes next on its CPU: a start makes it a restart, an expiry an expiry, and a segment
+/// A cancellation that waits for what comes next in its context: a start makes it a restart, an expiry an expiry, and a segment
 /// says what killed it.
 #[derive(Debug)]
 pub(super) struct Held {
@@ -37,7 +37,7 @@ pub(super) struct Sentenced {
 impl Lifecycle {
     /// A mini-socket's timer was cancelled before it ran out.
     pub(super) fn cancelled(&mut self, event: &Event, socket: &MiniSocket, site: &CancelSite, out: &mut Vec<Update>) {
-        let sentenced = self.sentenced.remove(&event.cpu).filter(|sentenced| {
+        let sentenced = self.sentenced.remove(&event.context).filter(|sentenced| {
             sentenced.cookie == socket.cookie && event.time_ns.saturating_sub(sentenced.time_ns) <= PROCESSING_NS
         });
         let verdict = verdict(&self.symbols, socket.substate, site);
@@ -51,7 +51,7 @@ impl Lifecycle {
             (Verdict::Silent, None) => {
                 let task = site.task.as_ref().filter(|_| site.on_task_stack);
                 let by_task = task.map(|task| self.share(task));
-                self.held.insert(event.cpu, Held { time_ns: event.time_ns, mini: socket.clone(), by_task });
+                self.held.insert(event.context, Held { time_ns: event.time_ns, mini: socket.clone(), by_task });
                 return;
             }
         };
@@ -70,13 +70,13 @@ impl Lifecycle {
     ) {
         if let Some(reason) = segment.and_then(sentence) {
             let sentenced = Sentenced { time_ns: event.time_ns, cookie: socket.cookie, reason };
-            self.sentenced.insert(event.cpu, sentenced);
+            self.sentenced.insert(event.context, sentenced);
         }
         let is_its = |held: &Held| held.mini.tw == socket.tw && held.mini.cookie == socket.cookie;
-        let (Some(segment), true) = (segment, self.held.get(&event.cpu).is_some_and(is_its)) else {
-            return self.settle_cpu(event.cpu, out);
+        let (Some(segment), true) = (segment, self.held.get(&event.context).is_some_and(is_its)) else {
+            return self.settle_context(event.context, out);
         };
-        if let Some(held) = self.held.remove(&event.cpu) {
+        if let Some(held) = self.held.remove(&event.context) {
             let reason = match held.mini.substate {
                 _ if segment.rst => Reason::Reset,
                 State::FinWait2 => Reason::ResetSent,
@@ -86,14 +86,14 @@ impl Lifecycle {
         }
     }
 
-    /// Something else happened on that CPU: a cancellation that was held there is a death.
-    pub(super) fn settle_cpu(&mut self, cpu: u32, out: &mut Vec<Update>) {
+    /// Something else happened in that context: a cancellation that was held there is a death.
+    pub(super) fn settle_context(&mut self, context: Context, out: &mut Vec<Update>) {
         // Almost always there is nothing, and this is asked for every record.
         if self.held.is_empty() && self.held_requests.is_empty() {
             return;
         }
-        self.settle_request(cpu, out);
-        if let Some(held) = self.held.remove(&cpu) {
+        self.settle_request(context, out);
+        if let Some(held) = self.held.remove(&context) {
             let (reason, by) = self.unexplained(&held);
             self.end(held.time_ns, &held.mini, reason, by, out);
         }
@@ -101,15 +101,15 @@ impl Lifecycle {
 
     /// Nothing else happened for a while: the same.
     pub(super) fn settle_all(&mut self, now_ns: u64, out: &mut Vec<Update>) {
-        let mut cpus: Vec<u32> = self
+        let mut contexts: Vec<Context> = self
             .held
             .iter()
             .filter(|(_, held)| now_ns.saturating_sub(held.time_ns) >= HOLD_NS)
-            .map(|(cpu, _)| *cpu)
+            .map(|(context, _)| *context)
             .collect();
-        cpus.sort_unstable();
-        for cpu in cpus {
-            self.settle_cpu(cpu, out);
+        contexts.sort_unstable();
+        for context in contexts {
+            self.settle_context(context, out);
         }
         self.settle_requests(now_ns, HOLD_NS, out);
     }

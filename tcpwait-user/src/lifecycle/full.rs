@@ -51,8 +51,11 @@ impl Lifecycle {
         let by_its_owner = !(change.old == State::SynSent && change.new == State::Close && change.err != 0);
         let owner = change.task.as_ref().filter(|_| by_its_owner).map(|task| self.share(task));
         let newborn = match change.old {
-            State::SynRecv if change.newborn => Some(Newborn { time_ns }),
-            State::SynRecv => self.newborns.remove(&change.sk),
+            State::SynRecv => {
+                // Both only where servers were allowed TCP Fast Open meanwhile.
+                let told = self.newborns.remove(&change.sk);
+                told.or(change.newborn.then_some(Newborn { time_ns }))
+            }
             _ => None,
         };
         if self.is_hand_over(change) {

@@ -40,7 +40,7 @@ pub(super) struct Mini {
     timestamps: Option<bool>,
 }
 
-/// What the timer showed of a mini-socket, whose segment is told of next on that CPU.
+/// What the timer showed of a mini-socket, whose segment is told of next in that context.
 #[derive(Debug)]
 pub(super) struct Announced {
     time_ns: u64,
@@ -120,7 +120,7 @@ impl Lifecycle {
         }
         mini.expires = socket.expires;
         let announced = Announced { time_ns: event.time_ns, cookie: socket.cookie, is_restart };
-        self.announced.insert(event.cpu, announced);
+        self.announced.insert(event.context, announced);
     }
 
     /// A segment reached a mini-socket just now: the FIN that it waited for, or one that may have restarted the clock.
@@ -131,7 +131,7 @@ impl Lifecycle {
         segment: Option<&Segment>,
         out: &mut Vec<Update>,
     ) {
-        let announced = self.announced.remove(&event.cpu).filter(|announced| {
+        let announced = self.announced.remove(&event.context).filter(|announced| {
             announced.cookie == socket.cookie && event.time_ns.saturating_sub(announced.time_ns) <= PROCESSING_NS
         });
         if !self.known(socket) {

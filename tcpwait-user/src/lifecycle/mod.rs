@@ -33,7 +33,7 @@ pub use self::{
 };
 use crate::{
     compact::CompactMap,
-    event::{Event, Fact, Seed, Task},
+    event::{Context, Event, Fact, Seed, Task},
     symbols::Symbols,
     tcp::{Flow, State},
 };
@@ -96,13 +96,13 @@ pub struct Lifecycle {
     /// Cookies of full sockets that mini-sockets took over from last.
     handed_over: VecDeque<u64>,
     requests: HashMap<Flow, Request>,
-    held_requests: HashMap<u32, HeldRequest>,
+    held_requests: HashMap<Context, HeldRequest>,
     /// Half-open connections whose first step still waits for a cookie, the oldest first.
     unsaid: VecDeque<(u64, Flow)>,
     found_holders: Option<holders::Found>,
-    held: HashMap<u32, Held>,
-    sentenced: HashMap<u32, Sentenced>,
-    announced: HashMap<u32, Announced>,
+    held: HashMap<Context, Held>,
+    sentenced: HashMap<Context, Sentenced>,
+    announced: HashMap<Context, Announced>,
     /// Connections whose first step still waits for its port.
     portless: Vec<u64>,
     clock: JiffyClock,
@@ -152,7 +152,7 @@ impl Lifecycle {
         self.now_ns = self.now_ns.max(event.time_ns);
         match &event.fact {
             Fact::State(change) => {
-                self.settle_cpu(event.cpu, out);
+                self.settle_context(event.context, out);
                 self.state(event.time_ns, change, out);
             }
             Fact::Owner { cookie, task: Some(task) } => self.owner(*cookie, task, out),
@@ -160,10 +160,10 @@ impl Lifecycle {
             Fact::Armed { mini, rearmed } => {
                 self.clock.observe(event.time_ns, mini.jiffies);
                 if *rearmed {
-                    self.held.remove(&event.cpu);
+                    self.held.remove(&event.context);
                     self.rearmed(event, mini, out);
                 } else {
-                    self.settle_cpu(event.cpu, out);
+                    self.settle_context(event.context, out);
                     self.armed(event.time_ns, mini, out);
                 }
             }
@@ -175,16 +175,16 @@ impl Lifecycle {
             Fact::Expired(mini) => {
                 self.clock.observe(event.time_ns, mini.jiffies);
                 // A cancellation held for this very timer was the first half of its expiry.
-                if self.held.get(&event.cpu).is_some_and(|held| held.mini.tw == mini.tw) {
-                    self.held.remove(&event.cpu);
+                if self.held.get(&event.context).is_some_and(|held| held.mini.tw == mini.tw) {
+                    self.held.remove(&event.context);
                 } else {
-                    self.settle_cpu(event.cpu, out);
+                    self.settle_context(event.context, out);
                 }
                 self.end(event.time_ns, mini, Reason::Expired, None, out);
             }
             Fact::Cancelled { mini, site } => {
                 self.clock.observe(event.time_ns, mini.jiffies);
-                self.settle_cpu(event.cpu, out);
+                self.settle_context(event.context, out);
                 self.cancelled(event, mini, site, out);
             }
             Fact::HalfOpen { half, start } => self.half_open(event, half, *start, out),

@@ -8,7 +8,7 @@ use super::{
     reason::{HalfVerdict, half_verdict},
 };
 use crate::{
-    event::{CancelSite, Event, HalfOpen, HalfStart, Seed, Task},
+    event::{CancelSite, Context, Event, HalfOpen, HalfStart, Seed, Task},
     tcp::{Flow, State},
 };
 
@@ -29,7 +29,7 @@ pub(super) struct Request {
     pub(super) predates: bool,
 }
 
-/// A timer that ran out, or was cancelled for a reason that is not known, until the next event of its CPU says what that was.
+/// A timer that ran out, or was cancelled for a reason that is not known, until the next event of its context says what that was.
 #[derive(Debug)]
 pub(super) struct HeldRequest {
     time_ns: u64,
@@ -41,7 +41,7 @@ pub(super) struct HeldRequest {
 impl Lifecycle {
     /// A request socket's timer was started.
     pub(super) fn half_open(&mut self, event: &Event, half: &HalfOpen, start: HalfStart, out: &mut Vec<Update>) {
-        let held = self.held_requests.remove(&event.cpu);
+        let held = self.held_requests.remove(&event.context);
         // What was given up may be followed by a SYN of the same peer at once.
         let is_another = |held: &HeldRequest| {
             held.half.flow != half.flow || (start == HalfStart::Syn && held.half.listener == half.listener)
@@ -49,7 +49,7 @@ impl Lifecycle {
         if let Some(held) = held.filter(is_another) {
             self.end_held(held, out);
         }
-        self.settle_cpu(event.cpu, out);
+        self.settle_context(event.context, out);
         let owner = self.owner_of(half.listener);
         match self.requests.get_mut(&half.flow) {
             // A listener of the same SO_REUSEPORT group takes over from one that was closed (`inet_reqsk_clone`).
@@ -108,15 +108,15 @@ impl Lifecycle {
 
     /// Its time ran out; whether the SYN-ACK is sent again shows next.
     pub(super) fn half_expired(&mut self, event: &Event, half: &HalfOpen, out: &mut Vec<Update>) {
-        self.settle_cpu(event.cpu, out);
+        self.settle_context(event.context, out);
         self.adopt_if_unknown(half);
         let held = HeldRequest { time_ns: event.time_ns, half: half.clone(), reason: None };
-        self.held_requests.insert(event.cpu, held);
+        self.held_requests.insert(event.context, held);
     }
 
     /// Its timer was cancelled, and no connection was made just now.
     pub(super) fn half_cancelled(&mut self, event: &Event, half: &HalfOpen, site: &CancelSite, out: &mut Vec<Update>) {
-        self.settle_cpu(event.cpu, out);
+        self.settle_context(event.context, out);
         let reason = match half_verdict(&self.symbols, half.listens, site) {
             // The full socket's own steps tell of it.
             HalfVerdict::Made | HalfVerdict::Expiry | HalfVerdict::Rearm => return,
@@ -124,7 +124,7 @@ impl Lifecycle {
             HalfVerdict::Silent => {
                 self.adopt_if_unknown(half);
                 let held = HeldRequest { time_ns: event.time_ns, half: half.clone(), reason: Some(Reason::Unknown) };
-                self.held_requests.insert(event.cpu, held);
+                self.held_requests.insert(event.context, held);
                 return;
             }
         };
@@ -133,21 +133,21 @@ impl Lifecycle {
         self.end_request(event.time_ns, half, reason, by, out);
     }
 
-    /// Something else happened on that CPU: what ran out there was given up.
-    pub(super) fn settle_request(&mut self, cpu: u32, out: &mut Vec<Update>) {
-        if let Some(held) = self.held_requests.remove(&cpu) {
+    /// Something else happened in that context: what ran out there was given up.
+    pub(super) fn settle_request(&mut self, context: Context, out: &mut Vec<Update>) {
+        if let Some(held) = self.held_requests.remove(&context) {
             self.end_held(held, out);
         }
     }
 
-    /// Nothing happened on some CPUs for a while: the same.
+    /// Nothing happened in some contexts for a while: the same.
     pub(super) fn settle_requests(&mut self, now_ns: u64, patience_ns: u64, out: &mut Vec<Update>) {
         let is_over = |held: &HeldRequest| now_ns.saturating_sub(held.time_ns) >= patience_ns;
-        let mut cpus: Vec<u32> =
-            self.held_requests.iter().filter(|(_, held)| is_over(held)).map(|(cpu, _)| *cpu).collect();
-        cpus.sort_unstable();
-        for cpu in cpus {
-            self.settle_request(cpu, out);
+        let mut contexts: Vec<Context> =
+            self.held_requests.iter().filter(|(_, held)| is_over(held)).map(|(context, _)| *context).collect();
+        contexts.sort_unstable();
+        for context in contexts {
+            self.settle_request(context, out);
         }
     }
 

@@ -121,7 +121,7 @@ fn record(socket: &DiagSocket, netns: u32, time_ns: u64, owners: &Owners) -> See
 }
 
 fn head<Record>(kind: Kind, time_ns: u64) -> Head {
-    Head { time_ns, len: size_of::<Record>() as u16, kind: kind as u8, flags: 0, cpu: 0 }
+    Head { time_ns, len: size_of::<Record>() as u16, kind: kind as u8, flags: 0, cpu: 0, thread: 0 }
 }
 
 /// The addresses as the kernel side writes them: a v4-mapped connection, known by its remote address, is IPv4.

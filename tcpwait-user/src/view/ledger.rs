@@ -47,7 +47,7 @@ pub fn losses(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "lost: {}", causes(ledger))
     } else if ledger.lost_ring.is_none() {
         writeln!(out, "lost: not known, the kernel side's counts are missing")
-    } else if ledger.recursion.is_none() {
+    } else if ledger.recursion().is_none() {
         writeln!(out, "lost: nothing, as far as this kernel tells (it has no count of recursion misses)")
     } else {
         writeln!(out, "lost: nothing")
@@ -70,7 +70,10 @@ fn causes(ledger: &Ledger) -> String {
         add(lost.requests, "events of half-open connections (ring buffer full)");
         add(lost.failures, "ports refused (ring buffer full)");
     }
-    add(ledger.recursion.unwrap_or_default(), "events withheld by the kernel (recursion)");
+    for (hook, count) in ledger.withheld_by_hook() {
+        let of = if hook.is_empty() { String::new() } else { format!("{hook} ") };
+        add(count, &format!("{of}events withheld by the kernel (recursion)"));
+    }
     add(ledger.unread(), "records written and never read");
     add(ledger.unreadable, "reads of kernel memory that failed");
     add(ledger.undecodable, "records that make no sense");

@@ -18,7 +18,7 @@ use crate::{
 #[derive(Serialize)]
 struct Line {
     time: Option<String>,
-    cpu: u32,
+    cpu: u16,
     hook: &'static str,
     id: Option<String>,
     netns: u32,

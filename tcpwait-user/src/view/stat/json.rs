@@ -141,6 +141,7 @@ pub(in crate::view) struct Account {
 struct Lost {
     ring_buffer: Option<RingLosses>,
     recursion: Option<u64>,
+    recursion_by_hook: Option<BTreeMap<&'static str, u64>>,
     unread: u64,
     unreadable: u64,
     undecodable: u64,
@@ -283,7 +284,10 @@ pub(in crate::view) fn account(ledger: &Ledger) -> Account {
                 requests: lost.requests,
                 failures: lost.failures,
             }),
-            recursion: ledger.recursion,
+            recursion: ledger.recursion(),
+            recursion_by_hook: ledger
+                .withheld
+                .map(|_| ledger.withheld_by_hook().filter(|(hook, _)| !hook.is_empty()).collect()),
             unread: ledger.unread(),
             unreadable: ledger.unreadable,
             undecodable: ledger.undecodable,

@@ -156,7 +156,7 @@ pub fn rests_on(report: &Report) -> Option<String> {
     let ledger = &report.ledger;
     let (states, minis) = ledger.states_seen.zip(ledger.minis_entered)?;
     let counted = format!("{} state changes and {} entries to mini-sockets", count(states), count(minis));
-    Some(match (ledger.is_lossy(), ledger.recursion) {
+    Some(match (ledger.is_lossy(), ledger.recursion()) {
         (false, _) => format!("counted from {counted}, one by one"),
         (true, Some(0)) if report.audit.differs() => {
             format!(
