@@ -35,6 +35,16 @@ pub enum Context {
     Thread(u16),
 }
 
+impl Context {
+    /// From a record's head: no thread stands for the CPU.
+    pub const fn new(cpu: u16, thread: u16) -> Self {
+        match thread {
+            0 => Self::Cpu(cpu),
+            thread => Self::Thread(thread),
+        }
+    }
+}
+
 /// What was stated.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {

@@ -18,7 +18,7 @@ const START: usize = 16;
 
 /// A record of this kind and length, with nothing in it.
 pub fn record(kind: u8, len: u16) -> Vec<u8> {
-    let head = Head { time_ns: 1, len, kind, flags: 0, cpu: 0 };
+    let head = Head { time_ns: 1, len, kind, flags: 0, cpu: 0, thread: 0 };
     let mut record = head.as_bytes().to_vec();
     record.resize(usize::from(len).max(record.len()), 0);
     record

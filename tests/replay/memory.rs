@@ -49,6 +49,7 @@ fn write_million(path: &Path, state: u8, timer: u8) {
         kind: kind as u8,
         flags: 0,
         cpu: 0,
+        thread: 0,
     };
     let mut writer = Writer::create(path, &header).unwrap();
     let (mut laddr, mut raddr) = ([0; 16], [0; 16]);

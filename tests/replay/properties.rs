@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use tcpwait::{
-    event::{CancelSite, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, Seed, StateChange, Task},
+    event::{CancelSite, Context, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, Seed, StateChange, Task},
     lifecycle::{Lifecycle, SegmentSource, Timing, Transition, Unmatched, Update},
     tcp::State,
 };
@@ -138,13 +138,13 @@ fn segment(mini: MiniSocket) -> Fact {
 
 /// Times do not run backwards by more than records of two CPUs do; a timer runs out within 60 s.
 pub fn any_events() -> impl Strategy<Value = Vec<Event>> {
-    prop::collection::vec((0..3_000u64, 0..3u32, any_fact()), 0..120).prop_map(|told| {
+    prop::collection::vec((0..3_000u64, 0..3u16, 0..3u16, any_fact()), 0..120).prop_map(|told| {
         let mut ms = 100_000;
         let at = |mini: &mut MiniSocket, ms| {
             mini.jiffies = jiffies(ms);
             mini.expires = jiffies(ms + mini.expires);
         };
-        let events = told.into_iter().map(|(step, cpu, mut fact)| {
+        let events = told.into_iter().map(|(step, cpu, thread, mut fact)| {
             ms += step;
             match &mut fact {
                 Fact::Armed { mini, .. }
@@ -155,7 +155,7 @@ pub fn any_events() -> impl Strategy<Value = Vec<Event>> {
                 }
                 _ => {}
             }
-            Event { time_ns: ms * MS - u64::from(cpu) * 1000, cpu, fact }
+            Event { time_ns: ms * MS - u64::from(cpu) * 1000, cpu, context: Context::new(cpu, thread), fact }
         });
         events.collect()
     })
@@ -183,8 +183,8 @@ fn connection(cookie: u64) -> impl Strategy<Value = Vec<Event>> {
             reuse: None,
             timestamps: false,
         };
-        let cpu = cookie as u32;
-        let mut say = |ms, fact| events.push(Event { time_ns: ms * MS, cpu, fact });
+        let cpu = cookie as u16;
+        let mut say = |ms, fact| events.push(Event { time_ns: ms * MS, cpu, context: Context::Cpu(cpu), fact });
         let closing = ending == 5;
         let mut path = vec![State::Close, State::SynSent, State::Established, State::FinWait1];
         path.push(if closing { State::Closing } else { State::FinWait2 });
@@ -238,8 +238,15 @@ pub fn connections() -> impl Strategy<Value = Vec<Event>> {
     (1..6u64).prop_flat_map(|count| (1..=count).map(connection).collect::<Vec<_>>()).prop_map(|all| {
         let mut events: Vec<Event> = all.into_iter().flatten().collect();
         events.sort_by_key(|event| event.time_ns);
-        events
-            .insert(0, Event { time_ns: 0, cpu: 0, fact: Fact::SeedEnd { sockets: 0, namespaces: 0, unreadable: 0 } });
+        events.insert(
+            0,
+            Event {
+                time_ns: 0,
+                cpu: 0,
+                context: Context::Cpu(0),
+                fact: Fact::SeedEnd { sockets: 0, namespaces: 0, unreadable: 0 },
+            },
+        );
         events
     })
 }

@@ -97,7 +97,8 @@ pub fn cancelled(ctx: &BtfTracePointContext, at: At) {
     let mut memory = MaybeUninit::uninit();
     let req = Copied::into(&mut memory, at);
     let unhashed = req.read::<u64>(&OFF_NODE_PPREV) == 0;
-    let made = is_made(ctx);
+    // One that is moved to another CPU's wheel stays in.
+    let made = unhashed && is_made(ctx);
     if let Some(notes) = notes() {
         // SAFETY: this CPU's own slot; interrupts are off.
         unsafe { (*notes).cancelled = if unhashed { 0 } else { at.0 } };

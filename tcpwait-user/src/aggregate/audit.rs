@@ -341,7 +341,8 @@ impl Check {
         }
         let off = self.kernel.abs_diff(if self.kernel > self.seen_max { self.seen_max } else { self.seen_min });
         let ring = ledger.lost_ring.unwrap_or_default();
-        let anything = ledger.recursion().unwrap_or_default() + ledger.unread() + ledger.unreadable + ledger.undecodable;
+        let anything =
+            ledger.recursion().unwrap_or_default() + ledger.unread() + ledger.unreadable + ledger.undecodable;
         let lost = anything
             + match self.what {
                 Checked::Entries => ring.beginnings,

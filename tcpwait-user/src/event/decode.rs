@@ -7,8 +7,8 @@ use tcpwait_wire::wire::{self, Kind};
 use zerocopy::FromBytes;
 
 use super::{
-    CancelSite, Context, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, PortRefused, Reuse, Seed, Segment, StateChange,
-    Task, Undecodable,
+    CancelSite, Context, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, PortRefused, Reuse, Seed, Segment,
+    StateChange, Task, Undecodable,
 };
 use crate::tcp::{Flow, State};
 
@@ -25,10 +25,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, Undecodable> {
         return Err(wrong);
     }
     let fact = Kind::from_u8(head.kind).and_then(|kind| fact(kind, &head, bytes)).ok_or(wrong)?;
-    let context = match head.thread {
-        0 => Context::Cpu(head.cpu),
-        thread => Context::Thread(thread),
-    };
+    let context = Context::new(head.cpu, head.thread);
     Ok(Event { time_ns: head.time_ns, cpu: head.cpu, context, fact })
 }
 

@@ -52,8 +52,8 @@ fn attach_one_of(lot: Vec<Try<'_>>, btf: &Btf) -> Vec<(&'static str, Result<()>)
     tried
 }
 
-/// All programs of a hook or none. They run in the order in which they are attached, and are alike: so they are loaded beside each other, and attached
-/// one after the other.
+/// All programs of a hook or none. They are alike, so they are loaded beside each other; but the first has to run first, so they are attached one after the
+/// other. A tracepoint runs them in that order (`func_add`), a trampoline the other way round (`bpf_trampoline_link_prog` adds at the head).
 fn attach_all(hook: &Hook, programs: &mut [(&'static str, Option<&mut Program>)], btf: &Btf) -> Result<()> {
     thread::scope(|scope| {
         let loading = programs.iter_mut().map(|(name, program)| {
@@ -67,19 +67,16 @@ fn attach_all(hook: &Hook, programs: &mut [(&'static str, Option<&mut Program>)]
             Err(_) => bail!("loading the program for {}: the thread died", hook.name),
         })
     })?;
-    for at in 0..programs.len() {
-        if let Some((_, Some(program))) = programs.get_mut(at)
-            && let Err(why) = attach_one(program, hook)
-        {
-            for (_, program) in programs.iter_mut().take(at) {
-                if let Some(program) = program {
-                    unload(program)?;
-                }
-            }
-            return Err(why);
-        }
+    let mut in_order: Vec<_> = programs.iter_mut().filter_map(|(_, program)| program.as_mut()).collect();
+    if hook.kind == Kind::Fexit {
+        in_order.reverse();
     }
-    Ok(())
+    let attached = in_order.iter_mut().try_for_each(|program| attach_one(program, hook));
+    if attached.is_err() {
+        // Those that are attached would tell of what the others leave to them.
+        in_order.into_iter().try_for_each(|program| unload(program))?;
+    }
+    attached
 }
 
 fn load_one(program: &mut Program, hook: &Hook, btf: &Btf) -> Result<()> {

@@ -3,7 +3,7 @@
 //! Told as `MS EVENT [key=value…]`: `syn`, `syn-again`, `resend`, `give-up` and `drop` of a half-open connection (keys `from`, the listener's
 //! cookie, `again`, how often the SYN-ACK was sent again; flags `deaf`, the listener is gone, and `acked`), `refused`, `state OLD NEW`, `arm`, `rearm`, `segment`, `expire` and `cancel` with the
 //! mini-socket's substate, `owner`, `tick`, `seed STATE`, `seeded`. Keys: `id` (the cookie, 1 unless said), `on` (which
-//! addresses, those of the id unless said), `lport`, `sk`, `cpu`, `by` (a task's name), `err`, `room` (the namespace may have more), `stack` (functions,
+//! addresses, those of the id unless said), `lport`, `sk`, `cpu`, `thread` (where tracepoints can be preempted), `by` (a task's name), `err`, `room` (the namespace may have more), `stack` (functions,
 //! innermost first), `due` (ms when the timer runs out, 60 s from now unless said), `left` (ms to expiry), and the
 //! flags `mini`, `handed-over`, `half-open`, `unsent`, `unhashed`, `netns-gone`, `in-process`, `listener`. A `segment` has a header if it has `flags` (`FIN,ACK`): `before`
 //! (bytes before the sequence number that is due), `len` (of data), `verdict` (the kernel's).
@@ -16,6 +16,7 @@ mod gaps;
 mod half_open;
 mod older;
 mod orphans;
+mod preempted;
 mod segments;
 mod stackless;
 mod textbook;
@@ -24,7 +25,7 @@ use std::net::Ipv4Addr;
 
 use tcpwait::{
     event::{
-        CancelSite, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, PortRefused, Reuse, Seed, Segment,
+        CancelSite, Context, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, PortRefused, Reuse, Seed, Segment,
         StateChange, Task,
     },
     lifecycle::{Cause, Lifecycle, SegmentSource, Timing, Transition, Update},
@@ -320,6 +321,11 @@ impl<'a> Told<'a> {
         })
     }
 
+    fn event(&self) -> Event {
+        let (cpu, thread) = (self.number("cpu", 0) as u16, self.number("thread", 0) as u16);
+        Event { time_ns: self.ms * MS, cpu, context: Context::new(cpu, thread), fact: self.fact() }
+    }
+
     fn fact(&self) -> Fact {
         let task = self.key("by").map(task);
         match self.words[0] {
@@ -371,5 +377,5 @@ impl<'a> Told<'a> {
 
 pub fn events(told: &str) -> Vec<Event> {
     let lines = told.lines().filter(|line| !line.trim().is_empty()).map(Told::new);
-    lines.map(|line| Event { time_ns: line.ms * MS, cpu: line.number("cpu", 0) as u32, fact: line.fact() }).collect()
+    lines.map(|line| line.event()).collect()
 }

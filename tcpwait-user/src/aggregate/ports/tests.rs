@@ -13,7 +13,7 @@ use super::{
     settings::Settings,
 };
 use crate::{
-    event::{Event, Fact, Seed, Task},
+    event::{Context, Event, Fact, Seed, Task},
     ledger::Ledger,
     lifecycle::{Call, Failure, Found, Reason, Transition, Update, Why},
     tcp::{Flow, State},
@@ -95,7 +95,7 @@ fn come_and_go(ports: &mut Ports, time_ns: u64, id: u64, flow: Flow) {
 
 fn found(ports: &mut Ports, id: u64, flow: Flow, state: State, time_ns: u64, expires_ms: u32) {
     let seed = Seed { cookie: id, flow, task: None, state, mini: state == State::TimeWait, expires_ms, retransmits: 0 };
-    ports.event(&Event { time_ns, cpu: 0, fact: Fact::Seed(seed) });
+    ports.event(&Event { time_ns, cpu: 0, context: Context::Cpu(0), fact: Fact::Seed(seed) });
     tell(ports, Update::Found(Found { id, flow, state, owner: None }));
 }
 
