@@ -1,6 +1,11 @@
 //! A CPU is taken offline: the kernel moves its timers to another one, and nothing has happened to the connections that they belong to.
 
-use std::{fs, net::Shutdown, path::Path, time::Duration};
+use std::{
+    fs,
+    net::Shutdown,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use nix::{
     sched::{CpuSet, sched_getaffinity, sched_setaffinity},
@@ -56,6 +61,8 @@ pub fn its_timers_move() {
     there.set(CPU).unwrap();
     sched_setaffinity(Pid::from_raw(0), &there).unwrap();
     let listeners = [V4, V6].map(traffic::listen);
+    let before = netns::tcp_ext("TW") + netns::tcp_ext("TWKilled");
+    let begun = Instant::now();
     let clients: Vec<_> = (0..CONNECTIONS)
         .map(|number| {
             let listener = &listeners[number % 2];
@@ -68,7 +75,14 @@ pub fn its_timers_move() {
         })
         .collect();
     let all = u64::try_from(CONNECTIONS).unwrap();
-    until("every TIME_WAIT", SOON, || netns::time_waits() == all);
+    let counted = || netns::tcp_ext("TW") + netns::tcp_ext("TWKilled") - before;
+    let now = || format!("{} TIME_WAITs now, {} begun in {:?}", netns::time_waits(), counted(), begun.elapsed());
+    let end = Instant::now() + SOON;
+    while netns::time_waits() != all {
+        assert!(Instant::now() < end, "{all} TIME_WAITs: {}", now());
+        traffic::hold(Duration::from_millis(10));
+    }
+    println!("offline: {}", now());
     let half_open = Hand::half_open(traffic::address(&listeners[0]));
     sched_setaffinity(Pid::from_raw(0), &everywhere).unwrap();
 
