@@ -29,6 +29,8 @@ pub struct Ledger {
     pub tally: Tally,
     /// What is older than the trace is not known: sock_diag was not read to its end before this.
     pub older_unknown: bool,
+    /// This kernel set the timer of a TIME_WAIT to something else than 60 s: to so many nanoseconds, if its tick rate is known.
+    pub other_length_ns: Option<Option<u64>>,
     /// Mini-sockets alive at the end.
     pub minis_now: u64,
     /// Connections not shown because nothing said whether they were wanted.

@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use hashbrown::HashSet;
 use nix::{
     sys::signal::Signal,
-    time::{ClockId, clock_gettime},
+    time::{ClockId, clock_getres, clock_gettime},
 };
 use tcpwait_wire::wire::{self, Kind};
 use tokio::{
@@ -161,6 +161,7 @@ pub fn attach(settings: Settings) -> Result<Live> {
         started_realtime_ns: realtime_ns(),
         symbols: std::mem::take(&mut probes.symbols),
         offsets: probes.offsets.iter().map(|(name, offset)| ((*name).to_owned(), *offset)).collect(),
+        hz: ticks_per_second(),
         segments: kernel::segment_source(&probes.hooks),
         missing_hooks: missing(&probes),
     };
@@ -366,6 +367,14 @@ fn split(mut records: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn head<T>(kind: Kind) -> wire::Head {
     wire::Head { time_ns: monotonic_ns(), len: size_of::<T>() as u16, kind: kind as u8, flags: 0, cpu: 0, thread: 0 }
+}
+
+/// The kernel's HZ: the resolution of its coarse clocks is its tick, `TICK_NSEC` (`posix_get_coarse_res` since 2.6.32; `LOW_RES_NSEC` in the vDSO).
+fn ticks_per_second() -> Option<u64> {
+    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).ok()?;
+    let tick_ns = u64::try_from(tick.tv_nsec()).ok().filter(|ns| tick.tv_sec() == 0 && *ns > 0)?;
+    // TICK_NSEC is rounded to the nearest, and so is this.
+    Some((1_000_000_000 + tick_ns / 2) / tick_ns)
 }
 
 fn monotonic_ns() -> u64 {

@@ -39,7 +39,7 @@ impl Stream {
     /// A stream of records under this header.
     pub fn new(header: &Header) -> Self {
         Self {
-            lifecycle: Lifecycle::new(header.symbols.clone(), header.segments),
+            lifecycle: Lifecycle::new(header.symbols.clone(), header.segments).with_hz(header.hz),
             names: Names::default(),
             realtime_offset_ns: i128::from(header.started_realtime_ns) - i128::from(header.started_ns),
             started_ns: header.started_ns,
@@ -116,6 +116,7 @@ impl Stream {
             tally: self.lifecycle.tally(),
             minis_now: self.lifecycle.minis_now() as u64,
             older_unknown: self.lifecycle.all_minis_now().is_none(),
+            other_length_ns: self.lifecycle.other_length_ns(),
             ..self.ledger
         }
     }

@@ -46,6 +46,9 @@ pub struct Header {
     pub symbols: Symbols,
     /// The field offsets in use, by the name of their global.
     pub offsets: BTreeMap<String, u32>,
+    /// The kernel's ticks per second, as it says itself; `None` in recordings that are older than this field.
+    #[serde(default)]
+    pub hz: Option<u64>,
     /// What told of segments to mini-sockets.
     pub segments: SegmentSource,
     /// Hooks that were not attached, and why.

@@ -26,7 +26,7 @@ use crate::{
     pipeline::{Pipeline, Shown},
     recording::{Reader, Writer},
     select::{Criteria, Family, Selector},
-    system::{behaviour, cgroup::Cgroups, netns, seed::Seeded, snmp},
+    system::{behaviour, cgroup::Cgroups, netns, seed::Seeded},
     view::{
         self,
         json::Json,
@@ -74,10 +74,11 @@ async fn trace_live(args: &Trace) -> Result<ExitCode> {
     };
     let ports = !filter.lports.is_empty() || !filter.rports.is_empty();
     let audited = if ports { Audited::Never } else { Audited::Ends };
+    let audit = (!ports).then(|| Audit::new(meaning_of_tw(), None));
     let mut live = live::attach(Settings { audit: audited, ..settings(&args.tracing, filter) })?;
     let mut pipeline = Pipeline::new(live.header(), Selector::new(criteria), shown(args), stdout())?;
-    if !ports {
-        pipeline = pipeline.audited(Audit::new(meaning_of_tw(&live.header().kernel), None));
+    if let Some(audit) = audit {
+        pipeline = pipeline.audited(audit);
     }
     let mut sink = Lines(pipeline);
     live.read_first_counters(&mut sink).context("writing to stdout")?;
@@ -142,11 +143,11 @@ async fn record_live(args: &Record) -> Result<ExitCode> {
     Ok(if lossy && args.fail_on_loss { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS })
 }
 
-/// What the kernel's counter of TIME_WAIT counts: by its release, and by trying it where that does not say.
-fn meaning_of_tw(release: &str) -> Option<TwCounts> {
-    let tried = || behaviour::of_running_kernel().tw_counts_beginnings.ok();
-    let by_trying = || tried().map(|began| if began { TwCounts::Beginnings } else { TwCounts::Expiries });
-    snmp::meaning_of_tw(release).or_else(by_trying)
+/// What the kernel's counter of TIME_WAIT counts, as tried on a connection; `None` where that cannot be tried. To be asked before anything is
+/// attached: that connection is not to be seen.
+fn meaning_of_tw() -> Option<TwCounts> {
+    let began = behaviour::of_running_kernel().tw_counts_beginnings.ok()?;
+    Some(if began { TwCounts::Beginnings } else { TwCounts::Expiries })
 }
 
 /// Records become lines.

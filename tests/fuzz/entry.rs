@@ -81,6 +81,7 @@ fn every_view(header: &Header, records: &[Vec<u8>]) {
 fn header() -> Header {
     let functions = tcpwait::symbols::DECISIVE.iter().copied().chain(["end"]);
     Header {
+        hz: Some(250),
         wire: wire::VERSION,
         tcpwait: String::new(),
         kernel: String::new(),

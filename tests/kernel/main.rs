@@ -26,6 +26,7 @@ mod half_open;
 mod hand;
 mod netns;
 mod older;
+mod offline;
 mod orphans;
 mod owners;
 mod packet;
@@ -231,6 +232,7 @@ fn main() -> ExitCode {
         // What these are about ends after a minute, and fifty tracers that start at once take longer.
         watched("half_open::migrates_at_the_timer", || half_open::migrates(true)),
         isolated("failures::older_holders", failures::older::holders),
+        isolated("offline::its_timers_move", offline::its_timers_move),
         // Those that take all of the machine for a while come last, so that they are in nobody's way.
         isolated("half_open::many_short_ones", half_open::many_short_ones),
         isolated("half_open::flood_without_cookies", half_open::floods::without_cookies),

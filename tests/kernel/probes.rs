@@ -4,7 +4,10 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use crate::tracer::{START, Tracer, command};
+use crate::{
+    tracer::{START, Tracer, command},
+    traffic,
+};
 
 /// What kernels said when docs/kernels.md was made.
 const RECORDED: [&str; 3] = [
@@ -41,6 +44,9 @@ fn kin(kernel: &Value) -> (String, String) {
 pub fn are_as_recorded() {
     let found = report();
     assert_eq!(found["hooks"].as_array().unwrap().len(), tcpwait::kernel::HOOKS.len(), "{found}");
+    // Where its configuration can be read, that is what it has to say.
+    let hz = found["hz"].as_u64();
+    assert!(hz.is_some() && traffic::hz().is_none_or(|configured| hz == Some(configured.into())), "{found}");
     let recorded = RECORDED.map(|text| serde_json::from_str::<Value>(text).unwrap());
     let Some(recorded) = recorded.iter().find(|recorded| kin(recorded) == kin(found)) else {
         println!("probes::are_as_recorded: nothing is recorded of a kernel like {}", found["kernel"]);

@@ -29,4 +29,5 @@ mod states;
 mod stories;
 mod support;
 mod tally;
+mod ticks;
 mod usage;

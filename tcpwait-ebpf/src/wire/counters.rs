@@ -98,11 +98,11 @@ pub enum Counter {
     StateSeen = 0,
     /// Mini-sockets seen to be armed for the first time: entries.
     TwEntered = 1,
-    /// Mini-sockets seen to be armed again: restarts the timer saw.
+    /// Mini-sockets seen to be armed again: restarts the timer saw, and moves off a CPU that went offline.
     TwRearmed = 2,
     /// Mini-sockets seen to expire.
     TwExpired = 3,
-    /// Mini-sockets seen to have their timer cancelled before it expired: early ends, and restarts.
+    /// Mini-sockets seen to have their timer cancelled before it expired: early ends, restarts, and moves off a CPU that went offline.
     TwCancelled = 4,
     /// Segments seen to be absorbed by a mini-socket.
     TwSegments = 5,

@@ -41,7 +41,7 @@ use crate::{
     connection::Name,
     event::Task,
     ledger::Ledger,
-    lifecycle::{Found, Reason, Timing, Transition, Update},
+    lifecycle::{Found, HzSource, Reason, Timing, Transition, Update},
     tcp::{Flow, State},
 };
 
@@ -61,8 +61,8 @@ pub struct Wanted {
 /// What the kernel's clock is known to be.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wheel {
-    /// Ticks a second.
-    pub hz: Option<u64>,
+    /// Ticks a second, and what they are known from.
+    pub hz: Option<(u64, HzSource)>,
     /// How late a timer of 60 s may be, in nanoseconds.
     pub slack_ns: Option<u64>,
 }

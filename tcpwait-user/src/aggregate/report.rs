@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     ledger::Ledger,
-    lifecycle::{Cause, Reason},
+    lifecycle::{Cause, HzSource, Reason},
     tcp::State,
 };
 
@@ -115,8 +115,8 @@ pub struct TimeWait {
     pub histogram: HistogramSummary,
     /// The shortest and the longest time of those that expired without a restart.
     pub natural_ns: Option<(u64, u64)>,
-    /// The kernel's ticks a second; `None` while not known.
-    pub hz: Option<u64>,
+    /// The kernel's ticks a second and what they are known from; `None` while not known.
+    pub hz: Option<(u64, HzSource)>,
     /// Little's law.
     pub steady: Steady,
 }

@@ -19,7 +19,7 @@ use super::{
     Handlers,
     counters::recursion_misses,
     hooks::{Choice, Choices, HOOKS, Hook, HookState, Need, Outcome, attached},
-    programs, symbols,
+    needs, programs, symbols,
     types::{self, KernelTypes},
 };
 use crate::symbols::Symbols;
@@ -138,13 +138,18 @@ fn probes(options: &Options) -> Result<Probes> {
     for (global, offset) in &offsets {
         loader.override_global(global, offset, true);
     }
-    let mut ebpf = loader.load(OBJECT).map_err(|e| refused(&e, "creating the eBPF maps"))?;
+    let mut ebpf = loader.load(OBJECT).map_err(|e| {
+        let too_old = needs::too_old(&release(), &needs::lacking_maps());
+        too_old.map_or_else(|| refused(&e, "creating the eBPF maps"), |why| anyhow!(why))
+    })?;
     fill(&mut ebpf, config::NETNS_FILTER_MAP, &filter.netns)?;
     fill(&mut ebpf, config::LPORT_FILTER_MAP, &filter.lports)?;
     fill(&mut ebpf, config::RPORT_FILTER_MAP, &filter.rports)?;
 
     let wanted = |hook: &&Hook| not_needed(hook, options.choices, &[]).or_else(|| unsupported(types, hook)).is_none();
     let mut tried = programs::attach(&mut ebpf, HOOKS.iter().filter(wanted), preemptible, btf);
+    let logs: Vec<String> =
+        tried.values().filter_map(|tried| Some(programs::verifier_log(tried.as_ref().err()?))).collect();
     let mut hooks: Vec<HookState> = Vec::new();
     for hook in HOOKS {
         let outcome = match (not_needed(hook, options.choices, &hooks), unsupported(types, hook)) {
@@ -157,6 +162,10 @@ fn probes(options: &Options) -> Result<Probes> {
             },
         };
         if let (Outcome::Missing(why) | Outcome::Refused(why), Need::Required) = (&outcome, hook.need) {
+            let lacking = needs::lacking_helpers(logs.iter().map(String::as_str));
+            if let Some(why) = needs::too_old(&release(), &lacking).filter(|_| !options.verbose) {
+                bail!(why);
+            }
             bail!("the kernel refused the hook on {}: {why}; without it {}", hook.name, hook.without);
         }
         let by_force = matches!(hook.need, Need::OneOf(work) if matches!(options.choices.of(work), Choice::Hook(_)));
@@ -373,6 +382,12 @@ fn refused(error: &aya::EbpfError, doing: &str) -> anyhow::Error {
     } else {
         anyhow!("{doing}: {error}")
     }
+}
+
+/// As `uname -r` prints it.
+fn release() -> String {
+    nix::sys::utsname::uname()
+        .map_or_else(|_| "unknown".to_owned(), |name| name.release().to_string_lossy().into_owned())
 }
 
 /// Gives back the memory that the kernel's types and symbols took: 70 MB, which the allocator would keep for as long as the tool runs.

@@ -4,6 +4,7 @@
 mod counters;
 mod hooks;
 mod load;
+mod needs;
 mod programs;
 mod types;
 
@@ -11,6 +12,7 @@ pub use self::{
     counters::recursion_misses,
     hooks::{Choice, Choices, HOOKS, Hook, HookState, Kind, Need, Outcome, Work, missed, segment_source},
     load::{KernelFilter, Options, Probes, load},
+    needs::{NEEDS, Needed, OLDEST, Thing},
     types::KernelTypes,
 };
 

@@ -152,7 +152,8 @@ fn by_the_verifier(error: &anyhow::Error) -> bool {
     matches!(errno, Some(nix::libc::EACCES | nix::libc::EINVAL))
 }
 
-fn verifier_log(error: &anyhow::Error) -> String {
+/// What the verifier said of a program that it refused; empty if it was not the verifier.
+pub fn verifier_log(error: &anyhow::Error) -> String {
     error
         .chain()
         .find_map(|cause| match cause.downcast_ref::<ProgramError>() {

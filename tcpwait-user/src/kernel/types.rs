@@ -1,6 +1,10 @@
 //! The running kernel's types, from its BTF: where fields are, and which arguments a tracepoint has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::ErrorKind,
+    path::Path,
+};
 
 use anyhow::{Context, Result, anyhow, bail};
 use btfparse::{Member, MemberList, Offset, Readable, TypeInformation, TypeVariant};
@@ -18,11 +22,13 @@ pub struct KernelTypes {
 /// There is none.
 pub fn of_running_kernel() -> Result<Vec<u8>> {
     const PATH: &str = "/sys/kernel/btf/vmlinux";
-    std::fs::read(PATH).with_context(|| {
-        format!(
-            "reading {PATH}, which tells where this kernel keeps its fields: \
-             the kernel must be built with CONFIG_DEBUG_INFO_BTF=y (every current distribution's is), and /sys must be mounted"
-        )
+    std::fs::read(PATH).map_err(|e| match e.kind() {
+        ErrorKind::NotFound if Path::new("/sys/kernel").exists() => anyhow!(
+            "this kernel has no {PATH}, which tells where it keeps its fields: it takes Linux 5.4 or later, built with \
+             CONFIG_DEBUG_INFO_BTF=y (every current distribution's is)"
+        ),
+        ErrorKind::NotFound => anyhow!("there is no {PATH}, which tells where the kernel keeps its fields: mount /sys"),
+        _ => anyhow!("reading {PATH}, which tells where the kernel keeps its fields: {e}"),
     })
 }
 

@@ -21,7 +21,7 @@ const HOLD_NS: u64 = 10_000_000;
 /// says what killed it.
 #[derive(Debug)]
 pub(super) struct Held {
-    time_ns: u64,
+    pub(super) time_ns: u64,
     pub(super) mini: MiniSocket,
     by_task: Option<Arc<Task>>,
 }

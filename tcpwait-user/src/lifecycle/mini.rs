@@ -96,13 +96,16 @@ impl Lifecycle {
             timestamps: Some(socket.timestamps),
         };
         if socket.substate == State::TimeWait {
+            self.clock.time_wait_set(socket.expires.saturating_sub(socket.jiffies), from.is_some());
             let dwell_ns = since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
             enter_time_wait(&mut mini, socket.flow, from, time_ns, dwell_ns, Timing::Exact, out);
         }
         self.minis.insert(socket.flow, mini);
     }
 
-    /// A mini-socket's timer was set anew, and the timer wheel shows it.
+    /// A mini-socket's timer was set anew, and the timer wheel shows it; or was moved to another CPU, as its own was taken offline
+    /// (`migrate_timer_list`, which cancels and starts it as `__mod_timer` does). Only the latter leaves `expires` as it was: `__mod_timer`
+    /// returns early then.
     pub(super) fn rearmed(&mut self, event: &Event, socket: &MiniSocket, out: &mut Vec<Update>) {
         if !self.known(socket) {
             self.adopt(socket);
@@ -112,6 +115,13 @@ impl Lifecycle {
             return;
         }
         let Some(mini) = self.minis.get_mut(&socket.flow) else { return };
+        let is_old =
+            mini.expires == 0 && self.clock.is_fresh(socket.expires.saturating_sub(socket.jiffies)) == Some(false);
+        if mini.expires == socket.expires || is_old {
+            mini.expires = socket.expires;
+            // The FIN may have come within the very jiffy in which FIN_WAIT2 began.
+            return self.infer_switch(event.time_ns, socket, out);
+        }
         let is_restart = !switches(mini, socket);
         if is_restart {
             mini.restarted(Cause::Unknown);
@@ -203,7 +213,9 @@ impl Lifecycle {
             }
             // Nothing but the FIN changes the timer of a FIN_WAIT2.
             Some(mini) if changed(mini) => self.infer_switch(time_ns, socket, out),
-            _ => {}
+            // sock_diag knew it in milliseconds only.
+            Some(mini) => mini.expires = socket.expires,
+            None => {}
         }
     }
 
@@ -272,7 +284,8 @@ impl Lifecycle {
         }
         let in_time_wait = seed.state == State::TimeWait;
         // A nominal expiry of 0 ms has passed already: how long ago is not said until the end.
-        let age_ms = TIMEWAIT_MS.checked_sub(seed.expires_ms).filter(|_| in_time_wait && seed.expires_ms > 0);
+        let says = in_time_wait && seed.expires_ms > 0 && self.clock.other_length_ns().is_none();
+        let age_ms = TIMEWAIT_MS.checked_sub(seed.expires_ms).filter(|_| says);
         let since_ns = age_ms.and_then(|age_ms| time_ns.checked_sub(u64::from(age_ms) * 1_000_000));
         let mini = Mini {
             cookie: seed.cookie,

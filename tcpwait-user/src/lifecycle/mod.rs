@@ -28,6 +28,7 @@ use self::{
 };
 pub use self::{
     failure::{Call, Failure, Holder, Holders, Why},
+    jiffies::HzSource,
     segment::{Cause, Restarts, SegmentSource},
     transition::{Found, Reason, Timing, Transition, Update},
 };
@@ -121,6 +122,12 @@ impl Lifecycle {
         Self { symbols, segments, ended: Some(HashSet::new()), ..Self::default() }
     }
 
+    /// The same, on a kernel that told its tick rate.
+    #[must_use]
+    pub fn with_hz(self, hz: Option<u64>) -> Self {
+        Self { clock: JiffyClock::told(hz), ..self }
+    }
+
     /// What was seen so far.
     pub fn tally(&self) -> Tally {
         self.tally
@@ -136,9 +143,14 @@ impl Lifecycle {
         self.seeds_read.then_some(self.minis.len() as u64)
     }
 
-    /// The kernel's tick rate, once the records have shown it.
-    pub fn hz(&self) -> Option<u64> {
-        self.clock.hz()
+    /// The kernel's ticks per second and what they are known from, once they are.
+    pub fn hz(&self) -> Option<(u64, HzSource)> {
+        self.clock.known()
+    }
+
+    /// Whether this kernel set the timer of a TIME_WAIT to something else than 60 s, and then to how many nanoseconds, if its tick rate is known.
+    pub fn other_length_ns(&self) -> Option<Option<u64>> {
+        self.clock.other_length_ns()
     }
 
     /// How long after its 60 s a natural TIME_WAIT may end at the latest, for the timer wheel's sake; `None` before HZ is known.
@@ -160,7 +172,10 @@ impl Lifecycle {
             Fact::Armed { mini, rearmed } => {
                 self.clock.observe(event.time_ns, mini.jiffies);
                 if *rearmed {
-                    self.held.remove(&event.context);
+                    // A cancellation held for this very timer was the first half of it, and knew the timer as it was before.
+                    if let Some(held) = self.held.remove(&event.context).filter(|held| held.mini.tw == mini.tw) {
+                        self.catch_up(held.time_ns, &held.mini, out);
+                    }
                     self.rearmed(event, mini, out);
                 } else {
                     self.settle_context(event.context, out);

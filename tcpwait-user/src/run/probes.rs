@@ -36,9 +36,9 @@ pub fn run(args: &Probes) -> Result<ExitCode> {
             without: state.hook.without,
         })
         .collect();
-    let kernel = live.header().kernel.clone();
+    let (kernel, hz) = (live.header().kernel.clone(), live.header().hz);
     drop(live);
-    let report = Report { kernel, hooks, behaviour: behaviour_shown(&behaviour::of_running_kernel()) };
+    let report = Report { kernel, hooks, behaviour: behaviour_shown(&behaviour::of_running_kernel()), hz };
     match probes::write(&report, args.json, &mut stdout()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e).context("writing to stdout"),
         _ => Ok(ExitCode::SUCCESS),

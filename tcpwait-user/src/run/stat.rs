@@ -90,12 +90,12 @@ async fn live(args: &Stat) -> Result<ExitCode> {
         rports: criteria.rports.clone(),
     };
     let ports = !filter.lports.is_empty() || !filter.rports.is_empty();
+    let why_not = ports.then(|| "they know nothing of the ports asked for".to_owned());
+    let audit = Audit::new(if ports { None } else { meaning_of_tw() }, why_not);
     let mut live = live::attach(Settings {
         audit: if ports { Audited::Never } else { Audited::Throughout },
         ..settings(&args.tracing, filter)
     })?;
-    let why_not = ports.then(|| "they know nothing of the ports asked for".to_owned());
-    let audit = Audit::new(meaning_of_tw(&live.header().kernel), why_not);
     let mut sink =
         Reports { statistics: statistics(args, live.header(), criteria, audit), command: None, signalled: false };
     live.read_first_counters(&mut sink).context("writing to stdout")?;

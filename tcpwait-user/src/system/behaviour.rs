@@ -111,11 +111,12 @@ fn is_in_time_wait((local, remote): (SocketAddr, SocketAddr)) -> io::Result<bool
     Ok(found)
 }
 
-/// `TcpExtTW` of this namespace.
+/// `TcpExtTW` and `TcpExtTWKilled` of this namespace: the latter counts those of 4 s or less (`__inet_twsk_schedule`), as some vendors' are.
 fn time_waits_counted() -> io::Result<u64> {
     const PATH: &str = "/proc/thread-self/net/netstat";
     let text = fs::read_to_string(PATH).map_err(|e| failed(&format!("reading {PATH}"), e))?;
-    counter(&text, "TW").ok_or_else(|| io::Error::other(format!("{PATH} has no counter TW")))
+    let tw = counter(&text, "TW").ok_or_else(|| io::Error::other(format!("{PATH} has no counter TW")))?;
+    Ok(tw.saturating_add(counter(&text, "TWKilled").unwrap_or_default()))
 }
 
 /// A counter of `/proc/net/netstat`: a line of names, then a line of values.

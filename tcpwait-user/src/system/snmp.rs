@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     aggregate::{
-        audit::{KernelCounts, Reading, TwCounts},
+        audit::{KernelCounts, Reading},
         unfollowed,
     },
     doctor::MINIS,
@@ -16,17 +16,6 @@ use crate::{
 
 /// The timer that sock_diag shows of a mini-socket (`inet_twsk_diag_fill`).
 const TIMEWAIT_TIMER: u8 = 3;
-
-/// What `TW` and `TWKilled` count on a kernel of this release, as `uname -r` says it: the counting moved from the end of a
-/// mini-socket to its beginning between 5.15 and 6.1 (`__inet_twsk_schedule`). `None` for versions between, which were not read.
-pub fn meaning_of_tw(release: &str) -> Option<TwCounts> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse::<u32>().ok());
-    match (numbers.next()??, numbers.next()??) {
-        version if version >= (6, 1) => Some(TwCounts::Beginnings),
-        version if version <= (5, 15) => Some(TwCounts::Expiries),
-        _ => None,
-    }
-}
 
 /// Reads the counters of every network namespace, or of those with the inode numbers `only`. `list`: count mini-sockets with
 /// sock_diag too, which takes a second for a million. `now_ns` gives nanoseconds of `CLOCK_MONOTONIC`.
@@ -70,20 +59,6 @@ fn read_one(ns: &Netns, list: bool, now_ns: &(impl Fn() -> u64 + Sync)) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_meaning_follows_the_release() {
-        for (release, meaning) in [
-            ("5.15.0-100-generic", Some(TwCounts::Expiries)),
-            ("6.1.0-18-amd64", Some(TwCounts::Beginnings)),
-            ("6.18.44", Some(TwCounts::Beginnings)),
-            ("10.0", Some(TwCounts::Beginnings)),
-            ("6.0.1", None),
-            ("odd", None),
-        ] {
-            assert_eq!(meaning_of_tw(release), meaning, "{release}");
-        }
-    }
 
     #[test]
     fn this_namespace_can_be_read() {

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::units::duration;
 use crate::ledger::Ledger;
 
 /// Writes the account.
@@ -39,6 +40,13 @@ pub fn losses(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
     }
     if let Some(filtered @ 1..) = ledger.filtered {
         writeln!(out, "filtered in the kernel: {filtered} events")?;
+    }
+    if let Some(length_ns) = ledger.other_length_ns {
+        let length = length_ns.map_or_else(|| "another time".to_owned(), |ns| duration(Some(ns)));
+        writeln!(
+            out,
+            "TIME_WAIT's timer: this kernel set it to {length}, not to 60s as Linux does (a vendor's net.ipv4.tcp_tw_timeout?); where only the timer tells when a TIME_WAIT began, that is shown as unknown"
+        )?;
     }
     if ledger.undecided > 0 {
         writeln!(out, "not shown: {} connections that ended before their port or owner was known", ledger.undecided)?;

@@ -13,6 +13,8 @@ pub struct Report {
     pub hooks: Vec<Row>,
     /// What the kernel does.
     pub behaviour: Behaviour,
+    /// Its ticks per second (HZ), as it says itself; `None` where it does not.
+    pub hz: Option<u64>,
 }
 
 /// One row.
@@ -65,9 +67,18 @@ pub fn write(report: &Report, json: bool, out: &mut dyn Write) -> io::Result<()>
     writeln!(out, "{:<36} {destroyed}", "ss -K ends a TIME_WAIT")?;
     let counted = said(tw_counts_beginnings, "when they begin", "when they end");
     writeln!(out, "{:<36} {counted}", "TcpExtTW counts TIME_WAITs")?;
+    if destroy_ends_time_wait.is_some() || tw_counts_beginnings.is_some() {
+        writeln!(out, "{:<36} tried on a connection in a network namespace of its own", "")?;
+    }
     if let Some(why) = untried {
         writeln!(out, "{:<36} {why}", "not known, because of")?;
     }
+    let (hz, from) = match report.hz {
+        Some(hz) => (hz.to_string(), "the resolution of CLOCK_MONOTONIC_COARSE, which is a tick"),
+        None => (unknown.to_owned(), "the first TIME_WAIT's timer tells, which is set to 60s; until then the clocks"),
+    };
+    writeln!(out, "{:<36} {hz}", "ticks per second (HZ)")?;
+    writeln!(out, "{:<36} {from}", "")?;
     Ok(())
 }
 
@@ -86,7 +97,7 @@ mod tests {
         };
         let hooks = vec![row("one", None), row("other", Some("refused"))];
         let mut out = Vec::new();
-        write(&Report { kernel: "6.1".to_owned(), hooks, behaviour }, json, &mut out).unwrap();
+        write(&Report { kernel: "6.1".to_owned(), hooks, behaviour, hz: Some(300) }, json, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -97,6 +108,7 @@ mod tests {
         assert!(text.contains("ss -K ends a TIME_WAIT               no: "), "{text}");
         assert!(text.contains("when they end\n") && !text.contains("not known"), "{text}");
         assert!(text.contains("not attached: refused"), "{text}");
+        assert!(text.contains("ticks per second (HZ)                300\n"), "{text}");
         let none = Behaviour {
             destroy_ends_time_wait: None,
             tw_counts_beginnings: None,
@@ -104,7 +116,7 @@ mod tests {
         };
         let text = written(none.clone(), false);
         assert_eq!(text.matches("not known").count(), 3, "{text}");
-        assert!(text.ends_with("no right\n"), "{text}");
+        assert!(text.contains("no right\n") && !text.contains("tried on a connection"), "{text}");
         assert!(written(none, true).contains(r#""destroy_ends_time_wait":null"#));
         assert!(written(old, true).contains(r#""destroy_ends_time_wait":false"#));
     }

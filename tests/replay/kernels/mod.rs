@@ -33,6 +33,9 @@ pub struct Report {
     pub kernel: String,
     pub hooks: Vec<Hook>,
     pub behaviour: Behaviour,
+    /// Fixtures that are older than the question have no answer.
+    #[serde(default, rename = "hz")]
+    pub _hz: Option<u64>,
 }
 
 #[derive(Deserialize)]

@@ -3,10 +3,10 @@
 
 use std::{env, fs};
 
-use tcpwait::kernel::{HOOKS, Hook, Kind, Need, Work};
+use tcpwait::kernel::{HOOKS, Hook, Kind, NEEDS, Need, Work};
 use tcpwait_wire::config::{ABSENT, OFFSETS};
 
-use super::{Behaviour, KERNELS, Report, needs::NEEDS, report, types};
+use super::{Behaviour, KERNELS, Report, report, types};
 use crate::support::tests;
 
 #[test]

@@ -14,6 +14,7 @@
 mod early_ends;
 mod gaps;
 mod half_open;
+mod migrated;
 mod older;
 mod orphans;
 mod preempted;

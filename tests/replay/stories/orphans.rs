@@ -62,13 +62,13 @@ fn its_fin_is_seen_by_the_timer() {
 fn its_fin_is_not_seen_but_a_restart_is() {
     orphan(
         "
-         5040 cancel TIME_WAIT due=60344 stack=__mod_timer,tcp_timewait_state_process
-         5040 rearm TIME_WAIT
-        66000 expire TIME_WAIT due=65040
+         50040 cancel TIME_WAIT due=60344 stack=__mod_timer,tcp_timewait_state_process
+         50040 rearm TIME_WAIT
+        111000 expire TIME_WAIT due=110040
         ",
         "
-          344 #1 FIN_WAIT2 -> TIME_WAIT ~304 of curl
-        66000 #1 TIME_WAIT -> CLOSE ~65656 of curl expired restarts 1
+           344 #1 FIN_WAIT2 -> TIME_WAIT ~304 of curl
+        111000 #1 TIME_WAIT -> CLOSE ~110656 of curl expired restarts 1
         ",
     );
 }

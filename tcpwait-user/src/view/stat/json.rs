@@ -201,7 +201,7 @@ impl ReportView for Json {
                 restart_causes: time_wait.restart_causes.iter().map(|(cause, count)| (cause.name(), *count)).collect(),
                 overflows: time_wait.overflows,
                 closed_first: time_wait.closed.into(),
-                hz: time_wait.hz,
+                hz: time_wait.hz.map(|(hz, _)| hz),
                 histogram: &time_wait.histogram,
                 steady: time_wait.steady,
             },

@@ -11,7 +11,7 @@ use crate::{
         groups::{Closed, GroupRow},
         report::{Report, TimeWait},
     },
-    lifecycle::Reason,
+    lifecycle::{HzSource, Reason},
 };
 
 /// The group to look at first, and why it has so many.
@@ -108,11 +108,12 @@ pub fn length(time_wait: &TimeWait) -> Option<String> {
     let histogram = &time_wait.histogram;
     let (from, to) = (duration(Some(shortest)), duration(Some(longest)));
     let found = format!("TIME_WAIT that ran out took {from} to {to}");
-    let Some((normal_to_ns, hz)) = histogram.normal_to_ns.zip(time_wait.hz) else {
+    let Some((normal_to_ns, (hz, from))) = histogram.normal_to_ns.zip(time_wait.hz) else {
         return Some(format!("{found}; whether that is normal is not known, as the kernel's tick rate is not yet"));
     };
     // Up to the next hundredth, as times are cut after it.
-    let normal = format!("60s to {} is normal at HZ={hz}", duration(Some(normal_to_ns + 9_999_999)));
+    let measured = if from == HzSource::Clock { ", as measured by its clocks" } else { "" };
+    let normal = format!("60s to {} is normal at HZ={hz}{measured}", duration(Some(normal_to_ns + 9_999_999)));
     Some(match (histogram.early, histogram.late) {
         (0, 0) => format!("{found}: normal ({normal})."),
         (early, late) => format!(
