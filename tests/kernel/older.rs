@@ -10,9 +10,8 @@ use socket2::Socket;
 use crate::{
     V4, V6,
     actor::Cast,
-    netns,
     reasons::own_name,
-    tracer::{A_MINUTE, Line, SOON, Seen, Tracer, command, steps},
+    tracer::{A_MINUTE, Line, SOON, Seen, Tracer, steps},
     traffic::{self, Pair, hold, ss, until},
 };
 
@@ -68,10 +67,7 @@ pub fn time_wait() {
     let after = now();
     hold(Duration::from_secs(5));
     let id = ss(ends).unwrap().split_once("sk:").unwrap().1.split_whitespace().next().unwrap().to_owned();
-    // Not in line with those of other tests: its minute passes.
-    let tracer = Tracer::spawn(command(["trace", "--json", "--netns", &netns::inode().to_string()]));
-    tracer.wait_until_tracing();
-    let seen = Seen::through(tracer);
+    let seen = Seen::through(Tracer::here(&[]));
     let end = seen.wait_for_step(ends, "TIME_WAIT>CLOSE", A_MINUTE);
     assert!(end.predates, "{end:?}");
     assert_eq!(end.id, Some(id), "{end:?}");

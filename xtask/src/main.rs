@@ -51,6 +51,9 @@ enum Verb {
         /// Run only the tests whose names contain one of these.
         filters: Vec<String>,
     },
+    /// The part of `test` that goes on beside the rest, in a process of its own.
+    #[command(hide = true)]
+    TestInGuests { filters: Vec<String> },
     /// Measure what tcpwait costs on this machine: `cargo xtask bench --quick`.
     ///
     /// Builds the tool and the benchmark for use, and runs the benchmark as root. Its options are in `cargo xtask bench -- --help`.
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Verb::Build { release } => compile::run(release).map(|()| ExitCode::SUCCESS),
         Verb::Run { args } => run::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Test { filters } => test::run(filters).map(|()| ExitCode::SUCCESS),
+        Verb::TestInGuests { filters } => test::in_guests(filters),
         Verb::Bench { args } => bench::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Fixtures => fixtures::run().map(|()| ExitCode::SUCCESS),
         Verb::Vm(options) => vm::run(&options),
