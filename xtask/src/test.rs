@@ -1,8 +1,8 @@
 //! `cargo xtask test`: everything that has to hold before a change goes in, in the order of what fails soonest.
 //! A failing check does not keep the later ones from running; the last line says what failed.
 //!
-//! On two cores most of the time is that of the guests, whose CPUs are emulated. They run beside everything else, with what that
-//! leaves of the cores: building leaves little, and the kernel tests on this machine, which wait, nearly all.
+//! Most of the time is that of the guests, whose CPUs are emulated. They run beside everything else, and come second: building
+//! leaves them little, the kernel tests on this machine, which wait, nearly all.
 
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
@@ -25,7 +25,7 @@ const ON_THIS_KERNEL: &str = "kernel tests";
 const IN_GUESTS: &str = "kernel tests in guests";
 
 /// The verb.
-pub fn run(filters: Vec<String>) -> Result<()> {
+pub fn run(filters: Vec<String>) -> Result<ExitCode> {
     let mut course = Course::new();
     course.heading("what building and testing needs");
     let toolchain = setup::toolchain()?;
@@ -68,7 +68,7 @@ pub fn run(filters: Vec<String>) -> Result<()> {
             Err(why) => course.fail(ON_THIS_KERNEL, &why),
         }
     }
-    course.end()
+    Ok(course.end())
 }
 
 /// What runs beside the rest: the kernel tests on other kernels, for which nobody has to be root.

@@ -3,12 +3,12 @@
 
 use std::env;
 use std::io::{self, BufRead as _, BufReader, PipeReader, Write as _};
-use std::process::{Child, Command, ExitStatus};
+use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 
 use crate::root;
 
@@ -68,8 +68,8 @@ impl Course {
         }
     }
 
-    /// The line. In CI a test that was not run has not passed.
-    pub fn end(self) -> Result<()> {
+    /// The line, and nothing after it. In CI a test that was not run has not passed.
+    pub fn end(self) -> ExitCode {
         let parts = [("passed", &self.passed), ("FAILED", &self.failed), ("not run", &self.skipped)];
         let line = parts
             .iter()
@@ -77,19 +77,21 @@ impl Course {
             .map(|(what, names)| format!("{what}: {}", names.join(", ")))
             .collect::<Vec<_>>()
             .join("; ");
-        println!("\n{line} ({} s)", self.start.elapsed().as_secs());
-        let strict = env::var_os("CI").is_some_and(|value| value == "true");
-        if !self.failed.is_empty() || (strict && !self.skipped.is_empty()) {
-            bail!("not all of it passed");
-        }
-        Ok(())
+        let strict = !self.skipped.is_empty() && env::var_os("CI").is_some_and(|value| value == "true");
+        let strictly = if strict { ", and with CI=true all has to be run" } else { "" };
+        println!("\n{line} ({} s){strictly}", self.start.elapsed().as_secs());
+        if self.failed.is_empty() && !strict { ExitCode::SUCCESS } else { ExitCode::FAILURE }
     }
 }
 
 /// The exit code of what goes on beside, if it could not be run and has said why.
 pub const NOT_RUN: u8 = 77;
 
-/// A process that goes on beside the steps, with what they leave of the CPUs.
+/// How much the steps come before what goes on beside them: they get three quarters of a core that both want. With much less
+/// than a quarter a guest would give no sign of life for so long that it is held to hang.
+const NICENESS: &str = "5";
+
+/// A process that goes on beside the steps.
 pub struct Beside {
     child: Child,
     lines: Receiver<Vec<u8>>,
@@ -100,7 +102,7 @@ impl Beside {
     pub fn this_program(arguments: &[String]) -> Result<Self> {
         let (from, to) = io::pipe()?;
         let mut command = Command::new("nice");
-        command.args(["-n", "19"]).arg(env::current_exe()?).args(arguments);
+        command.args(["-n", NICENESS]).arg(env::current_exe()?).args(arguments);
         command.stdout(to.try_clone()?).stderr(to);
         let child = command.spawn().with_context(|| format!("cannot run `{}`", root::shown(&command)))?;
         // The command has the other end of the pipe, too, and a pipe ends when nobody has.
