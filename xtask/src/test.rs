@@ -71,7 +71,8 @@ pub fn run(filters: Vec<String>) -> Result<ExitCode> {
     Ok(course.end())
 }
 
-/// What runs beside the rest: the kernel tests on other kernels, for which nobody has to be root.
+/// What runs beside the rest: the kernel tests on other kernels, for which nobody has to be root. Which kernels, and what of the
+/// tests on each, is said here alone.
 pub fn in_guests(filters: Vec<String>) -> Result<ExitCode> {
     let filters = runs(filters);
     let missing = setup::missing_test_programs();

@@ -33,8 +33,8 @@ pub fn together(tests: &Path, filters: &[Option<String>]) -> Result<Together> {
             command(tests, filter)?.stdout(Stdio::piped()).spawn().context("cannot run the kernel tests")?;
         let mut said = Vec::new();
         if let Some(output) = running.stdout.take() {
-            for line in BufReader::new(output).lines() {
-                let line = line?;
+            for line in BufReader::new(output).split(b'\n') {
+                let line = String::from_utf8_lossy(&line?).into_owned();
                 println!("{line}");
                 said.push(line);
             }
