@@ -54,7 +54,7 @@ use crate::{
     tracer::Seen,
 };
 
-/// The exit code if the tracer that the tests share lost something: that is no test's failure.
+/// The exit code if the tracer that the tests share lost something: that is no test's failure, and no second go makes it good.
 const UNSOUND: u8 = 102;
 
 const V4: &str = "127.0.0.1";

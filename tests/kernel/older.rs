@@ -12,7 +12,7 @@ use crate::{
     actor::Cast,
     reasons::own_name,
     tracer::{A_MINUTE, Line, SOON, Seen, Tracer, steps},
-    traffic::{self, Pair, hold, ss, until},
+    traffic::{self, Pair, hold, in_time, ss, until},
 };
 
 fn is_ours(line: &Line) -> bool {
@@ -25,7 +25,7 @@ pub fn established() {
     let mut server = Cast::named("older-server").start();
     let address = server.does(&format!("listen {V4}:0")).parse().unwrap();
     let mut passive: Vec<Socket> = Vec::new();
-    for _ in 0..50 {
+    for _ in 0..200 {
         passive.push(traffic::connect(address));
         server.does("accept-and-hold");
     }
@@ -45,8 +45,8 @@ pub fn established() {
         assert!(shown.contains(&format!("sk:{}", first.id.unwrap())), "{shown}");
     }
     // A peer's FIN says nothing of the owner, who did nothing: only sock_diag and /proc know. They are read while tracing
-    // goes on already, so one pair after another is tried.
-    until("an owner that only /proc knows", SOON, || {
+    // goes on already, so one pair after another is tried, for ten seconds at least.
+    in_time("an owner that only /proc knows", SOON, || {
         let client = passive.pop().expect("sock_diag is read by now");
         let ends = (address, traffic::address(&client));
         client.shutdown(Shutdown::Write).unwrap();

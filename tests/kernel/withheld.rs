@@ -2,8 +2,8 @@
 //!
 //! A hardened one runs none while a protected process of its own is on the CPU, nor in the softirqs that interrupt that process
 //! (docs/kernel.md, "Events that a kernel withholds"): of 50,000 connections one may lack a step, and at times a whole bucket of
-//! timers goes unseen. Tests that count many events allow for a thousandth. One that has a single connection to look at cannot, and
-//! fails: `cargo xtask test` runs it again.
+//! timers goes unseen. Tests that count many events allow for a thousandth, and so does the account of the tracer that they share. One
+//! that has a single connection to look at cannot, and fails: `cargo xtask test` runs it again.
 
 use crate::guest;
 
