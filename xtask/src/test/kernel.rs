@@ -63,13 +63,10 @@ impl Together {
             }
         }
         if !twice.is_empty() {
-            bail!("of {run} these failed twice: {}", twice.join(", "));
+            bail!("{} of {run} failed twice: {}", twice.len(), twice.join(", "));
         }
-        if failed.is_empty() {
-            Ok(String::new())
-        } else {
-            Ok(format!("of {run} these only when run again, alone: {names}"))
-        }
+        let remark = || format!("{} of {run} passed only when run again, alone: {names}", failed.len());
+        Ok(if failed.is_empty() { String::new() } else { remark() })
     }
 
     /// Whether any has to be run again.
