@@ -10,11 +10,10 @@ use nix::{
 };
 
 use crate::{
-    V4, V6,
-    fifty_thousand::withheld_of,
-    netns,
+    V4, V6, netns,
     tracer::{Line, Reading, SOON, START, Tracer, command},
-    traffic::{self, FIN_WAIT2, until, wheel_bucket},
+    traffic::{self, FIN_WAIT2, in_time, until, wheel_bucket},
+    withheld,
 };
 
 /// A slow machine takes some buckets' time for them, and still the largest part is a burst of more than a thousand.
@@ -52,16 +51,13 @@ pub fn of_a_whole_bucket() {
     drop(servers);
     until("every TIME_WAIT", SOON, || counted() - before == u64::try_from(CONNECTIONS).unwrap());
     drop((clients, listeners));
-    until("every end", START, || {
-        traffic::hold(Duration::from_millis(50));
-        netns::time_waits() == 0
-    });
+    in_time("every end", START, || netns::time_waits() == 0);
 
     let ended = tracer.stop();
     assert!(ended.code == Some(0) && !ended.stderr.contains("ring buffer full"), "{ended:?}");
     let lines = ended.lines();
-    // A hardened kernel may withhold some; of what came before, too, so that the state left is not known.
-    let withheld = usize::try_from(withheld_of(CONNECTIONS as u64 * 10)).unwrap();
+    // Of what came before, too, so that the state left may not be known.
+    let withheld = usize::try_from(withheld::of(CONNECTIONS as u64 * 10)).unwrap();
     let to =
         |state| -> HashSet<_> { lines.iter().filter(|line| line.to == state).map(|line| line.id.clone()).collect() };
     let (began, over) = (to("TIME_WAIT"), to("CLOSE"));

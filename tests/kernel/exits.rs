@@ -12,11 +12,10 @@ use std::{
 use nix::sys::signal::Signal;
 
 use crate::{
-    V4,
-    fifty_thousand::withheld_of,
-    netns,
+    V4, netns,
     tracer::{Reading, SOON, START, Tracer, command},
     traffic::{self, Pair, until},
+    withheld,
 };
 
 /// It is stopped while far more goes on than its ring buffer holds.
@@ -62,12 +61,12 @@ pub fn fail_on_loss() {
     let states = shown("inet_sock_set_state") + lost_states;
     let changes = u64::try_from(CONNECTIONS * 9 + 1).unwrap() - begun;
     assert!(
-        states <= changes && states + withheld + withheld_of(changes) >= changes,
+        states <= changes && states + withheld + withheld::of(changes) >= changes,
         "{states} of {changes}: {ended:?}"
     );
     let beginnings = begun + lost_beginnings;
     assert!(
-        beginnings <= entered && beginnings + withheld_of(entered) >= entered,
+        beginnings <= entered && beginnings + withheld::of(entered) >= entered,
         "{beginnings} of {entered}: {ended:?}"
     );
 }

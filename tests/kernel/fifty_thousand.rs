@@ -14,10 +14,11 @@ use socket2::Socket;
 
 use crate::{
     V4,
-    guest::{many, time_is_warped},
+    guest::many,
     netns,
     tracer::{Reading, Tracer, command},
     traffic::{self, until},
+    withheld,
 };
 
 const CONNECTIONS: u32 = 50_000;
@@ -28,12 +29,6 @@ const PER_ADDRESS: u32 = 100;
 
 /// Time for a debug build to write them all out.
 const PATIENCE: Duration = Duration::from_secs(100);
-
-/// How many of so many events a kernel may withhold from every BPF program without a count (docs/kernel.md, the end). Not one in a
-/// guest, whose kernel has nothing to hide.
-pub fn withheld_of(events: u64) -> u64 {
-    if time_is_warped() { 0 } else { events / 1000 }
-}
 
 pub fn agree_with_the_kernels_counters() {
     netns::sysctl("ipv4/tcp_max_tw_buckets", "500000");
@@ -70,7 +65,7 @@ pub fn agree_with_the_kernels_counters() {
     assert_eq!(ids.len(), beginnings.len(), "no entry is told twice");
     // Only what has begun begins again.
     let unknown: HashSet<String> = rearms.iter().map(|line| id(line)).filter(|id| !ids.contains(id)).collect();
-    let withheld = withheld_of(entered);
+    let withheld = withheld::of(entered);
     assert!(unknown.len() as u64 <= withheld, "{unknown:?} {ended:?}");
     let kernel_side = ended.number_before(" mini-sockets entered");
     let lost = ended.number_before(" mini-socket beginnings or restarts");
@@ -139,7 +134,7 @@ pub fn begun_and_ended_in_the_middle() {
                 + told.number_before(" mini-socket beginnings without");
             let seen = u64::try_from(told.stdout.len()).unwrap();
             assert!(seen > 1_000 && !told.stderr.contains("older than this trace: not known"), "{told:?}");
-            assert!(told.code == Some(0) && unmatched <= withheld_of(seen), "{unmatched} of {seen}: {told:?}");
+            assert!(told.code == Some(0) && unmatched <= withheld::of(seen), "{unmatched} of {seen}: {told:?}");
         }
     });
 }

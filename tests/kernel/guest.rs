@@ -52,6 +52,11 @@ pub fn is_this() -> bool {
     std::process::id() == 1 && Path::new(PLAN).exists()
 }
 
+/// Whether these tests run in one.
+pub fn is_where_we_are() -> bool {
+    std::env::var_os("TCPWAIT_TIME").is_some()
+}
+
 /// Whether time here is what the machine has executed, so that waiting costs nothing: `cargo xtask vm` says so.
 pub fn time_is_warped() -> bool {
     std::env::var_os("TCPWAIT_TIME").is_some_and(|time| time == "warp")

@@ -14,12 +14,12 @@ use socket2::Socket;
 use crate::{
     V4,
     actor::Cast,
-    fifty_thousand::withheld_of,
     guest::many,
     hand::{self, Hand},
     netns,
     tracer::{A_MINUTE, Line, SOON, Seen, Tracer, steps},
     traffic::{self, Pair, flip, hold, until},
+    withheld,
 };
 
 /// The way of every passive connection.
@@ -171,7 +171,7 @@ pub fn migrates(after_a_timer: bool) {
         // A busy machine takes its time to answer for all of them.
         assert!(made.dwell() >= least && made.dwell() < least + A_MINUTE, "{made:?}");
         // Of one that is taken over by its ACK nothing tells to whom; nor of one whose timer this kernel withheld.
-        let told = after_a_timer && withheld_of(1000) == 0;
+        let told = after_a_timer && withheld::of(1000) == 0;
         assert!(made.pid == Some(stays.pid()) || (!told && made.pid == Some(leaves.pid())), "{made:?}");
     }
     // Each SYN was given to one of the two by its addresses.
@@ -240,7 +240,7 @@ pub fn many_short_ones() {
     }
     assert_eq!(netns::tcp("PassiveOpens") - opens, connections);
     let (stat, trace) = (stat.stop(), trace.stop());
-    let withheld = withheld_of(connections * 10);
+    let withheld = withheld::of(connections * 10);
     let report: serde_json::Value = serde_json::from_str(stat.stdout.last().unwrap()).unwrap();
     let of_syn_recv = |key: &str| report["states"]["SYN_RECV"][key].as_u64().unwrap();
     let near = |count: u64| count <= connections && count + withheld >= connections;

@@ -13,8 +13,11 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 use crate::{
     packet::{self, ACK, Numbers, RST, SYN},
     tracer::SOON,
-    traffic,
+    traffic, turns,
 };
+
+/// An answer that is not there by then is not on its way.
+const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// Where a peer's numbers begin.
 const FIRST: u32 = 1000;
@@ -106,7 +109,11 @@ impl Hand {
 
     /// A segment with these flags, which would be there by now.
     pub fn has_heard(&self, flags: u8) -> Option<Heard> {
-        self.raw.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+        self.has_heard_within(Duration::from_millis(1), flags)
+    }
+
+    fn has_heard_within(&self, time: Duration, flags: u8) -> Option<Heard> {
+        self.raw.set_read_timeout(Some(time)).unwrap();
         let heard = self.try_hears(flags);
         self.raw.set_read_timeout(Some(SOON)).unwrap();
         heard
@@ -164,9 +171,10 @@ impl Hand {
         Heard { port: self.to.port(), number: self.numbers.receive.wrapping_sub(1) }
     }
 
-    /// Waits for a segment with these flags.
+    /// Waits for a segment with these flags: an answer, or what a timer sends.
     pub fn hears(&self, flags: u8) -> Heard {
-        self.try_hears(flags).unwrap_or_else(|| panic!("no segment with flags {flags} to {}", self.own))
+        let heard = self.has_heard_within(AT_ONCE, flags).or_else(|| turns::rest(|| self.try_hears(flags)));
+        heard.unwrap_or_else(|| panic!("no segment with flags {flags} to {}", self.own))
     }
 
     fn try_hears(&self, flags: u8) -> Option<Heard> {

@@ -1,8 +1,8 @@
 //! Tests on the running kernel: real sockets in network namespaces of their own, traced by the real program.
 //!
-//! They need root, and run side by side, as each TIME_WAIT takes its minute: `cargo xtask test` builds and runs them. Every
-//! story is a file; what they share is in `netns` (places), `tracer` (the program), `traffic` (sockets), `packet` and `hand` (forged
-//! segments, and peers that consist of them), `redirect` (nf_tables) and `actor` (other processes).
+//! They need root: `cargo xtask test` builds and runs them. They run side by side, as each TIME_WAIT takes its minute, and begin in
+//! turn (`turns`). Every story is a file; what they share is in `netns` (places), `tracer` (the program), `traffic` (sockets), `packet`
+//! and `hand` (forged segments, and peers that consist of them), `redirect` (nf_tables) and `actor` (other processes).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -43,15 +43,20 @@ mod states;
 mod story;
 mod tracer;
 mod traffic;
+mod turns;
+mod withheld;
 
 use std::process::ExitCode;
 
 use libtest_mimic::Arguments;
 
 use crate::{
-    netns::{isolated, watched},
+    netns::{demanding, isolated, watched},
     tracer::Seen,
 };
+
+/// The exit code if the tracer that the tests share lost something: that is no test's failure, and no second go makes it good.
+const UNSOUND: u8 = 102;
 
 const V4: &str = "127.0.0.1";
 const V6: &str = "::1";
@@ -114,6 +119,7 @@ fn main() -> ExitCode {
         watched("half_open::the_syn_comes_again_v4", || half_open::the_syn_comes_again(V4)),
         watched("half_open::the_syn_comes_again_v6", || half_open::the_syn_comes_again(V6)),
         watched("half_open::migrates_at_the_ack", || half_open::migrates(false)),
+        watched("half_open::migrates_at_the_timer", || half_open::migrates(true)),
         watched("half_open::without_a_listener_v4", || half_open::without_a_listener(V4)),
         watched("half_open::without_a_listener_v6", || half_open::without_a_listener(V6)),
         isolated("half_open::older", half_open::older),
@@ -133,8 +139,8 @@ fn main() -> ExitCode {
         watched("half_open::accept_queue_full_for_a_while", || half_open::ends::accept_queue_full(true)),
         watched("half_open::accept_queue_full_is_answered", half_open::ends::accept_queue_full_is_answered),
         isolated("half_open::netns_is_gone", half_open::ends::netns_is_gone),
-        isolated("half_open::cookies_always", half_open::floods::cookies_always),
-        isolated("half_open::fast_open", half_open::floods::fast_open),
+        watched("half_open::cookies_always", half_open::floods::cookies_always),
+        watched("half_open::fast_open", half_open::floods::fast_open),
         watched("failures::no_free_port_v4", || failures::no_free_port(V4)),
         watched("failures::no_free_port_v6", || failures::no_free_port(V6)),
         watched("failures::port_taken_v4", || failures::port_taken(V4)),
@@ -160,6 +166,7 @@ fn main() -> ExitCode {
         watched("failures::range_full", || failures::ports::range_full(&Seen::shared(), V4)),
         watched("failures::overlaps", || failures::ports::overlaps(&Seen::shared())),
         isolated("failures::ports_by_each_hook", failures::ports::by_each_hook),
+        isolated("failures::older_holders", failures::older::holders),
         isolated("failures::filters", failures::older::filters),
         watched("restarts::are_counted_v4", || restarts::are_counted(V4)),
         watched("restarts::are_counted_v6", || restarts::are_counted(V6)),
@@ -229,55 +236,28 @@ fn main() -> ExitCode {
         isolated("exits::broken_pipe", exits::broken_pipe),
         isolated("exits::not_root", exits::not_root),
         isolated("exits::duration", exits::duration),
-        // What these are about ends after a minute, and fifty tracers that start at once take longer.
-        watched("half_open::migrates_at_the_timer", || half_open::migrates(true)),
-        isolated("failures::older_holders", failures::older::holders),
-        isolated("offline::its_timers_move", offline::its_timers_move),
+        demanding("offline::its_timers_move", offline::its_timers_move),
         // Those that take all of the machine for a while come last, so that they are in nobody's way.
-        isolated("half_open::many_short_ones", half_open::many_short_ones),
-        isolated("half_open::flood_without_cookies", half_open::floods::without_cookies),
-        isolated("half_open::flood_with_cookies", half_open::floods::with_cookies),
+        demanding("half_open::many_short_ones", half_open::many_short_ones),
+        watched("half_open::flood_without_cookies", half_open::floods::without_cookies),
+        watched("half_open::flood_with_cookies", half_open::floods::with_cookies),
         watched("failures::as_many_as_the_kernel_counts", failures::as_many_as_the_kernel_counts),
-        isolated("fifty_thousand::agree_with_the_kernels_counters", fifty_thousand::agree_with_the_kernels_counters),
-        isolated("fifty_thousand::begun_and_ended_in_the_middle", fifty_thousand::begun_and_ended_in_the_middle),
-        isolated("bursts::of_a_whole_bucket", bursts::of_a_whole_bucket),
-        isolated("stat::a_hundred_thousand_agree", stat::a_hundred_thousand_agree),
-        isolated("stat::what_is_lost_is_accounted_for", stat::what_is_lost_is_accounted_for),
-        isolated("doctor::conntrack_is_full", doctor::conntrack_is_full),
-        isolated("states::many_time_waits", states::many_time_waits),
-        isolated("exits::fail_on_loss", exits::fail_on_loss),
+        demanding("fifty_thousand::agree_with_the_kernels_counters", fifty_thousand::agree_with_the_kernels_counters),
+        demanding("fifty_thousand::begun_and_ended_in_the_middle", fifty_thousand::begun_and_ended_in_the_middle),
+        demanding("bursts::of_a_whole_bucket", bursts::of_a_whole_bucket),
+        demanding("stat::a_hundred_thousand_agree", stat::a_hundred_thousand_agree),
+        demanding("stat::what_is_lost_is_accounted_for", stat::what_is_lost_is_accounted_for),
+        demanding("doctor::conntrack_is_full", doctor::conntrack_is_full),
+        demanding("states::many_time_waits", states::many_time_waits),
+        demanding("exits::fail_on_loss", exits::fail_on_loss),
     ];
-    // They wait, mostly, each for its own minute.
+    // With more at once, each with its tracer, every event of the machine passes through all of them.
+    const AT_ONCE: usize = 50;
     let at_once = guest::tests_at_once().unwrap_or(AT_ONCE);
     arguments.test_threads = Some(arguments.test_threads.unwrap_or(at_once));
     let conclusion = libtest_mimic::run(&arguments, trials);
-    let sound = tracer::end_shared();
-    let passed = !conclusion.has_failed() || pass_once_more(&netns::failed());
-    if passed && sound { ExitCode::SUCCESS } else { ExitCode::from(101) }
-}
-
-/// With more the machine does not get round to what they wait for.
-const AT_ONCE: usize = 50;
-
-/// A hardened kernel withholds an event in some thousands from every BPF program, and at times a whole bucket of timers (docs/kernel.md,
-/// the end), and a test that has only one connection to look at cannot pass without it. So a few tests may fail once on such a
-/// machine, and are told of; in a guest none may.
-fn pass_once_more(failed: &[&str]) -> bool {
-    const AGAIN: &str = "TCPWAIT_ONCE_MORE";
-    const A_FEW: usize = 12;
-    if guest::time_is_warped() || std::env::var_os(AGAIN).is_some() || failed.is_empty() || failed.len() > A_FEW {
-        return false;
+    if !tracer::end_shared() {
+        return ExitCode::from(UNSOUND);
     }
-    println!("\n{failed:?} failed; once more, since this kernel may have withheld what they needed to see:");
-    let program = std::env::current_exe().expect("/proc is mounted");
-    // Each waits, mostly, for its own minute.
-    let again: Vec<_> = failed
-        .iter()
-        .map(|test| std::process::Command::new(&program).args(["--exact", test]).env(AGAIN, "1").spawn())
-        .collect();
-    let passed: Vec<bool> = again
-        .into_iter()
-        .map(|again| again.and_then(|mut again| again.wait()).is_ok_and(|status| status.success()))
-        .collect();
-    passed.into_iter().all(|passed| passed)
+    conclusion.exit_code()
 }

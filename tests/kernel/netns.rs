@@ -18,31 +18,36 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
-use crate::actor::Cast;
+use crate::{
+    actor::Cast,
+    turns::{self, Share},
+};
 
 static HOME: OnceLock<File> = OnceLock::new();
 static WAITING: Mutex<Vec<mpsc::Sender<()>>> = Mutex::new(Vec::new());
-static FAILED: Mutex<Vec<&'static str>> = Mutex::new(Vec::new());
 static WATCHED: Mutex<Vec<u32>> = Mutex::new(Vec::new());
-
-/// The tests that failed so far.
-pub fn failed() -> Vec<&'static str> {
-    FAILED.lock().unwrap().clone()
-}
 
 /// A test in a namespace of its own that the shared tracer watches.
 pub fn watched(name: &'static str, story: fn()) -> Trial {
-    let (trial, inode) = place(name, story);
+    let (trial, inode) = place(name, Share::Core, story);
     WATCHED.lock().unwrap().extend(inode);
     trial
 }
 
 /// A test in a namespace of its own that starts tracers of its own.
 pub fn isolated(name: &'static str, story: fn()) -> Trial {
-    place(name, story).0
+    place(name, Share::Core, story).0
 }
 
-fn place(name: &'static str, story: fn()) -> (Trial, Option<u32>) {
+/// The same for one that takes all of the machine for a while.
+pub fn demanding(name: &'static str, story: fn()) -> Trial {
+    place(name, Share::Machine, story).0
+}
+
+fn place(name: &'static str, share: Share, story: fn()) -> (Trial, Option<u32>) {
+    let mut waiting = WAITING.lock().unwrap();
+    // Its turn comes in the order in which the tests are listed.
+    let number = waiting.len();
     let (go, wait) = mpsc::channel::<()>();
     let (ready, created) = mpsc::channel();
     let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
@@ -54,6 +59,7 @@ fn place(name: &'static str, story: fn()) -> (Trial, Option<u32>) {
         let _resident = place.map(|_| Cast::named("resident").start());
         ready.send(place).unwrap();
         wait.recv().unwrap();
+        let _turn = turns::take(number, share);
         catch_unwind(AssertUnwindSafe(story)).map_err(|panic| {
             let text = panic.downcast_ref::<String>().cloned();
             text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
@@ -61,14 +67,11 @@ fn place(name: &'static str, story: fn()) -> (Trial, Option<u32>) {
     });
     let thread = thread.unwrap();
     // A test that is filtered out waits to the end: a namespace that the shared tracer is told of has to exist.
-    WAITING.lock().unwrap().push(go.clone());
+    waiting.push(go.clone());
     let inode = created.recv().ok().flatten();
     let trial = Trial::test(name, move || {
         go.send(()).unwrap();
-        thread.join().unwrap().map_err(|why| {
-            FAILED.lock().unwrap().push(name);
-            Failed::from(why)
-        })
+        thread.join().unwrap().map_err(Failed::from)
     });
     (trial, inode)
 }

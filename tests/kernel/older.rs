@@ -10,10 +10,9 @@ use socket2::Socket;
 use crate::{
     V4, V6,
     actor::Cast,
-    netns,
     reasons::own_name,
-    tracer::{A_MINUTE, Line, SOON, Seen, Tracer, command, steps},
-    traffic::{self, Pair, hold, ss, until},
+    tracer::{A_MINUTE, Line, SOON, Seen, Tracer, steps},
+    traffic::{self, Pair, hold, in_time, ss, until},
 };
 
 fn is_ours(line: &Line) -> bool {
@@ -26,7 +25,7 @@ pub fn established() {
     let mut server = Cast::named("older-server").start();
     let address = server.does(&format!("listen {V4}:0")).parse().unwrap();
     let mut passive: Vec<Socket> = Vec::new();
-    for _ in 0..50 {
+    for _ in 0..200 {
         passive.push(traffic::connect(address));
         server.does("accept-and-hold");
     }
@@ -46,8 +45,8 @@ pub fn established() {
         assert!(shown.contains(&format!("sk:{}", first.id.unwrap())), "{shown}");
     }
     // A peer's FIN says nothing of the owner, who did nothing: only sock_diag and /proc know. They are read while tracing
-    // goes on already, so one pair after another is tried.
-    until("an owner that only /proc knows", SOON, || {
+    // goes on already, so one pair after another is tried, for ten seconds at least.
+    in_time("an owner that only /proc knows", SOON, || {
         let client = passive.pop().expect("sock_diag is read by now");
         let ends = (address, traffic::address(&client));
         client.shutdown(Shutdown::Write).unwrap();
@@ -68,10 +67,7 @@ pub fn time_wait() {
     let after = now();
     hold(Duration::from_secs(5));
     let id = ss(ends).unwrap().split_once("sk:").unwrap().1.split_whitespace().next().unwrap().to_owned();
-    // Not in line with those of other tests: its minute passes.
-    let tracer = Tracer::spawn(command(["trace", "--json", "--netns", &netns::inode().to_string()]));
-    tracer.wait_until_tracing();
-    let seen = Seen::through(tracer);
+    let seen = Seen::through(Tracer::here(&[]));
     let end = seen.wait_for_step(ends, "TIME_WAIT>CLOSE", A_MINUTE);
     assert!(end.predates, "{end:?}");
     assert_eq!(end.id, Some(id), "{end:?}");

@@ -12,7 +12,7 @@ use crate::{
     active_close::assert_natural_end,
     netns,
     tracer::{A_MINUTE, SOON, Seen, steps},
-    traffic::{self, FIN_WAIT2, Pair, hold, set_option, ss, until},
+    traffic::{self, FIN_WAIT2, Pair, hold, in_time, set_option, ss, until},
 };
 
 /// How far what the kernel did may be from what the test's clock saw around it.
@@ -22,11 +22,7 @@ const NEAR: Duration = Duration::from_millis(50);
 /// mini-socket's.
 fn until_carried_by(ends: (SocketAddr, SocketAddr), timer: &str) {
     let timer = format!("timer:({timer},");
-    until(&timer, SOON, || {
-        // Seconds may pass, and ss is a process each time.
-        hold(Duration::from_millis(50));
-        ss(ends).is_some_and(|line| line.starts_with("FIN-WAIT-2") && line.contains(&timer))
-    });
+    in_time(&timer, SOON, || ss(ends).is_some_and(|line| line.starts_with("FIN-WAIT-2") && line.contains(&timer)));
 }
 
 /// `tcp_fin_timeout` is longer than a minute: the full socket stays for what is above a minute (`tcp_rcv_state_process`), and

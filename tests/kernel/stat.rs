@@ -13,11 +13,12 @@ use serde_json::Value;
 use crate::{
     V4,
     actor::{self, Cast},
-    fifty_thousand::{churn, withheld_of},
+    fifty_thousand::churn,
     guest::many,
     netns,
     tracer::{Ended, SOON, Tracer, command},
     traffic::{self, Pair, until},
+    withheld,
 };
 
 /// Time for a debug build to take in what it was sent, beside all other tests.
@@ -214,7 +215,7 @@ pub fn a_hundred_thousand_agree() {
     let lost = document["ledger"]["lost"].to_string();
     let (seen_min, seen_max, kernel) = audit(&document, "TcpExtTW");
     assert_eq!((seen_min, kernel), (seen_max, all), "{document}");
-    let withheld = withheld_of(all);
+    let withheld = withheld::of(all);
     assert!(seen_max + withheld >= all, "{lost}");
     let (count, counted) = transition(&document, "CLOSE", "SYN_SENT");
     assert_eq!((count, counted), (all, all), "{lost}");
@@ -267,7 +268,7 @@ pub fn what_is_lost_is_accounted_for() {
         let (seen, counted) = transition(&document, from, to);
         assert!(seen < counted, "{from} -> {to}: {document}");
         assert!(
-            counted <= CONNECTIONS && counted + withheld + withheld_of(CONNECTIONS) >= CONNECTIONS,
+            counted <= CONNECTIONS && counted + withheld + withheld::of(CONNECTIONS) >= CONNECTIONS,
             "{from} -> {to}: {counted}"
         );
     }
@@ -276,7 +277,7 @@ pub fn what_is_lost_is_accounted_for() {
     let (_, seen, kernel) = audit(&document, "TcpExtTW");
     assert_eq!(kernel, CONNECTIONS, "{document}");
     for counted in [seen + beginnings, number(&document, "/ledger/minis_entered")] {
-        assert!(counted <= CONNECTIONS && counted + withheld_of(CONNECTIONS) >= CONNECTIONS, "{document}");
+        assert!(counted <= CONNECTIONS && counted + withheld::of(CONNECTIONS) >= CONNECTIONS, "{document}");
     }
     let check = document["audit"]["checks"].as_array().unwrap().iter().find(|check| check["counter"] == "TcpExtTW");
     assert_eq!(check.unwrap()["explained"], true, "{document}");

@@ -13,6 +13,8 @@ use std::{
 use nix::libc;
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
+use crate::turns;
+
 /// A connection with both of its ends here.
 pub struct Pair {
     pub listener: Socket,
@@ -109,20 +111,36 @@ pub fn read_end(mut socket: &Socket) {
 }
 
 /// Waits for a condition that is nobody's event; fails at the bound.
-pub fn until(what: &str, bound: Duration, mut condition: impl FnMut() -> bool) {
+pub fn until(what: &str, bound: Duration, condition: impl FnMut() -> bool) {
+    until_each(Duration::from_millis(1), what, bound, condition);
+}
+
+fn until_each(pause: Duration, what: &str, bound: Duration, mut condition: impl FnMut() -> bool) {
     let end = Instant::now() + bound;
     while !condition() {
         assert!(Instant::now() < end, "{what}: not within {bound:?}");
-        thread::sleep(Duration::from_millis(1));
+        thread::sleep(pause);
     }
+}
+
+/// Waits for a condition that takes its time, seconds or a minute; fails at the bound.
+pub fn in_time(what: &str, bound: Duration, condition: impl FnMut() -> bool) {
+    // It may start a process each time.
+    const EACH: Duration = Duration::from_millis(50);
+    turns::rest(|| until_each(EACH, what, bound, condition));
 }
 
 /// Lets time pass that the experiment itself needs, whatever a scheduler does.
 pub fn hold(time: Duration) {
+    // Others may begin meanwhile if it is worth the beginning.
+    const WORTH_IT: Duration = Duration::from_millis(300);
     let end = Instant::now() + time;
-    while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-        thread::sleep(left);
-    }
+    let wait = || {
+        while let Some(left) = end.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            thread::sleep(left);
+        }
+    };
+    if time < WORTH_IT { wait() } else { turns::rest(wait) }
 }
 
 /// `TCP_FIN_WAIT2` of `include/net/tcp_states.h`.

@@ -1,26 +1,31 @@
 //! `cargo xtask test`: everything that has to hold before a change goes in, in the order of what fails soonest.
 //! A failing check does not keep the later ones from running; the last line says what failed.
+//!
+//! Most of the time is that of the guests, whose CPUs are emulated. They run beside everything else, and come second: building
+//! leaves them little, the kernel tests on this machine, which wait, nearly all.
 
-use std::env;
-use std::ffi::OsString;
 use std::path::PathBuf;
-use std::process::Command;
-use std::time::Instant;
+use std::process::{Command, ExitCode};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::compile::{self, cargo, executable};
 use crate::object;
 use crate::root;
 use crate::setup::{self, Toolchain};
 use crate::toolchain;
-use crate::vm::{self, Guests, suite};
+use crate::vm::{self, Guests, Programs, suite};
 
-/// The step that may be known at the start not to be possible.
+mod course;
+mod kernel;
+
+use self::course::{Beside, Course, NOT_RUN};
+
+const ON_THIS_KERNEL: &str = "kernel tests";
 const IN_GUESTS: &str = "kernel tests in guests";
 
 /// The verb.
-pub fn run(filters: Vec<String>) -> Result<()> {
+pub fn run(filters: Vec<String>) -> Result<ExitCode> {
     let mut course = Course::new();
     course.heading("what building and testing needs");
     let toolchain = setup::toolchain()?;
@@ -29,35 +34,76 @@ pub fn run(filters: Vec<String>) -> Result<()> {
     if root::available() {
         setup::test_packages()?;
     }
-    // Downloaded first: if it cannot be, that is known before anything is built.
-    let guests = match guests() {
-        Ok(guests) => Some(guests),
-        Err(why) => {
-            course.skip(IN_GUESTS, &format!("{why:#}"));
-            None
-        }
-    };
 
+    // Beside all that follows: downloads first, which wait; then, once the tests are built, the guests.
+    let guests = Beside::this_program(&[&["test-in-guests".to_owned()], filters.as_slice()].concat());
+
+    let filters = runs(filters);
     course.step("formatting", || finish(cargo(&["fmt", "--all", "--check"])));
+    let tests = course.step("building the tests", build);
     course.step("lints", lint);
     course.step("lints of the kernel tests", lint_kernel_tests);
     course.step("lints of the kernel side", || lint_kernel_side(&toolchain));
     course.step("documentation", document);
-    // Tests that are their own harness take one filter only, so each filter is a run.
-    let filters: Vec<_> = match filters.is_empty() {
-        true => vec![None],
-        false => filters.into_iter().map(Some).collect(),
-    };
     course.step("tests", || filters.iter().try_for_each(test));
-    if root::available() {
-        course.step("kernel tests", || kernel_tests(&filters));
-    } else {
-        course.skip("kernel tests", "needs root, and there is no sudo here");
+    let together = match &tests {
+        Some(_) if !root::available() => {
+            course.skip(ON_THIS_KERNEL, "needs root, and there is no sudo here");
+            None
+        }
+        Some(tests) => course.part_of(ON_THIS_KERNEL, || kernel::together(tests, &filters)),
+        None => {
+            course.skip(ON_THIS_KERNEL, "they do not build");
+            None
+        }
+    };
+    course.join(IN_GUESTS, guests);
+    // Nothing else runs by now.
+    if let (Some(tests), Some(together)) = (tests, together) {
+        if together.failed() {
+            course.heading("kernel tests once more");
+        }
+        match together.again(&tests) {
+            Ok(remark) => course.pass(ON_THIS_KERNEL, &remark),
+            Err(why) => course.fail(ON_THIS_KERNEL, &why),
+        }
     }
-    if let Some(guests) = &guests {
-        course.step(IN_GUESTS, || kernel_tests_in(guests, &filters));
+    Ok(course.end())
+}
+
+/// What runs beside the rest: the kernel tests on other kernels, for which nobody has to be root. Which kernels, and what of the
+/// tests on each, is said here alone.
+pub fn in_guests(filters: Vec<String>) -> Result<ExitCode> {
+    let filters = runs(filters);
+    let missing = setup::missing_test_programs();
+    let guests = match missing.as_slice() {
+        [] => Guests::fetch(&vm::Options::default()),
+        _ => Err(anyhow!("the tests need {}, and only root can install that", missing.join(", "))),
+    };
+    let guests = match guests {
+        Ok(guests) => guests,
+        Err(why) => {
+            println!("not run: {why:#}");
+            return Ok(ExitCode::from(NOT_RUN));
+        }
+    };
+    if matches!(suite::run(&guests, &filters)?, suite::Outcome::NoSuchTest) {
+        println!("no kernel test has such a name: nothing to boot a guest for");
     }
-    course.end()
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Tests that are their own harness take one filter only, so each filter is a run.
+fn runs(filters: Vec<String>) -> Vec<Option<String>> {
+    if filters.is_empty() { vec![None] } else { filters.into_iter().map(Some).collect() }
+}
+
+/// Builds the kernel tests. Where guests can run the same program does for them and for this machine, and is optimised a little.
+fn build() -> Result<PathBuf> {
+    if Programs::can_be_built() {
+        return Ok(Programs::build()?.tests);
+    }
+    executable(cargo(&["test", "--package", "tcpwait", "--test", "kernel", "--no-run", "--locked"]), "kernel", &[])
 }
 
 fn lint() -> Result<()> {
@@ -105,55 +151,14 @@ fn document() -> Result<()> {
     finish(doc)
 }
 
+/// In the same build, so that nothing is built twice.
 fn test(filter: &Option<String>) -> Result<()> {
-    let mut test = cargo(&["test", "--workspace", "--locked"]);
+    let arguments = ["test", "--workspace", "--locked"];
+    let mut test = if Programs::can_be_built() { Programs::cargo(&arguments) } else { cargo(&arguments) };
     if let Some(filter) = filter {
         test.args(["--", filter]);
     }
     finish(test)
-}
-
-/// Built as the user, run as root.
-fn kernel_tests(filters: &[Option<String>]) -> Result<()> {
-    let build = cargo(&["test", "--package", "tcpwait", "--test", "kernel", "--no-run", "--locked"]);
-    let tests = executable(build, "kernel", &[])?;
-    for filter in filters {
-        // sudo passes on next to nothing of the environment.
-        let mut arguments: Vec<OsString> = env::vars_os()
-            .filter(|(name, _)| {
-                name.to_str()
-                    .is_some_and(|name| name == "CI" || name.starts_with("RUST_") || name.starts_with("TCPWAIT_"))
-            })
-            .map(|(mut setting, value)| {
-                setting.push("=");
-                setting.push(value);
-                setting
-            })
-            .collect();
-        arguments.push(tests.clone().into_os_string());
-        arguments.extend(filter.iter().map(OsString::from));
-        let mut command = root::command("env", &arguments)?;
-        // Where cargo runs the tests of a package.
-        command.current_dir(toolchain::workspace().join("tcpwait-user"));
-        finish(command)?;
-    }
-    Ok(())
-}
-
-/// What the tests need to run on other kernels, for which nobody has to be root; or why there is nothing of it.
-fn guests() -> Result<Guests> {
-    let missing = setup::missing_test_programs();
-    if !missing.is_empty() {
-        bail!("the tests need {}, and only root can install that", missing.join(", "));
-    }
-    Guests::fetch(&vm::Options::default())
-}
-
-fn kernel_tests_in(guests: &Guests, filters: &[Option<String>]) -> Result<()> {
-    if matches!(suite::run(guests, filters)?, suite::Outcome::NoSuchTest) {
-        println!("no kernel test has such a name: nothing to boot a guest for");
-    }
-    Ok(())
 }
 
 fn finish(mut command: Command) -> Result<()> {
@@ -163,56 +168,4 @@ fn finish(mut command: Command) -> Result<()> {
         bail!("`{line}` failed ({status})");
     }
     Ok(())
-}
-
-/// The steps so far, and how they went.
-struct Course {
-    start: Instant,
-    passed: Vec<&'static str>,
-    failed: Vec<&'static str>,
-    skipped: Vec<&'static str>,
-}
-
-impl Course {
-    fn new() -> Self {
-        Self { start: Instant::now(), passed: Vec::new(), failed: Vec::new(), skipped: Vec::new() }
-    }
-
-    fn heading(&self, name: &str) {
-        println!("\n== {name} ({} s)", self.start.elapsed().as_secs());
-    }
-
-    fn step(&mut self, name: &'static str, work: impl FnOnce() -> Result<()>) {
-        self.heading(name);
-        match work() {
-            Ok(()) => self.passed.push(name),
-            Err(error) => {
-                println!("{name}: {error:#}");
-                self.failed.push(name);
-            }
-        }
-    }
-
-    fn skip(&mut self, name: &'static str, why: &str) {
-        self.heading(name);
-        println!("not run: {why}");
-        self.skipped.push(name);
-    }
-
-    /// The one line that says it all. In CI a test that was not run has not passed.
-    fn end(self) -> Result<()> {
-        let parts = [("passed", &self.passed), ("FAILED", &self.failed), ("not run", &self.skipped)];
-        let line = parts
-            .iter()
-            .filter(|(_, names)| !names.is_empty())
-            .map(|(what, names)| format!("{what}: {}", names.join(", ")))
-            .collect::<Vec<_>>()
-            .join("; ");
-        println!("\n{line} ({} s)", self.start.elapsed().as_secs());
-        let strict = env::var_os("CI").is_some_and(|value| value == "true");
-        if !self.failed.is_empty() || (strict && !self.skipped.is_empty()) {
-            bail!("not all of it passed");
-        }
-        Ok(())
-    }
 }

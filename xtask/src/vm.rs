@@ -28,7 +28,7 @@ mod qemu;
 pub mod suite;
 
 use self::boot::{Line, Patience};
-use self::image::Programs;
+pub use self::image::Programs;
 use self::kernel::Kernel;
 use self::qemu::{Ports, Qemu};
 use self::suite::Outcome;

@@ -10,7 +10,7 @@ use crate::{
     half_open::{expect_made, finish, server_side},
     hand::Hand,
     netns,
-    tracer::{Line, SOON, Seen, Tracer},
+    tracer::{Line, SOON, Seen},
     traffic::{self, Pair, set_option, until},
 };
 
@@ -52,7 +52,7 @@ fn room_for(others: u64) -> usize {
 pub fn without_cookies() {
     netns::sysctl("ipv4/tcp_syncookies", "0");
     netns::sysctl("ipv4/tcp_synack_retries", "1");
-    let seen = Seen::through(Tracer::here(&[]));
+    let seen = Seen::shared();
     let (_listener, mut hands) = flood();
     let room = room_for(netns::tcp_ext("TCPReqQFullDrop"));
     let shown = Command::new("ss").args(["-tanH", "state", "syn-recv"]).output().unwrap().stdout;
@@ -70,14 +70,13 @@ pub fn without_cookies() {
     let mut hand = Hand::half_open(hands[0].to);
     finish(&mut hand);
     expect_made(&seen, &hand);
-    seen.into_tracer().stop().expect_clean();
 }
 
 /// What finds no room gets a cookie, and is a connection once that comes back.
 pub fn with_cookies() {
     netns::sysctl("ipv4/tcp_syncookies", "1");
     netns::sysctl("ipv4/tcp_synack_retries", "1");
-    let seen = Seen::through(Tracer::here(&[]));
+    let seen = Seen::shared();
     let (_listener, mut hands) = flood();
     hands.iter_mut().for_each(Hand::hears_syn_ack);
     let room = room_for(netns::tcp_ext("SyncookiesSent"));
@@ -102,28 +101,25 @@ pub fn with_cookies() {
         let end = seen.wait_for_step(hand.seen_from_there(), "SYN_RECV>CLOSE", SOON);
         assert_eq!(end.reason.as_deref(), Some("timeout"), "{end:?}");
     }
-    drop(hands);
-    seen.into_tracer().stop().expect_clean();
 }
 
 /// `tcp_syncookies` 2: no connection has a request socket.
 pub fn cookies_always() {
     netns::sysctl("ipv4/tcp_syncookies", "2");
-    let seen = Seen::through(Tracer::here(&[]));
+    let seen = Seen::shared();
     for ip in [V4, V6] {
         let pair = Pair::on(ip);
         is_untimed(&server_side(&seen, &pair.client));
         pair.close_client_first();
     }
     assert_eq!((netns::tcp_ext("SyncookiesSent"), netns::tcp_ext("SyncookiesRecv")), (2, 2));
-    seen.into_tracer().stop().expect_clean();
 }
 
 /// TCP Fast Open: the first connection brings the cookie that the second goes without a handshake with.
 pub fn fast_open() {
     // For clients and servers.
     netns::sysctl("ipv4/tcp_fastopen", "3");
-    let seen = Seen::through(Tracer::here(&[]));
+    let seen = Seen::shared();
     let listener = traffic::listen(V4);
     set_option(&listener, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, 16);
     let to = traffic::address(&listener).into();
@@ -142,5 +138,4 @@ pub fn fast_open() {
     assert_eq!(netns::tcp_ext("TCPFastOpenPassive"), 1, "the second of two");
     assert_eq!(lives[0][1].timing, "exact", "{lives:?}");
     is_untimed(&lives[1][..2]);
-    seen.into_tracer().stop().expect_clean();
 }

@@ -30,16 +30,26 @@ pub struct Programs {
 }
 
 impl Programs {
-    /// Builds them.
-    pub fn build() -> Result<Self> {
-        let target_dir = place("build");
-        eprintln!("building the kernel tests and tcpwait for guests, in {}", target_dir.display());
-        let mut cargo = compile::cargo(&["test", "--package", "tcpwait", "--test", "kernel", "--no-run", "--locked"]);
-        cargo.args(["--target", TARGET, "--target-dir"]).arg(&target_dir);
+    /// Whether they can be built on this machine.
+    pub fn can_be_built() -> bool {
+        cfg!(target_arch = "x86_64") && compile::has_static_libc()
+    }
+
+    /// cargo with the settings that they are built with.
+    pub fn cargo(arguments: &[&str]) -> Command {
+        let mut cargo = compile::cargo(arguments);
+        cargo.args(["--target", TARGET, "--target-dir"]).arg(place("build"));
         cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "-C target-feature=+crt-static");
         // A guest's CPU is emulated, and reads this from memory that it fills first.
         cargo.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "0");
         cargo.env("CARGO_PROFILE_DEV_STRIP", "debuginfo");
+        cargo
+    }
+
+    /// Builds them.
+    pub fn build() -> Result<Self> {
+        eprintln!("building the kernel tests and tcpwait for guests, in {}", place("build").display());
+        let cargo = Self::cargo(&["test", "--package", "tcpwait", "--test", "kernel", "--no-run", "--locked"]);
         let tests = compile::executable(cargo, "kernel", &[])?;
         // …/debug/deps/kernel-0123 and …/debug/tcpwait, of which the tests know the whole path.
         let tool = tests.ancestors().nth(2).map(|folder| folder.join("tcpwait")).filter(|tool| tool.is_file());
