@@ -6,8 +6,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod arch;
 mod bench;
 mod compile;
+mod cross;
+mod debs;
 mod fixtures;
 mod object;
 mod packages;
@@ -33,6 +36,12 @@ enum Verb {
         /// Optimise, as for use; without it the build is faster.
         #[arg(long)]
         release: bool,
+        /// For machines of this architecture: aarch64 or x86_64.
+        ///
+        /// What links for another one than this machine's is installed (it is said first, and goes through sudo), on Debian and
+        /// Ubuntu; `std` for it is unpacked into target/cross, or comes from `rustup target add`.
+        #[arg(long, value_enum)]
+        target: Option<arch::Arch>,
     },
     /// Build the tool for use and run it as root: `cargo xtask run -- ARGS`.
     ///
@@ -74,7 +83,7 @@ enum Verb {
 fn main() -> ExitCode {
     let done = match Verb::parse() {
         Verb::Setup => setup::run().map(|()| ExitCode::SUCCESS),
-        Verb::Build { release } => compile::run(release).map(|()| ExitCode::SUCCESS),
+        Verb::Build { release, target } => compile::run(release, target).map(|()| ExitCode::SUCCESS),
         Verb::Run { args } => run::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Test { filters } => test::run(filters).map(|()| ExitCode::SUCCESS),
         Verb::Bench { args } => bench::run(&args).map(|()| ExitCode::SUCCESS),

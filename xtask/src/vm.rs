@@ -1,7 +1,6 @@
 //! `cargo xtask vm`: the kernel tests, or any command, on other kernels, each in a virtual machine of its own.
-//! The parts: packages (`debs`), a kernel out of one (`kernel`), the machine (`qemu`), its files (`image`, `cpio`), one run of
-//! it (`boot`), the tests and the verdict on them (`suite`). Inside, tests/kernel/guest.rs is the first process. Nothing is
-//! installed; all of it is in target/vm.
+//! The parts: which packages are a kernel (`series`), what is in them (`kernel`), the machine (`qemu`), its files (`image`, `cpio`), one run of it (`boot`), the tests and the verdict on them (`suite`). Inside,
+//! tests/kernel/guest.rs is the first process. Nothing is installed; all of it is in target/vm.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -21,16 +20,17 @@ use crate::toolchain;
 
 mod boot;
 mod cpio;
-mod debs;
 mod image;
 mod kernel;
 mod qemu;
+mod series;
 pub mod suite;
 
 use self::boot::{Line, Patience};
 use self::image::Programs;
 use self::kernel::Kernel;
 use self::qemu::{Ports, Qemu};
+use self::series::Series;
 use self::suite::Outcome;
 
 /// The exit code when there is no QEMU or no kernel to be had: nothing was tested.
@@ -43,11 +43,16 @@ const MEMORY: &str = "1G";
 /// What to boot, and what for.
 #[derive(Args)]
 pub struct Options {
-    /// Debian's kernels to boot, by version.
+    /// Debian's kernels to boot: `6.12`, `7.3-rt`, several with commas between them.
+    ///
+    /// The newest of that version in any suite of Debian, and the flavour for cloud machines unless one is named (`rt`). It is
+    /// downloaded once: remove its folder in target/vm/kernels to have what is newer since.
     #[arg(long, value_delimiter = ',', value_name = "VERSION", default_values = KERNELS)]
-    kernel: Vec<String>,
-    /// The kernel in this Debian or Ubuntu package, instead of those.
-    #[arg(long, value_name = "FILE")]
+    kernel: Vec<Series>,
+    /// The kernel in this package or folder, instead of those.
+    ///
+    /// Give it once for each package that has a part of the kernel, or once with a folder that has a vmlinuz and its modules.
+    #[arg(long, value_name = "FILE|FOLDER")]
     kernel_deb: Vec<PathBuf>,
     /// How time passes in the guest.
     #[arg(long, value_enum, default_value_t = Profile::Warp)]
@@ -81,7 +86,7 @@ impl Default for Options {
     /// As if nothing had been said.
     fn default() -> Self {
         Self {
-            kernel: KERNELS.map(str::to_owned).to_vec(),
+            kernel: KERNELS.iter().filter_map(|kernel| kernel.parse().ok()).collect(),
             kernel_deb: Vec::new(),
             profile: Profile::Warp,
             filter: None,
@@ -143,8 +148,8 @@ impl Guests {
         qemu.version()?;
         image::fetch_busybox()?;
         let kernels = match options.kernel_deb.as_slice() {
-            [] => options.kernel.iter().map(|version| Kernel::of_debian(version)).collect::<Result<_>>()?,
-            files => files.iter().map(|file| Kernel::of_file(file)).collect::<Result<_>>()?,
+            [] => options.kernel.iter().map(Kernel::of_debian).collect::<Result<_>>()?,
+            files => vec![Kernel::of_files(files)?],
         };
         Ok(Self { _alone, qemu, kernels, profile: options.profile })
     }
@@ -156,7 +161,7 @@ impl Guests {
         let job = Job { common, arguments: command, memory: MEMORY, patience: Patience::with(Duration::MAX) };
         let mut worst = 0;
         for kernel in &self.kernels {
-            let name = if self.kernels.len() > 1 { format!("{:<5} ", kernel.name) } else { String::new() };
+            let name = if self.kernels.len() > 1 { format!("{:<8} ", kernel.name) } else { String::new() };
             let code = self.boot(kernel, &job, |line| {
                 // Whoever reads it may have gone; the guest ends all the same.
                 let _ = match line {
@@ -173,12 +178,12 @@ impl Guests {
 
     /// What the last run left in /out: kernels, and the folder with what is from each.
     pub fn out(&self) -> impl Iterator<Item = (&str, PathBuf)> {
-        self.kernels.iter().map(|kernel| (kernel.name.as_str(), place("out").join(&kernel.name)))
+        self.kernels.iter().map(|kernel| (kernel.name.as_str(), place("out").join(file_name(&kernel.name))))
     }
 
     /// What the files of one kernel's guest are called.
     fn name(&self, kernel: &Kernel) -> String {
-        format!("{}-{}", kernel.name, self.profile.name())
+        format!("{}-{}", file_name(&kernel.name), self.profile.name())
     }
 
     /// What the last guest with this kernel said, its console and its output.
@@ -196,18 +201,23 @@ impl Guests {
         )?;
         let log = self.log(kernel);
         written(&place("log"), &format!("{name}.log"), b"")?;
-        let bulk = written(&place("out"), &format!("{}.tar", kernel.name), b"")?;
+        let bulk = written(&place("out"), &format!("{}.tar", file_name(&kernel.name)), b"")?;
         let qemu = self.qemu.guest(kernel, &image, self.profile, job.memory, &Ports { console: &log, bulk: &bulk });
         let code = boot::run(qemu, &log, job.patience, hears)?;
-        unpack_out(&bulk, &place("out").join(&kernel.name))?;
+        unpack_out(&bulk, &place("out").join(file_name(&kernel.name)))?;
         Ok(code)
     }
 }
 
 /// A folder of this verb's.
-fn place(name: &str) -> PathBuf {
+pub fn place(name: &str) -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     toolchain::workspace().join(target).join("vm").join(name)
+}
+
+/// A kernel's name as part of a file's.
+fn file_name(kernel: &str) -> String {
+    kernel.replace([':', '/'], "-")
 }
 
 /// Keeps others from writing the same images and logs, for as long as the file is open.

@@ -10,11 +10,12 @@ use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
 use crate::compile;
+use crate::debs::{self, apt::Apt};
 use crate::packages;
 
 use super::cpio::Archive;
 use super::kernel::Kernel;
-use super::{debs, place};
+use super::place;
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// Without one of these, the tests that use it fail; busybox has a poorer `ip` and `su`.
@@ -110,7 +111,11 @@ pub fn special(kernel: &Kernel, arguments: &[String], environment: &BTreeMap<Str
 /// Downloads the shell of the guests.
 pub fn fetch_busybox() -> Result<()> {
     let folder = place("busybox");
-    if folder.join("bin/busybox").is_file() { Ok(()) } else { debs::unpack_into(&folder, &["busybox-static"]) }
+    if folder.join("bin/busybox").is_file() {
+        Ok(())
+    } else {
+        debs::unpack_into(Apt::Machine, &folder, &["busybox-static"])
+    }
 }
 
 /// busybox, by all of its names for which there is no better program.

@@ -6,10 +6,11 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::debs::{self, apt::Apt};
 use crate::packages;
 
 use super::kernel::Kernel;
-use super::{Profile, debs, place};
+use super::{Profile, place};
 
 const PROGRAM: &str = "qemu-system-x86_64";
 const PACKAGES: [&str; 4] = ["qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios"];
@@ -39,7 +40,7 @@ impl Qemu {
         }
         let folder = place("qemu");
         if !folder.join("usr/bin").join(PROGRAM).is_file() {
-            debs::unpack_into(&folder, &PACKAGES).context("QEMU cannot be had")?;
+            debs::unpack_into(Apt::Machine, &folder, &PACKAGES).context("QEMU cannot be had")?;
         }
         let qemu = Self { program: folder.join("usr/bin").join(PROGRAM), folder: Some(folder.clone()) };
         let mut users: Vec<String> = PACKAGES.map(str::to_owned).to_vec();
@@ -48,13 +49,13 @@ impl Qemu {
             if !qemu.lacks_libraries()? {
                 return Ok(qemu);
             }
-            let needed = users.iter().flat_map(|user| debs::depends(user));
+            let needed = users.iter().flat_map(|user| Apt::Machine.depends(user));
             let mut needed: Vec<String> =
                 needed.filter(|name| name.starts_with("lib") && !is_installed(name)).collect();
             needed.sort();
             needed.dedup();
             let names: Vec<&str> = needed.iter().map(String::as_str).collect();
-            debs::unpack_into(&folder, &names).context("QEMU's libraries cannot be had")?;
+            debs::unpack_into(Apt::Machine, &folder, &names).context("QEMU's libraries cannot be had")?;
             users = needed;
         }
         bail!("QEMU was unpacked into {}, but libraries of it are missing", folder.display())

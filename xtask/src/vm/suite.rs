@@ -103,12 +103,12 @@ struct Ended {
 
 fn on(guests: &Guests, kernel: &Kernel, job: &Job, listed: &[String]) -> Ended {
     let start = Instant::now();
-    println!("{:<5} {} tests in {}", kernel.name, listed.len(), kernel.release);
+    println!("{:<8} {} tests in {}", kernel.name, listed.len(), kernel.release);
     let mut reported = BTreeMap::new();
     let code = guests.boot(kernel, job, |line| {
         let (Line::Stdout(text) | Line::Stderr(text)) = line;
         let text = String::from_utf8_lossy(text);
-        println!("{:<5} {text}", kernel.name);
+        println!("{:<8} {text}", kernel.name);
         reported.extend(result(&text));
     });
     let verdict = code.and_then(|code| {
@@ -118,7 +118,7 @@ fn on(guests: &Guests, kernel: &Kernel, job: &Job, listed: &[String]) -> Ended {
         if all_there { verdict } else { verdict.map_err(|why| anyhow!("{why}. {}", last_of(&guests.log(kernel)))) }
     });
     if let Err(why) = &verdict {
-        println!("{:<5} {why:#}", kernel.name);
+        println!("{:<8} {why:#}", kernel.name);
     }
     Ended { passed: verdict.is_ok(), seconds: start.elapsed().as_secs() }
 }
