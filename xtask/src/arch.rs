@@ -48,6 +48,14 @@ impl Arch {
         }
     }
 
+    /// What its libraries' folder is called by Debian.
+    pub fn triplet(self) -> &'static str {
+        match self {
+            Self::Amd64 => "x86_64-linux-gnu",
+            Self::Arm64 => "aarch64-linux-gnu",
+        }
+    }
+
     /// The C compiler for it, on a machine that is of another.
     pub fn gcc(self) -> &'static str {
         match self {

@@ -52,7 +52,7 @@ pub fn tool(release: bool) -> Result<PathBuf> {
 }
 
 /// Whether the C compiler, which rustc links with, finds a static libc. It prints a path only if it does.
-fn has_static_libc() -> bool {
+pub fn has_static_libc() -> bool {
     let found = Command::new("cc").arg("-print-file-name=libc.a").output();
     found.is_ok_and(|output| output.stdout.contains(&b'/'))
 }

@@ -70,7 +70,10 @@ enum Verb {
         args: Vec<OsString>,
     },
     /// Make the recordings of other kernels in tests/fixtures anew, for a change of the recording format.
-    Fixtures,
+    Fixtures {
+        /// Of these kernels, named as for `cargo xtask vm --kernel` [default: 6.1 6.12].
+        kernels: Vec<vm::series::Series>,
+    },
     /// Run the kernel tests, or a command, on other kernels: `cargo xtask vm -- tcpwait trace --duration 60`.
     ///
     /// Boots Debian's kernels for cloud machines in QEMU, which needs neither root nor hardware virtualisation. What of it is
@@ -87,7 +90,7 @@ fn main() -> ExitCode {
         Verb::Run { args } => run::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Test { filters } => test::run(filters).map(|()| ExitCode::SUCCESS),
         Verb::Bench { args } => bench::run(&args).map(|()| ExitCode::SUCCESS),
-        Verb::Fixtures => fixtures::run().map(|()| ExitCode::SUCCESS),
+        Verb::Fixtures { kernels } => fixtures::run(kernels).map(|()| ExitCode::SUCCESS),
         Verb::Vm(options) => vm::run(&options),
     };
     match done {

@@ -14,7 +14,7 @@ use crate::object;
 use crate::root;
 use crate::setup::{self, Toolchain};
 use crate::toolchain;
-use crate::vm::{self, Guests, suite};
+use crate::vm::{Guests, check, suite};
 
 /// The step that may be known at the start not to be possible.
 const IN_GUESTS: &str = "kernel tests in guests";
@@ -146,11 +146,11 @@ fn guests() -> Result<Guests> {
     if !missing.is_empty() {
         bail!("the tests need {}, and only root can install that", missing.join(", "));
     }
-    Guests::fetch(&vm::Options::default())
+    check::fetch()
 }
 
 fn kernel_tests_in(guests: &Guests, filters: &[Option<String>]) -> Result<()> {
-    if matches!(suite::run(guests, filters)?, suite::Outcome::NoSuchTest) {
+    if matches!(check::run(guests, filters)?, suite::Outcome::NoSuchTest) {
         println!("no kernel test has such a name: nothing to boot a guest for");
     }
     Ok(())

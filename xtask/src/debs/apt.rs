@@ -24,6 +24,8 @@ const SUITES: [&str; 9] = [
     "forky",
     "sid",
 ];
+/// The one to take programs from on a machine that is not Debian's.
+const RELEASE: &str = "trixie";
 /// Those of the security archive.
 const SECURITY_SUITES: [&str; 3] = ["bullseye-security", "bookworm-security", "trixie-security"];
 /// Where they are if this machine has no Debian mirror among its own sources.
@@ -40,14 +42,20 @@ pub enum Apt {
     Machine,
     /// All of Debian's suites, for one architecture.
     Debian(Arch),
+    /// One release of Debian and its updates, likewise: what has to fit together.
+    Release(Arch),
 }
 
 impl Apt {
     /// `apt-get` or `apt-cache`, with the right configuration.
     pub fn command(self, program: &str) -> Result<Command> {
         let mut command = Command::new(program);
-        if let Self::Debian(arch) = self {
+        if let Self::Debian(arch) | Self::Release(arch) = self {
             command.arg("-c").arg(configured(arch)?);
+        }
+        if let Self::Release(_) = self {
+            let release = release();
+            command.arg("-o").arg(format!("APT::Default-Release=/^{release}(-updates|-security|)$/"));
         }
         // As root it would download as a user who may not write here, and warn.
         command.args(["-o", "APT::Sandbox::User=root"]).env("LC_ALL", "C");
@@ -56,8 +64,9 @@ impl Apt {
 
     /// Fetches the lists of packages again. Suites that cannot be had are told of; what they have is not found later.
     pub fn update(self) -> Result<()> {
-        let Self::Debian(arch) = self else {
-            return packages::update();
+        let arch = match self {
+            Self::Machine => return packages::update(),
+            Self::Debian(arch) | Self::Release(arch) => arch,
         };
         eprintln!("fetching the lists of packages of Debian's suites for {arch} into {}", place("apt").display());
         let output = self.command("apt-get")?.args(["--quiet=2", "update"]).output().context("cannot run apt-get")?;
@@ -72,11 +81,18 @@ impl Apt {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// What a package depends on directly, without the alternatives after the first.
-    pub fn depends(self, package: &str) -> Vec<String> {
-        let text = self.ask(&["depends", "--important", package]).unwrap_or_default();
+    /// What packages depend on directly, without the alternatives after the first.
+    pub fn depends(self, packages: &[&str]) -> Vec<String> {
+        let text = self.ask(&[&["depends", "--important"], packages].concat()).unwrap_or_default();
         text.lines().filter_map(|line| line.trim().strip_prefix("Depends: ")).map(str::to_owned).collect()
     }
+}
+
+/// The release that programs are taken from: this machine's, so that they are what the tests use here, if it is Debian's.
+fn release() -> &'static str {
+    let about = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let here = about.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME="));
+    SUITES.into_iter().find(|suite| Some(*suite) == here).unwrap_or(RELEASE)
 }
 
 /// Writes the configuration for an architecture, and returns where it is.

@@ -42,6 +42,11 @@ impl FromStr for Series {
     }
 }
 
+/// Kernels by names that are known to be right.
+pub fn series_of(names: &[&str]) -> Vec<Series> {
+    names.iter().filter_map(|name| name.parse().ok()).collect()
+}
+
 impl fmt::Display for Series {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.version)?;
@@ -108,7 +113,7 @@ impl Series {
         // A metapackage has no patch level, and 6.12 is not 6.1.
         let whole = if patch.is_empty() { self.version.matches('.').count() > 1 } else { !is_digit(patch) };
         // What is behind a dash is a number (6.1.0-56), or another flavour.
-        whole && patch.split_once('-').is_none_or(|(_, abi)| is_digit(abi))
+        whole && patch.split('-').skip(1).all(is_digit)
     }
 }
 
@@ -158,7 +163,7 @@ fn parts(apt: Apt, package: String) -> Result<Vec<String>> {
     let mut parts = vec![package];
     let mut at = 0;
     while let Some(part) = parts.get(at) {
-        for needed in apt.depends(part) {
+        for needed in apt.depends(&[part]) {
             if needed.ends_with(&release) && !parts.contains(&needed) {
                 parts.push(needed);
             }
