@@ -146,6 +146,7 @@ Acquire::AllowWeakRepositories "false";
 Acquire::AllowDowngradeToInsecureRepositories "false";
 APT::Get::AllowUnauthenticated "false";
 Acquire::Languages "none";
+Acquire::GzipIndexes "true";
 Dir::Etc::sourcelist "/dev/null";
 Dir::Etc::sourceparts "{home}/sources";
 Dir::Etc::preferences "/dev/null";
@@ -156,7 +157,7 @@ Dir::State::status "{home}/status";
 Dir::Cache "{home}/cache";
 Dir::Cache::archives "{home}/cache/archives";
 Dir::Cache::pkgcache "pkgcache.bin";
-Dir::Cache::srcpkgcache "srcpkgcache.bin";
+Dir::Cache::srcpkgcache "";
 "##
     )
 }

@@ -82,10 +82,16 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         finished: false,
         rows: Vec::new(),
     };
-    table.take_over();
+    let earlier = fs::read(place("matrix.json")).ok().and_then(|text| serde_json::from_slice::<Table>(&text).ok());
+    if let Some(earlier) = earlier.filter(|earlier| table.takes_over(earlier)) {
+        table.rows = earlier.rows.into_iter().filter(|row| row.result != What::NotRun).collect();
+    }
     // The same kernel in another release is another.
     table.rows.retain(|row| guests.kernels.iter().any(|kernel| row.release.as_ref() == Some(&kernel.release)));
 
+    if !table.rows.is_empty() {
+        println!("an earlier run of these tests was stopped; kept from it:\n{}", table.text());
+    }
     // Guests that take one core first: they fill the machine best.
     let machines = profiles
         .iter()
@@ -125,24 +131,14 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     table.write()?;
     println!("\n{}", table.text());
     println!("this table is in {}, and beside it as JSON", place("matrix.md").display());
-    Ok(table.verdict())
+    let strict = env::var_os("CI").is_some_and(|value| value == "true");
+    Ok(ExitCode::from(table.verdict(strict)))
 }
 
 impl Table {
-    /// Takes over what an earlier run that was stopped had done already, and says what.
-    fn take_over(&mut self) {
-        let Some(earlier) =
-            fs::read(place("matrix.json")).ok().and_then(|text| serde_json::from_slice::<Table>(&text).ok())
-        else {
-            return;
-        };
-        if earlier.finished || earlier.programs != self.programs || earlier.filter != self.filter {
-            return;
-        }
-        self.rows = earlier.rows.into_iter().filter(|row| row.result != What::NotRun).collect();
-        if !self.rows.is_empty() {
-            println!("an earlier run of these tests was stopped; kept from it:\n{}", self.text());
-        }
+    /// Whether what an earlier run has done counts here: it was stopped, and ran the same.
+    fn takes_over(&self, earlier: &Self) -> bool {
+        !earlier.finished && earlier.programs == self.programs && earlier.filter == self.filter
     }
 
     fn write(&self) -> Result<()> {
@@ -185,15 +181,14 @@ impl Table {
         text
     }
 
-    /// In CI what was not run has not passed.
-    fn verdict(&self) -> ExitCode {
+    /// The exit code. In CI what was not run has not passed.
+    fn verdict(&self, strict: bool) -> u8 {
         let has = |what| self.rows.iter().any(|row| row.result == what);
-        let strict = env::var_os("CI").is_some_and(|value| value == "true");
         match (has(What::Failed), has(What::NotRun)) {
-            (true, _) => ExitCode::FAILURE,
-            (_, true) if strict => ExitCode::FAILURE,
-            (_, true) => ExitCode::from(SKIPPED),
-            _ => ExitCode::SUCCESS,
+            (true, _) => 1,
+            (_, true) if strict => 1,
+            (_, true) => SKIPPED,
+            _ => 0,
         }
     }
 }
@@ -227,4 +222,61 @@ fn sums(ready: &Ready) -> Result<String> {
     let text = String::from_utf8_lossy(&output.stdout);
     let sums = text.lines().filter_map(|line| line.split(' ').next());
     Ok(sums.collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Profile, Row, Table, What};
+
+    fn table(results: &[What]) -> Table {
+        let row = |result: &What| Row {
+            kernel: "6.12:arm64".to_owned(),
+            profile: Profile::Smp,
+            release: (*result != What::NotRun).then(|| "6.12.118+deb13-cloud-arm64".to_owned()),
+            result: *result,
+            why: (*result != What::Passed).then(|| "1 of 2 tests failed: a|b\nmore of it".to_owned()),
+            seconds: (*result != What::NotRun).then_some(125),
+        };
+        let rows = results.iter().map(row).collect();
+        Table { programs: "sum".to_owned(), tests: 2, filter: None, finished: false, rows }
+    }
+
+    #[test]
+    fn only_what_has_passed_is_green() {
+        use What::{Failed, NotRun, Passed};
+        for (results, elsewhere, in_ci) in [
+            (&[Passed, Passed][..], 0, 0),
+            (&[Passed, NotRun], 77, 1),
+            (&[Passed, Failed], 1, 1),
+            (&[NotRun, Failed], 1, 1),
+        ] {
+            let table = table(results);
+            assert_eq!((table.verdict(false), table.verdict(true)), (elsewhere, in_ci));
+        }
+    }
+
+    #[test]
+    fn a_row_is_a_line() {
+        let text = table(&[What::Failed, What::NotRun]).text();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 4, "{text}");
+        let row = lines.get(2).copied().unwrap_or_default();
+        let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
+        let why = "1 of 2 tests failed: a/b";
+        assert_eq!(cells, ["6.12:arm64", "smp", "6.12.118+deb13-cloud-arm64", "FAILED", "2:05", why]);
+    }
+
+    #[test]
+    fn only_the_same_that_was_stopped_goes_on() -> serde_json::Result<()> {
+        let read = |table: &Table| serde_json::from_slice::<Table>(&serde_json::to_vec(table)?);
+        let (now, mut earlier) = (table(&[]), read(&table(&[What::Passed]))?);
+        assert!(now.takes_over(&earlier));
+        earlier.finished = true;
+        assert!(!now.takes_over(&earlier));
+        earlier = Table { programs: "other".to_owned(), ..read(&table(&[What::Passed]))? };
+        assert!(!now.takes_over(&earlier));
+        earlier = Table { filter: Some("v4".to_owned()), ..read(&table(&[What::Passed]))? };
+        assert!(!now.takes_over(&earlier));
+        Ok(())
+    }
 }

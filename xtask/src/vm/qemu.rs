@@ -117,7 +117,7 @@ impl Qemu {
             format!("file,id={name},path={}{more}", file.to_string_lossy().replace(',', ",,"))
         };
         qemu.arg("-chardev").arg(file("console", ports.console, ",append=on"));
-        qemu.args(["-chardev", "stdio,id=output,signal=off"]);
+        qemu.args(["-chardev", "stdio,id=output"]);
         qemu.arg("-chardev").arg(file("bulk", ports.bulk, ""));
         let mut line = String::from("panic=-1 quiet nokaslr cryptomgr.notests=1");
         match profile {
