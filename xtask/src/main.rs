@@ -76,9 +76,9 @@ enum Verb {
     },
     /// Run the kernel tests, or a command, on other kernels: `cargo xtask vm -- tcpwait trace --duration 60`.
     ///
-    /// Boots Debian's kernels for cloud machines in QEMU, which needs neither root nor hardware virtualisation. What of it is
-    /// not on this machine is downloaded by apt-get and unpacked into target/vm; nothing is installed. After `--` comes a
-    /// command: its output and exit code are the command's own, and what it leaves in /out is then in target/vm/out.
+    /// Boots Debian's kernels in QEMU, which needs neither root nor hardware virtualisation. What of it is not on this machine is
+    /// downloaded by apt-get, with a configuration of its own, and unpacked into target/vm; nothing is installed, but what
+    /// cross-builds for arm64 (see `cargo xtask build --help`), if a kernel for that is named. After `--` comes a command: its output and exit code are the command's own, and what it leaves in /out is then in target/vm/out.
     /// Consoles are kept in target/vm/log. The exit code is 77 if there is no QEMU or no kernel to be had.
     Vm(vm::Options),
 }
