@@ -81,10 +81,14 @@ impl Apt {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// What packages depend on directly, without the alternatives after the first.
+    /// What packages depend on directly, before they are unpacked or after, without the alternatives after the first.
     pub fn depends(self, packages: &[&str]) -> Vec<String> {
         let text = self.ask(&[&["depends", "--important"], packages].concat()).unwrap_or_default();
-        text.lines().filter_map(|line| line.trim().strip_prefix("Depends: ")).map(str::to_owned).collect()
+        let needed = text
+            .lines()
+            .map(str::trim)
+            .filter_map(|line| line.strip_prefix("Pre").unwrap_or(line).strip_prefix("Depends: "));
+        needed.map(str::to_owned).collect()
     }
 }
 
