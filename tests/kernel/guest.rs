@@ -1,6 +1,6 @@
 //! The first process of a virtual machine, which `cargo xtask vm` boots with these tests as its init.
 //!
-//! It runs one program, hands on what that says over the second serial port, a line at a time, and switches the machine off.
+//! It runs one program or several, hands on what they say over the second serial port, a line at a time, and switches the machine off.
 //! If it panics, so does the kernel, which `cargo xtask vm` takes for the crash it is; its words are on the console.
 
 use std::{
@@ -34,15 +34,16 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 
 const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// For what the program says.
-const OUTPUT: &str = "/dev/ttyS1";
+/// For what the program says. The console of an Arm machine is a port of another kind.
+const OUTPUT: &str = if cfg!(target_arch = "x86_64") { "/dev/ttyS1" } else { "/dev/ttyS0" };
 
 /// For what is in `/out` at the end.
-const BULK: &str = "/dev/ttyS2";
+const BULK: &str = if cfg!(target_arch = "x86_64") { "/dev/ttyS2" } else { "/dev/ttyS1" };
 
 #[derive(Deserialize)]
 struct Plan {
-    arguments: Vec<String>,
+    /// Each with its arguments, to be run one after the other.
+    programs: Vec<Vec<String>>,
     environment: HashMap<String, String>,
     modules: Vec<String>,
 }
@@ -93,7 +94,12 @@ pub fn live() -> ! {
         }
     });
 
-    let code = perform(&plan, &port);
+    // The first that does not end well decides.
+    let mut code = 0;
+    for program in &plan.programs {
+        let ended = perform(program, &plan, &port);
+        code = if code == 0 { ended } else { code };
+    }
     if fs::read_dir("/out").unwrap().next().is_some() {
         run("tar", &["-c", "-C", "/out", "-f", BULK, "."]);
         drain(&OpenOptions::new().write(true).open(BULK).unwrap());
@@ -105,9 +111,9 @@ pub fn live() -> ! {
     panic!("this is not QEMU");
 }
 
-/// Runs the program and returns its exit code, as a shell would.
-fn perform(plan: &Plan, port: &Arc<Mutex<File>>) -> i32 {
-    let (program, arguments) = plan.arguments.split_first().unwrap();
+/// Runs a program and returns its exit code, as a shell would.
+fn perform(program: &[String], plan: &Plan, port: &Arc<Mutex<File>>) -> i32 {
+    let (program, arguments) = program.split_first().unwrap();
     let mut command = Command::new(program);
     command.args(arguments).env("PATH", PATH).env("HOME", "/root").envs(&plan.environment).current_dir("/root");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -186,6 +192,7 @@ fn drain(port: &File) {
 }
 
 /// Writes to the port that ends QEMU. What is written decides its exit code.
+#[cfg(target_arch = "x86_64")]
 fn switch_off() {
     const PORT: u16 = 0xf4;
     const ENDED: u8 = 0x10;
@@ -193,5 +200,20 @@ fn switch_off() {
     unsafe {
         assert_eq!(libc::iopl(3), 0, "{}", std::io::Error::last_os_error());
         std::arch::asm!("out dx, al", in("dx") PORT, in("al") ENDED, options(nomem, nostack, preserves_flags));
+    }
+}
+
+/// The instruction by which an Arm program calls its debugger, which QEMU is here: SYS_EXIT_EXTENDED, with QEMU's exit code.
+/// A machine that crashes, or is switched off in any other way, ends QEMU with 0.
+#[cfg(target_arch = "aarch64")]
+fn switch_off() {
+    const EXIT_EXTENDED: u64 = 0x20;
+    const APPLICATION_EXIT: u64 = 0x20026;
+    // As on x86, where it is made of what is written to the port.
+    const ENDED: u64 = 33;
+    let reason = [APPLICATION_EXIT, ENDED];
+    // SAFETY: QEMU reads the two words, and does not return; elsewhere the instruction is undefined and ends this process.
+    unsafe {
+        std::arch::asm!("hlt #0xf000", in("x0") EXIT_EXTENDED, in("x1") reason.as_ptr(), options(nostack, readonly));
     }
 }

@@ -9,13 +9,30 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+use crate::arch::Arch;
+use crate::cross::Cross;
 use crate::setup;
 use crate::toolchain;
 
 /// The verb.
-pub fn run(release: bool) -> Result<()> {
-    println!("{}", tool(release)?.display());
+pub fn run(release: bool, target: Option<Arch>) -> Result<()> {
+    let tool = match target.filter(|arch| !arch.is_here()) {
+        Some(arch) => tool_for(arch, release)?,
+        None => tool(release)?,
+    };
+    println!("{}", tool.display());
     Ok(())
+}
+
+/// Builds the tool for machines of another architecture, linked statically.
+fn tool_for(arch: Arch, release: bool) -> Result<PathBuf> {
+    setup::toolchain()?;
+    let mut cargo = cargo(&["rustc", "--package", "tcpwait", "--bin", "tcpwait"]);
+    Cross::find(arch)?.apply(&mut cargo);
+    if release {
+        cargo.arg("--release");
+    }
+    executable(cargo, "tcpwait", &[])
 }
 
 /// Builds the tool and returns where it is. For use it is linked statically, so that it runs wherever it is copied to.

@@ -6,12 +6,17 @@ use std::fs;
 use anyhow::{Context as _, Result, bail};
 
 use crate::toolchain;
-use crate::vm::{Guests, Options};
+use crate::vm::series::{Series, series_of};
+use crate::vm::{Guests, Options, Profile};
+
+/// The kernels that fixtures are from, unless others are named.
+const KERNELS: [&str; 2] = ["6.1", "6.12"];
 
 /// The verb.
-pub fn run() -> Result<()> {
-    let guests = Guests::fetch(&Options::default())?;
-    let code = guests.command(&["/init", "record-a-story", "/out"].map(str::to_owned))?;
+pub fn run(kernels: Vec<Series>) -> Result<()> {
+    let kernels = if kernels.is_empty() { series_of(&KERNELS) } else { kernels };
+    let guests = Guests::fetch(&Options::of(kernels))?;
+    let code = guests.command(Profile::Warp, &["/init", "record-a-story", "/out"].map(str::to_owned))?;
     if code != 0 {
         bail!("the story was not told to its end (exit code {code}); tests/fixtures is as before");
     }

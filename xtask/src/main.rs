@@ -6,8 +6,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+mod arch;
 mod bench;
 mod compile;
+mod cross;
+mod debs;
 mod fixtures;
 mod object;
 mod packages;
@@ -33,6 +36,12 @@ enum Verb {
         /// Optimise, as for use; without it the build is faster.
         #[arg(long)]
         release: bool,
+        /// For machines of this architecture: aarch64 or x86_64.
+        ///
+        /// What links for another one than this machine's is installed (it is said first, and goes through sudo), on Debian and
+        /// Ubuntu; `std` for it is unpacked into target/cross, or comes from `rustup target add`.
+        #[arg(long, value_enum)]
+        target: Option<arch::Arch>,
     },
     /// Build the tool for use and run it as root: `cargo xtask run -- ARGS`.
     ///
@@ -66,12 +75,15 @@ enum Verb {
         args: Vec<OsString>,
     },
     /// Make the recordings of other kernels in tests/fixtures anew, for a change of the recording format.
-    Fixtures,
+    Fixtures {
+        /// Of these kernels, named as for `cargo xtask vm --kernel` [default: 6.1 6.12].
+        kernels: Vec<vm::series::Series>,
+    },
     /// Run the kernel tests, or a command, on other kernels: `cargo xtask vm -- tcpwait trace --duration 60`.
     ///
-    /// Boots Debian's kernels for cloud machines in QEMU, which needs neither root nor hardware virtualisation. What of it is
-    /// not on this machine is downloaded by apt-get and unpacked into target/vm; nothing is installed. After `--` comes a
-    /// command: its output and exit code are the command's own, and what it leaves in /out is then in target/vm/out.
+    /// Boots Debian's kernels in QEMU, which needs neither root nor hardware virtualisation. What of it is not on this machine is
+    /// downloaded by apt-get, with a configuration of its own, and unpacked into target/vm; nothing is installed, but what
+    /// cross-builds for arm64 (see `cargo xtask build --help`), if a kernel for that is named. After `--` comes a command: its output and exit code are the command's own, and what it leaves in /out is then in target/vm/out.
     /// Consoles are kept in target/vm/log. The exit code is 77 if there is no QEMU or no kernel to be had.
     Vm(vm::Options),
 }
@@ -79,12 +91,12 @@ enum Verb {
 fn main() -> ExitCode {
     let done = match Verb::parse() {
         Verb::Setup => setup::run().map(|()| ExitCode::SUCCESS),
-        Verb::Build { release } => compile::run(release).map(|()| ExitCode::SUCCESS),
+        Verb::Build { release, target } => compile::run(release, target).map(|()| ExitCode::SUCCESS),
         Verb::Run { args } => run::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Test { filters } => test::run(filters),
         Verb::TestInGuests { filters } => test::in_guests(filters),
         Verb::Bench { args } => bench::run(&args).map(|()| ExitCode::SUCCESS),
-        Verb::Fixtures => fixtures::run().map(|()| ExitCode::SUCCESS),
+        Verb::Fixtures { kernels } => fixtures::run(kernels).map(|()| ExitCode::SUCCESS),
         Verb::Vm(options) => vm::run(&options),
     };
     match done {

@@ -14,7 +14,7 @@ use crate::object;
 use crate::root;
 use crate::setup::{self, Toolchain};
 use crate::toolchain;
-use crate::vm::{self, Guests, Programs, suite};
+use crate::vm::{Programs, check, suite};
 
 mod course;
 mod kernel;
@@ -72,12 +72,12 @@ pub fn run(filters: Vec<String>) -> Result<ExitCode> {
 }
 
 /// What runs beside the rest: the kernel tests on other kernels, for which nobody has to be root. Which kernels, and what of the
-/// tests on each, is said here alone.
+/// tests on each, is said in `vm/check.rs` alone.
 pub fn in_guests(filters: Vec<String>) -> Result<ExitCode> {
     let filters = runs(filters);
     let missing = setup::missing_test_programs();
     let guests = match missing.as_slice() {
-        [] => Guests::fetch(&vm::Options::default()),
+        [] => check::fetch(),
         _ => Err(anyhow!("the tests need {}, and only root can install that", missing.join(", "))),
     };
     let guests = match guests {
@@ -87,7 +87,7 @@ pub fn in_guests(filters: Vec<String>) -> Result<ExitCode> {
             return Ok(ExitCode::from(NOT_RUN));
         }
     };
-    if matches!(suite::run(&guests, &filters)?, suite::Outcome::NoSuchTest) {
+    if matches!(check::run(&guests, &filters)?, suite::Outcome::NoSuchTest) {
         println!("no kernel test has such a name: nothing to boot a guest for");
     }
     Ok(ExitCode::SUCCESS)

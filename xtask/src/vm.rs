@@ -1,7 +1,6 @@
 //! `cargo xtask vm`: the kernel tests, or any command, on other kernels, each in a virtual machine of its own.
-//! The parts: packages (`debs`), a kernel out of one (`kernel`), the machine (`qemu`), its files (`image`, `cpio`), one run of
-//! it (`boot`), the tests and the verdict on them (`suite`). Inside, tests/kernel/guest.rs is the first process. Nothing is
-//! installed; all of it is in target/vm.
+//! The parts: which packages are a kernel (`series`), what is in them (`kernel`), the machine (`qemu`), its files (`image`, `userland`, `cpio`), one run of it (`boot`), the tests and the verdict on them (`suite`). Inside,
+//! tests/kernel/guest.rs is the first process. Nothing is installed; all of it is in target/vm.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -14,44 +13,66 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
 
+use crate::arch::Arch;
+use crate::cross::Cross;
 use crate::packages;
 use crate::setup;
 use crate::toolchain;
 
 mod boot;
+pub mod check;
 mod cpio;
-mod debs;
 mod image;
 mod kernel;
 mod qemu;
+mod matrix;
+mod room;
+pub mod series;
 pub mod suite;
+mod userland;
 
 use self::boot::{Line, Patience};
 pub use self::image::Programs;
 use self::kernel::Kernel;
 use self::qemu::{Ports, Qemu};
+use self::series::{Series, series_of};
 use self::suite::Outcome;
+use self::userland::Userland;
 
 /// The exit code when there is no QEMU or no kernel to be had: nothing was tested.
 const SKIPPED: u8 = 77;
-/// Debian's kernels that the tests run on.
-const KERNELS: [&str; 2] = ["6.1", "6.12"];
+/// Debian's kernels that are booted if none is named: the oldest and the newest.
+const KERNELS: [&str; 2] = ["6.1", "7.3"];
 /// Memory for a command.
 const MEMORY: &str = "1G";
 
 /// What to boot, and what for.
 #[derive(Args)]
 pub struct Options {
-    /// Debian's kernels to boot, by version.
-    #[arg(long, value_delimiter = ',', value_name = "VERSION", default_values = KERNELS)]
-    kernel: Vec<String>,
-    /// The kernel in this Debian or Ubuntu package, instead of those.
-    #[arg(long, value_name = "FILE")]
+    /// Debian's kernels to boot: `6.12`, `7.3-rt`, `7.3:arm64`, several with commas between them [default: 6.1,7.3].
+    ///
+    /// The newest of that version in any suite of Debian, and the flavour for cloud machines unless one is named (`rt`). It is
+    /// downloaded once: remove its folder in target/vm/kernels to have what is newer since. For arm64 the tests are cross-built,
+    /// for which `cargo xtask build --target aarch64` says what it installs.
+    #[arg(long, value_delimiter = ',', value_name = "VERSION")]
+    kernel: Vec<Series>,
+    /// The kernel in this package or folder, instead of those.
+    ///
+    /// Give it once for each package that has a part of the kernel, or once with a folder that has a vmlinuz and its modules.
+    #[arg(long, value_name = "FILE|FOLDER")]
     kernel_deb: Vec<PathBuf>,
-    /// How time passes in the guest.
-    #[arg(long, value_enum, default_value_t = Profile::Warp)]
-    profile: Profile,
+    /// How time passes in the guest [default: warp, with --matrix both].
+    #[arg(long, value_enum)]
+    profile: Option<Profile>,
+    /// Run the tests on all kernels that matter, in both profiles, and print a table.
+    ///
+    /// As many guests run at once as there are cores and memory. The table is in target/vm/matrix.md and matrix.json too. One that
+    /// was stopped goes on where it was. The exit code is 1 if anything failed, else 77 (or 1 if CI=true is set) if a kernel
+    /// could not be had.
+    #[arg(long, conflicts_with_all = ["kernel_deb", "command"])]
+    matrix: bool,
     /// Run only the tests whose names contain this.
     filter: Option<String>,
     /// Run this in the guest instead of the tests.
@@ -60,7 +81,8 @@ pub struct Options {
 }
 
 /// The kinds of guest.
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Profile {
     /// One CPU, and time is what it has executed: a minute of waiting passes at once, and every run is the same.
     Warp,
@@ -77,13 +99,14 @@ impl Profile {
     }
 }
 
-impl Default for Options {
-    /// As if nothing had been said.
-    fn default() -> Self {
+impl Options {
+    /// As if these kernels had been named, and nothing else.
+    pub fn of(kernels: Vec<Series>) -> Self {
         Self {
-            kernel: KERNELS.map(str::to_owned).to_vec(),
+            kernel: kernels,
             kernel_deb: Vec::new(),
-            profile: Profile::Warp,
+            profile: None,
+            matrix: false,
             filter: None,
             command: Vec::new(),
         }
@@ -93,23 +116,32 @@ impl Default for Options {
 /// Kernels and what boots them. Nobody else has any in this folder at the time.
 pub struct Guests {
     _alone: File,
-    qemu: Qemu,
+    emulators: Vec<(Arch, Qemu)>,
     kernels: Vec<Kernel>,
+}
+
+/// What a guest is: a kernel, and how time passes.
+#[derive(Clone, Copy)]
+pub struct Machine<'a> {
+    kernel: &'a Kernel,
     profile: Profile,
 }
 
 /// What a guest is to do.
 struct Job<'a> {
-    /// The part of the image that all kernels share.
-    common: Vec<u8>,
-    /// The program to run, and its arguments.
-    arguments: &'a [String],
+    /// The part of the image that all kernels of an architecture share.
+    images: &'a [(Arch, Vec<u8>)],
+    /// What to run, one after the other: programs with their arguments.
+    programs: &'a [Vec<String>],
     memory: &'static str,
     patience: Patience,
 }
 
 /// The verb.
 pub fn run(options: &Options) -> Result<ExitCode> {
+    if options.matrix {
+        return matrix::run(options);
+    }
     let guests = match Guests::fetch(options) {
         Ok(guests) => guests,
         Err(why) => {
@@ -117,11 +149,12 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             return Ok(ExitCode::from(SKIPPED));
         }
     };
+    let profile = options.profile.unwrap_or(Profile::Warp);
     if !options.command.is_empty() {
-        let code = guests.command(&options.command)?;
+        let code = guests.command(profile, &options.command)?;
         return Ok(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)));
     }
-    match suite::run(&guests, slice::from_ref(&options.filter))? {
+    match suite::run(&guests, profile, slice::from_ref(&options.filter))? {
         Outcome::Passed => Ok(ExitCode::SUCCESS),
         Outcome::NoSuchTest => {
             bail!("no kernel test has {} in its name", options.filter.as_deref().unwrap_or_default())
@@ -132,32 +165,55 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 impl Guests {
     /// Finds QEMU and the kernels, or downloads them. An error here says why there is nothing to run.
     pub fn fetch(options: &Options) -> Result<Self> {
-        if !cfg!(target_arch = "x86_64") {
-            bail!("the guests are x86_64 machines, and run only on one");
-        }
-        if packages::program("apt-get").is_none() {
-            bail!("the guests' kernels and tools are downloaded with apt-get, which is not on this machine");
-        }
-        let _alone = alone()?;
-        let qemu = Qemu::find()?;
-        qemu.version()?;
-        image::fetch_busybox()?;
-        let kernels = match options.kernel_deb.as_slice() {
-            [] => options.kernel.iter().map(|version| Kernel::of_debian(version)).collect::<Result<_>>()?,
-            files => files.iter().map(|file| Kernel::of_file(file)).collect::<Result<_>>()?,
+        let series = match (options.kernel_deb.as_slice(), options.kernel.as_slice()) {
+            ([], []) => series_of(&KERNELS),
+            ([], named) => named.to_vec(),
+            (files, _) => {
+                let alone = prepared()?;
+                let kernel = Kernel::of_files(files)?;
+                let emulators = vec![(kernel.arch, emulator(kernel.arch)?)];
+                return Ok(Self { _alone: alone, emulators, kernels: vec![kernel] });
+            }
         };
-        Ok(Self { _alone, qemu, kernels, profile: options.profile })
+        let (guests, missing) = Self::fetch_each(&series)?;
+        match missing.into_iter().next() {
+            None => Ok(guests),
+            Some((series, why)) => bail!("{series}: {why}"),
+        }
+    }
+
+    /// The same, with those that cannot be had, and why, beside the others.
+    fn fetch_each(series: &[Series]) -> Result<(Self, Vec<(Series, String)>)> {
+        let alone = prepared()?;
+        let (mut emulators, mut kernels, mut missing): (Vec<(Arch, Qemu)>, _, _) = (Vec::new(), Vec::new(), Vec::new());
+        for one in series {
+            let mut fetch = || -> Result<Kernel> {
+                if !emulators.iter().any(|(arch, _)| *arch == one.arch) {
+                    emulators.push((one.arch, emulator(one.arch)?));
+                }
+                Kernel::of_debian(one)
+            };
+            match fetch() {
+                Ok(kernel) => kernels.push(kernel),
+                Err(why) => missing.push((one.clone(), format!("{why:#}"))),
+            }
+        }
+        Ok((Self { _alone: alone, emulators, kernels }, missing))
     }
 
     /// Runs a command on each kernel. Its exit code is 0 if it was that on all of them.
-    pub fn command(&self, command: &[String]) -> Result<i32> {
+    pub fn command(&self, profile: Profile, command: &[String]) -> Result<i32> {
         setup::toolchain()?;
-        let common = image::common(&Programs::build()?)?;
-        let job = Job { common, arguments: command, memory: MEMORY, patience: Patience::with(Duration::MAX) };
+        let images = archs(&self.kernels).map(|arch| Ok((arch, image::common(&Programs::build_for(arch)?)?)));
+        let images = images.collect::<Result<Vec<_>>>()?;
+        let programs = [command.to_vec()];
+        let patience = Patience::with(Duration::MAX);
+        let job = Job { images: &images, programs: &programs, memory: MEMORY, patience };
         let mut worst = 0;
         for kernel in &self.kernels {
-            let name = if self.kernels.len() > 1 { format!("{:<5} ", kernel.name) } else { String::new() };
-            let code = self.boot(kernel, &job, |line| {
+            let machine = Machine { kernel, profile };
+            let name = if self.kernels.len() > 1 { format!("{:<10} ", machine.label()) } else { String::new() };
+            let code = self.boot(machine, &job, |line| {
                 // Whoever reads it may have gone; the guest ends all the same.
                 let _ = match line {
                     Line::Stdout(text) => std::io::stdout().write_all(&[name.as_bytes(), text, b"\n"].concat()),
@@ -171,43 +227,90 @@ impl Guests {
         Ok(worst)
     }
 
-    /// What the last run left in /out: kernels, and the folder with what is from each.
-    pub fn out(&self) -> impl Iterator<Item = (&str, PathBuf)> {
-        self.kernels.iter().map(|kernel| (kernel.name.as_str(), place("out").join(&kernel.name)))
+    /// What the last run left in /out: what files of a kernel are called, and the folder with what is from each.
+    pub fn out(&self) -> impl Iterator<Item = (String, PathBuf)> {
+        let names = self.kernels.iter().map(|kernel| file_name(&kernel.name));
+        names.map(|name| (name.clone(), place("out").join(name)))
     }
 
-    /// What the files of one kernel's guest are called.
-    fn name(&self, kernel: &Kernel) -> String {
-        format!("{}-{}", kernel.name, self.profile.name())
-    }
-
-    /// What the last guest with this kernel said, its console and its output.
-    fn log(&self, kernel: &Kernel) -> PathBuf {
-        place("log").join(format!("{}.log", self.name(kernel)))
-    }
-
-    /// Boots one kernel and runs something on it.
-    fn boot(&self, kernel: &Kernel, job: &Job, hears: impl FnMut(Line)) -> Result<i32> {
-        let name = self.name(kernel);
-        let image = written(
-            &place("image"),
-            &name,
-            &[job.common.as_slice(), &image::special(kernel, job.arguments, &settings(self.profile.name()))?].concat(),
-        )?;
-        let log = self.log(kernel);
+    /// Boots a machine and runs something on it.
+    fn boot(&self, machine: Machine, job: &Job, hears: impl FnMut(Line)) -> Result<i32> {
+        let Machine { kernel, profile } = machine;
+        let name = machine.file_name();
+        let not_ready = || format!("nothing was made ready for {}", kernel.arch);
+        let image = job.images.iter().find(|(arch, _)| *arch == kernel.arch);
+        let (_, common) = image.with_context(not_ready)?;
+        let (_, qemu) = self.emulators.iter().find(|(arch, _)| *arch == kernel.arch).with_context(not_ready)?;
+        let special = image::special(kernel, job.programs, &settings(profile.name()))?;
+        let image = written(&place("image"), &name, &[common.as_slice(), &special].concat())?;
+        let log = machine.log();
         written(&place("log"), &format!("{name}.log"), b"")?;
-        let bulk = written(&place("out"), &format!("{}.tar", kernel.name), b"")?;
-        let qemu = self.qemu.guest(kernel, &image, self.profile, job.memory, &Ports { console: &log, bulk: &bulk });
+        let bulk = written(&place("out"), &format!("{name}.tar"), b"")?;
+        let qemu = qemu.guest(kernel, &image, profile, job.memory, &Ports { console: &log, bulk: &bulk });
         let code = boot::run(qemu, &log, job.patience, hears)?;
-        unpack_out(&bulk, &place("out").join(&kernel.name))?;
+        unpack_out(&bulk, &place("out").join(file_name(&kernel.name)))?;
         Ok(code)
     }
 }
 
+impl Machine<'_> {
+    /// What it is called.
+    fn label(&self) -> String {
+        match self.profile {
+            Profile::Warp => self.kernel.name.clone(),
+            Profile::Smp => format!("{} smp", self.kernel.name),
+        }
+    }
+
+    /// What its files are called.
+    fn file_name(&self) -> String {
+        format!("{}-{}", file_name(&self.kernel.name), self.profile.name())
+    }
+
+    /// What it said last, its console and its output.
+    fn log(&self) -> PathBuf {
+        place("log").join(format!("{}.log", self.file_name()))
+    }
+}
+
+/// Makes sure that guests can be had at all, and that nobody else has any in this folder.
+fn prepared() -> Result<File> {
+    if !Programs::can_be_built() {
+        bail!("the guests' programs are built on x86_64 machines with a static libc (on Fedora it is in glibc-static)");
+    }
+    if packages::program("apt-get").is_none() {
+        bail!("the guests' kernels and tools are downloaded with apt-get, which is not on this machine");
+    }
+    let alone = alone()?;
+    image::fetch_busybox()?;
+    Ok(alone)
+}
+
+/// A QEMU that runs, and what it takes to make programs for its guests.
+fn emulator(arch: Arch) -> Result<Qemu> {
+    let qemu = Qemu::find(arch)?;
+    qemu.version()?;
+    if !arch.is_here() {
+        Cross::find(arch)?;
+        Userland::fetch(arch)?;
+    }
+    Ok(qemu)
+}
+
+/// The architectures of kernels, each once.
+fn archs(kernels: &[Kernel]) -> impl Iterator<Item = Arch> {
+    [Arch::Amd64, Arch::Arm64].into_iter().filter(|arch| kernels.iter().any(|kernel| kernel.arch == *arch))
+}
+
 /// A folder of this verb's.
-fn place(name: &str) -> PathBuf {
+pub fn place(name: &str) -> PathBuf {
     let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     toolchain::workspace().join(target).join("vm").join(name)
+}
+
+/// A kernel's name as part of a file's.
+fn file_name(kernel: &str) -> String {
+    kernel.replace([':', '/'], "-")
 }
 
 /// Keeps others from writing the same images and logs, for as long as the file is open.

@@ -40,7 +40,7 @@ pub struct Patience {
 impl Patience {
     /// Generous where it is this machine's time, as the machine may be busy.
     pub const fn with(quiet: Duration) -> Self {
-        Self { quiet, dead: Duration::from_secs(5 * 60), life: Duration::from_secs(45 * 60) }
+        Self { quiet, dead: Duration::from_secs(5 * 60), life: Duration::from_secs(2 * 60 * 60) }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a guest has: the kernel tests as its first process, tcpwait, busybox for a shell and the small tools, and this
-//! machine's own ss, nginx and so on with their libraries. Programs and libraries are at the paths that they have here.
+//! machine's own ss, nginx and so on with their libraries, or Debian's for another architecture. Programs and libraries are at
+//! the paths that they have here.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,14 +10,19 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use serde_json::json;
 
+use crate::arch::Arch;
 use crate::compile;
+use crate::cross::Cross;
+use crate::debs::{self, apt::Apt};
 use crate::packages;
 
 use super::cpio::Archive;
 use super::kernel::Kernel;
-use super::{debs, place};
+use super::place;
+use super::userland::Userland;
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// What builds the tests, and with them the tool.
+const TESTS: [&str; 7] = ["test", "--package", "tcpwait", "--test", "kernel", "--no-run", "--locked"];
 /// Without one of these, the tests that use it fail; busybox has a poorer `ip` and `su`.
 const PROGRAMS: [&str; 9] = ["ss", "ip", "nstat", "tc", "nginx", "ab", "curl", "setpriv", "nft"];
 /// The users and groups that nginx looks for.
@@ -25,6 +31,7 @@ const GROUPS: &str = "root:x:0:\nwww-data:x:33:\nnogroup:x:65534:\nnobody:x:6553
 
 /// The statically linked programs.
 pub struct Programs {
+    arch: Arch,
     pub tests: PathBuf,
     pub tool: PathBuf,
 }
@@ -37,27 +44,46 @@ impl Programs {
 
     /// cargo with the settings that they are built with.
     pub fn cargo(arguments: &[&str]) -> Command {
-        let mut cargo = compile::cargo(arguments);
-        cargo.args(["--target", TARGET, "--target-dir"]).arg(place("build"));
+        let mut cargo = Self::any_cargo(arguments);
+        cargo.args(["--target", Arch::Amd64.rust()]);
         cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "-C target-feature=+crt-static");
+        cargo
+    }
+
+    fn any_cargo(arguments: &[&str]) -> Command {
+        let mut cargo = compile::cargo(arguments);
+        cargo.arg("--target-dir").arg(place("build"));
         // A guest's CPU is emulated, and reads this from memory that it fills first.
         cargo.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "0");
         cargo.env("CARGO_PROFILE_DEV_STRIP", "debuginfo");
         cargo
     }
 
-    /// Builds them.
+    /// Builds them for this machine and guests of its architecture.
     pub fn build() -> Result<Self> {
-        eprintln!("building the kernel tests and tcpwait for guests, in {}", place("build").display());
-        let cargo = Self::cargo(&["test", "--package", "tcpwait", "--test", "kernel", "--no-run", "--locked"]);
+        Self::built(Arch::Amd64, Self::cargo(&TESTS))
+    }
+
+    /// Builds them for guests of an architecture.
+    pub fn build_for(arch: Arch) -> Result<Self> {
+        if arch.is_here() {
+            return Self::build();
+        }
+        let mut cargo = Self::any_cargo(&TESTS);
+        Cross::find(arch)?.apply(&mut cargo);
+        Self::built(arch, cargo)
+    }
+
+    fn built(arch: Arch, cargo: Command) -> Result<Self> {
+        eprintln!("building the kernel tests and tcpwait for guests ({arch}), in {}", place("build").display());
         let tests = compile::executable(cargo, "kernel", &[])?;
         // …/debug/deps/kernel-0123 and …/debug/tcpwait, of which the tests know the whole path.
         let tool = tests.ancestors().nth(2).map(|folder| folder.join("tcpwait")).filter(|tool| tool.is_file());
         let tool = tool.with_context(|| format!("cargo did not build tcpwait with {}", tests.display()))?;
-        Ok(Self { tests, tool })
+        Ok(Self { arch, tests, tool })
     }
 
-    /// The names of the tests that have `filter` in their names.
+    /// The names of the tests that have `filter` in their names. Only those of this machine's architecture can tell.
     pub fn list(&self, filter: Option<&str>) -> Result<Vec<String>> {
         let mut list = Command::new(&self.tests);
         list.args(filter).args(["--list", "--format", "terse"]);
@@ -86,22 +112,32 @@ pub fn common(programs: &Programs) -> Result<Vec<u8>> {
     archive.program("init", read(&programs.tests)?);
     archive.program(&programs.tool, read(&programs.tool)?);
     archive.link("usr/bin/tcpwait", programs.tool.to_string_lossy());
+    let userland = if programs.arch.is_here() { None } else { Some(Userland::fetch(programs.arch)?) };
     let mut missing = Vec::new();
     for name in PROGRAMS {
-        match packages::program(name) {
-            Some(program) => with_libraries(&mut archive, &program)?,
-            None => missing.push(name),
+        let there = match &userland {
+            None => own_program(&mut archive, name)?,
+            Some(userland) => program_of(userland, &mut archive, name)?,
+        };
+        if !there {
+            missing.push(name);
         }
     }
     if !missing.is_empty() {
         eprintln!("not in the guests, as not on this machine: {}", missing.join(", "));
     }
-    busybox(&mut archive)?;
+    let own_busybox = place("busybox/bin/busybox");
+    let busybox = match &userland {
+        None => own_busybox.clone(),
+        Some(userland) => userland.program("busybox").map(|(_, file)| file).context("there is no busybox for it")?,
+    };
+    archive.program("bin/busybox", read(&busybox)?);
+    applets(&mut archive, &own_busybox)?;
     Ok(archive.bytes())
 }
 
-/// The part of the image that is for one kernel and one run: `arguments` is the program to run and its arguments.
-pub fn special(kernel: &Kernel, arguments: &[String], environment: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+/// The part of the image that is for one kernel and one run: `programs` are what to run, with their arguments.
+pub fn special(kernel: &Kernel, programs: &[Vec<String>], environment: &BTreeMap<String, String>) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
     if let Some(settings) = kernel.settings() {
         archive.text(format!("boot/config-{}", kernel.release), settings);
@@ -112,7 +148,7 @@ pub fn special(kernel: &Kernel, arguments: &[String], environment: &BTreeMap<Str
         archive.text(&path, module.content);
         paths.push(path);
     }
-    let plan = json!({ "arguments": arguments, "environment": environment, "modules": paths });
+    let plan = json!({ "programs": programs, "environment": environment, "modules": paths });
     archive.text("tcpwait-guest.json", plan.to_string());
     Ok(archive.bytes())
 }
@@ -120,14 +156,16 @@ pub fn special(kernel: &Kernel, arguments: &[String], environment: &BTreeMap<Str
 /// Downloads the shell of the guests.
 pub fn fetch_busybox() -> Result<()> {
     let folder = place("busybox");
-    if folder.join("bin/busybox").is_file() { Ok(()) } else { debs::unpack_into(&folder, &["busybox-static"]) }
+    if folder.join("bin/busybox").is_file() {
+        Ok(())
+    } else {
+        debs::unpack_into(Apt::Machine, &folder, &["busybox-static"])
+    }
 }
 
-/// busybox, by all of its names for which there is no better program.
-fn busybox(archive: &mut Archive) -> Result<()> {
-    let busybox = place("busybox/bin/busybox");
-    archive.program("bin/busybox", read(&busybox)?);
-    let output = Command::new(&busybox).arg("--list").output().context("cannot run busybox")?;
+/// busybox by all of its names for which there is no better program. One that runs here tells the names.
+fn applets(archive: &mut Archive, busybox: &Path) -> Result<()> {
+    let output = Command::new(busybox).arg("--list").output().context("cannot run busybox")?;
     for applet in String::from_utf8_lossy(&output.stdout).lines() {
         let taken =
             ["bin", "sbin", "usr/bin", "usr/sbin"].iter().any(|folder| archive.has(format!("{folder}/{applet}")));
@@ -138,9 +176,13 @@ fn busybox(archive: &mut Archive) -> Result<()> {
     Ok(())
 }
 
-fn with_libraries(archive: &mut Archive, program: &Path) -> Result<()> {
-    archive.program(program, read(program)?);
-    let output = Command::new("ldd").arg(program).output().context("cannot run ldd")?;
+/// A program of this machine's, with its libraries. Whether there is one.
+fn own_program(archive: &mut Archive, name: &str) -> Result<bool> {
+    let Some(program) = packages::program(name) else {
+        return Ok(false);
+    };
+    archive.program(&program, read(&program)?);
+    let output = Command::new("ldd").arg(&program).output().context("cannot run ldd")?;
     // libc.so.6 => /lib/x86_64-linux-gnu/libc.so.6 (0x…), and the loader by itself.
     for line in String::from_utf8_lossy(&output.stdout).lines() {
         let Some(library) = line.split_whitespace().find(|word| word.starts_with('/')) else {
@@ -150,7 +192,21 @@ fn with_libraries(archive: &mut Archive, program: &Path) -> Result<()> {
             archive.program(library, read(Path::new(library))?);
         }
     }
-    Ok(())
+    Ok(true)
+}
+
+/// The same of another architecture's.
+fn program_of(userland: &Userland, archive: &mut Archive, name: &str) -> Result<bool> {
+    let Some((place, program)) = userland.program(name) else {
+        return Ok(false);
+    };
+    archive.program(place, read(&program)?);
+    for (place, library) in userland.libraries(&program)? {
+        if !archive.has(&place) {
+            archive.program(place, read(&library)?);
+        }
+    }
+    Ok(true)
 }
 
 fn read(file: &Path) -> Result<Vec<u8>> {

@@ -1,4 +1,4 @@
-//! A kernel out of its package: what QEMU boots, the modules that the tests use, and its settings.
+//! A kernel out of its packages: what QEMU boots, the modules that the tests use, and its settings.
 //! The kernel proper is unpacked here because a guest takes a second or more to do it.
 
 use std::collections::HashMap;
@@ -9,22 +9,38 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use super::{debs, place};
+use crate::arch::Arch;
+use crate::debs::{self, apt::Apt};
 
-/// Modules that the tests may need; without one that a kernel does not have, a test says so itself.
-const MODULES: [&str; 9] =
-    ["veth", "dummy", "tun", "inet_diag", "tcp_diag", "sch_netem", "xt_TPROXY", "nft_tproxy", "nft_socket"];
+use super::series::Series;
+use super::{file_name, place};
+
+/// Modules that the tests may need; without one that a kernel does not have, a test says so itself. The first is what
+/// `libcrc32c`, and with it `nf_tables`, asks for by name where it is not built in (6.12's flavours that are not for cloud
+/// machines): nothing in a guest could load it when the kernel asks.
+const MODULES: [&str; 10] = [
+    "crc32c_generic",
+    "veth",
+    "dummy",
+    "tun",
+    "inet_diag",
+    "tcp_diag",
+    "sch_netem",
+    "xt_TPROXY",
+    "nft_tproxy",
+    "nft_socket",
+];
 
 /// A kernel that can be booted.
 pub struct Kernel {
-    /// What it is called here: `6.1`, or what a package file is called.
+    /// What it is called here: `6.12-rt`, or what it calls itself.
     pub name: String,
+    pub arch: Arch,
     /// As `uname -r` says it.
     pub release: String,
     /// What QEMU starts.
     pub boots: PathBuf,
-    /// Where its package is unpacked.
-    folder: PathBuf,
+    files: Files,
 }
 
 /// A module, ready to be loaded.
@@ -33,48 +49,110 @@ pub struct Module {
     pub content: Vec<u8>,
 }
 
+/// What there is of a kernel.
+#[derive(Default)]
+struct Files {
+    /// `vmlinuz`, with or without a release behind it.
+    images: Vec<PathBuf>,
+    /// `config`, likewise.
+    settings: Vec<PathBuf>,
+    modules: Vec<PathBuf>,
+}
+
 impl Kernel {
-    /// Debian's cloud kernel of a version such as `6.1`.
-    pub fn of_debian(version: &str) -> Result<Self> {
-        let folder = debs::unpacked(&debs::kernel_package(version)?)?;
-        Self::unpacked(version.to_owned(), folder)
+    /// The newest of Debian's kernels of a series, downloaded once: remove its folder to have one that is newer since.
+    pub fn of_debian(series: &Series) -> Result<Self> {
+        let name = series.to_string();
+        let folder = place("kernels").join(file_name(&name));
+        // Written last, so a folder without it is one that was not finished.
+        let whole = folder.join("packages");
+        if !whole.is_file() {
+            if folder.exists() {
+                fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+            }
+            let packages = series.packages()?;
+            let names: Vec<&str> = packages.iter().map(String::as_str).collect();
+            debs::unpack_into(Apt::Debian(series.arch), &folder, &names)?;
+            fs::write(&whole, packages.join("\n") + "\n")
+                .with_context(|| format!("cannot write {}", whole.display()))?;
+        }
+        let kernel = Self::inside(Some(name), &folder, &folder.join("vmlinux"))?;
+        if kernel.arch != series.arch {
+            bail!("{series} is a kernel for {}", kernel.arch);
+        }
+        Ok(kernel)
     }
 
-    /// The kernel in a package file.
-    pub fn of_file(deb: &Path) -> Result<Self> {
-        let folder = debs::folder_of(deb)?;
-        debs::unpack(deb, &folder)?;
-        let name = deb.file_name().unwrap_or_default().to_string_lossy();
-        let name = name.split('_').next().unwrap_or_default();
-        let name = ["linux-image-unsigned-", "linux-image-"].iter().find_map(|start| name.strip_prefix(start));
-        let name = name.with_context(|| format!("{} is not called linux-image-…", deb.display()))?;
-        Self::unpacked(name.to_owned(), folder)
+    /// The kernel in package files, each with a part of it, or in a folder.
+    pub fn of_files(paths: &[PathBuf]) -> Result<Self> {
+        if let [folder] = paths
+            && folder.is_dir()
+        {
+            let proper = place("kernels").join("proper");
+            // It may have been built again since.
+            if proper.exists() {
+                fs::remove_file(&proper).with_context(|| format!("cannot remove {}", proper.display()))?;
+            }
+            return Self::inside(None, folder, &proper);
+        }
+        let first = paths.first().and_then(|deb| deb.file_stem()).context("no file is named")?;
+        let folder = place("unpacked").join(first);
+        paths.iter().try_for_each(|deb| debs::unpack(deb, &folder))?;
+        Self::inside(None, &folder, &folder.join("vmlinux"))
     }
 
-    fn unpacked(name: String, folder: PathBuf) -> Result<Self> {
-        let boot = folder.join("boot");
-        let files = fs::read_dir(&boot).with_context(|| format!("no kernel in {}", folder.display()))?;
-        let mut releases = files.flatten().filter_map(|file| Some(file.file_name().to_str()?.to_owned()));
-        let release = releases.find_map(|file| file.strip_prefix("vmlinuz-").map(str::to_owned));
-        let release = release.with_context(|| format!("no vmlinuz in {}", boot.display()))?;
-        let compressed = boot.join(format!("vmlinuz-{release}"));
-        let boots = proper(&compressed, &folder.join("vmlinux")).unwrap_or_else(|why| {
-            eprintln!("{name}: {why:#}; the guest will unpack it by itself");
-            compressed
-        });
-        Ok(Self { name, release, boots, folder })
+    /// The one kernel in a folder. `proper` is where it is unpacked to, if it is not already there.
+    fn inside(name: Option<String>, folder: &Path, proper: &Path) -> Result<Self> {
+        let mut files = Files::default();
+        files.find(folder)?;
+        let image = match files.images.as_slice() {
+            [image] => image.clone(),
+            [] => bail!("there is no vmlinuz in {}", folder.display()),
+            several => bail!("there are {} files called vmlinuz in {}", several.len(), folder.display()),
+        };
+        let content = fs::read(&image).with_context(|| format!("cannot read {}", image.display()))?;
+        let about = || format!("{} is no kernel that is known here", image.display());
+        let (arch, boots, release) = if content.get(0x202..0x206) == Some(b"HdrS") {
+            let there = || if proper.is_file() { Ok(()) } else { kept(proper, proper_x86(&content)?) };
+            let boots = match there() {
+                Ok(()) => proper.to_owned(),
+                Err(why) => {
+                    eprintln!("{}: {why:#}; the guest will unpack it by itself", image.display());
+                    image.clone()
+                }
+            };
+            (Arch::Amd64, boots, release_x86(&content))
+        } else if content.get(0x38..0x3c) == Some(b"ARM\x64") {
+            (Arch::Arm64, image.clone(), release_arm(&content))
+        } else {
+            bail!(about())
+        };
+        let release = release.with_context(about)?;
+        // A folder may have the modules of other kernels too.
+        let own = |path: &PathBuf| path.components().any(|part| part.as_os_str() == release.as_str());
+        if files.modules.iter().any(own) {
+            files.modules.retain(own);
+        }
+        Ok(Self { name: name.unwrap_or_else(|| release.clone()), arch, release, boots, files })
     }
 
     /// The settings it was built with.
     pub fn settings(&self) -> Option<Vec<u8>> {
-        fs::read(self.folder.join(format!("boot/config-{}", self.release))).ok()
+        let named = format!("config-{}", self.release);
+        let of_name = |name: &str| {
+            self.files.settings.iter().find(|file| file.file_name().is_some_and(|file| file.to_str() == Some(name)))
+        };
+        fs::read(of_name(&named).or_else(|| of_name("config"))?).ok()
     }
 
     /// The modules to load, each after those that it needs.
     pub fn modules(&self) -> Result<Vec<Module>> {
-        let folder = ["lib/modules", "usr/lib/modules"].map(|path| self.folder.join(path).join(&self.release));
         let mut files = HashMap::new();
-        folder.iter().for_each(|folder| find(folder, &mut files));
+        for file in &self.files.modules {
+            if let Some((name, _)) = file.file_name().and_then(|name| name.to_str()?.split_once(".ko")) {
+                files.insert(name.replace('-', "_"), file.clone());
+            }
+        }
         let mut modules = Vec::new();
         for name in MODULES {
             load(name, &files, &mut modules)?;
@@ -83,15 +161,26 @@ impl Kernel {
     }
 }
 
-/// The files of modules, by name.
-fn find(folder: &Path, files: &mut HashMap<String, PathBuf>) {
-    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            find(&path, files);
-        } else if let Some((name, _)) = entry.file_name().to_string_lossy().split_once(".ko") {
-            files.insert(name.replace('-', "_"), path);
+impl Files {
+    /// Looks through a folder. Links to folders are not followed: Debian's modules have one to the headers.
+    fn find(&mut self, folder: &Path) -> Result<()> {
+        let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+        for entry in entries {
+            let entry = entry?;
+            let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
+            let called = |what: &str| name == what || name.strip_prefix(what).is_some_and(|rest| rest.starts_with('-'));
+            if entry.file_type()?.is_dir() {
+                self.find(&path)?;
+            } else if !path.is_file() {
+            } else if called("vmlinuz") {
+                self.images.push(path);
+            } else if called("config") {
+                self.settings.push(path);
+            } else if name.ends_with(".ko") || name.contains(".ko.") {
+                self.modules.push(path);
+            }
         }
+        Ok(())
     }
 }
 
@@ -129,12 +218,8 @@ fn decompressed(file: &Path) -> Result<Vec<u8>> {
     }
 }
 
-/// The kernel proper, unpacked once. Where it is in the file is said by its header (the x86 boot protocol).
-fn proper(compressed: &Path, to: &Path) -> Result<PathBuf> {
-    if to.is_file() {
-        return Ok(to.to_owned());
-    }
-    let file = fs::read(compressed).with_context(|| format!("cannot read {}", compressed.display()))?;
+/// The kernel proper out of a compressed one. Where it is in the file is said by its header (the x86 boot protocol).
+fn proper_x86(file: &[u8]) -> Result<Vec<u8>> {
     let number = |at: usize| -> Option<usize> {
         let bytes = file.get(at..at + 4)?.try_into().ok()?;
         usize::try_from(u32::from_le_bytes(bytes)).ok()
@@ -154,9 +239,38 @@ fn proper(compressed: &Path, to: &Path) -> Result<PathBuf> {
     if !kernel.starts_with(b"\x7fELF") {
         bail!("the kernel proper is not an ELF file");
     }
-    let unfinished = to.with_extension("unfinished");
-    fs::write(&unfinished, kernel).and_then(|()| fs::rename(&unfinished, to))?;
-    Ok(to.to_owned())
+    Ok(kernel)
+}
+
+/// What `uname -r` will say: the first word of a text that the header of an x86 kernel points to.
+fn release_x86(file: &[u8]) -> Option<String> {
+    let at = file.get(0x20e..0x210)?.try_into().ok()?;
+    word(file.get(usize::from(u16::from_le_bytes(at)) + 0x200..)?)
+}
+
+/// The same of an Arm kernel, whose file is the kernel itself: it is in the first line that it will print.
+fn release_arm(file: &[u8]) -> Option<String> {
+    const BEFORE: &[u8] = b"Linux version ";
+    let mut places = file.windows(BEFORE.len()).enumerate().filter(|(_, window)| *window == BEFORE);
+    places.find_map(|(at, _)| {
+        word(file.get(at + BEFORE.len()..)?).filter(|word| word.starts_with(|c: char| c.is_ascii_digit()))
+    })
+}
+
+/// The first word of a text.
+fn word(text: &[u8]) -> Option<String> {
+    let text = text.split(|byte| !byte.is_ascii_graphic()).next()?;
+    (!text.is_empty()).then(|| String::from_utf8_lossy(text).into_owned())
+}
+
+/// Writes a file that is there only if all of it is.
+fn kept(file: &Path, content: Vec<u8>) -> Result<()> {
+    let unfinished = file.with_extension("unfinished");
+    let folder = file.parent().context("it has no folder")?;
+    fs::create_dir_all(folder)
+        .and_then(|()| fs::write(&unfinished, content))
+        .and_then(|()| fs::rename(&unfinished, file))
+        .with_context(|| format!("cannot write {}", file.display()))
 }
 
 fn zstd(compressed: &[u8]) -> Result<Vec<u8>> {

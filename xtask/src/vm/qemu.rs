@@ -6,13 +6,13 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::arch::Arch;
+use crate::debs::{self, apt::Apt};
 use crate::packages;
 
 use super::kernel::Kernel;
-use super::{Profile, debs, place};
+use super::{Profile, place};
 
-const PROGRAM: &str = "qemu-system-x86_64";
-const PACKAGES: [&str; 4] = ["qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios"];
 /// Where packages put libraries.
 const LIBRARIES: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
 
@@ -33,28 +33,35 @@ pub struct Ports<'a> {
 
 impl Qemu {
     /// Finds it, or downloads and unpacks it.
-    pub fn find() -> Result<Self> {
-        if let Some(program) = packages::program(PROGRAM) {
+    pub fn find(arch: Arch) -> Result<Self> {
+        let (name, packages): (_, &[&str]) = match arch {
+            Arch::Amd64 => {
+                ("qemu-system-x86_64", &["qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios"])
+            }
+            Arch::Arm64 => ("qemu-system-aarch64", &["qemu-system-arm", "qemu-system-common", "qemu-system-data"]),
+        };
+        if let Some(program) = packages::program(name) {
             return Ok(Self { program, folder: None });
         }
         let folder = place("qemu");
-        if !folder.join("usr/bin").join(PROGRAM).is_file() {
-            debs::unpack_into(&folder, &PACKAGES).context("QEMU cannot be had")?;
+        let program = folder.join("usr/bin").join(name);
+        if !program.is_file() {
+            debs::unpack_into(Apt::Machine, &folder, packages).context("QEMU cannot be had")?;
         }
-        let qemu = Self { program: folder.join("usr/bin").join(PROGRAM), folder: Some(folder.clone()) };
-        let mut users: Vec<String> = PACKAGES.map(str::to_owned).to_vec();
+        let qemu = Self { program, folder: Some(folder.clone()) };
+        let mut users: Vec<String> = packages.iter().map(|name| (*name).to_owned()).collect();
         // The libraries that are missing, then theirs.
         for _ in 0..6 {
             if !qemu.lacks_libraries()? {
                 return Ok(qemu);
             }
-            let needed = users.iter().flat_map(|user| debs::depends(user));
-            let mut needed: Vec<String> =
-                needed.filter(|name| name.starts_with("lib") && !is_installed(name)).collect();
+            let names: Vec<&str> = users.iter().map(String::as_str).collect();
+            let mut needed = Apt::Machine.depends(&names);
+            needed.retain(|name| name.starts_with("lib") && !is_installed(name));
             needed.sort();
             needed.dedup();
             let names: Vec<&str> = needed.iter().map(String::as_str).collect();
-            debs::unpack_into(&folder, &names).context("QEMU's libraries cannot be had")?;
+            debs::unpack_into(Apt::Machine, &folder, &names).context("QEMU's libraries cannot be had")?;
             users = needed;
         }
         bail!("QEMU was unpacked into {}, but libraries of it are missing", folder.display())
@@ -98,36 +105,66 @@ impl Qemu {
         qemu
     }
 
-    /// A guest. Its first serial port is the console; the second, for the tests' output, is this command's stdout.
+    /// A guest. One serial port is the console, another, for the tests' output, this command's stdout, the third is for what
+    /// is in `/out`. What ends the machine on purpose is a device, or an instruction, that gives QEMU's exit code.
     pub fn guest(&self, kernel: &Kernel, image: &Path, profile: Profile, memory: &str, ports: &Ports) -> Command {
         let mut qemu = self.command();
         qemu.args(["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-monitor", "none"]);
-        qemu.args(["-M", "pc", "-accel", "tcg", "-m", memory]);
-        let mut line = String::from("console=ttyS0 panic=-1 quiet nokaslr no_timer_check cryptomgr.notests=1");
-        match profile {
-            Profile::Warp => {
-                // `max` has a source of random numbers, with which no two boots are the same.
-                qemu.args(["-cpu", "Nehalem", "-smp", "1", "-icount", "shift=0,sleep=off"]);
-                qemu.args(["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
-                // Without icount the third makes a guest's time run at twice its speed.
-                line += " mitigations=off tsc=reliable tsc_early_khz=1000000 nolapic_timer";
-            }
-            Profile::Smp => {
-                qemu.args(["-cpu", "max", "-smp", "2"]);
-            }
-        }
+        qemu.args(["-accel", "tcg", "-m", memory]);
         // Others write to the same log, so each write goes to its end.
         let file = |name: &str, file: &Path, more: &str| {
             // A comma in a name is doubled.
             format!("file,id={name},path={}{more}", file.to_string_lossy().replace(',', ",,"))
         };
-        qemu.arg("-chardev").arg(file("console", ports.console, ",append=on")).args(["-serial", "chardev:console"]);
-        qemu.args(["-serial", "stdio"]);
-        qemu.arg("-chardev").arg(file("bulk", ports.bulk, "")).args(["-serial", "chardev:bulk"]);
-        qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
+        qemu.arg("-chardev").arg(file("console", ports.console, ",append=on"));
+        qemu.args(["-chardev", "stdio,id=output"]);
+        qemu.arg("-chardev").arg(file("bulk", ports.bulk, ""));
+        let mut line = String::from("panic=-1 quiet nokaslr cryptomgr.notests=1");
+        match profile {
+            Profile::Warp => {
+                qemu.args(["-smp", "1", "-icount", "shift=0,sleep=off"]);
+                qemu.args(["-rtc", "base=2026-01-01T00:00:00,clock=vm"]);
+                line += " mitigations=off";
+            }
+            Profile::Smp => {
+                qemu.args(["-smp", "2"]);
+            }
+        }
+        line += match kernel.arch {
+            Arch::Amd64 => x86(&mut qemu, profile),
+            Arch::Arm64 => arm(&mut qemu),
+        };
         qemu.arg("-kernel").arg(&kernel.boots).arg("-initrd").arg(image).args(["-append", &line]);
         qemu
     }
+}
+
+/// A PC with three serial ports. What its kernel has to be told.
+fn x86(qemu: &mut Command, profile: Profile) -> &'static str {
+    qemu.args(["-M", "pc", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"]);
+    qemu.args(["-serial", "chardev:console", "-serial", "chardev:output", "-serial", "chardev:bulk"]);
+    match profile {
+        Profile::Warp => {
+            // `max` has a source of random numbers, with which no two boots are the same.
+            qemu.args(["-cpu", "Nehalem"]);
+            // Without icount the fourth makes a guest's time run at twice its speed.
+            " console=ttyS0 no_timer_check tsc=reliable tsc_early_khz=1000000 nolapic_timer"
+        }
+        Profile::Smp => {
+            qemu.args(["-cpu", "max"]);
+            " console=ttyS0 no_timer_check"
+        }
+    }
+}
+
+/// QEMU's own machine for Arm, which has one serial port; the two others are a PCI card. The instruction that ends it is one of
+/// Arm's for debugging ("semihosting"), here for programs too and not for the kernel alone.
+fn arm(qemu: &mut Command) -> &'static str {
+    // What it would tell the kernel to begin its random numbers with is another at each boot.
+    qemu.args(["-M", "virt,dtb-randomness=off", "-cpu", "cortex-a57"]);
+    qemu.args(["-semihosting-config", "enable=on,userspace=on"]);
+    qemu.args(["-serial", "chardev:console", "-device", "pci-serial-2x,chardev1=output,chardev2=bulk"]);
+    " console=ttyAMA0"
 }
 
 fn is_installed(package: &str) -> bool {

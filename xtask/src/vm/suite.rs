@@ -2,18 +2,18 @@
 //! program and its machine have to end as they should. What a test does is not known here.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
 
+use crate::arch::Arch;
 use crate::setup;
 
 use super::boot::{Line, Patience, last_of};
 use super::image::{self, Programs};
-use super::kernel::Kernel;
-use super::{Guests, Job, Profile};
+use super::room::{Room, Share};
+use super::{Guests, Job, Machine, Profile, archs};
 
 /// A suite that says nothing for so long hangs: longer than its tests wait for anything.
 const QUIET: Duration = Duration::from_secs(5 * 60);
@@ -30,97 +30,169 @@ pub enum Outcome {
     NoSuchTest,
 }
 
-/// Runs the tests on each kernel, all of them or once for each filter, and says how it went in a last line for each.
-pub fn run(guests: &Guests, filters: &[Option<String>]) -> Result<Outcome> {
-    setup::toolchain()?;
-    let programs = Programs::build()?;
-    let mut wanted = Vec::new();
-    for filter in filters {
-        let listed = programs.list(filter.as_deref())?;
-        if !listed.is_empty() {
-            wanted.push((filter, listed));
+/// The programs of the guests, and the images with them.
+pub struct Ready {
+    here: Programs,
+    pub others: Vec<Programs>,
+    images: Vec<(Arch, Vec<u8>)>,
+}
+
+/// Tests for a guest to run.
+pub struct Wanted {
+    /// Their names.
+    pub tests: Vec<String>,
+    /// What to run for them, one after the other: programs with their arguments.
+    programs: Vec<Vec<String>>,
+}
+
+/// Tests on a machine.
+pub struct Task<'a> {
+    pub machine: Machine<'a>,
+    pub wanted: &'a Wanted,
+}
+
+/// How it went.
+pub struct Ended {
+    /// Or why it did not pass.
+    pub passed: Result<(), String>,
+    pub seconds: u64,
+}
+
+impl Ready {
+    /// Builds what the guests need.
+    pub fn build(guests: &Guests) -> Result<Self> {
+        setup::toolchain()?;
+        // Which tests there are is told by those that run here, whatever the guests are.
+        let here = Programs::build()?;
+        let (mut others, mut images) = (Vec::new(), Vec::new());
+        for arch in archs(&guests.kernels) {
+            if arch.is_here() {
+                images.push((arch, image::common(&here)?));
+            } else {
+                let programs = Programs::build_for(arch)?;
+                images.push((arch, image::common(&programs)?));
+                others.push(programs);
+            }
         }
+        Ok(Self { here, others, images })
     }
-    if wanted.is_empty() {
-        return Ok(Outcome::NoSuchTest);
+
+    /// All the programs that were built.
+    pub fn programs(&self) -> impl Iterator<Item = &Programs> {
+        [&self.here].into_iter().chain(&self.others)
     }
-    let mut common = image::common(&programs)?;
-    let mut all_passed = true;
-    for (filter, listed) in &wanted {
-        let arguments: Vec<String> = ["/init"].into_iter().chain(filter.as_deref()).map(str::to_owned).collect();
-        let job = Job { common, arguments: &arguments, memory: MEMORY, patience: Patience::with(QUIET) };
-        all_passed &= on_every_kernel(guests, &job, listed);
-        common = job.common;
+}
+
+impl Wanted {
+    /// The tests that have `filter` in their names; `None` is all of them.
+    pub fn of(ready: &Ready, filter: Option<&str>) -> Result<Self> {
+        let program = ["/init"].into_iter().chain(filter).map(str::to_owned).collect();
+        Ok(Self { tests: ready.here.list(filter)?, programs: vec![program] })
+    }
+
+    /// The tests with these names.
+    pub fn these(ready: &Ready, names: &[&str]) -> Result<Self> {
+        let there = ready.here.list(None)?;
+        if let Some(name) = names.iter().find(|name| !there.iter().any(|there| there == *name)) {
+            bail!("no kernel test is called {name}");
+        }
+        let programs = names.iter().map(|name| ["/init", "--exact", name].map(str::to_owned).to_vec()).collect();
+        Ok(Self { tests: names.iter().map(|name| (*name).to_owned()).collect(), programs })
+    }
+}
+
+/// Runs the tests on each kernel, all of them or once for each filter, and says how it went in a last line for each.
+pub fn run(guests: &Guests, profile: Profile, filters: &[Option<String>]) -> Result<Outcome> {
+    let ready = Ready::build(guests)?;
+    let (mut all_passed, mut any) = (true, false);
+    for filter in filters {
+        let wanted = &Wanted::of(&ready, filter.as_deref())?;
+        if wanted.tests.is_empty() {
+            continue;
+        }
+        any = true;
+        let machines = guests.kernels.iter().map(|kernel| Machine { kernel, profile });
+        let tasks: Vec<_> = machines.map(|machine| Task { machine, wanted }).collect();
+        all_passed &= told(&tasks, &side_by_side(guests, &ready, &tasks, |_, _| {}));
     }
     if !all_passed {
         bail!("not every test passed in every guest");
     }
-    Ok(Outcome::Passed)
+    Ok(if any { Outcome::Passed } else { Outcome::NoSuchTest })
 }
 
-/// Whether all passed.
-fn on_every_kernel(guests: &Guests, job: &Job, listed: &[String]) -> bool {
-    // Where time is what a guest has executed, it cannot tell whether it has a CPU for itself.
-    let at_once = match guests.profile {
-        Profile::Warp => thread::available_parallelism().map_or(1, usize::from).min(memory_kb() / TAKES_KB).max(1),
-        Profile::Smp => 1,
-    };
-    let mut ended = Vec::new();
-    for kernels in guests.kernels.chunks(at_once) {
-        thread::scope(|scope| {
-            let running: Vec<_> =
-                kernels.iter().map(|kernel| scope.spawn(|| on(guests, kernel, job, listed))).collect();
-            // A thread that panicked has said so; its kernel has not passed.
-            ended.extend(kernels.iter().zip(running).map(|(kernel, run)| (kernel, run.join().unwrap_or_default())));
+/// Runs tasks, which are on different machines, as this one has cores and memory for them. `hears` of each when it ends.
+pub fn side_by_side(
+    guests: &Guests,
+    ready: &Ready,
+    tasks: &[Task],
+    hears: impl Fn(&Task, &Ended) + Sync,
+) -> Vec<Ended> {
+    let (room, hears) = (Room::of_this_machine(), &hears);
+    thread::scope(|scope| {
+        let mut running = Vec::new();
+        for task in tasks {
+            // Where time is what a guest has executed, it cannot tell whether it has a CPU for itself.
+            let cores = match task.machine.profile {
+                Profile::Warp => 1,
+                Profile::Smp => 2,
+            };
+            let taken = room.take(Share { cores, kb: TAKES_KB });
+            running.push(scope.spawn(move || {
+                let ended = perform(guests, ready, task);
+                drop(taken);
+                hears(task, &ended);
+                ended
+            }));
+        }
+        // A thread that panicked has said so.
+        let lost = || Ended { passed: Err("this program failed, see above".to_owned()), seconds: 0 };
+        running.into_iter().map(|running| running.join().unwrap_or_else(|_| lost())).collect()
+    })
+}
+
+/// Says how tasks went, in a line. Whether all passed.
+pub fn told(tasks: &[Task], ended: &[Ended]) -> bool {
+    let named = |passed: bool| {
+        let those = tasks.iter().zip(ended).filter(|(_, ended)| ended.passed.is_ok() == passed);
+        let named = those.map(|(task, ended)| {
+            format!("{} ({} tests, {} s)", task.machine.label(), task.wanted.tests.len(), ended.seconds)
         });
-    }
-    let named = |wanted: fn(&Ended) -> bool| {
-        let those = ended.iter().filter(|(_, ended)| wanted(ended));
-        those.map(|(kernel, ended)| format!("{} ({} s)", kernel.name, ended.seconds)).collect::<Vec<_>>().join(", ")
+        named.collect::<Vec<_>>().join(", ")
     };
-    let (passed, failed) = (named(|ended| ended.passed), named(|ended| !ended.passed));
+    let (passed, failed) = (named(true), named(false));
     match (passed.as_str(), failed.as_str()) {
-        (passed, "") => println!("\n{} tests passed on: {passed}", listed.len()),
+        (passed, "") => println!("\npassed on: {passed}"),
         ("", failed) => println!("\nFAILED on: {failed}"),
         (passed, failed) => println!("\nFAILED on: {failed}; passed on: {passed}"),
     }
     failed.is_empty()
 }
 
-/// What this machine has to give.
-fn memory_kb() -> usize {
-    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let available = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    available.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
-}
-
-/// How it went on one kernel.
-#[derive(Default)]
-struct Ended {
-    passed: bool,
-    seconds: u64,
-}
-
-fn on(guests: &Guests, kernel: &Kernel, job: &Job, listed: &[String]) -> Ended {
+fn perform(guests: &Guests, ready: &Ready, task: &Task) -> Ended {
     let start = Instant::now();
-    println!("{:<5} {} tests in {}", kernel.name, listed.len(), kernel.release);
+    let Task { machine, wanted } = task;
+    let (label, listed) = (machine.label(), &wanted.tests);
+    println!("{label:<10} {} tests in {}", listed.len(), machine.kernel.release);
     let mut reported = BTreeMap::new();
-    let code = guests.boot(kernel, job, |line| {
+    let job =
+        Job { images: &ready.images, programs: &wanted.programs, memory: MEMORY, patience: Patience::with(QUIET) };
+    let code = guests.boot(*machine, &job, |line| {
         let (Line::Stdout(text) | Line::Stderr(text)) = line;
         let text = String::from_utf8_lossy(text);
-        println!("{:<5} {text}", kernel.name);
+        println!("{label:<10} {text}");
         reported.extend(result(&text));
     });
     let verdict = code.and_then(|code| {
         let all_there = listed.iter().all(|name| reported.contains_key(name));
         let verdict = verdict(code, listed, &reported);
         // The kernel may have had a part in it: it ends programs when there is no memory, say.
-        if all_there { verdict } else { verdict.map_err(|why| anyhow!("{why}. {}", last_of(&guests.log(kernel)))) }
+        if all_there { verdict } else { verdict.map_err(|why| anyhow!("{why}. {}", last_of(&machine.log()))) }
     });
     if let Err(why) = &verdict {
-        println!("{:<5} {why:#}", kernel.name);
+        println!("{label:<10} {why:#}");
     }
-    Ended { passed: verdict.is_ok(), seconds: start.elapsed().as_secs() }
+    Ended { passed: verdict.map_err(|why| format!("{why:#}")), seconds: start.elapsed().as_secs() }
 }
 
 /// The name and result of a test, from the line about it.

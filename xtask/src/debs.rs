@@ -1,5 +1,4 @@
 //! Debian packages that are downloaded and unpacked below `target/vm`, and never installed.
-//! The names of kernels change with every update of theirs, so they are looked up in what depends on them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,72 +6,15 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::packages;
+use crate::vm::place;
 
-use super::place;
+pub mod apt;
 
-/// The package of a kernel for cloud machines: `6.1` is whatever `linux-image-6.1.*` Debian has now.
-pub fn kernel_package(version: &str) -> Result<String> {
-    let found = || {
-        let metapackages = [format!("linux-image-{version}-cloud-amd64"), "linux-image-cloud-amd64".to_owned()];
-        metapackages.iter().flat_map(|name| depends(name)).find(|package| {
-            let release = package.strip_prefix("linux-image-").and_then(|rest| rest.strip_prefix(version));
-            release.is_some_and(|rest| rest.starts_with('.'))
-        })
-    };
-    if let Some(package) = found() {
-        return Ok(package);
-    }
-    packages::update()?;
-    found().with_context(|| {
-        format!(
-            "apt has no kernel linux-image-{version}-cloud-amd64 here: `--kernel-deb FILE` takes one from elsewhere"
-        )
-    })
-}
-
-/// What a package depends on directly, without the alternatives after the first.
-pub fn depends(package: &str) -> Vec<String> {
-    let Ok(output) = Command::new("apt-cache").args(["depends", "--important", package]).env("LC_ALL", "C").output()
-    else {
-        return Vec::new();
-    };
-    let text = String::from_utf8_lossy(&output.stdout);
-    text.lines().filter_map(|line| line.trim().strip_prefix("Depends: ")).map(str::to_owned).collect()
-}
+use self::apt::Apt;
 
 /// Downloads packages and unpacks them into `folder`.
-pub fn unpack_into(folder: &Path, names: &[&str]) -> Result<()> {
-    fetched(names)?.iter().try_for_each(|deb| unpack(deb, folder))
-}
-
-/// Downloads a package, unpacks it into a folder of its name, and returns that.
-pub fn unpacked(name: &str) -> Result<PathBuf> {
-    if let Some(folder) = already_unpacked(name) {
-        return Ok(folder);
-    }
-    let files = fetched(&[name])?;
-    let deb = files.first().with_context(|| format!("{name} was not downloaded"))?;
-    let folder = folder_of(deb)?;
-    unpack(deb, &folder)?;
-    Ok(folder)
-}
-
-/// Where a package was unpacked before. Asking apt whether that is the newest file of it takes it a second.
-fn already_unpacked(name: &str) -> Option<PathBuf> {
-    let start = format!("{name}_");
-    let folders = fs::read_dir(place("unpacked")).ok()?.flatten().filter_map(|folder| {
-        let deb = folder.file_name().into_string().ok()?;
-        let done = folder.path().join(format!(".{deb}.deb.unpacked"));
-        (deb.starts_with(&start) && done.is_file()).then(|| folder.path())
-    });
-    folders.max()
-}
-
-/// Where a package file is unpacked by itself.
-pub fn folder_of(deb: &Path) -> Result<PathBuf> {
-    let name = deb.file_stem().with_context(|| format!("{} is not a file", deb.display()))?;
-    Ok(place("unpacked").join(name))
+pub fn unpack_into(apt: Apt, folder: &Path, names: &[&str]) -> Result<()> {
+    fetched(apt, names)?.iter().try_for_each(|deb| unpack(deb, folder))
 }
 
 /// Unpacks a package file, once.
@@ -110,25 +52,25 @@ impl Download {
     }
 }
 
-fn fetched(names: &[&str]) -> Result<Vec<PathBuf>> {
+fn fetched(apt: Apt, names: &[&str]) -> Result<Vec<PathBuf>> {
     let folder = place("debs");
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    if let Ok(files) = download(names, &folder) {
+    if let Ok(files) = download(apt, names, &folder) {
         return Ok(files);
     }
     // The lists may be missing, or name files that have been replaced since.
-    packages::update()?;
-    download(names, &folder)
+    apt.update()?;
+    download(apt, names, &folder)
 }
 
-fn download(names: &[&str], folder: &Path) -> Result<Vec<PathBuf>> {
-    let wanted = listed(names, folder)?;
+fn download(apt: Apt, names: &[&str], folder: &Path) -> Result<Vec<PathBuf>> {
+    let wanted = listed(apt, names, folder)?;
     let missing: Vec<_> = names.iter().zip(&wanted).filter(|(_, download)| !download.is_there()).collect();
     if !missing.is_empty() {
         let bytes: u64 = missing.iter().map(|(_, download)| download.bytes).sum();
         let list = missing.iter().map(|(name, _)| **name).collect::<Vec<_>>().join(" ");
         eprintln!("downloading {list} ({:.1} MB) into {}", bytes as f64 / 1e6, folder.display());
-        let mut get = apt_get();
+        let mut get = apt.command("apt-get")?;
         get.args(["--quiet=2", "download"]).args(missing.iter().map(|(name, _)| name)).current_dir(folder);
         if !get.status().context("cannot run apt-get")?.success() {
             bail!("apt-get cannot download {list}");
@@ -141,8 +83,8 @@ fn download(names: &[&str], folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// File name, size and hash of each package.
-fn listed(names: &[&str], folder: &Path) -> Result<Vec<Download>> {
-    let mut list = apt_get();
+fn listed(apt: Apt, names: &[&str], folder: &Path) -> Result<Vec<Download>> {
+    let mut list = apt.command("apt-get")?;
     list.args(["download", "--print-uris"]).args(names);
     let output = list.output().context("cannot run apt-get, with which kernels and QEMU are downloaded")?;
     let text = String::from_utf8_lossy(&output.stdout);
@@ -150,7 +92,8 @@ fn listed(names: &[&str], folder: &Path) -> Result<Vec<Download>> {
     let listed: Vec<_> = text.lines().filter_map(|line| parse(line, folder)).collect();
     // apt-get prints them in an order of its own.
     let in_order = names.iter().map(|name| {
-        let start = format!("{name}_");
+        // Also name=version, for one that is not the newest.
+        let start = format!("{}_", name.split('=').next().unwrap_or(name));
         let of_name = |download: &&Download| {
             download.file.file_name().is_some_and(|file| file.to_string_lossy().starts_with(&start))
         };
@@ -167,13 +110,6 @@ fn parse(line: &str, folder: &Path) -> Option<Download> {
     let bytes = words.next()?.parse().ok()?;
     let sha256 = words.next()?.strip_prefix("SHA256:")?.to_owned();
     Some(Download { file, bytes, sha256 })
-}
-
-fn apt_get() -> Command {
-    let mut apt_get = Command::new("apt-get");
-    // As root it would download as a user who may not write here, and warn.
-    apt_get.args(["-o", "APT::Sandbox::User=root"]).env("LC_ALL", "C");
-    apt_get
 }
 
 #[cfg(test)]

@@ -1,0 +1,20 @@
+//! The tests that `cargo xtask test` runs on kernels on which it does not run all of them: each reason, a loss, ports, a bind,
+//! once. Only `xtask` reads this; a name that no test has is an error there.
+
+/// Whole names of tests.
+pub const TESTS: [&str; 14] = [
+    "active_close::v4",
+    "reasons::reused_auto_port_v4",
+    "reasons::recycled_v6",
+    "reasons::reset_v4",
+    "reasons::reset_sent_v6",
+    "reasons::destroyed_v4",
+    "reasons::netns_is_gone",
+    "reasons::overflow_v6",
+    "reasons::orphan_expires_v4",
+    "half_open::timeout_v6",
+    "failures::restarted_server_v4",
+    "ports::listing",
+    "stat::every_number",
+    "exits::fail_on_loss",
+];
