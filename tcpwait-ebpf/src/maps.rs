@@ -85,7 +85,7 @@ pub fn unowned_slot(cookie: u64) -> u32 {
 
 /// Wanted network namespaces, when `FILTER_NETNS` is set.
 #[map]
-pub static WANTED_NETNS: HashMap<u32, u8> = HashMap::with_max_entries(FILTER_ENTRIES, 0);
+pub static WANTED_NETNS: HashMap<u32, u64> = HashMap::with_max_entries(FILTER_ENTRIES, 0);
 /// Wanted local ports, when `FILTER_LPORT` is set.
 #[map]
 pub static WANTED_LPORT: HashMap<u16, u8> = HashMap::with_max_entries(FILTER_ENTRIES, 0);

@@ -8,7 +8,7 @@ use std::{borrow::Cow, fmt};
 use tcpwait_wire::wire;
 
 pub use self::decode::{cgroup_of, decode, is_from_kernel};
-use crate::tcp::{Flow, State};
+use crate::tcp::{Flow, Interface, State};
 
 /// `PF_KTHREAD` of `include/linux/sched.h`.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -99,6 +99,13 @@ pub enum Fact {
         id: u64,
         /// Its path below the cgroup-v2 mount.
         path: String,
+    },
+    /// A network interface's name.
+    InterfaceName {
+        /// The interface.
+        interface: Interface,
+        /// Its name.
+        name: String,
     },
     /// The kernel side's counts.
     Counters(Box<wire::Counters>),

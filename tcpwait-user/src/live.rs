@@ -33,6 +33,7 @@ use crate::{
     recording::Header,
     system::{
         cgroup::Cgroups,
+        netns::Identity,
         seed::{self, Seeded},
         snmp,
     },
@@ -200,7 +201,7 @@ impl Live {
     }
 
     /// The namespaces that are traced; `None`: all.
-    fn only(&self) -> Option<&[u32]> {
+    fn only(&self) -> Option<&[Identity]> {
         let netns = &self.settings.filter.netns;
         (!netns.is_empty()).then_some(netns.as_slice())
     }

@@ -5,6 +5,7 @@ use tcpwait::{
     aggregate::audit::{Audit, AuditReport, Check, Checked, KernelCounts, Outcome, Reading, TwCounts},
     ledger::{Ledger, LostRecords},
     lifecycle::{Lifecycle, SegmentSource},
+    tcp::NetnsId,
 };
 
 use crate::stories::{events, symbols};
@@ -32,13 +33,13 @@ impl Audited {
     }
 
     fn begin(&mut self) {
-        self.audit.begin_reading(self.model.all_minis_now());
+        self.audit.begin_reading(self.model.minis_by_netns());
     }
 
     /// The counters of namespace 1, as they were read at this time.
     fn end(&mut self, ms: u64, timewait: u64, sockstat: u64) {
         let counts = KernelCounts {
-            netns: 1,
+            netns: NetnsId::new(1, 0),
             read_ns: (ms * MS, ms * MS + MS / 2),
             timewait,
             sockstat: Some(sockstat),

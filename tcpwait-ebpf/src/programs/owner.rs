@@ -8,6 +8,7 @@ use tcpwait_wire::{
 
 use crate::{
     emit::{count, emit},
+    filter::is_running,
     maps::{UNOWNED, unowned_slot},
     sock::{Fields, Typed, held_by_task},
     task,
@@ -23,10 +24,14 @@ fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the tracepoint's argument.
     let sk = unsafe { Typed::new(ctx.arg(0)) };
     let cookie: u64 = sk.read(&OFF_COOKIE);
+    // One that a filter left out mostly has none, and an empty slot is 0 too.
+    if cookie == 0 {
+        return 0;
+    }
     let Some(unowned) = UNOWNED.get_ptr_mut(unowned_slot(cookie)) else { return 0 };
     // SAFETY: an aligned word that lives as long as the map; whichever of two CPUs writes last is right.
     unsafe {
-        if unowned.read_volatile() != cookie || !held_by_task(sk) {
+        if unowned.read_volatile() != cookie || !held_by_task(sk) || !is_running() {
             return 0;
         }
         unowned.write_volatile(0);

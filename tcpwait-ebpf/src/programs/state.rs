@@ -15,7 +15,8 @@ use crate::{
     filter::wanted,
     maps::{NOTES, UNOWNED, unowned_slot},
     sock::{
-        Fields, Typed, bound_port, flow, full_lport, held_by_task, is_tcp, make_cookie, netns_of, reuse, rport, tw_room,
+        Fields, Netns, Typed, bound_port, flow, full_lport, held_by_task, is_tcp, make_cookie, netns_of, reuse, rport,
+        tw_room,
     },
     task::{self, Asking},
 };
@@ -160,7 +161,7 @@ struct Change {
     old: i32,
     new: i32,
     cookie: u64,
-    netns: u32,
+    netns: Netns<Typed>,
     lport: u16,
 }
 
@@ -228,8 +229,8 @@ fn note_birth(sk: Typed, old: i32, newborn: bool, untold: bool) -> u8 {
 /// (Of the listener's own limit the newborn knows nothing: `inet_csk_clone_lock` clears it, from 6.13 on before the event.)
 #[inline(always)]
 fn is_told_at_once(newborn: Typed) -> bool {
-    const TFO_SERVER_ENABLE: u8 = 2;
-    OFF_FASTOPEN.load() != ABSENT && newborn.follow_typed(&OFF_NET).read::<u8>(&OFF_FASTOPEN) & TFO_SERVER_ENABLE == 0
+    const TFO_SERVER_ENABLE: i32 = 2;
+    OFF_FASTOPEN.load() != ABSENT && newborn.follow_typed(&OFF_NET).read::<i32>(&OFF_FASTOPEN) & TFO_SERVER_ENABLE == 0
 }
 
 /// Whether a transition is made by connect, listen, shutdown or close alone. Others may happen in the backlog of anyone who

@@ -51,6 +51,24 @@ pub struct SeedEnd {
     pub unreadable: u32,
 }
 
+/// [`Kind::InterfaceName`](super::Kind::InterfaceName).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct InterfaceName {
+    /// The record's head.
+    pub head: Head,
+    /// As in [`Flow`].
+    pub netns: u32,
+    /// As [`Flow::bound_dev_if`].
+    pub index: u32,
+    /// `net_device.name`, NUL-padded.
+    pub name: [u8; 16],
+    /// As in [`Flow`].
+    pub generation: u16,
+    /// Zero.
+    pub reserved: [u16; 3],
+}
+
 /// [`Kind::CgroupName`](super::Kind::CgroupName).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

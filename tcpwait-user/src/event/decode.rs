@@ -10,7 +10,7 @@ use super::{
     CancelSite, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, PortRefused, Reuse, Seed, Segment, StateChange,
     Task, Undecodable,
 };
-use crate::tcp::{Flow, State};
+use crate::tcp::{Flow, Interface, NetnsId, State};
 
 /// Decodes one record.
 ///
@@ -103,6 +103,15 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
             let record = wire::CgroupName::read_from_bytes(bytes).ok()?;
             let path: Vec<u8> = record.path.iter().copied().take_while(|b| *b != 0).collect();
             Fact::CgroupName { id: record.id, path: String::from_utf8_lossy(&path).into_owned() }
+        }
+        Kind::InterfaceName => {
+            let record = wire::InterfaceName::read_from_bytes(bytes).ok()?;
+            let name: Vec<u8> = record.name.iter().copied().take_while(|b| *b != 0).collect();
+            let netns = NetnsId::new(record.netns, record.generation.into());
+            Fact::InterfaceName {
+                interface: Interface { netns, index: record.index },
+                name: String::from_utf8_lossy(&name).into_owned(),
+            }
         }
         Kind::Counters => Fact::Counters(Box::new(wire::Counters::read_from_bytes(bytes).ok()?)),
     })

@@ -22,7 +22,10 @@ use super::{
     programs, symbols,
     types::{self, KernelTypes},
 };
-use crate::symbols::Symbols;
+use crate::{
+    symbols::Symbols,
+    system::netns::{self, Identity},
+};
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("TCPWAIT_BPF_OBJECT"));
 
@@ -32,8 +35,8 @@ const WAKE_SHARE: u32 = 4;
 /// What is filtered in the kernel; empty lists select everything.
 #[derive(Clone, Debug, Default)]
 pub struct KernelFilter {
-    /// Network namespaces by inode.
-    pub netns: Vec<u32>,
+    /// Network namespaces.
+    pub netns: Vec<Identity>,
     /// Local ports.
     pub lports: Vec<u16>,
     /// Remote ports.
@@ -89,7 +92,11 @@ fn probes(options: &Options) -> Result<Probes> {
     // The kernel takes longer to write its symbols than all takes that is done before they are needed.
     let symbols = thread::Builder::new().spawn(symbols).context("starting a thread to read /proc/kallsyms")?;
     let (types, btf) = &types_twice(&types::of_running_kernel()?)?;
-    let offsets = types.offsets().context("finding the kernel's fields, which every hook reads")?;
+    let mut offsets = types.offsets().context("finding the kernel's fields, which every hook reads")?;
+    if netns::cookie().is_none() {
+        // What is found by other means could not be told to be of the same namespace (SO_NETNS_COOKIE is of 5.14).
+        offsets.iter_mut().filter(|(name, _)| *name == "OFF_NET_COOKIE").for_each(|(_, at)| *at = config::ABSENT);
+    }
     let filter = &options.filter;
     let (by_netns, by_lport, by_rport) =
         (u8::from(!filter.netns.is_empty()), u8::from(!filter.lports.is_empty()), u8::from(!filter.rports.is_empty()));
@@ -124,9 +131,10 @@ fn probes(options: &Options) -> Result<Probes> {
         loader.override_global(global, offset, true);
     }
     let mut ebpf = loader.load(OBJECT).map_err(|e| refused(&e, "creating the eBPF maps"))?;
-    fill(&mut ebpf, config::NETNS_FILTER_MAP, &filter.netns)?;
-    fill(&mut ebpf, config::LPORT_FILTER_MAP, &filter.lports)?;
-    fill(&mut ebpf, config::RPORT_FILTER_MAP, &filter.rports)?;
+    let by_inode: Vec<(u32, u64)> = filter.netns.iter().map(|wanted| (wanted.inode, wanted.cookie)).collect();
+    fill(&mut ebpf, config::NETNS_FILTER_MAP, &by_inode)?;
+    fill(&mut ebpf, config::LPORT_FILTER_MAP, &present(&filter.lports))?;
+    fill(&mut ebpf, config::RPORT_FILTER_MAP, &present(&filter.rports))?;
 
     let wanted = |hook: &&Hook| not_needed(hook, options.choices, &[]).or_else(|| unsupported(types, hook)).is_none();
     let mut tried = programs::attach(&mut ebpf, HOOKS.iter().filter(wanted), btf);
@@ -324,12 +332,16 @@ where
     T::try_from(map).with_context(|| format!("map {name} is of another type"))
 }
 
-fn fill<K: aya::Pod>(ebpf: &mut Ebpf, name: &str, keys: &[K]) -> Result<()> {
+/// Ports that are wanted, as a filter map has them.
+fn present(ports: &[u16]) -> Vec<(u16, u8)> {
+    ports.iter().map(|port| (*port, 1)).collect()
+}
+
+fn fill<K: aya::Pod, V: aya::Pod>(ebpf: &mut Ebpf, name: &str, entries: &[(K, V)]) -> Result<()> {
     let map = ebpf.map_mut(name).with_context(|| format!("the eBPF object has no map {name}"))?;
-    let mut map: HashMap<_, K, u8> =
-        HashMap::try_from(map).with_context(|| format!("map {name} is of another type"))?;
-    for key in keys {
-        map.insert(key, 1, 0)
+    let mut map: HashMap<_, K, V> = HashMap::try_from(map).with_context(|| format!("map {name} is of another type"))?;
+    for (key, value) in entries {
+        map.insert(key, value, 0)
             .with_context(|| format!("filling filter map {name} (it holds {})", config::FILTER_ENTRIES))?;
     }
     Ok(())

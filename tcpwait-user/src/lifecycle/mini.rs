@@ -64,7 +64,7 @@ impl Lifecycle {
     /// A mini-socket begins.
     pub(super) fn armed(&mut self, time_ns: u64, socket: &MiniSocket, out: &mut Vec<Update>) {
         self.tally.minis_entered += 1;
-        if let Some(stale) = self.minis.remove(&socket.flow) {
+        if let Some(stale) = self.take_mini(&socket.flow) {
             self.tally.unmatched.beginnings += 1;
             out.push(Update::Transition(leave(&stale, socket.flow, time_ns, None, Timing::Unknown, Reason::Unknown)));
         }
@@ -99,7 +99,7 @@ impl Lifecycle {
             let dwell_ns = since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
             enter_time_wait(&mut mini, socket.flow, from, time_ns, dwell_ns, Timing::Exact, out);
         }
-        self.minis.insert(socket.flow, mini);
+        self.put_mini(socket.flow, mini);
     }
 
     /// A mini-socket's timer was set anew, and the timer wheel shows it.
@@ -176,7 +176,7 @@ impl Lifecycle {
         }
         self.infer_switch(time_ns, socket, out);
         self.catch_up(time_ns, socket, out);
-        let Some(mut mini) = self.minis.remove(&socket.flow) else { return };
+        let Some(mut mini) = self.take_mini(&socket.flow) else { return };
         let began_unseen = mini.predates || mini.since_ns().is_none();
         if mini.state == State::TimeWait && began_unseen && mini.timing != Timing::Exact && mini.restarts.is_none() {
             // The timer knows the last start of its clock better than sock_diag's milliseconds do.
@@ -235,6 +235,21 @@ impl Lifecycle {
         self.clock.timewait_started_ns(time_ns, socket.jiffies, socket.expires)
     }
 
+    fn put_mini(&mut self, flow: Flow, mini: Mini) {
+        *self.minis_of.entry(flow.netns).or_default() += u64::from(self.minis.insert(flow, mini).is_none());
+    }
+
+    fn take_mini(&mut self, flow: &Flow) -> Option<Mini> {
+        let mini = self.minis.remove(flow)?;
+        if let Some(count) = self.minis_of.get_mut(&flow.netns) {
+            *count -= 1;
+            if *count == 0 {
+                self.minis_of.remove(&flow.netns);
+            }
+        }
+        Some(mini)
+    }
+
     /// Whether a mini-socket is the one that is followed under these addresses.
     fn known(&self, socket: &MiniSocket) -> bool {
         self.minis
@@ -244,7 +259,7 @@ impl Lifecycle {
 
     /// Takes in a mini-socket whose beginning was not seen.
     fn adopt(&mut self, socket: &MiniSocket) {
-        if self.minis.remove(&socket.flow).is_some() {
+        if self.take_mini(&socket.flow).is_some() {
             self.tally.unmatched.beginnings += 1;
         }
         let mini = Mini {
@@ -260,7 +275,7 @@ impl Lifecycle {
             reuse: socket.reuse,
             timestamps: Some(socket.timestamps),
         };
-        self.minis.insert(socket.flow, mini);
+        self.put_mini(socket.flow, mini);
     }
 
     pub(super) fn seed_mini(&mut self, time_ns: u64, seed: &Seed) -> bool {
@@ -286,7 +301,7 @@ impl Lifecycle {
             reuse: None,
             timestamps: None,
         };
-        self.minis.insert(seed.flow, mini);
+        self.put_mini(seed.flow, mini);
         true
     }
 }

@@ -35,7 +35,7 @@ use crate::{
     compact::CompactMap,
     event::{Event, Fact, Seed, Task},
     symbols::Symbols,
-    tcp::{Flow, State},
+    tcp::{Flow, NetnsId, State},
 };
 
 /// How long a step waits for the port that the kernel chooses only after it. `tcp_v4_connect` takes microseconds.
@@ -92,6 +92,8 @@ pub struct Lifecycle {
     segments: SegmentSource,
     fulls: CompactMap<u64, Full>,
     minis: CompactMap<Flow, Mini>,
+    /// How many of them each namespace has.
+    minis_of: HashMap<NetnsId, u64>,
     newborns: HashMap<u64, Newborn>,
     /// Cookies of full sockets that mini-sockets took over from last.
     handed_over: VecDeque<u64>,
@@ -134,6 +136,11 @@ impl Lifecycle {
     /// Mini-sockets alive now; `None` as long as sock_diag has not told of those that are older.
     pub fn all_minis_now(&self) -> Option<u64> {
         self.seeds_read.then_some(self.minis.len() as u64)
+    }
+
+    /// The same, by network namespace.
+    pub fn minis_by_netns(&self) -> Option<&HashMap<NetnsId, u64>> {
+        self.seeds_read.then_some(&self.minis_of)
     }
 
     /// The kernel's tick rate, once the records have shown it.
@@ -200,7 +207,7 @@ impl Lifecycle {
                 self.ended = None;
                 self.seeds_read = true;
             }
-            Fact::CgroupName { .. } | Fact::Counters(_) => {}
+            Fact::CgroupName { .. } | Fact::InterfaceName { .. } | Fact::Counters(_) => {}
         }
         self.tally.transitions +=
             out.iter().skip(before).filter(|update| matches!(update, Update::Transition(_))).count() as u64;

@@ -13,7 +13,7 @@ use super::{
 use crate::{
     select::{Criteria, Family},
     states::{Socket, Tally, report::Extent},
-    tcp::{Flow, State},
+    tcp::{Flow, NetnsId, State},
 };
 
 /// The timer that sock_diag shows of a mini-socket (`inet_twsk_diag_fill`).
@@ -36,7 +36,7 @@ pub fn read(tally: &mut Tally) -> Extent {
         namespaces.retain(|ns| criteria.netns.contains(&ns.inode));
         for inode in criteria.netns.iter().filter(|inode| !namespaces.iter().any(|ns| ns.inode == **inode)) {
             extent.cannot(format!(
-                "network namespace net:[{inode}]: no process's main thread is in it and no mount keeps it"
+                "network namespace net:[{inode}]: no process or thread is in it, and no mount or open file keeps it"
             ));
         }
     }
@@ -54,15 +54,16 @@ pub fn read(tally: &mut Tally) -> Extent {
 
 fn list(ns: &Netns, criteria: &Criteria, tally: &mut Tally, extent: &mut Extent) -> Result<Dump, String> {
     let inside = || {
+        let netns = netns::here(ns.inode).id();
         // A listing takes milliseconds, as the tables it goes through are those of the whole machine; these take microseconds.
         if counters::tell_of_no_segment(&counters::read()) {
             return Ok(Dump::default());
         }
         if tally.wanted().needs_listeners() {
             let listening = Asked { states: bit(State::Listen), ..Asked::EVERYTHING };
-            sock_diag::tcp_sockets_of(listening, |socket| tally.listener(ns.inode, socket.lport))?;
+            sock_diag::tcp_sockets_of(listening, |socket| tally.listener(netns, socket.lport))?;
         }
-        sock_diag::tcp_sockets_of(asked(criteria), |socket| match of(&socket, ns.inode) {
+        sock_diag::tcp_sockets_of(asked(criteria), |socket| match of(&socket, netns) {
             // It was none of those listed when the kernel looked for them: it has been closed since.
             Some(Socket { state: State::Close, .. }) => {}
             Some(socket) => tally.socket(&socket),
@@ -93,15 +94,16 @@ fn bit(state: State) -> u32 {
 }
 
 /// `None` for a family or a state that is not known.
-fn of(socket: &DiagSocket, netns: u32) -> Option<Socket> {
+fn of(socket: &DiagSocket, netns: NetnsId) -> Option<Socket> {
     let flow = Flow::from_wire(&wire::Flow {
         laddr: socket.laddr,
         raddr: socket.raddr,
-        netns,
+        netns: netns.inode(),
         lport: socket.lport,
         rport: socket.rport,
         family: socket.family.into(),
-        reserved: [0; 3],
+        generation: netns.generation(),
+        bound_dev_if: socket.ifindex,
     })?;
     let inode = (socket.inode != 0).then_some(socket.inode);
     Some(Socket {

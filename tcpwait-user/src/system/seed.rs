@@ -5,14 +5,15 @@
 
 use std::collections::HashSet;
 
-use tcpwait_wire::wire::{Flow, Head, Kind, Seed, SeedEnd, Task};
+use tcpwait_wire::wire::{Flow, Head, InterfaceName, Kind, Seed, SeedEnd, Task};
 use zerocopy::IntoBytes;
 
 use super::{
-    netns::{self, Netns},
+    netns::{self, Identity, Netns},
     owners::Owners,
     sock_diag::{self, DiagSocket},
 };
+use crate::tcp::NetnsId;
 
 const AF_INET: u16 = 2;
 const AF_INET6: u8 = 10;
@@ -33,17 +34,17 @@ pub struct Seeded {
     pub first_reason: Option<String>,
 }
 
-/// Writes a [`Seed`] for every TCP socket of every network namespace (or of those with the inode numbers `only`),
-/// then one [`SeedEnd`].
+/// Writes an [`InterfaceName`] for every network interface but loopback and a [`Seed`] for every TCP socket of every network namespace
+/// (or of `only` those), then one [`SeedEnd`].
 ///
 /// `now_ns` gives nanoseconds of `CLOCK_MONOTONIC`: it is asked once per namespace right before it is read, which is the
 /// time of that namespace's records, and once for the end. `sink` gets one whole record per call.
-pub fn collect(only: Option<&[u32]>, now_ns: impl Fn() -> u64, mut sink: impl FnMut(&[u8])) -> Seeded {
+pub fn collect(only: Option<&[Identity]>, now_ns: impl Fn() -> u64, mut sink: impl FnMut(&[u8])) -> Seeded {
     let mut seeded = Seeded::default();
     let mut read = Vec::new();
     for ns in wanted(only, &mut seeded) {
         let time_ns = now_ns();
-        let (sockets, outcome) = list(&ns);
+        let Listed { netns, interfaces, sockets, outcome } = list(&ns, only);
         match outcome {
             Ok(dump) => {
                 seeded.namespaces += 1;
@@ -51,7 +52,10 @@ pub fn collect(only: Option<&[u32]>, now_ns: impl Fn() -> u64, mut sink: impl Fn
             }
             Err(reason) => seeded.cannot(format!("network namespace {ns}: {reason}")),
         }
-        read.push((ns.inode, time_ns, sockets));
+        for (index, name) in interfaces {
+            sink(named(netns, time_ns, index, &name).as_bytes());
+        }
+        read.push((netns, time_ns, sockets));
     }
     let with_file =
         read.iter().flat_map(|(_, _, sockets)| sockets).map(|socket| socket.inode).filter(|&inode| inode != 0);
@@ -80,15 +84,15 @@ impl Seeded {
 }
 
 /// The namespaces to read; those asked for that are not there are noted.
-fn wanted(only: Option<&[u32]>, seeded: &mut Seeded) -> Vec<Netns> {
+fn wanted(only: Option<&[Identity]>, seeded: &mut Seeded) -> Vec<Netns> {
     let mut namespaces = netns::all();
     if let Some(only) = only {
-        namespaces.retain(|ns| only.contains(&ns.inode));
-        let missing: HashSet<_> =
-            only.iter().filter(|inode| !namespaces.iter().any(|ns| ns.inode == **inode)).collect();
+        namespaces.retain(|ns| only.iter().any(|wanted| wanted.inode == ns.inode));
+        let missing: HashSet<_> = only.iter().map(|wanted| wanted.inode).collect();
+        let missing = missing.into_iter().filter(|inode| !namespaces.iter().any(|ns| ns.inode == *inode));
         for inode in missing {
             seeded.cannot(format!(
-                "network namespace net:[{inode}]: no process is in it and no mount keeps it; `lsns -t net` lists those there are"
+                "network namespace net:[{inode}]: no process or thread is in it, and no mount or open file keeps it; `lsns -t net` lists those there are"
             ));
         }
     }
@@ -96,17 +100,57 @@ fn wanted(only: Option<&[u32]>, seeded: &mut Seeded) -> Vec<Netns> {
 }
 
 /// What was read counts even if the end was not reached.
-fn list(ns: &Netns) -> (Vec<DiagSocket>, Result<sock_diag::Dump, String>) {
-    let mut sockets = Vec::new();
-    let outcome = netns::inside(ns, || sock_diag::tcp_sockets(|socket| sockets.push(socket)));
-    let outcome = match outcome {
-        Ok(read) => read.map_err(|error| error.to_string()),
-        Err(error) => Err(format!("cannot enter it: {error}; run as root (CAP_SYS_ADMIN)")),
+fn list(ns: &Netns, only: Option<&[Identity]>) -> Listed {
+    const LOOPBACK: u32 = 1;
+    let mut listed = Listed {
+        netns: NetnsId::new(ns.inode, 0),
+        interfaces: Vec::new(),
+        sockets: Vec::new(),
+        outcome: Ok(sock_diag::Dump::default()),
     };
-    (sockets, outcome)
+    let entered = netns::inside(ns, || {
+        let here = netns::here(ns.inode);
+        if only.is_some_and(|only| !only.iter().any(|wanted| wanted.is(here))) {
+            listed.outcome = Err("it went away, and another has got its inode number".to_owned());
+            return;
+        }
+        listed.netns = here.id();
+        listed.interfaces = netns::interfaces();
+        listed.interfaces.retain(|(index, _)| *index != LOOPBACK);
+        let read = sock_diag::tcp_sockets(|socket| listed.sockets.push(socket));
+        listed.outcome = read.map_err(|error| error.to_string());
+    });
+    if let Err(error) = entered {
+        listed.outcome = Err(format!("cannot enter it: {error}; run as root (CAP_SYS_ADMIN)"));
+    }
+    listed
 }
 
-fn record(socket: &DiagSocket, netns: u32, time_ns: u64, owners: &Owners) -> Seed {
+/// What was found in a namespace.
+struct Listed {
+    netns: NetnsId,
+    interfaces: Vec<(u32, String)>,
+    sockets: Vec<DiagSocket>,
+    outcome: Result<sock_diag::Dump, String>,
+}
+
+fn named(netns: NetnsId, time_ns: u64, index: u32, name: &str) -> InterfaceName {
+    let mut record = InterfaceName {
+        head: head::<InterfaceName>(Kind::InterfaceName, time_ns),
+        netns: netns.inode(),
+        index,
+        name: [0; 16],
+        generation: netns.generation(),
+        reserved: [0; 3],
+    };
+    // The kernel's own limit (IFNAMSIZ) leaves room for a NUL.
+    for (to, from) in record.name.iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    record
+}
+
+fn record(socket: &DiagSocket, netns: NetnsId, time_ns: u64, owners: &Owners) -> Seed {
     Seed {
         head: head::<Seed>(Kind::Seed, time_ns),
         cookie: socket.cookie,
@@ -125,15 +169,16 @@ fn head<Record>(kind: Kind, time_ns: u64) -> Head {
 }
 
 /// The addresses as the kernel side writes them: a v4-mapped connection, known by its remote address, is IPv4.
-fn flow(socket: &DiagSocket, netns: u32) -> Flow {
+fn flow(socket: &DiagSocket, netns: NetnsId) -> Flow {
     let mut flow = Flow {
         laddr: socket.laddr,
         raddr: socket.raddr,
-        netns,
+        netns: netns.inode(),
         lport: socket.lport,
         rport: socket.rport,
         family: u16::from(socket.family),
-        reserved: [0; 3],
+        generation: netns.generation(),
+        bound_dev_if: socket.ifindex,
     };
     if socket.family == AF_INET6 && matches!(socket.raddr, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..]) {
         flow.family = AF_INET;
@@ -184,13 +229,13 @@ mod tests {
 
     #[test]
     fn v4_mapped_connections_are_ipv4() {
-        let mapped = flow(&socket("::ffff:127.0.0.2", "::ffff:10.1.2.3"), 9);
+        let mapped = flow(&socket("::ffff:127.0.0.2", "::ffff:10.1.2.3"), NetnsId::new(9, 5));
         assert_eq!((mapped.family, mapped.netns, mapped.lport, mapped.rport), (AF_INET, 9, 1, 2));
         assert_eq!(mapped.laddr, [127, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(mapped.raddr, [10, 1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         // A bare listener on :: has no IPv4 in it.
         for (laddr, raddr) in [("::", "::"), ("::1", "::1"), ("2001:db8::ffff:1:2", "64:ff9b::ffff:a01:203")] {
-            let native = flow(&socket(laddr, raddr), 9);
+            let native = flow(&socket(laddr, raddr), NetnsId::new(9, 5));
             assert_eq!(native.family, u16::from(AF_INET6));
             assert_eq!(native.laddr, socket(laddr, raddr).laddr);
         }
@@ -204,10 +249,11 @@ mod tests {
         let _server = listener.accept().unwrap();
         let (mut seeds, mut ends) = (Vec::new(), Vec::new());
         let seeded = collect(
-            Some(&[own()]),
+            Some(&[netns::here(own())]),
             || 42,
             |bytes| match bytes[10] {
                 33 => seeds.push(Seed::read_from_bytes(bytes).unwrap()),
+                37 => {}
                 _ => ends.push(SeedEnd::read_from_bytes(bytes).unwrap()),
             },
         );
@@ -225,7 +271,7 @@ mod tests {
     #[test]
     fn a_namespace_that_is_not_there_is_counted() {
         let mut records = 0;
-        let seeded = collect(Some(&[4_026_530_000, 4_026_530_000]), || 1, |_| records += 1);
+        let seeded = collect(Some(&[Identity { inode: 4_026_530_000, cookie: 0 }; 2]), || 1, |_| records += 1);
         assert_eq!((seeded.sockets, seeded.namespaces, seeded.unreadable, records), (0, 0, 1, 1));
         assert!(seeded.first_reason.unwrap().contains("net:[4026530000]"));
     }

@@ -29,7 +29,7 @@ use tcpwait::{
     },
     lifecycle::{Cause, Lifecycle, SegmentSource, Timing, Transition, Update},
     symbols::{DECISIVE, Symbols},
-    tcp::{Flow, State},
+    tcp::{Flow, NetnsId, State},
 };
 
 /// Jiffies of these stories: HZ=250, and 5 minutes before a 32-bit wrap at time 0, as after boot.
@@ -195,7 +195,7 @@ pub fn task(name: &str) -> Task {
 /// The addresses of the n-th connection.
 pub fn flow(n: u16) -> Flow {
     let [laddr, raddr] = [1, 2].map(|last| Ipv4Addr::new(10, 0, 0, last).into());
-    Flow { netns: 1, laddr, raddr, lport: 1000 + n, rport: 80 }
+    Flow { netns: NetnsId::new(1, 0), bound_dev_if: 0, laddr, raddr, lport: 1000 + n, rport: 80 }
 }
 
 /// A plain change of state.

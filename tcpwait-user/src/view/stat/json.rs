@@ -166,6 +166,7 @@ struct Audit<'a> {
     time: Option<String>,
     why_not: Option<&'a str>,
     namespaces: usize,
+    unread: usize,
     agrees: Option<bool>,
     checks: Vec<CheckResult>,
 }
@@ -207,7 +208,7 @@ impl ReportView for Json {
             exits: &time_wait.exits,
             orphan_exits: by_reason(&time_wait.orphans),
             half_open: half_open(report),
-            failures: failures(report),
+            failures: failures(report, context),
             transitions: report
                 .transitions
                 .iter()
@@ -320,6 +321,7 @@ fn audit<'a>(audit: &'a AuditReport, context: Context<'_>) -> Audit<'a> {
         time: audit.time_ns.and_then(|time_ns| rfc3339(context, time_ns)),
         why_not: audit.why_not.as_deref(),
         namespaces: audit.namespaces,
+        unread: audit.unread,
         agrees: (!checks.is_empty()).then(|| checks.iter().all(|check| check.off_by == 0)),
         checks,
     }
