@@ -188,6 +188,13 @@ pub const CALL_BIND: &str = "CALL_BIND";
 pub const CALL_LISTEN: &str = "CALL_LISTEN";
 /// Name of the `u32` global: how many arguments `tcp_timewait_state_process` has on this kernel (3 to 5), 0 if not known.
 pub const PROCESS_ARGUMENTS: &str = "PROCESS_ARGUMENTS";
+/// For which of `enum skb_drop_reason` a segment to a mini-socket is dropped before `tcp_timewait_state_process` sees it (`tcp_v4_rcv`,
+/// `do_time_wait`, 6.11 to 7.3): the `u32` global, and the enumerator; [`ABSENT`] where the kernel has none.
+pub const UNPROCESSED: [(&str, &str); 3] = [
+    ("DROP_CHECKSUM", "SKB_DROP_REASON_TCP_CSUM"),
+    ("DROP_XFRM", "SKB_DROP_REASON_XFRM_POLICY"),
+    ("DROP_PSP", "SKB_DROP_REASON_PSP_INPUT"),
+];
 /// Name of the `u8` global that says whether [`NETNS_FILTER_MAP`] selects.
 pub const FILTER_NETNS: &str = "FILTER_NETNS";
 /// Name of the `u8` global that says whether [`LPORT_FILTER_MAP`] selects.

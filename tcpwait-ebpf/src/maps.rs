@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use tcpwait_wire::{
-    config::FILTER_ENTRIES,
+    config::{ABSENT, FILTER_ENTRIES},
     wire::{COUNTERS as COUNTER_SLOTS, TRANSITIONS as TRANSITION_SLOTS},
 };
 
@@ -117,6 +117,15 @@ pub static CALL_LISTEN: Global<u32> = Global::new(0);
 /// See `config::PROCESS_ARGUMENTS`.
 #[unsafe(no_mangle)]
 pub static PROCESS_ARGUMENTS: Global<u32> = Global::new(0);
+/// See `config::UNPROCESSED`.
+#[unsafe(no_mangle)]
+pub static DROP_CHECKSUM: Global<u32> = Global::new(ABSENT);
+/// See `config::UNPROCESSED`.
+#[unsafe(no_mangle)]
+pub static DROP_XFRM: Global<u32> = Global::new(ABSENT);
+/// See `config::UNPROCESSED`.
+#[unsafe(no_mangle)]
+pub static DROP_PSP: Global<u32> = Global::new(ABSENT);
 /// See `config::WAKE_BYTES`.
 #[unsafe(no_mangle)]
 pub static WAKE_BYTES: Global<u64> = Global::new(4 << 20);

@@ -95,6 +95,10 @@ pub enum Kind {
     Counters = 36,
     /// [`InterfaceName`]: the name of a network interface. Since version 5.
     InterfaceName = 37,
+    /// [`Loss`]: events have been lost. Since version 5.
+    Loss = 38,
+    /// [`Listed`]: the full sockets of a namespace have been told once more. Since version 5.
+    Listed = 39,
 }
 
 impl Kind {
@@ -119,6 +123,8 @@ impl Kind {
             35 => Self::CgroupName,
             36 => Self::Counters,
             37 => Self::InterfaceName,
+            38 => Self::Loss,
+            39 => Self::Listed,
             _ => return None,
         })
     }

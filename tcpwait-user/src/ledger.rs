@@ -29,6 +29,8 @@ pub struct Ledger {
     pub tally: Tally,
     /// What is older than the trace is not known: sock_diag was not read to its end before this.
     pub older_unknown: bool,
+    /// What is there now is at most what is known: events were lost just now, and ends may be among them.
+    pub now_at_most: bool,
     /// Mini-sockets alive at the end.
     pub minis_now: u64,
     /// Connections not shown because nothing said whether they were wanted.

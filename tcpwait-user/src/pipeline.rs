@@ -116,6 +116,7 @@ impl Stream {
         Ledger {
             tally: self.lifecycle.tally(),
             minis_now: self.lifecycle.minis_now() as u64,
+            now_at_most: self.lifecycle.knows_at_most(),
             older_unknown: self.lifecycle.all_minis_now().is_none(),
             ..self.ledger
         }

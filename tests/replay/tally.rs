@@ -112,8 +112,8 @@ fn groups_add_up_to_all() {
     assert_eq!(holders, Some(Holders { without_file: 4, of_time_wait: 3, unknown: 1 }));
 
     let (rows, ..) = lines(&[By::Service], 20);
-    let https = Value::Pair("fd00::2".parse().unwrap(), 443);
-    let client = Value::Pair("127.0.0.1".parse().unwrap(), 80);
+    let https = Value::Pair("fd00::2".parse().unwrap(), 443, None);
+    let client = Value::Pair("127.0.0.1".parse().unwrap(), 80, None);
     assert_eq!(rows[..3], [(vec![Value::Local(80)], 6), (vec![https], 2), (vec![client], 1)]);
 
     // A listener has no peer; without a file nobody's user is known; a cgroup that is not known is none.

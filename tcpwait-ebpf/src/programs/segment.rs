@@ -18,7 +18,7 @@ use super::timewait::{expires, fill_mini};
 use crate::{
     emit::{count, emit},
     filter::wanted,
-    maps::PROCESS_ARGUMENTS,
+    maps::{DROP_CHECKSUM, DROP_PSP, DROP_XFRM, PROCESS_ARGUMENTS},
     sock::{At, Copied, Fields, Typed, bound_port, netns, rport},
 };
 
@@ -65,12 +65,19 @@ fn result_behind<const ARGUMENTS: usize>(ctx: &FExitContext) -> u8 {
 fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the tracepoint's argument.
     let rx_sk = unsafe { Typed::new(ctx.arg(3)) };
-    if rx_sk.at().0 != 0 && rx_sk.read::<u8>(&OFF_STATE) == TIME_WAIT {
+    if rx_sk.at().0 != 0 && rx_sk.read::<u8>(&OFF_STATE) == TIME_WAIT && is_processed(ctx.arg(2)) {
         let skb = At(ctx.arg(0));
         let th = At(skb.follow(&OFF_SKB_HEAD).0 + u64::from(skb.read::<u16>(&OFF_SKB_TRANSPORT)));
         reached(&ctx, rx_sk.at(), skb, th, VERDICT_UNKNOWN);
     }
     0
+}
+
+/// Whether what is dropped for this reason reached the mini-socket before: a wrong checksum, or what a policy does not let through,
+/// restarts no clock.
+#[inline(always)]
+fn is_processed(reason: u32) -> bool {
+    reason != DROP_CHECKSUM.load() && reason != DROP_XFRM.load() && reason != DROP_PSP.load()
 }
 
 /// Tells of a segment if the socket is a mini-socket. A restart that stays in the same timer bucket is silent for the timer

@@ -19,13 +19,11 @@ use super::{
     Handlers,
     counters::recursion_misses,
     hooks::{Choice, Choices, HOOKS, Hook, HookState, Need, Outcome, attached},
+    netns::{self, Identity},
     programs, symbols,
     types::{self, KernelTypes},
 };
-use crate::{
-    symbols::Symbols,
-    system::netns::{self, Identity},
-};
+use crate::symbols::Symbols;
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("TCPWAIT_BPF_OBJECT"));
 
@@ -127,7 +125,9 @@ fn probes(options: &Options) -> Result<Probes> {
         .override_global(config::WAKE_BYTES, &wake_bytes, true)
         .override_global(config::PROCESS_ARGUMENTS, &process_arguments, true)
         .override_global(aya_log::LEVEL, &log_level, false);
-    for (global, offset) in &offsets {
+    let unprocessed = config::UNPROCESSED
+        .map(|(global, reason)| (global, types.enumerator("skb_drop_reason", reason).unwrap_or(config::ABSENT)));
+    for (global, offset) in offsets.iter().chain(&unprocessed) {
         loader.override_global(global, offset, true);
     }
     let mut ebpf = loader.load(OBJECT).map_err(|e| refused(&e, "creating the eBPF maps"))?;
@@ -241,6 +241,12 @@ impl Probes {
             .map(|fd| recursion_misses(fd.as_fd()))
             .try_fold(0u64, |sum, misses| misses.map(|misses| sum + misses))?;
         Some(missed.saturating_sub(nested.iter().sum()))
+    }
+
+    /// How many events are known to be lost so far: records that did not fit, and what the kernel withheld.
+    pub fn lost(&self) -> u64 {
+        let of = |counter: &wire::Counter| self.counters.get(&(*counter as u32), 0).map_or(0, |cpus| cpus.iter().sum());
+        wire::LOST.iter().map(of).sum::<u64>() + self.recursion_misses().unwrap_or_default()
     }
 
     /// The kernel side's counts so far, summed over CPUs, as a record.

@@ -4,6 +4,7 @@
 mod counters;
 mod hooks;
 mod load;
+pub mod netns;
 mod programs;
 mod types;
 

@@ -13,6 +13,7 @@ const NS: u64 = 1_000_000_000;
 #[derive(Clone, Debug, Default)]
 pub struct JiffyClock {
     first: Option<(u64, u64)>,
+    last: (u64, u64),
     hz: Option<u64>,
 }
 
@@ -20,6 +21,7 @@ impl JiffyClock {
     /// Takes in one record's two clocks. HZ is decided once one rate alone fits: two clocks read at both ends are
     /// each off by at most two jiffies (a tickless CPU catches up when it is interrupted).
     pub fn observe(&mut self, time_ns: u64, jiffies: u64) {
+        self.last = (time_ns, jiffies);
         if self.hz.is_some() {
             return;
         }
@@ -49,6 +51,16 @@ impl JiffyClock {
     /// Nanoseconds of a jiffy, once known.
     pub fn tick_ns(&self) -> Option<u64> {
         self.hz.map(|hz| NS / hz)
+    }
+
+    /// When it will be, or was, this jiffy, in the time base of the records; `None` before HZ is known.
+    pub fn time_of(&self, jiffies: u64) -> Option<u64> {
+        let tick_ns = self.tick_ns()?;
+        let (time_ns, now) = self.last;
+        match jiffies.checked_sub(now) {
+            Some(ahead) => time_ns.checked_add(ahead.checked_mul(tick_ns)?),
+            None => time_ns.checked_sub((now - jiffies).checked_mul(tick_ns)?),
+        }
     }
 
     /// Width of the timer wheel's bucket that a timer of 60 s falls into: it ends up to so much later
@@ -98,9 +110,17 @@ mod tests {
     #[test]
     fn the_wheel_is_as_wide_as_the_kernel_makes_it() {
         for (hz, slack_ms) in [(100, 5120), (250, 2048), (300, 1706), (1000, 4096)] {
-            let clock = JiffyClock { first: None, hz: Some(hz) };
+            let clock = JiffyClock { hz: Some(hz), ..JiffyClock::default() };
             assert_eq!(clock.timewait_slack_ns().map(|ns| ns / 1_000_000), Some(slack_ms));
         }
+    }
+
+    #[test]
+    fn a_jiffy_has_its_time() {
+        let clock = JiffyClock { hz: Some(250), last: (1_000_000_000, 5_000), ..JiffyClock::default() };
+        assert_eq!(clock.time_of(5_250), Some(2_000_000_000));
+        assert_eq!(clock.time_of(4_875), Some(500_000_000));
+        assert_eq!(clock.time_of(0), None, "before the clock began");
     }
 
     #[test]

@@ -235,6 +235,30 @@ impl Lifecycle {
         self.clock.timewait_started_ns(time_ns, socket.jiffies, socket.expires)
     }
 
+    /// Those whose timer ran out so long ago that their end was lost.
+    pub(super) fn end_overdue_minis(&mut self, now_ns: u64, slack_ns: u64, out: &mut Vec<Update>) {
+        let is_overdue = |mini: &Mini| self.due_ns(mini).is_some_and(|due_ns| due_ns + slack_ns < now_ns);
+        let overdue: Vec<Flow> =
+            self.minis.iter().filter(|(_, mini)| is_overdue(mini)).map(|(flow, _)| *flow).collect();
+        for flow in overdue {
+            let Some(mini) = self.take_mini(&flow) else { continue };
+            self.tally.unmatched.overdue += 1;
+            out.push(Update::Transition(leave(&mini, flow, now_ns, None, Timing::Unknown, Reason::Unknown)));
+        }
+    }
+
+    /// When its timer runs out, as far as that is known.
+    fn due_ns(&self, mini: &Mini) -> Option<u64> {
+        if mini.expires != 0 {
+            return self.clock.time_of(mini.expires);
+        }
+        match (mini.state, mini.since_ns()) {
+            (State::TimeWait, Some(since_ns)) => Some(since_ns + TIMEWAIT_NS),
+            // Of an older one sock_diag said it.
+            _ => self.seeded_due.get(&mini.cookie).copied(),
+        }
+    }
+
     fn put_mini(&mut self, flow: Flow, mini: Mini) {
         *self.minis_of.entry(flow.netns).or_default() += u64::from(self.minis.insert(flow, mini).is_none());
     }
@@ -246,6 +270,9 @@ impl Lifecycle {
             if *count == 0 {
                 self.minis_of.remove(&flow.netns);
             }
+        }
+        if mini.expires == 0 && !self.seeded_due.is_empty() {
+            self.seeded_due.remove(&mini.cookie);
         }
         Some(mini)
     }
@@ -289,6 +316,9 @@ impl Lifecycle {
         // A nominal expiry of 0 ms has passed already: how long ago is not said until the end.
         let age_ms = TIMEWAIT_MS.checked_sub(seed.expires_ms).filter(|_| in_time_wait && seed.expires_ms > 0);
         let since_ns = age_ms.and_then(|age_ms| time_ns.checked_sub(u64::from(age_ms) * 1_000_000));
+        if since_ns.is_none() {
+            self.seeded_due.insert(seed.cookie, time_ns + u64::from(seed.expires_ms) * 1_000_000);
+        }
         let mini = Mini {
             cookie: seed.cookie,
             state: seed.state,

@@ -16,16 +16,12 @@ use std::{
 
 use nix::{
     errno::Errno,
-    getsockopt_impl, libc,
     net::if_::if_nameindex,
     sched::{CloneFlags, setns},
-    sys::{
-        socket::{AddressFamily, GetSockOpt, SockFlag, SockType, socket},
-        statfs::{NSFS_MAGIC, fstatfs},
-    },
+    sys::statfs::{NSFS_MAGIC, fstatfs},
 };
 
-use crate::tcp::NetnsId;
+pub use crate::kernel::netns::{Identity, cookie, here};
 
 /// The namespace this process is in.
 pub const OWN: &str = "/proc/self/ns/net";
@@ -49,43 +45,6 @@ pub struct Netns {
     source: PathBuf,
     /// Keeps it alive and reachable. `None` beyond [`HELD`]: then `source` is opened again.
     handle: Option<File>,
-}
-
-/// What tells a namespace from all others.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Identity {
-    /// Its inode number.
-    pub inode: u32,
-    /// Its cookie; 0 where the kernel tells none: then whichever has that number.
-    pub cookie: u64,
-}
-
-impl Identity {
-    /// As connections have it.
-    pub fn id(self) -> NetnsId {
-        NetnsId::new(self.inode, self.cookie)
-    }
-
-    /// Whether both are the same namespace, as far as that is known.
-    pub fn is(self, other: Self) -> bool {
-        self.inode == other.inode && (self.cookie == other.cookie || self.cookie == 0 || other.cookie == 0)
-    }
-}
-
-/// SO_NETNS_COOKIE of socket(7).
-#[derive(Clone, Copy, Debug)]
-struct NetnsCookie;
-getsockopt_impl!(NetnsCookie, libc::SOL_SOCKET, libc::SO_NETNS_COOKIE, u64, nix::sys::socket::sockopt::GetStruct<u64>);
-
-/// The cookie of the calling thread's namespace; `None` before Linux 5.14.
-pub fn cookie() -> Option<u64> {
-    let socket = socket(AddressFamily::Unix, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None).ok()?;
-    NetnsCookie.get(&socket).ok()
-}
-
-/// The calling thread's namespace, which has this inode number.
-pub fn here(inode: u32) -> Identity {
-    Identity { inode, cookie: cookie().unwrap_or_default() }
 }
 
 /// The network interfaces of the calling thread's namespace: number and name.
@@ -322,7 +281,7 @@ fn open(path: &Path) -> io::Result<Option<(u32, File)>> {
     // O_NONBLOCK: somebody may have put a FIFO where a namespace was expected.
     let file = {
         use std::os::unix::fs::OpenOptionsExt;
-        fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?
+        fs::OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?
     };
     if fstatfs(&file)?.filesystem_type() != NSFS_MAGIC {
         return Ok(None);
@@ -426,13 +385,5 @@ mod tests {
         assert_eq!(there, u64::from(own()));
         assert_eq!(inside(ns, || here(own())).unwrap(), here(own()));
         assert!(interfaces().iter().any(|(index, name)| *index == 1 && name == "lo"));
-    }
-
-    #[test]
-    fn a_number_that_another_has_got_is_not_the_same_namespace() {
-        let (one, other, unknown) = (1, 2, 0);
-        let of = |cookie| Identity { inode: 7, cookie };
-        assert!(of(one).is(of(one)) && of(one).is(of(unknown)) && !of(one).is(of(other)));
-        assert!(!of(one).is(Identity { inode: 8, cookie: one }));
     }
 }

@@ -5,15 +5,15 @@
 
 use std::collections::HashSet;
 
-use tcpwait_wire::wire::{Flow, Head, InterfaceName, Kind, Seed, SeedEnd, Task};
+use tcpwait_wire::wire::{Flow, Head, InterfaceName, Kind, Listed, Seed, SeedEnd, Task};
 use zerocopy::IntoBytes;
 
 use super::{
     netns::{self, Identity, Netns},
     owners::Owners,
-    sock_diag::{self, DiagSocket},
+    sock_diag::{self, ALL_STATES, Asked, DiagSocket},
 };
-use crate::tcp::NetnsId;
+use crate::tcp::{NetnsId, State};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u8 = 10;
@@ -40,11 +40,24 @@ pub struct Seeded {
 /// `now_ns` gives nanoseconds of `CLOCK_MONOTONIC`: it is asked once per namespace right before it is read, which is the
 /// time of that namespace's records, and once for the end. `sink` gets one whole record per call.
 pub fn collect(only: Option<&[Identity]>, now_ns: impl Fn() -> u64, mut sink: impl FnMut(&[u8])) -> Seeded {
+    write(only, Asked::EVERYTHING, now_ns, &mut sink)
+}
+
+/// After a loss: the same of full sockets only, and a [`Listed`] for every network namespace that could be read to its end.
+pub fn collect_again(only: Option<&[Identity]>, now_ns: impl Fn() -> u64, mut sink: impl FnMut(&[u8])) -> Seeded {
+    write(only, FULL, now_ns, &mut sink)
+}
+
+/// What is not in TIME_WAIT, which ends by its own clock.
+const FULL: Asked = Asked { states: ALL_STATES & !(1 << State::TimeWait as u8), ..Asked::EVERYTHING };
+
+fn write(only: Option<&[Identity]>, asked: Asked, now_ns: impl Fn() -> u64, sink: &mut impl FnMut(&[u8])) -> Seeded {
     let mut seeded = Seeded::default();
     let mut read = Vec::new();
     for ns in wanted(only, &mut seeded) {
         let time_ns = now_ns();
-        let Listed { netns, interfaces, sockets, outcome } = list(&ns, only);
+        let Listing { netns, interfaces, sockets, outcome } = list(&ns, only, asked);
+        let complete = matches!(outcome, Ok(sock_diag::Dump { inconsistent: false }));
         match outcome {
             Ok(dump) => {
                 seeded.namespaces += 1;
@@ -55,15 +68,24 @@ pub fn collect(only: Option<&[Identity]>, now_ns: impl Fn() -> u64, mut sink: im
         for (index, name) in interfaces {
             sink(named(netns, time_ns, index, &name).as_bytes());
         }
-        read.push((netns, time_ns, sockets));
+        read.push((netns, time_ns, sockets, complete));
     }
     let with_file =
-        read.iter().flat_map(|(_, _, sockets)| sockets).map(|socket| socket.inode).filter(|&inode| inode != 0);
+        read.iter().flat_map(|(_, _, sockets, _)| sockets).map(|socket| socket.inode).filter(|&inode| inode != 0);
     let owners = Owners::find(&with_file.collect::<HashSet<_>>());
-    for (netns, time_ns, sockets) in &read {
+    for (netns, time_ns, sockets, complete) in &read {
         for socket in sockets {
             sink(record(socket, *netns, *time_ns, &owners).as_bytes());
             seeded.sockets += 1;
+        }
+        if asked == FULL && *complete {
+            let listed = Listed {
+                head: head::<Listed>(Kind::Listed, *time_ns),
+                netns: netns.inode(),
+                generation: netns.generation(),
+                reserved: 0,
+            };
+            sink(listed.as_bytes());
         }
     }
     let end = SeedEnd {
@@ -100,9 +122,9 @@ fn wanted(only: Option<&[Identity]>, seeded: &mut Seeded) -> Vec<Netns> {
 }
 
 /// What was read counts even if the end was not reached.
-fn list(ns: &Netns, only: Option<&[Identity]>) -> Listed {
+fn list(ns: &Netns, only: Option<&[Identity]>, asked: Asked) -> Listing {
     const LOOPBACK: u32 = 1;
-    let mut listed = Listed {
+    let mut listed = Listing {
         netns: NetnsId::new(ns.inode, 0),
         interfaces: Vec::new(),
         sockets: Vec::new(),
@@ -117,7 +139,7 @@ fn list(ns: &Netns, only: Option<&[Identity]>) -> Listed {
         listed.netns = here.id();
         listed.interfaces = netns::interfaces();
         listed.interfaces.retain(|(index, _)| *index != LOOPBACK);
-        let read = sock_diag::tcp_sockets(|socket| listed.sockets.push(socket));
+        let read = sock_diag::tcp_sockets_of(asked, |socket| listed.sockets.push(socket));
         listed.outcome = read.map_err(|error| error.to_string());
     });
     if let Err(error) = entered {
@@ -127,7 +149,7 @@ fn list(ns: &Netns, only: Option<&[Identity]>) -> Listed {
 }
 
 /// What was found in a namespace.
-struct Listed {
+struct Listing {
     netns: NetnsId,
     interfaces: Vec<(u32, String)>,
     sockets: Vec<DiagSocket>,

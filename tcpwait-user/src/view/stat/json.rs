@@ -148,6 +148,7 @@ struct Lost {
     unmatched_beginnings: u64,
     gaps: u64,
     unmatched_requests: u64,
+    unmatched_overdue: u64,
 }
 
 #[derive(Serialize)]
@@ -292,6 +293,7 @@ pub(in crate::view) fn account(ledger: &Ledger) -> Account {
             unmatched_beginnings: unmatched.beginnings,
             gaps: unmatched.gaps,
             unmatched_requests: unmatched.requests,
+            unmatched_overdue: unmatched.overdue,
         },
         lossy: ledger.is_lossy(),
     }
