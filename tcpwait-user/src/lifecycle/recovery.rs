@@ -25,7 +25,7 @@ const REQUEST_NS: u64 = 120_000_000_000 / 8 * 9 + LATE_NS;
 /// A mini-socket whose end was lost is gone after its 60 s, the timer wheel's and the pauses here.
 const MINIS_NS: u64 = 60_000_000_000 + 5_000_000_000 + LATE_NS + ROUND_NS;
 
-/// A socket is in the kernel's tables microseconds after its event, or before.
+/// A socket is in the kernel's tables microseconds after its event, or before; but who makes it may be preempted meanwhile.
 const HASHED_NS: u64 = 1_000_000_000;
 
 /// What is to be known of losses.
@@ -118,7 +118,8 @@ impl Lifecycle {
         }
         self.recovery.listed = HashSet::new();
         self.recovery.namespaces = HashSet::new();
-        if begun_ns.is_some_and(|begun_ns| self.recovery.loss_ns.is_none_or(|loss_ns| loss_ns <= begun_ns)) {
+        if begun_ns.is_some_and(|begun_ns| self.recovery.loss_ns.is_none_or(|loss_ns| loss_ns + HASHED_NS <= begun_ns))
+        {
             self.recovery.unlisted = false;
             self.ended = None;
         }

@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 /// How often losses are looked for.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How long after a loss was noticed the listing may begin: it says nothing of the last second before it (`lifecycle/recovery.rs`).
+const SETTLING: Duration = Duration::from_millis(1500);
+
 /// How long after a listing the next one may come at the earliest, and of the time one in so many goes to them at most.
 const PAUSE: Duration = Duration::from_secs(10);
 const LISTING_SHARE: u32 = 20;
@@ -33,7 +36,10 @@ impl Losses {
         let lost = count();
         let grown = lost > self.lost;
         self.lost = lost;
-        self.owed |= grown;
+        if grown {
+            self.owed = true;
+            self.next_listing = self.next_listing.max(now + SETTLING);
+        }
         grown.then_some(lost)
     }
 
