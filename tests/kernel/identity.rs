@@ -55,8 +55,10 @@ fn device(name: &'static str) {
             let _ = socket.unwrap().read_to_end(&mut Vec::new());
         }
     });
+    // Only once the thread has descriptors of its own: a copy of a pipe that is read to its end would keep it open.
+    let place = placed.recv().unwrap();
     ip(&["link", "add", name, "type", "veth", "peer", "name", &far]);
-    ip(&["link", "set", &far, "netns", &placed.recv().unwrap()]);
+    ip(&["link", "set", &far, "netns", &place]);
     ip(&["address", "add", &format!("{NEAR}/24"), "dev", name]);
     ip(&["link", "set", name, "up"]);
     // What comes in on one device would go out on the other.
