@@ -68,6 +68,8 @@ offsets! {
     OFF_V6_RCV_SADDR = "sock_common"."skc_v6_rcv_saddr",
     /// Remote IPv6 address.
     OFF_V6_DADDR = "sock_common"."skc_v6_daddr",
+    /// Interface or L3 master device that it is bound to.
+    OFF_BOUND_DEV_IF = "sock_common"."skc_bound_dev_if",
     /// Network namespace.
     OFF_NET = "sock_common"."skc_net",
     /// Cookie.
@@ -76,6 +78,8 @@ offsets! {
     OFF_NODE_PPREV = "sock_common"."skc_node.pprev",
     /// Inode of the namespace.
     OFF_NET_INUM = "net"."ns.inum",
+    /// Its cookie, which no other has had since boot (5.12).
+    OFF_NET_COOKIE = "net"."net_cookie" optional,
     /// The namespace's account of TIME_WAIT sockets: embedded in 5.15 and from 6.1 on. (A pointer in between, which is not followed.)
     OFF_DEATH_ROW = "net"."ipv4.tcp_death_row" optional,
     /// The namespace's `net.ipv4.tcp_fastopen`.
@@ -192,6 +196,13 @@ pub const PROCESS_ARGUMENTS: &str = "PROCESS_ARGUMENTS";
 pub const PREEMPTIBLE: &str = "PREEMPTIBLE";
 /// Name of the `u64` global with the size of a task's kernel stack in bytes (`THREAD_SIZE`).
 pub const STACK_BYTES: &str = "STACK_BYTES";
+/// For which of `enum skb_drop_reason` a segment to a mini-socket is dropped before `tcp_timewait_state_process` sees it (`tcp_v4_rcv`,
+/// `do_time_wait`, 6.11 to 7.3): the `u32` global, and the enumerator; [`ABSENT`] where the kernel has none.
+pub const UNPROCESSED: [(&str, &str); 3] = [
+    ("DROP_CHECKSUM", "SKB_DROP_REASON_TCP_CSUM"),
+    ("DROP_XFRM", "SKB_DROP_REASON_XFRM_POLICY"),
+    ("DROP_PSP", "SKB_DROP_REASON_PSP_INPUT"),
+];
 /// Name of the `u8` global that says whether [`NETNS_FILTER_MAP`] selects.
 pub const FILTER_NETNS: &str = "FILTER_NETNS";
 /// Name of the `u8` global that says whether [`LPORT_FILTER_MAP`] selects.
@@ -201,7 +212,7 @@ pub const FILTER_RPORT: &str = "FILTER_RPORT";
 /// Name of the `u64` global: after so many bytes from one CPU the reader is woken at once.
 pub const WAKE_BYTES: &str = "WAKE_BYTES";
 
-/// Hash map of wanted network namespaces (`u32` inode to `u8`).
+/// Hash map of wanted network namespaces (`u32` inode to the `u64` cookie; cookie 0: whichever has that inode).
 pub const NETNS_FILTER_MAP: &str = "WANTED_NETNS";
 /// Hash map of wanted local ports (`u16` to `u8`).
 pub const LPORT_FILTER_MAP: &str = "WANTED_LPORT";

@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use tcpwait_wire::{
-    config::FILTER_ENTRIES,
+    config::{ABSENT, FILTER_ENTRIES},
     wire::{COUNTERS as COUNTER_SLOTS, HOOKS, TRANSITIONS as TRANSITION_SLOTS},
 };
 
@@ -96,7 +96,7 @@ pub fn unowned_slot(cookie: u64) -> u32 {
 
 /// Wanted network namespaces, when `FILTER_NETNS` is set.
 #[map]
-pub static WANTED_NETNS: HashMap<u32, u8> = HashMap::with_max_entries(FILTER_ENTRIES, 0);
+pub static WANTED_NETNS: HashMap<u32, u64> = HashMap::with_max_entries(FILTER_ENTRIES, 0);
 /// Wanted local ports, when `FILTER_LPORT` is set.
 #[map]
 pub static WANTED_LPORT: HashMap<u16, u8> = HashMap::with_max_entries(FILTER_ENTRIES, 0);
@@ -134,6 +134,15 @@ pub static PREEMPTIBLE: Global<u8> = Global::new(0);
 /// See `config::STACK_BYTES`.
 #[unsafe(no_mangle)]
 pub static STACK_BYTES: Global<u64> = Global::new(16384);
+/// See `config::UNPROCESSED`.
+#[unsafe(no_mangle)]
+pub static DROP_CHECKSUM: Global<u32> = Global::new(ABSENT);
+/// See `config::UNPROCESSED`.
+#[unsafe(no_mangle)]
+pub static DROP_XFRM: Global<u32> = Global::new(ABSENT);
+/// See `config::UNPROCESSED`.
+#[unsafe(no_mangle)]
+pub static DROP_PSP: Global<u32> = Global::new(ABSENT);
 /// See `config::WAKE_BYTES`.
 #[unsafe(no_mangle)]
 pub static WAKE_BYTES: Global<u64> = Global::new(4 << 20);

@@ -16,10 +16,7 @@ use tcpwait_wire::{
     wire::{Counter, Flow, REUSE_ADDR, REUSE_KNOWN, REUSE_PORT},
 };
 
-use crate::{
-    emit::{count, zero},
-    maps::HERE,
-};
+use crate::{emit::count, maps::HERE};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -215,16 +212,37 @@ pub fn make_cookie(sk: Typed) -> u64 {
     }
 }
 
-/// Inode of the socket's network namespace.
+/// A network namespace.
+#[derive(Clone, Copy)]
+pub struct Netns<Net> {
+    net: Net,
+    /// Its inode.
+    pub inode: u32,
+}
+
+impl<Net: Fields> Netns<Net> {
+    /// Which no other has had since boot; 0 where there is none. Read where it is asked for, since it lies far from the inode.
+    #[inline(always)]
+    pub fn cookie(self) -> u64 {
+        if OFF_NET_COOKIE.load() == ABSENT {
+            return 0;
+        }
+        self.net.read(&OFF_NET_COOKIE)
+    }
+}
+
+/// The socket's network namespace.
 #[inline(always)]
-pub fn netns(common: impl Fields) -> u32 {
-    common.follow(&OFF_NET).read(&OFF_NET_INUM)
+pub fn netns(common: impl Fields) -> Netns<At> {
+    let net = common.follow(&OFF_NET);
+    Netns { net, inode: net.read(&OFF_NET_INUM) }
 }
 
 /// The same, of a socket that a tracepoint was handed.
 #[inline(always)]
-pub fn netns_of(sk: Typed) -> u32 {
-    sk.follow_typed(&OFF_NET).read(&OFF_NET_INUM)
+pub fn netns_of(sk: Typed) -> Netns<Typed> {
+    let net = sk.follow_typed(&OFF_NET);
+    Netns { net, inode: net.read(&OFF_NET_INUM) }
 }
 
 /// Whether the socket's namespace is being taken down (`cleanup_net`); `false` where the kernel's types do not say.
@@ -278,15 +296,16 @@ pub fn rport(common: impl Fields) -> u16 {
 /// The addresses of a full socket or a mini-socket; both start with `struct sock_common`.
 /// A v4-mapped IPv6 socket carries its IPv4 addresses as well (`tcp_v6_connect`, `tcp_v6_syn_recv_sock`), and those are taken.
 #[inline(always)]
-pub fn flow(common: impl Fields, netns: u32, lport: u16, rport: u16) -> Flow {
+pub fn flow(common: impl Fields, netns: Netns<impl Fields>, lport: u16, rport: u16) -> Flow {
     let mut flow = Flow {
         laddr: [0; 16],
         raddr: [0; 16],
-        netns,
+        netns: netns.inode,
         lport,
         rport,
         family: common.read(&OFF_FAMILY),
-        reserved: [zero() as u16; 3],
+        generation: netns.cookie() as u16,
+        bound_dev_if: common.read(&OFF_BOUND_DEV_IF),
     };
     if flow.family == AF_INET6 {
         let raddr: [u32; 4] = common.read(&OFF_V6_DADDR);

@@ -16,7 +16,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 pub const VERSION: u32 = 5;
 
 /// The oldest version that can be read. In 3 the hand-over to a mini-socket and the birth of every passive connection had records. In 4 heads had
-/// no thread, and recursion misses were counted for all hooks together.
+/// no thread, and recursion misses were counted for all hooks together;
+/// up to 4 [`Flow::generation`] and [`Flow::bound_dev_if`] were zero.
 pub const OLDEST_VERSION: u32 = 3;
 
 /// Frames kept of a kernel stack, innermost first. The decisive frame of every known early death of a
@@ -93,6 +94,12 @@ pub enum Kind {
     CgroupName = 35,
     /// [`Counters`]: the kernel side's exact counts.
     Counters = 36,
+    /// [`InterfaceName`]: the name of a network interface. Since version 5.
+    InterfaceName = 37,
+    /// [`Loss`]: events have been lost. Since version 5.
+    Loss = 38,
+    /// [`Listed`]: the full sockets of a namespace have been told once more. Since version 5.
+    Listed = 39,
 }
 
 impl Kind {
@@ -116,6 +123,9 @@ impl Kind {
             34 => Self::SeedEnd,
             35 => Self::CgroupName,
             36 => Self::Counters,
+            37 => Self::InterfaceName,
+            38 => Self::Loss,
+            39 => Self::Listed,
             _ => return None,
         })
     }
@@ -148,7 +158,7 @@ pub struct Flow {
     pub laddr: [u8; 16],
     /// Remote address, likewise.
     pub raddr: [u8; 16],
-    /// Inode of the network namespace (`readlink /proc/PID/ns/net`).
+    /// Inode of the network namespace (`readlink /proc/PID/ns/net`). A new namespace gets the number of a dead one at once.
     pub netns: u32,
     /// Local port in host byte order; 0 when the socket has none yet.
     pub lport: u16,
@@ -156,8 +166,13 @@ pub struct Flow {
     pub rport: u16,
     /// `AF_INET` (2) or `AF_INET6` (10). A v4-mapped IPv6 connection is written as `AF_INET`.
     pub family: u16,
-    /// Zero.
-    pub reserved: [u16; 3],
+    /// The low 16 bits of the namespace's cookie (`net.net_cookie`, SO_NETNS_COOKIE), which no other namespace gets before the machine
+    /// reboots. Of namespaces that have one inode number one after the other, two would have to lie a multiple of 65,536 cookies apart to
+    /// look alike. 0 where the kernel has none, and before version 5.
+    pub generation: u16,
+    /// The interface, or the L3 master device (VRF), that the connection is bound to (`skc_bound_dev_if`, `tw_bound_dev_if`, `ir_iif`):
+    /// the same addresses on two of them are two connections (`inet_match`). 0 for none, and before version 5.
+    pub bound_dev_if: u32,
 }
 
 /// A task, as seen from inside its own context.

@@ -1,7 +1,7 @@
 //! The name of a connection: short, for maps that hold a million of them, and the map by it. Knows nothing of what happens to it.
 
 use std::{
-    hash::{BuildHasher, Hasher},
+    hash::{BuildHasher, Hash, Hasher},
     net::IpAddr,
 };
 
@@ -14,18 +14,36 @@ pub type ByName<V> = CompactMap<Name, V, Neighbours>;
 
 /// A connection's name: the socket cookie, the local port and a digest of the rest. One socket may be connected again while its
 /// former connection is in TIME_WAIT, so the cookie is not enough.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Eq)]
 pub struct Name {
     id: u64,
     /// Of the remote end and the namespace.
     digest: u32,
     lport: u16,
+    /// The interface that it is bound to, its number cut short. A socket may be bound to another in the middle of its connection, so this
+    /// counts only where there is no cookie.
+    interface: u16,
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        (self.id, self.digest, self.lport) == (other.id, other.digest, other.lport)
+            && (self.id != 0 || self.interface == other.interface)
+    }
+}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, to: &mut H) {
+        to.write_u64(self.id);
+        to.write_u32(self.digest);
+        to.write_u16(self.lport);
+    }
 }
 
 impl Name {
     /// The connection of the socket with this cookie and these addresses.
     pub fn of(id: u64, flow: &Flow) -> Self {
-        Self { id, digest: digest(flow), lport: flow.lport }
+        Self { id, digest: digest(flow), lport: flow.lport, interface: flow.bound_dev_if as u16 }
     }
 
     /// The same before its port was chosen.
@@ -53,7 +71,8 @@ fn digest(flow: &Flow) -> u32 {
         IpAddr::V4(address) => u128::from(address.to_bits()),
         IpAddr::V6(address) => address.to_bits(),
     };
-    let rest = u64::from(flow.netns) << 16 | u64::from(flow.rport);
+    let (inode, generation) = (u64::from(flow.netns.inode()), u64::from(flow.netns.generation()));
+    let rest = inode << 32 | generation << 16 | u64::from(flow.rport);
     let folded = |a: u64, b: u64| {
         let product = u128::from(a) * u128::from(b);
         product as u64 ^ (product >> 64) as u64
@@ -125,11 +144,28 @@ mod tests {
     };
 
     use super::{Name, Neighbours};
-    use crate::tcp::Flow;
+    use crate::tcp::{Flow, NetnsId};
+
+    fn flow(peer: u32, bound_dev_if: u32) -> Flow {
+        let address = |bits| IpAddr::V4(Ipv4Addr::from_bits(bits));
+        let netns = NetnsId::new(1, 1);
+        Flow { netns, bound_dev_if, laddr: address(1), raddr: address(peer), lport: 80, rport: 4000 }
+    }
 
     fn name(id: u64, peer: u32) -> Name {
-        let address = |bits| IpAddr::V4(Ipv4Addr::from_bits(bits));
-        Name::of(id, &Flow { netns: 1, laddr: address(1), raddr: address(peer), lport: 80, rport: 4000 })
+        Name::of(id, &flow(peer, 0))
+    }
+
+    #[test]
+    fn an_interface_tells_apart_what_has_no_cookie() {
+        let on = |id, interface| Name::of(id, &flow(7, interface));
+        assert_ne!(on(0, 2), on(0, 3));
+        assert_ne!(on(5, 2).anonymous(), on(5, 3).anonymous());
+        // A socket with a cookie stays the same when it is bound to another interface.
+        assert_eq!(on(5, 2), on(5, 3));
+        // Nor is a namespace the same as another that had its inode number.
+        let later = Flow { netns: NetnsId::new(1, 2), ..flow(7, 0) };
+        assert_ne!(Name::of(5, &later), on(5, 0));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::{borrow::Cow, fmt};
 use tcpwait_wire::wire;
 
 pub use self::decode::{cgroup_of, counters, decode, is_from_kernel};
-use crate::tcp::{Flow, State};
+use crate::tcp::{Flow, Interface, NetnsId, State};
 
 /// `PF_KTHREAD` of `include/linux/sched.h`.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -120,6 +120,20 @@ pub enum Fact {
         id: u64,
         /// Its path below the cgroup-v2 mount.
         path: String,
+    },
+    /// Events have been lost.
+    Loss {
+        /// So many since the start.
+        lost: u64,
+    },
+    /// sock_diag has told once more of every full socket of a namespace that was there at the event's time.
+    Listed(NetnsId),
+    /// A network interface's name.
+    InterfaceName {
+        /// The interface.
+        interface: Interface,
+        /// Its name.
+        name: String,
     },
     /// The kernel side's counts.
     Counters(Box<wire::Counters>),

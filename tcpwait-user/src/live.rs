@@ -2,6 +2,7 @@
 //! ends in order. It hands bytes to whoever wants them and does not look at what they mean, but for cgroup ids, whose names must be
 //! looked up while the cgroups exist.
 
+mod losses;
 mod place;
 mod readings;
 
@@ -25,7 +26,10 @@ use tokio::{
 };
 use zerocopy::IntoBytes;
 
-use self::readings::{Readings, maybe};
+use self::{
+    losses::Losses,
+    readings::{Readings, maybe},
+};
 use crate::{
     aggregate::audit::Reading,
     event::cgroup_of,
@@ -33,6 +37,7 @@ use crate::{
     recording::Header,
     system::{
         cgroup::Cgroups,
+        netns::Identity,
         seed::{self, Seeded},
         snmp,
     },
@@ -201,7 +206,7 @@ impl Live {
     }
 
     /// The namespaces that are traced; `None`: all.
-    fn only(&self) -> Option<&[u32]> {
+    fn only(&self) -> Option<&[Identity]> {
         let netns = &self.settings.filter.netns;
         (!netns.is_empty()).then_some(netns.as_slice())
     }
@@ -215,8 +220,15 @@ impl Live {
         let mut round = tokio::time::interval(ROUND);
         round.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let ring = self.probes.waiter()?;
-        let mut seeds = Some(self.read_seeds());
+        // The first line is to have them.
+        let mut names = Vec::new();
+        seed::name_interfaces(self.only(), monotonic_ns, |record| names.push(record.to_vec()));
+        names.iter().try_for_each(|record| sink.record(record))?;
+        let mut seeds = Some(self.read_seeds(false));
         let mut seeded = None;
+        let mut losses = Losses::new();
+        let mut listing: Option<oneshot::Receiver<(Vec<u8>, Seeded)>> = None;
+        let mut listing_begun = Instant::now();
         let mut readings = Readings::default();
         let mut rounds = 0u32;
         let end = tokio::time::sleep(self.settings.duration.unwrap_or(Duration::MAX));
@@ -238,6 +250,16 @@ impl Live {
                     }
                     seeded = Some(read);
                 }
+                listed = maybe(&mut listing) => {
+                    listing = None;
+                    losses.listed(listing_begun.elapsed());
+                    while self.drain(sink)? == BATCH {}
+                    if let Ok((records, _)) = listed {
+                        for record in split(&records) {
+                            self.pass(record, sink)?;
+                        }
+                    }
+                }
                 reading = maybe(&mut readings.under_way) => {
                     readings.under_way = None;
                     // What happened before the counters were read is in the ring buffer by now.
@@ -254,6 +276,15 @@ impl Live {
                 sink.account(&self.probes.counters(monotonic_ns())?);
                 // What was counted has been written by now.
                 self.drain(sink)?;
+            }
+            if let Some(lost) = losses.grown(|| self.probes.lost()) {
+                // What was lost was so before this, and what is left of that time comes first.
+                self.drain(sink)?;
+                sink.record(wire::Loss { head: head::<wire::Loss>(Kind::Loss), lost }.as_bytes())?;
+            }
+            if seeds.is_none() && listing.is_none() && losses.begins_listing() {
+                listing_begun = Instant::now();
+                listing = Some(self.read_seeds(true));
             }
             self.tick(sink)?;
             sink.round()?;
@@ -321,13 +352,17 @@ impl Live {
     }
 
     /// Reads sock_diag and `/proc` beside the tracing: neither may hold up the other.
-    fn read_seeds(&self) -> oneshot::Receiver<(Vec<u8>, Seeded)> {
+    fn read_seeds(&self, again: bool) -> oneshot::Receiver<(Vec<u8>, Seeded)> {
         let (send, receive) = oneshot::channel();
         let netns = self.settings.filter.netns.clone();
         std::thread::spawn(move || {
             let mut records = Vec::new();
             let only = (!netns.is_empty()).then_some(netns.as_slice());
-            let seeded = seed::collect(only, monotonic_ns, |record| records.extend_from_slice(record));
+            let sink = |record: &[u8]| records.extend_from_slice(record);
+            let seeded = match again {
+                false => seed::collect(only, monotonic_ns, sink),
+                true => seed::collect_again(only, monotonic_ns, sink),
+            };
             // The receiver is gone when tracing has ended meanwhile.
             let _ = send.send((records, seeded));
         });

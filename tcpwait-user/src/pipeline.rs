@@ -68,6 +68,7 @@ impl Stream {
                 self.realtime_offset_ns = i128::from(*realtime_ns) - i128::from(event.time_ns)
             }
             Fact::CgroupName { id, path } => self.names.learn_cgroup(*id, path),
+            Fact::InterfaceName { interface, name } => self.names.learn_interface(*interface, name),
             Fact::Counters(counters) => self.ledger.count_kernel(counters),
             _ => {}
         }
@@ -115,6 +116,7 @@ impl Stream {
         Ledger {
             tally: self.lifecycle.tally(),
             minis_now: self.lifecycle.minis_now() as u64,
+            now_at_most: self.lifecycle.knows_at_most(),
             older_unknown: self.lifecycle.all_minis_now().is_none(),
             other_length_ns: self.lifecycle.other_length_ns(),
             ..self.ledger
@@ -171,7 +173,7 @@ impl<W: Write> Pipeline<W> {
     /// The kernel's counters are being read.
     pub fn reading_begins(&mut self) {
         if let Some(audit) = &mut self.audit {
-            audit.begin_reading(self.stream.lifecycle().all_minis_now());
+            audit.begin_reading(self.stream.lifecycle().minis_by_netns());
         }
     }
 

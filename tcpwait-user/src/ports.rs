@@ -16,6 +16,7 @@ use crate::{
     recording::Header,
     schedule::{Due, Schedule},
     select::Selector,
+    tcp::NetnsId,
     view::PortsView,
 };
 
@@ -78,12 +79,12 @@ impl<W: Write> PortsReports<W> {
     }
 
     /// The namespaces whose settings matter.
-    pub fn namespaces(&self) -> Vec<u32> {
+    pub fn namespaces(&self) -> Vec<NetnsId> {
         self.ports.namespaces()
     }
 
     /// The settings of namespaces as they are now.
-    pub fn set_settings(&mut self, settings: impl IntoIterator<Item = (u32, Settings)>) {
+    pub fn set_settings(&mut self, settings: impl IntoIterator<Item = (NetnsId, Settings)>) {
         settings.into_iter().for_each(|(netns, settings)| self.ports.set_settings(netns, settings));
     }
 

@@ -68,7 +68,7 @@ async fn trace_live(args: &Trace) -> Result<ExitCode> {
     log_to_stderr(args.tracing.verbose);
     let criteria = criteria(&args.filter, true)?;
     let filter = KernelFilter {
-        netns: criteria.netns.clone(),
+        netns: netns::identify(&criteria.netns),
         lports: criteria.lports.clone(),
         rports: criteria.rports.clone(),
     };
@@ -122,7 +122,7 @@ fn replay_records(reader: &mut Reader, selector: Selector, shown: Shown) -> io::
 
 async fn record_live(args: &Record) -> Result<ExitCode> {
     log_to_stderr(args.tracing.verbose);
-    let filter = KernelFilter { netns: inodes(&args.netns)?, ..KernelFilter::default() };
+    let filter = KernelFilter { netns: netns::identify(&inodes(&args.netns)?), ..KernelFilter::default() };
     let mut live = live::attach(settings(&args.tracing, filter))?;
     let mut sink =
         Recording { writer: Writer::create(&args.output, live.header())?, ledger: Ledger::default(), records: 0 };
@@ -282,8 +282,10 @@ fn inodes(specs: &[String]) -> Result<Vec<u32>> {
         .iter()
         .map(|spec| {
             let inode = netns::resolve(spec)?;
-            if !there.iter().any(|ns| ns.inode == inode) && !netns::has_thread(inode) {
-                bail!("no connection can match: there is no network namespace {inode} (`lsns -t net` lists them)");
+            if !there.iter().any(|ns| ns.inode == inode) {
+                bail!(
+                    "no connection can match: no process, thread, mount or open file keeps a network namespace {inode} (`lsns -t net` lists them)"
+                );
             }
             Ok(inode)
         })

@@ -94,7 +94,7 @@ impl Criteria {
         fn any<T>(wanted: &[T], matches: impl Fn(&T) -> bool) -> bool {
             wanted.is_empty() || wanted.iter().any(matches)
         }
-        let fits = any(&self.netns, |inode| *inode == flow.netns)
+        let fits = any(&self.netns, |inode| *inode == flow.netns.inode())
             && any(&self.rports, |port| *port == flow.rport)
             && any(&self.laddrs, |net| net.contains(&flow.laddr))
             && any(&self.raddrs, |net| net.contains(&flow.raddr))

@@ -106,7 +106,7 @@ impl<W: Write> Statistics<W> {
 
     /// The kernel's counters are being read.
     pub fn reading_begins(&mut self) {
-        self.audit.begin_reading(self.stream.lifecycle().all_minis_now());
+        self.audit.begin_reading(self.stream.lifecycle().minis_by_netns());
     }
 
     /// The kernel's counters have been read.

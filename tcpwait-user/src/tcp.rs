@@ -95,11 +95,62 @@ impl FromStr for State {
     }
 }
 
+/// A network namespace: the inode number by which people know it, and what tells it from others that have had this number.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+// As short as its parts: there is one in every connection's addresses.
+#[repr(Rust, packed(2))]
+pub struct NetnsId {
+    inode: u32,
+    generation: u16,
+}
+
+impl NetnsId {
+    /// The namespace with this inode number and cookie (SO_NETNS_COOKIE); cookie 0 where the kernel has none.
+    pub const fn new(inode: u32, cookie: u64) -> Self {
+        Self { inode, generation: cookie as u16 }
+    }
+
+    /// As in `readlink /proc/PID/ns/net`. A new namespace gets the number of a dead one at once.
+    pub const fn inode(self) -> u32 {
+        self.inode
+    }
+
+    /// The lower bits of the cookie; 0 where that is not known.
+    pub const fn generation(self) -> u16 {
+        self.generation
+    }
+}
+
+impl fmt::Display for NetnsId {
+    /// The inode number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inode().fmt(f)
+    }
+}
+
+impl Serialize for NetnsId {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_u32(self.inode())
+    }
+}
+
+/// A network interface, or an L3 master device (VRF), of a network namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Interface {
+    /// The namespace.
+    pub netns: NetnsId,
+    /// Its number there.
+    pub index: u32,
+}
+
 /// A connection's addresses in its network namespace. IPv4 carried by an IPv6 socket is IPv4 here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Flow {
-    /// Inode of the network namespace.
-    pub netns: u32,
+    /// The network namespace.
+    pub netns: NetnsId,
+    /// Number of the interface, or L3 master device, that the socket is bound to: the same addresses on another are another
+    /// connection's (`inet_match`). 0 for none, or where that is not known (recordings before version 5).
+    pub bound_dev_if: u32,
     /// Local address.
     pub laddr: IpAddr,
     /// Remote address; the unspecified one for a listener.
@@ -110,7 +161,8 @@ pub struct Flow {
     pub rport: u16,
 }
 
-/// In as few pieces as there can be: it is hashed for every mini-socket and every half-open connection.
+/// In as few pieces as there can be, since it is hashed for every mini-socket and every half-open connection: what mostly is the same for
+/// all of them is left out.
 impl Hash for Flow {
     fn hash<H: Hasher>(&self, to: &mut H) {
         match (self.laddr, self.raddr) {
@@ -119,7 +171,7 @@ impl Hash for Flow {
             }
             addresses => addresses.hash(to),
         }
-        to.write_u64(u64::from(self.netns) << 32 | u64::from(self.lport) << 16 | u64::from(self.rport));
+        to.write_u64(u64::from(self.netns.inode()) << 32 | u64::from(self.lport) << 16 | u64::from(self.rport));
     }
 }
 
@@ -134,7 +186,13 @@ impl Flow {
             }
             _ => return None,
         };
-        Some(Self { netns: flow.netns, laddr, raddr, lport: flow.lport, rport: flow.rport })
+        let netns = NetnsId { inode: flow.netns, generation: flow.generation };
+        Some(Self { netns, bound_dev_if: flow.bound_dev_if, laddr, raddr, lport: flow.lport, rport: flow.rport })
+    }
+
+    /// The interface, or L3 master device, that the socket is bound to.
+    pub fn interface(&self) -> Option<Interface> {
+        (self.bound_dev_if != 0).then_some(Interface { netns: self.netns, index: self.bound_dev_if })
     }
 }
 

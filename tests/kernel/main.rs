@@ -24,6 +24,7 @@ mod guest;
 mod half_close;
 mod half_open;
 mod hand;
+mod identity;
 mod netns;
 mod older;
 mod offline;
@@ -191,6 +192,10 @@ fn main() -> ExitCode {
         isolated("older::established", older::established),
         isolated("older::time_wait", older::time_wait),
         isolated("filters::select_whole_connections", filters::select_whole_connections),
+        isolated("identity::two_devices", identity::two_devices),
+        isolated("identity::an_inode_number_that_another_gets", identity::an_inode_number_that_another_gets),
+        isolated("identity::kept_by_a_thread_or_a_file", identity::kept_by_a_thread_or_a_file),
+        isolated("identity::reads_that_a_filter_leaves_out", identity::reads_that_a_filter_leaves_out),
         isolated("sources::agree", sources::agree),
         isolated("recordings::replay_says_the_same", recordings::replay_says_the_same),
         isolated("recordings::killed_leaves_nothing", recordings::killed_leaves_nothing),

@@ -41,6 +41,7 @@ pub struct Line {
     pub time: Option<String>,
     pub id: Option<String>,
     pub netns: u32,
+    pub interface: Option<String>,
     pub family: u8,
     pub laddr: IpAddr,
     pub lport: Option<u16>,

@@ -5,6 +5,7 @@ use tcpwait::{
     aggregate::audit::{Audit, AuditReport, Check, Checked, KernelCounts, Outcome, Reading, TwCounts},
     ledger::{Ledger, LostRecords},
     lifecycle::{Lifecycle, SegmentSource},
+    tcp::NetnsId,
 };
 
 use crate::stories::{events, symbols};
@@ -32,13 +33,13 @@ impl Audited {
     }
 
     fn begin(&mut self) {
-        self.audit.begin_reading(self.model.all_minis_now());
+        self.audit.begin_reading(self.model.minis_by_netns());
     }
 
     /// The counters of namespace 1, as they were read at this time.
     fn end(&mut self, ms: u64, timewait: u64, sockstat: u64) {
         let counts = KernelCounts {
-            netns: 1,
+            netns: NetnsId::new(1, 0),
             read_ns: (ms * MS, ms * MS + MS / 2),
             timewait,
             sockstat: Some(sockstat),
@@ -147,8 +148,25 @@ fn namespaces_come_and_go() {
     // It is gone, and what was seen of it is not held against the others.
     audited.begin();
     audited.audit.end_reading(&Reading::default());
-    let (check, outcome) = audited.check(Checked::Entries, Ledger::default());
-    assert_eq!((check.seen_max, check.kernel, outcome), (0, 0, Outcome::Agrees));
+    let report = audited.audit.report(&Ledger::default());
+    assert_eq!(report.checks, [], "nothing agrees with nothing");
+    assert!(report.why_not.is_some_and(|why_not| why_not.contains("could be read")));
+}
+
+/// What only a socket keeps cannot be read; its mini-sockets are not held against the counters of others.
+#[test]
+fn a_namespace_that_cannot_be_read_is_left_out() {
+    let mut audited = Audited::new(TwCounts::Beginnings);
+    audited.see("0 seeded");
+    audited.begin();
+    audited.end(5, 0, 0);
+    audited.see(&begins(10, 1));
+    audited.see("12 arm TIME_WAIT id=2 era=9");
+    audited.begin();
+    audited.end(20, 1, 1);
+    let (check, outcome) = audited.check(Checked::Sockstat, Ledger::default());
+    assert_eq!((check.seen_max, check.kernel, outcome), (1, 1, Outcome::Agrees));
+    assert_eq!(audited.audit.report(&Ledger::default()).unread, 1);
 }
 
 #[test]

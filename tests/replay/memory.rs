@@ -60,7 +60,7 @@ fn write_million(path: &Path, state: u8, timer: u8) {
         let seed = Seed {
             head: head(Kind::Seed, size_of::<Seed>()),
             cookie: u64::from(number) + 1,
-            flow: Flow { laddr, raddr, netns: 1, lport, rport: 5432, family: 2, reserved: [0; 3] },
+            flow: Flow { laddr, raddr, netns: 1, lport, rport: 5432, family: 2, generation: 1, bound_dev_if: 0 },
             task: Task { pid: 0, uid: 0, cgroup: 0, comm: [0; 16], flags: 0, reserved: 0 },
             state,
             timer,

@@ -12,13 +12,20 @@ use tcpwait::{
         Socket, Tally, Wanted,
         report::{Extent, Holders, Report},
     },
-    tcp::{Flow, State},
+    tcp::{Flow, NetnsId, State},
     view::states::{Moment, json, notes, text},
 };
 
 fn socket(state: State, local: (&str, u16), remote: (&str, u16)) -> Socket {
     let ip = |text: &str| text.parse::<IpAddr>().unwrap();
-    let flow = Flow { netns: 7, laddr: ip(local.0), raddr: ip(remote.0), lport: local.1, rport: remote.1 };
+    let flow = Flow {
+        netns: NetnsId::new(7, 0),
+        bound_dev_if: 0,
+        laddr: ip(local.0),
+        raddr: ip(remote.0),
+        lport: local.1,
+        rport: remote.1,
+    };
     Socket { flow, state, mini_left_ms: None, uid: None, inode: None }
 }
 
@@ -60,7 +67,7 @@ fn names() -> Names {
 fn report(criteria: Criteria, by: &[By], top: usize) -> Report {
     let mut tally = Tally::new(Wanted { criteria, by: by.to_vec(), top });
     if tally.wanted().needs_listeners() {
-        tally.listener(7, 80);
+        tally.listener(NetnsId::new(7, 0), 80);
     }
     sockets().iter().for_each(|socket| tally.socket(socket));
     let owner = |inode| match inode {
@@ -105,8 +112,8 @@ fn groups_add_up_to_all() {
     assert_eq!(holders, Some(Holders { without_file: 4, of_time_wait: 3, unknown: 1 }));
 
     let (rows, ..) = lines(&[By::Service], 20);
-    let https = Value::Pair("fd00::2".parse().unwrap(), 443);
-    let client = Value::Pair("127.0.0.1".parse().unwrap(), 80);
+    let https = Value::Pair("fd00::2".parse().unwrap(), 443, None);
+    let client = Value::Pair("127.0.0.1".parse().unwrap(), 80, None);
     assert_eq!(rows[..3], [(vec![Value::Local(80)], 6), (vec![https], 2), (vec![client], 1)]);
 
     // A listener has no peer; without a file nobody's user is known; a cgroup that is not known is none.

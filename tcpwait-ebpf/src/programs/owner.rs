@@ -34,6 +34,10 @@ fn read(ctx: BtfTracePointContext, program: u64) -> i32 {
     // SAFETY: the tracepoint's argument.
     let sk = unsafe { Typed::new(ctx.arg(0)) };
     let cookie: u64 = sk.read(&OFF_COOKIE);
+    // One that a filter left out mostly has none, and an empty slot is 0 too.
+    if cookie == 0 {
+        return 0;
+    }
     let Some(unowned) = UNOWNED.get_ptr_mut(unowned_slot(cookie)) else { return 0 };
     // SAFETY: an aligned word that lives as long as the map; whichever of two CPUs writes last is right.
     unsafe {

@@ -17,7 +17,7 @@ use crate::{
     emit::{count, emit},
     filter::wanted,
     maps::{CALL_BIND, CALL_LISTEN},
-    sock::{At, Fields, Typed, bound_port, flow, is_tcp, make_cookie, netns, reuse},
+    sock::{At, Fields, Netns, Typed, bound_port, flow, is_tcp, make_cookie, netns, netns_of, reuse},
     task,
 };
 
@@ -46,8 +46,8 @@ fn got_port(ctx: FExitContext, program: u64) -> i32 {
     }
     // listen() asks after it has changed the state (inet_csk_listen_start).
     let listen = sk.read::<u8>(&OFF_STATE) == LISTEN;
-    let flow = flow(sk, netns(sk), port, 0);
-    tell(&ctx, make_cookie(sk), flow, listen, reuse(sk));
+    let netns = netns_of(sk);
+    tell(&ctx, make_cookie(sk), netns, flow(sk, netns, port, 0), listen, reuse(sk));
     0
 }
 
@@ -88,11 +88,12 @@ fn returned(ctx: BtfTracePointContext, program: u64) -> i32 {
         return 0;
     }
     // A socket that may not listen keeps its address; one that was not bound has none left.
-    let mut flow = flow(at, netns(at), bound_port(at), 0);
+    let netns = netns(at);
+    let mut flow = flow(at, netns, bound_port(at), 0);
     if !listen {
         asked_for(registers.read(&OFF_REGS_ADDRESS), &mut flow);
     }
-    tell(&ctx, at.read(&OFF_COOKIE), flow, listen, reuse(at));
+    tell(&ctx, at.read(&OFF_COOKIE), netns, flow, listen, reuse(at));
     0
 }
 
@@ -107,9 +108,9 @@ fn sys_exit_2(ctx: BtfTracePointContext) -> i32 {
 }
 
 #[inline(always)]
-fn tell(ctx: &impl EbpfContext, cookie: u64, mut flow: Flow, listen: bool, reuse: u8) {
+fn tell(ctx: &impl EbpfContext, cookie: u64, netns: Netns<impl Fields>, mut flow: Flow, listen: bool, reuse: u8) {
     flow.raddr = [0; 16];
-    if !wanted(flow.netns, flow.lport, 0) {
+    if !wanted(netns, flow.lport, 0) {
         return;
     }
     count(Counter::PortRefused);

@@ -13,7 +13,7 @@ use super::{birth::is_made, timer::notes, write_stack};
 use crate::{
     emit::{count, emit, zero},
     filter::wanted,
-    sock::{At, Copied, Fields, bound_port, flow, netns, no_users, rport},
+    sock::{At, Copied, Fields, Netns, bound_port, flow, netns, no_users, rport},
     task,
 };
 
@@ -24,7 +24,7 @@ const LISTEN: u8 = 10;
 /// # Safety
 /// `record` is reserved memory.
 #[inline(always)]
-unsafe fn fill(record: *mut Half, at: At, req: &Copied, netns: u32) {
+unsafe fn fill(record: *mut Half, at: At, req: &Copied, netns: Netns<At>) {
     let listener: At = req.follow(&OFF_LISTENER);
     // SAFETY: the caller's.
     unsafe {

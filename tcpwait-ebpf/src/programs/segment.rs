@@ -19,7 +19,7 @@ use crate::{
     claim::{Turn, takes},
     emit::{count, emit},
     filter::wanted,
-    maps::PROCESS_ARGUMENTS,
+    maps::{DROP_CHECKSUM, DROP_PSP, DROP_XFRM, PROCESS_ARGUMENTS},
     sock::{At, Copied, Fields, Typed, bound_port, netns, rport},
 };
 
@@ -81,6 +81,7 @@ fn dropped(ctx: BtfTracePointContext, program: u64) -> i32 {
     let rx_sk = unsafe { Typed::new(ctx.arg(3)) };
     if rx_sk.at().0 != 0
         && rx_sk.read::<u8>(&OFF_STATE) == TIME_WAIT
+        && is_processed(ctx.arg(2))
         && takes(&ctx, Turn::of_two(Hook::Drop, program), rx_sk.number())
     {
         let skb = At(ctx.arg(0));
@@ -98,6 +99,13 @@ fn kfree_skb(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "kfree_skb")]
 fn kfree_skb_2(ctx: BtfTracePointContext) -> i32 {
     dropped(ctx, 2)
+}
+
+/// Whether what is dropped for this reason reached the mini-socket before: a wrong checksum, or what a policy does not let through,
+/// restarts no clock.
+#[inline(always)]
+fn is_processed(reason: u32) -> bool {
+    reason != DROP_CHECKSUM.load() && reason != DROP_XFRM.load() && reason != DROP_PSP.load()
 }
 
 /// Tells of a segment if the socket is a mini-socket. A restart that stays in the same timer bucket is silent for the timer

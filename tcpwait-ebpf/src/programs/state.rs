@@ -16,7 +16,8 @@ use crate::{
     filter::wanted,
     maps::{NOTES, UNOWNED, unowned_slot},
     sock::{
-        Fields, Typed, bound_port, flow, full_lport, held_by_task, is_tcp, make_cookie, netns_of, reuse, rport, tw_room,
+        Fields, Netns, Typed, bound_port, flow, full_lport, held_by_task, is_tcp, make_cookie, netns_of, reuse, rport,
+        tw_room,
     },
     task,
 };
@@ -151,7 +152,7 @@ struct Change {
     old: i32,
     new: i32,
     cookie: u64,
-    netns: u32,
+    netns: Netns<Typed>,
     lport: u16,
 }
 

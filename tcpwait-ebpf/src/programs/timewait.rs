@@ -12,7 +12,7 @@ use super::{timer::notes, write_stack};
 use crate::{
     emit::{count, emit, zero},
     filter::wanted,
-    sock::{At, Copied, Fields, Typed, bound_port, flow, netns, no_users, reuse, rport},
+    sock::{At, Copied, Fields, Netns, Typed, bound_port, flow, netns, no_users, reuse, rport},
     task,
 };
 
@@ -23,7 +23,7 @@ const FIN_WAIT2: u8 = 5;
 /// # Safety
 /// `record` is reserved memory.
 #[inline(always)]
-pub unsafe fn fill_mini(record: *mut Mini, at: At, tw: &Copied, expires: u64, netns: u32) {
+pub unsafe fn fill_mini(record: *mut Mini, at: At, tw: &Copied, expires: u64, netns: Netns<At>) {
     // SAFETY: the caller's.
     unsafe {
         (*record).cookie = tw.read(&OFF_COOKIE);

@@ -51,6 +51,48 @@ pub struct SeedEnd {
     pub unreadable: u32,
 }
 
+/// [`Kind::InterfaceName`](super::Kind::InterfaceName).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct InterfaceName {
+    /// The record's head.
+    pub head: Head,
+    /// As in [`Flow`].
+    pub netns: u32,
+    /// As [`Flow::bound_dev_if`].
+    pub index: u32,
+    /// `net_device.name`, NUL-padded.
+    pub name: [u8; 16],
+    /// As in [`Flow`].
+    pub generation: u16,
+    /// Zero.
+    pub reserved: [u16; 3],
+}
+
+/// [`Kind::Loss`](super::Kind::Loss).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Loss {
+    /// The record's head.
+    pub head: Head,
+    /// How many events are known to be lost since the start.
+    pub lost: u64,
+}
+
+/// [`Kind::Listed`](super::Kind::Listed): of this namespace the [`Seed`]s before tell of every full socket that was there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Listed {
+    /// The record's head; its time is when the namespace was begun to be read.
+    pub head: Head,
+    /// As in [`Flow`].
+    pub netns: u32,
+    /// As in [`Flow`].
+    pub generation: u16,
+    /// Zero.
+    pub reserved: u16,
+}
+
 /// [`Kind::CgroupName`](super::Kind::CgroupName).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

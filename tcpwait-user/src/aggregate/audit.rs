@@ -4,14 +4,14 @@
 //! countable event is kept with its time, and what was seen is known for that very moment: on a busy machine too, the two
 //! may differ only where something was missed. Reads no clock and no file.
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use super::unfollowed::{self, Unfollowed};
 use crate::{
     event::{Event, Fact},
     ledger::Ledger,
     lifecycle::{Reason, Update},
-    tcp::State,
+    tcp::{NetnsId, State},
 };
 
 /// How far the time of a hook and that of the counter beside it may lie apart. Both are in one softirq, microseconds apart.
@@ -35,8 +35,8 @@ pub type Span = (u64, u64);
 /// The kernel's counters of one network namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct KernelCounts {
-    /// The namespace's inode.
-    pub netns: u32,
+    /// The namespace.
+    pub netns: NetnsId,
     /// When the counters were read.
     pub read_ns: Span,
     /// `TW` and `TWKilled` of TcpExt: one or the other counts each mini-socket.
@@ -99,9 +99,9 @@ impl Seen {
 /// Countable events while a reading is under way.
 #[derive(Debug, Default)]
 struct Kept {
-    /// `None` as long as those that are older are not known.
-    minis: Option<u64>,
-    events: Vec<(u64, u32, What)>,
+    /// Mini-sockets by namespace; `None` as long as those that are older are not known.
+    minis: Option<HashMap<NetnsId, u64>>,
+    events: Vec<(u64, NetnsId, What)>,
 }
 
 /// The beginning of a namespace: counters, and what was seen at least and at most by then.
@@ -115,9 +115,9 @@ struct Baseline {
 #[derive(Debug)]
 pub struct Audit {
     meaning: Option<TwCounts>,
-    seen: HashMap<u32, Seen>,
+    seen: HashMap<NetnsId, Seen>,
     kept: Option<Kept>,
-    baselines: Option<HashMap<u32, Baseline>>,
+    baselines: Option<HashMap<NetnsId, Baseline>>,
     latest: Option<Comparison>,
     why_not: Option<String>,
 }
@@ -127,6 +127,7 @@ pub struct Audit {
 struct Comparison {
     time_ns: u64,
     namespaces: usize,
+    unread: usize,
     checks: Vec<Check>,
     unfollowed: Vec<(&'static str, u64)>,
 }
@@ -137,9 +138,10 @@ impl Audit {
         Self { meaning, seen: HashMap::new(), kept: None, baselines: None, latest: None, why_not }
     }
 
-    /// A reading begins; `minis` mini-sockets are followed, all that there are; `None` as long as the older ones are not known.
-    pub fn begin_reading(&mut self, minis: Option<u64>) {
-        self.kept = Some(Kept { minis, events: Vec::new() });
+    /// A reading begins; `minis` mini-sockets are followed in each namespace, all that there are; `None` as long as the older ones are
+    /// not known.
+    pub fn begin_reading(&mut self, minis: Option<&HashMap<NetnsId, u64>>) {
+        self.kept = Some(Kept { minis: minis.cloned(), events: Vec::new() });
     }
 
     /// Takes note of an event.
@@ -164,7 +166,7 @@ impl Audit {
         }
     }
 
-    fn count(&mut self, time_ns: u64, netns: u32, what: What) {
+    fn count(&mut self, time_ns: u64, netns: NetnsId, what: What) {
         match &mut self.kept {
             Some(kept) if kept.events.len() < MAX_KEPT => kept.events.push((time_ns, netns, what)),
             kept => {
@@ -204,7 +206,7 @@ impl Audit {
 
     fn compare(
         &self,
-        baselines: &HashMap<u32, Baseline>,
+        baselines: &HashMap<NetnsId, Baseline>,
         now: &[(KernelCounts, (Seen, Seen))],
         kept: &Kept,
         reading: &Reading,
@@ -234,14 +236,15 @@ impl Audit {
         if pairs.iter().all(|(_, kernel, _)| kernel.passive_opens.is_some()) {
             checks.push(check(Checked::PassiveOpens, |k| k.passive_opens.unwrap_or_default(), |s| s.accepted));
         }
-        if reading.unreadable == 0 {
-            checks.extend(gauge(Checked::Sockstat, now, kept, |k| Some((k.sockstat?, k.read_ns))));
-            checks.extend(gauge(Checked::SockDiag, now, kept, |k| k.listed));
-        }
+        checks.extend(gauge(Checked::Sockstat, now, kept, |k| Some((k.sockstat?, k.read_ns))));
+        checks.extend(gauge(Checked::SockDiag, now, kept, |k| k.listed));
         let time_ns = now.iter().map(|(kernel, _)| kernel.read_ns.1).max().unwrap_or_default();
         let unfollowed =
             unfollowed::growth(pairs.iter().map(|(base, kernel, _)| (&base.kernel.unfollowed, &kernel.unfollowed)));
-        Comparison { time_ns, namespaces: now.len(), checks, unfollowed }
+        let is_read = |netns: &NetnsId| now.iter().any(|(kernel, _)| kernel.netns == *netns);
+        let unread = kept.minis.iter().flatten().filter(|(netns, minis)| **minis > 0 && !is_read(netns)).count();
+        let unread = unread.max(reading.unreadable as usize);
+        Comparison { time_ns, namespaces: now.len(), unread, checks, unfollowed }
     }
 
     /// What came of it, given what is known to be lost.
@@ -251,10 +254,15 @@ impl Audit {
                 self.why_not.clone().unwrap_or_else(|| "the kernel's counters have not been read twice yet".to_owned());
             return AuditReport { why_not: Some(why_not), ..AuditReport::default() };
         };
+        if latest.namespaces == 0 {
+            let why_not = "none of the network namespaces could be read".to_owned();
+            return AuditReport { why_not: Some(why_not), unread: latest.unread, ..AuditReport::default() };
+        }
         let checks = latest.checks.iter().map(|check| (*check, check.outcome(ledger))).collect();
         AuditReport {
             time_ns: Some(latest.time_ns),
             namespaces: latest.namespaces,
+            unread: latest.unread,
             checks,
             unfollowed: latest.unfollowed.clone(),
             why_not: None,
@@ -272,8 +280,12 @@ fn gauge(
     let read: Vec<(u64, Span)> = now.iter().map(|(kernel, _)| of(kernel)).collect::<Option<_>>()?;
     let from_ns = read.iter().map(|(_, (before_ns, _))| *before_ns).min()?.saturating_sub(SKEW_NS);
     let to_ns = read.iter().map(|(_, (_, after_ns))| *after_ns).max()?.saturating_add(SKEW_NS);
-    let (mut there, mut added, mut gone) = (kept.minis?, 0u64, 0u64);
-    for (time_ns, _, what) in kept.events.iter().take_while(|(time_ns, ..)| *time_ns <= to_ns) {
+    let minis = kept.minis.as_ref()?;
+    let namespaces: HashSet<NetnsId> = now.iter().map(|(kernel, _)| kernel.netns).collect();
+    let (mut there, mut added, mut gone) = (0u64, 0u64, 0u64);
+    there += namespaces.iter().filter_map(|netns| minis.get(netns)).sum::<u64>();
+    let events = kept.events.iter().take_while(|(time_ns, ..)| *time_ns <= to_ns);
+    for (time_ns, _, what) in events.filter(|(_, netns, _)| namespaces.contains(netns)) {
         let within = u64::from(*time_ns > from_ns);
         match what {
             What::Began if within == 0 => there += 1,
@@ -361,6 +373,8 @@ pub struct AuditReport {
     pub time_ns: Option<u64>,
     /// Namespaces read.
     pub namespaces: usize,
+    /// Namespaces that have sockets, or are known, and could not be read: what is in them is not compared.
+    pub unread: usize,
     /// Each comparison and what came of it.
     pub checks: Vec<(Check, Outcome)>,
     /// What the kernel counted since the start of connections that cannot be followed, by the counter's name.

@@ -4,7 +4,10 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use serde::Serialize;
 
-use crate::{event::Task, tcp::Flow};
+use crate::{
+    event::Task,
+    tcp::{Flow, Interface, NetnsId},
+};
 
 /// One thing to group by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -69,15 +72,15 @@ impl By {
         let of_owner = |value: fn(&Task) -> Value| owner.map_or(Value::Unknown, value);
         match self {
             By::Service if accepted => Value::Local(flow.lport),
-            By::Service | By::Pair => Value::Pair(flow.raddr, flow.rport),
+            By::Service | By::Pair => Value::Pair(flow.raddr, flow.rport, flow.interface()),
             By::Process => of_owner(|task| Value::Process(task.comm)),
             By::Pid => of_owner(|task| Value::Number(task.pid.into())),
             By::Uid => of_owner(|task| Value::Number(task.uid.into())),
             By::Cgroup => of_owner(|task| Value::Cgroup(task.cgroup)),
-            By::Remote => Value::Remote(flow.raddr),
+            By::Remote => Value::Remote(flow.raddr, flow.interface()),
             By::RemotePort => port(flow.rport),
             By::LocalPort => port(flow.lport),
-            By::Netns => Value::Number(flow.netns.into()),
+            By::Netns => Value::Netns(flow.netns),
         }
     }
 }
@@ -109,14 +112,16 @@ impl FromStr for By {
 pub enum Value {
     /// It is not known.
     Unknown,
-    /// A port, process id, user id or inode.
+    /// A port, process id or user id.
     Number(u64),
     /// A local port that is listened on.
     Local(u16),
-    /// A remote address.
-    Remote(IpAddr),
-    /// A remote address and port.
-    Pair(IpAddr, u16),
+    /// A remote address, and the interface that leads there if the socket is bound to one.
+    Remote(IpAddr, Option<Interface>),
+    /// A remote address and port, likewise.
+    Pair(IpAddr, u16, Option<Interface>),
+    /// A network namespace.
+    Netns(NetnsId),
     /// A cgroup's id.
     Cgroup(u64),
     /// A process's name, NUL-padded.

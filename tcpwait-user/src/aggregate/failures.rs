@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use hashbrown::HashMap;
 
-use crate::lifecycle::{Call, Failure, Why};
+use crate::{
+    lifecycle::{Call, Failure, Why},
+    tcp::Interface,
+};
 
 /// Kinds of failures that are kept apart.
 const MAX_KINDS: usize = 1000;
@@ -24,6 +27,8 @@ pub struct Kind {
     pub address: IpAddr,
     /// Likewise the port; 0 is any.
     pub port: u16,
+    /// The interface that the socket is bound to, if it is to one.
+    pub interface: Option<Interface>,
 }
 
 /// A row of a report.
@@ -63,7 +68,7 @@ impl Failures {
             Call::Bind | Call::Listen => (flow.laddr, flow.lport),
         };
         let comm = owner.as_ref().map(|task| task.comm);
-        let kind = Kind { call: *call, why: *why, errno: *errno, comm, address, port };
+        let kind = Kind { call: *call, why: *why, errno: *errno, comm, address, port, interface: flow.interface() };
         self.interval += 1;
         self.total += 1;
         if self.kinds.len() < MAX_KINDS || self.kinds.contains_key(&kind) {

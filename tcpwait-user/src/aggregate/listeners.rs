@@ -2,11 +2,14 @@
 
 use hashbrown::HashMap;
 
-use crate::{lifecycle::Update, tcp::State};
+use crate::{
+    lifecycle::Update,
+    tcp::{NetnsId, State},
+};
 
 /// Listeners by network namespace and local port.
 #[derive(Debug, Default)]
-pub struct Listeners(HashMap<(u32, u16), u64>);
+pub struct Listeners(HashMap<(NetnsId, u16), u64>);
 
 impl Listeners {
     /// Takes note of what happens to any connection, wanted or not.
@@ -28,17 +31,17 @@ impl Listeners {
     }
 
     /// Whether somebody listens there now.
-    pub fn has(&self, netns: u32, lport: u16) -> bool {
+    pub fn has(&self, netns: NetnsId, lport: u16) -> bool {
         self.0.get(&(netns, lport)).is_some_and(|count| *count > 0)
     }
 
     /// Whether somebody has ever been seen to: connections outlive their listener.
-    pub fn ever_had(&self, netns: u32, lport: u16) -> bool {
+    pub fn ever_had(&self, netns: NetnsId, lport: u16) -> bool {
         self.0.contains_key(&(netns, lport))
     }
 
     /// The ports of a namespace that are listened on now.
-    pub fn of(&self, netns: u32) -> impl Iterator<Item = u16> + '_ {
-        self.0.iter().filter(move |((inode, _), count)| *inode == netns && **count > 0).map(|((_, port), _)| *port)
+    pub fn of(&self, netns: NetnsId) -> impl Iterator<Item = u16> + '_ {
+        self.0.iter().filter(move |((of, _), count)| *of == netns && **count > 0).map(|((_, port), _)| *port)
     }
 }

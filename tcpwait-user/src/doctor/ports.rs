@@ -63,13 +63,22 @@ pub fn exhausted(ns: &Namespace) -> Option<Finding> {
     let what = format!(
         "connect() from {} to {to} is about to run out of local ports (EADDRNOTAVAIL): {taken} of {available} are taken, {} of them by \
          TIME_WAIT",
-        worst.laddr, worst.time_wait
+        from(worst),
+        worst.time_wait
     );
     let finding = Finding::new("ports-exhausted", Now, what)
         .known_by([Evidence::gauge(format!("ports taken towards {to}"), worst.used)])
         .known_by([Evidence::gauge("of these in TIME_WAIT", worst.time_wait)])
         .known_by(ns.set(&[RANGE, RESERVED, REUSE, TIMESTAMPS]));
     Some(cures(ns, worst, finding))
+}
+
+/// `10.0.0.1`, `fe80::1%eth0`.
+fn from(destination: &Destination) -> String {
+    match &destination.interface {
+        Some(interface) => format!("{}%{interface}", destination.laddr),
+        None => destination.laddr.to_string(),
+    }
 }
 
 fn cures(ns: &Namespace, worst: &Destination, finding: Finding) -> Finding {

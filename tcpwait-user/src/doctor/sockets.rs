@@ -18,6 +18,8 @@ pub struct Socket {
     pub state: State,
     /// Whether it is a mini-socket: in TIME_WAIT, or in FIN_WAIT2 and held by nobody.
     pub mini: bool,
+    /// Number of the interface, or L3 master device, that it is bound to; 0 for none.
+    pub bound_dev_if: u32,
     /// Local address and port.
     pub local: (IpAddr, u16),
     /// Remote address and port.
@@ -68,6 +70,8 @@ impl Listener {
 /// The use of local ports towards one address and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Destination {
+    /// The name of the interface that the sockets are bound to, if they are to one: another has ports of its own.
+    pub interface: Option<String>,
     /// The local address.
     pub laddr: IpAddr,
     /// The remote address and port.
@@ -144,7 +148,9 @@ pub struct Survey {
     /// A TIME_WAIT with more left is younger than the delay of `tcp_tw_reuse`.
     young_ms: u64,
     listening: HashSet<u16>,
-    destinations: HashMap<(IpAddr, IpAddr, u16), (u64, u64, u64)>,
+    destinations: HashMap<(u32, IpAddr, IpAddr, u16), (u64, u64, u64)>,
+    /// Number and name.
+    interfaces: Vec<(u32, String)>,
     stuck: Vec<(u32, bool)>,
     sockets: Sockets,
 }
@@ -153,6 +159,11 @@ impl Survey {
     /// Begins the second reading. `ports`: the ephemeral ones; `young_ms`: what a TIME_WAIT that is too young has left at least.
     pub fn new(before: Before, ports: Option<(u16, u16)>, young_ms: u64) -> Self {
         Self { before, ports, young_ms, ..Self::default() }
+    }
+
+    /// The network interfaces that there are: number and name.
+    pub fn name_interfaces(&mut self, interfaces: Vec<(u32, String)>) {
+        self.interfaces = interfaces;
     }
 
     /// One socket.
@@ -173,7 +184,7 @@ impl Survey {
         // A port that is listened on is a server's, whatever the range.
         let ephemeral = self.ports.is_some_and(|(low, high)| (low..=high).contains(&socket.local.1));
         if ephemeral && socket.remote.1 != 0 && !self.listening.contains(&socket.local.1) {
-            let key = (socket.local.0, socket.remote.0, socket.remote.1);
+            let key = (socket.bound_dev_if, socket.local.0, socket.remote.0, socket.remote.1);
             let (used, time_wait, young) = self.destinations.entry(key).or_default();
             let waits = socket.mini && socket.state == State::TimeWait;
             *used += 1;
@@ -206,7 +217,11 @@ impl Survey {
         let mut destinations: Vec<Destination> = self
             .destinations
             .into_iter()
-            .map(|((laddr, raddr, rport), (used, time_wait, young))| Destination {
+            .map(|((bound_dev_if, laddr, raddr, rport), (used, time_wait, young))| Destination {
+                interface: (bound_dev_if != 0).then(|| {
+                    let named = self.interfaces.iter().find(|(index, _)| *index == bound_dev_if);
+                    named.map_or_else(|| format!("if{bound_dev_if}"), |(_, name)| name.clone())
+                }),
                 laddr,
                 remote: (raddr, rport),
                 used,
@@ -214,7 +229,10 @@ impl Survey {
                 young,
             })
             .collect();
-        destinations.sort_by_key(|d| (std::cmp::Reverse(d.used), d.laddr, d.remote));
+        destinations.sort_by(|a, b| {
+            let place = |d: &Destination| (d.laddr, d.remote, d.interface.clone());
+            b.used.cmp(&a.used).then_with(|| place(a).cmp(&place(b)))
+        });
         destinations.truncate(DESTINATIONS);
         let mut unclosed: HashMap<Option<Owner>, (u64, u64)> = HashMap::new();
         for (inode, unread) in self.stuck {

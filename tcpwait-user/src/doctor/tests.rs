@@ -174,6 +174,7 @@ fn a_file_that_sets_tcp_tw_recycle() {
 
 fn destination(laddr: [u8; 4], used: u64, time_wait: u64, young: u64) -> Sockets {
     let destination = Destination {
+        interface: None,
         laddr: IpAddr::V4(Ipv4Addr::from(laddr)),
         remote: (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9)), 443),
         used,
@@ -250,6 +251,7 @@ fn what_is_the_same_is_said_once() {
 fn sockets_are_told_one_by_one() {
     let at = |port| (IpAddr::V4(Ipv4Addr::LOCALHOST), port);
     let socket = |state, local, remote, cookie| Socket {
+        bound_dev_if: 0,
         state,
         mini: state == State::TimeWait,
         local: at(local),

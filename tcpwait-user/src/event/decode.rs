@@ -10,7 +10,7 @@ use super::{
     CancelSite, Context, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, PortRefused, Reuse, Seed, Segment,
     StateChange, Task, Undecodable,
 };
-use crate::tcp::{Flow, State};
+use crate::tcp::{Flow, Interface, NetnsId, State};
 
 /// Decodes one record.
 ///
@@ -104,6 +104,20 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
             let record = wire::CgroupName::read_from_bytes(bytes).ok()?;
             let path: Vec<u8> = record.path.iter().copied().take_while(|b| *b != 0).collect();
             Fact::CgroupName { id: record.id, path: String::from_utf8_lossy(&path).into_owned() }
+        }
+        Kind::Loss => Fact::Loss { lost: wire::Loss::read_from_bytes(bytes).ok()?.lost },
+        Kind::Listed => {
+            let record = wire::Listed::read_from_bytes(bytes).ok()?;
+            Fact::Listed(NetnsId::new(record.netns, record.generation.into()))
+        }
+        Kind::InterfaceName => {
+            let record = wire::InterfaceName::read_from_bytes(bytes).ok()?;
+            let name: Vec<u8> = record.name.iter().copied().take_while(|b| *b != 0).collect();
+            let netns = NetnsId::new(record.netns, record.generation.into());
+            Fact::InterfaceName {
+                interface: Interface { netns, index: record.index },
+                name: String::from_utf8_lossy(&name).into_owned(),
+            }
         }
         Kind::Counters => Fact::Counters(Box::new(counters(bytes)?)),
     })

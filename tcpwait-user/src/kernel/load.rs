@@ -19,7 +19,9 @@ use super::{
     Handlers,
     counters::recursion_misses,
     hooks::{Choice, Choices, HOOKS, Hook, HookState, Need, Outcome, attached},
-    needs, programs, symbols,
+    needs,
+    netns::{self, Identity},
+    programs, symbols,
     types::{self, KernelTypes},
 };
 use crate::symbols::Symbols;
@@ -35,8 +37,8 @@ const STACK_BYTES: u64 = 16384;
 /// What is filtered in the kernel; empty lists select everything.
 #[derive(Clone, Debug, Default)]
 pub struct KernelFilter {
-    /// Network namespaces by inode.
-    pub netns: Vec<u32>,
+    /// Network namespaces.
+    pub netns: Vec<Identity>,
     /// Local ports.
     pub lports: Vec<u16>,
     /// Remote ports.
@@ -98,7 +100,11 @@ fn probes(options: &Options) -> Result<Probes> {
     // The kernel takes longer to write its symbols than all takes that is done before they are needed.
     let symbols = thread::Builder::new().spawn(symbols).context("starting a thread to read /proc/kallsyms")?;
     let (types, btf) = &types_twice(&types::of_running_kernel()?)?;
-    let offsets = types.offsets().context("finding the kernel's fields, which every hook reads")?;
+    let mut offsets = types.offsets().context("finding the kernel's fields, which every hook reads")?;
+    if netns::cookie().is_none() {
+        // What is found by other means could not be told to be of the same namespace (SO_NETNS_COOKIE is of 5.14).
+        offsets.iter_mut().filter(|(name, _)| *name == "OFF_NET_COOKIE").for_each(|(_, at)| *at = config::ABSENT);
+    }
     let filter = &options.filter;
     let (by_netns, by_lport, by_rport) =
         (u8::from(!filter.netns.is_empty()), u8::from(!filter.lports.is_empty()), u8::from(!filter.rports.is_empty()));
@@ -135,16 +141,19 @@ fn probes(options: &Options) -> Result<Probes> {
         .override_global(config::STACK_BYTES, &stack_bytes, true)
         .override_global(config::PROCESS_ARGUMENTS, &process_arguments, true)
         .override_global(aya_log::LEVEL, &log_level, false);
-    for (global, offset) in &offsets {
+    let unprocessed = config::UNPROCESSED
+        .map(|(global, reason)| (global, types.enumerator("skb_drop_reason", reason).unwrap_or(config::ABSENT)));
+    for (global, offset) in offsets.iter().chain(&unprocessed) {
         loader.override_global(global, offset, true);
     }
     let mut ebpf = loader.load(OBJECT).map_err(|e| {
         let too_old = needs::too_old(&release(), &needs::lacking_maps());
         too_old.map_or_else(|| refused(&e, "creating the eBPF maps"), |why| anyhow!(why))
     })?;
-    fill(&mut ebpf, config::NETNS_FILTER_MAP, &filter.netns)?;
-    fill(&mut ebpf, config::LPORT_FILTER_MAP, &filter.lports)?;
-    fill(&mut ebpf, config::RPORT_FILTER_MAP, &filter.rports)?;
+    let by_inode: Vec<(u32, u64)> = filter.netns.iter().map(|wanted| (wanted.inode, wanted.cookie)).collect();
+    fill(&mut ebpf, config::NETNS_FILTER_MAP, &by_inode)?;
+    fill(&mut ebpf, config::LPORT_FILTER_MAP, &present(&filter.lports))?;
+    fill(&mut ebpf, config::RPORT_FILTER_MAP, &present(&filter.rports))?;
 
     let wanted = |hook: &&Hook| not_needed(hook, options.choices, &[]).or_else(|| unsupported(types, hook)).is_none();
     let mut tried = programs::attach(&mut ebpf, HOOKS.iter().filter(wanted), preemptible, btf);
@@ -264,6 +273,12 @@ impl Probes {
         Ok(withheld)
     }
 
+    /// How many events are known to be lost so far: records that did not fit, and what the kernel withheld.
+    pub fn lost(&self) -> u64 {
+        let of = |counter: &wire::Counter| self.counters.get(&(*counter as u32), 0).map_or(0, |cpus| cpus.iter().sum());
+        wire::LOST.iter().map(of).sum::<u64>() + self.withheld().map_or(0, |withheld| withheld.iter().filter(|count| **count != u64::MAX).sum())
+    }
+
     /// The kernel side's counts so far, summed over CPUs, as a record.
     ///
     /// # Errors
@@ -362,12 +377,16 @@ where
     T::try_from(map).with_context(|| format!("map {name} is of another type"))
 }
 
-fn fill<K: aya::Pod>(ebpf: &mut Ebpf, name: &str, keys: &[K]) -> Result<()> {
+/// Ports that are wanted, as a filter map has them.
+fn present(ports: &[u16]) -> Vec<(u16, u8)> {
+    ports.iter().map(|port| (*port, 1)).collect()
+}
+
+fn fill<K: aya::Pod, V: aya::Pod>(ebpf: &mut Ebpf, name: &str, entries: &[(K, V)]) -> Result<()> {
     let map = ebpf.map_mut(name).with_context(|| format!("the eBPF object has no map {name}"))?;
-    let mut map: HashMap<_, K, u8> =
-        HashMap::try_from(map).with_context(|| format!("map {name} is of another type"))?;
-    for key in keys {
-        map.insert(key, 1, 0)
+    let mut map: HashMap<_, K, V> = HashMap::try_from(map).with_context(|| format!("map {name} is of another type"))?;
+    for (key, value) in entries {
+        map.insert(key, value, 0)
             .with_context(|| format!("filling filter map {name} (it holds {})", config::FILTER_ENTRIES))?;
     }
     Ok(())

@@ -5,6 +5,7 @@ mod counters;
 mod hooks;
 mod load;
 mod needs;
+pub mod netns;
 mod programs;
 mod types;
 

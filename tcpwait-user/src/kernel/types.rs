@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, anyhow, bail};
-use btfparse::{Member, MemberList, Offset, Readable, TypeInformation, TypeVariant};
+use btfparse::{Integer32Value, Member, MemberList, Offset, Readable, TypeInformation, TypeVariant};
 use tcpwait_wire::config::{self, ABSENT, OFFSETS};
 
 /// Parsed BTF.
@@ -162,6 +162,20 @@ impl KernelTypes {
         let TypeVariant::Func(function) = variant else { return None };
         let TypeVariant::FuncProto(proto) = self.types.from_id(*function.prototype_tid())? else { return None };
         u32::try_from(proto.parameter_list().len()).ok()
+    }
+
+    /// The number of an enumerator; `None` when the kernel's enumeration has none of this name.
+    pub fn enumerator(&self, enumeration: &str, name: &str) -> Option<u32> {
+        let of = |variant: &TypeVariant| match variant {
+            TypeVariant::Enum(found) if found.name().as_deref() == Some(enumeration) => {
+                found.named_value_list().iter().find(|value| value.name == name).map(|value| value.value)
+            }
+            _ => None,
+        };
+        self.types.get().values().find_map(of).map(|value| match value {
+            Integer32Value::Unsigned(number) => number,
+            Integer32Value::Signed(number) => number.cast_unsigned(),
+        })
     }
 
     /// Whether a tracepoint's argument (counted from 0) is a pointer to this structure.

@@ -26,6 +26,20 @@ pub(super) struct Full {
 }
 
 impl Full {
+    /// One whose beginning was lost.
+    pub(super) fn found_again(seed: &Seed, owner: Option<Arc<Task>>) -> Self {
+        Self {
+            flow: seed.flow,
+            state: seed.state,
+            since_ns: None,
+            owner,
+            listener: None,
+            predates: false,
+            reuse: None,
+            waiting: None,
+        }
+    }
+
     /// Whose it is, or whose listener it came through as long as nobody is known to have accepted it.
     pub(super) fn owner_or_listener(&self) -> Option<&Arc<Task>> {
         self.owner.as_ref().or(self.listener.as_ref())
@@ -36,6 +50,12 @@ impl Full {
 #[derive(Debug)]
 pub(super) struct Newborn {
     time_ns: u64,
+}
+
+impl Newborn {
+    pub(super) fn is_younger(&self, time_ns: u64) -> bool {
+        self.time_ns > time_ns
+    }
 }
 
 impl Lifecycle {
@@ -106,7 +126,10 @@ impl Lifecycle {
         let dwell_ns = since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
         // Of a socket that was not known, the mini-socket may have begun before the trace did.
         let overflow = was_known
-            && change.no_mini.as_ref().is_some_and(|no_mini| change.err == 0 && reason::is_overflow(symbols, no_mini));
+            && change
+                .no_mini
+                .as_ref()
+                .is_some_and(|no_mini| change.err == 0 && reason::is_overflow(symbols, change.old, no_mini));
         let step = Transition {
             dwell_ns,
             timing: if dwell_ns.is_some() { Timing::Exact } else { Timing::Unknown },

@@ -49,6 +49,8 @@ pub struct JiffyClock {
     /// The rate that a TIME_WAIT showed does not fit them by far.
     contradicted: bool,
     next_ns: u64,
+    /// The last observation: nanoseconds and jiffies.
+    last: (u64, u64),
 }
 
 impl JiffyClock {
@@ -59,6 +61,7 @@ impl JiffyClock {
 
     /// Takes in one record's two clocks.
     pub fn observe(&mut self, time_ns: u64, jiffies: u64) {
+        self.last = (time_ns, jiffies);
         // Asked for every record. What the kernel said needs no proof.
         if self.told.is_some() || time_ns < self.next_ns {
             return;
@@ -127,6 +130,16 @@ impl JiffyClock {
         let misread = self.shown.filter(|_| self.contradicted).map(|(_, ticks)| ticks);
         let ticks = self.odd.or(misread)?;
         Some(hz.and_then(|hz| ticks.checked_mul(NS)?.checked_div(hz)))
+    }
+
+    /// When it will be, or was, this jiffy, in the time base of the records; `None` before HZ is known.
+    pub fn time_of(&self, jiffies: u64) -> Option<u64> {
+        let tick_ns = self.tick_ns()?;
+        let (time_ns, now) = self.last;
+        match jiffies.checked_sub(now) {
+            Some(ahead) => time_ns.checked_add(ahead.checked_mul(tick_ns)?),
+            None => time_ns.checked_sub((now - jiffies).checked_mul(tick_ns)?),
+        }
     }
 
     /// Width of the timer wheel's bucket that a timer of 60 s falls into: it ends up to so much later
@@ -247,6 +260,14 @@ mod tests {
             let clock = JiffyClock::told(Some(hz));
             assert_eq!(clock.timewait_slack_ns().map(|ns| ns / 1_000_000), Some(slack_ms));
         }
+    }
+
+    #[test]
+    fn a_jiffy_has_its_time() {
+        let clock = JiffyClock { hz: Some(250), last: (1_000_000_000, 5_000), ..JiffyClock::default() };
+        assert_eq!(clock.time_of(5_250), Some(2_000_000_000));
+        assert_eq!(clock.time_of(4_875), Some(500_000_000));
+        assert_eq!(clock.time_of(0), None, "before the clock began");
     }
 
     #[test]

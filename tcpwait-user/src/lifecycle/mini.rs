@@ -64,7 +64,7 @@ impl Lifecycle {
     /// A mini-socket begins.
     pub(super) fn armed(&mut self, time_ns: u64, socket: &MiniSocket, out: &mut Vec<Update>) {
         self.tally.minis_entered += 1;
-        if let Some(stale) = self.minis.remove(&socket.flow) {
+        if let Some(stale) = self.take_mini(&socket.flow) {
             self.tally.unmatched.beginnings += 1;
             out.push(Update::Transition(leave(&stale, socket.flow, time_ns, None, Timing::Unknown, Reason::Unknown)));
         }
@@ -100,7 +100,7 @@ impl Lifecycle {
             let dwell_ns = since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
             enter_time_wait(&mut mini, socket.flow, from, time_ns, dwell_ns, Timing::Exact, out);
         }
-        self.minis.insert(socket.flow, mini);
+        self.put_mini(socket.flow, mini);
     }
 
     /// A mini-socket's timer was set anew, and the timer wheel shows it; or was moved to another CPU, as its own was taken offline
@@ -186,7 +186,7 @@ impl Lifecycle {
         }
         self.infer_switch(time_ns, socket, out);
         self.catch_up(time_ns, socket, out);
-        let Some(mut mini) = self.minis.remove(&socket.flow) else { return };
+        let Some(mut mini) = self.take_mini(&socket.flow) else { return };
         let began_unseen = mini.predates || mini.since_ns().is_none();
         if mini.state == State::TimeWait && began_unseen && mini.timing != Timing::Exact && mini.restarts.is_none() {
             // The timer knows the last start of its clock better than sock_diag's milliseconds do.
@@ -247,6 +247,48 @@ impl Lifecycle {
         self.clock.timewait_started_ns(time_ns, socket.jiffies, socket.expires)
     }
 
+    /// Those whose timer ran out so long ago that their end was lost.
+    pub(super) fn end_overdue_minis(&mut self, now_ns: u64, slack_ns: u64, out: &mut Vec<Update>) {
+        let is_overdue = |mini: &Mini| self.due_ns(mini).is_some_and(|due_ns| due_ns + slack_ns < now_ns);
+        let overdue: Vec<Flow> =
+            self.minis.iter().filter(|(_, mini)| is_overdue(mini)).map(|(flow, _)| *flow).collect();
+        for flow in overdue {
+            let Some(mini) = self.take_mini(&flow) else { continue };
+            self.tally.unmatched.overdue += 1;
+            out.push(Update::Transition(leave(&mini, flow, now_ns, None, Timing::Unknown, Reason::Unknown)));
+        }
+    }
+
+    /// When its timer runs out, as far as that is known.
+    fn due_ns(&self, mini: &Mini) -> Option<u64> {
+        if mini.expires != 0 {
+            return self.clock.time_of(mini.expires);
+        }
+        match (mini.state, mini.since_ns()) {
+            (State::TimeWait, Some(since_ns)) => Some(since_ns + TIMEWAIT_NS),
+            // Of an older one sock_diag said it.
+            _ => self.seeded_due.get(&mini.cookie).copied(),
+        }
+    }
+
+    fn put_mini(&mut self, flow: Flow, mini: Mini) {
+        *self.minis_of.entry(flow.netns).or_default() += u64::from(self.minis.insert(flow, mini).is_none());
+    }
+
+    fn take_mini(&mut self, flow: &Flow) -> Option<Mini> {
+        let mini = self.minis.remove(flow)?;
+        if let Some(count) = self.minis_of.get_mut(&flow.netns) {
+            *count -= 1;
+            if *count == 0 {
+                self.minis_of.remove(&flow.netns);
+            }
+        }
+        if mini.expires == 0 && !self.seeded_due.is_empty() {
+            self.seeded_due.remove(&mini.cookie);
+        }
+        Some(mini)
+    }
+
     /// Whether a mini-socket is the one that is followed under these addresses.
     fn known(&self, socket: &MiniSocket) -> bool {
         self.minis
@@ -256,7 +298,7 @@ impl Lifecycle {
 
     /// Takes in a mini-socket whose beginning was not seen.
     fn adopt(&mut self, socket: &MiniSocket) {
-        if self.minis.remove(&socket.flow).is_some() {
+        if self.take_mini(&socket.flow).is_some() {
             self.tally.unmatched.beginnings += 1;
         }
         let mini = Mini {
@@ -272,7 +314,7 @@ impl Lifecycle {
             reuse: socket.reuse,
             timestamps: Some(socket.timestamps),
         };
-        self.minis.insert(socket.flow, mini);
+        self.put_mini(socket.flow, mini);
     }
 
     pub(super) fn seed_mini(&mut self, time_ns: u64, seed: &Seed) -> bool {
@@ -287,6 +329,9 @@ impl Lifecycle {
         let says = in_time_wait && seed.expires_ms > 0 && self.clock.other_length_ns().is_none();
         let age_ms = TIMEWAIT_MS.checked_sub(seed.expires_ms).filter(|_| says);
         let since_ns = age_ms.and_then(|age_ms| time_ns.checked_sub(u64::from(age_ms) * 1_000_000));
+        if since_ns.is_none() {
+            self.seeded_due.insert(seed.cookie, time_ns + u64::from(seed.expires_ms) * 1_000_000);
+        }
         let mini = Mini {
             cookie: seed.cookie,
             state: seed.state,
@@ -299,7 +344,7 @@ impl Lifecycle {
             reuse: None,
             timestamps: None,
         };
-        self.minis.insert(seed.flow, mini);
+        self.put_mini(seed.flow, mini);
         true
     }
 }

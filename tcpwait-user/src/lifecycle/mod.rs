@@ -11,6 +11,7 @@ mod holders;
 mod jiffies;
 mod mini;
 pub mod reason;
+mod recovery;
 mod request;
 mod segment;
 mod transition;
@@ -24,6 +25,7 @@ use self::{
     full::{Full, Newborn},
     jiffies::JiffyClock,
     mini::{Announced, Mini},
+    recovery::Recovery,
     request::{HeldRequest, Request},
 };
 pub use self::{
@@ -36,7 +38,7 @@ use crate::{
     compact::CompactMap,
     event::{Context, Event, Fact, Seed, Task},
     symbols::Symbols,
-    tcp::{Flow, State},
+    tcp::{Flow, NetnsId, State},
 };
 
 /// How long a step waits for the port that the kernel chooses only after it. `tcp_v4_connect` takes microseconds.
@@ -56,12 +58,14 @@ pub struct Unmatched {
     pub gaps: u64,
     /// Half-open connections whose beginning or end was not seen.
     pub requests: u64,
+    /// Connections whose end was not seen, and must have come: by their own clock, or by a new listing.
+    pub overdue: u64,
 }
 
 impl Unmatched {
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.ends + self.beginnings + self.gaps + self.requests
+        self.ends + self.beginnings + self.gaps + self.requests + self.overdue
     }
 }
 
@@ -93,6 +97,10 @@ pub struct Lifecycle {
     segments: SegmentSource,
     fulls: CompactMap<u64, Full>,
     minis: CompactMap<Flow, Mini>,
+    /// How many of them each namespace has.
+    minis_of: HashMap<NetnsId, u64>,
+    /// When the timers run out of older ones whose beginning cannot be told from that, by cookie.
+    seeded_due: HashMap<u64, u64>,
     newborns: HashMap<u64, Newborn>,
     /// Cookies of full sockets that mini-sockets took over from last.
     handed_over: VecDeque<u64>,
@@ -112,6 +120,7 @@ pub struct Lifecycle {
     /// Cookies that ended while sock_diag is being read: what it says of them is old. `None` afterwards.
     ended: Option<HashSet<u64>>,
     seeds_read: bool,
+    recovery: Recovery,
     tally: Tally,
     now_ns: u64,
 }
@@ -141,6 +150,11 @@ impl Lifecycle {
     /// Mini-sockets alive now; `None` as long as sock_diag has not told of those that are older.
     pub fn all_minis_now(&self) -> Option<u64> {
         self.seeds_read.then_some(self.minis.len() as u64)
+    }
+
+    /// The same, by network namespace.
+    pub fn minis_by_netns(&self) -> Option<&HashMap<NetnsId, u64>> {
+        self.seeds_read.then_some(&self.minis_of)
     }
 
     /// The kernel's ticks per second and what they are known from, once they are.
@@ -211,11 +225,15 @@ impl Lifecycle {
             }
             Fact::Tick { .. } => self.tick(event.time_ns, out),
             Fact::Seed(seed) => self.seed(event.time_ns, seed, out),
+            Fact::Loss { .. } => self.lose(event.time_ns),
+            Fact::Listed(netns) => self.listed(event.time_ns, *netns, out),
+            Fact::SeedEnd { unreadable, .. } if self.seeds_read => self.listing_ends(*unreadable == 0, out),
             Fact::SeedEnd { .. } => {
-                self.ended = None;
+                // Where something was lost meanwhile, what ends is still of interest to the next listing.
+                self.ended = self.ended.take().filter(|_| self.knows_at_most());
                 self.seeds_read = true;
             }
-            Fact::CgroupName { .. } | Fact::Counters(_) => {}
+            Fact::CgroupName { .. } | Fact::InterfaceName { .. } | Fact::Counters(_) => {}
         }
         self.tally.transitions +=
             out.iter().skip(before).filter(|update| matches!(update, Update::Transition(_))).count() as u64;
@@ -234,11 +252,15 @@ impl Lifecycle {
         self.settle_all(time_ns, out);
         self.flush_portless(time_ns, out);
         self.flush_unsaid(time_ns, out);
+        self.end_overdue(time_ns, out);
     }
 
     fn seed(&mut self, time_ns: u64, seed: &Seed, out: &mut Vec<Update>) {
         if self.ended.as_ref().is_some_and(|ended| ended.contains(&seed.cookie)) {
             return;
+        }
+        if self.seeds_read {
+            return self.seed_again(time_ns, seed, out);
         }
         let owner = seed.task.as_ref().map(|task| self.share(task));
         let taken = if seed.mini {

@@ -19,6 +19,8 @@ pub(super) struct Request {
     cookie: u64,
     /// When the SYN came; `None` when that was not seen.
     pub(super) since_ns: Option<u64>,
+    /// When its timer was last heard of.
+    heard_ns: u64,
     /// The listener's cookie.
     listener: u64,
     /// Whose listener it is; the listener may be closed first.
@@ -55,6 +57,7 @@ impl Lifecycle {
             // A listener of the same SO_REUSEPORT group takes over from one that was closed (`inet_reqsk_clone`).
             Some(request) if start != HalfStart::Syn || ![0, half.listener].contains(&request.listener) => {
                 request.retransmits = half.retransmits;
+                request.heard_ns = event.time_ns;
                 request.cookie = half.cookie;
                 request.listener = half.listener;
                 request.owner = owner.or(request.owner.take());
@@ -75,6 +78,7 @@ impl Lifecycle {
         let request = Request {
             cookie: half.cookie,
             since_ns: Some(time_ns),
+            heard_ns: time_ns,
             listener: half.listener,
             owner: self.owner_of(half.listener),
             retransmits: half.retransmits,
@@ -97,6 +101,7 @@ impl Lifecycle {
         let request = Request {
             cookie: half.cookie,
             since_ns: None,
+            heard_ns: self.now_ns,
             listener: half.listener,
             owner: self.owner_of(half.listener),
             retransmits: half.retransmits,
@@ -231,6 +236,7 @@ impl Lifecycle {
         let request = Request {
             cookie: seed.cookie,
             since_ns: None,
+            heard_ns: self.now_ns,
             listener: 0,
             owner: None,
             retransmits: seed.retransmits,
@@ -239,6 +245,24 @@ impl Lifecycle {
         };
         self.requests.insert(seed.flow, request);
         true
+    }
+
+    /// Ends those that were last heard of before this time: their end was lost.
+    pub(super) fn end_overdue_requests(&mut self, heard_ns: u64, out: &mut Vec<Update>) {
+        let overdue = self.requests.iter().filter(|(_, request)| request.heard_ns < heard_ns);
+        let mut overdue: Vec<(u64, Flow)> = overdue.map(|(flow, request)| (request.heard_ns, *flow)).collect();
+        overdue.sort_by_key(|(heard_ns, flow)| (*heard_ns, flow.laddr, flow.lport, flow.raddr, flow.rport));
+        for (_, flow) in overdue {
+            let Some(mut request) = self.requests.remove(&flow) else { continue };
+            self.tally.unmatched.overdue += 1;
+            say_begun(&mut request, flow, out);
+            out.push(Update::Transition(Transition {
+                owner: request.owner.clone(),
+                reason: Some(Reason::Unknown),
+                predates: request.predates,
+                ..Transition::new(self.now_ns, request.cookie, flow, Some(State::SynRecv), State::Close)
+            }));
+        }
     }
 
     /// Half-open connections now.

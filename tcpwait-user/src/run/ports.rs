@@ -24,7 +24,7 @@ use crate::{
     recording::{self, Header},
     schedule::Schedule,
     select::{Criteria, Selector},
-    system::{port_range, seed},
+    system::{netns, port_range, seed},
     view::{
         PortsView,
         ports::{json::Json, text::Text},
@@ -46,7 +46,7 @@ pub fn run(args: &Ports) -> Result<ExitCode> {
 /// What is there now, which needs no tracing.
 fn list(args: &Ports) -> Result<ExitCode> {
     let criteria = criteria(&args.filter(), true)?;
-    let netns = criteria.netns.clone();
+    let netns = netns::identify(&criteria.netns);
     let header = Header { started_ns: monotonic_ns(), started_realtime_ns: realtime_ns(), ..Header::default() };
     let mut reports = reports(args, &header, false, criteria);
     let mut records = Vec::new();
@@ -78,8 +78,11 @@ fn replay(args: &Ports, path: &Path) -> Result<ExitCode> {
 
 async fn trace(args: &Ports) -> Result<ExitCode> {
     let criteria = criteria(&args.filter(), true)?;
-    let filter =
-        KernelFilter { netns: criteria.netns.clone(), rports: criteria.rports.clone(), ..KernelFilter::default() };
+    let filter = KernelFilter {
+        netns: netns::identify(&criteria.netns),
+        rports: criteria.rports.clone(),
+        ..KernelFilter::default()
+    };
     let mut live = live::attach(settings(&args.tracing, filter))?;
     let mut sink = Traced(reports(args, live.header(), true, criteria));
     banner(&live, args.tracing.verbose);

@@ -26,7 +26,10 @@ use crate::{
     schedule::Schedule,
     select::{Criteria, Selector},
     stat::{Account, Statistics},
-    system::command::{self, Started},
+    system::{
+        command::{self, Started},
+        netns,
+    },
     view::{
         ReportView,
         stat::{
@@ -85,7 +88,7 @@ async fn live(args: &Stat) -> Result<ExitCode> {
         criteria.cgroups = vec![place.path.clone()];
     }
     let filter = KernelFilter {
-        netns: criteria.netns.clone(),
+        netns: netns::identify(&criteria.netns),
         lports: criteria.lports.clone(),
         rports: criteria.rports.clone(),
     };

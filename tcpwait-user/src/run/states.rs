@@ -79,7 +79,7 @@ impl Reports {
     fn report(&mut self, args: &States) -> Result<()> {
         let time = Timestamp::now();
         let mut tally = Tally::new(self.wanted.clone());
-        let extent = listing::read(&mut tally);
+        let extent = listing::read(&mut tally, &mut self.names);
         if extent.namespaces == 0 {
             let why = extent.first_reason.unwrap_or_else(|| "no network namespace was found".to_owned());
             bail!("no sockets could be listed: {why}");

@@ -19,7 +19,7 @@ use crate::{
     event::Task,
     names::Names,
     select::Criteria,
-    tcp::{Flow, State},
+    tcp::{Flow, NetnsId, State},
 };
 
 /// The kernel's numbers of states start at 1.
@@ -75,7 +75,7 @@ pub struct Tally {
     left_ms: Vec<u32>,
     groups: Groups,
     /// Network namespace and port.
-    listeners: HashSet<(u32, u16)>,
+    listeners: HashSet<(NetnsId, u16)>,
     /// Sockets whose owner is yet to be found.
     waiting: Vec<Socket>,
     holders: Holders,
@@ -102,7 +102,7 @@ impl Tally {
     }
 
     /// A port is listened on. It need not be wanted itself.
-    pub fn listener(&mut self, netns: u32, port: u16) {
+    pub fn listener(&mut self, netns: NetnsId, port: u16) {
         self.listeners.insert((netns, port));
     }
 

@@ -144,6 +144,7 @@ fn described(ns: &Netns, before: Before, earlier: Reading, later: Reading) -> (N
     if counters::tell_of_no_socket(&namespace.later) {
         return (namespace, Some(survey));
     }
+    survey.name_interfaces(netns::interfaces());
     let listed = tcp_sockets(|found| {
         if let Some(socket) = socket(&found) {
             survey.add(&socket);
@@ -168,6 +169,7 @@ fn socket(found: &DiagSocket) -> Option<Socket> {
     Some(Socket {
         state: State::from_kernel(found.state)?,
         mini: found.timer == TIMEWAIT_TIMER,
+        bound_dev_if: found.ifindex,
         local: (address(found.laddr), found.lport),
         remote: (address(found.raddr), found.rport),
         left_ms: found.expires_ms.into(),

@@ -11,9 +11,11 @@ use super::{
     sock_diag::{self, Asked, DiagSocket, Dump},
 };
 use crate::{
+    aggregate::by::By,
+    names::Names,
     select::{Criteria, Family},
     states::{Socket, Tally, report::Extent},
-    tcp::{Flow, State},
+    tcp::{Flow, Interface, NetnsId, State},
 };
 
 /// The timer that sock_diag shows of a mini-socket (`inet_twsk_diag_fill`).
@@ -23,7 +25,7 @@ const TIMEWAIT_TIMER: u8 = 3;
 ///
 /// Needs no privilege for the namespace this process is in, and `CAP_SYS_ADMIN` for the others. What was read of a namespace counts
 /// even if its end was not reached.
-pub fn read(tally: &mut Tally) -> Extent {
+pub fn read(tally: &mut Tally, names: &mut Names) -> Extent {
     let mut extent = Extent::default();
     let criteria = tally.wanted().criteria.clone();
     let netns::Survey { mut namespaces, unseen } = netns::survey();
@@ -36,12 +38,12 @@ pub fn read(tally: &mut Tally) -> Extent {
         namespaces.retain(|ns| criteria.netns.contains(&ns.inode));
         for inode in criteria.netns.iter().filter(|inode| !namespaces.iter().any(|ns| ns.inode == **inode)) {
             extent.cannot(format!(
-                "network namespace net:[{inode}]: no process's main thread is in it and no mount keeps it"
+                "network namespace net:[{inode}]: no process or thread is in it, and no mount or open file keeps it"
             ));
         }
     }
     for ns in &namespaces {
-        match list(ns, &criteria, tally, &mut extent) {
+        match list(ns, &criteria, tally, names, &mut extent) {
             Ok(dump) => {
                 extent.namespaces += 1;
                 extent.inconsistent += u32::from(dump.inconsistent);
@@ -52,17 +54,29 @@ pub fn read(tally: &mut Tally) -> Extent {
     extent
 }
 
-fn list(ns: &Netns, criteria: &Criteria, tally: &mut Tally, extent: &mut Extent) -> Result<Dump, String> {
+fn list(
+    ns: &Netns,
+    criteria: &Criteria,
+    tally: &mut Tally,
+    names: &mut Names,
+    extent: &mut Extent,
+) -> Result<Dump, String> {
     let inside = || {
+        let netns = netns::here(ns.inode).id();
         // A listing takes milliseconds, as the tables it goes through are those of the whole machine; these take microseconds.
         if counters::tell_of_no_segment(&counters::read()) {
             return Ok(Dump::default());
         }
         if tally.wanted().needs_listeners() {
             let listening = Asked { states: bit(State::Listen), ..Asked::EVERYTHING };
-            sock_diag::tcp_sockets_of(listening, |socket| tally.listener(ns.inode, socket.lport))?;
+            sock_diag::tcp_sockets_of(listening, |socket| tally.listener(netns, socket.lport))?;
         }
-        sock_diag::tcp_sockets_of(asked(criteria), |socket| match of(&socket, ns.inode) {
+        if tally.wanted().by.iter().any(|by| matches!(by, By::Service | By::Pair | By::Remote)) {
+            for (index, name) in netns::interfaces() {
+                names.learn_interface(Interface { netns, index }, &name);
+            }
+        }
+        sock_diag::tcp_sockets_of(asked(criteria), |socket| match of(&socket, netns) {
             // It was none of those listed when the kernel looked for them: it has been closed since.
             Some(Socket { state: State::Close, .. }) => {}
             Some(socket) => tally.socket(&socket),
@@ -93,15 +107,16 @@ fn bit(state: State) -> u32 {
 }
 
 /// `None` for a family or a state that is not known.
-fn of(socket: &DiagSocket, netns: u32) -> Option<Socket> {
+fn of(socket: &DiagSocket, netns: NetnsId) -> Option<Socket> {
     let flow = Flow::from_wire(&wire::Flow {
         laddr: socket.laddr,
         raddr: socket.raddr,
-        netns,
+        netns: netns.inode(),
         lport: socket.lport,
         rport: socket.rport,
         family: socket.family.into(),
-        reserved: [0; 3],
+        generation: netns.generation(),
+        bound_dev_if: socket.ifindex,
     })?;
     let inode = (socket.inode != 0).then_some(socket.inode);
     Some(Socket {

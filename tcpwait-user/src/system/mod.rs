@@ -18,7 +18,11 @@ pub mod snmp;
 pub mod sock_diag;
 pub mod sysctl;
 
-use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
+use std::{
+    ffi::OsString,
+    os::unix::ffi::OsStringExt,
+    path::{Path, PathBuf},
+};
 
 /// One line of `/proc/PID/mountinfo` (proc_pid_mountinfo(5)), as far as this module needs it.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,7 +37,12 @@ pub(crate) struct Mount {
 
 /// The mounts of this process's mount namespace; none when `/proc` cannot be read.
 pub(crate) fn mounts() -> Vec<Mount> {
-    parse_mountinfo(&std::fs::read("/proc/self/mountinfo").unwrap_or_default())
+    mounts_of(Path::new("/proc/self"))
+}
+
+/// The mounts of the mount namespace of a process, by its directory in `/proc`, as seen from its root.
+pub(crate) fn mounts_of(process: &Path) -> Vec<Mount> {
+    parse_mountinfo(&std::fs::read(process.join("mountinfo")).unwrap_or_default())
 }
 
 /// Bytes, not text: a mount point may be named in any encoding. Lines that make no sense are left out.

@@ -1,11 +1,12 @@
 //! Finds the machine's network namespaces and runs code inside them.
 //!
-//! A namespace is known by its inode number, as in `readlink /proc/PID/ns/net`. Found are those that a process is in
-//! and those that a mount keeps; one held only by a thread, an open descriptor or a socket is not.
+//! People know a namespace by its inode number, as in `readlink /proc/PID/ns/net`; since a new one gets the number of a dead one at
+//! once, it is told apart by its cookie (SO_NETNS_COOKIE, 5.14). Found are those that a process or a thread is in, and those that a mount
+//! (of any mount namespace) or an open file keeps; one that only a socket keeps is not.
 //! What is done inside a namespace is not this module's business.
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
+    collections::{BTreeMap, HashSet, btree_map::Entry},
     fs::{self, File},
     io,
     os::{fd::AsFd, unix::fs::MetadataExt},
@@ -15,9 +16,12 @@ use std::{
 
 use nix::{
     errno::Errno,
+    net::if_::if_nameindex,
     sched::{CloneFlags, setns},
     sys::statfs::{NSFS_MAGIC, fstatfs},
 };
+
+pub use crate::kernel::netns::{Identity, cookie, here};
 
 /// The namespace this process is in.
 pub const OWN: &str = "/proc/self/ns/net";
@@ -41,6 +45,12 @@ pub struct Netns {
     source: PathBuf,
     /// Keeps it alive and reachable. `None` beyond [`HELD`]: then `source` is opened again.
     handle: Option<File>,
+}
+
+/// The network interfaces of the calling thread's namespace: number and name.
+pub fn interfaces() -> Vec<(u32, String)> {
+    let Ok(found) = if_nameindex() else { return Vec::new() };
+    found.iter().map(|interface| (interface.index(), interface.name().to_string_lossy().into_owned())).collect()
 }
 
 /// Why a namespace given by the user cannot be resolved.
@@ -75,8 +85,8 @@ pub enum ResolveError {
 
 /// Every network namespace that can be reached, each once, sorted by inode number.
 ///
-/// Sources: `/proc/self/ns/net`, `/run/netns`, `/var/run/docker/netns`, the `nsfs` mounts of `/proc/self/mountinfo`, and
-/// every `/proc/PID/ns/net`. Keeps a file open for each of the first 256, so that they cannot vanish; a later one can,
+/// Sources: `/proc/self/ns/net`, `/run/netns`, `/var/run/docker/netns`, the `nsfs` mounts of this and all other mount namespaces that
+/// a process is in, and every process's namespace, those of its threads, and its open files. Keeps a file open for each of the first 256, so that they cannot vanish; a later one can,
 /// and [`inside`] says so. What cannot be read is left out.
 pub fn all() -> Vec<Netns> {
     survey().namespaces
@@ -103,27 +113,85 @@ pub fn survey() -> Survey {
         }
     }
     for mount in super::mounts() {
-        if mount.fstype == "nsfs" && mount.root.to_str().and_then(bracketed).is_some() {
+        if namespace_of(&mount).is_some() {
             keep(&mut found, &mount.point);
         }
     }
     // Last, as a name says more than the first process that happens to be inside.
-    for process in entries(Path::new("/proc")) {
-        if process.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit)) {
-            unseen |= keep(&mut found, &process.join("ns/net")) == Access::Denied;
+    let is_process =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit));
+    let processes: Vec<PathBuf> = entries(Path::new("/proc")).filter(is_process).collect();
+    for process in &processes {
+        unseen |= keep(&mut found, &process.join("ns/net")) == Access::Denied;
+    }
+    let mut mount_namespaces: HashSet<u64> = inode(Path::new("/proc/self/ns/mnt")).into_iter().collect();
+    for process in &processes {
+        threads(&mut found, process);
+        if inode(&process.join("ns/mnt")).is_some_and(|inode| mount_namespaces.insert(inode)) {
+            mounted_elsewhere(&mut found, process);
         }
+        open_files(&mut found, process);
     }
     Survey { namespaces: found.into_values().collect(), unseen }
 }
 
-/// Whether some thread is in the namespace with this inode number. Slower than [`all`], which sees main threads only.
-pub fn has_thread(inode: u32) -> bool {
-    let here = |file: PathBuf| matches!(open(&file), Ok(Some((found, _))) if found == inode);
-    entries(Path::new("/proc"))
-        .filter(|process| {
-            process.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit))
+/// Those that only another thread than the main one is in.
+fn threads(found: &mut BTreeMap<u32, Netns>, process: &Path) {
+    let directory = process.join("task");
+    // As many links as threads, and two (`proc_task_getattr`): most processes have one thread.
+    if fs::metadata(&directory).is_ok_and(|metadata| metadata.nlink() != 3) {
+        for thread in entries(&directory) {
+            keep(found, &thread.join("ns/net"));
+        }
+    }
+}
+
+/// Those that a mount keeps in the process's mount namespace.
+fn mounted_elsewhere(found: &mut BTreeMap<u32, Netns>, process: &Path) {
+    let root = process.join("root");
+    for mount in super::mounts_of(process) {
+        if namespace_of(&mount).is_some_and(|inode| !found.contains_key(&inode)) {
+            keep(found, &root.join(mount.point.strip_prefix("/").unwrap_or(&mount.point)));
+        }
+    }
+}
+
+/// Those that the process has open, as `ip netns` and container managers do.
+fn open_files(found: &mut BTreeMap<u32, Netns>, process: &Path) {
+    for file in entries(&process.join("fd")) {
+        let is_new = fs::read_link(&file)
+            .ok()
+            .and_then(|link| bracketed(link.to_str()?))
+            .is_some_and(|inode| !found.contains_key(&inode));
+        if is_new {
+            keep(found, &file);
+        }
+    }
+}
+
+fn namespace_of(mount: &super::Mount) -> Option<u32> {
+    mount.root.to_str().filter(|_| mount.fstype == "nsfs").and_then(bracketed)
+}
+
+fn inode(path: &Path) -> Option<u64> {
+    fs::metadata(path).ok().map(|metadata| metadata.ino())
+}
+
+/// What tells the wanted namespaces from others that had, or will have, their inode numbers. Those that cannot be entered keep the
+/// number only.
+pub fn identify(inodes: &[u32]) -> Vec<Identity> {
+    if inodes.is_empty() {
+        return Vec::new();
+    }
+    let there = all();
+    inodes
+        .iter()
+        .map(|inode| {
+            let ns = there.iter().find(|ns| ns.inode == *inode);
+            let entered = ns.and_then(|ns| inside(ns, || here(*inode)).ok());
+            entered.unwrap_or(Identity { inode: *inode, cookie: 0 })
         })
-        .any(|process| entries(&process.join("task")).any(|thread| here(thread.join("ns/net"))))
+        .collect()
 }
 
 /// The inode number of the namespace the user means: a live pid's, a path's, an inode number itself
@@ -315,5 +383,7 @@ mod tests {
         let ns = all.iter().find(|ns| ns.inode == own()).unwrap();
         let there = inside(ns, || fs::metadata("/proc/thread-self/ns/net").unwrap().ino()).unwrap();
         assert_eq!(there, u64::from(own()));
+        assert_eq!(inside(ns, || here(own())).unwrap(), here(own()));
+        assert!(interfaces().iter().any(|(index, name)| *index == 1 && name == "lo"));
     }
 }

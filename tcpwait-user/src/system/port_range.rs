@@ -4,31 +4,38 @@
 use std::{fs, io, ops::RangeInclusive};
 
 use super::netns::{self, Netns};
-use crate::aggregate::ports::settings::Settings;
+use crate::{aggregate::ports::settings::Settings, tcp::NetnsId};
 
-/// Reads the settings of the network namespaces with these inode numbers; those that are not there, or may not be entered, are
-/// left out.
-pub fn read(wanted: &[u32]) -> Vec<(u32, Settings)> {
+/// Reads the settings of these network namespaces; those that are not there, or may not be entered, are left out.
+pub fn read(wanted: &[NetnsId]) -> Vec<(NetnsId, Settings)> {
     if wanted.is_empty() {
         return Vec::new();
     }
     let there = netns::all();
-    there.iter().filter(|ns| wanted.contains(&ns.inode)).filter_map(|ns| Some((ns.inode, read_one(ns).ok()?))).collect()
+    let is_wanted = |ns: &&Netns| wanted.iter().any(|wanted| wanted.inode() == ns.inode);
+    let read = there.iter().filter(is_wanted).filter_map(|ns| read_one(ns).ok());
+    // A recording's, or that of a kernel without cookies, is known by its number alone.
+    read.filter_map(|(id, settings)| {
+        let is_it = |wanted: &&NetnsId| **wanted == id || **wanted == NetnsId::new(id.inode(), 0);
+        wanted.iter().find(is_it).map(|wanted| (*wanted, settings))
+    })
+    .collect()
 }
 
-fn read_one(ns: &Netns) -> io::Result<Settings> {
+fn read_one(ns: &Netns) -> io::Result<(NetnsId, Settings)> {
     netns::inside(ns, || {
         let sysctl = |name: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).ok();
         fn number<T: std::str::FromStr>(text: Option<String>) -> Option<T> {
             text?.trim().parse().ok()
         }
-        Settings {
+        let settings = Settings {
             range: sysctl("ip_local_port_range").as_deref().and_then(range),
             reserved: sysctl("ip_local_reserved_ports").as_deref().map(list).unwrap_or_default(),
             tw_reuse: number(sysctl("tcp_tw_reuse")),
             tw_reuse_delay_ms: number(sysctl("tcp_tw_reuse_delay")),
             timestamps: number(sysctl("tcp_timestamps")),
-        }
+        };
+        (netns::here(ns.inode).id(), settings)
     })
 }
 
@@ -67,10 +74,10 @@ mod tests {
 
     #[test]
     fn this_namespace_can_be_read() {
-        let own = netns::resolve("/proc/self/ns/net").unwrap();
+        let own = netns::here(netns::resolve("/proc/self/ns/net").unwrap()).id();
         let read = read(&[own]);
         assert_eq!(read.len(), 1);
-        assert!(read.iter().all(|(inode, settings)| *inode == own && settings.size() > Some(0)), "{read:?}");
+        assert!(read.iter().all(|(netns, settings)| *netns == own && settings.size() > Some(0)), "{read:?}");
         assert!(read.iter().all(|(_, settings)| settings.tw_reuse.is_some()), "{read:?}");
     }
 }

@@ -5,14 +5,15 @@
 
 use std::collections::HashSet;
 
-use tcpwait_wire::wire::{Flow, Head, Kind, Seed, SeedEnd, Task};
+use tcpwait_wire::wire::{Flow, Head, InterfaceName, Kind, Listed, Seed, SeedEnd, Task};
 use zerocopy::IntoBytes;
 
 use super::{
-    netns::{self, Netns},
+    netns::{self, Identity, Netns},
     owners::Owners,
-    sock_diag::{self, DiagSocket},
+    sock_diag::{self, ALL_STATES, Asked, DiagSocket},
 };
+use crate::tcp::{NetnsId, State};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u8 = 10;
@@ -33,17 +34,44 @@ pub struct Seeded {
     pub first_reason: Option<String>,
 }
 
-/// Writes a [`Seed`] for every TCP socket of every network namespace (or of those with the inode numbers `only`),
-/// then one [`SeedEnd`].
+/// Writes an [`InterfaceName`] for every network interface but loopback and a [`Seed`] for every TCP socket of every network namespace
+/// (or of `only` those), then one [`SeedEnd`].
 ///
 /// `now_ns` gives nanoseconds of `CLOCK_MONOTONIC`: it is asked once per namespace right before it is read, which is the
 /// time of that namespace's records, and once for the end. `sink` gets one whole record per call.
-pub fn collect(only: Option<&[u32]>, now_ns: impl Fn() -> u64, mut sink: impl FnMut(&[u8])) -> Seeded {
+pub fn collect(only: Option<&[Identity]>, now_ns: impl Fn() -> u64, mut sink: impl FnMut(&[u8])) -> Seeded {
+    write(only, Asked::EVERYTHING, now_ns, &mut sink)
+}
+
+/// After a loss: the same of full sockets only, and a [`Listed`] for every network namespace that could be read to its end.
+pub fn collect_again(only: Option<&[Identity]>, now_ns: impl Fn() -> u64, mut sink: impl FnMut(&[u8])) -> Seeded {
+    write(only, FULL, now_ns, &mut sink)
+}
+
+/// Before anything else: an [`InterfaceName`] for every network interface but loopback, which takes much less time than the sockets do.
+pub fn name_interfaces(only: Option<&[Identity]>, now_ns: impl Fn() -> u64, mut sink: impl FnMut(&[u8])) {
+    for ns in wanted(only, &mut Seeded::default()) {
+        let found = netns::inside(&ns, || (netns::here(ns.inode).id(), netns::interfaces()));
+        let Ok((netns, interfaces)) = found else { continue };
+        for (index, name) in interfaces.iter().filter(|(index, _)| *index != LOOPBACK) {
+            sink(named(netns, now_ns(), *index, name).as_bytes());
+        }
+    }
+}
+
+/// `LOOPBACK_IFINDEX` of every namespace (include/net/flow.h).
+const LOOPBACK: u32 = 1;
+
+/// What is not in TIME_WAIT, which ends by its own clock.
+const FULL: Asked = Asked { states: ALL_STATES & !(1 << State::TimeWait as u8), ..Asked::EVERYTHING };
+
+fn write(only: Option<&[Identity]>, asked: Asked, now_ns: impl Fn() -> u64, sink: &mut impl FnMut(&[u8])) -> Seeded {
     let mut seeded = Seeded::default();
     let mut read = Vec::new();
     for ns in wanted(only, &mut seeded) {
         let time_ns = now_ns();
-        let (sockets, outcome) = list(&ns);
+        let Listing { netns, interfaces, sockets, outcome } = list(&ns, only, asked);
+        let complete = matches!(outcome, Ok(sock_diag::Dump { inconsistent: false }));
         match outcome {
             Ok(dump) => {
                 seeded.namespaces += 1;
@@ -51,15 +79,27 @@ pub fn collect(only: Option<&[u32]>, now_ns: impl Fn() -> u64, mut sink: impl Fn
             }
             Err(reason) => seeded.cannot(format!("network namespace {ns}: {reason}")),
         }
-        read.push((ns.inode, time_ns, sockets));
+        for (index, name) in interfaces {
+            sink(named(netns, time_ns, index, &name).as_bytes());
+        }
+        read.push((netns, time_ns, sockets, complete));
     }
     let with_file =
-        read.iter().flat_map(|(_, _, sockets)| sockets).map(|socket| socket.inode).filter(|&inode| inode != 0);
+        read.iter().flat_map(|(_, _, sockets, _)| sockets).map(|socket| socket.inode).filter(|&inode| inode != 0);
     let owners = Owners::find(&with_file.collect::<HashSet<_>>());
-    for (netns, time_ns, sockets) in &read {
+    for (netns, time_ns, sockets, complete) in &read {
         for socket in sockets {
             sink(record(socket, *netns, *time_ns, &owners).as_bytes());
             seeded.sockets += 1;
+        }
+        if asked == FULL && *complete {
+            let listed = Listed {
+                head: head::<Listed>(Kind::Listed, *time_ns),
+                netns: netns.inode(),
+                generation: netns.generation(),
+                reserved: 0,
+            };
+            sink(listed.as_bytes());
         }
     }
     let end = SeedEnd {
@@ -80,15 +120,15 @@ impl Seeded {
 }
 
 /// The namespaces to read; those asked for that are not there are noted.
-fn wanted(only: Option<&[u32]>, seeded: &mut Seeded) -> Vec<Netns> {
+fn wanted(only: Option<&[Identity]>, seeded: &mut Seeded) -> Vec<Netns> {
     let mut namespaces = netns::all();
     if let Some(only) = only {
-        namespaces.retain(|ns| only.contains(&ns.inode));
-        let missing: HashSet<_> =
-            only.iter().filter(|inode| !namespaces.iter().any(|ns| ns.inode == **inode)).collect();
+        namespaces.retain(|ns| only.iter().any(|wanted| wanted.inode == ns.inode));
+        let missing: HashSet<_> = only.iter().map(|wanted| wanted.inode).collect();
+        let missing = missing.into_iter().filter(|inode| !namespaces.iter().any(|ns| ns.inode == *inode));
         for inode in missing {
             seeded.cannot(format!(
-                "network namespace net:[{inode}]: no process is in it and no mount keeps it; `lsns -t net` lists those there are"
+                "network namespace net:[{inode}]: no process or thread is in it, and no mount or open file keeps it; `lsns -t net` lists those there are"
             ));
         }
     }
@@ -96,17 +136,56 @@ fn wanted(only: Option<&[u32]>, seeded: &mut Seeded) -> Vec<Netns> {
 }
 
 /// What was read counts even if the end was not reached.
-fn list(ns: &Netns) -> (Vec<DiagSocket>, Result<sock_diag::Dump, String>) {
-    let mut sockets = Vec::new();
-    let outcome = netns::inside(ns, || sock_diag::tcp_sockets(|socket| sockets.push(socket)));
-    let outcome = match outcome {
-        Ok(read) => read.map_err(|error| error.to_string()),
-        Err(error) => Err(format!("cannot enter it: {error}; run as root (CAP_SYS_ADMIN)")),
+fn list(ns: &Netns, only: Option<&[Identity]>, asked: Asked) -> Listing {
+    let mut listed = Listing {
+        netns: NetnsId::new(ns.inode, 0),
+        interfaces: Vec::new(),
+        sockets: Vec::new(),
+        outcome: Ok(sock_diag::Dump::default()),
     };
-    (sockets, outcome)
+    let entered = netns::inside(ns, || {
+        let here = netns::here(ns.inode);
+        if only.is_some_and(|only| !only.iter().any(|wanted| wanted.is(here))) {
+            listed.outcome = Err("it went away, and another has got its inode number".to_owned());
+            return;
+        }
+        listed.netns = here.id();
+        listed.interfaces = netns::interfaces();
+        listed.interfaces.retain(|(index, _)| *index != LOOPBACK);
+        let read = sock_diag::tcp_sockets_of(asked, |socket| listed.sockets.push(socket));
+        listed.outcome = read.map_err(|error| error.to_string());
+    });
+    if let Err(error) = entered {
+        listed.outcome = Err(format!("cannot enter it: {error}; run as root (CAP_SYS_ADMIN)"));
+    }
+    listed
 }
 
-fn record(socket: &DiagSocket, netns: u32, time_ns: u64, owners: &Owners) -> Seed {
+/// What was found in a namespace.
+struct Listing {
+    netns: NetnsId,
+    interfaces: Vec<(u32, String)>,
+    sockets: Vec<DiagSocket>,
+    outcome: Result<sock_diag::Dump, String>,
+}
+
+fn named(netns: NetnsId, time_ns: u64, index: u32, name: &str) -> InterfaceName {
+    let mut record = InterfaceName {
+        head: head::<InterfaceName>(Kind::InterfaceName, time_ns),
+        netns: netns.inode(),
+        index,
+        name: [0; 16],
+        generation: netns.generation(),
+        reserved: [0; 3],
+    };
+    // The kernel's own limit (IFNAMSIZ) leaves room for a NUL.
+    for (to, from) in record.name.iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    record
+}
+
+fn record(socket: &DiagSocket, netns: NetnsId, time_ns: u64, owners: &Owners) -> Seed {
     Seed {
         head: head::<Seed>(Kind::Seed, time_ns),
         cookie: socket.cookie,
@@ -125,15 +204,16 @@ fn head<Record>(kind: Kind, time_ns: u64) -> Head {
 }
 
 /// The addresses as the kernel side writes them: a v4-mapped connection, known by its remote address, is IPv4.
-fn flow(socket: &DiagSocket, netns: u32) -> Flow {
+fn flow(socket: &DiagSocket, netns: NetnsId) -> Flow {
     let mut flow = Flow {
         laddr: socket.laddr,
         raddr: socket.raddr,
-        netns,
+        netns: netns.inode(),
         lport: socket.lport,
         rport: socket.rport,
         family: u16::from(socket.family),
-        reserved: [0; 3],
+        generation: netns.generation(),
+        bound_dev_if: socket.ifindex,
     };
     if socket.family == AF_INET6 && matches!(socket.raddr, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, ..]) {
         flow.family = AF_INET;
@@ -184,13 +264,13 @@ mod tests {
 
     #[test]
     fn v4_mapped_connections_are_ipv4() {
-        let mapped = flow(&socket("::ffff:127.0.0.2", "::ffff:10.1.2.3"), 9);
+        let mapped = flow(&socket("::ffff:127.0.0.2", "::ffff:10.1.2.3"), NetnsId::new(9, 5));
         assert_eq!((mapped.family, mapped.netns, mapped.lport, mapped.rport), (AF_INET, 9, 1, 2));
         assert_eq!(mapped.laddr, [127, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         assert_eq!(mapped.raddr, [10, 1, 2, 3, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         // A bare listener on :: has no IPv4 in it.
         for (laddr, raddr) in [("::", "::"), ("::1", "::1"), ("2001:db8::ffff:1:2", "64:ff9b::ffff:a01:203")] {
-            let native = flow(&socket(laddr, raddr), 9);
+            let native = flow(&socket(laddr, raddr), NetnsId::new(9, 5));
             assert_eq!(native.family, u16::from(AF_INET6));
             assert_eq!(native.laddr, socket(laddr, raddr).laddr);
         }
@@ -204,10 +284,11 @@ mod tests {
         let _server = listener.accept().unwrap();
         let (mut seeds, mut ends) = (Vec::new(), Vec::new());
         let seeded = collect(
-            Some(&[own()]),
+            Some(&[netns::here(own())]),
             || 42,
             |bytes| match bytes[10] {
                 33 => seeds.push(Seed::read_from_bytes(bytes).unwrap()),
+                37 => {}
                 _ => ends.push(SeedEnd::read_from_bytes(bytes).unwrap()),
             },
         );
@@ -225,7 +306,7 @@ mod tests {
     #[test]
     fn a_namespace_that_is_not_there_is_counted() {
         let mut records = 0;
-        let seeded = collect(Some(&[4_026_530_000, 4_026_530_000]), || 1, |_| records += 1);
+        let seeded = collect(Some(&[Identity { inode: 4_026_530_000, cookie: 0 }; 2]), || 1, |_| records += 1);
         assert_eq!((seeded.sockets, seeded.namespaces, seeded.unreadable, records), (0, 0, 1, 1));
         assert!(seeded.first_reason.unwrap().contains("net:[4026530000]"));
     }

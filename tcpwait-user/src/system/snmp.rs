@@ -3,7 +3,7 @@
 
 use super::{
     counters,
-    netns::{self, Netns},
+    netns::{self, Identity},
     sock_diag,
 };
 use crate::{
@@ -17,21 +17,36 @@ use crate::{
 /// The timer that sock_diag shows of a mini-socket (`inet_twsk_diag_fill`).
 const TIMEWAIT_TIMER: u8 = 3;
 
-/// Reads the counters of every network namespace, or of those with the inode numbers `only`. `list`: count mini-sockets with
+/// Reads the counters of every network namespace, or of `only` those. `list`: count mini-sockets with
 /// sock_diag too, which takes a second for a million. `now_ns` gives nanoseconds of `CLOCK_MONOTONIC`.
-pub fn read(only: Option<&[u32]>, list: bool, now_ns: impl Fn() -> u64 + Sync) -> Reading {
+pub fn read(only: Option<&[Identity]>, list: bool, now_ns: impl Fn() -> u64 + Sync) -> Reading {
     let mut reading = Reading::default();
-    for ns in netns::all().iter().filter(|ns| only.is_none_or(|only| only.contains(&ns.inode))) {
-        match read_one(ns, list, &now_ns) {
-            Some(counts) => reading.namespaces.push(counts),
-            None => reading.unreadable += 1,
+    for ns in
+        netns::all().iter().filter(|ns| only.is_none_or(|only| only.iter().any(|wanted| wanted.inode == ns.inode)))
+    {
+        match netns::inside(ns, || read_here(ns.inode, only, list, &now_ns)) {
+            Ok(Here::Read(counts)) => reading.namespaces.push(*counts),
+            Ok(Here::Unwanted) => {}
+            Ok(Here::Unreadable) | Err(_) => reading.unreadable += 1,
         }
     }
     reading
 }
 
-fn read_one(ns: &Netns, list: bool, now_ns: &(impl Fn() -> u64 + Sync)) -> Option<KernelCounts> {
-    let inside = || {
+/// What came of reading a namespace.
+enum Here {
+    Read(Box<KernelCounts>),
+    /// It has the inode number of one that was wanted, and went away.
+    Unwanted,
+    Unreadable,
+}
+
+fn read_here(inode: u32, only: Option<&[Identity]>, list: bool, now_ns: &impl Fn() -> u64) -> Here {
+    let here = netns::here(inode);
+    if only.is_some_and(|only| !only.iter().any(|wanted| wanted.is(here))) {
+        return Here::Unwanted;
+    }
+    let read = || {
         let before_ns = now_ns();
         let counters = counters::read();
         let read_ns = (before_ns, now_ns());
@@ -42,7 +57,7 @@ fn read_one(ns: &Netns, list: bool, now_ns: &(impl Fn() -> u64 + Sync)) -> Optio
             Some((minis, (before_ns, now_ns())))
         });
         Some(KernelCounts {
-            netns: ns.inode,
+            netns: here.id(),
             read_ns,
             timewait: counters.get("TcpExtTW")? + counters.get("TcpExtTWKilled")?,
             recycled: counters.get("TcpExtTWRecycled")?,
@@ -53,7 +68,7 @@ fn read_one(ns: &Netns, list: bool, now_ns: &(impl Fn() -> u64 + Sync)) -> Optio
             listed: listed.flatten(),
         })
     };
-    netns::inside(ns, inside).ok()?
+    read().map_or(Here::Unreadable, |counts| Here::Read(Box::new(counts)))
 }
 
 #[cfg(test)]
@@ -62,7 +77,8 @@ mod tests {
 
     #[test]
     fn this_namespace_can_be_read() {
-        let reading = read(netns::resolve("/proc/self/ns/net").ok().as_ref().map(std::slice::from_ref), true, || 7);
+        let own = netns::resolve("/proc/self/ns/net").unwrap_or_default();
+        let reading = read(Some(&netns::identify(&[own])), true, || 7);
         assert_eq!((reading.namespaces.len(), reading.unreadable), (1, 0));
         assert!(reading.namespaces.iter().all(|counts| counts.sockstat.is_some() && counts.read_ns == (7, 7)));
     }

@@ -10,8 +10,13 @@ pub fn sentence(audit: &AuditReport) -> String {
     }
     let differs = audit.checks.iter().any(|(_, outcome)| *outcome != Outcome::Agrees);
     let checks: Vec<String> = audit.checks.iter().map(|(check, outcome)| compared(check, *outcome)).collect();
+    let left_out = match audit.unread {
+        0 => String::new(),
+        1 => "; 1 network namespace could not be read, and is left out".to_owned(),
+        unread => format!("; {} network namespaces could not be read, and are left out", count(unread as u64)),
+    };
     format!(
-        "{}: {}",
+        "{}: {}{left_out}",
         if differs { "the kernel's own counters DIFFER" } else { "the kernel's own counters agree" },
         checks.join("; ")
     )

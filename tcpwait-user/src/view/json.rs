@@ -16,7 +16,7 @@ use super::{
 use crate::{
     event::Task,
     lifecycle::{Call, Failure, Holder, Restarts, Transition, Why},
-    tcp::State,
+    tcp::{NetnsId, State},
 };
 
 /// The JSON view.
@@ -48,7 +48,9 @@ struct FailureLine<'a> {
     event: &'static str,
     time: Option<&'a str>,
     id: Option<Id>,
-    netns: u32,
+    netns: NetnsId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interface: Option<Cow<'a, str>>,
     family: u8,
     laddr: std::net::IpAddr,
     lport: Option<u16>,
@@ -105,6 +107,7 @@ impl View for Json {
         line.put("{\"time\":", &self.clock.rfc3339(context, step.time_ns))?;
         line.put(",\"id\":", &Id::of(step.id))?;
         line.put(",\"netns\":", &flow.netns)?;
+        line.put_known(",\"interface\":", flow.interface().map(|interface| context.names.interface(interface)))?;
         line.put(",\"family\":", if flow.raddr.is_ipv4() { &4 } else { &6 })?;
         line.put(",\"laddr\":", &flow.laddr)?;
         line.put(",\"lport\":", &known(flow.lport))?;
@@ -151,6 +154,7 @@ impl View for Json {
             time: self.clock.rfc3339(context, failure.time_ns),
             id: Id::of(failure.id),
             netns: flow.netns,
+            interface: flow.interface().map(|interface| context.names.interface(interface)),
             family: if flow.laddr.is_ipv4() { 4 } else { 6 },
             laddr: flow.laddr,
             lport: known(flow.lport),

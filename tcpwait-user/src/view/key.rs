@@ -14,8 +14,9 @@ pub fn text(value: Value, names: &Names) -> String {
         Value::Unknown => "-".to_owned(),
         Value::Number(number) => number.to_string(),
         Value::Local(port) => format!(":{port}"),
-        Value::Remote(address) => address.to_string(),
-        Value::Pair(address, port) => std::net::SocketAddr::new(address, port).to_string(),
+        Value::Remote(address, interface) => printable(&names.address(address, interface)),
+        Value::Pair(address, port, interface) => printable(&names.endpoint(address, port, interface)),
+        Value::Netns(netns) => netns.to_string(),
         Value::Cgroup(id) => printable(names.cgroup(id).unwrap_or("-")),
         Value::Process(comm) => printable(&comm_of(comm)),
     }
@@ -46,9 +47,12 @@ impl Serialize for Key<'_> {
                 Value::Number(number) => map.serialize_value(number)?,
                 Value::Process(comm) => map.serialize_value(&comm_of(*comm))?,
                 Value::Cgroup(id) => map.serialize_value(&self.names.cgroup(*id))?,
-                Value::Remote(address) => map.serialize_value(address)?,
+                Value::Remote(address, interface) => map.serialize_value(&self.names.address(*address, *interface))?,
                 Value::Local(port) => map.serialize_value(&format!(":{port}"))?,
-                Value::Pair(address, port) => map.serialize_value(&std::net::SocketAddr::new(*address, *port))?,
+                Value::Pair(address, port, interface) => {
+                    map.serialize_value(&self.names.endpoint(*address, *port, *interface))?;
+                }
+                Value::Netns(netns) => map.serialize_value(netns)?,
             }
         }
         map.end()

@@ -51,6 +51,9 @@ pub fn losses(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
     if ledger.undecided > 0 {
         writeln!(out, "not shown: {} connections that ended before their port or owner was known", ledger.undecided)?;
     }
+    if ledger.now_at_most {
+        writeln!(out, "NOW is at most: events were lost a moment ago, and ends may be among them")?;
+    }
     if ledger.is_lossy() {
         writeln!(out, "lost: {}", causes(ledger))
     } else if ledger.lost_ring.is_none() {
@@ -89,6 +92,7 @@ fn causes(ledger: &Ledger) -> String {
     add(unmatched.ends, "mini-socket ends without a beginning (unmatched)");
     add(unmatched.beginnings, "mini-socket beginnings without an end before (unmatched)");
     add(unmatched.gaps, "state changes that do not continue the one before (unmatched)");
+    add(unmatched.overdue, "connections whose end was not seen and must have come (unmatched)");
     add(unmatched.requests, "half-open connections whose beginning or end was not seen (unmatched)");
     if ledger.lost_ring.is_some_and(|lost| lost.total() > 0) {
         causes.push("a larger --ring-buffer helps".to_owned());

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     event::{Event, Fact, HalfOpen, HalfStart, Segment, Task},
-    tcp::{Flow, State},
+    tcp::{Flow, NetnsId, State},
 };
 
 /// One event, flattened.
@@ -21,7 +21,9 @@ struct Line {
     cpu: u16,
     hook: &'static str,
     id: Option<String>,
-    netns: u32,
+    netns: NetnsId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interface: Option<String>,
     laddr: std::net::IpAddr,
     lport: Option<u16>,
     raddr: std::net::IpAddr,
@@ -107,12 +109,13 @@ pub fn event(event: &Event, context: Context<'_>, json: bool, out: &mut dyn Writ
     let port = |port: Option<u16>| port.map_or("0".to_owned(), |port| port.to_string());
     write!(
         out,
-        "{} cpu={} {:<20} sk:{:<6} {}:{} {}:{} ",
+        "{} cpu={} {:<20} sk:{:<6} {}{}:{} {}:{} ",
         line.time.as_deref().unwrap_or("-"),
         line.cpu,
         line.hook,
         line.id.as_deref().unwrap_or("0"),
         line.laddr,
+        line.interface.as_deref().map(|name| format!("%{}", printable(name))).unwrap_or_default(),
         port(line.lport),
         line.raddr,
         port(line.rport),
@@ -158,6 +161,7 @@ fn line(event: &Event, context: Context<'_>) -> Option<Line> {
         hook: "",
         id: None,
         netns: flow.netns,
+        interface: flow.interface().map(|interface| context.names.interface(interface).into_owned()),
         laddr: flow.laddr,
         lport: known(flow.lport),
         raddr: flow.raddr,

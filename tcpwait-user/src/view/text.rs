@@ -123,7 +123,7 @@ impl Text {
         write!(
             out,
             "{:<address$} {:<5} {:<address$} {:<5} ",
-            who.flow.laddr.to_string(),
+            printable(&context.names.address(who.flow.laddr, who.flow.interface())),
             port(who.flow.lport),
             who.flow.raddr.to_string(),
             port(who.flow.rport),

@@ -163,11 +163,18 @@ fn measure(options: &Options, scratch: &Path) -> Result<Findings> {
         Running::start(&peer, &place)?.map(Running::end).transpose()?;
     }
     // The two untraced are apart, like any other two settings.
-    let settings: Vec<_> =
-        [Setting::Untraced(0), Setting::Null, Setting::Stat, Setting::Untraced(1), Setting::Trace, Setting::Record]
-            .into_iter()
-            .chain(peers())
-            .collect();
+    let settings: Vec<_> = [
+        Setting::Untraced(0),
+        Setting::Null,
+        Setting::Stat,
+        Setting::Untraced(1),
+        Setting::Trace,
+        Setting::Record,
+        Setting::Filtered,
+    ]
+    .into_iter()
+    .chain(peers())
+    .collect();
     let rates = Rotation {
         settings: &settings,
         loads: &extent.loads,
@@ -175,8 +182,10 @@ fn measure(options: &Options, scratch: &Path) -> Result<Findings> {
         length: extent.length,
         beside_null: false,
     };
-    let timed_settings: Vec<_> =
-        [Setting::Null, Setting::Stat, Setting::Trace, Setting::Record].into_iter().chain(peers()).collect();
+    let timed_settings: Vec<_> = [Setting::Null, Setting::Stat, Setting::Trace, Setting::Record, Setting::Filtered]
+        .into_iter()
+        .chain(peers())
+        .collect();
     let connections = extent.loads.iter().copied().filter(|load| load.kind == Kind::Connections).collect::<Vec<_>>();
     // A program that is preempted is timed on: it takes several short looks to tell that from what it costs.
     let connections = connections.repeat(extent.kernel_repeats);

@@ -28,6 +28,8 @@ pub enum Setting {
     Null,
     /// `tcpwait stat --json`.
     Stat,
+    /// The same with a filter that leaves out all of the load: what a filter saves.
+    Filtered,
     /// `tcpwait trace --json` to a file.
     Trace,
     /// `tcpwait record`.
@@ -44,6 +46,7 @@ impl Setting {
             Setting::Untraced(_) => "untraced again".to_owned(),
             Setting::Null => "null".to_owned(),
             Setting::Stat => "stat".to_owned(),
+            Setting::Filtered => "stat, filtered".to_owned(),
             Setting::Trace => "trace".to_owned(),
             Setting::Record => "record".to_owned(),
             Setting::Peer(number, _) => format!("peer {number}"),
@@ -161,6 +164,8 @@ pub struct Last {
 fn command(setting: &Setting, place: &Place, output: &Path) -> Result<Option<Command>> {
     let arguments: &[&str] = match setting {
         Setting::Stat => &["stat", "--json"],
+        // A port that no load uses.
+        Setting::Filtered => &["stat", "--json", "--lport", "1"],
         Setting::Trace => &["trace", "--json"],
         _ => &["record", "--output"],
     };
@@ -171,7 +176,7 @@ fn command(setting: &Setting, place: &Place, output: &Path) -> Result<Option<Com
             command.args(&place.hooks).stdin(Stdio::piped());
             command
         }
-        Setting::Stat | Setting::Trace | Setting::Record => {
+        Setting::Stat | Setting::Filtered | Setting::Trace | Setting::Record => {
             let mut command = Command::new(&place.tcpwait);
             command.args(arguments).stdin(Stdio::null());
             if matches!(setting, Setting::Record) {

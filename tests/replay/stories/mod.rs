@@ -2,8 +2,8 @@
 //!
 //! Told as `MS EVENT [key=value…]`: `syn`, `syn-again`, `resend`, `give-up` and `drop` of a half-open connection (keys `from`, the listener's
 //! cookie, `again`, how often the SYN-ACK was sent again; flags `deaf`, the listener is gone, and `acked`), `refused`, `state OLD NEW`, `arm`, `rearm`, `segment`, `expire` and `cancel` with the
-//! mini-socket's substate, `owner`, `tick`, `seed STATE`, `seeded`. Keys: `id` (the cookie, 1 unless said), `on` (which
-//! addresses, those of the id unless said), `lport`, `sk`, `cpu`, `thread` (where tracepoints can be preempted), `by` (a task's name), `err`, `room` (the namespace may have more), `stack` (functions,
+//! mini-socket's substate, `owner`, `tick`, `seed STATE`, `seeded`, `lost`, `listed`. Keys: `id` (the cookie, 1 unless said), `on` (which
+//! addresses, those of the id unless said), `dev` (the interface bound to), `era` (which of the namespaces with that inode number), `lport`, `sk`, `cpu`, `thread` (where tracepoints can be preempted), `by` (a task's name), `err`, `room` (the namespace may have more), `stack` (functions,
 //! innermost first), `due` (ms when the timer runs out, 60 s from now unless said), `left` (ms to expiry), and the
 //! flags `mini`, `handed-over`, `half-open`, `unsent`, `unhashed`, `netns-gone`, `in-process`, `listener`. A `segment` has a header if it has `flags` (`FIN,ACK`): `before`
 //! (bytes before the sequence number that is due), `len` (of data), `verdict` (the kernel's).
@@ -14,10 +14,12 @@
 mod early_ends;
 mod gaps;
 mod half_open;
+mod identity;
 mod migrated;
 mod older;
 mod orphans;
 mod preempted;
+mod recovery;
 mod segments;
 mod stackless;
 mod textbook;
@@ -31,7 +33,7 @@ use tcpwait::{
     },
     lifecycle::{Cause, Lifecycle, SegmentSource, Timing, Transition, Update},
     symbols::{DECISIVE, Symbols},
-    tcp::{Flow, State},
+    tcp::{Flow, NetnsId, State},
 };
 
 /// Jiffies of these stories: HZ=250, and 5 minutes before a 32-bit wrap at time 0, as after boot.
@@ -86,6 +88,7 @@ pub fn hear_by(events: &[Event], segments: SegmentSource) -> Vec<String> {
         ("beginnings", unmatched.beginnings),
         ("gaps", unmatched.gaps),
         ("half-open", unmatched.requests),
+        ("overdue", unmatched.overdue),
     ] {
         if count > 0 {
             lines.push(format!("unmatched {what} {count}"));
@@ -197,7 +200,7 @@ pub fn task(name: &str) -> Task {
 /// The addresses of the n-th connection.
 pub fn flow(n: u16) -> Flow {
     let [laddr, raddr] = [1, 2].map(|last| Ipv4Addr::new(10, 0, 0, last).into());
-    Flow { netns: 1, laddr, raddr, lport: 1000 + n, rport: 80 }
+    Flow { netns: NetnsId::new(1, 0), bound_dev_if: 0, laddr, raddr, lport: 1000 + n, rport: 80 }
 }
 
 /// A plain change of state.
@@ -259,6 +262,8 @@ impl<'a> Told<'a> {
     fn flow(&self) -> Flow {
         let mut flow = flow(self.number("on", self.id()) as u16);
         flow.lport = self.number("lport", flow.lport.into()) as u16;
+        flow.bound_dev_if = self.number("dev", 0) as u32;
+        flow.netns = NetnsId::new(1, self.number("era", 0));
         if self.flag("listener") {
             (flow.raddr, flow.rport, flow.lport) = (Ipv4Addr::UNSPECIFIED.into(), 0, 443);
         }
@@ -370,6 +375,8 @@ impl<'a> Told<'a> {
                 expires_ms: self.number("left", 0) as u32,
                 retransmits: self.number("again", 0) as u8,
             }),
+            "lost" => Fact::Loss { lost: 1 },
+            "listed" => Fact::Listed(NetnsId::new(1, 0)),
             "seeded" => Fact::SeedEnd { sockets: 1, namespaces: 1, unreadable: 0 },
             other => panic!("no event is called {other}"),
         }

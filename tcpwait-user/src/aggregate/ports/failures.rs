@@ -137,7 +137,7 @@ mod tests {
     use crate::{
         event::Task,
         lifecycle::{Call, Failure, Why},
-        tcp::Flow,
+        tcp::{Flow, NetnsId},
     };
 
     fn failure(time_ns: u64, pid: u32, name: u8) -> Failure {
@@ -145,7 +145,14 @@ mod tests {
         Failure {
             time_ns,
             id: 0,
-            flow: Flow { netns: 1, laddr: address, raddr: address, lport: 0, rport: 80 },
+            flow: Flow {
+                netns: NetnsId::new(1, 0),
+                bound_dev_if: 0,
+                laddr: address,
+                raddr: address,
+                lport: 0,
+                rport: 80,
+            },
             call: Call::Connect,
             errno: 99,
             why: Why::NoFreePort,

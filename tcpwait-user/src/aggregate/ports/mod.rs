@@ -30,7 +30,7 @@ use crate::{
     connection::Name,
     event::{Event, Fact, Task},
     lifecycle::{Call, Failure, Found, Reason, Transition, Update},
-    tcp::{Flow, State},
+    tcp::{Flow, Interface, NetnsId, State},
 };
 
 /// Places in which bind() failed that are told apart.
@@ -85,8 +85,8 @@ struct Track {
     failures: Failures,
 }
 
-/// Where a bind() failed: namespace, address, port (0: any).
-type Place = (u32, IpAddr, u16);
+/// Where a bind() failed: namespace, interface, address, port (0: any).
+type Place = (NetnsId, Option<Interface>, IpAddr, u16);
 
 /// The model.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ pub struct Ports {
     /// Connections from there are not outgoing.
     listeners: Listeners,
     binds: BTreeMap<Place, Failures>,
-    settings: HashMap<u32, Settings>,
+    settings: HashMap<NetnsId, Settings>,
     /// When the timer of the mini-socket with this cookie runs out, which sock_diag has just said.
     timer: Option<(u64, u64)>,
     slack_ns: Option<u64>,
@@ -124,7 +124,7 @@ impl Ports {
     }
 
     /// The settings of a namespace as they are now.
-    pub fn set_settings(&mut self, netns: u32, settings: Settings) {
+    pub fn set_settings(&mut self, netns: NetnsId, settings: Settings) {
         self.settings.insert(netns, settings);
     }
 
@@ -134,11 +134,11 @@ impl Ports {
     }
 
     /// The namespaces in which anything connects, or tried to.
-    pub fn namespaces(&self) -> Vec<u32> {
-        let mut inodes: Vec<u32> = self.tracks.keys().map(|destination| destination.netns).collect();
-        inodes.sort_unstable();
-        inodes.dedup();
-        inodes
+    pub fn namespaces(&self) -> Vec<NetnsId> {
+        let mut namespaces: Vec<NetnsId> = self.tracks.keys().map(|destination| destination.netns).collect();
+        namespaces.sort_unstable();
+        namespaces.dedup();
+        namespaces
     }
 
     /// Takes note of an event, before what follows from it: of what sock_diag lists, [`Found`] does not say when it ends.
@@ -290,7 +290,7 @@ impl Ports {
             }
             return;
         }
-        let place = (flow.netns, flow.laddr, flow.lport);
+        let place = (flow.netns, flow.interface(), flow.laddr, flow.lport);
         if self.binds.len() < MAX_PLACES || self.binds.contains_key(&place) {
             self.binds.entry(place).or_default().count(failure);
         }
@@ -298,8 +298,8 @@ impl Ports {
 
     /// The destination of a connection, shared by all that go there.
     fn destination(&mut self, flow: &Flow) -> Arc<Destination> {
-        let Flow { netns, laddr, raddr, rport, .. } = *flow;
-        let destination = Destination { netns, laddr, raddr, rport };
+        let Flow { netns, bound_dev_if, laddr, raddr, rport, .. } = *flow;
+        let destination = Destination { netns, bound_dev_if, laddr, raddr, rport };
         if let Some((shared, _)) = self.tracks.get_key_value(&destination) {
             return shared.clone();
         }

@@ -11,19 +11,32 @@ use super::{
     pace::Rates,
     settings::Settings,
 };
-use crate::ledger::Ledger;
+use crate::{
+    ledger::Ledger,
+    tcp::{Interface, NetnsId},
+};
 
 /// What connect() looks for a free port towards: an unbound socket's source address is chosen by route before its port is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Destination {
-    /// Inode of the network namespace.
-    pub netns: u32,
+    /// The network namespace.
+    pub netns: NetnsId,
+    /// Number of the interface, or L3 master device, that the sockets are bound to; 0 for none. connect() finds a port free that
+    /// the same addresses have on another (`__inet_check_established`).
+    pub bound_dev_if: u32,
     /// Source address.
     pub laddr: IpAddr,
     /// Destination address.
     pub raddr: IpAddr,
     /// Destination port.
     pub rport: u16,
+}
+
+impl Destination {
+    /// The interface that the sockets are bound to, if they are to one.
+    pub fn interface(&self) -> Option<Interface> {
+        (self.bound_dev_if != 0).then_some(Interface { netns: self.netns, index: self.bound_dev_if })
+    }
 }
 
 /// How ports towards all destinations stand.
@@ -38,7 +51,7 @@ pub struct PortsReport {
     /// Whether anything was traced: else rates, failures and whose TIME_WAITs those are is not known.
     pub traced: bool,
     /// The namespaces of the rows, by inode, with their settings; `None` where those could not be read.
-    pub namespaces: Vec<(u32, Option<Settings>)>,
+    pub namespaces: Vec<(NetnsId, Option<Settings>)>,
     /// The first destinations: those that are full, those that will be soonest, then by how full they are.
     pub rows: Vec<Row>,
     /// All others.
@@ -158,8 +171,10 @@ pub struct Others {
 /// bind() or listen() that failed in one place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BindFailure {
-    /// Inode of the network namespace.
-    pub netns: u32,
+    /// The network namespace.
+    pub netns: NetnsId,
+    /// The interface that the socket is bound to, if it is to one.
+    pub interface: Option<Interface>,
     /// The address asked for.
     pub laddr: IpAddr,
     /// The port asked for; `None`: any.

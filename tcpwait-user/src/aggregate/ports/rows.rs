@@ -13,7 +13,13 @@ use super::{
     report::{BindFailure, Destination, Holder, Mean, Others, PortsReport, Reusable, Row, States},
     settings::Settings,
 };
-use crate::{aggregate::TIMEWAIT_NS, event::Task, ledger::Ledger, lifecycle::Why, tcp::State};
+use crate::{
+    aggregate::TIMEWAIT_NS,
+    event::Task,
+    ledger::Ledger,
+    lifecycle::Why,
+    tcp::{NetnsId, State},
+};
 
 /// After so long the TIME_WAITs that ended are not only those that ended early.
 const LONG_ENOUGH_NS: u64 = 65_000_000_000;
@@ -88,7 +94,7 @@ impl Ports {
         rest.retain(|row| row.outside > 0);
         rest.extend(rows.split_off(shown));
         self.name_holders(&mut rows);
-        let mut namespaces: Vec<u32> = rows.iter().map(|row| row.destination.netns).collect();
+        let mut namespaces: Vec<NetnsId> = rows.iter().map(|row| row.destination.netns).collect();
         namespaces.sort_unstable();
         namespaces.dedup();
         PortsReport {
@@ -201,7 +207,7 @@ impl Ports {
 
     /// Ports of the range that sockets listen on: an unbound connect() passes over a port that bind() was asked for
     /// (`__inet_hash_connect`: `fastreuse` is not negative).
-    fn listened(&self, netns: u32) -> u64 {
+    fn listened(&self, netns: NetnsId) -> u64 {
         let Some(settings) = self.settings.get(&netns) else { return 0 };
         self.listeners.of(netns).filter(|port| settings.has(*port) == Some(true)).count() as u64
     }
@@ -239,9 +245,10 @@ impl Ports {
         let mut all: Vec<BindFailure> = self
             .binds
             .iter()
-            .flat_map(|((netns, laddr, lport), failures)| {
+            .flat_map(|((netns, interface, laddr, lport), failures)| {
                 failures.rows().into_iter().map(|failed| BindFailure {
                     netns: *netns,
+                    interface: *interface,
                     laddr: *laddr,
                     lport: (*lport != 0).then_some(*lport),
                     failed,

@@ -16,16 +16,16 @@ use crate::{
     event::{Context, Event, Fact, Seed, Task},
     ledger::Ledger,
     lifecycle::{Call, Failure, Found, Reason, Transition, Update, Why},
-    tcp::{Flow, State},
+    tcp::{Flow, NetnsId, State},
 };
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
-const NETNS: u32 = 7;
+const NETNS: NetnsId = NetnsId::new(7, 0);
 
 fn flow(lport: u16) -> Flow {
     let [laddr, raddr] = [1, 2].map(|last| Ipv4Addr::new(10, 0, 0, last).into());
-    Flow { netns: NETNS, laddr, raddr, lport, rport: 80 }
+    Flow { netns: NETNS, bound_dev_if: 0, laddr, raddr, lport, rport: 80 }
 }
 
 fn loopback(lport: u16) -> Flow {

@@ -1,6 +1,7 @@
 //! One JSON document a report, each on a line. The keys and their units are in docs/output.md; what is not known is `null`.
 
 use std::{
+    borrow::Cow,
     io::{self, Write},
     net::IpAddr,
 };
@@ -24,6 +25,7 @@ use crate::{
         settings::Settings,
     },
     lifecycle::{Call, Why},
+    tcp::NetnsId,
 };
 
 /// The JSON view.
@@ -40,13 +42,13 @@ struct Document<'a> {
     namespaces: Vec<Namespace>,
     destinations: Vec<Destination<'a>>,
     others: &'a Others,
-    bind_failures: Vec<Bind>,
+    bind_failures: Vec<Bind<'a>>,
     ledger: Option<Account>,
 }
 
 #[derive(Serialize)]
 struct Namespace {
-    netns: u32,
+    netns: NetnsId,
     ip_local_port_range: Option<(u16, u16)>,
     ports: Option<u64>,
     tcp_tw_reuse: Option<u8>,
@@ -56,7 +58,9 @@ struct Namespace {
 
 #[derive(Serialize)]
 struct Destination<'a> {
-    netns: u32,
+    netns: NetnsId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interface: Option<Cow<'a, str>>,
     laddr: IpAddr,
     raddr: IpAddr,
     rport: u16,
@@ -109,8 +113,10 @@ struct Failure {
 }
 
 #[derive(Serialize)]
-struct Bind {
-    netns: u32,
+struct Bind<'a> {
+    netns: NetnsId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interface: Option<Cow<'a, str>>,
     laddr: IpAddr,
     lport: Option<u16>,
     #[serde(flatten)]
@@ -132,6 +138,7 @@ impl PortsView for Json {
                 .iter()
                 .map(|bind| Bind {
                     netns: bind.netns,
+                    interface: bind.interface.map(|interface| context.names.interface(interface)),
                     laddr: bind.laddr,
                     lport: bind.lport,
                     failure: failure(&bind.failed, context),
@@ -144,7 +151,7 @@ impl PortsView for Json {
     }
 }
 
-fn namespace((netns, settings): &(u32, Option<Settings>)) -> Namespace {
+fn namespace((netns, settings): &(NetnsId, Option<Settings>)) -> Namespace {
     let settings = settings.as_ref();
     Namespace {
         netns: *netns,
@@ -158,10 +165,11 @@ fn namespace((netns, settings): &(u32, Option<Settings>)) -> Namespace {
     }
 }
 
-fn destination<'a>(row: &'a Row, traced: bool, context: Context<'_>) -> Destination<'a> {
+fn destination<'a>(row: &'a Row, traced: bool, context: Context<'a>) -> Destination<'a> {
     let comm = |process: &Process| comm_of(process.comm);
     Destination {
         netns: row.destination.netns,
+        interface: row.destination.interface().map(|interface| context.names.interface(interface)),
         laddr: row.destination.laddr,
         raddr: row.destination.raddr,
         rport: row.destination.rport,

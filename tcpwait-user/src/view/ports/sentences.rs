@@ -2,11 +2,12 @@
 
 use super::{
     super::{
+        Context,
         key::comm_of,
         text::printable,
         units::{count, duration, known, percent, rate},
     },
-    text::to,
+    text::{from, to},
 };
 use crate::{
     aggregate::ports::{
@@ -17,6 +18,7 @@ use crate::{
         settings::Settings,
     },
     lifecycle::Why,
+    tcp::NetnsId,
 };
 
 /// `full in 41s`, `steady at 63%`.
@@ -48,7 +50,7 @@ pub fn process(process: &Process) -> String {
 }
 
 /// What the settings of a namespace are.
-pub fn settings((netns, settings): &(u32, Option<Settings>), several: bool) -> String {
+pub fn settings((netns, settings): &(NetnsId, Option<Settings>), several: bool) -> String {
     let place = if several { format!("net:[{netns}]: ") } else { String::new() };
     let Some(settings) = settings else {
         return format!("{place}ip_local_port_range and tcp_tw_reuse are not known");
@@ -75,8 +77,8 @@ pub fn settings((netns, settings): &(u32, Option<Settings>), several: bool) -> S
 }
 
 /// How a destination stands that needs it said: whose it is, and what failed.
-pub fn of(row: &Row, clock: &dyn Fn(u64) -> String) -> Vec<String> {
-    let mut sentences = vec![stands(row)];
+pub fn of(row: &Row, context: Context<'_>, clock: &dyn Fn(u64) -> String) -> Vec<String> {
+    let mut sentences = vec![stands(row, context)];
     sentences.extend(who(row));
     sentences.extend(row.failures.iter().map(|failed| failure(failed, clock)));
     if row.fails_early {
@@ -103,8 +105,8 @@ pub fn advice(advice: &Advice, row: &Row) -> [String; 2] {
 }
 
 /// `10.0.0.1 to 10.0.0.2:80 will be full in 41s: 12 of 20 ports are in use, 11 of them in TIME_WAIT.`
-fn stands(row: &Row) -> String {
-    let from = format!("{} to {}", row.destination.laddr, to(&row.destination));
+fn stands(row: &Row, context: Context<'_>) -> String {
+    let from = format!("{} to {}", from(&row.destination, context), to(&row.destination));
     let verdict = match row.forecast {
         Some(Forecast::Full { .. }) => "is FULL".to_owned(),
         Some(Forecast::FullIn { in_ns }) => format!("will be full in {}", span(in_ns)),
@@ -183,12 +185,12 @@ fn failure(failed: &Failed, clock: &dyn Fn(u64) -> String) -> String {
 }
 
 /// bind() or listen() that failed, which has no destination.
-pub fn bind(bind: &BindFailure) -> String {
+pub fn bind(bind: &BindFailure, context: Context<'_>) -> String {
     let port = bind.lport.map_or_else(|| "any".to_owned(), |port| port.to_string());
     let by = bind.failed.process.as_ref().map_or_else(|| "unknown processes".to_owned(), process);
     format!(
         "bind() to {} port {port} failed {}x for {by}: {}",
-        bind.laddr,
+        printable(&context.names.address(bind.laddr, bind.interface)),
         count(bind.failed.count),
         why(bind.failed.why)
     )

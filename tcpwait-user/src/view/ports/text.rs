@@ -10,6 +10,7 @@ use super::{
     super::{
         Context, PortsView, ledger,
         table::{self, Column, fold},
+        text::printable,
         units::{count, duration, known, percent, rate},
     },
     sentences::{self, forecast, process},
@@ -70,13 +71,13 @@ impl PortsView for Text {
         }
         if !report.rows.is_empty() {
             lines.push(String::new());
-            lines.extend(destinations(report, self.width));
+            lines.extend(destinations(report, context, self.width));
         }
         let worst = report.rows.iter().filter(|row| row.advice.is_some()).take(IN_WORDS);
         for row in worst {
             lines.push(String::new());
             let clock = |time_ns| time_of_day(context, &self.zone, time_ns);
-            let mut sentences = sentences::of(row, &clock);
+            let mut sentences = sentences::of(row, context, &clock);
             let Some(advice) = &row.advice else { continue };
             if report.is_final || self.told.get(&row.destination) != Some(advice) {
                 sentences.extend(sentences::advice(advice, row));
@@ -85,7 +86,7 @@ impl PortsView for Text {
             lines.extend(sentences.iter().flat_map(|sentence| fold(sentence, self.width, 2)));
         }
         let mut notes = Vec::new();
-        notes.extend(report.binds.iter().take(IN_WORDS).map(sentences::bind));
+        notes.extend(report.binds.iter().take(IN_WORDS).map(|bind| sentences::bind(bind, context)));
         notes.extend(sentences::outside(report));
         if report.traced {
             let mut account = Vec::new();
@@ -107,7 +108,7 @@ impl PortsView for Text {
     }
 }
 
-fn destinations(report: &PortsReport, width: usize) -> Vec<String> {
+fn destinations(report: &PortsReport, context: Context<'_>, width: usize) -> Vec<String> {
     let others = &report.others;
     let rows = &report.rows;
     let column = |cell: &dyn Fn(&Row) -> String, other: String| {
@@ -125,7 +126,7 @@ fn destinations(report: &PortsReport, width: usize) -> Vec<String> {
         Column::text(
             "FROM",
             0,
-            column(&|row| row.destination.laddr.to_string(), format!("other ({})", count(others.destinations))),
+            column(&|row| from(&row.destination, context), format!("other ({})", count(others.destinations))),
         ),
         Column::text("TO", 0, column(&|row| to(&row.destination), none())),
         Column::number("USED", 0, column(&|row| count(row.in_use), count(others.in_use))),
@@ -145,6 +146,11 @@ fn destinations(report: &PortsReport, width: usize) -> Vec<String> {
         ),
     ]);
     table::lines(columns, width)
+}
+
+/// `10.0.0.1`, `fe80::1%eth0`.
+pub(super) fn from(destination: &Destination, context: Context<'_>) -> String {
+    printable(&context.names.address(destination.laddr, destination.interface()))
 }
 
 /// `10.0.0.1:80`, `[fd00::1]:80`.

@@ -133,6 +133,7 @@ pub(in crate::view) struct Account {
     older_than_trace: Option<u64>,
     older_minis: Option<u64>,
     undecided: u64,
+    now_at_most: bool,
     lost: Lost,
     lossy: bool,
 }
@@ -149,6 +150,7 @@ struct Lost {
     unmatched_beginnings: u64,
     gaps: u64,
     unmatched_requests: u64,
+    unmatched_overdue: u64,
 }
 
 #[derive(Serialize)]
@@ -167,6 +169,7 @@ struct Audit<'a> {
     time: Option<String>,
     why_not: Option<&'a str>,
     namespaces: usize,
+    unread: usize,
     agrees: Option<bool>,
     checks: Vec<CheckResult>,
 }
@@ -208,7 +211,7 @@ impl ReportView for Json {
             exits: &time_wait.exits,
             orphan_exits: by_reason(&time_wait.orphans),
             half_open: half_open(report),
-            failures: failures(report),
+            failures: failures(report, context),
             transitions: report
                 .transitions
                 .iter()
@@ -274,6 +277,7 @@ pub(in crate::view) fn account(ledger: &Ledger) -> Account {
         older_than_trace: (!ledger.older_unknown).then_some(tally.seeded),
         older_minis: (!ledger.older_unknown).then_some(tally.seeded_minis),
         undecided: ledger.undecided,
+        now_at_most: ledger.now_at_most,
         lost: Lost {
             ring_buffer: ledger.lost_ring.map(|lost| RingLosses {
                 states: lost.states,
@@ -295,6 +299,7 @@ pub(in crate::view) fn account(ledger: &Ledger) -> Account {
             unmatched_beginnings: unmatched.beginnings,
             gaps: unmatched.gaps,
             unmatched_requests: unmatched.requests,
+            unmatched_overdue: unmatched.overdue,
         },
         lossy: ledger.is_lossy(),
     }
@@ -324,6 +329,7 @@ fn audit<'a>(audit: &'a AuditReport, context: Context<'_>) -> Audit<'a> {
         time: audit.time_ns.and_then(|time_ns| rfc3339(context, time_ns)),
         why_not: audit.why_not.as_deref(),
         namespaces: audit.namespaces,
+        unread: audit.unread,
         agrees: (!checks.is_empty()).then(|| checks.iter().all(|check| check.off_by == 0)),
         checks,
     }

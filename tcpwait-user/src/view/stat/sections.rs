@@ -1,7 +1,5 @@
 //! The tables of a report.
 
-use std::net::SocketAddr;
-
 use super::{
     super::{
         Context,
@@ -57,7 +55,7 @@ pub fn groups(report: &Report, context: Context<'_>, width: usize) -> Vec<String
 }
 
 /// Calls that failed: one row for those of one kind.
-pub fn failures(report: &Report, width: usize) -> Vec<String> {
+pub fn failures(report: &Report, context: Context<'_>, width: usize) -> Vec<String> {
     let failures = &report.failures;
     if failures.total == 0 {
         return Vec::new();
@@ -84,14 +82,14 @@ pub fn failures(report: &Report, width: usize) -> Vec<String> {
             0,
             column(&|row| row.kind.comm.map_or("-".to_owned(), |comm| printable(&key::comm_of(comm))), &nothing),
         ),
-        Column::text(
-            "ADDRESS",
-            0,
-            column(&|row| SocketAddr::new(row.kind.address, row.kind.port).to_string(), &nothing),
-        ),
+        Column::text("ADDRESS", 0, column(&|row| at(row, context), &nothing)),
         Column::text("WHY", 0, column(&why, &nothing)),
     ];
     table::lines(columns, width)
+}
+
+fn at(row: &FailureRow, context: Context<'_>) -> String {
+    printable(&context.names.endpoint(row.kind.address, row.kind.port, row.kind.interface))
 }
 
 /// How long sockets stay where; below SYN_RECV, what became of it; below TIME_WAIT, how it was left. States in which nothing is and nothing happened are left out.

@@ -54,8 +54,9 @@ impl Text {
             .map_or_else(|| "-".to_owned(), |time| time.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string());
         let span = duration(Some(report.end_ns.saturating_sub(report.begin_ns)));
         let what = if report.is_final { "in all" } else { "in the last" };
+        let at_most = if report.ledger.now_at_most { "at most " } else { "" };
         let mut text = format!(
-            "{time}  TIME_WAIT: {} now; {what} {span} {} entered ({}/s), {} left ({}/s)",
+            "{time}  TIME_WAIT: {at_most}{} now; {what} {span} {} entered ({}/s), {} left ({}/s)",
             count(time_wait.now),
             count(time_wait.entered),
             rate(time_wait.entered_per_s),
@@ -81,7 +82,7 @@ impl Text {
         let mut parts = vec![
             Part { drop: 0, lines: self.heading(report, context) },
             Part { drop: 1, lines: spaced(sections::groups(report, context, width)) },
-            Part { drop: 2, lines: spaced(sections::failures(report, width)) },
+            Part { drop: 2, lines: spaced(sections::failures(report, context, width)) },
             Part { drop: 3, lines: spaced(sections::states(report, width)) },
             Part { drop: 6, lines: spaced(sections::histogram(report, width)) },
         ];

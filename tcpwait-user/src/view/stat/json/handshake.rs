@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Serialize;
 
-use super::super::super::{failure::errno, key::comm_of};
+use super::super::super::{Context, failure::errno, key::comm_of};
 use crate::{
     aggregate::{DwellSummary, failures::FailureRow, half_open::HalfOpenOutcome, report::Report},
     lifecycle::{Call, Reason, Why},
@@ -56,17 +56,20 @@ struct Row {
     why: Why,
     errno: Option<String>,
     comm: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interface: Option<String>,
     addr: IpAddr,
     port: u16,
     count: u64,
 }
 
-pub(super) fn failures(report: &Report) -> Failures {
+pub(super) fn failures(report: &Report, context: Context<'_>) -> Failures {
     let row = |row: &FailureRow| Row {
         call: row.kind.call,
         why: row.kind.why,
         errno: errno(row.kind.errno),
         comm: row.kind.comm.map(comm_of),
+        interface: row.kind.interface.map(|interface| context.names.interface(interface).into_owned()),
         addr: row.kind.address,
         port: row.kind.port,
         count: row.count,
