@@ -11,6 +11,9 @@ use crate::tcp::State;
 /// Destinations that are kept for the findings, those with the most ports.
 const DESTINATIONS: usize = 10;
 
+/// Interface number, local address, remote address and port.
+type Towards = (u32, IpAddr, IpAddr, u16);
+
 /// One socket.
 #[derive(Clone, Copy, Debug)]
 pub struct Socket {
@@ -148,7 +151,7 @@ pub struct Survey {
     /// A TIME_WAIT with more left is younger than the delay of `tcp_tw_reuse`.
     young_ms: u64,
     listening: HashSet<u16>,
-    destinations: HashMap<(u32, IpAddr, IpAddr, u16), (u64, u64, u64)>,
+    destinations: HashMap<Towards, (u64, u64, u64)>,
     /// Number and name.
     interfaces: Vec<(u32, String)>,
     stuck: Vec<(u32, bool)>,
