@@ -15,7 +15,8 @@ use crate::{
     filter::wanted,
     maps::{NOTES, UNOWNED, unowned_slot},
     sock::{
-        Fields, Typed, bound_port, flow, full_lport, held_by_task, is_tcp, make_cookie, netns_of, reuse, rport, tw_room,
+        Fields, Typed, bound_port, flow, full_lport, held_by_task, is_tcp, make_cookie, netns_of, reuse, rport,
+        syn_withheld, tw_room,
     },
     task::{self, Asking},
 };
@@ -186,6 +187,9 @@ impl Change {
             if old == SYN_SENT || old == SYN_RECV {
                 let retransmits: u32 = sk.at().read(&OFF_TOTAL_RETRANS);
                 (*record).retransmits = if retransmits > 0xffff { 0xffff } else { retransmits as u16 };
+            }
+            if old == CLOSE && new == SYN_SENT {
+                (*record).unsent = syn_withheld(sk);
             }
             if old == SYN_SENT && new == CLOSE {
                 (*record).unsent = u8::from(sk.at().read::<u32>(&OFF_PACKETS_OUT) == 0);

@@ -60,7 +60,11 @@ fn list(ns: &Netns, criteria: &Criteria, tally: &mut Tally, extent: &mut Extent)
         }
         if tally.wanted().needs_listeners() {
             let listening = Asked { states: bit(State::Listen), ..Asked::EVERYTHING };
-            sock_diag::tcp_sockets_of(listening, |socket| tally.listener(ns.inode, socket.lport))?;
+            sock_diag::tcp_sockets_of(listening, |socket| {
+                if let Some(listener) = of(&socket, ns.inode) {
+                    tally.listener(&listener.flow);
+                }
+            })?;
         }
         sock_diag::tcp_sockets_of(asked(criteria), |socket| match of(&socket, ns.inode) {
             // It was none of those listed when the kernel looked for them: it has been closed since.

@@ -8,10 +8,10 @@ use super::{
 };
 use crate::{
     aggregate::{
-        audit::{KernelCounts, Reading, TwCounts},
+        audit::{KernelCounts, Opens, Reading, TwCounts},
         unfollowed,
     },
-    doctor::MINIS,
+    doctor::{MINIS, facts::Counters},
 };
 
 /// The timer that sock_diag shows of a mini-socket (`inet_twsk_diag_fill`).
@@ -59,12 +59,21 @@ fn read_one(ns: &Netns, list: bool, now_ns: &(impl Fn() -> u64 + Sync)) -> Optio
             recycled: counters.get("TcpExtTWRecycled")?,
             overflow: counters.get("TcpExtTCPTimeWaitOverflow")?,
             passive_opens: counters.get("TcpPassiveOpens"),
+            opens: opens(&counters),
             unfollowed: unfollowed::COUNTERS.map(|name| counters.get(&format!("TcpExt{name}"))),
             sockstat: counters.get(MINIS),
             listed: listed.flatten(),
         })
     };
     netns::inside(ns, inside).ok()?
+}
+
+fn opens(counters: &Counters) -> Option<Opens> {
+    Some(Opens {
+        active: counters.get("TcpActiveOpens")?,
+        failed: counters.get("TcpAttemptFails")?,
+        resets: counters.get("TcpEstabResets")?,
+    })
 }
 
 #[cfg(test)]

@@ -28,6 +28,13 @@ impl Settings {
         Some(self.range.as_ref()?.len() as u64 - self.reserved_in_range()?)
     }
 
+    /// How many ports connect() may take, less those that it passes over since they are a server's or bind() gave them to a socket
+    /// (`__inet_hash_connect`: the bind bucket's `fastreuse` or `fastreuseport` is not negative, 5.15 to 7.3). Each port must come once.
+    pub fn available(&self, closed: impl IntoIterator<Item = u16>) -> Option<u64> {
+        let closed = closed.into_iter().filter(|port| self.has(*port) == Some(true)).count() as u64;
+        Some(self.size()?.saturating_sub(closed))
+    }
+
     /// How many ports of the range are reserved.
     pub fn reserved_in_range(&self) -> Option<u64> {
         let range = self.range.as_ref()?;

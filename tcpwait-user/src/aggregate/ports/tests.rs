@@ -16,6 +16,7 @@ use crate::{
     event::{Event, Fact, Seed, Task},
     ledger::Ledger,
     lifecycle::{Call, Failure, Found, Reason, Transition, Update, Why},
+    origin::Origin,
     tcp::{Flow, State},
 };
 
@@ -70,6 +71,8 @@ fn step(ports: &mut Ports, time_ns: u64, id: u64, flow: Flow, from: State, to: S
         timestamps: (to == State::TimeWait).then_some(true),
         dwell_ns: (from == State::TimeWait).then_some(60 * S),
         reason: (from == State::TimeWait).then_some(Reason::Expired),
+        origin: if from == State::Listen || flow.rport >= 551 { Origin::There } else { Origin::Here },
+        bound: (to == State::SynSent).then_some(false),
         ..Transition::new(time_ns, id, flow, Some(from), to)
     };
     tell(ports, Update::Transition(step));
@@ -94,9 +97,19 @@ fn come_and_go(ports: &mut Ports, time_ns: u64, id: u64, flow: Flow) {
 }
 
 fn found(ports: &mut Ports, id: u64, flow: Flow, state: State, time_ns: u64, expires_ms: u32) {
-    let seed = Seed { cookie: id, flow, task: None, state, mini: state == State::TimeWait, expires_ms, retransmits: 0 };
+    let seed = Seed {
+        cookie: id,
+        flow,
+        task: None,
+        state,
+        mini: state == State::TimeWait,
+        expires_ms,
+        retransmits: 0,
+        origin: None,
+    };
+    let origin = if flow.rport == 80 { Origin::Here } else { Origin::There };
     ports.event(&Event { time_ns, cpu: 0, fact: Fact::Seed(seed) });
-    tell(ports, Update::Found(Found { id, flow, state, owner: None }));
+    tell(ports, Update::Found(Found { id, flow, state, owner: None, origin }));
 }
 
 fn fail(ports: &mut Ports, time_ns: u64, why: Why) {

@@ -17,7 +17,7 @@ use super::{
 use crate::aggregate::ports::{
     advice::Advice,
     failures::About,
-    report::{Destination, PortsReport, Reusable, Row},
+    report::{Bound, Destination, PortsReport, Reusable, Row},
 };
 
 /// Destinations of which more is said than a line.
@@ -72,6 +72,14 @@ impl PortsView for Text {
             lines.push(String::new());
             lines.extend(destinations(report, self.width));
         }
+        let bound = report.bound.as_deref().unwrap_or_default();
+        if !bound.is_empty() {
+            lines.push(String::new());
+            lines.extend(bound_addresses(bound, report.namespaces.len() > 1, self.width));
+            for row in bound.iter().filter_map(sentences::bound).take(IN_WORDS) {
+                lines.extend(fold(&row, self.width, 2));
+            }
+        }
         let worst = report.rows.iter().filter(|row| row.advice.is_some()).take(IN_WORDS);
         for row in worst {
             lines.push(String::new());
@@ -87,6 +95,7 @@ impl PortsView for Text {
         let mut notes = Vec::new();
         notes.extend(report.binds.iter().take(IN_WORDS).map(sentences::bind));
         notes.extend(sentences::outside(report));
+        notes.extend(sentences::unknown(report));
         if report.traced {
             let mut account = Vec::new();
             ledger::losses(&report.ledger, &mut account)?;
@@ -145,6 +154,39 @@ fn destinations(report: &PortsReport, width: usize) -> Vec<String> {
         ),
     ]);
     table::lines(columns, width)
+}
+
+/// Ports that bind() gave, by source address.
+fn bound_addresses(rows: &[Bound], several: bool, width: usize) -> Vec<String> {
+    let column = |cell: &dyn Fn(&Bound) -> String| rows.iter().map(cell).collect::<Vec<_>>();
+    let mut columns = Vec::new();
+    if several {
+        columns.push(Column::text("NETNS", 0, column(&|row| row.netns.to_string())));
+    }
+    columns.extend([
+        Column::text("BOUND TO", 0, column(&|row| row.laddr.to_string())),
+        Column::number("BY bind()", 0, column(&|row| at_least(row))),
+        Column::number("BY connect()", 4, column(&|row| count(row.by_connect))),
+        Column::number("USED", 0, column(&|row| count(row.in_use))),
+        Column::number("OF", 0, column(&|row| known(row.size))),
+        Column::number("%", 0, column(&|row| percent(row.share))),
+        Column::number("IN/s", 3, column(&|row| rate(row.rates.map(|rates| rates.taken)))),
+        Column::text("FORECAST", 1, column(&|row| forecast(row.forecast.as_ref()))),
+        Column::text(
+            "PROCESS",
+            2,
+            column(&|row| row.holder.map_or_else(|| "-".to_owned(), |holder| process(&holder.process))),
+        ),
+    ]);
+    table::lines(columns, width)
+}
+
+/// `17`, or `17+3?` where it is not known of three more.
+fn at_least(row: &Bound) -> String {
+    match row.unknown {
+        0 => count(row.bound),
+        unknown => format!("{}+{}?", count(row.bound), count(unknown)),
+    }
 }
 
 /// `10.0.0.1:80`, `[fd00::1]:80`.
