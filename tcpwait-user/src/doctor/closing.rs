@@ -87,12 +87,18 @@ pub fn fin_wait2(ns: &Namespace) -> Option<Finding> {
 pub fn unacknowledged(ns: &Namespace) -> Option<Finding> {
     const SENT_AGAIN: &str = "TcpRetransSegs";
     let all = ns.sockets.as_ref()?.unacknowledged;
+    let again = all.total() >= MANY_FINS;
     // That they were there at both readings says nothing unless some time lies between.
-    if ns.window_ns < ALL_THE_TIME_NS || all.total() < MANY_FINS || ns.grown(SENT_AGAIN)? == 0 {
+    if ns.window_ns < ALL_THE_TIME_NS || !(again || all.unsent >= MANY_FINS) {
         return None;
     }
-    let what = "connections that were closed here do not end: the peers do not acknowledge the FIN, which is sent again and again. A firewall or \
-        NAT between drops it, or the answer, or has forgotten the connection; or the peers are gone";
+    let what = if again {
+        "connections that were closed here do not end: the peers do not acknowledge the FIN, which is sent again and again. A firewall or NAT \
+         between drops it, or the answer, or has forgotten the connection; or the peers are gone"
+    } else {
+        "connections that were closed here do not end: their FIN does not leave. A firewall on this machine drops it, or the peers' windows are \
+         closed, since they do not read"
+    };
     let retries = match ns.settings.number(ORPHAN_RETRIES) {
         // tcp_orphan_retries
         Some(0) | None => 8,
@@ -104,6 +110,7 @@ pub fn unacknowledged(ns: &Namespace) -> Option<Finding> {
             Evidence::gauge("the same in LAST_ACK", all.last_ack),
             Evidence::gauge("of both with nothing under way but the FIN (Send-Q 1)", all.fin_only),
         ])
+        .known_by((all.unsent > 0).then(|| Evidence::gauge("others that probe the window, with a FIN to send", all.unsent)))
         .known_by(ns.counted(&[SENT_AGAIN]))
         .known_by(ns.set(&[ORPHAN_RETRIES]))
         .change(

@@ -15,6 +15,9 @@ use crate::{
 /// Destinations that are kept for the findings, those with the most ports.
 const DESTINATIONS: usize = 10;
 
+/// One segment that is lost is sent again once.
+const SENT_AGAIN: u8 = 2;
+
 /// One socket.
 #[derive(Clone, Copy, Debug)]
 pub struct Socket {
@@ -34,6 +37,8 @@ pub struct Socket {
     pub send_queue: u32,
     /// How often its oldest segment was sent again, while the timer for that runs; else 0.
     pub retransmits: u8,
+    /// How often it sent window probes, while the timer for that runs; else 0.
+    pub probes: u8,
     /// The socket cookie.
     pub cookie: u64,
     /// Inode number of the socket's file.
@@ -113,6 +118,8 @@ pub struct Unacknowledged {
     pub last_ack: u64,
     /// Of all of them, those that have nothing under way but the FIN (Send-Q 1).
     pub fin_only: u64,
+    /// Not of them: in any of these states, with a FIN that has not left, and window probes instead.
+    pub unsent: u64,
 }
 
 impl Unacknowledged {
@@ -257,13 +264,19 @@ impl Survey {
         }
     }
 
-    /// `tcp_retransmit_timer` runs for it, and was already there at the first reading: what keeps it is not the peer's closed window
-    /// (`tcp_probe_timer`), nor much that is still to be sent.
+    /// It was there already at the first reading, and `tcp_retransmit_timer` runs for it, or `tcp_probe_timer` where the FIN could not be sent:
+    /// as the peer's window is closed, or as sending it fails.
     fn closing(&mut self, socket: &Socket) {
-        if socket.retransmits == 0 || !self.before.closing.contains(&socket.cookie) {
+        if !self.before.closing.contains(&socket.cookie) {
             return;
         }
         let all = &mut self.sockets.unacknowledged;
+        if socket.probes > 0 && socket.send_queue == 1 {
+            all.unsent += 1;
+        }
+        if socket.retransmits < SENT_AGAIN {
+            return;
+        }
         match socket.state {
             State::LastAck => all.last_ack += 1,
             _ => all.fin_wait1 += 1,

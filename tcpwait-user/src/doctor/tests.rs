@@ -234,7 +234,7 @@ fn fins_that_nobody_acknowledges() {
     let with = |fin_wait1, last_ack, again: u64, window_ns| {
         changed(|ns| {
             ns.window_ns = window_ns;
-            let unacknowledged = Unacknowledged { fin_wait1, last_ack, fin_only: 1 };
+            let unacknowledged = Unacknowledged { fin_wait1, last_ack, fin_only: 1, unsent: 0 };
             ns.sockets = Some(Sockets { unacknowledged, ..Sockets::default() });
             count(ns, "TcpRetransSegs", 5, 5 + again);
         })
@@ -245,6 +245,19 @@ fn fins_that_nobody_acknowledges() {
         (with(5, 4, 1, 3_000_000_000), with(9, 9, 0, 3_000_000_000), with(9, 9, 9, 1_000)),
         (vec![], vec![], vec![])
     );
+}
+
+/// A firewall on this machine: nothing is sent, so nothing is sent again.
+#[test]
+fn fins_that_do_not_leave() {
+    let said = |unsent| {
+        let mut ns = healthy();
+        let unacknowledged = Unacknowledged { unsent, ..Unacknowledged::default() };
+        ns.sockets = Some(Sockets { unacknowledged, ..Sockets::default() });
+        report(ns).findings.first().map(|found| found.finding.what.clone())
+    };
+    assert_eq!(said(9), None);
+    assert!(said(10).is_some_and(|what| what.contains("does not leave")));
 }
 
 /// `tcp_write_err` ends what was connected and what was not.
@@ -339,6 +352,7 @@ fn sockets_are_told_one_by_one() {
         receive_queue: 0,
         send_queue: 0,
         retransmits: 0,
+        probes: 0,
         cookie,
         inode: u32::try_from(cookie).unwrap(),
     };
@@ -371,7 +385,7 @@ fn sockets_are_told_one_by_one() {
     let [destination] = &sockets.destinations[..] else { panic!("{sockets:?}") };
     assert_eq!((destination.used, destination.time_wait, destination.young), (3, 2, 1));
     assert_eq!((sockets.time_wait, sockets.close_wait, sockets.unclosed[0].stuck), (2, 2, 1));
-    assert_eq!(sockets.unacknowledged, Unacknowledged { fin_wait1: 1, last_ack: 1, fin_only: 1 });
+    assert_eq!(sockets.unacknowledged, Unacknowledged { fin_wait1: 1, last_ack: 1, fin_only: 1, unsent: 0 });
     assert_eq!((sockets.orphaned_fin_wait2, sockets.stale_fin_wait2, sockets.served), (2, 1, 1));
     assert_eq!(sockets.full_listeners[0].owner.as_ref().unwrap().pid, 1);
 }

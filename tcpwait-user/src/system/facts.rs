@@ -39,6 +39,9 @@ const STALE_MS: u64 = 5000;
 /// The timer that sock_diag shows where a segment waits for its acknowledgement (`inet_sk_diag_fill`).
 const RETRANSMIT_TIMER: u8 = 1;
 
+/// The same where the peer's window is probed.
+const PROBE_TIMER: u8 = 4;
+
 /// The first reading of the namespaces.
 pub struct First {
     namespaces: Vec<(Netns, Before, Reading)>,
@@ -187,6 +190,7 @@ fn socket(found: &DiagSocket) -> Option<Socket> {
         receive_queue: found.receive_queue,
         send_queue: found.send_queue,
         retransmits: if found.timer == RETRANSMIT_TIMER { found.retransmits } else { 0 },
+        probes: if found.timer == PROBE_TIMER { found.retransmits } else { 0 },
         cookie: found.cookie,
         inode: found.inode,
     })

@@ -310,11 +310,12 @@ pub fn bound(row: &Bound) -> Option<String> {
 
 /// Connections that are in no row.
 pub fn unknown(report: &PortsReport) -> Option<String> {
-    let is = if report.unknown == 1 { "connection is" } else { "connections are" };
+    let (is, them) = if report.unknown == 1 { ("connection is", "it") } else { ("connections are", "them") };
+    let older = if report.traced { "older than the trace, and " } else { "in no row: " };
     (report.unknown > 0).then(|| {
         format!(
-            "not counted: {} {is} older than the trace, and nobody knows which side made them: whoever listened is gone, or nothing else goes \
-             to the same place",
+            "{} {is} {older}nothing says which side made {them}. Nobody listens on the local port now, as when a server has ended, and too few \
+             go to the same place to be a client's for certain",
             count(report.unknown)
         )
     })
