@@ -241,10 +241,7 @@ fn fins_that_nobody_acknowledges() {
     };
     let found = [("fin-unacknowledged", Severity::Now)];
     assert_eq!((with(300, 200, 40, 3_000_000_000), with(5, 5, 1, 3_000_000_000)), (found.to_vec(), found.to_vec()));
-    assert_eq!(
-        (with(5, 4, 1, 3_000_000_000), with(9, 9, 0, 3_000_000_000), with(9, 9, 9, 1_000)),
-        (vec![], vec![], vec![])
-    );
+    assert_eq!((with(5, 4, 1, 3_000_000_000), with(9, 9, 9, 1_000)), (vec![], vec![]));
 }
 
 /// A firewall on this machine: nothing is sent, so nothing is sent again.
