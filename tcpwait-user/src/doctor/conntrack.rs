@@ -43,7 +43,7 @@ pub fn full(ns: &Namespace) -> Option<Finding> {
     };
     let finding = Finding::new("conntrack-full", severity, what)
         .known_by(ns.set(&[COUNT, MAX]))
-        .known_by(ns.counted(&[EARLY_DROP, DROP]))
+        .known_by(ns.counted(&[DROP, EARLY_DROP]))
         .change(
             format!("raise {MAX}, in the initial namespace (and nf_conntrack_buckets with it)"),
             "some 400 bytes of kernel memory for each entry",

@@ -121,11 +121,13 @@ pub struct Ports {
     slack_ns: Option<u64>,
     begin_ns: u64,
     traced: bool,
+    whole: bool,
 }
 
 impl Ports {
-    /// A model of what happens from this time on. `traced`: whether it will be told of anything but what is there.
-    pub fn new(begin_ns: u64, traced: bool) -> Self {
+    /// A model of what happens from this time on. `traced`: whether it will be told of anything but what is there. `whole`: whether of
+    /// everything in its namespaces, without which nobody knows what bind() took for others.
+    pub fn new(begin_ns: u64, traced: bool, whole: bool) -> Self {
         Self {
             held: CompactMap::default(),
             others: CompactMap::default(),
@@ -139,6 +141,7 @@ impl Ports {
             slack_ns: None,
             begin_ns,
             traced,
+            whole,
         }
     }
 

@@ -43,7 +43,8 @@ pub struct PortsReport {
     pub rows: Vec<Row>,
     /// All others.
     pub others: Others,
-    /// Source addresses from which bind() took ports for sockets that connected; `None` in a listing, which does not tell.
+    /// Source addresses from which bind() took ports for sockets that connected; `None` in a listing, which does not tell, or where
+    /// only some destinations are looked at.
     pub bound: Option<Vec<Bound>>,
     /// Connections of which nobody knows which side made them, and which may hold a port of the range: they are in no row.
     pub unknown: u64,
@@ -68,8 +69,9 @@ pub struct Row {
     pub size: Option<u64>,
     /// Which of those in TIME_WAIT connect() could take now.
     pub reusable: Reusable,
-    /// Ports of the size that bind() gave to sockets with other destinations: they are closed to a connect() that chooses its port.
-    pub bound_elsewhere: u64,
+    /// Ports of the size that bind() gave to sockets with other destinations: they are closed to a connect() that chooses its port. At least,
+    /// where connections are older than the trace; `None` in a listing, or where only some destinations are looked at.
+    pub bound_elsewhere: Option<u64>,
     /// Share of the size that connect() cannot take now, 0 to 1: in use and not known to be reusable, or bound elsewhere.
     pub share: Option<f64>,
     /// How fast ports are taken and given back.

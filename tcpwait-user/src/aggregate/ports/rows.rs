@@ -113,7 +113,7 @@ impl Ports {
             namespaces: namespaces.into_iter().map(|netns| (netns, self.settings.get(&netns).cloned())).collect(),
             others: others(&rest),
             rows,
-            bound: self.traced.then_some(bound),
+            bound: self.knows_bound().then_some(bound),
             unknown: self.others.iter().filter(|(_, other)| self.is_unknown(other)).count() as u64,
             binds: self.bind_failures(),
             ledger,
@@ -129,6 +129,11 @@ impl Ports {
             tally.add(held, self.settings.get(&netns), closed.get(&netns));
         }
         tallies
+    }
+
+    /// Whether it is seen which ports bind() takes: sock_diag does not tell, and a selection leaves out what others take.
+    fn knows_bound(&self) -> bool {
+        self.traced && self.whole
     }
 
     /// Whether a connection may be an outgoing one that holds a port of the range.
@@ -203,7 +208,7 @@ impl Ports {
             in_use: tally.in_use,
             states: tally.states,
             outside: tally.outside,
-            bound_elsewhere,
+            bound_elsewhere: self.knows_bound().then_some(bound_elsewhere),
             size,
             reusable,
             share,

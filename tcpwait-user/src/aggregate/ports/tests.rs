@@ -51,7 +51,7 @@ fn settings(tw_reuse: u8) -> Settings {
 }
 
 fn traced(tw_reuse: u8) -> Ports {
-    let mut ports = Ports::new(0, true);
+    let mut ports = Ports::new(0, true, true);
     ports.set_settings(NETNS, settings(tw_reuse));
     ports
 }
@@ -248,12 +248,13 @@ fn what_bind_gives_is_taken_for_all_destinations() {
     assert_eq!(bound.holder.unwrap().process.pid, Some(42));
     for row in &all.rows {
         let others = if row.destination.rport == 80 && row.destination.raddr == flow(0).raddr { 19 } else { 18 };
-        assert_eq!((row.in_use, row.bound_elsewhere), (1, others), "{row:?}");
+        assert_eq!((row.in_use, row.bound_elsewhere), (1, Some(others)), "{row:?}");
         assert!(row.share.unwrap() > 0.9, "{row:?}");
     }
     let unbound = all.rows.iter().find(|row| row.destination.raddr == flow(0).raddr).unwrap();
     assert!(matches!(unbound.forecast, Some(Forecast::Full { .. })), "{unbound:?}");
     assert_eq!(unbound.advice.as_ref().unwrap().cause, Cause::Bound);
+    assert_eq!((all.bound.is_some(), all.rows.iter().all(|row| row.bound_elsewhere.is_some())), (true, true));
     // As long as there was room: when it will be full.
     let mut ports = traced(0);
     for n in 0..8u16 {
@@ -276,7 +277,7 @@ fn what_bind_gives_is_taken_for_all_destinations() {
 /// What nobody knows is in no row, and said.
 #[test]
 fn what_may_have_been_accepted_is_not_outgoing() {
-    let mut ports = Ports::new(0, false);
+    let mut ports = Ports::new(0, false, true);
     ports.set_settings(NETNS, settings(1));
     let flow = flow(20_005);
     for origin in [Origin::default(), Origin::There] {
@@ -291,7 +292,7 @@ fn what_may_have_been_accepted_is_not_outgoing() {
 
 #[test]
 fn what_is_there_before_is_listed_with_its_own_end() {
-    let mut ports = Ports::new(0, false);
+    let mut ports = Ports::new(0, false, true);
     ports.set_settings(NETNS, settings(1));
     found(&mut ports, 1, flow(20_000), State::TimeWait, 100 * S, 59_500);
     found(&mut ports, 2, flow(20_001), State::TimeWait, 100 * S, 20_000);
@@ -305,7 +306,7 @@ fn what_is_there_before_is_listed_with_its_own_end() {
     assert_eq!(row.reusable, Reusable { now: 0, not: 1, unknown: 1 });
     assert!(!all.traced);
     // Without settings nothing is known of the range.
-    let mut unknown = Ports::new(0, false);
+    let mut unknown = Ports::new(0, false, true);
     found(&mut unknown, 1, flow(20_000), State::TimeWait, 100 * S, 59_500);
     let row = report(&mut unknown, 100 * S).rows[0].clone();
     assert_eq!((row.in_use, row.size, row.share, row.forecast), (1, None, None, None));

@@ -188,7 +188,7 @@ fn destination<'a>(row: &'a Row, traced: bool, context: Context<'_>) -> Destinat
         in_use: row.in_use,
         states: row.states,
         outside_range: row.outside,
-        bound_elsewhere: traced.then_some(row.bound_elsewhere),
+        bound_elsewhere: row.bound_elsewhere,
         ports: row.size,
         share: row.share,
         reusable: row.reusable,

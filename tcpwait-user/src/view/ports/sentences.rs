@@ -132,10 +132,10 @@ fn stands(row: &Row) -> String {
         row.size.map_or_else(String::new, |size| format!(" of {}", count(size))),
         count(most)
     );
-    if row.bound_elsewhere > 0 {
+    if let Some(elsewhere @ 1..) = row.bound_elsewhere {
         text.push_str(&format!(
             "; {} more are closed to it, which bind() gave to sockets with other destinations",
-            count(row.bound_elsewhere)
+            count(elsewhere)
         ));
     }
     if row.reusable.now > 0 {
@@ -306,6 +306,15 @@ pub fn bound(row: &Bound) -> Option<String> {
         known(row.size),
         count(row.bound)
     ))
+}
+
+/// What a selection leaves out.
+pub fn selected(report: &PortsReport) -> Option<String> {
+    (report.traced && report.bound.is_none()).then(|| {
+        "not known of a selection: which ports bind() took for other destinations; they are closed to connect() as well. Without -D, --laddr, \
+         --raddr, -4 and -6 it is said"
+            .to_owned()
+    })
 }
 
 /// Connections that are in no row.

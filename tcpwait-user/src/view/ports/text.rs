@@ -96,6 +96,7 @@ impl PortsView for Text {
         notes.extend(report.binds.iter().take(IN_WORDS).map(sentences::bind));
         notes.extend(sentences::outside(report));
         notes.extend(sentences::unknown(report));
+        notes.extend(sentences::selected(report));
         if report.traced {
             let mut account = Vec::new();
             ledger::losses(&report.ledger, &mut account)?;
