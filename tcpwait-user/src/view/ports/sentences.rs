@@ -296,7 +296,10 @@ pub fn bound(row: &Bound) -> Option<String> {
         _ => return None,
     };
     let least = if row.unknown > 0 { "at least " } else { "" };
-    let by = row.holder.as_ref().map_or_else(String::new, |holder| format!(", mostly to {}", process(&holder.process)));
+    let by = row.holder.as_ref().map_or_else(String::new, |holder| {
+        let mostly = if holder.ports == row.bound { "" } else { "mostly " };
+        format!(", {mostly}to {}", process(&holder.process))
+    });
     Some(format!(
         "The ports of {} {verdict}: {} of {} are in use, {least}{} of them given by bind(){by}. A port that bind() gives is taken for all \
          destinations. Would help: IP_BIND_ADDRESS_NO_PORT on sockets that bind() an address only, which leaves the choice to connect(); \

@@ -15,7 +15,7 @@ use super::{
     sentences::{self, forecast, process},
 };
 use crate::aggregate::ports::{
-    advice::Advice,
+    advice::{Advice, Cause},
     failures::About,
     report::{Bound, Destination, PortsReport, Reusable, Row},
 };
@@ -80,7 +80,11 @@ impl PortsView for Text {
                 lines.extend(fold(&row, self.width, 2));
             }
         }
-        let worst = report.rows.iter().filter(|row| row.advice.is_some()).take(IN_WORDS);
+        // What bind() takes is said above, once for all destinations.
+        let is_said = |row: &&Row| {
+            row.advice.as_ref().is_some_and(|advice| advice.cause != Cause::Bound || !row.failures.is_empty())
+        };
+        let worst = report.rows.iter().filter(is_said).take(IN_WORDS);
         for row in worst {
             lines.push(String::new());
             let clock = |time_ns| time_of_day(context, &self.zone, time_ns);
