@@ -8,11 +8,9 @@
 //! that are not this machine's and on ports that nobody listens on (IP_TRANSPARENT, `sk_lookup`), and may connect from such addresses too; a
 //! connection restored by TCP_REPAIR passes SYN_SENT without a SYN; a socket may connect to itself.
 
-use std::{
-    collections::{HashMap, HashSet},
-    net::IpAddr,
-};
+use std::net::IpAddr;
 
+use hashbrown::{HashMap, HashSet};
 use tcpwait_wire::wire;
 
 use crate::tcp::Flow;

@@ -63,7 +63,7 @@ fn a_simultaneous_open_is_made_here() {
         let Fact::State(change) = &mut event.fact else { continue };
         change.flow.rport = 4000;
     }
-    assert_eq!(told(&events).0, [UNKNOWN]);
+    assert_eq!(told(&events).0, [Origin::Unknown(End::Remote)]);
     for event in &mut events {
         let Fact::State(change) = &mut event.fact else { continue };
         (change.flow.raddr, change.flow.rport) = (change.flow.laddr, change.flow.lport);
@@ -114,7 +114,7 @@ fn what_is_older_is_as_the_listing_tells() {
             _ => {}
         }
     }
-    assert_eq!(told(&events).0, [UNKNOWN, Origin::There]);
+    assert_eq!(told(&events).0, [Origin::Unknown(End::Remote), Origin::There]);
 }
 
 /// connect() chooses a port after the event, so one that is there came from bind().

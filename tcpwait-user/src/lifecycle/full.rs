@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Lifecycle, PORT_PATIENCE_NS, Reason, Timing, Transition, Update, reason};
 use crate::{
     event::{Reuse, Seed, StateChange, Syn, Task},
-    origin::Origin,
+    origin::{End, Origin},
     tcp::{Flow, State},
 };
 
@@ -184,9 +184,11 @@ impl Lifecycle {
             self.tally.unmatched.gaps += 1;
         }
         let origin = match (change.old, change.new) {
-            // A restored connection may have been accepted, elsewhere or before; it sends no SYN.
-            (State::Close, State::SynSent) if change.syn != Some(Syn::Never) => Origin::Here,
-            (State::SynSent, _) => Origin::Here,
+            // A restored connection may have been accepted, elsewhere or before, and has its port by bind(); it sends no SYN.
+            (State::Close, State::SynSent) if change.syn == Some(Syn::Never) => {
+                self.listened.tell(&change.flow).unwrap_or(Origin::Unknown(End::Local))
+            }
+            (State::Close, State::SynSent) | (State::SynSent, _) => Origin::Here,
             _ => self.origin_of(&change.flow),
         };
         Full {

@@ -34,7 +34,7 @@ pub use self::{
 use crate::{
     compact::CompactMap,
     event::{Event, Fact, Seed, Task},
-    origin::{Listened, Origin},
+    origin::{End, Listened, Origin},
     symbols::Symbols,
     tcp::{Flow, State},
 };
@@ -253,9 +253,10 @@ impl Lifecycle {
         }
     }
 
-    /// Which side made a connection whose birth was not seen, by its addresses and who was seen to listen.
+    /// Which side made a connection whose birth was not seen, by its addresses and who was seen to listen. Nobody was seen to listen for one
+    /// that is not known, so it is named after its remote end.
     fn origin_of(&self, flow: &Flow) -> Origin {
-        self.listened.tell(flow).unwrap_or_default()
+        self.listened.tell(flow).unwrap_or(Origin::Unknown(End::Remote))
     }
 
     fn owner(&mut self, cookie: u64, task: &Task, out: &mut Vec<Update>) {
