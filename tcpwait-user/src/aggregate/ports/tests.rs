@@ -242,7 +242,7 @@ fn what_bind_gives_is_taken_for_all_destinations() {
     // Another chooses its port by connect(), and one is older.
     come_and_go(&mut ports, 19 * S, 50, flow(20_019));
     let all = report(&mut ports, 20 * S);
-    let [bound] = &all.bound.as_deref().unwrap()[..] else { panic!("{all:?}") };
+    let [bound] = all.bound.as_deref().unwrap() else { panic!("{all:?}") };
     assert_eq!((bound.bound, bound.by_connect, bound.in_use, bound.size), (19, 1, 20, Some(20)), "{bound:?}");
     assert!(matches!(bound.forecast, Some(Forecast::Full { .. })), "{bound:?}");
     assert_eq!(bound.holder.unwrap().process.pid, Some(42));
