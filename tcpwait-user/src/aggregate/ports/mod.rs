@@ -3,7 +3,7 @@
 //!
 //! Takes what the lifecycle yields and gives plain [`report::PortsReport`]s. It reads no clock and no setting; both come from outside.
 //! Connections that were accepted hold no port that connect() chose, and are left out; so are those of which nobody knows which side made them
-//! ([`Origin`](crate::origin::Origin)).
+//! ([`Origin`]).
 
 pub mod advice;
 mod bound;
