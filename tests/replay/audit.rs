@@ -183,8 +183,12 @@ impl Audited {
     }
 
     fn read(&mut self, ms: u64, opens: Opens) {
-        let counts =
-            KernelCounts { netns: 1, read_ns: (ms * MS, ms * MS), opens: Some(opens), ..KernelCounts::default() };
+        let counts = KernelCounts {
+            netns: NetnsId::new(1, 0),
+            read_ns: (ms * MS, ms * MS),
+            opens: Some(opens),
+            ..KernelCounts::default()
+        };
         self.audit.end_reading(&Reading { namespaces: vec![counts], unreadable: 0 });
     }
 }
