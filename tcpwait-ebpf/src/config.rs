@@ -106,6 +106,10 @@ offsets! {
     BIT_REQ_ACKED = "inet_request_sock"."acked" bits,
     /// Segments sent again in the connection's life; at first those of its handshake.
     OFF_TOTAL_RETRANS = "tcp_sock"."total_retrans",
+    /// It is being restored (TCP_REPAIR).
+    BIT_REPAIR = "tcp_sock"."repair" bits,
+    /// connect() may leave the SYN to the first data (TCP_FASTOPEN_CONNECT).
+    BIT_FASTOPEN_CONNECT = "tcp_sock"."fastopen_connect" bits,
     /// Segments sent and not acknowledged.
     OFF_PACKETS_OUT = "tcp_sock"."packets_out",
     /// IP protocol.

@@ -13,7 +13,7 @@ use aya_ebpf::{
 };
 use tcpwait_wire::{
     config::{ABSENT, offset::*},
-    wire::{Counter, Flow, REUSE_ADDR, REUSE_KNOWN, REUSE_PORT},
+    wire::{Counter, Flow, REUSE_ADDR, REUSE_KNOWN, REUSE_PORT, UNSENT_DEFERRABLE, UNSENT_KNOWN, UNSENT_REPAIR},
 };
 
 use crate::{emit::count, maps::HERE};
@@ -260,6 +260,17 @@ pub fn reuse(common: impl Fields) -> u8 {
     let address = if common.bits(&BIT_REUSE) & 15 != 0 { REUSE_ADDR } else { 0 };
     let port = if common.bits(&BIT_REUSEPORT) & 1 != 0 { REUSE_PORT } else { 0 };
     REUSE_KNOWN | address | port
+}
+
+/// Whether a SYN follows the step into SYN_SENT (`UNSENT_…`).
+#[inline(always)]
+pub fn syn_withheld(sk: Typed) -> u8 {
+    if BIT_REPAIR.load() == ABSENT || BIT_FASTOPEN_CONNECT.load() == ABSENT {
+        return 0;
+    }
+    let repair = if sk.at().bits(&BIT_REPAIR) & 1 != 0 { UNSENT_REPAIR } else { 0 };
+    let deferrable = if sk.at().bits(&BIT_FASTOPEN_CONNECT) & 1 != 0 { UNSENT_DEFERRABLE } else { 0 };
+    UNSENT_KNOWN | repair | deferrable
 }
 
 /// How many mini-sockets the socket's namespace has, and may have; `(0, u32::MAX)` where the kernel's types do not say.

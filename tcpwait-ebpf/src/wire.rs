@@ -17,7 +17,8 @@ pub const VERSION: u32 = 5;
 
 /// The oldest version that can be read. In 3 the hand-over to a mini-socket and the birth of every passive connection had records. In 4 heads had
 /// no thread, and recursion misses were counted for all hooks together;
-/// up to 4 [`Flow::generation`] and [`Flow::bound_dev_if`] were zero.
+/// up to 4 [`Flow::generation`] and [`Flow::bound_dev_if`] were zero, and a [`Seed`] said nothing of which side made a connection, nor the step
+/// into SYN_SENT whether a SYN follows.
 pub const OLDEST_VERSION: u32 = 3;
 
 /// Frames kept of a kernel stack, innermost first. The decisive frame of every known early death of a
@@ -47,6 +48,22 @@ pub const FLAG_HALF_OPEN: u8 = 64;
 /// `Head::flags` of [`Kind::State`], `SYN_RECV -> …`: the socket was born of its listener on this CPU immediately before, and that has no
 /// record of its own.
 pub const FLAG_NEWBORN: u8 = 128;
+
+/// In [`SockState::unsent`] of `CLOSE -> SYN_SENT`: the socket is being restored (TCP_REPAIR), and no SYN follows (`tcp_connect`).
+pub const UNSENT_REPAIR: u8 = 16;
+/// There: the SYN may wait for the first data (TCP_FASTOPEN_CONNECT, `tcp_fastopen_defer_connect`).
+pub const UNSENT_DEFERRABLE: u8 = 32;
+/// There: the two above are known.
+pub const UNSENT_KNOWN: u8 = 64;
+
+/// In [`Seed::made`]: this side made the connection, as far as the listing tells. 0: it was not asked.
+pub const MADE_HERE: u8 = 1;
+/// In [`Seed::made`]: the peer made it.
+pub const MADE_THERE: u8 = 2;
+/// In [`Seed::made`]: the listing does not tell; no fewer of its sockets have the local port than have the remote port.
+pub const MADE_UNKNOWN: u8 = 3;
+/// In [`Seed::made`]: the listing does not tell; more of its sockets have the remote port.
+pub const MADE_UNKNOWN_REMOTE: u8 = 4;
 
 /// In a record's `reuse`: the rest of it is known.
 pub const REUSE_KNOWN: u8 = 4;

@@ -152,7 +152,6 @@ fn benches(c: &mut Criterion) {
             || Aggregate::new(wanted(), header.started_ns),
             |aggregate| {
                 for update in &updates {
-                    aggregate.observe(update);
                     aggregate.update(update);
                 }
             },

@@ -8,7 +8,10 @@ use std::{borrow::Cow, fmt};
 use tcpwait_wire::wire;
 
 pub use self::decode::{cgroup_of, counters, decode, is_from_kernel};
-use crate::tcp::{Flow, Interface, NetnsId, State};
+use crate::{
+    origin::Origin,
+    tcp::{Flow, Interface, NetnsId, State},
+};
 
 /// `PF_KTHREAD` of `include/linux/sched.h`.
 const PF_KTHREAD: u32 = 0x0020_0000;
@@ -166,10 +169,23 @@ pub struct StateChange {
     pub retransmits: u16,
     /// Whether others may share its port; `None` where that was not read.
     pub reuse: Option<Reuse>,
-    /// Leaving SYN_SENT for CLOSE: no SYN was ever sent.
+    /// Leaving SYN_SENT for CLOSE: no SYN is under way.
     pub unsent: bool,
+    /// Entering SYN_SENT: whether a SYN follows; `None` where that was not read.
+    pub syn: Option<Syn>,
     /// What is known of an end that had no mini-socket.
     pub no_mini: Option<NoMini>,
+}
+
+/// Whether a SYN follows the step into SYN_SENT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Syn {
+    /// In the same call, unless that fails.
+    AtOnce,
+    /// It may wait for the first data (TCP_FASTOPEN_CONNECT).
+    MayWait,
+    /// The connection is restored by TCP_REPAIR, and needs none.
+    Never,
 }
 
 /// FIN_WAIT2 or CLOSING ended in CLOSE, and no mini-socket took over.
@@ -351,6 +367,8 @@ pub struct Seed {
     pub expires_ms: u32,
     /// How often its segment was sent again.
     pub retransmits: u8,
+    /// Which side made it, as far as the listing tells; `None` where a recording does not say (up to version 4).
+    pub origin: Option<Origin>,
 }
 
 /// Why a record says nothing.

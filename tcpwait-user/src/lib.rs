@@ -3,6 +3,7 @@
 //! The order of the modules is the layering: a module imports only from modules above it (a test holds it to that).
 
 pub mod tcp;
+pub mod origin;
 pub mod event;
 pub mod symbols;
 pub mod compact;

@@ -43,10 +43,11 @@ impl<W: Write> PortsReports<W> {
         view: Box<dyn PortsView>,
         out: W,
     ) -> Self {
+        let whole = selector.criteria().is_everything_of_its_namespaces();
         Self {
             stream: Stream::new(header),
             selector,
-            ports: Ports::new(header.started_ns, traced),
+            ports: Ports::new(header.started_ns, traced, whole),
             view,
             out,
             top,

@@ -139,7 +139,6 @@ impl<W: Write> Statistics<W> {
         let Self { stream, selector, aggregate, audit, .. } = self;
         let names = stream.context().names;
         for update in stream.updates() {
-            aggregate.observe(update);
             audit.update(update);
             let Ok(()) = selector.pass(update, names, |update| {
                 aggregate.update(update);

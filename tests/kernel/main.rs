@@ -28,6 +28,7 @@ mod identity;
 mod netns;
 mod older;
 mod offline;
+mod origins;
 mod orphans;
 mod owners;
 mod packet;
@@ -238,6 +239,17 @@ fn main() -> ExitCode {
         isolated("ports::reuse_keeps_them_steady", ports::reuse_keeps_them_steady),
         isolated("ports::of_a_pool_are_steady", ports::of_a_pool_are_steady),
         isolated("ports::listing", ports::listing),
+        isolated("origins::server_gone_v4", || origins::server_gone(V4)),
+        isolated("origins::server_gone_v6", || origins::server_gone(V6)),
+        isolated("origins::server_goes_v4", || origins::server_goes(V4)),
+        isolated("origins::server_goes_v6", || origins::server_goes(V6)),
+        isolated("origins::to_itself_v4", || origins::to_itself(V4)),
+        isolated("origins::to_itself_v6", || origins::to_itself(V6)),
+        isolated("origins::restored_v4", || origins::restored(V4)),
+        isolated("origins::restored_v6", || origins::restored(V6)),
+        isolated("origins::bound_v4", || origins::bound(V4)),
+        isolated("origins::bound_v6", || origins::bound(V6)),
+        isolated("origins::opens_and_failures", origins::opens_and_failures),
         isolated("exits::broken_pipe", exits::broken_pipe),
         isolated("exits::not_root", exits::not_root),
         isolated("exits::duration", exits::duration),

@@ -110,6 +110,11 @@ pub fn read_end(mut socket: &Socket) {
     socket.read_to_end(&mut rest).unwrap();
 }
 
+/// Reads so many bytes.
+pub fn read_exactly(mut socket: &Socket, bytes: usize) {
+    socket.read_exact(&mut vec![0; bytes]).unwrap();
+}
+
 /// Waits for a condition that is nobody's event; fails at the bound.
 pub fn until(what: &str, bound: Duration, condition: impl FnMut() -> bool) {
     until_each(Duration::from_millis(1), what, bound, condition);

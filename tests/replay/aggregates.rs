@@ -43,7 +43,6 @@ fn reports(updates: &[Update], cuts: &[usize]) -> (Vec<Report>, Report) {
     let mut aggregate = Aggregate::new(wanted(), 0);
     let mut intervals = Vec::new();
     for (index, update) in updates.iter().enumerate() {
-        aggregate.observe(update);
         aggregate.update(update);
         if cuts.contains(&index) {
             intervals.push(aggregate.report(index as u64 + 1, false, Ledger::default(), AuditReport::default()));

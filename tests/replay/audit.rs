@@ -2,7 +2,7 @@
 //! difference.
 
 use tcpwait::{
-    aggregate::audit::{Audit, AuditReport, Check, Checked, KernelCounts, Outcome, Reading, TwCounts},
+    aggregate::audit::{Audit, AuditReport, Check, Checked, KernelCounts, Opens, Outcome, Reading, TwCounts},
     ledger::{Ledger, LostRecords},
     lifecycle::{Lifecycle, SegmentSource},
     tcp::NetnsId,
@@ -167,6 +167,106 @@ fn a_namespace_that_cannot_be_read_is_left_out() {
     let (check, outcome) = audited.check(Checked::Sockstat, Ledger::default());
     assert_eq!((check.seen_max, check.kernel, outcome), (1, 1, Outcome::Agrees));
     assert_eq!(audited.audit.report(&Ledger::default()).unread, 1);
+}
+
+impl Audited {
+    /// Between two readings of nothing.
+    fn told(story: &str, kernel: Opens) -> Self {
+        let mut audited = Self::new(TwCounts::Beginnings);
+        audited.see("0 seeded");
+        audited.begin();
+        audited.read(1, Opens::default());
+        audited.see(story);
+        audited.begin();
+        audited.read(100_000, kernel);
+        audited
+    }
+
+    fn read(&mut self, ms: u64, opens: Opens) {
+        let counts = KernelCounts {
+            netns: NetnsId::new(1, 0),
+            read_ns: (ms * MS, ms * MS),
+            opens: Some(opens),
+            ..KernelCounts::default()
+        };
+        self.audit.end_reading(&Reading { namespaces: vec![counts], unreadable: 0 });
+    }
+}
+
+/// What each story makes the kernel count (`tcp_connect`, `tcp_done`, `tcp_check_req`, `tcp_set_state`), at least and at most.
+#[test]
+fn opens_failures_and_resets_are_those_that_the_kernel_counts() {
+    let connects = "10 state CLOSE SYN_SENT lport=0 by=curl\n";
+    for (story, active, failed, resets) in [
+        (format!("{connects}11 state SYN_SENT ESTABLISHED"), (1, 1), (0, 0), 0),
+        // Refused, timed out, destroyed.
+        (format!("{connects}11 state SYN_SENT CLOSE err=111"), (1, 1), (1, 1), 0),
+        (format!("{connects}9000 state SYN_SENT CLOSE err=110 unsent"), (1, 1), (1, 1), 0),
+        // No port, no route: before the SYN. And closed by its process after it.
+        (format!("{connects}10 state SYN_SENT CLOSE by=curl unsent"), (0, 0), (0, 0), 0),
+        (format!("{connects}20 state SYN_SENT CLOSE by=curl"), (1, 1), (0, 0), 0),
+        // By a worker of the kernel, as of Multipath TCP.
+        (format!("{connects}20 state SYN_SENT CLOSE"), (1, 1), (0, 1), 0),
+        // Its SYN waits for data, and may never come; restored, it needs none.
+        ("10 state CLOSE SYN_SENT deferrable by=curl".to_owned(), (0, 1), (0, 0), 0),
+        (
+            "10 state CLOSE SYN_SENT deferrable by=curl\n20 state SYN_SENT CLOSE by=curl unsent".to_owned(),
+            (0, 0),
+            (0, 0),
+            0,
+        ),
+        ("10 state CLOSE SYN_SENT deferrable by=curl\n20 state SYN_SENT ESTABLISHED".to_owned(), (1, 1), (0, 0), 0),
+        ("10 state CLOSE SYN_SENT repair by=criu\n10 state SYN_SENT ESTABLISHED by=criu".to_owned(), (0, 0), (0, 0), 0),
+        // To itself.
+        (format!("{connects}10 state SYN_SENT SYN_RECV\n10 state SYN_RECV ESTABLISHED"), (1, 1), (0, 0), 0),
+        // It is older, and may have sent its SYN before or after.
+        ("20 state SYN_SENT ESTABLISHED".to_owned(), (0, 1), (0, 0), 0),
+        // Half-open: reset by the client, given up, and gone for a reason that is not known.
+        ("10 syn\n20 drop stack=inet_csk_reqsk_queue_drop,tcp_check_req,tcp_v4_rcv".to_owned(), (0, 0), (1, 1), 0),
+        ("10 syn\n20 give-up\n21 tick".to_owned(), (0, 0), (0, 0), 0),
+        // A socket that could not be made; and a child of TCP Fast Open that is reset, which counts twice.
+        ("10 state LISTEN SYN_RECV sk=5 id=0\n10 state SYN_RECV CLOSE sk=5".to_owned(), (0, 0), (0, 1), 0),
+        ("10 state LISTEN SYN_RECV sk=5 id=0\n10 state SYN_RECV CLOSE sk=5 err=104".to_owned(), (0, 0), (1, 2), 0),
+        // Lost, whoever did it.
+        ("10 state ESTABLISHED CLOSE err=104".to_owned(), (0, 0), (0, 0), 1),
+        ("10 state CLOSE_WAIT CLOSE by=curl".to_owned(), (0, 0), (0, 0), 1),
+        ("10 state FIN_WAIT1 CLOSE err=104\n20 state LAST_ACK CLOSE id=2".to_owned(), (0, 0), (0, 0), 0),
+    ] {
+        for most in [false, true] {
+            let pick = |(least, greatest): (u64, u64)| if most { greatest } else { least };
+            let kernel = Opens { active: pick(active), failed: pick(failed), resets };
+            let audited = Audited::told(&story, kernel);
+            let of = |what| audited.check(what, Ledger::default());
+            let seen = |what| (of(what).0.seen_min, of(what).0.seen_max);
+            assert_eq!((seen(Checked::ActiveOpens), seen(Checked::AttemptFails)), (active, failed), "{story}");
+            assert_eq!(seen(Checked::EstabResets), (resets, resets), "{story}");
+            for what in [Checked::ActiveOpens, Checked::AttemptFails, Checked::EstabResets] {
+                assert_eq!(of(what).1, Outcome::Agrees, "{story}");
+            }
+        }
+        let more = Opens { active: active.1 + 1, failed: failed.1 + 1, resets: resets + 1 };
+        let audited = Audited::told(&story, more);
+        for what in [Checked::ActiveOpens, Checked::AttemptFails, Checked::EstabResets] {
+            assert_eq!(audited.check(what, Ledger::default()).1, Outcome::Differs(1), "{story}");
+        }
+    }
+}
+
+/// A SYN that waits for data at the first reading may be sent until the second.
+#[test]
+fn what_waited_at_the_first_reading_may_count_later() {
+    for sent in [0, 1] {
+        let mut audited = Audited::new(TwCounts::Beginnings);
+        audited.see("0 seeded\n5 state CLOSE SYN_SENT deferrable by=curl");
+        audited.begin();
+        audited.read(1_000, Opens::default());
+        if sent == 1 {
+            audited.see("2000 state SYN_SENT ESTABLISHED");
+        }
+        audited.begin();
+        audited.read(9_000, Opens { active: sent, ..Opens::default() });
+        assert_eq!(audited.check(Checked::ActiveOpens, Ledger::default()).1, Outcome::Agrees);
+    }
 }
 
 #[test]

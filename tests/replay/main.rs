@@ -21,6 +21,7 @@ mod layers;
 mod memory;
 mod mutation;
 mod object;
+mod origins;
 mod ports;
 mod properties;
 mod selection;

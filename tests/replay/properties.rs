@@ -104,7 +104,7 @@ fn any_fact() -> impl Strategy<Value = Fact> {
     let seed = (0..4u64, 0..4u16, any_state(), any::<bool>(), 0..70_000u32, any_task());
     let seed = seed.prop_map(|(cookie, on, state, mini, expires_ms, task)| {
         let state = if mini && state != State::FinWait2 { State::TimeWait } else { state };
-        Fact::Seed(Seed { cookie, flow: flow(on), task, state, mini, expires_ms, retransmits: 0 })
+        Fact::Seed(Seed { cookie, flow: flow(on), task, state, mini, expires_ms, retransmits: 0, origin: None })
     });
     prop_oneof![
         8 => change,

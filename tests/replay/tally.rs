@@ -67,7 +67,7 @@ fn names() -> Names {
 fn report(criteria: Criteria, by: &[By], top: usize) -> Report {
     let mut tally = Tally::new(Wanted { criteria, by: by.to_vec(), top });
     if tally.wanted().needs_listeners() {
-        tally.listener(NetnsId::new(7, 0), 80);
+        tally.listener(&socket(State::Listen, ("::", 80), ("::", 0)).flow);
     }
     sockets().iter().for_each(|socket| tally.socket(socket));
     let owner = |inode| match inode {

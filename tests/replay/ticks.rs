@@ -72,6 +72,7 @@ impl Kernel {
             mini: true,
             expires_ms: left_ms,
             retransmits: 0,
+            origin: None,
         };
         self.tell(ms, Fact::Seed(seed));
     }

@@ -17,7 +17,7 @@ use crate::{
     maps::{NOTES, UNOWNED, unowned_slot},
     sock::{
         Fields, Netns, Typed, bound_port, flow, full_lport, held_by_task, is_tcp, make_cookie, netns_of, reuse, rport,
-        tw_room,
+        syn_withheld, tw_room,
     },
     task,
 };
@@ -178,6 +178,9 @@ impl Change {
             if old == SYN_SENT || old == SYN_RECV {
                 let retransmits: u32 = sk.at().read(&OFF_TOTAL_RETRANS);
                 (*record).retransmits = if retransmits > 0xffff { 0xffff } else { retransmits as u16 };
+            }
+            if old == CLOSE && new == SYN_SENT {
+                (*record).unsent = syn_withheld(sk);
             }
             if old == SYN_SENT && new == CLOSE {
                 (*record).unsent = u8::from(sk.at().read::<u32>(&OFF_PACKETS_OUT) == 0);

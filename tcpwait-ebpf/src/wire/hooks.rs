@@ -27,7 +27,7 @@ pub struct SockState {
     /// `REUSE_…`, read where a socket starts to listen and where a connection is made; else 0.
     pub reuse: u8,
     /// Leaving SYN_SENT for CLOSE: 1 if no SYN is under way (`tcp_sock.packets_out` is 0): none was sent yet, or all were given up,
-    /// which leaves an error; else 0.
+    /// which leaves an error. Entering SYN_SENT: `UNSENT_…`. Else 0.
     pub unsent: u8,
 }
 

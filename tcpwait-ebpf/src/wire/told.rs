@@ -31,8 +31,8 @@ pub struct Seed {
     pub timer: u8,
     /// `idiag_retrans`.
     pub retransmits: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// `MADE_…`: which side made the connection, as far as the whole listing tells.
+    pub made: u8,
     /// `idiag_expires`: milliseconds to the nominal expiry of that timer.
     pub expires_ms: u32,
 }

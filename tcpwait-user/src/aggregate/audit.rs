@@ -8,7 +8,7 @@ use hashbrown::{HashMap, HashSet};
 
 use super::unfollowed::{self, Unfollowed};
 use crate::{
-    event::{Event, Fact},
+    event::{Event, Fact, StateChange, Syn},
     ledger::Ledger,
     lifecycle::{Reason, Update},
     tcp::{NetnsId, State},
@@ -47,12 +47,25 @@ pub struct KernelCounts {
     pub overflow: u64,
     /// `PassiveOpens` of Tcp; `None` where it could not be read.
     pub passive_opens: Option<u64>,
+    /// `ActiveOpens`, `AttemptFails` and `EstabResets` of Tcp; `None` where one could not be read.
+    pub opens: Option<Opens>,
     /// What is counted of connections that cannot be followed.
     pub unfollowed: Unfollowed,
     /// `tw` of sockstat: mini-sockets that are there.
     pub sockstat: Option<u64>,
     /// Mini-sockets that sock_diag listed, and when.
     pub listed: Option<(u64, Span)>,
+}
+
+/// Counters of Tcp on connections that are made, fail and are lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Opens {
+    /// `ActiveOpens`: `tcp_connect` sent a SYN.
+    pub active: u64,
+    /// `AttemptFails`: `tcp_done` in SYN_SENT or SYN_RECV, and an RST or a SYN to a request socket (`tcp_check_req`).
+    pub failed: u64,
+    /// `EstabResets`: `tcp_set_state` from ESTABLISHED or CLOSE_WAIT to CLOSE.
+    pub resets: u64,
 }
 
 /// A reading of all namespaces that are traced.
@@ -71,6 +84,22 @@ enum What {
     Began,
     Ended(Reason),
     Overflowed,
+    /// connect() that sends a SYN at once, or perhaps: it may wait for data.
+    Connects(Certain),
+    /// Such a one came to an end, and no SYN was sent.
+    Unsent(Certain),
+    /// One that was not certain sent its SYN.
+    Sent,
+    /// A connect() or a half-open connection came to nothing as AttemptFails counts it, or at most so.
+    Failed(Certain),
+    Reset,
+}
+
+/// Whether the kernel counts it for certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Certain {
+    Yes,
+    Perhaps,
 }
 
 /// What was seen of a namespace.
@@ -81,6 +110,10 @@ struct Seen {
     expired: u64,
     reused: u64,
     overflowed: u64,
+    /// At least and at most.
+    active: (i64, i64),
+    failed: (i64, i64),
+    resets: u64,
 }
 
 impl Seen {
@@ -92,6 +125,22 @@ impl Seen {
             What::Ended(Reason::Reused) => self.reused += 1,
             What::Ended(_) => {}
             What::Overflowed => self.overflowed += 1,
+            What::Connects(Certain::Yes) => {
+                self.active.0 += 1;
+                self.active.1 += 1;
+            }
+            What::Connects(Certain::Perhaps) => self.active.1 += 1,
+            What::Unsent(Certain::Yes) => {
+                self.active.0 -= 1;
+                self.active.1 -= 1;
+            }
+            What::Unsent(Certain::Perhaps) => self.active.1 -= 1,
+            What::Sent => self.active.0 += 1,
+            What::Failed(certain) => {
+                self.failed.0 += i64::from(certain == Certain::Yes);
+                self.failed.1 += 1;
+            }
+            What::Reset => self.resets += 1,
         }
     }
 }
@@ -120,6 +169,8 @@ pub struct Audit {
     baselines: Option<HashMap<NetnsId, Baseline>>,
     latest: Option<Comparison>,
     why_not: Option<String>,
+    /// Sockets in SYN_SENT, by their cookie: how their SYN was counted; `None`: not at all.
+    connecting: HashMap<u64, Option<Certain>>,
 }
 
 /// A comparison that was made.
@@ -135,7 +186,15 @@ struct Comparison {
 impl Audit {
     /// An audit of a kernel whose counters mean this. `why_not`: why there can be none.
     pub fn new(meaning: Option<TwCounts>, why_not: Option<String>) -> Self {
-        Self { meaning, seen: HashMap::new(), kept: None, baselines: None, latest: None, why_not }
+        Self {
+            meaning,
+            seen: HashMap::new(),
+            kept: None,
+            baselines: None,
+            latest: None,
+            why_not,
+            connecting: HashMap::new(),
+        }
     }
 
     /// A reading begins; `minis` mini-sockets are followed in each namespace, all that there are; `None` as long as the older ones are
@@ -149,8 +208,73 @@ impl Audit {
         match &event.fact {
             Fact::Armed { mini, rearmed: false } => self.count(event.time_ns, mini.flow.netns, What::Began),
             // tcp_create_openreq_child counts every socket that inet_csk_clone_lock makes.
+            Fact::State(change) if (change.old, change.new) == (State::Close, State::SynSent) => {
+                self.connects(event.time_ns, change);
+            }
+            Fact::State(change) if change.old == State::SynSent => self.connected(event.time_ns, change),
+            Fact::State(change) if change.new == State::Close => self.closed(event.time_ns, change),
             Fact::State(change) if change.newborn || (change.old, change.new) == (State::Listen, State::SynRecv) => {
                 self.count(event.time_ns, change.flow.netns, What::Accepted);
+            }
+            _ => {}
+        }
+    }
+
+    /// A connect() is under way: `tcp_connect` counts it once it has handed over the SYN.
+    fn connects(&mut self, time_ns: u64, change: &StateChange) {
+        let certain = match change.syn {
+            Some(Syn::AtOnce) => Some(Certain::Yes),
+            Some(Syn::MayWait) | None => Some(Certain::Perhaps),
+            Some(Syn::Never) => None,
+        };
+        if self.connecting.len() >= MAX_KEPT {
+            self.connecting.clear();
+        }
+        self.connecting.insert(change.cookie, certain);
+        if let Some(certain) = certain {
+            self.count(time_ns, change.flow.netns, What::Connects(certain));
+        }
+    }
+
+    /// It came to an end. connect() that fails before the SYN, and a deferred one that is closed, leave no error and nothing in flight.
+    fn connected(&mut self, time_ns: u64, change: &StateChange) {
+        let netns = change.flow.netns;
+        let fails = change.new == State::Close;
+        let unsent = fails && change.unsent && change.err == 0;
+        match self.connecting.remove(&change.cookie) {
+            Some(Some(certain)) if unsent => self.count(time_ns, netns, What::Unsent(certain)),
+            // One that was destroyed (tcp_abort) may have waited for data still.
+            Some(Some(Certain::Perhaps)) if !(fails && change.unsent) => self.count(time_ns, netns, What::Sent),
+            Some(_) => {}
+            // It is older, and may have sent its SYN meanwhile.
+            None if !unsent => self.count(time_ns, netns, What::Connects(Certain::Perhaps)),
+            None => {}
+        }
+        match (fails, change.err, &change.task) {
+            // tcp_reset, tcp_write_err, tcp_v4_err and tcp_abort set the error before tcp_done.
+            (true, 1.., _) => self.count(time_ns, netns, What::Failed(Certain::Yes)),
+            // close() and shutdown() do not call tcp_done; what a worker of the kernel does for Multipath TCP may.
+            (true, 0, None) => self.count(time_ns, netns, What::Failed(Certain::Perhaps)),
+            _ => {}
+        }
+    }
+
+    /// A full socket came to CLOSE from another state than SYN_SENT.
+    fn closed(&mut self, time_ns: u64, change: &StateChange) {
+        let netns = change.flow.netns;
+        match change.old {
+            State::Established | State::CloseWait => self.count(time_ns, netns, What::Reset),
+            State::SynRecv => {
+                if change.newborn {
+                    self.count(time_ns, netns, What::Accepted);
+                }
+                // tcp_done counts it; the disconnect of a child that nobody is left to accept (inet_child_forget) does not.
+                let certain = if change.err != 0 { Certain::Yes } else { Certain::Perhaps };
+                self.count(time_ns, netns, What::Failed(certain));
+                // Of a child of TCP Fast Open tcp_check_req counts the RST as well.
+                if change.err != 0 && !change.newborn {
+                    self.count(time_ns, netns, What::Failed(Certain::Perhaps));
+                }
             }
             _ => {}
         }
@@ -159,6 +283,14 @@ impl Audit {
     /// Takes note of what happened to a connection, wanted or not.
     pub fn update(&mut self, update: &Update) {
         let Update::Transition(step) = update else { return };
+        if (step.from, step.to) == (Some(State::SynRecv), State::Close) {
+            // A request socket: tcp_check_req counts an RST or a SYN in its window.
+            match step.reason {
+                Some(Reason::Reset) => self.count(step.time_ns, step.flow.netns, What::Failed(Certain::Yes)),
+                Some(Reason::Unknown) => self.count(step.time_ns, step.flow.netns, What::Failed(Certain::Perhaps)),
+                _ => {}
+            }
+        }
         match step.reason.filter(|_| step.from != Some(State::SynRecv)) {
             Some(Reason::Overflow) => self.count(step.time_ns, step.flow.netns, What::Overflowed),
             Some(reason) => self.count(step.time_ns, step.flow.netns, What::Ended(reason)),
@@ -216,6 +348,16 @@ impl Audit {
             .iter()
             .map(|(kernel, seen)| (baselines.get(&kernel.netns).copied().unwrap_or_default(), kernel, seen))
             .collect();
+        let range = |what: Checked, kernel: fn(&KernelCounts) -> u64, seen: fn(&Seen) -> (i64, i64)| {
+            let mut check = Check { what, seen_min: 0, seen_max: 0, kernel: 0 };
+            let positive = |count: i64| u64::try_from(count).unwrap_or_default();
+            for (base, counts, (least, most)) in &pairs {
+                check.kernel += kernel(counts).saturating_sub(kernel(&base.kernel));
+                check.seen_min += positive(seen(least).0 - seen(&base.seen.1).1);
+                check.seen_max += positive(seen(most).1 - seen(&base.seen.0).0);
+            }
+            check
+        };
         let check = |what: Checked, kernel: fn(&KernelCounts) -> u64, seen: fn(&Seen) -> u64| {
             let mut check = Check { what, seen_min: 0, seen_max: 0, kernel: 0 };
             for (base, counts, (least, most)) in &pairs {
@@ -235,6 +377,11 @@ impl Audit {
         checks.push(check(Checked::Overflows, |k| k.overflow, |s| s.overflowed));
         if pairs.iter().all(|(_, kernel, _)| kernel.passive_opens.is_some()) {
             checks.push(check(Checked::PassiveOpens, |k| k.passive_opens.unwrap_or_default(), |s| s.accepted));
+        }
+        if pairs.iter().all(|(_, kernel, _)| kernel.opens.is_some()) {
+            checks.push(range(Checked::ActiveOpens, |k| k.opens.map_or(0, |opens| opens.active), |s| s.active));
+            checks.push(range(Checked::AttemptFails, |k| k.opens.map_or(0, |opens| opens.failed), |s| s.failed));
+            checks.push(check(Checked::EstabResets, |k| k.opens.map_or(0, |opens| opens.resets), |s| s.resets));
         }
         checks.extend(gauge(Checked::Sockstat, now, kept, |k| Some((k.sockstat?, k.read_ns))));
         checks.extend(gauge(Checked::SockDiag, now, kept, |k| k.listed));
@@ -292,7 +439,7 @@ fn gauge(
             What::Ended(_) if within == 0 => there = there.saturating_sub(1),
             What::Began => added += 1,
             What::Ended(_) => gone += 1,
-            What::Overflowed | What::Accepted => {}
+            _ => {}
         }
     }
     Some(Check {
@@ -306,9 +453,9 @@ fn gauge(
 /// What was compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checked {
-    /// Mini-sockets that began, and `TcpExtTW`.
+    /// Mini-sockets that began, and `TcpExtTW` with `TcpExtTWKilled`: one or the other counts each.
     Entries,
-    /// Mini-sockets that expired, and `TcpExtTW`.
+    /// Mini-sockets that expired, and `TcpExtTW` with `TcpExtTWKilled`.
     Expiries,
     /// Mini-sockets reused by `connect()`, and `TcpExtTWRecycled`.
     Reused,
@@ -316,6 +463,12 @@ pub enum Checked {
     Overflows,
     /// Sockets made of a listener's, and `TcpPassiveOpens`.
     PassiveOpens,
+    /// connect() that sent a SYN, and `TcpActiveOpens`.
+    ActiveOpens,
+    /// Connections that failed in SYN_SENT or SYN_RECV, and `TcpAttemptFails`.
+    AttemptFails,
+    /// Connections that came from ESTABLISHED or CLOSE_WAIT to CLOSE, and `TcpEstabResets`.
+    EstabResets,
     /// Mini-sockets there, and sockstat's `tw`.
     Sockstat,
     /// Mini-sockets there, and those that sock_diag lists.
@@ -359,7 +512,8 @@ impl Check {
             + match self.what {
                 Checked::Entries => ring.beginnings,
                 Checked::Expiries | Checked::Reused => ring.ends,
-                Checked::Overflows | Checked::PassiveOpens => ring.states,
+                Checked::Overflows | Checked::PassiveOpens | Checked::ActiveOpens | Checked::EstabResets => ring.states,
+                Checked::AttemptFails => ring.states + ring.requests,
                 Checked::Sockstat | Checked::SockDiag => ring.beginnings + ring.ends + ledger.tally.unmatched.total(),
             };
         if off <= lost { Outcome::Lost(off) } else { Outcome::Differs(off) }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     event::Task,
+    origin::{End, Origin},
     tcp::{Flow, Interface, NetnsId},
 };
 
@@ -13,7 +14,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum By {
-    /// The end that was listened on: remote address and port of a connection made here, local port of one accepted here.
+    /// The end that was listened on: remote address and port of a connection made here, local port of one accepted here;
+    /// where nobody knows which it is, of the end whose port more sockets have, the own one where neither.
     Service,
     /// The owner's name.
     Process,
@@ -66,12 +68,12 @@ impl By {
         }
     }
 
-    /// Its part of a connection. `accepted`: whether the connection was made by the peer.
-    pub fn of(self, flow: &Flow, owner: Option<&Task>, accepted: bool) -> Value {
+    /// Its part of a connection. `origin`: which side made it.
+    pub fn of(self, flow: &Flow, owner: Option<&Task>, origin: Origin) -> Value {
         let port = |port: u16| if port == 0 { Value::Unknown } else { Value::Number(port.into()) };
         let of_owner = |value: fn(&Task) -> Value| owner.map_or(Value::Unknown, value);
         match self {
-            By::Service if accepted => Value::Local(flow.lport),
+            By::Service if origin.service() == End::Local => Value::Local(flow.lport),
             By::Service | By::Pair => Value::Pair(flow.raddr, flow.rport, flow.interface()),
             By::Process => of_owner(|task| Value::Process(task.comm)),
             By::Pid => of_owner(|task| Value::Number(task.pid.into())),

@@ -1,5 +1,5 @@
-//! What the aggregates must remember of each connection, in as little memory as can be: the state that it is counted in, which
-//! side made it, and its group while it is in TIME_WAIT.
+//! What the aggregates must remember of each connection, in as little memory as can be: the state that it is counted in,
+//! and its group while it is in TIME_WAIT.
 
 use super::groups::GroupId;
 use crate::{
@@ -13,22 +13,8 @@ use crate::{
 pub struct Standing {
     /// The state that it is counted in; `None` when it was not counted yet.
     pub state: Option<State>,
-    /// Who made it.
-    pub made: Made,
     /// Its group, once it is in TIME_WAIT.
     pub group: Option<GroupId>,
-}
-
-/// Who made a connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Made {
-    /// It is older than the tool.
-    #[default]
-    Unknown,
-    /// This side connected.
-    Here,
-    /// The peer did.
-    There,
 }
 
 /// Every connection that is followed.

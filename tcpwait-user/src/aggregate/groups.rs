@@ -9,7 +9,7 @@ use super::{
     by::{By, Value},
     dwell::{Dwell, DwellSummary},
 };
-use crate::{event::Task, lifecycle::Reason, tcp::Flow};
+use crate::{event::Task, lifecycle::Reason, origin::Origin, tcp::Flow};
 
 /// Groups followed at once: 30 MB at most.
 pub const MAX_GROUPS: usize = 1000;
@@ -170,9 +170,9 @@ impl Groups {
     }
 
     /// The group of a connection.
-    pub fn of(&mut self, flow: &Flow, owner: Option<&Task>, accepted: bool) -> GroupId {
+    pub fn of(&mut self, flow: &Flow, owner: Option<&Task>, origin: Origin) -> GroupId {
         self.key.clear();
-        self.key.extend(self.by.iter().map(|by| by.of(flow, owner, accepted)));
+        self.key.extend(self.by.iter().map(|by| by.of(flow, owner, origin)));
         if let Some(id) = self.ids.get(self.key.as_slice()) {
             return *id;
         }

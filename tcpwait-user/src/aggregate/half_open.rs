@@ -3,6 +3,7 @@
 use super::dwell::{Dwell, DwellSummary};
 use crate::{
     lifecycle::{Reason, Timing, Transition},
+    origin::Origin,
     tcp::State,
 };
 
@@ -41,7 +42,7 @@ impl HalfOpenOutcome {
 pub struct HalfOpenReport {
     /// The outcomes, those first whose connection was made, all others in their order; those that did not occur are left out.
     pub outcomes: Vec<HalfOpenOutcome>,
-    /// SYN-ACKs (and, of a simultaneous open, SYNs) that were sent again, of all that left SYN_RECV.
+    /// SYN-ACKs that were sent again, of all that left SYN_RECV.
     pub retransmits: u64,
     /// Connections for which any was.
     pub retransmitted: u64,
@@ -52,7 +53,8 @@ pub struct HalfOpenReport {
 impl HalfOpen {
     /// A step of a connection, if it leaves SYN_RECV.
     pub fn step(&mut self, step: &Transition) {
-        if step.from != Some(State::SynRecv) {
+        // A socket that connects to itself, or to one that connects to it, passes SYN_RECV as well, and nobody accepts it.
+        if step.from != Some(State::SynRecv) || step.origin == Origin::Here {
             return;
         }
         let again = u64::from(step.retransmits.unwrap_or_default());

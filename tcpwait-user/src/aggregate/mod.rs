@@ -13,7 +13,6 @@ pub mod failures;
 pub mod groups;
 pub mod half_open;
 mod histogram;
-mod listeners;
 pub mod ports;
 pub mod report;
 mod steady;
@@ -23,12 +22,11 @@ use tcpwait_wire::wire;
 
 use self::{
     by::By,
-    connections::{Connections, Made, Standing},
+    connections::{Connections, Standing},
     counts::Counts,
     exact::Exact,
     failures::Failures,
     groups::{Closer, GroupId, Groups, MAX_GROUPS, Sort},
-    listeners::Listeners,
     report::{Lead, Report, StateRow, TimeWait, TransitionRow},
     steady::Entries,
 };
@@ -39,10 +37,9 @@ pub use self::{
 };
 use crate::{
     connection::Name,
-    event::Task,
     ledger::Ledger,
     lifecycle::{Found, HzSource, Reason, Timing, Transition, Update},
-    tcp::{Flow, State},
+    tcp::State,
 };
 
 const NS: f64 = 1e9;
@@ -72,7 +69,6 @@ pub struct Wheel {
 pub struct Aggregate {
     wanted: Wanted,
     connections: Connections,
-    listeners: Listeners,
     now: [u64; State::ALL.len() + 1],
     interval: Counts,
     total: Counts,
@@ -92,7 +88,6 @@ impl Aggregate {
             groups: Groups::new(wanted.by.clone(), MAX_GROUPS),
             wanted,
             connections: Connections::default(),
-            listeners: Listeners::default(),
             now: Default::default(),
             interval: Counts::default(),
             total: Counts::default(),
@@ -115,11 +110,6 @@ impl Aggregate {
         self.exact.set(counters);
     }
 
-    /// Takes note of what happens to any connection, wanted or not.
-    pub fn observe(&mut self, update: &Update) {
-        self.listeners.observe(update);
-    }
-
     /// Takes in what a wanted connection did.
     pub fn update(&mut self, update: &Update) {
         match update {
@@ -131,10 +121,10 @@ impl Aggregate {
     }
 
     fn found(&mut self, found: &Found) {
-        let Found { id, flow, state, owner } = found;
+        let Found { id, flow, state, owner, origin } = found;
         let mut standing = Standing { state: Some(*state), ..Standing::default() };
         if *state == State::TimeWait {
-            let group = self.group(flow, owner.as_deref(), standing.made);
+            let group = self.groups.of(flow, owner.as_deref(), *origin);
             self.groups.found(group);
             standing.group = Some(group);
         }
@@ -159,19 +149,14 @@ impl Aggregate {
             Some(standing) => standing,
             None => Standing::default(),
         };
-        match (step.from, step.to) {
-            (Some(State::Close), State::SynSent) => standing.made = Made::Here,
-            (Some(State::Listen), State::SynRecv) => standing.made = Made::There,
-            _ => {}
-        }
         if let Some(count) = standing.state.and_then(|state| self.now_mut(state)) {
             *count = count.saturating_sub(1);
         }
         self.interval.step(step);
-        self.close(step, standing.made);
+        self.close(step);
         if step.from == Some(State::TimeWait) {
             let counted = standing.group.is_some();
-            let group = standing.group.take().unwrap_or_else(|| self.group_of(step, standing.made));
+            let group = standing.group.take().unwrap_or_else(|| self.group_of(step));
             let reason = step.reason.unwrap_or(Reason::Unknown);
             let dwell = step.dwell_ns.map(|ns| (ns, step.timing != Timing::Exact));
             self.interval.exit(reason, step, self.wheel.slack_ns);
@@ -180,7 +165,7 @@ impl Aggregate {
             self.groups.gone(group);
         }
         if step.to == State::TimeWait {
-            let group = self.group_of(step, standing.made);
+            let group = self.group_of(step);
             self.groups.entered(group, step.flow.raddr);
             self.entries.record(step.time_ns);
             standing.group = Some(group);
@@ -199,29 +184,20 @@ impl Aggregate {
     }
 
     /// Who hung up first is certain once the peer has answered, and whose socket it is once its process has closed it.
-    fn close(&mut self, step: &Transition, made: Made) {
+    fn close(&mut self, step: &Transition) {
         let closer = match (step.from, step.to) {
             (Some(State::FinWait1), State::FinWait2 | State::TimeWait) => Closer::ThisSide,
             (Some(State::FinWait1), State::Closing) => Closer::Both,
             (Some(State::CloseWait), State::LastAck) => Closer::Peer,
             _ => return,
         };
-        let group = self.group_of(step, made);
+        let group = self.group_of(step);
         self.groups.closed(group, closer);
         self.interval.close(closer);
     }
 
-    fn group_of(&mut self, step: &Transition, made: Made) -> GroupId {
-        self.group(&step.flow, step.owner.as_deref(), made)
-    }
-
-    fn group(&mut self, flow: &Flow, owner: Option<&Task>, made: Made) -> GroupId {
-        let accepted = match made {
-            Made::Here => false,
-            Made::There => true,
-            Made::Unknown => self.listeners.has(flow.netns, flow.lport),
-        };
-        self.groups.of(flow, owner, accepted)
+    fn group_of(&mut self, step: &Transition) -> GroupId {
+        self.groups.of(&step.flow, step.owner.as_deref(), step.origin)
     }
 
     /// A connection is gone, and how was not seen.

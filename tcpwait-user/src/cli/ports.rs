@@ -13,9 +13,12 @@ Without INTERVAL it lists what sock_diag tells, at once and without tracing: how
 go, who holds those in TIME_WAIT, when they run out and what failed is known by tracing only: tcpwait ports 5 (which needs root).
 
 USED: ports in use towards one destination from one source address; OF: ports connect() may take, ip_local_port_range less
-ip_local_reserved_ports and what is listened on; %: share of those that connect() cannot take now. REUSE: TIME_WAITs that connect()
+ip_local_reserved_ports and what is listened on or was; %: share of those that connect() cannot take now. REUSE: TIME_WAITs that connect()
 could take now under tcp_tw_reuse, tcp_tw_reuse_delay and with timestamps (\"3+2?\": 3, and 2 of which that is not known).
 IN/s: connections made, over the last 10 to 30 s or since they began; HELD: how long a port was held, of those that came free.
+BOUND TO: source addresses at which bind() gives ports (to port 0, before connect()), each for all destinations: BY bind() and BY connect()
+are those in use there (\"3+2?\": 3, and 2 of which that is not known), and their FORECAST is that of the address.
+Only connections made here are counted. Where one is older than the trace and nothing tells which side made it, it is in no row.
 FORECAST: at these rates. FAILED: connect() that found no port. PROCESS: who has most of the ports, as far as owners are known.
 A socket's own range (IP_LOCAL_PORT_RANGE) is not known, nor which free ports bind() gave to sockets that are not connected.
 Where a line is too short, columns are left out: HELD, FIN_WAIT2, REUSE, TIME_WAIT, FAILED, IN/s, PROCESS, %, FORECAST.

@@ -13,14 +13,18 @@ const FIN_TIMEOUT: &str = "net.ipv4.tcp_fin_timeout";
 const MAX_TW: &str = "net.ipv4.tcp_max_tw_buckets";
 const MAX_ORPHANS: &str = "net.ipv4.tcp_max_orphans";
 
+const ORPHAN_RETRIES: &str = "net.ipv4.tcp_orphan_retries";
+
 const OUT_OF_MEMORY: &str = "TcpExtTCPAbortOnMemory";
 
 /// So many sockets of one process in CLOSE_WAIT, all the time, are a pile.
 const PILE: u64 = 10;
 /// A shorter time between the readings says nothing of what stays.
 const ALL_THE_TIME_NS: u64 = 1_000_000_000;
-/// So many orphans in FIN_WAIT2 are many on any machine.
-const MANY_ORPHANS: u64 = 1000;
+/// So many orphans that have been in FIN_WAIT2 for some seconds are many on any machine: a peer that closes does so within a round trip.
+const MANY_ORPHANS: u64 = 100;
+/// So many connections whose FIN is sent again and again are no accident.
+const MANY_FINS: u64 = 10;
 /// So many are many where they fill a tenth of what is allowed.
 const SOME_ORPHANS: u64 = 10;
 
@@ -56,16 +60,19 @@ pub fn close_wait(ns: &Namespace) -> Option<Finding> {
 
 /// The process has closed, and the peers have not.
 pub fn fin_wait2(ns: &Namespace) -> Option<Finding> {
-    let orphaned = ns.sockets.as_ref()?.orphaned_fin_wait2;
+    let (orphaned, stale) = (ns.sockets.as_ref()?.orphaned_fin_wait2, ns.sockets.as_ref()?.stale_fin_wait2);
     let max = ns.settings.number(MAX_TW).and_then(|max| u64::try_from(max).ok());
     let share = max.is_some_and(|max| orphaned >= SOME_ORPHANS && orphaned * 10 >= max);
-    if orphaned < MANY_ORPHANS && !share {
+    if stale < MANY_ORPHANS && !share {
         return None;
     }
     let what = "many connections wait for the peer's FIN (FIN_WAIT2) and nobody here holds them any more: the peers do not close. They \
         count as TIME_WAITs do for tcp_max_tw_buckets";
     let finding = Finding::new("fin-wait2-orphans", Now, what)
-        .known_by([Evidence::gauge("sockets in FIN_WAIT2 that nobody holds", orphaned)])
+        .known_by([
+            Evidence::gauge("sockets in FIN_WAIT2 that nobody holds", orphaned),
+            Evidence::gauge("of these for some seconds already", stale),
+        ])
         .known_by(ns.minis().map(|minis| Evidence::gauge(super::MINIS, minis)))
         .known_by(ns.set(&[FIN_TIMEOUT, MAX_TW]));
     let seconds = ns.settings.number(FIN_TIMEOUT).unwrap_or(60);
@@ -74,6 +81,49 @@ pub fn fin_wait2(ns: &Namespace) -> Option<Finding> {
         format!("lower {FIN_TIMEOUT} from {seconds}: this is the one state that it shortens"),
         "a peer that is slow to close gets an RST for its FIN or its data",
     ))
+}
+
+/// `tcp_retransmit_timer` in FIN_WAIT1, CLOSING or LAST_ACK.
+pub fn unacknowledged(ns: &Namespace) -> Option<Finding> {
+    const SENT_AGAIN: &str = "TcpRetransSegs";
+    let all = ns.sockets.as_ref()?.unacknowledged;
+    let again = all.total() >= MANY_FINS;
+    // That they were there at both readings says nothing unless some time lies between.
+    if ns.window_ns < ALL_THE_TIME_NS || !(again || all.unsent >= MANY_FINS) {
+        return None;
+    }
+    let what = if again {
+        "connections that were closed here do not end: the peers do not acknowledge the FIN, which is sent again and again. A firewall or NAT \
+         between drops it, or the answer, or has forgotten the connection; or the peers are gone"
+    } else {
+        "connections that were closed here do not end: their FIN does not leave. A firewall on this machine drops it, or the peers' windows are \
+         closed, since they do not read"
+    };
+    let retries = match ns.settings.number(ORPHAN_RETRIES) {
+        // tcp_orphan_retries
+        Some(0) | None => 8,
+        Some(retries) => retries,
+    };
+    let finding = Finding::new("fin-unacknowledged", Now, what)
+        .known_by([
+            Evidence::gauge("sockets in FIN_WAIT1 or CLOSING, at both readings and sending again", all.fin_wait1),
+            Evidence::gauge("the same in LAST_ACK", all.last_ack),
+            Evidence::gauge("of both with nothing under way but the FIN (Send-Q 1)", all.fin_only),
+        ])
+        .known_by((all.unsent > 0).then(|| Evidence::gauge("others that probe the window, with a FIN to send", all.unsent)))
+        .known_by(ns.counted(&[SENT_AGAIN]))
+        .known_by(ns.set(&[ORPHAN_RETRIES]))
+        .change(
+            "look at what drops segments with FIN between here and the peers: rules that drop what connection tracking calls invalid, a \
+             load balancer or NAT that forgets idle connections sooner than they are closed",
+            "none",
+        )
+        .change_if(
+            retries > 3,
+            format!("lower {ORPHAN_RETRIES}: the FIN of a connection that nobody holds is sent {retries} times, each time after twice the wait"),
+            "a peer that is slow to answer loses the end of what was sent",
+        );
+    Some(finding.in_vain("tcp_fin_timeout: it is about FIN_WAIT2, which comes after the acknowledgement"))
 }
 
 /// `tcp_too_many_orphans`.
@@ -113,13 +163,14 @@ pub fn out_of_memory(ns: &Namespace) -> Option<Finding> {
     ))
 }
 
-/// `tcp_write_err`.
+/// `tcp_write_err`, which gives up connect() as well as what was connected: AttemptFails counts the former too, together with those refused.
 pub fn timeouts(ns: &Namespace) -> Option<Finding> {
     const COUNTER: &str = "TcpExtTCPAbortOnTimeout";
-    if ns.grown(COUNTER)? == 0 {
+    let given_up = ns.grown(COUNTER)?.saturating_sub(super::listen::failed_attempts(ns).unwrap_or(0));
+    if given_up == 0 {
         return None;
     }
     let what = "connections are given up because the peer does not answer any more: it is gone, or a firewall or NAT between has \
         forgotten the connection (idle longer than it remembers)";
-    Some(Finding::new("given-up", Note, what).known_by(ns.counted(&[COUNTER])))
+    Some(Finding::new("given-up", Note, what).known_by(ns.counted(&[COUNTER, "TcpAttemptFails", "TcpEstabResets"])))
 }

@@ -26,12 +26,13 @@ pub fn fill(ns: &Namespace) -> Option<(u64, u64)> {
     number(COUNT).zip(number(MAX).filter(|max| *max > 0))
 }
 
-/// `__nf_conntrack_alloc` finds no room.
+/// `__nf_conntrack_alloc` finds no room: `early_drop` counts what it threw out. `drop` counts that it found nothing to throw out, and clashes
+/// and segments that make no sense as well: alone it does not tell.
 pub fn full(ns: &Namespace) -> Option<Finding> {
     let near = fill(ns).is_some_and(|(count, max)| count * 100 >= max * NEAR);
-    let severity = if near { Now } else { ns.when(&[DROP, EARLY_DROP])? };
+    let severity = if near { Now } else { ns.when(&[EARLY_DROP])? };
     let what = match severity {
-        Now if ns.grown(DROP).is_some_and(|grown| grown > 0) => {
+        Now if near && dropped(ns) > 0 => {
             "the table of connection tracking is full: packets of new connections are dropped"
         }
         Now if near => {
@@ -52,6 +53,25 @@ pub fn full(ns: &Namespace) -> Option<Finding> {
             "rules that ask for the state of such packets do not match them",
         );
     Some(finding.in_vain("tcp_fin_timeout, tcp_max_tw_buckets and tcp_tw_reuse: the table knows nothing of them"))
+}
+
+/// Drops that no clash explains: `nf_ct_resolve_clash` counts one as a drop, and `__nf_conntrack_confirm` as a failed insertion.
+fn dropped(ns: &Namespace) -> u64 {
+    ns.grown(DROP).unwrap_or(0).saturating_sub(ns.grown(INSERT_FAILED).unwrap_or(0))
+}
+
+/// `nf_conntrack_in` drops, and the table has room.
+pub fn drops(ns: &Namespace) -> Option<Finding> {
+    if dropped(ns) == 0 || full(ns).is_some() {
+        return None;
+    }
+    let what = "connection tracking drops packets although its table has room now: it was full for a moment (dmesg says \"table full\"), or had \
+        no memory, or a segment does not fit the connection it belongs to";
+    Some(
+        Finding::new("conntrack-drops", Note, what)
+            .known_by(ns.counted(&[DROP, INSERT_FAILED]))
+            .known_by(ns.set(&[COUNT, MAX])),
+    )
 }
 
 /// `__nf_conntrack_confirm`, mostly a clash.

@@ -123,6 +123,14 @@ impl Finding {
         if applies { self.change(change, risk) } else { self }
     }
 
+    /// What happened before, and does not now, is not known by what grows now: that has another cause.
+    pub fn consistent(mut self) -> Self {
+        if self.severity == Severity::Before {
+            self.evidence.retain(|evidence| !matches!(evidence, Evidence::Counter { grown: Some(1..), .. }));
+        }
+        self
+    }
+
     /// This would not help.
     pub fn in_vain(mut self, what: impl Into<String>) -> Self {
         self.in_vain.push(what.into());

@@ -168,11 +168,20 @@ pub fn embryonic(ns: &Namespace) -> Option<Finding> {
 
 /// connect() that fails.
 pub fn attempts(ns: &Namespace) -> Option<Finding> {
-    let failed = ns.grown("TcpAttemptFails")?.saturating_sub(ns.grown("TcpExtEmbryonicRsts").unwrap_or(0));
+    let failed = failed_attempts(ns)?;
     let tried = ns.grown("TcpActiveOpens")?;
     if failed < MANY || failed * 10 < tried {
         return None;
     }
     let what = "connections that processes here try to make fail: refused, or no answer. `tcpwait trace --state SYN_SENT` shows which";
-    Some(Finding::new("attempts-fail", Note, what).known_by(ns.counted(&["TcpAttemptFails", "TcpActiveOpens"])))
+    Some(Finding::new("attempts-fail", Note, what).known_by(ns.counted(&[
+        "TcpAttemptFails",
+        "TcpActiveOpens",
+        "TcpExtTCPAbortOnTimeout",
+    ])))
+}
+
+/// How many connect() failed, refused or given up: AttemptFails counts half-open connections that were reset, too.
+pub fn failed_attempts(ns: &Namespace) -> Option<u64> {
+    Some(ns.grown("TcpAttemptFails")?.saturating_sub(ns.grown("TcpExtEmbryonicRsts").unwrap_or(0)))
 }

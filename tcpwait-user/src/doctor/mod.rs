@@ -17,7 +17,7 @@ mod time_wait;
 
 use serde::Serialize;
 
-pub use ports::range as ephemeral;
+pub use ports::choice as ephemeral;
 
 use facts::{Facts, Namespace};
 use finding::{Finding, Severity};
@@ -29,7 +29,7 @@ pub const MINIS: &str = "sockstat tw";
 pub const ORPHANS: &str = "sockstat orphan";
 
 /// The findings on a namespace.
-const FINDINGS: [fn(&Namespace) -> Option<Finding>; 25] = [
+const FINDINGS: [fn(&Namespace) -> Option<Finding>; 27] = [
     ports::exhausted,
     ports::reuse_without_timestamps,
     time_wait::overflow,
@@ -49,10 +49,12 @@ const FINDINGS: [fn(&Namespace) -> Option<Finding>; 25] = [
     paws::late_segments,
     closing::close_wait,
     closing::fin_wait2,
+    closing::unacknowledged,
     closing::orphans,
     closing::out_of_memory,
     closing::timeouts,
     conntrack::full,
+    conntrack::drops,
     conntrack::insert_failed,
     conntrack::time_wait_clock,
 ];
@@ -113,7 +115,7 @@ pub fn examine(facts: &Facts) -> Report {
     let mut found: Vec<Found> = Vec::new();
     found.extend(time_wait::configured_recycle(facts).map(|finding| Found { finding, namespaces: Vec::new() }));
     for ns in &facts.namespaces {
-        for finding in FINDINGS.iter().filter_map(|find| find(ns)) {
+        for finding in FINDINGS.iter().filter_map(|find| find(ns)).map(Finding::consistent) {
             // What is the same in many namespaces is said once.
             match found.iter_mut().find(|other| other.finding == finding) {
                 Some(same) => same.namespaces.push(ns.name.clone()),

@@ -9,6 +9,7 @@ use super::{
     sockets::Destination,
     time_wait,
 };
+use crate::aggregate::ports::settings::{Settings, parse_ports, parse_range};
 
 const RANGE: &str = "net.ipv4.ip_local_port_range";
 const RESERVED: &str = "net.ipv4.ip_local_reserved_ports";
@@ -19,21 +20,24 @@ const TIMESTAMPS: &str = "net.ipv4.tcp_timestamps";
 const NEAR: u64 = 80;
 
 /// The ephemeral ports, first and last.
-pub fn range(ns: &Namespace) -> Option<(u16, u16)> {
+fn range(ns: &Namespace) -> Option<(u16, u16)> {
     let (low, high) = ns.settings.get(RANGE)?.split_once(' ')?;
     Some((low.parse().ok()?, high.parse().ok()?))
 }
 
-/// How many ports connect() may choose: the range without those reserved (proc(5): `8080,9000-9010`).
-pub fn available(ns: &Namespace) -> Option<u64> {
-    let (low, high) = range(ns)?;
-    let mut reserved = 0;
-    for part in ns.settings.get(RESERVED).unwrap_or_default().split(',').filter(|part| !part.is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        let (first, last) = (first.parse::<u16>().ok()?.max(low), last.parse::<u16>().ok()?.min(high));
-        reserved += (u64::from(last) + 1).saturating_sub(first.into());
+/// Which ports connect() may choose, as far as the settings say.
+pub fn choice(ns: &Namespace) -> Settings {
+    Settings {
+        range: ns.settings.get(RANGE).and_then(parse_range),
+        reserved: ns.settings.get(RESERVED).map(parse_ports).unwrap_or_default(),
+        ..Settings::default()
     }
-    Some((u64::from(high) + 1).saturating_sub(low.into()).saturating_sub(reserved))
+}
+
+/// How many ports connect() may choose: the range without those reserved and those that are a server's, as `tcpwait ports` counts.
+pub fn available(ns: &Namespace) -> Option<u64> {
+    // Without a listing nobody knows which are a server's: at most.
+    Some(choice(ns).size()?.saturating_sub(ns.sockets.as_ref().map_or(0, |sockets| sockets.served)))
 }
 
 /// Whether connect() takes over a TIME_WAIT towards that destination (`tcp_twsk_unique`); the peer must use timestamps as well.
@@ -60,9 +64,9 @@ pub fn exhausted(ns: &Namespace) -> Option<Finding> {
     }
     let (address, port) = worst.remote;
     let to = std::net::SocketAddr::new(address, port);
+    let verdict = if taken >= available { "has run out" } else { "is about to run out" };
     let what = format!(
-        "connect() from {} to {to} is about to run out of local ports (EADDRNOTAVAIL): {taken} of {available} are taken, {} of them by \
-         TIME_WAIT",
+        "connect() from {} to {to} {verdict} of local ports (EADDRNOTAVAIL): {taken} of {available} are taken, {} of them by TIME_WAIT",
         from(worst),
         worst.time_wait
     );

@@ -6,13 +6,23 @@ use std::{
     net::IpAddr,
 };
 
-use crate::tcp::State;
+use crate::{
+    aggregate::ports::settings::Settings,
+    origin::{Census, Origin},
+    tcp::{Flow, NetnsId, State},
+};
 
 /// Destinations that are kept for the findings, those with the most ports.
 const DESTINATIONS: usize = 10;
 
 /// Interface number, local address, remote address and port.
 type Towards = (u32, IpAddr, IpAddr, u16);
+
+/// All sockets are of one namespace; which one makes no difference.
+const SAME: NetnsId = NetnsId::new(0, 0);
+
+/// One segment that is lost is sent again once.
+const SENT_AGAIN: u8 = 2;
 
 /// One socket.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +43,10 @@ pub struct Socket {
     pub receive_queue: u32,
     /// `Send-Q`.
     pub send_queue: u32,
+    /// How often its oldest segment was sent again, while the timer for that runs; else 0.
+    pub retransmits: u8,
+    /// How often it sent window probes, while the timer for that runs; else 0.
+    pub probes: u8,
     /// The socket cookie.
     pub cookie: u64,
     /// Inode number of the socket's file.
@@ -105,6 +119,26 @@ pub struct Unclosed {
     pub unread: u64,
 }
 
+/// Connections that were closed here and whose FIN is not acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unacknowledged {
+    /// In FIN_WAIT1 or CLOSING: this side closed first, or both did.
+    pub fin_wait1: u64,
+    /// In LAST_ACK: the peer closed first.
+    pub last_ack: u64,
+    /// Of all of them, those that have nothing under way but the FIN (Send-Q 1).
+    pub fin_only: u64,
+    /// Not of them: in any of these states, with a FIN that has not left, and window probes instead.
+    pub unsent: u64,
+}
+
+impl Unacknowledged {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.fin_wait1 + self.last_ack
+    }
+}
+
 /// What is known of the sockets.
 #[derive(Clone, Debug, Default)]
 pub struct Sockets {
@@ -112,8 +146,14 @@ pub struct Sockets {
     pub time_wait: u64,
     /// In FIN_WAIT2 and held by nobody.
     pub orphaned_fin_wait2: u64,
+    /// Of those, the ones that have waited for the peer's FIN for some seconds.
+    pub stale_fin_wait2: u64,
+    /// In FIN_WAIT1, CLOSING and LAST_ACK at both readings, with something that is sent again.
+    pub unacknowledged: Unacknowledged,
     /// In CLOSE_WAIT.
     pub close_wait: u64,
+    /// Ports that connect() passes over, as somebody listens there or has and its connections last: of those it may choose from.
+    pub served: u64,
     /// The destinations with the most ports taken, the most first.
     pub destinations: Vec<Destination>,
     /// Listeners that were full at both readings.
@@ -128,6 +168,7 @@ pub struct Sockets {
 #[derive(Clone, Debug, Default)]
 pub struct Before {
     close_wait: HashSet<u64>,
+    closing: HashSet<u64>,
     full: HashSet<u64>,
 }
 
@@ -136,22 +177,43 @@ impl Before {
     pub fn add(&mut self, socket: &Socket) {
         match socket.state {
             State::CloseWait => self.close_wait.insert(socket.cookie),
+            State::FinWait1 | State::Closing | State::LastAck => self.closing.insert(socket.cookie),
             State::Listen if socket.receive_queue > socket.send_queue => self.full.insert(socket.cookie),
             _ => false,
         };
     }
 }
 
+/// What sockets are held against.
+#[derive(Clone, Debug, Default)]
+pub struct Bounds {
+    /// Which ports connect() may choose.
+    pub ports: Settings,
+    /// A TIME_WAIT with more milliseconds left is younger than the delay of `tcp_tw_reuse`.
+    pub young_ms: u64,
+    /// An orphan's FIN_WAIT2 with less left has waited for some seconds.
+    pub stale_ms: u64,
+}
+
+/// Ports in use towards a destination.
+#[derive(Clone, Copy, Debug, Default)]
+struct Use {
+    used: u64,
+    time_wait: u64,
+    young: u64,
+}
+
 /// The second reading as it goes on. Listeners have to be told before connections, as the kernel does (`inet_diag_dump_icsk`).
 #[derive(Debug, Default)]
 pub struct Survey {
     before: Before,
-    /// `ip_local_port_range`.
-    ports: Option<(u16, u16)>,
-    /// A TIME_WAIT with more left is younger than the delay of `tcp_tw_reuse`.
-    young_ms: u64,
-    listening: HashSet<u16>,
-    destinations: HashMap<Towards, (u64, u64, u64)>,
+    bounds: Bounds,
+    census: Census,
+    /// Ports of the range that are a server's.
+    served: HashSet<u16>,
+    /// Connections of which only the whole listing tells which side made them.
+    undecided: Vec<(Flow, Use)>,
+    destinations: HashMap<Towards, Use>,
     /// Number and name.
     interfaces: Vec<(u32, String)>,
     stuck: Vec<(u32, bool)>,
@@ -159,9 +221,9 @@ pub struct Survey {
 }
 
 impl Survey {
-    /// Begins the second reading. `ports`: the ephemeral ones; `young_ms`: what a TIME_WAIT that is too young has left at least.
-    pub fn new(before: Before, ports: Option<(u16, u16)>, young_ms: u64) -> Self {
-        Self { before, ports, young_ms, ..Self::default() }
+    /// Begins the second reading.
+    pub fn new(before: Before, bounds: Bounds) -> Self {
+        Self { before, bounds, ..Self::default() }
     }
 
     /// The network interfaces that there are: number and name.
@@ -174,7 +236,11 @@ impl Survey {
         match socket.state {
             State::Listen => return self.listener(socket),
             State::TimeWait if socket.mini => self.sockets.time_wait += 1,
-            State::FinWait2 if socket.mini => self.sockets.orphaned_fin_wait2 += 1,
+            State::FinWait2 if socket.mini => {
+                self.sockets.orphaned_fin_wait2 += 1;
+                self.sockets.stale_fin_wait2 += u64::from(socket.left_ms < self.bounds.stale_ms);
+            }
+            State::FinWait1 | State::Closing | State::LastAck => self.closing(socket),
             State::CloseWait => {
                 self.sockets.close_wait += 1;
                 // One that still sends may be answering a client that has said all it had to say.
@@ -184,20 +250,68 @@ impl Survey {
             }
             _ => {}
         }
-        // A port that is listened on is a server's, whatever the range.
-        let ephemeral = self.ports.is_some_and(|(low, high)| (low..=high).contains(&socket.local.1));
-        if ephemeral && socket.remote.1 != 0 && !self.listening.contains(&socket.local.1) {
-            let key = (socket.bound_dev_if, socket.local.0, socket.remote.0, socket.remote.1);
-            let (used, time_wait, young) = self.destinations.entry(key).or_default();
-            let waits = socket.mini && socket.state == State::TimeWait;
-            *used += 1;
-            *time_wait += u64::from(waits);
-            *young += u64::from(waits && socket.left_ms > self.young_ms);
+        if socket.remote.1 == 0 {
+            return;
+        }
+        let ((laddr, lport), (raddr, rport)) = (socket.local, socket.remote);
+        let flow = Flow { netns: SAME, bound_dev_if: socket.bound_dev_if, laddr, raddr, lport, rport };
+        let waits = socket.mini && socket.state == State::TimeWait;
+        let young = waits && socket.left_ms > self.bounds.young_ms;
+        let mine = Use { used: 1, time_wait: u64::from(waits), young: u64::from(young) };
+        match self.census.connection(&flow) {
+            Some(origin) => self.ports(&flow, mine, origin),
+            None => self.undecided.push((flow, mine)),
         }
     }
 
+    fn ports(&mut self, flow: &Flow, mine: Use, origin: Origin) {
+        if self.bounds.ports.has(flow.lport) != Some(true) {
+            return;
+        }
+        match origin {
+            Origin::Here => {
+                let all = self.destinations.entry((flow.bound_dev_if, flow.laddr, flow.raddr, flow.rport)).or_default();
+                all.used += mine.used;
+                all.time_wait += mine.time_wait;
+                all.young += mine.young;
+            }
+            Origin::There => drop(self.served.insert(flow.lport)),
+            Origin::Unknown(_) => {}
+        }
+    }
+
+    /// It was there already at the first reading, and `tcp_retransmit_timer` runs for it, or `tcp_probe_timer` where the FIN could not be sent:
+    /// as the peer's window is closed, or as sending it fails.
+    fn closing(&mut self, socket: &Socket) {
+        if !self.before.closing.contains(&socket.cookie) {
+            return;
+        }
+        let all = &mut self.sockets.unacknowledged;
+        if socket.probes > 0 && socket.send_queue == 1 {
+            all.unsent += 1;
+        }
+        if socket.retransmits < SENT_AGAIN {
+            return;
+        }
+        match socket.state {
+            State::LastAck => all.last_ack += 1,
+            _ => all.fin_wait1 += 1,
+        }
+        all.fin_only += u64::from(socket.send_queue == 1);
+    }
+
     fn listener(&mut self, socket: &Socket) {
-        self.listening.insert(socket.local.1);
+        self.census.listener(&Flow {
+            netns: SAME,
+            bound_dev_if: socket.bound_dev_if,
+            laddr: socket.local.0,
+            raddr: socket.remote.0,
+            lport: socket.local.1,
+            rport: socket.remote.1,
+        });
+        if self.bounds.ports.has(socket.local.1) == Some(true) {
+            self.served.insert(socket.local.1);
+        }
         let (waiting, backlog) = (socket.receive_queue, socket.send_queue);
         let found = Listener { local: socket.local, waiting, backlog, owner: None, inode: socket.inode };
         if found.is_full() && self.before.full.contains(&socket.cookie) {
@@ -217,10 +331,14 @@ impl Survey {
 
     /// What came of it. `owner` tells who holds a file.
     pub fn finish(mut self, owner: impl Fn(u32) -> Option<Owner>) -> Sockets {
+        for (flow, mine) in std::mem::take(&mut self.undecided) {
+            let origin = self.census.origin(&flow);
+            self.ports(&flow, mine, origin);
+        }
         let mut destinations: Vec<Destination> = self
             .destinations
             .into_iter()
-            .map(|((bound_dev_if, laddr, raddr, rport), (used, time_wait, young))| Destination {
+            .map(|((bound_dev_if, laddr, raddr, rport), Use { used, time_wait, young })| Destination {
                 interface: (bound_dev_if != 0).then(|| {
                     let named = self.interfaces.iter().find(|(index, _)| *index == bound_dev_if);
                     named.map_or_else(|| format!("if{bound_dev_if}"), |(_, name)| name.clone())
@@ -249,6 +367,6 @@ impl Survey {
         for listener in self.sockets.full_listeners.iter_mut().chain(&mut self.sockets.fullest_listener) {
             listener.owner = owner(listener.inode);
         }
-        Sockets { destinations, unclosed, ..self.sockets }
+        Sockets { destinations, unclosed, served: self.served.len() as u64, ..self.sockets }
     }
 }

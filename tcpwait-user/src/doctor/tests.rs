@@ -6,10 +6,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::{
     Report, examine,
     facts::{Configured, Facts, Namespace},
-    finding::Severity,
-    sockets::{Before, Destination, Owner, Socket, Sockets, Survey, Unclosed},
+    finding::{Evidence, Severity},
+    sockets::{Before, Bounds, Destination, Owner, Socket, Sockets, Survey, Unacknowledged, Unclosed},
 };
-use crate::tcp::State;
+use crate::{aggregate::ports::settings::Settings as PortSettings, tcp::State};
 
 const TIME_WAIT_OVERFLOW: &str = "TcpExtTCPTimeWaitOverflow";
 
@@ -96,7 +96,7 @@ fn now_is_not_before() {
         ("TcpExtTCPReqQFullDrop", "syn-queue-full", Now, Some(Before)),
         ("TcpExtTCPReqQFullDoCookies", "syn-queue-full", Now, Some(Before)),
         ("TcpExtTCPAbortOnMemory", "reset-for-memory", Now, Some(Before)),
-        ("nf_conntrack drop", "conntrack-full", Now, Some(Before)),
+        ("nf_conntrack drop", "conntrack-drops", Note, None),
         ("nf_conntrack early_drop", "conntrack-full", Now, Some(Before)),
         ("nf_conntrack insert_failed", "conntrack-clash", Note, None),
         ("TcpExtPAWSEstab", "paws-rejects", Note, None),
@@ -219,13 +219,104 @@ fn piles_and_orphans() {
     };
     assert_eq!(pile(10, 3_000_000_000), [("close-wait-pile", Severity::Now)]);
     assert_eq!((pile(9, 3_000_000_000), pile(10, 10_000_000)), (vec![], vec![]));
-    let orphaned =
-        |number| changed(|ns| ns.sockets = Some(Sockets { orphaned_fin_wait2: number, ..Sockets::default() }));
-    assert_eq!((orphaned(999), orphaned(1000)), (vec![], vec![("fin-wait2-orphans", Severity::Now)]));
+    let orphaned = |stale| {
+        let sockets = Sockets { orphaned_fin_wait2: 3000, stale_fin_wait2: stale, ..Sockets::default() };
+        changed(|ns| ns.sockets = Some(sockets))
+    };
+    assert_eq!((orphaned(99), orphaned(100)), (vec![], vec![("fin-wait2-orphans", Severity::Now)]));
     let orphans = |number| changed(|ns| count(ns, super::ORPHANS, 0, number));
     assert_eq!((orphans(32_767), orphans(32_768)), (vec![], vec![("orphans-near-limit", Severity::Now)]));
     let tracked = |number: &str| changed(|ns| set(ns, "net.netfilter.nf_conntrack_count", number));
     assert_eq!((tracked("209715"), tracked("209716")), (vec![], vec![("conntrack-full", Severity::Now)]));
+}
+
+#[test]
+fn fins_that_nobody_acknowledges() {
+    let with = |fin_wait1, last_ack, again: u64, window_ns| {
+        changed(|ns| {
+            ns.window_ns = window_ns;
+            let unacknowledged = Unacknowledged { fin_wait1, last_ack, fin_only: 1, unsent: 0 };
+            ns.sockets = Some(Sockets { unacknowledged, ..Sockets::default() });
+            count(ns, "TcpRetransSegs", 5, 5 + again);
+        })
+    };
+    let found = [("fin-unacknowledged", Severity::Now)];
+    assert_eq!((with(300, 200, 40, 3_000_000_000), with(5, 5, 1, 3_000_000_000)), (found.to_vec(), found.to_vec()));
+    assert_eq!((with(5, 4, 1, 3_000_000_000), with(9, 9, 9, 1_000)), (vec![], vec![]));
+}
+
+/// A firewall on this machine: nothing is sent, so nothing is sent again.
+#[test]
+fn fins_that_do_not_leave() {
+    let said = |unsent| {
+        let mut ns = healthy();
+        let unacknowledged = Unacknowledged { unsent, ..Unacknowledged::default() };
+        ns.sockets = Some(Sockets { unacknowledged, ..Sockets::default() });
+        report(ns).findings.first().map(|found| found.finding.what.clone())
+    };
+    assert_eq!(said(9), None);
+    assert!(said(10).is_some_and(|what| what.contains("does not leave")));
+}
+
+/// `tcp_write_err` ends what was connected and what was not.
+#[test]
+fn connects_that_time_out_are_no_lost_connections() {
+    let with = |timeouts, attempts| {
+        changed(|ns| {
+            count(ns, "TcpExtTCPAbortOnTimeout", 0, timeouts);
+            count(ns, "TcpAttemptFails", 0, attempts);
+        })
+    };
+    let (given_up, attempts) = (("given-up", Severity::Note), ("attempts-fail", Severity::Note));
+    assert_eq!((with(20, 20), with(5, 9)), (vec![attempts], vec![]));
+    assert_eq!((with(3, 2), with(30, 20)), (vec![given_up], vec![attempts, given_up]));
+}
+
+/// A clash counts as a drop, too; and a table that is full now says so.
+#[test]
+fn a_clash_is_no_full_table() {
+    let with = |drop, failed, full: &str| {
+        changed(|ns| {
+            count(ns, "nf_conntrack drop", 0, drop);
+            count(ns, "nf_conntrack insert_failed", 0, failed);
+            set(ns, "net.netfilter.nf_conntrack_count", full);
+        })
+    };
+    assert_eq!(with(7, 7, "12"), [("conntrack-clash", Severity::Note)]);
+    assert_eq!(with(7, 0, "262144"), [("conntrack-full", Severity::Now)]);
+}
+
+#[test]
+fn what_happened_before_is_not_known_by_what_grows_now() {
+    let mut ns = healthy();
+    count(&mut ns, "TcpExtListenOverflows", 9, 9);
+    count(&mut ns, "TcpExtListenDrops", 9, 90);
+    let report = report(ns);
+    let finding = &report.findings[0].finding;
+    assert_eq!((finding.id, finding.severity), ("accept-queue-full", Severity::Before));
+    let cited = |counter: &str| {
+        finding
+            .evidence
+            .iter()
+            .any(|evidence| matches!(evidence, Evidence::Counter { counter: name, .. } if name == counter))
+    };
+    assert!(cited("TcpExtListenOverflows") && !cited("TcpExtListenDrops"), "{finding:?}");
+}
+
+#[test]
+fn none_left_is_not_about_to_run_out() {
+    let said = |used| {
+        let mut ns = healthy();
+        set(&mut ns, "net.ipv4.ip_local_port_range", "10000 12999");
+        ns.sockets = Some(destination([10, 0, 0, 1], used, 0, 0));
+        report(ns).findings[0].finding.what.clone()
+    };
+    assert!(said(3000).contains("has run out") && said(2999).contains("is about to run out"), "{}", said(3000));
+    // A port that somebody listens on is not there for connect().
+    let mut ns = healthy();
+    set(&mut ns, "net.ipv4.ip_local_port_range", "10000 12999");
+    ns.sockets = Some(Sockets { served: 1, ..destination([10, 0, 0, 1], 2999, 0, 0) });
+    assert!(report(ns).findings[0].finding.what.contains("2999 of 2999"));
 }
 
 /// With sockets of its own.
@@ -259,17 +350,30 @@ fn sockets_are_told_one_by_one() {
         left_ms: 30_000,
         receive_queue: 0,
         send_queue: 0,
+        retransmits: 0,
+        probes: 0,
         cookie,
         inode: u32::try_from(cookie).unwrap(),
     };
     let full = Socket { receive_queue: 3, send_queue: 2, ..socket(State::Listen, 40_000, 0, 1) };
     let mut before = Before::default();
     let stuck = socket(State::CloseWait, 80, 5000, 2);
-    [full, stuck].iter().for_each(|socket| before.add(socket));
-    let mut survey = Survey::new(before, Some((32_768, 60_999)), 59_000);
+    let fins =
+        [(State::FinWait1, 8), (State::LastAck, 9), (State::FinWait1, 10)].map(|(state, id)| socket(state, 80, 1, id));
+    [full, stuck].iter().chain(&fins).for_each(|socket| before.add(socket));
+    let ports = PortSettings { range: Some(32_768..=60_999), ..PortSettings::default() };
+    let mut survey = Survey::new(before, Bounds { ports, young_ms: 59_000, stale_ms: 55_000 });
     survey.add(&full);
     survey.add(&stuck);
     survey.add(&socket(State::CloseWait, 80, 5001, 3));
+    // FINs that nobody acknowledges: one that was there before, and is sent again.
+    survey.add(&Socket { retransmits: 2, send_queue: 1, ..socket(State::FinWait1, 80, 5002, 8) });
+    survey.add(&Socket { retransmits: 2, send_queue: 9, ..socket(State::LastAck, 80, 5003, 9) });
+    survey.add(&Socket { retransmits: 0, send_queue: 9, ..socket(State::FinWait1, 80, 5004, 10) });
+    survey.add(&Socket { retransmits: 2, send_queue: 1, ..socket(State::FinWait1, 80, 5005, 11) });
+    // Orphans, the younger of which may still be closed by its peer.
+    survey.add(&Socket { mini: true, left_ms: 58_000, ..socket(State::FinWait2, 80, 5006, 12) });
+    survey.add(&Socket { mini: true, left_ms: 20_000, ..socket(State::FinWait2, 80, 5007, 13) });
     // A server's, whose port is in the range; and a client's.
     survey.add(&socket(State::Established, 40_000, 6000, 4));
     survey.add(&socket(State::TimeWait, 50_000, 443, 5));
@@ -280,5 +384,7 @@ fn sockets_are_told_one_by_one() {
     let [destination] = &sockets.destinations[..] else { panic!("{sockets:?}") };
     assert_eq!((destination.used, destination.time_wait, destination.young), (3, 2, 1));
     assert_eq!((sockets.time_wait, sockets.close_wait, sockets.unclosed[0].stuck), (2, 2, 1));
+    assert_eq!(sockets.unacknowledged, Unacknowledged { fin_wait1: 1, last_ack: 1, fin_only: 1, unsent: 0 });
+    assert_eq!((sockets.orphaned_fin_wait2, sockets.stale_fin_wait2, sockets.served), (2, 1, 1));
     assert_eq!(sockets.full_listeners[0].owner.as_ref().unwrap().pid, 1);
 }

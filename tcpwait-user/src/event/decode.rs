@@ -8,9 +8,12 @@ use zerocopy::FromBytes;
 
 use super::{
     CancelSite, Context, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, PortRefused, Reuse, Seed, Segment,
-    StateChange, Task, Undecodable,
+    StateChange, Syn, Task, Undecodable,
 };
-use crate::tcp::{Flow, Interface, NetnsId, State};
+use crate::{
+    origin::Origin,
+    tcp::{Flow, Interface, NetnsId, State},
+};
 
 /// Decodes one record.
 ///
@@ -94,6 +97,7 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
                 mini: record.timer == 3,
                 expires_ms: record.expires_ms,
                 retransmits: record.retransmits,
+                origin: Origin::from_wire(record.made),
             })
         }
         Kind::SeedEnd => {
@@ -139,8 +143,21 @@ fn state_change(record: &wire::SockState, task: Option<Task>, no_mini: Option<No
         half_open: record.head.flags & wire::FLAG_HALF_OPEN != 0,
         retransmits: record.retransmits,
         reuse: reuse(record.reuse),
-        unsent: record.unsent != 0,
+        unsent: record.unsent != 0 && record.new == State::Close as u8,
+        syn: syn(record),
         no_mini,
+    })
+}
+
+/// Records of version 4 did not say.
+fn syn(record: &wire::SockState) -> Option<Syn> {
+    if record.new != State::SynSent as u8 || record.unsent & wire::UNSENT_KNOWN == 0 {
+        return None;
+    }
+    Some(match record.unsent {
+        bits if bits & wire::UNSENT_REPAIR != 0 => Syn::Never,
+        bits if bits & wire::UNSENT_DEFERRABLE != 0 => Syn::MayWait,
+        _ => Syn::AtOnce,
     })
 }
 

@@ -276,7 +276,8 @@ impl Probes {
     /// How many events are known to be lost so far: records that did not fit, and what the kernel withheld.
     pub fn lost(&self) -> u64 {
         let of = |counter: &wire::Counter| self.counters.get(&(*counter as u32), 0).map_or(0, |cpus| cpus.iter().sum());
-        wire::LOST.iter().map(of).sum::<u64>() + self.withheld().map_or(0, |withheld| withheld.iter().filter(|count| **count != u64::MAX).sum())
+        wire::LOST.iter().map(of).sum::<u64>()
+            + self.withheld().map_or(0, |withheld| withheld.iter().filter(|count| **count != u64::MAX).sum())
     }
 
     /// The kernel side's counts so far, summed over CPUs, as a record.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::{Lifecycle, PORT_PATIENCE_NS, Reason, Timing, Transition, Update, reason};
 use crate::{
-    event::{Reuse, Seed, StateChange, Task},
+    event::{Reuse, Seed, StateChange, Syn, Task},
+    origin::{End, Origin},
     tcp::{Flow, State},
 };
 
@@ -19,6 +20,7 @@ pub(super) struct Full {
     /// Of a passive connection: whose listener it came through.
     listener: Option<Arc<Task>>,
     pub(super) predates: bool,
+    pub(super) origin: Origin,
     /// Whether others may share its port, when that was last read.
     pub(super) reuse: Option<Reuse>,
     /// Its first step, which waits for the port.
@@ -27,7 +29,7 @@ pub(super) struct Full {
 
 impl Full {
     /// One whose beginning was lost.
-    pub(super) fn found_again(seed: &Seed, owner: Option<Arc<Task>>) -> Self {
+    pub(super) fn found_again(seed: &Seed, owner: Option<Arc<Task>>, origin: Origin) -> Self {
         Self {
             flow: seed.flow,
             state: seed.state,
@@ -35,6 +37,7 @@ impl Full {
             owner,
             listener: None,
             predates: false,
+            origin,
             reuse: None,
             waiting: None,
         }
@@ -69,6 +72,9 @@ impl Lifecycle {
         }
         // An answer to a SYN may be taken by anybody who locks the socket; it leaves an error.
         let by_its_owner = !(change.old == State::SynSent && change.new == State::Close && change.err != 0);
+        if change.new == State::Listen {
+            self.listened.add(&change.flow);
+        }
         let owner = change.task.as_ref().filter(|_| by_its_owner).map(|task| self.share(task));
         let newborn = match change.old {
             State::SynRecv => {
@@ -114,6 +120,7 @@ impl Lifecycle {
             full.listener = listener;
         }
         full.reuse = change.reuse.or(full.reuse);
+        let entered_syn_sent = (change.old, change.new) == (State::Close, State::SynSent);
         let since_ns = if full.state == change.old {
             full.since_ns
         } else {
@@ -137,6 +144,9 @@ impl Lifecycle {
             reason: overflow.then_some(Reason::Overflow),
             predates: full.predates,
             listener: if change.old == State::SynRecv { full.listener.clone() } else { None },
+            origin: full.origin,
+            // What tcp_v4_connect chooses it chooses after this event (inet_hash_connect).
+            bound: entered_syn_sent.then_some(change.flow.lport != 0),
             retransmits: matches!(change.old, State::SynSent | State::SynRecv).then_some(change.retransmits),
             ..Transition::new(time_ns, change.cookie, change.flow, Some(change.old), change.new)
         };
@@ -174,9 +184,10 @@ impl Lifecycle {
             }
             None => {
                 self.tally.without_request += 1;
-                let begun =
-                    Transition::new(newborn.time_ns, change.cookie, change.flow, Some(State::Listen), State::SynRecv);
-                out.push(Update::Transition(begun));
+                out.push(Update::Transition(Transition {
+                    origin: Origin::There,
+                    ..Transition::new(newborn.time_ns, change.cookie, change.flow, Some(State::Listen), State::SynRecv)
+                }));
                 (None, false)
             }
         };
@@ -187,6 +198,7 @@ impl Lifecycle {
             owner: None,
             listener: None,
             predates,
+            origin: Origin::There,
             reuse: None,
             waiting: None,
         }
@@ -198,6 +210,14 @@ impl Lifecycle {
         if !is_new && self.seeds_read {
             self.tally.unmatched.gaps += 1;
         }
+        let origin = match (change.old, change.new) {
+            // A restored connection may have been accepted, elsewhere or before, and has its port by bind(); it sends no SYN.
+            (State::Close, State::SynSent) if change.syn == Some(Syn::Never) => {
+                self.listened.tell(&change.flow).unwrap_or(Origin::Unknown(End::Local))
+            }
+            (State::Close, State::SynSent) | (State::SynSent, _) => Origin::Here,
+            _ => self.origin_of(&change.flow),
+        };
         Full {
             flow: change.flow,
             state: change.old,
@@ -205,6 +225,7 @@ impl Lifecycle {
             owner: None,
             listener: None,
             predates: !is_new && !self.seeds_read,
+            origin,
             reuse: None,
             waiting: None,
         }
@@ -239,9 +260,10 @@ impl Lifecycle {
         self.remember_end(cookie);
     }
 
-    pub(super) fn seed_full(&mut self, seed: &Seed, owner: Option<Arc<Task>>) -> bool {
+    pub(super) fn seed_full(&mut self, seed: &Seed, owner: Option<Arc<Task>>, origin: Origin) -> bool {
         if let Some(full) = self.fulls.get_mut(&seed.cookie) {
             full.owner = full.owner.take().or(owner);
+            full.origin = full.origin.or(origin);
             return false;
         }
         let full = Full {
@@ -251,6 +273,7 @@ impl Lifecycle {
             owner,
             listener: None,
             predates: true,
+            origin,
             reuse: None,
             waiting: None,
         };

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     event::{Event, MiniSocket, Reuse, Seed, Segment, Task},
+    origin::Origin,
     tcp::{Flow, State},
 };
 
@@ -36,6 +37,7 @@ pub(super) struct Mini {
     restarts: Option<Box<Restarts>>,
     pub(super) owner: Option<Arc<Task>>,
     predates: bool,
+    origin: Origin,
     pub(super) reuse: Option<Reuse>,
     timestamps: Option<bool>,
 }
@@ -70,6 +72,7 @@ impl Lifecycle {
         }
         let full = self.fulls.remove(&socket.cookie);
         self.hand_over(socket.cookie);
+        let origin = full.as_ref().map_or_else(|| self.origin_of(&socket.flow), |full| full.origin);
         let (from, since_ns, owner, predates) = match full {
             Some(full) => {
                 let known = matches!(full.state, State::FinWait2 | State::Closing);
@@ -92,6 +95,7 @@ impl Lifecycle {
             restarts: None,
             owner,
             predates,
+            origin,
             reuse: socket.reuse,
             timestamps: Some(socket.timestamps),
         };
@@ -311,17 +315,19 @@ impl Lifecycle {
             owner: None,
             // Once all older sockets are known, a beginning that was not seen was lost.
             predates: !self.seeds_read,
+            origin: self.origin_of(&socket.flow),
             reuse: socket.reuse,
             timestamps: Some(socket.timestamps),
         };
         self.put_mini(socket.flow, mini);
     }
 
-    pub(super) fn seed_mini(&mut self, time_ns: u64, seed: &Seed) -> bool {
+    pub(super) fn seed_mini(&mut self, time_ns: u64, seed: &Seed, origin: Origin) -> bool {
         if let Some(mini) = self.minis.get_mut(&seed.flow) {
             if mini.cookie == 0 {
                 mini.cookie = seed.cookie;
             }
+            mini.origin = mini.origin.or(origin);
             return false;
         }
         let in_time_wait = seed.state == State::TimeWait;
@@ -341,6 +347,7 @@ impl Lifecycle {
             restarts: None,
             owner: None,
             predates: true,
+            origin,
             reuse: None,
             timestamps: None,
         };
@@ -375,6 +382,7 @@ fn enter_time_wait(
         timing: if dwell_ns.is_some() { timing } else { Timing::Unknown },
         owner: mini.owner.clone(),
         predates: mini.predates,
+        origin: mini.origin,
         timestamps: mini.timestamps,
         ..Transition::new(time_ns, mini.cookie, flow, from, State::TimeWait)
     }));
@@ -391,6 +399,7 @@ fn leave(mini: &Mini, flow: Flow, time_ns: u64, dwell_ns: Option<u64>, timing: T
         reason: Some(reason),
         restarts: (mini.state == State::TimeWait).then(|| mini.restarts.as_deref().cloned().unwrap_or_default()),
         predates: mini.predates,
+        origin: mini.origin,
         ..Transition::new(time_ns, mini.cookie, flow, Some(mini.state), State::Close)
     }
 }

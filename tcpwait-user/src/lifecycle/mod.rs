@@ -37,6 +37,7 @@ pub use self::{
 use crate::{
     compact::CompactMap,
     event::{Context, Event, Fact, Seed, Task},
+    origin::{End, Listened, Origin},
     symbols::Symbols,
     tcp::{Flow, NetnsId, State},
 };
@@ -116,6 +117,8 @@ pub struct Lifecycle {
     portless: Vec<u64>,
     clock: JiffyClock,
     owners: HashSet<Arc<Task>>,
+    /// Where anybody was ever seen to listen.
+    listened: Listened,
     last_owner: Option<Arc<Task>>,
     /// Cookies that ended while sock_diag is being read: what it says of them is old. `None` afterwards.
     ended: Option<HashSet<u64>>,
@@ -263,19 +266,39 @@ impl Lifecycle {
             return self.seed_again(time_ns, seed, out);
         }
         let owner = seed.task.as_ref().map(|task| self.share(task));
+        if seed.state == State::Listen {
+            self.listened.add(&seed.flow);
+        }
+        let origin = self.seeded_origin(seed);
         let taken = if seed.mini {
-            self.seed_mini(time_ns, seed)
+            self.seed_mini(time_ns, seed, origin)
         } else if seed.state == State::SynRecv {
             self.seed_request(seed)
         } else {
             // An unconnected socket has no life yet.
-            seed.state != State::Close && self.seed_full(seed, owner.clone())
+            seed.state != State::Close && self.seed_full(seed, owner.clone(), origin)
         };
         if taken {
             self.tally.seeded += 1;
             self.tally.seeded_minis += u64::from(seed.mini);
-            out.push(Update::Found(Found { id: seed.cookie, flow: seed.flow, state: seed.state, owner }));
+            out.push(Update::Found(Found { id: seed.cookie, flow: seed.flow, state: seed.state, owner, origin }));
         }
+    }
+
+    /// Which side made a connection that sock_diag lists.
+    pub(super) fn seeded_origin(&self, seed: &Seed) -> Origin {
+        match seed.state {
+            // A socket of its own is one of two that connect to each other; else it is a request, and requests are a listener's.
+            State::SynRecv if seed.task.is_none() => Origin::There,
+            State::SynSent => Origin::Here,
+            _ => seed.origin.unwrap_or_else(|| self.origin_of(&seed.flow)),
+        }
+    }
+
+    /// Which side made a connection whose birth was not seen, by its addresses and who was seen to listen. Nobody was seen to listen for one
+    /// that is not known, so it is named after its remote end.
+    fn origin_of(&self, flow: &Flow) -> Origin {
+        self.listened.tell(flow).unwrap_or(Origin::Unknown(End::Remote))
     }
 
     fn owner(&mut self, cookie: u64, task: &Task, out: &mut Vec<Update>) {

@@ -3,7 +3,7 @@
 
 use hashbrown::HashSet;
 
-use super::{Lifecycle, Transition, Update, full::Full};
+use super::{Found, Lifecycle, Transition, Update, full::Full};
 use crate::{
     event::Seed,
     tcp::{Flow, NetnsId, State},
@@ -85,19 +85,25 @@ impl Lifecycle {
         }
         self.recovery.listed.insert(seed.cookie);
         let owner = seed.task.as_ref().map(|task| self.share(task));
+        if seed.state == State::Listen {
+            self.listened.add(&seed.flow);
+        }
+        let origin = self.seeded_origin(seed);
         let Some(full) = self.fulls.get_mut(&seed.cookie) else {
             self.tally.unmatched.gaps += 1;
-            self.fulls.insert(seed.cookie, Full::found_again(seed, owner.clone()));
-            out.push(Update::Found(super::Found { id: seed.cookie, flow: seed.flow, state: seed.state, owner }));
+            self.fulls.insert(seed.cookie, Full::found_again(seed, owner.clone(), origin));
+            out.push(Update::Found(Found { id: seed.cookie, flow: seed.flow, state: seed.state, owner, origin }));
             return;
         };
         full.owner = full.owner.take().or(owner);
+        full.origin = full.origin.or(origin);
         if full.state != seed.state && is_older(full, time_ns) {
             self.tally.unmatched.gaps += 1;
             (full.state, full.since_ns) = (seed.state, None);
             out.push(Update::Transition(Transition {
                 owner: full.owner.clone(),
                 predates: full.predates,
+                origin: full.origin,
                 ..Transition::new(time_ns, seed.cookie, full.flow, None, seed.state)
             }));
         }
@@ -144,6 +150,7 @@ impl Lifecycle {
             out.push(Update::Transition(Transition {
                 owner: full.owner.clone(),
                 predates: full.predates,
+                origin: full.origin,
                 ..Transition::new(begun_ns, cookie, full.flow, Some(full.state), State::Close)
             }));
         }

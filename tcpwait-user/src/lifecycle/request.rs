@@ -9,6 +9,7 @@ use super::{
 };
 use crate::{
     event::{CancelSite, Context, Event, HalfOpen, HalfStart, Seed, Task},
+    origin::Origin,
     tcp::{Flow, State},
 };
 
@@ -189,6 +190,7 @@ impl Lifecycle {
             reason: Some(reason),
             by,
             predates: request.predates,
+            origin: Origin::There,
             retransmits: Some(half.retransmits.into()),
             ..Transition::new(time_ns, half.cookie, half.flow, Some(State::SynRecv), State::Close)
         }));
@@ -260,6 +262,7 @@ impl Lifecycle {
                 owner: request.owner.clone(),
                 reason: Some(Reason::Unknown),
                 predates: request.predates,
+                origin: Origin::There,
                 ..Transition::new(self.now_ns, request.cookie, flow, Some(State::SynRecv), State::Close)
             }));
         }
@@ -275,6 +278,7 @@ fn say_begun(request: &mut Request, flow: Flow, out: &mut Vec<Update>) {
     if let (true, Some(since_ns)) = (std::mem::take(&mut request.unsaid), request.since_ns) {
         out.push(Update::Transition(Transition {
             listener: request.owner.clone(),
+            origin: Origin::There,
             ..Transition::new(since_ns, request.cookie, flow, Some(State::Listen), State::SynRecv)
         }));
     }

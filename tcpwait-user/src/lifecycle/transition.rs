@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{failure::Failure, segment::Restarts};
 use crate::{
     event::Task,
+    origin::Origin,
     tcp::{Flow, State},
 };
 
@@ -147,6 +148,10 @@ pub struct Transition {
     pub timestamps: Option<bool>,
     /// Whose listener a passive connection came through, as long as nobody is known to have accepted it.
     pub listener: Option<Arc<Task>>,
+    /// Which side made it.
+    pub origin: Origin,
+    /// On the step into SYN_SENT: whether bind() had given the port, or the kernel chose it for this destination.
+    pub bound: Option<bool>,
     /// On the step that leaves SYN_SENT or SYN_RECV: how often the SYN or SYN-ACK was sent again.
     pub retransmits: Option<u16>,
 }
@@ -169,6 +174,8 @@ impl Transition {
             predates: false,
             timestamps: None,
             listener: None,
+            origin: Origin::default(),
+            bound: None,
             retransmits: None,
         }
     }
@@ -185,6 +192,8 @@ pub struct Found {
     pub state: State,
     /// Whose socket it is.
     pub owner: Option<Arc<Task>>,
+    /// Which side made it, as far as the listing tells.
+    pub origin: Origin,
 }
 
 /// One thing the lifecycle has to say.

@@ -18,8 +18,9 @@ use crate::{
     },
     event::Task,
     names::Names,
+    origin::{Census, Origin},
     select::Criteria,
-    tcp::{Flow, NetnsId, State},
+    tcp::{Flow, State},
 };
 
 /// The kernel's numbers of states start at 1.
@@ -74,8 +75,10 @@ pub struct Tally {
     orphans: u64,
     left_ms: Vec<u32>,
     groups: Groups,
-    /// Network namespace and port.
-    listeners: HashSet<(NetnsId, u16)>,
+    /// Which side made each connection, where that matters.
+    census: Census,
+    /// Connections of which only the whole listing tells.
+    undecided: Vec<Socket>,
     /// Sockets whose owner is yet to be found.
     waiting: Vec<Socket>,
     holders: Holders,
@@ -90,7 +93,8 @@ impl Tally {
             orphans: 0,
             left_ms: Vec::new(),
             groups: Groups::default(),
-            listeners: HashSet::new(),
+            census: Census::default(),
+            undecided: Vec::new(),
             waiting: Vec::new(),
             holders: Holders::default(),
         }
@@ -101,13 +105,19 @@ impl Tally {
         &self.wanted
     }
 
-    /// A port is listened on. It need not be wanted itself.
-    pub fn listener(&mut self, netns: NetnsId, port: u16) {
-        self.listeners.insert((netns, port));
+    /// Somebody listens there. It need not be wanted itself.
+    pub fn listener(&mut self, flow: &Flow) {
+        self.census.listener(flow);
     }
 
     /// A socket.
     pub fn socket(&mut self, socket: &Socket) {
+        // What is not wanted is evidence all the same.
+        let needs_origin = self.wanted.needs_listeners() && socket.state != State::Listen;
+        let origin = match needs_origin {
+            true => self.census.connection(&socket.flow),
+            false => Some(Origin::default()),
+        };
         if !self.wanted.criteria.fits(&socket.flow, socket.state) {
             return;
         }
@@ -122,7 +132,10 @@ impl Tally {
                 return;
             }
         }
-        self.count(socket, None);
+        match origin {
+            Some(origin) => self.count(socket, None, origin),
+            None => self.undecided.push(*socket),
+        }
     }
 
     /// The files whose holders are to be found.
@@ -136,12 +149,13 @@ impl Tally {
             let owner = socket.inode.and_then(&owner_of);
             self.holders.unknown += u64::from(owner.is_none());
             if self.wanted.criteria.fits_owner(owner.as_ref(), names) {
-                self.count(&socket, owner.as_ref());
+                let origin = self.census.origin(&socket.flow);
+                self.count(&socket, owner.as_ref(), origin);
             }
         }
     }
 
-    fn count(&mut self, socket: &Socket, owner: Option<&Task>) {
+    fn count(&mut self, socket: &Socket, owner: Option<&Task>, origin: Origin) {
         let family = usize::from(!socket.flow.raddr.is_ipv4());
         if let Some(count) = self.states.get_mut(socket.state as usize).and_then(|row| row.get_mut(family)) {
             *count += 1;
@@ -152,14 +166,17 @@ impl Tally {
             _ => {}
         }
         if !self.wanted.by.is_empty() {
-            let accepted = self.listeners.contains(&(socket.flow.netns, socket.flow.lport));
-            let values = self.wanted.by.iter().map(|by| value(*by, socket, owner, accepted));
+            let values = self.wanted.by.iter().map(|by| value(*by, socket, owner, origin));
             self.groups.count(values, socket.state);
         }
     }
 
     /// What was counted. `extent`: how much of the machine was read.
-    pub fn report(self, extent: Extent) -> Report {
+    pub fn report(mut self, extent: Extent) -> Report {
+        for socket in std::mem::take(&mut self.undecided) {
+            let origin = self.census.origin(&socket.flow);
+            self.count(&socket, None, origin);
+        }
         let Self { wanted, states, orphans, mut left_ms, groups, holders, .. } = self;
         let asked = &wanted.criteria.states;
         let of = |state: State| states.get(state as usize).copied().unwrap_or_default();
@@ -181,16 +198,16 @@ impl Tally {
 }
 
 /// A socket's part of a group's key.
-fn value(by: By, socket: &Socket, owner: Option<&Task>, accepted: bool) -> Value {
+fn value(by: By, socket: &Socket, owner: Option<&Task>, origin: Origin) -> Value {
     let nowhere = socket.flow.raddr.is_unspecified();
     match by {
         // The kernel says whose it is, which needs no process to be found.
         By::Uid => socket.uid.map_or(Value::Unknown, |uid| Value::Number(uid.into())),
         By::Remote | By::Pair => match nowhere {
             true => Value::Unknown,
-            false => by.of(&socket.flow, owner, accepted),
+            false => by.of(&socket.flow, owner, origin),
         },
-        _ => match by.of(&socket.flow, owner, accepted) {
+        _ => match by.of(&socket.flow, owner, origin) {
             // No cgroup has this id: the owner's is not known.
             Value::Cgroup(0) => Value::Unknown,
             value => value,

@@ -21,7 +21,7 @@ use crate::{
     doctor::{
         facts::{Counters, Facts, Namespace},
         settings,
-        sockets::{Before, Owner, Socket, Survey},
+        sockets::{Before, Bounds, Owner, Socket, Survey},
     },
     tcp::State,
 };
@@ -32,6 +32,15 @@ const TIMEWAIT_TIMER: u8 = 3;
 /// `TCP_TIMEWAIT_LEN`, and how old a TIME_WAIT has to be for connect() (6.14 on: `tcp_tw_reuse_delay`; before, the next second).
 const TIME_WAIT_MS: u64 = 60_000;
 const REUSE_DELAY_MS: u64 = 1000;
+
+/// A peer that closes does so within a round trip, and a lost FIN is sent again within seconds.
+const STALE_MS: u64 = 5000;
+
+/// The timer that sock_diag shows where a segment waits for its acknowledgement (`inet_sk_diag_fill`).
+const RETRANSMIT_TIMER: u8 = 1;
+
+/// The same where the peer's window is probed.
+const PROBE_TIMER: u8 = 4;
 
 /// The first reading of the namespaces.
 pub struct First {
@@ -78,7 +87,8 @@ fn piled() -> Before {
     let mut piles = Before::default();
     if !counters::tell_of_no_socket(&counters::read()) {
         // The second reading says why where this fails.
-        let states = 1 << State::CloseWait as u8 | 1 << State::Listen as u8;
+        let piles_up = [State::CloseWait, State::Listen, State::FinWait1, State::Closing, State::LastAck];
+        let states = piles_up.into_iter().fold(0, |states, state| states | 1 << state as u8);
         let _ = tcp_sockets_of(Asked { states, ..Asked::EVERYTHING }, |found| {
             if let Some(socket) = socket(&found) {
                 piles.add(&socket);
@@ -140,7 +150,13 @@ fn described(ns: &Netns, before: Before, earlier: Reading, later: Reading) -> (N
     let number = |name| namespace.settings.number(name).and_then(|number| u64::try_from(number).ok());
     let length = number("net.ipv4.tcp_tw_timeout").map_or(TIME_WAIT_MS, |seconds| seconds.saturating_mul(1000));
     let delay = number("net.ipv4.tcp_tw_reuse_delay").unwrap_or(REUSE_DELAY_MS);
-    let mut survey = Survey::new(before, crate::doctor::ephemeral(&namespace), length.saturating_sub(delay));
+    let fin_timeout = number("net.ipv4.tcp_fin_timeout").map_or(TIME_WAIT_MS, |seconds| seconds.saturating_mul(1000));
+    let bounds = Bounds {
+        ports: crate::doctor::ephemeral(&namespace),
+        young_ms: length.saturating_sub(delay),
+        stale_ms: fin_timeout.saturating_sub(STALE_MS.min(fin_timeout / 2)),
+    };
+    let mut survey = Survey::new(before, bounds);
     if counters::tell_of_no_socket(&namespace.later) {
         return (namespace, Some(survey));
     }
@@ -175,6 +191,8 @@ fn socket(found: &DiagSocket) -> Option<Socket> {
         left_ms: found.expires_ms.into(),
         receive_queue: found.receive_queue,
         send_queue: found.send_queue,
+        retransmits: if found.timer == RETRANSMIT_TIMER { found.retransmits } else { 0 },
+        probes: if found.timer == PROBE_TIMER { found.retransmits } else { 0 },
         cookie: found.cookie,
         inode: found.inode,
     })

@@ -69,7 +69,11 @@ fn list(
         }
         if tally.wanted().needs_listeners() {
             let listening = Asked { states: bit(State::Listen), ..Asked::EVERYTHING };
-            sock_diag::tcp_sockets_of(listening, |socket| tally.listener(netns, socket.lport))?;
+            sock_diag::tcp_sockets_of(listening, |socket| {
+                if let Some(listener) = of(&socket, netns) {
+                    tally.listener(&listener.flow);
+                }
+            })?;
         }
         if tally.wanted().by.iter().any(|by| matches!(by, By::Service | By::Pair | By::Remote)) {
             for (index, name) in netns::interfaces() {

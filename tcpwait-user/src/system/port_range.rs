@@ -1,10 +1,13 @@
 //! Reads the settings that decide which local ports connect() may take, one network namespace after the other: `/proc/sys/net` is
 //! that of whoever opens it. What they mean for a port is decided elsewhere.
 
-use std::{fs, io, ops::RangeInclusive};
+use std::{fs, io};
 
 use super::netns::{self, Netns};
-use crate::{aggregate::ports::settings::Settings, tcp::NetnsId};
+use crate::{
+    aggregate::ports::settings::{Settings, parse_ports, parse_range},
+    tcp::NetnsId,
+};
 
 /// Reads the settings of these network namespaces; those that are not there, or may not be entered, are left out.
 pub fn read(wanted: &[NetnsId]) -> Vec<(NetnsId, Settings)> {
@@ -29,8 +32,8 @@ fn read_one(ns: &Netns) -> io::Result<(NetnsId, Settings)> {
             text?.trim().parse().ok()
         }
         let settings = Settings {
-            range: sysctl("ip_local_port_range").as_deref().and_then(range),
-            reserved: sysctl("ip_local_reserved_ports").as_deref().map(list).unwrap_or_default(),
+            range: sysctl("ip_local_port_range").as_deref().and_then(parse_range),
+            reserved: sysctl("ip_local_reserved_ports").as_deref().map(parse_ports).unwrap_or_default(),
             tw_reuse: number(sysctl("tcp_tw_reuse")),
             tw_reuse_delay_ms: number(sysctl("tcp_tw_reuse_delay")),
             timestamps: number(sysctl("tcp_timestamps")),
@@ -39,38 +42,10 @@ fn read_one(ns: &Netns) -> io::Result<(NetnsId, Settings)> {
     })
 }
 
-/// Two numbers, as `32768` and `60999`, with a tab between them.
-fn range(text: &str) -> Option<RangeInclusive<u16>> {
-    let mut ends = text.split_whitespace().map(str::parse);
-    let (low, high) = (ends.next()?.ok()?, ends.next()?.ok()?);
-    (low <= high).then_some(low..=high)
-}
-
-/// `8080,9000-9010`, as `proc_do_large_bitmap` prints it; empty for none.
-fn list(text: &str) -> Vec<RangeInclusive<u16>> {
-    text.trim()
-        .split(',')
-        .filter_map(|part| {
-            let (low, high) = part.split_once('-').unwrap_or((part, part));
-            Some(low.parse().ok()?..=high.parse().ok()?)
-        })
-        .collect()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
     use super::*;
-
-    #[test]
-    fn what_the_kernel_prints_is_understood() {
-        assert_eq!(range("32768\t60999\n"), Some(32768..=60999));
-        for odd in ["", "1", "5 4", "a b", "1 70000"] {
-            assert_eq!(range(odd), None, "{odd}");
-        }
-        assert_eq!(list("\n"), []);
-        assert_eq!(list("8080,9000-9010\n"), [8080..=8080, 9000..=9010]);
-    }
 
     #[test]
     fn this_namespace_can_be_read() {

@@ -13,7 +13,10 @@ use super::{
     owners::Owners,
     sock_diag::{self, ALL_STATES, Asked, DiagSocket},
 };
-use crate::tcp::{NetnsId, State};
+use crate::{
+    origin::Census,
+    tcp::{self, NetnsId, State},
+};
 
 const AF_INET: u16 = 2;
 const AF_INET6: u8 = 10;
@@ -87,9 +90,10 @@ fn write(only: Option<&[Identity]>, asked: Asked, now_ns: impl Fn() -> u64, sink
     let with_file =
         read.iter().flat_map(|(_, _, sockets, _)| sockets).map(|socket| socket.inode).filter(|&inode| inode != 0);
     let owners = Owners::find(&with_file.collect::<HashSet<_>>());
+    let census = census(read.iter().flat_map(|(netns, _, sockets, _)| sockets.iter().map(|socket| (*netns, socket))));
     for (netns, time_ns, sockets, complete) in &read {
         for socket in sockets {
-            sink(record(socket, *netns, *time_ns, &owners).as_bytes());
+            sink(record(socket, *netns, *time_ns, &owners, &census).as_bytes());
             seeded.sockets += 1;
         }
         if asked == FULL && *complete {
@@ -110,6 +114,21 @@ fn write(only: Option<&[Identity]>, asked: Asked, now_ns: impl Fn() -> u64, sink
     };
     sink(end.as_bytes());
     seeded
+}
+
+/// Takes in a whole listing, listeners first.
+fn census<'a>(sockets: impl Iterator<Item = (NetnsId, &'a DiagSocket)> + Clone) -> Census {
+    let mut census = Census::default();
+    for is_first in [true, false] {
+        for (netns, socket) in sockets.clone().filter(|(_, socket)| (socket.state == State::Listen as u8) == is_first) {
+            let Some(flow) = tcp::Flow::from_wire(&flow(socket, netns)) else { continue };
+            match is_first {
+                true => census.listener(&flow),
+                false => drop(census.connection(&flow)),
+            }
+        }
+    }
+    census
 }
 
 impl Seeded {
@@ -185,16 +204,17 @@ fn named(netns: NetnsId, time_ns: u64, index: u32, name: &str) -> InterfaceName 
     record
 }
 
-fn record(socket: &DiagSocket, netns: NetnsId, time_ns: u64, owners: &Owners) -> Seed {
+fn record(socket: &DiagSocket, netns: NetnsId, time_ns: u64, owners: &Owners, census: &Census) -> Seed {
+    let flow = flow(socket, netns);
     Seed {
         head: head::<Seed>(Kind::Seed, time_ns),
         cookie: socket.cookie,
-        flow: flow(socket, netns),
+        flow,
         task: owners.get(socket.inode).copied().unwrap_or(NO_TASK),
         state: socket.state,
         timer: socket.timer,
         retransmits: socket.retransmits,
-        reserved: 0,
+        made: tcp::Flow::from_wire(&flow).map_or(0, |flow| census.origin(&flow).to_wire()),
         expires_ms: socket.expires_ms,
     }
 }

@@ -8,10 +8,10 @@ use super::{
 };
 use crate::{
     aggregate::{
-        audit::{KernelCounts, Reading},
+        audit::{KernelCounts, Opens, Reading},
         unfollowed,
     },
-    doctor::MINIS,
+    doctor::{MINIS, facts::Counters},
 };
 
 /// The timer that sock_diag shows of a mini-socket (`inet_twsk_diag_fill`).
@@ -63,12 +63,21 @@ fn read_here(inode: u32, only: Option<&[Identity]>, list: bool, now_ns: &impl Fn
             recycled: counters.get("TcpExtTWRecycled")?,
             overflow: counters.get("TcpExtTCPTimeWaitOverflow")?,
             passive_opens: counters.get("TcpPassiveOpens"),
+            opens: opens(&counters),
             unfollowed: unfollowed::COUNTERS.map(|name| counters.get(&format!("TcpExt{name}"))),
             sockstat: counters.get(MINIS),
             listed: listed.flatten(),
         })
     };
     read().map_or(Here::Unreadable, |counts| Here::Read(Box::new(counts)))
+}
+
+fn opens(counters: &Counters) -> Option<Opens> {
+    Some(Opens {
+        active: counters.get("TcpActiveOpens")?,
+        failed: counters.get("TcpAttemptFails")?,
+        resets: counters.get("TcpEstabResets")?,
+    })
 }
 
 #[cfg(test)]

@@ -24,11 +24,14 @@ pub fn sentence(audit: &AuditReport) -> String {
 
 fn compared(check: &Check, outcome: Outcome) -> String {
     let (what, counter) = match check.what {
-        Checked::Entries => ("entries", "TcpExtTW"),
-        Checked::Expiries => ("expired", "TcpExtTW"),
+        Checked::Entries => ("entries", "TcpExtTW and TWKilled"),
+        Checked::Expiries => ("expired", "TcpExtTW and TWKilled"),
         Checked::Reused => ("reused", "TWRecycled"),
         Checked::Overflows => ("overflows", "TCPTimeWaitOverflow"),
         Checked::PassiveOpens => ("passive opens", "PassiveOpens"),
+        Checked::ActiveOpens => ("active opens", "ActiveOpens"),
+        Checked::AttemptFails => ("failed attempts", "AttemptFails"),
+        Checked::EstabResets => ("resets", "EstabResets"),
         Checked::Sockstat => ("now", "sockstat"),
         Checked::SockDiag => ("now", "sock_diag"),
     };

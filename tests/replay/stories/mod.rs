@@ -5,7 +5,7 @@
 //! mini-socket's substate, `owner`, `tick`, `seed STATE`, `seeded`, `lost`, `listed`. Keys: `id` (the cookie, 1 unless said), `on` (which
 //! addresses, those of the id unless said), `dev` (the interface bound to), `era` (which of the namespaces with that inode number), `lport`, `sk`, `cpu`, `thread` (where tracepoints can be preempted), `by` (a task's name), `err`, `room` (the namespace may have more), `stack` (functions,
 //! innermost first), `due` (ms when the timer runs out, 60 s from now unless said), `left` (ms to expiry), and the
-//! flags `mini`, `handed-over`, `half-open`, `unsent`, `unhashed`, `netns-gone`, `in-process`, `listener`. A `segment` has a header if it has `flags` (`FIN,ACK`): `before`
+//! flags `mini`, `handed-over`, `half-open`, `unsent`, `repair` and `deferrable` (entering SYN_SENT), `unhashed`, `netns-gone`, `in-process`, `listener`. A `segment` has a header if it has `flags` (`FIN,ACK`): `before`
 //! (bytes before the sequence number that is due), `len` (of data), `verdict` (the kernel's).
 //!
 //! Heard as `MS #id OLD -> NEW DWELL`: ms, `~` before what is right to a jiffy, `-` for what is not known; then whatever
@@ -29,7 +29,7 @@ use std::net::Ipv4Addr;
 use tcpwait::{
     event::{
         CancelSite, Context, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, PortRefused, Reuse, Seed, Segment,
-        StateChange, Task,
+        StateChange, Syn, Task,
     },
     lifecycle::{Cause, Lifecycle, SegmentSource, Timing, Transition, Update},
     symbols::{DECISIVE, Symbols},
@@ -219,6 +219,7 @@ pub fn change(cookie: u64, sk: u64, flow: Flow, old: State, new: State) -> State
         retransmits: 0,
         reuse: None,
         unsent: false,
+        syn: (new == State::SynSent).then_some(Syn::AtOnce),
         no_mini: None,
     }
 }
@@ -355,6 +356,11 @@ impl<'a> Told<'a> {
                 newborn: self.flag("newborn"),
                 half_open: self.flag("half-open"),
                 unsent: self.flag("unsent"),
+                syn: (self.state(2) == State::SynSent).then(|| match () {
+                    () if self.flag("repair") => Syn::Never,
+                    () if self.flag("deferrable") => Syn::MayWait,
+                    () => Syn::AtOnce,
+                }),
                 retransmits: self.number("again", 0) as u16,
                 no_mini: self.stack().map(|stack| NoMini { full: Some(!self.flag("room")), stack }),
                 ..change(self.id(), self.number("sk", self.id()), self.flow(), self.state(1), self.state(2))
@@ -374,6 +380,7 @@ impl<'a> Told<'a> {
                 mini: self.flag("mini"),
                 expires_ms: self.number("left", 0) as u32,
                 retransmits: self.number("again", 0) as u8,
+                origin: None,
             }),
             "lost" => Fact::Loss { lost: 1 },
             "listed" => Fact::Listed(NetnsId::new(1, 0)),

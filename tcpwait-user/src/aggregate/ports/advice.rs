@@ -22,6 +22,10 @@ pub enum Cause {
     Connecting,
     /// This side has closed, and the peer has not.
     FinWait2,
+    /// This side has closed, and its FIN is not acknowledged: by the peer, or for a firewall between.
+    Closing,
+    /// Ports that bind() gave to sockets with other destinations.
+    Bound,
     /// None of these connections: connect() fails although they leave ports free.
     Elsewhere,
 }
@@ -72,6 +76,8 @@ pub enum Help {
     CloseWhatIsClosed,
     /// Fewer connections at a time, or closing those not needed.
     FewerOpen,
+    /// Letting the FIN and its acknowledgement through, or a peer that answers; `tcp_orphan_retries` where nobody holds the socket.
+    LetFinThrough,
     /// IP_BIND_ADDRESS_NO_PORT for sockets that bind() an address only, and closing those that are bound and not used.
     BindNoPort,
     /// A peer that answers, or giving up earlier (`tcp_syn_retries`, TCP_USER_TIMEOUT, a timeout of the program's own).
@@ -120,6 +126,8 @@ pub struct Case<'a> {
     pub timestamps: Option<bool>,
     /// Ports by state.
     pub states: States,
+    /// Ports that bind() gave to sockets with other destinations.
+    pub bound_elsewhere: u64,
     /// Whether connect() fails although ports of the range are free.
     pub fails_early: bool,
     /// TIME_WAITs there would be at the present rate.
@@ -153,13 +161,20 @@ pub fn advise(case: Case<'_>) -> Advice {
             help.extend([Help::FinTimeout, Help::KeepOpen]);
             no_help.push(NoHelp::TwReuse);
         }
-        Cause::Elsewhere => {
+        Cause::Closing => {
+            help.push(Help::LetFinThrough);
+            no_help.extend([NoHelp::TwReuse, NoHelp::FinTimeout]);
+        }
+        Cause::Elsewhere | Cause::Bound => {
             help.push(Help::BindNoPort);
             no_help.extend([NoHelp::TwReuse, NoHelp::FinTimeout]);
         }
     }
     range(case.settings, &mut help);
-    help.push(Help::MoreAddresses);
+    // A port that bind() gave is closed from whatever address and towards whatever destination.
+    if cause != Cause::Bound {
+        help.push(Help::MoreAddresses);
+    }
     no_help.push(NoHelp::ReuseAddr);
     Advice { cause, help, no_help }
 }
@@ -171,7 +186,9 @@ fn cause(case: &Case<'_>) -> Cause {
     let States { connecting, established, close_wait, closing, fin_wait2, time_wait } = case.states;
     let waiting = (time_wait as f64).max(case.time_wait_soon);
     let counts = [
-        (Cause::Open, (established + closing) as f64),
+        (Cause::Open, established as f64),
+        (Cause::Closing, closing as f64),
+        (Cause::Bound, case.bound_elsewhere as f64),
         (Cause::CloseWait, close_wait as f64),
         (Cause::Connecting, connecting as f64),
         (Cause::FinWait2, fin_wait2 as f64),
@@ -240,6 +257,7 @@ mod tests {
             reuses: Some(reuses),
             timestamps,
             states,
+            bound_elsewhere: 0,
             fails_early: false,
             time_wait_soon: 0.0,
         })
@@ -273,6 +291,7 @@ mod tests {
                 reuses: Some(false),
                 timestamps: None,
                 states,
+                bound_elsewhere: 0,
                 fails_early: false,
                 time_wait_soon: 0.0,
             })
@@ -285,6 +304,8 @@ mod tests {
         assert_eq!((open.cause, open.help.first()), (Cause::Open, Some(&Help::FewerOpen)));
         let leak = of(States { close_wait: 50, established: 9, ..States::default() });
         assert_eq!(leak.cause, Cause::CloseWait);
+        let fins = of(States { closing: 50, established: 9, ..States::default() });
+        assert_eq!((fins.cause, fins.help.first()), (Cause::Closing, Some(&Help::LetFinThrough)));
         assert_eq!(of(States { connecting: 5, ..States::default() }).cause, Cause::Connecting);
         assert!(wait.help.contains(&Help::WiderRange { low: 32768, high: 60999, widest: 64512 }));
     }

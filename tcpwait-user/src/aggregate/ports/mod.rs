@@ -2,11 +2,14 @@
 //! and when they run out.
 //!
 //! Takes what the lifecycle yields and gives plain [`report::PortsReport`]s. It reads no clock and no setting; both come from outside.
-//! Connections that were accepted hold no port of their own, and are left out.
+//! Connections that were accepted hold no port that connect() chose, and are left out; so are those of which nobody knows which side made them
+//! ([`Origin`]).
 
 pub mod advice;
+mod bound;
 pub mod failures;
 pub mod forecast;
+mod listeners;
 pub mod pace;
 pub mod report;
 mod rows;
@@ -20,16 +23,17 @@ use hashbrown::HashMap;
 
 use self::{
     failures::Failures,
+    listeners::Listeners,
     pace::{Pace, Step},
-    report::Destination,
+    report::{Destination, Source},
     settings::Settings,
 };
-use super::listeners::Listeners;
 use crate::{
     compact::CompactMap,
     connection::Name,
     event::{Event, Fact, Task},
     lifecycle::{Call, Failure, Found, Reason, Transition, Update},
+    origin::Origin,
     tcp::{Flow, Interface, NetnsId, State},
 };
 
@@ -49,8 +53,19 @@ struct Held {
     timestamps: Option<bool>,
     lport: u16,
     state: State,
+    /// Whether bind() gave the port; `None` where connect() was not seen.
+    bound: Option<bool>,
     /// Whether connect() is known to have got its port, which is counted when the port is known.
     counted: bool,
+}
+
+/// A connection that holds no port that connect() chose.
+#[derive(Clone, Copy, Debug)]
+struct Other {
+    netns: NetnsId,
+    lport: u16,
+    /// Whether its port is closed to connect(), for certain: it was accepted, or bind() gave it.
+    closes: bool,
 }
 
 /// Times that are added up.
@@ -92,10 +107,12 @@ type Place = (NetnsId, Option<Interface>, IpAddr, u16);
 #[derive(Debug)]
 pub struct Ports {
     held: CompactMap<Name, Held>,
-    /// Connections that were accepted.
-    passive: CompactMap<Name, ()>,
+    others: CompactMap<Name, Other>,
+    /// Ports of those that close them, by network namespace: a bind bucket lasts as long as its last socket (`inet_bind_bucket_destroy`).
+    served: HashMap<(NetnsId, u16), u64>,
+    /// How fast bind() takes ports, by source.
+    bound: HashMap<Source, Pace>,
     tracks: HashMap<Arc<Destination>, Track>,
-    /// Connections from there are not outgoing.
     listeners: Listeners,
     binds: BTreeMap<Place, Failures>,
     settings: HashMap<NetnsId, Settings>,
@@ -104,14 +121,18 @@ pub struct Ports {
     slack_ns: Option<u64>,
     begin_ns: u64,
     traced: bool,
+    whole: bool,
 }
 
 impl Ports {
-    /// A model of what happens from this time on. `traced`: whether it will be told of anything but what is there.
-    pub fn new(begin_ns: u64, traced: bool) -> Self {
+    /// A model of what happens from this time on. `traced`: whether it will be told of anything but what is there. `whole`: whether of
+    /// everything in its namespaces, without which nobody knows what bind() took for others.
+    pub fn new(begin_ns: u64, traced: bool, whole: bool) -> Self {
         Self {
             held: CompactMap::default(),
-            passive: CompactMap::default(),
+            others: CompactMap::default(),
+            served: HashMap::new(),
+            bound: HashMap::new(),
             tracks: HashMap::new(),
             listeners: Listeners::default(),
             binds: BTreeMap::new(),
@@ -120,6 +141,7 @@ impl Ports {
             slack_ns: None,
             begin_ns,
             traced,
+            whole,
         }
     }
 
@@ -165,16 +187,16 @@ impl Ports {
     }
 
     fn found(&mut self, found: &Found) {
-        let Found { id, flow, state, owner } = found;
+        let Found { id, flow, state, owner, origin } = found;
         let timer = self.timer.take().filter(|(cookie, _)| cookie == id);
-        match state {
-            State::Listen | State::Close => return,
-            State::SynRecv => {
-                // A request socket, which is a passive connection's.
-                self.passive.insert(Name::of(*id, flow), ());
-                return;
-            }
-            _ => {}
+        // A request socket holds no port beside its listener.
+        if matches!(state, State::Listen | State::Close | State::SynRecv) {
+            return;
+        }
+        let name = Name::of(*id, flow);
+        if !origin.is_outgoing() {
+            self.insert_other(name, flow, *origin == Origin::There);
+            return;
         }
         let waits_ns = match (*state, timer) {
             (State::TimeWait, Some((_, end_ns))) => end_ns.saturating_sub(super::TIMEWAIT_NS),
@@ -188,32 +210,53 @@ impl Ports {
             timestamps: None,
             lport: flow.lport,
             state: *state,
+            bound: None,
             counted: true,
         };
-        self.held.insert(Name::of(*id, flow), held);
+        self.held.insert(name, held);
+    }
+
+    fn insert_other(&mut self, name: Name, flow: &Flow, closes: bool) {
+        let Flow { netns, lport, .. } = *flow;
+        if closes {
+            *self.served.entry((netns, lport)).or_default() += 1;
+        }
+        if let Some(former) = self.others.insert(name, Other { netns, lport, closes }) {
+            self.release(former);
+        }
+    }
+
+    fn release(&mut self, other: Other) {
+        let place = (other.netns, other.lport);
+        if other.closes
+            && let Some(count) = self.served.get_mut(&place)
+        {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.served.remove(&place);
+            }
+        }
     }
 
     fn step(&mut self, step: &Transition) {
         let name = Name::of(step.id, &step.flow);
         let known = self.held.remove(&name).or_else(|| self.held.remove(&name.portless()));
-        if step.from == Some(State::Listen) || step.to == State::Listen {
-            if step.to == State::SynRecv {
-                self.passive.insert(name, ());
+        let other = self.others.remove(&name);
+        if let Some(other) = other {
+            self.release(other);
+        }
+        if step.to == State::Listen || step.from == Some(State::Listen) {
+            return;
+        }
+        if !step.origin.is_outgoing() {
+            let closes =
+                step.origin == Origin::There || step.bound == Some(true) || other.is_some_and(|other| other.closes);
+            if !matches!(step.to, State::Close | State::SynRecv) {
+                self.insert_other(name, &step.flow, closes);
             }
             return;
         }
         let is_new = step.from == Some(State::Close);
-        if is_new {
-            self.passive.remove(&name);
-        } else if self.passive.get(&name).is_some()
-            || (known.as_ref().is_none_or(|held| held.begun_ns.is_none()) && self.is_accepted(step))
-        {
-            match step.to {
-                State::Close => drop(self.passive.remove(&name)),
-                _ => drop(self.passive.insert(name, ())),
-            }
-            return;
-        }
         let held = match known {
             Some(held) if !is_new => held,
             _ => Held {
@@ -224,6 +267,7 @@ impl Ports {
                 timestamps: None,
                 lport: 0,
                 state: step.from.unwrap_or(step.to),
+                bound: step.bound,
                 counted: !is_new,
             },
         };
@@ -232,15 +276,16 @@ impl Ports {
         }
     }
 
-    /// A connection whose beginning was not seen is taken for one that was accepted if its port is listened on.
-    fn is_accepted(&self, step: &Transition) -> bool {
-        step.from == Some(State::SynRecv) || self.listeners.ever_had(step.flow.netns, step.flow.lport)
-    }
-
     /// What becomes of a connection; `None` when its port is free.
     fn advance(&mut self, mut held: Held, step: &Transition) -> Option<Held> {
         let time_ns = step.time_ns;
         let track = self.tracks.entry(held.destination.clone()).or_default();
+        let place = Source::of(&held.destination);
+        let mut none = Pace::default();
+        let bound = match held.bound {
+            Some(true) => self.bound.entry(place).or_default(),
+            _ => &mut none,
+        };
         held.owner = step.owner.clone().or(held.owner);
         held.lport = step.flow.lport;
         held.timestamps = step.timestamps.or(held.timestamps);
@@ -248,10 +293,12 @@ impl Ports {
         if !held.counted && held.lport != 0 {
             held.counted = true;
             track.pace.count(held.begun_ns.unwrap_or(time_ns), Step::Taken);
+            bound.count(held.begun_ns.unwrap_or(time_ns), Step::Taken);
         }
         if step.to == State::Close {
             if held.state != State::TimeWait && held.counted {
                 track.pace.count(time_ns, Step::Ended);
+                bound.count(time_ns, Step::Ended);
             }
             if held.state == State::TimeWait
                 && step.reason != Some(Reason::Reused)
@@ -268,6 +315,7 @@ impl Ports {
         }
         if step.to == State::TimeWait && held.state != State::TimeWait {
             track.pace.count(time_ns, Step::Waits);
+            bound.count(time_ns, Step::Waits);
             held.waits_ns = time_ns;
             match held.timestamps {
                 Some(true) => track.with_timestamps += 1,

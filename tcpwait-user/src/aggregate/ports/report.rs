@@ -56,6 +56,11 @@ pub struct PortsReport {
     pub rows: Vec<Row>,
     /// All others.
     pub others: Others,
+    /// Source addresses from which bind() took ports for sockets that connected; `None` in a listing, which does not tell, or where
+    /// only some destinations are looked at.
+    pub bound: Option<Vec<Bound>>,
+    /// Connections of which nobody knows which side made them, and which may hold a port of the range: they are in no row.
+    pub unknown: u64,
     /// Calls that failed before they had a destination.
     pub binds: Vec<BindFailure>,
     /// What was lost, since the start.
@@ -77,7 +82,10 @@ pub struct Row {
     pub size: Option<u64>,
     /// Which of those in TIME_WAIT connect() could take now.
     pub reusable: Reusable,
-    /// Share of the size that connect() cannot take now, 0 to 1: in use and not known to be reusable.
+    /// Ports of the size that bind() gave to sockets with other destinations: they are closed to a connect() that chooses its port. At least,
+    /// where connections are older than the trace; `None` in a listing, or where only some destinations are looked at.
+    pub bound_elsewhere: Option<u64>,
+    /// Share of the size that connect() cannot take now, 0 to 1: in use and not known to be reusable, or bound elsewhere.
     pub share: Option<f64>,
     /// How fast ports are taken and given back.
     pub rates: Option<Rates>,
@@ -101,6 +109,57 @@ pub struct Row {
     pub failures: Vec<Failed>,
     /// What would help, and what would not; `None` where nothing is wrong.
     pub advice: Option<Advice>,
+}
+
+/// What bind() looks for a free port at: it finds one free that the same address has on another interface (`inet_bind_conflict`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Source {
+    /// The network namespace.
+    pub netns: NetnsId,
+    /// Number of the interface, or L3 master device, that the sockets are bound to; 0 for none.
+    pub bound_dev_if: u32,
+    /// Source address.
+    pub laddr: IpAddr,
+}
+
+impl Source {
+    /// Where those who go to this destination come from.
+    pub fn of(destination: &Destination) -> Self {
+        let Destination { netns, bound_dev_if, laddr, .. } = *destination;
+        Self { netns, bound_dev_if, laddr }
+    }
+
+    /// The interface that the sockets are bound to, if they are to one.
+    pub fn interface(&self) -> Option<Interface> {
+        (self.bound_dev_if != 0).then_some(Interface { netns: self.netns, index: self.bound_dev_if })
+    }
+}
+
+/// A source address from which bind() took ports for sockets that then connected, each for all destinations.
+#[derive(Clone, Debug)]
+pub struct Bound {
+    /// Where they are.
+    pub source: Source,
+    /// Ports of the range that bind() gave: at least, where there are unknown ones.
+    pub bound: u64,
+    /// Ports of the range that connect() chose here: bind() to this address does not give them either.
+    pub by_connect: u64,
+    /// Ports of the range of outgoing connections that are older than the trace: bound or not.
+    pub unknown: u64,
+    /// All three: each port once.
+    pub in_use: u64,
+    /// Of those in use, the ones that only a TIME_WAIT holds.
+    pub time_wait: u64,
+    /// Ports that bind() may give, as connect() may take; `None` where the range is not known.
+    pub size: Option<u64>,
+    /// Share of the size in use, 0 to 1.
+    pub share: Option<f64>,
+    /// How fast bind() takes ports and gets them back.
+    pub rates: Option<Rates>,
+    /// What becomes of it.
+    pub forecast: Option<Forecast>,
+    /// Who has most of those that bind() gave.
+    pub holder: Option<Holder>,
 }
 
 /// Ports by the state of their connection.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::{
-    Held, Ports, Track,
+    Held, Other, Ports, Track,
     advice::{Case, advise},
+    bound::Closed,
     failures::{About, Process},
     forecast::{Forecast, Load, forecast},
     pace::Rates,
@@ -44,19 +45,22 @@ const IDLE_NS: u64 = 10_000_000_000;
 struct Tally {
     states: States,
     in_use: u64,
+    /// Of those, ports that bind() gave to a socket, of this destination or another.
+    bound: u64,
     outside: u64,
     /// When each TIME_WAIT began, and whether its connection had timestamps.
     waits: Vec<(u64, Option<bool>)>,
 }
 
 impl Tally {
-    fn add(&mut self, held: &Held, settings: Option<&Settings>) {
+    fn add(&mut self, held: &Held, settings: Option<&Settings>, closed: Option<&Closed>) {
         // A port that is not known yet was chosen by the kernel.
         if held.lport != 0 && settings.and_then(|settings| settings.has(held.lport)) == Some(false) {
             self.outside += 1;
             return;
         }
         self.in_use += 1;
+        self.bound += u64::from(closed.is_some_and(|closed| closed.bound.contains(&held.lport)));
         let states = &mut self.states;
         match held.state {
             State::SynSent | State::SynRecv => states.connecting += 1,
@@ -75,7 +79,11 @@ impl Tally {
 impl Ports {
     /// Reports on this time, with so many destinations by themselves.
     pub fn report(&mut self, end_ns: u64, is_final: bool, top: usize, ledger: Ledger) -> PortsReport {
-        let tallies = self.tallies();
+        let closed = self.closed();
+        let bound = self.bound(&closed, end_ns);
+        let growth: HashMap<NetnsId, f64> =
+            bound.iter().map(|row| (row.source.netns, self.bound_growth(row.source.netns, end_ns))).collect();
+        let tallies = self.tallies(&closed);
         if self.tracks.len() > MAX_IDLE {
             self.tracks.retain(|destination, track| {
                 tallies.contains_key(destination) || !track.failures.is_empty() || !track.pace.is_idle(end_ns)
@@ -84,7 +92,12 @@ impl Ports {
         let mut rows: Vec<Row> = self
             .tracks
             .iter()
-            .map(|(destination, track)| self.row(destination, track, tallies.get(destination), end_ns))
+            .map(|(destination, track)| {
+                let netns = destination.netns;
+                let others =
+                    Elsewhere { closed: closed.get(&netns), growth: growth.get(&netns).copied().unwrap_or(0.0) };
+                self.row(destination, track, tallies.get(destination), others, end_ns)
+            })
             .collect();
         rows.sort_by(|a, b| urgency(a).total_cmp(&urgency(b)).then_with(|| a.destination.cmp(&b.destination)));
         // What holds nothing of the range and failed nowhere is in the way of nobody.
@@ -94,7 +107,8 @@ impl Ports {
         rest.retain(|row| row.outside > 0);
         rest.extend(rows.split_off(shown));
         self.name_holders(&mut rows);
-        let mut namespaces: Vec<NetnsId> = rows.iter().map(|row| row.destination.netns).collect();
+        let places = rows.iter().map(|row| row.destination.netns).chain(bound.iter().map(|row| row.source.netns));
+        let mut namespaces: Vec<NetnsId> = places.collect();
         namespaces.sort_unstable();
         namespaces.dedup();
         PortsReport {
@@ -105,41 +119,60 @@ impl Ports {
             namespaces: namespaces.into_iter().map(|netns| (netns, self.settings.get(&netns).cloned())).collect(),
             others: others(&rest),
             rows,
+            bound: self.knows_bound().then_some(bound),
+            unknown: self.others.iter().filter(|(_, other)| self.is_unknown(other)).count() as u64,
             binds: self.bind_failures(),
             ledger,
         }
     }
 
     /// Outgoing connections by destination.
-    fn tallies(&self) -> HashMap<Arc<Destination>, Tally> {
+    fn tallies(&self, closed: &HashMap<NetnsId, Closed>) -> HashMap<Arc<Destination>, Tally> {
         let mut tallies: HashMap<Arc<Destination>, Tally> = HashMap::new();
-        for (_, held) in self.outgoing() {
-            let settings = self.settings.get(&held.destination.netns);
-            tallies.entry(held.destination.clone()).or_default().add(held, settings);
+        for (_, held) in self.held.iter() {
+            let netns = held.destination.netns;
+            let tally = tallies.entry(held.destination.clone()).or_default();
+            tally.add(held, self.settings.get(&netns), closed.get(&netns));
         }
         tallies
     }
 
-    /// Connections that are not known to have been accepted. Of one that is older than the trace, its port tells.
-    fn outgoing(&self) -> impl Iterator<Item = (&crate::connection::Name, &Held)> {
-        self.held
-            .iter()
-            .filter(|(_, held)| held.begun_ns.is_some() || !self.listeners.ever_had(held.destination.netns, held.lport))
+    /// Whether it is seen which ports bind() takes: sock_diag does not tell, and a selection leaves out what others take.
+    fn knows_bound(&self) -> bool {
+        self.traced && self.whole
     }
 
-    fn row(&self, destination: &Destination, track: &Track, tally: Option<&Tally>, end_ns: u64) -> Row {
+    /// Whether a connection may be an outgoing one that holds a port of the range.
+    fn is_unknown(&self, other: &Other) -> bool {
+        !other.closes && self.settings.get(&other.netns).and_then(|settings| settings.has(other.lport)) != Some(false)
+    }
+
+    fn row(
+        &self,
+        destination: &Destination,
+        track: &Track,
+        tally: Option<&Tally>,
+        elsewhere: Elsewhere<'_>,
+        end_ns: u64,
+    ) -> Row {
         let none = Tally::default();
         let tally = tally.unwrap_or(&none);
         let settings = self.settings.get(&destination.netns);
-        let size =
-            settings.and_then(|settings| Some(settings.size()?.saturating_sub(self.listened(destination.netns))));
+        let closed = elsewhere.closed;
+        let size = settings.and_then(|settings| {
+            settings.available(closed.into_iter().flat_map(|closed| closed.served.iter().copied()))
+        });
+        let bound_elsewhere = closed.map_or(0, |closed| (closed.bound.len() as u64).saturating_sub(tally.bound));
         let rates = track.pace.rates(self.begin_ns, end_ns).filter(|_| self.traced);
         let reuses = settings.and_then(|settings| settings.reuses(destination.laddr, destination.raddr));
         let (soon_ns, surely_ns) = settings.unwrap_or(&Settings::default()).reuse_age_ns();
         let natural_ns = self.natural_wait_ns(track, end_ns);
         let mut reusable = Reusable::default();
-        let mut load =
-            Load { size: size.unwrap_or_default(), active: tally.in_use - tally.states.time_wait, ..Load::default() };
+        let mut load = Load {
+            size: size.unwrap_or_default(),
+            active: tally.in_use - tally.states.time_wait + bound_elsewhere,
+            ..Load::default()
+        };
         for (began_ns, timestamps) in &tally.waits {
             let age_ns = end_ns.saturating_sub(*began_ns);
             let may = match (reuses, timestamps) {
@@ -164,7 +197,10 @@ impl Ports {
             _ => 0.0,
         };
         load.wait_ns = (share_reused * surely_ns as f64 + (1.0 - share_reused) * natural_ns as f64) as u64;
-        load.growth_per_s = rates.map_or(0.0, |rates| rates.growth);
+        // Those that are bound for this destination are among its own.
+        let growth = rates.map_or(0.0, |rates| rates.growth);
+        load.growth_per_s =
+            if tally.bound > 0 { growth.max(elsewhere.growth) } else { growth.max(0.0) + elsewhere.growth };
         load.waits_per_s = rates.map_or(0.0, |rates| rates.waits);
         let wait_ns = load.wait_ns;
         let needed = rates
@@ -178,6 +214,7 @@ impl Ports {
             in_use: tally.in_use,
             states: tally.states,
             outside: tally.outside,
+            bound_elsewhere: self.knows_bound().then_some(bound_elsewhere),
             size,
             reusable,
             share,
@@ -198,18 +235,12 @@ impl Ports {
                 reuses,
                 timestamps: (known > 0).then_some(track.with_timestamps > 0),
                 states: tally.states,
+                bound_elsewhere,
                 fails_early: row.fails_early,
                 time_wait_soon: rates.map_or(0.0, |rates| rates.waits * wait_ns as f64 / 1e9),
             }));
         }
         row
-    }
-
-    /// Ports of the range that sockets listen on: an unbound connect() passes over a port that bind() was asked for
-    /// (`__inet_hash_connect`: `fastreuse` is not negative).
-    fn listened(&self, netns: NetnsId) -> u64 {
-        let Some(settings) = self.settings.get(&netns) else { return 0 };
-        self.listeners.of(netns).filter(|port| settings.has(*port) == Some(true)).count() as u64
     }
 
     /// How long a TIME_WAIT takes that connect() does not end: as measured, or 60 s and half a bucket of the timer wheel.
@@ -224,19 +255,18 @@ impl Ports {
     fn name_holders(&self, rows: &mut [Row]) {
         let mut owners: HashMap<Destination, HashMap<[u8; 16], (Process, u64)>> =
             rows.iter().map(|row| (row.destination, HashMap::new())).collect();
-        for (_, held) in self.outgoing() {
+        for (_, held) in self.held.iter() {
             let Some((owner, counts)) = held.owner.as_deref().zip(owners.get_mut(&*held.destination)) else { continue };
             count_owner(counts, owner);
         }
         for row in rows {
             let Some(counts) = owners.get(&row.destination) else { continue };
             let known = counts.values().map(|(_, count)| count).sum();
-            let most = counts.values().max_by_key(|(process, count)| (*count, std::cmp::Reverse(process.comm)));
             // Of ports that are all in TIME_WAIT since before the trace, nobody knows whose they are; but who wants more is known.
             let wants =
                 row.failures.iter().filter(|failed| failed.about() == About::Ports).find_map(|failed| failed.process);
-            row.holder = most
-                .map(|(process, ports)| Holder { process: *process, ports: *ports, known })
+            row.holder = most(counts)
+                .map(|(process, ports)| Holder { process, ports, known })
                 .or(wants.map(|process| Holder { process, ports: 0, known: 0 }));
         }
     }
@@ -260,13 +290,26 @@ impl Ports {
     }
 }
 
-fn count_owner(counts: &mut HashMap<[u8; 16], (Process, u64)>, owner: &Task) {
+/// What bind() takes from a destination's connect() for others.
+#[derive(Clone, Copy, Debug)]
+struct Elsewhere<'a> {
+    closed: Option<&'a Closed>,
+    /// By how many ports a second that becomes more.
+    growth: f64,
+}
+
+/// Who has most, and how many.
+pub(super) fn most(counts: &HashMap<[u8; 16], (Process, u64)>) -> Option<(Process, u64)> {
+    counts.values().max_by_key(|(process, count)| (*count, std::cmp::Reverse(process.comm))).copied()
+}
+
+pub(super) fn count_owner(counts: &mut HashMap<[u8; 16], (Process, u64)>, owner: &Task) {
     let (process, count) = counts.entry(owner.comm).or_insert_with(|| (Process::of(owner), 0));
     process.and(owner);
     *count += 1;
 }
 
-fn foresee(load: Load, rates: Option<Rates>, fails: bool) -> Option<Forecast> {
+pub(super) fn foresee(load: Load, rates: Option<Rates>, fails: bool) -> Option<Forecast> {
     let next_free_ns = load.ends_ns.iter().min().copied();
     let ahead = forecast(load)?;
     match (ahead, rates) {

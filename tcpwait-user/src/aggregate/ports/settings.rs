@@ -28,6 +28,13 @@ impl Settings {
         Some(self.range.as_ref()?.len() as u64 - self.reserved_in_range()?)
     }
 
+    /// How many ports connect() may take, less those that it passes over since they are a server's or bind() gave them to a socket
+    /// (`__inet_hash_connect`: the bind bucket's `fastreuse` or `fastreuseport` is not negative, 5.15 to 7.3). Each port must come once.
+    pub fn available(&self, closed: impl IntoIterator<Item = u16>) -> Option<u64> {
+        let closed = closed.into_iter().filter(|port| self.has(*port) == Some(true)).count() as u64;
+        Some(self.size()?.saturating_sub(closed))
+    }
+
     /// How many ports of the range are reserved.
     pub fn reserved_in_range(&self) -> Option<u64> {
         let range = self.range.as_ref()?;
@@ -59,10 +66,28 @@ impl Settings {
     }
 }
 
+/// Two numbers, as `32768` and `60999`, with a blank between them: `ip_local_port_range`.
+pub fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
+    let mut ends = text.split_whitespace().map(str::parse);
+    let (low, high) = (ends.next()?.ok()?, ends.next()?.ok()?);
+    (low <= high).then_some(low..=high)
+}
+
+/// `8080,9000-9010`, as `proc_do_large_bitmap` prints it; empty for none: `ip_local_reserved_ports`.
+pub fn parse_ports(text: &str) -> Vec<RangeInclusive<u16>> {
+    text.trim()
+        .split(',')
+        .filter_map(|part| {
+            let (low, high) = part.split_once('-').unwrap_or((part, part));
+            Some(low.parse().ok()?..=high.parse().ok()?)
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
-    use super::Settings;
+    use super::{Settings, parse_ports, parse_range};
 
     fn settings() -> Settings {
         Settings {
@@ -82,6 +107,7 @@ mod tests {
             (Some(true), Some(false), Some(false), Some(false))
         );
         assert_eq!((Settings::default().size(), Settings::default().has(1)), (None, None));
+        assert_eq!((settings().available([32768, 32770, 8080]), Settings::default().available([1])), (Some(15), None));
         // Both ends of what there is.
         let all = Settings { range: Some(1..=65535), ..Settings::default() };
         assert_eq!(all.size(), Some(65535));
@@ -101,5 +127,15 @@ mod tests {
         assert_eq!(settings().reuse_age_ns(), (1_000_000_000, 2_000_000_000));
         let delay = Settings { tw_reuse_delay_ms: Some(250), ..settings() };
         assert_eq!(delay.reuse_age_ns(), (250_000_000, 250_000_000));
+    }
+
+    #[test]
+    fn what_the_kernel_prints_is_understood() {
+        assert_eq!(parse_range("32768\t60999\n"), Some(32768..=60999));
+        for odd in ["", "1", "5 4", "a b", "1 70000"] {
+            assert_eq!(parse_range(odd), None, "{odd}");
+        }
+        assert_eq!(parse_ports("\n"), []);
+        assert_eq!(parse_ports("8080,9000-9010\n"), [8080..=8080, 9000..=9010]);
     }
 }

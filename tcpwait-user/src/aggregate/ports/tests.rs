@@ -16,6 +16,7 @@ use crate::{
     event::{Context, Event, Fact, Seed, Task},
     ledger::Ledger,
     lifecycle::{Call, Failure, Found, Reason, Transition, Update, Why},
+    origin::Origin,
     tcp::{Flow, NetnsId, State},
 };
 
@@ -50,7 +51,7 @@ fn settings(tw_reuse: u8) -> Settings {
 }
 
 fn traced(tw_reuse: u8) -> Ports {
-    let mut ports = Ports::new(0, true);
+    let mut ports = Ports::new(0, true, true);
     ports.set_settings(NETNS, settings(tw_reuse));
     ports
 }
@@ -70,6 +71,8 @@ fn step(ports: &mut Ports, time_ns: u64, id: u64, flow: Flow, from: State, to: S
         timestamps: (to == State::TimeWait).then_some(true),
         dwell_ns: (from == State::TimeWait).then_some(60 * S),
         reason: (from == State::TimeWait).then_some(Reason::Expired),
+        origin: if from == State::Listen || flow.rport >= 551 { Origin::There } else { Origin::Here },
+        bound: (to == State::SynSent).then_some(false),
         ..Transition::new(time_ns, id, flow, Some(from), to)
     };
     tell(ports, Update::Transition(step));
@@ -94,9 +97,19 @@ fn come_and_go(ports: &mut Ports, time_ns: u64, id: u64, flow: Flow) {
 }
 
 fn found(ports: &mut Ports, id: u64, flow: Flow, state: State, time_ns: u64, expires_ms: u32) {
-    let seed = Seed { cookie: id, flow, task: None, state, mini: state == State::TimeWait, expires_ms, retransmits: 0 };
+    let seed = Seed {
+        cookie: id,
+        flow,
+        task: None,
+        state,
+        mini: state == State::TimeWait,
+        expires_ms,
+        retransmits: 0,
+        origin: None,
+    };
+    let origin = if flow.rport == 80 { Origin::Here } else { Origin::There };
     ports.event(&Event { time_ns, cpu: 0, context: Context::Cpu(0), fact: Fact::Seed(seed) });
-    tell(ports, Update::Found(Found { id, flow, state, owner: None }));
+    tell(ports, Update::Found(Found { id, flow, state, owner: None, origin }));
 }
 
 fn fail(ports: &mut Ports, time_ns: u64, why: Why) {
@@ -202,13 +215,84 @@ fn accepted_connections_hold_no_port() {
     come_and_go(&mut ports, 4 * S, 4, flow(20_001));
     assert_eq!(report(&mut ports, 5 * S).rows[0].size, Some(19));
     step(&mut ports, 5 * S, 9, listener, State::Listen, State::Close);
-    let row = report(&mut ports, 6 * S).rows[0].clone();
+    // Those that were accepted there last, and with them the port's bind bucket.
+    assert_eq!(report(&mut ports, 6 * S).rows[0].size, Some(19));
+    step(&mut ports, 6 * S, 1, Flow { rport: 551, ..server }, State::TimeWait, State::Close);
+    step(&mut ports, 6 * S, 2, server, State::TimeWait, State::Close);
+    step(&mut ports, 6 * S, 3, Flow { rport: 553, ..server }, State::LastAck, State::Close);
+    let row = report(&mut ports, 7 * S).rows[0].clone();
     assert_eq!((row.size, row.in_use), (Some(20), 1));
+}
+
+/// A port that bind() gave is closed to everybody else, whatever the destination.
+#[test]
+fn what_bind_gives_is_taken_for_all_destinations() {
+    let mut ports = traced(0);
+    let to = |n: u16| Flow { raddr: Ipv4Addr::new(10, 9, 0, n as u8).into(), ..flow(20_000 + n) };
+    for n in 0..19u16 {
+        let step = Transition {
+            origin: Origin::Here,
+            bound: Some(true),
+            owner: Some(task(42, b"proxy").into()),
+            ..Transition::new(u64::from(n) * S, n.into(), to(n), Some(State::Close), State::SynSent)
+        };
+        tell(&mut ports, Update::Transition(step));
+        self::step(&mut ports, u64::from(n) * S, n.into(), to(n), State::SynSent, State::Established);
+    }
+    // Another chooses its port by connect(), and one is older.
+    come_and_go(&mut ports, 19 * S, 50, flow(20_019));
+    let all = report(&mut ports, 20 * S);
+    let [bound] = all.bound.as_deref().unwrap() else { panic!("{all:?}") };
+    assert_eq!((bound.bound, bound.by_connect, bound.in_use, bound.size), (19, 1, 20, Some(20)), "{bound:?}");
+    assert!(matches!(bound.forecast, Some(Forecast::Full { .. })), "{bound:?}");
+    assert_eq!(bound.holder.unwrap().process.pid, Some(42));
+    for row in &all.rows {
+        let others = if row.destination.rport == 80 && row.destination.raddr == flow(0).raddr { 19 } else { 18 };
+        assert_eq!((row.in_use, row.bound_elsewhere), (1, Some(others)), "{row:?}");
+        assert!(row.share.unwrap() > 0.9, "{row:?}");
+    }
+    let unbound = all.rows.iter().find(|row| row.destination.raddr == flow(0).raddr).unwrap();
+    assert!(matches!(unbound.forecast, Some(Forecast::Full { .. })), "{unbound:?}");
+    assert_eq!(unbound.advice.as_ref().unwrap().cause, Cause::Bound);
+    assert_eq!((all.bound.is_some(), all.rows.iter().all(|row| row.bound_elsewhere.is_some())), (true, true));
+    // As long as there was room: when it will be full.
+    let mut ports = traced(0);
+    for n in 0..8u16 {
+        let step = Transition {
+            origin: Origin::Here,
+            bound: Some(true),
+            ..Transition::new(u64::from(n) * S, n.into(), to(n), Some(State::Close), State::SynSent)
+        };
+        tell(&mut ports, Update::Transition(step));
+    }
+    let all = report(&mut ports, 8 * S);
+    let full_s = |forecast: Option<Forecast>| match forecast {
+        Some(Forecast::FullIn { in_ns }) => in_ns as f64 / S as f64,
+        other => panic!("{other:?}"),
+    };
+    assert!((full_s(all.bound.as_deref().unwrap()[0].forecast) - 12.0).abs() < 2.0, "{all:?}");
+    assert!((full_s(all.rows[0].forecast) - 12.0).abs() < 2.0, "{all:?}");
+}
+
+/// What nobody knows is in no row, and said.
+#[test]
+fn what_may_have_been_accepted_is_not_outgoing() {
+    let mut ports = Ports::new(0, false, true);
+    ports.set_settings(NETNS, settings(1));
+    let flow = flow(20_005);
+    for origin in [Origin::default(), Origin::There] {
+        let found = Found { id: 7, flow, state: State::TimeWait, owner: None, origin };
+        tell(&mut ports, Update::Found(found));
+        let all = report(&mut ports, S);
+        assert_eq!((all.rows.len(), all.others.destinations), (0, 0), "{all:?}");
+        assert_eq!(all.unknown, u64::from(origin != Origin::There));
+        assert!(all.bound.is_none(), "a listing does not tell");
+    }
 }
 
 #[test]
 fn what_is_there_before_is_listed_with_its_own_end() {
-    let mut ports = Ports::new(0, false);
+    let mut ports = Ports::new(0, false, true);
     ports.set_settings(NETNS, settings(1));
     found(&mut ports, 1, flow(20_000), State::TimeWait, 100 * S, 59_500);
     found(&mut ports, 2, flow(20_001), State::TimeWait, 100 * S, 20_000);
@@ -222,7 +306,7 @@ fn what_is_there_before_is_listed_with_its_own_end() {
     assert_eq!(row.reusable, Reusable { now: 0, not: 1, unknown: 1 });
     assert!(!all.traced);
     // Without settings nothing is known of the range.
-    let mut unknown = Ports::new(0, false);
+    let mut unknown = Ports::new(0, false, true);
     found(&mut unknown, 1, flow(20_000), State::TimeWait, 100 * S, 59_500);
     let row = report(&mut unknown, 100 * S).rows[0].clone();
     assert_eq!((row.in_use, row.size, row.share, row.forecast), (1, None, None, None));

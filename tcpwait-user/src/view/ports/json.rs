@@ -18,10 +18,10 @@ use super::super::{
 use crate::{
     aggregate::ports::{
         advice::Advice,
-        failures::{Failed, Process},
+        failures::Failed,
         forecast::Forecast,
         pace::Rates,
-        report::{Mean, Others, PortsReport, Reusable, Row, States},
+        report::{self, Bound, Mean, Others, PortsReport, Reusable, Row, States},
         settings::Settings,
     },
     lifecycle::{Call, Why},
@@ -42,6 +42,8 @@ struct Document<'a> {
     namespaces: Vec<Namespace>,
     destinations: Vec<Destination<'a>>,
     others: &'a Others,
+    bound: Option<Vec<Address<'a>>>,
+    unknown: u64,
     bind_failures: Vec<Bind<'a>>,
     ledger: Option<Account>,
 }
@@ -67,6 +69,7 @@ struct Destination<'a> {
     in_use: u64,
     states: States,
     outside_range: u64,
+    bound_elsewhere: Option<u64>,
     ports: Option<u64>,
     share: Option<f64>,
     reusable: Reusable,
@@ -79,6 +82,24 @@ struct Destination<'a> {
     process: Option<Holder>,
     failures: Option<Vec<Failure>>,
     advice: Option<&'a Advice>,
+}
+
+#[derive(Serialize)]
+struct Address<'a> {
+    netns: NetnsId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interface: Option<Cow<'a, str>>,
+    laddr: IpAddr,
+    bound: u64,
+    by_connect: u64,
+    unknown: u64,
+    in_use: u64,
+    time_wait: u64,
+    ports: Option<u64>,
+    share: Option<f64>,
+    rates: Option<PerSecond>,
+    forecast: Option<Forecast>,
+    process: Option<Holder>,
 }
 
 #[derive(Serialize)]
@@ -133,6 +154,8 @@ impl PortsView for Json {
             namespaces: report.namespaces.iter().map(namespace).collect(),
             destinations: report.rows.iter().map(|row| destination(row, report.traced, context)).collect(),
             others: &report.others,
+            bound: report.bound.as_ref().map(|rows| rows.iter().map(|row| address(row, context)).collect()),
+            unknown: report.unknown,
             bind_failures: report
                 .binds
                 .iter()
@@ -166,7 +189,6 @@ fn namespace((netns, settings): &(NetnsId, Option<Settings>)) -> Namespace {
 }
 
 fn destination<'a>(row: &'a Row, traced: bool, context: Context<'a>) -> Destination<'a> {
-    let comm = |process: &Process| comm_of(process.comm);
     Destination {
         netns: row.destination.netns,
         interface: row.destination.interface().map(|interface| context.names.interface(interface)),
@@ -176,6 +198,7 @@ fn destination<'a>(row: &'a Row, traced: bool, context: Context<'a>) -> Destinat
         in_use: row.in_use,
         states: row.states,
         outside_range: row.outside,
+        bound_elsewhere: row.bound_elsewhere,
         ports: row.size,
         share: row.share,
         reusable: row.reusable,
@@ -185,15 +208,32 @@ fn destination<'a>(row: &'a Row, traced: bool, context: Context<'a>) -> Destinat
         forecast: row.forecast,
         reuse_unknown: row.reuse_unknown,
         fails_early: row.fails_early,
-        process: row.holder.as_ref().map(|holder| Holder {
-            comm: comm(&holder.process),
-            pid: holder.process.pid,
-            ports: holder.ports,
-            known: holder.known,
-        }),
+        process: row.holder.as_ref().map(holder_of),
         failures: traced.then(|| row.failures.iter().map(|failed| failure(failed, context)).collect()),
         advice: row.advice.as_ref(),
     }
+}
+
+fn address<'a>(row: &Bound, context: Context<'a>) -> Address<'a> {
+    Address {
+        netns: row.source.netns,
+        interface: row.source.interface().map(|interface| context.names.interface(interface)),
+        laddr: row.source.laddr,
+        bound: row.bound,
+        by_connect: row.by_connect,
+        unknown: row.unknown,
+        in_use: row.in_use,
+        time_wait: row.time_wait,
+        ports: row.size,
+        share: row.share,
+        rates: row.rates.map(|rates| per_second(rates, crate::aggregate::TIMEWAIT_NS)),
+        forecast: row.forecast,
+        process: row.holder.as_ref().map(holder_of),
+    }
+}
+
+fn holder_of(holder: &report::Holder) -> Holder {
+    Holder { comm: comm_of(holder.process.comm), pid: holder.process.pid, ports: holder.ports, known: holder.known }
 }
 
 fn per_second(rates: Rates, time_wait_ns: u64) -> PerSecond {

@@ -7,14 +7,14 @@ use super::{
         text::printable,
         units::{count, duration, known, percent, rate},
     },
-    text::{from, to},
+    text::{from, source, to},
 };
 use crate::{
     aggregate::ports::{
         advice::{Advice, Cause, Help, NoHelp},
         failures::{Failed, Process},
         forecast::Forecast,
-        report::{BindFailure, PortsReport, Row},
+        report::{BindFailure, Bound, PortsReport, Row},
         settings::Settings,
     },
     lifecycle::Why,
@@ -81,6 +81,10 @@ pub fn of(row: &Row, context: Context<'_>, clock: &dyn Fn(u64) -> String) -> Vec
     let mut sentences = vec![stands(row, context)];
     sentences.extend(who(row));
     sentences.extend(row.failures.iter().map(|failed| failure(failed, clock)));
+    if row.advice.as_ref().is_some_and(|advice| advice.cause == Cause::Closing) {
+        sentences
+            .push("This side has closed them, and the peer or a firewall does not acknowledge the FIN.".to_owned());
+    }
     if row.fails_early {
         sentences.push(
             "connect() fails although these connections leave ports of the range free: the sockets have a range of their own (IP_LOCAL_PORT_RANGE), \
@@ -121,7 +125,8 @@ fn stands(row: &Row, context: Context<'_>) -> String {
         Some(Cause::CloseWait) => (states.close_wait, "CLOSE_WAIT"),
         Some(Cause::Connecting) => (states.connecting, "SYN_SENT"),
         Some(Cause::FinWait2) => (states.fin_wait2, "FIN_WAIT2"),
-        Some(Cause::TimeWait | Cause::Elsewhere) | None => (states.time_wait, "TIME_WAIT"),
+        Some(Cause::Closing) => (states.closing, "FIN_WAIT1, CLOSING or LAST_ACK"),
+        Some(Cause::TimeWait | Cause::Elsewhere | Cause::Bound) | None => (states.time_wait, "TIME_WAIT"),
     };
     let mut text = format!(
         "{from} {verdict}: {}{} ports are in use, {} of them in {state}",
@@ -129,6 +134,12 @@ fn stands(row: &Row, context: Context<'_>) -> String {
         row.size.map_or_else(String::new, |size| format!(" of {}", count(size))),
         count(most)
     );
+    if let Some(elsewhere @ 1..) = row.bound_elsewhere {
+        text.push_str(&format!(
+            "; {} more are closed to it, which bind() gave to sockets with other destinations",
+            count(elsewhere)
+        ));
+    }
     if row.reusable.now > 0 {
         text.push_str(&format!(", of which connect() could take {} now", count(row.reusable.now)));
     }
@@ -251,6 +262,9 @@ fn words(help: &Help, row: &Row) -> String {
             "the process closing what its peer has closed: nothing else ends CLOSE_WAIT".to_owned()
         }
         Help::FewerOpen => "fewer connections at a time, or closing those that are not used".to_owned(),
+        Help::LetFinThrough => "whatever between here and the peer drops the FIN or its acknowledgement (a firewall, a NAT that has forgotten the \
+            connection), or the peer itself, answering again; until then net.ipv4.tcp_orphan_retries says how often the FIN is sent"
+            .to_owned(),
         Help::BindNoPort => {
             "IP_BIND_ADDRESS_NO_PORT on sockets that bind() an address only, and closing those that are bound and not used".to_owned()
         }
@@ -273,6 +287,52 @@ fn not(no_help: &NoHelp) -> &'static str {
         NoHelp::TwReuseWithoutTimestamps => "tcp_tw_reuse (these connections have no timestamps: the peer's are off)",
         NoHelp::TwReuse => "tcp_tw_reuse (it is about TIME_WAIT)",
     }
+}
+
+/// How a source address stands from which bind() takes ports, where that needs saying.
+pub fn bound(row: &Bound, context: Context<'_>) -> Option<String> {
+    let verdict = match row.forecast {
+        Some(Forecast::Full { .. }) => "are all taken".to_owned(),
+        Some(Forecast::FullIn { in_ns }) => format!("will all be taken in {}", span(in_ns)),
+        _ if row.share.is_some_and(|share| share >= 0.5) => "are mostly taken".to_owned(),
+        _ => return None,
+    };
+    let least = if row.unknown > 0 { "at least " } else { "" };
+    let by = row.holder.as_ref().map_or_else(String::new, |holder| {
+        let mostly = if holder.ports == row.bound { "" } else { "mostly " };
+        format!(", {mostly}to {}", process(&holder.process))
+    });
+    Some(format!(
+        "The ports of {} {verdict}: {} of {} are in use, {least}{} of them given by bind(){by}. A port that bind() gives is taken for all \
+         destinations. Would help: IP_BIND_ADDRESS_NO_PORT on sockets that bind() an address only, which leaves the choice to connect(); \
+         more source addresses; a wider net.ipv4.ip_local_port_range.",
+        source(&row.source, context),
+        count(row.in_use),
+        known(row.size),
+        count(row.bound)
+    ))
+}
+
+/// What a selection leaves out.
+pub fn selected(report: &PortsReport) -> Option<String> {
+    (report.traced && report.bound.is_none()).then(|| {
+        "not known of a selection: which ports bind() took for other destinations; they are closed to connect() as well. Without -D, --laddr, \
+         --raddr, -4 and -6 it is said"
+            .to_owned()
+    })
+}
+
+/// Connections that are in no row.
+pub fn unknown(report: &PortsReport) -> Option<String> {
+    let (is, them) = if report.unknown == 1 { ("connection is", "it") } else { ("connections are", "them") };
+    let older = if report.traced { "older than the trace, and " } else { "in no row: " };
+    (report.unknown > 0).then(|| {
+        format!(
+            "{} {is} {older}nothing says which side made {them}. Nobody listens on the local port now, as when a server has ended, and too few \
+             go to the same place to be a client's for certain",
+            count(report.unknown)
+        )
+    })
 }
 
 /// Ports that are held without being of the range.

@@ -16,9 +16,9 @@ use super::{
     sentences::{self, forecast, process},
 };
 use crate::aggregate::ports::{
-    advice::Advice,
+    advice::{Advice, Cause},
     failures::About,
-    report::{Destination, PortsReport, Reusable, Row},
+    report::{Bound, Destination, PortsReport, Reusable, Row, Source},
 };
 
 /// Destinations of which more is said than a line.
@@ -73,7 +73,19 @@ impl PortsView for Text {
             lines.push(String::new());
             lines.extend(destinations(report, context, self.width));
         }
-        let worst = report.rows.iter().filter(|row| row.advice.is_some()).take(IN_WORDS);
+        let bound = report.bound.as_deref().unwrap_or_default();
+        if !bound.is_empty() {
+            lines.push(String::new());
+            lines.extend(bound_addresses(bound, report.namespaces.len() > 1, context, self.width));
+            for row in bound.iter().filter_map(|row| sentences::bound(row, context)).take(IN_WORDS) {
+                lines.extend(fold(&row, self.width, 2));
+            }
+        }
+        // What bind() takes is said above, once for all destinations.
+        let is_said = |row: &&Row| {
+            row.advice.as_ref().is_some_and(|advice| advice.cause != Cause::Bound || !row.failures.is_empty())
+        };
+        let worst = report.rows.iter().filter(is_said).take(IN_WORDS);
         for row in worst {
             lines.push(String::new());
             let clock = |time_ns| time_of_day(context, &self.zone, time_ns);
@@ -88,6 +100,8 @@ impl PortsView for Text {
         let mut notes = Vec::new();
         notes.extend(report.binds.iter().take(IN_WORDS).map(|bind| sentences::bind(bind, context)));
         notes.extend(sentences::outside(report));
+        notes.extend(sentences::unknown(report));
+        notes.extend(sentences::selected(report));
         if report.traced {
             let mut account = Vec::new();
             ledger::losses(&report.ledger, &mut account)?;
@@ -151,6 +165,44 @@ fn destinations(report: &PortsReport, context: Context<'_>, width: usize) -> Vec
 /// `10.0.0.1`, `fe80::1%eth0`.
 pub(super) fn from(destination: &Destination, context: Context<'_>) -> String {
     printable(&context.names.address(destination.laddr, destination.interface()))
+}
+
+/// The same of a source.
+pub(super) fn source(source: &Source, context: Context<'_>) -> String {
+    printable(&context.names.address(source.laddr, source.interface()))
+}
+
+/// Ports that bind() gave, by source address.
+fn bound_addresses(rows: &[Bound], several: bool, context: Context<'_>, width: usize) -> Vec<String> {
+    let column = |cell: &dyn Fn(&Bound) -> String| rows.iter().map(cell).collect::<Vec<_>>();
+    let mut columns = Vec::new();
+    if several {
+        columns.push(Column::text("NETNS", 0, column(&|row| row.source.netns.to_string())));
+    }
+    columns.extend([
+        Column::text("BOUND TO", 0, column(&|row| source(&row.source, context))),
+        Column::number("BY bind()", 0, column(&|row| at_least(row))),
+        Column::number("BY connect()", 4, column(&|row| count(row.by_connect))),
+        Column::number("USED", 0, column(&|row| count(row.in_use))),
+        Column::number("OF", 0, column(&|row| known(row.size))),
+        Column::number("%", 0, column(&|row| percent(row.share))),
+        Column::number("IN/s", 3, column(&|row| rate(row.rates.map(|rates| rates.taken)))),
+        Column::text("FORECAST", 1, column(&|row| forecast(row.forecast.as_ref()))),
+        Column::text(
+            "PROCESS",
+            2,
+            column(&|row| row.holder.map_or_else(|| "-".to_owned(), |holder| process(&holder.process))),
+        ),
+    ]);
+    table::lines(columns, width)
+}
+
+/// `17`, or `17+3?` where it is not known of three more.
+fn at_least(row: &Bound) -> String {
+    match row.unknown {
+        0 => count(row.bound),
+        unknown => format!("{}+{}?", count(row.bound), count(unknown)),
+    }
 }
 
 /// `10.0.0.1:80`, `[fd00::1]:80`.

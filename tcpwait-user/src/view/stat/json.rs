@@ -308,11 +308,14 @@ pub(in crate::view) fn account(ledger: &Ledger) -> Account {
 fn audit<'a>(audit: &'a AuditReport, context: Context<'_>) -> Audit<'a> {
     let checks = audit.checks.iter().map(|(check, outcome)| {
         let (what, counter) = match check.what {
-            Checked::Entries => ("entries", "TcpExtTW"),
-            Checked::Expiries => ("expired", "TcpExtTW"),
+            Checked::Entries => ("entries", "TcpExtTW + TcpExtTWKilled"),
+            Checked::Expiries => ("expired", "TcpExtTW + TcpExtTWKilled"),
             Checked::Reused => ("reused", "TcpExtTWRecycled"),
             Checked::Overflows => ("overflows", "TcpExtTCPTimeWaitOverflow"),
             Checked::PassiveOpens => ("passive_opens", "TcpPassiveOpens"),
+            Checked::ActiveOpens => ("active_opens", "TcpActiveOpens"),
+            Checked::AttemptFails => ("attempt_fails", "TcpAttemptFails"),
+            Checked::EstabResets => ("estab_resets", "TcpEstabResets"),
             Checked::Sockstat => ("now", "sockstat.tw"),
             Checked::SockDiag => ("now", "sock_diag"),
         };

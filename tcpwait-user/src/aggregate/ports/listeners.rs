@@ -1,4 +1,4 @@
-//! Local ports that are listened on: they tell who made a connection that is older than the tool. Knows nothing of whose they are.
+//! Local ports that are listened on now: connect() passes over them. Knows nothing of whose they are.
 
 use hashbrown::HashMap;
 
@@ -28,16 +28,6 @@ impl Listeners {
         {
             *count = count.saturating_sub(1);
         }
-    }
-
-    /// Whether somebody listens there now.
-    pub fn has(&self, netns: NetnsId, lport: u16) -> bool {
-        self.0.get(&(netns, lport)).is_some_and(|count| *count > 0)
-    }
-
-    /// Whether somebody has ever been seen to: connections outlive their listener.
-    pub fn ever_had(&self, netns: NetnsId, lport: u16) -> bool {
-        self.0.contains_key(&(netns, lport))
     }
 
     /// The ports of a namespace that are listened on now.
