@@ -1,22 +1,22 @@
-//! Ports that were refused: bind() and listen() that failed with EADDRINUSE. Two hooks, of which one is attached: the function that
-//! decides costs nothing else; the return of system calls is to be had on every kernel.
+//! Calls that fail before anything is sent: bind(), listen() and connect(). Two ways to see them, of which one is attached: the functions
+//! that decide cost nothing else; the return of system calls is to be had on every kernel.
 
 use aya_ebpf::{
     EbpfContext,
-    helpers::bpf_probe_read_user,
+    helpers::{bpf_probe_read_kernel, bpf_probe_read_user},
     macros::{btf_tracepoint, fexit},
     programs::{BtfTracePointContext, FExitContext},
 };
 use tcpwait_wire::{
     config::{ABSENT, offset::*},
-    wire::{Counter, Flow, Kind, PortRefused},
+    wire::{CALL_WAS_BIND, CALL_WAS_CONNECT, CALL_WAS_LISTEN, Counter, Flow, Kind, PortRefused},
 };
 
 use crate::{
     emit::{count, emit},
     filter::wanted,
-    maps::{CALL_BIND, CALL_LISTEN},
-    sock::{At, Fields, Typed, bound_port, flow, is_tcp, make_cookie, netns, reuse},
+    maps::{CALL_BIND, CALL_CONNECT, CALL_LISTEN},
+    sock::{At, Fields, Typed, bound_port, flow, is_stream, make_cookie, netns, reuse, rport},
     task,
 };
 
@@ -25,9 +25,37 @@ const LISTEN: u8 = 10;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
+/// Whether a call that gave this back failed for a reason that leaves nothing else behind: where a state change tells, its `sk_err`
+/// says why.
+#[inline(always)]
+fn is_told(result: i64) -> bool {
+    const EPERM: i64 = 1;
+    const ENOMEM: i64 = 12;
+    const EACCES: i64 = 13;
+    const EINVAL: i64 = 22;
+    const EADDRNOTAVAIL: i64 = 99;
+    const ENETUNREACH: i64 = 101;
+    const ENOBUFS: i64 = 105;
+    const EHOSTUNREACH: i64 = 113;
+    const EKEYREJECTED: i64 = 129;
+    result < 0
+        && matches!(
+            -result,
+            EPERM | ENOMEM | EACCES
+                | EINVAL
+                | EADDRINUSE
+                | EADDRNOTAVAIL
+                | ENETUNREACH
+                | ENOBUFS
+                | EHOSTUNREACH
+                | EKEYREJECTED
+        )
+}
+
 /// Question: which socket did not get its port?
 /// Prototype: `inet_csk_get_port(struct sock *sk, unsigned short snum)`, which gives 1 up to 5.19 and -EADDRINUSE since (5.15, 6.1 read).
 /// Since: BPF trampolines. Runs in process context; the socket shows the address that was asked for until it returns (`__inet_bind`).
+/// It is reached by the connections of Multipath TCP, too (`mptcp_bind`).
 #[fexit(function = "inet_csk_get_port")]
 fn inet_csk_get_port(ctx: FExitContext) -> i32 {
     let result: i32 = ctx.arg(2);
@@ -37,52 +65,109 @@ fn inet_csk_get_port(ctx: FExitContext) -> i32 {
     // SAFETY: the function's argument.
     let sk = unsafe { Typed::new(ctx.arg(0)) };
     let port: u16 = ctx.arg(1);
-    if !is_tcp(sk) {
+    if !is_stream(sk) {
         return 0;
     }
     // listen() asks after it has changed the state (inet_csk_listen_start).
-    let listen = sk.read::<u8>(&OFF_STATE) == LISTEN;
-    let flow = flow(sk, netns(sk), port, 0);
-    tell(&ctx, make_cookie(sk), flow, listen, reuse(sk));
+    let call = if sk.read::<u8>(&OFF_STATE) == LISTEN { CALL_WAS_LISTEN } else { CALL_WAS_BIND };
+    let mut flow = flow(sk, netns(sk), port, 0);
+    flow.raddr = [0; 16];
+    tell(&ctx, make_cookie(sk), flow, call, EADDRINUSE, reuse(sk), sk.at());
     0
+}
+
+/// Question: which bind() failed for another reason than the port?
+/// Prototype: `inet_bind(struct socket *sock, struct sockaddr *uaddr, int addr_len)`; the address was copied from the process (`move_addr_to_kernel`).
+/// Since: BPF trampolines. What forbids the call before it (LSM, seccomp) is not seen.
+#[fexit(function = "inet_bind")]
+fn inet_bind(ctx: FExitContext) -> i32 {
+    bound(&ctx)
+}
+
+/// The same of IPv6.
+#[fexit(function = "inet6_bind")]
+fn inet6_bind(ctx: FExitContext) -> i32 {
+    bound(&ctx)
+}
+
+#[inline(always)]
+fn bound(ctx: &FExitContext) -> i32 {
+    let result = i64::from(ctx.arg::<i32>(3));
+    // EADDRINUSE was told by the function that found it.
+    if is_told(result) && result != -EADDRINUSE {
+        failed(ctx, ctx.arg(0), ctx.arg(1), CALL_WAS_BIND, result);
+    }
+    0
+}
+
+/// Question: what did connect() give back?
+/// Prototype: `inet_stream_connect(struct socket *sock, struct sockaddr *uaddr, int addr_len, int flags)`, of IPv4 and IPv6.
+/// Since: BPF trampolines.
+#[fexit(function = "inet_stream_connect")]
+fn inet_stream_connect(ctx: FExitContext) -> i32 {
+    let result = i64::from(ctx.arg::<i32>(4));
+    if is_told(result) {
+        failed(&ctx, ctx.arg(0), ctx.arg(1), CALL_WAS_CONNECT, result);
+    }
+    0
+}
+
+#[inline(always)]
+fn failed(ctx: &FExitContext, socket: u64, address: u64, call: u8, result: i64) {
+    let sk = At(socket).follow(&OFF_SOCKET_SK);
+    if is_stream(sk) {
+        told::<false>(ctx, sk, address, call, result);
+    }
 }
 
 /// Question: the same, where a kernel allows no trampoline.
 /// Prototype: `sys_exit(struct pt_regs *regs, long ret)`.
-/// Since: 2.6. At every system call of the machine, but ends at the first comparison for all that do not give EADDRINUSE. 32-bit
+/// Since: 2.6. At every system call of the machine, but ends at the first comparisons for all that give none of a few errors. 32-bit
 /// programs' calls and those of io_uring are not seen.
 #[btf_tracepoint(function = "sys_exit")]
 fn sys_exit(ctx: BtfTracePointContext) -> i32 {
     let result: i64 = ctx.arg(1);
-    if result != -EADDRINUSE {
+    if !is_told(result) {
         return 0;
     }
     if OFF_REGS_CALL.load() == ABSENT || OFF_REGS_FD.load() == ABSENT || OFF_REGS_ADDRESS.load() == ABSENT {
         return 0;
     }
     let registers = At(ctx.arg::<*const core::ffi::c_void>(0) as u64);
-    let call: u32 = registers.read(&OFF_REGS_CALL);
-    let listen = call == CALL_LISTEN.load();
-    if !listen && call != CALL_BIND.load() {
+    let number: u32 = registers.read(&OFF_REGS_CALL);
+    let call = if number == CALL_BIND.load() {
+        CALL_WAS_BIND
+    } else if number == CALL_CONNECT.load() {
+        CALL_WAS_CONNECT
+    } else if number == CALL_LISTEN.load() {
+        CALL_WAS_LISTEN
+    } else {
         return 0;
+    };
+    let sk = socket(registers.read(&OFF_REGS_FD));
+    if is_stream(sk) {
+        told::<true>(&ctx, sk, registers.read(&OFF_REGS_ADDRESS), call, result);
     }
-    let at = socket(registers.read(&OFF_REGS_FD));
-    if !is_tcp(at) {
-        return 0;
-    }
-    // A socket that may not listen keeps its address; one that was not bound has none left.
-    let mut flow = flow(at, netns(at), bound_port(at), 0);
-    if !listen {
-        asked_for(registers.read(&OFF_REGS_ADDRESS), &mut flow);
-    }
-    tell(&ctx, at.read(&OFF_COOKIE), flow, listen, reuse(at));
     0
 }
 
+/// Tells of a call that failed on this socket; the address that was asked for is read from the process's memory, or the kernel's.
 #[inline(always)]
-fn tell(ctx: &impl EbpfContext, cookie: u64, mut flow: Flow, listen: bool, reuse: u8) {
-    flow.raddr = [0; 16];
-    if !wanted(flow.netns, flow.lport, 0) {
+fn told<const USER: bool>(ctx: &impl EbpfContext, sk: At, address: u64, call: u8, result: i64) {
+    // A socket that may not listen keeps its address; one that was not bound has none left.
+    let mut flow = flow(sk, netns(sk), bound_port(sk), if call == CALL_WAS_CONNECT { rport(sk) } else { 0 });
+    if call != CALL_WAS_CONNECT {
+        flow.raddr = [0; 16];
+    }
+    if call != CALL_WAS_LISTEN {
+        asked_for::<USER>(address, call == CALL_WAS_CONNECT, &mut flow);
+    }
+    tell(ctx, sk.read(&OFF_COOKIE), flow, call, result, reuse(sk), sk);
+}
+
+#[inline(always)]
+fn tell(ctx: &impl EbpfContext, cookie: u64, flow: Flow, call: u8, result: i64, reuse: u8, sk: At) {
+    if !wanted(flow.netns, flow.lport, flow.rport) {
         return;
     }
     count(Counter::PortRefused);
@@ -98,10 +183,10 @@ fn tell(ctx: &impl EbpfContext, cookie: u64, mut flow: Flow, listen: bool, reuse
                 (*record).cookie = cookie;
                 (*record).flow = flow;
                 (*record).task = task::current();
-                (*record).errno = EADDRINUSE as u16;
-                (*record).listen = u8::from(listen);
+                (*record).errno = if result < 0 { -result as u16 } else { result as u16 };
+                (*record).call = call;
                 (*record).reuse = reuse;
-                (*record).reserved = 0;
+                (*record).socket = sk.0 as u32;
             }
         },
     );
@@ -115,23 +200,38 @@ fn socket(descriptor: u32) -> At {
     file.follow(&OFF_FILE_PRIVATE).follow(&OFF_SOCKET_SK)
 }
 
-/// The address in the caller's memory (`struct sockaddr_in`, `struct sockaddr_in6`): after a refusal the socket has none any more.
+/// Takes the local (or the remote) address from a `struct sockaddr_in` or `struct sockaddr_in6`: after a refusal the socket has none any more.
 #[inline(always)]
-fn asked_for(address: u64, to: &mut Flow) {
-    // SAFETY: bpf_probe_read_user checks the address itself and reports a fault as an error.
-    unsafe {
-        let Ok(family) = bpf_probe_read_user(address as *const u16) else { return };
-        let Ok(port) = bpf_probe_read_user((address + 2) as *const u16) else { return };
-        to.lport = u16::from_be(port);
+fn asked_for<const USER: bool>(address: u64, remote: bool, to: &mut Flow) {
+    let Some(family) = read::<USER, u16>(address) else { return };
+    let Some(port) = read::<USER, u16>(address + 2) else { return };
+    let bytes = if family == AF_INET6 {
+        read::<USER, [u8; 16]>(address + 8)
+    } else if family == AF_INET {
+        read::<USER, [u8; 4]>(address + 4).map(|[a, b, c, d]| [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+    } else {
+        None
+    };
+    let Some(bytes) = bytes else { return };
+    if to.family != family {
+        // An address of the other family stands for none of this one's.
         to.laddr = [0; 16];
-        if family == AF_INET6 {
-            if let Ok(bytes) = bpf_probe_read_user((address + 8) as *const [u8; 16]) {
-                to.laddr = bytes;
-            }
-            to.family = AF_INET6;
-        } else if let Ok([a, b, c, d]) = bpf_probe_read_user((address + 4) as *const [u8; 4]) {
-            to.laddr = [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-            to.family = AF_INET;
-        }
+        to.raddr = [0; 16];
+        to.family = family;
+    }
+    if remote {
+        to.rport = u16::from_be(port);
+        to.raddr = bytes;
+    } else {
+        to.lport = u16::from_be(port);
+        to.laddr = bytes;
+    }
+}
+
+#[inline(always)]
+fn read<const USER: bool, T>(address: u64) -> Option<T> {
+    // SAFETY: the helpers check the address themselves and report a fault as an error.
+    unsafe {
+        if USER { bpf_probe_read_user(address as *const T).ok() } else { bpf_probe_read_kernel(address as *const T).ok() }
     }
 }

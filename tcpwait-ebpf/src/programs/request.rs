@@ -13,7 +13,7 @@ use super::{timer::notes, write_stack};
 use crate::{
     emit::{count, emit, zero},
     filter::wanted,
-    sock::{At, Copied, Fields, bound_port, flow, netns, no_users, rport},
+    sock::{At, Copied, accept_queue, Fields, bound_port, flow, netns, no_users, rport},
     task::{self, Asking},
 };
 
@@ -22,12 +22,12 @@ const LISTEN: u8 = 10;
 /// `tcp_check_req` makes the connection and drops the request within microseconds, in one softirq; a tick may come in between.
 pub const MAKING_JIFFIES: u64 = 1;
 
-/// Writes everything after the head.
+/// Writes everything after the head. What the listener's queue is like is read only where that may say why the request ends.
 ///
 /// # Safety
 /// `record` is reserved memory.
 #[inline(always)]
-unsafe fn fill(record: *mut Half, at: At, req: &Copied, netns: u32) {
+unsafe fn fill(record: *mut Half, at: At, req: &Copied, netns: u32, may_end: bool) {
     let listener: At = req.follow(&OFF_LISTENER);
     // SAFETY: the caller's.
     unsafe {
@@ -38,7 +38,13 @@ unsafe fn fill(record: *mut Half, at: At, req: &Copied, netns: u32) {
         (*record).retransmits = req.read(&OFF_REQ_RETRANS);
         (*record).listens = u8::from(listener.0 != 0 && listener.read::<u8>(&OFF_STATE) == LISTEN);
         (*record).acked = req.bits(&BIT_REQ_ACKED) & 1;
-        (*record).reserved = [zero() as u8; 5];
+        (*record).deferred = 0;
+        (*record).queue = 0;
+        if may_end && (*record).listens != 0 {
+            (*record).deferred = listener.read(&OFF_DEFER_ACCEPT);
+            (*record).queue = accept_queue(listener);
+        }
+        (*record).reserved = [zero() as u8; 3];
     }
 }
 
@@ -68,7 +74,7 @@ pub fn started(ctx: &BtfTracePointContext, at: At) {
             flags,
             Counter::LostRequest,
             #[inline(always)]
-            |record| unsafe { fill(record, at, req, netns) },
+            |record| unsafe { fill(record, at, req, netns, false) },
         );
     }
 }
@@ -88,7 +94,7 @@ pub fn expired(ctx: &BtfTracePointContext, at: At) {
             0,
             Counter::LostRequest,
             #[inline(always)]
-            |record| unsafe { fill(record, at, req, netns) },
+            |record| unsafe { fill(record, at, req, netns, true) },
         );
     }
 }
@@ -129,7 +135,7 @@ pub fn cancelled(ctx: &BtfTracePointContext, at: At) {
     emit::<HalfCancel>(ctx, Kind::ReqCancel, gone | stack, Counter::LostRequest, |record| {
         // SAFETY: reserved memory.
         unsafe {
-            fill(&raw mut (*record).half, at, req, netns);
+            fill(&raw mut (*record).half, at, req, netns, true);
             (*record).task = task::current();
             write_stack(ctx, &raw mut (*record).stack);
         }

@@ -14,6 +14,7 @@ use tcpwait_wire::{
     wire::{Counter, Kind, MiniSegment, TCP_HEADER, VERDICT_UNKNOWN},
 };
 
+use super::result_behind;
 use super::timewait::{expires, fill_mini};
 use crate::{
     emit::{count, emit},
@@ -32,30 +33,13 @@ const TIME_WAIT: u8 = 6;
 #[fexit(function = "tcp_timewait_state_process")]
 fn tcp_timewait_state_process(ctx: FExitContext) -> i32 {
     let verdict = match PROCESS_ARGUMENTS.load() {
-        3 => result_behind::<3>(&ctx),
-        4 => result_behind::<4>(&ctx),
-        5 => result_behind::<5>(&ctx),
+        3 => result_behind::<3>(&ctx) as u8,
+        4 => result_behind::<4>(&ctx) as u8,
+        5 => result_behind::<5>(&ctx) as u8,
         _ => VERDICT_UNKNOWN,
     };
     reached(&ctx, At(ctx.arg(0)), At(ctx.arg(1)), At(ctx.arg(2)), verdict);
     0
-}
-
-/// The result of a function with this many arguments. In assembly, since the verifier wants a constant place in the context, and the
-/// compiler likes to compute one for all cases. The verifier never sees the cases that are not this kernel's.
-#[inline(always)]
-fn result_behind<const ARGUMENTS: usize>(ctx: &FExitContext) -> u8 {
-    let result: u64;
-    // SAFETY: the context of a function with this many arguments has one word for each and one for the result.
-    unsafe {
-        asm!(
-            "{result} = *(u64 *)({ctx} + {at})",
-            result = out(reg) result,
-            ctx = in(reg) ctx.as_ptr(),
-            at = const ARGUMENTS * 8,
-        );
-    }
-    result as u8
 }
 
 /// Question: the same, where there are no trampolines. A SYN that the kernel accepts is not dropped, and not seen here.

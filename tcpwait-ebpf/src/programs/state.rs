@@ -6,16 +6,19 @@ use tcpwait_wire::{
         ABSENT,
         offset::{OFF_ERR, OFF_FASTOPEN, OFF_NET, OFF_PACKETS_OUT, OFF_TOTAL_RETRANS},
     },
-    wire::{Counter, FLAG_HALF_OPEN, FLAG_HANDED_OVER, FLAG_NEWBORN, Kind, SockState, SockStateStack, SockStateTask},
+    wire::{
+        Counter, FLAG_HALF_OPEN, FLAG_HANDED_OVER, FLAG_NEWBORN, Kind, SYN_DEFERRED, SYN_OLD_PORT, SYN_RETURNS, SYN_UNSENT,
+        SockState, SockStateStack, SockStateTask,
+    },
 };
 
-use super::{request::MAKING_JIFFIES, timer::notes, write_stack};
+use super::{owner::multipath, request::MAKING_JIFFIES, timer::notes, write_stack};
 use crate::{
     emit::{count, count_nested, count_transition, emit},
     filter::wanted,
     maps::{NOTES, UNOWNED, unowned_slot},
     sock::{
-        Fields, Typed, bound_port, flow, full_lport, held_by_task, is_tcp, make_cookie, netns_of, reuse, rport, tw_room,
+        Fields, Typed, bound_port, flow, full_lport, held_by_task, is_deferred, is_tcp, make_cookie, netns_of, reuse, rport, tw_room,
     },
     task::{self, Asking},
 };
@@ -76,6 +79,9 @@ fn changed(ctx: BtfTracePointContext) {
     let old: i32 = ctx.arg(1);
     let new: i32 = ctx.arg(2);
     if !is_tcp(sk) {
+        if by_its_owner(old, new) {
+            multipath(&ctx, sk);
+        }
         return;
     }
     let netns = netns_of(sk);
@@ -182,19 +188,30 @@ impl Change {
             (*record).err = sk.read::<i32>(&OFF_ERR) as u16;
             (*record).retransmits = 0;
             (*record).reuse = 0;
-            (*record).unsent = 0;
+            (*record).syn = syn(sk, old, new);
             if old == SYN_SENT || old == SYN_RECV {
                 let retransmits: u32 = sk.at().read(&OFF_TOTAL_RETRANS);
                 (*record).retransmits = if retransmits > 0xffff { 0xffff } else { retransmits as u16 };
-            }
-            if old == SYN_SENT && new == CLOSE {
-                (*record).unsent = u8::from(sk.at().read::<u32>(&OFF_PACKETS_OUT) == 0);
             }
             if new == LISTEN || new == ESTABLISHED {
                 (*record).reuse = reuse(sk);
             }
         }
     }
+}
+
+/// What is known of a connect()'s SYN (`SYN_…`).
+#[inline(always)]
+fn syn(sk: Typed, old: i32, new: i32) -> u8 {
+    if new == SYN_SENT {
+        return if bound_port(sk) == 0 && full_lport(sk) != 0 { SYN_OLD_PORT } else { 0 };
+    }
+    if old != SYN_SENT || new != CLOSE {
+        return 0;
+    }
+    let unsent = if sk.at().read::<u32>(&OFF_PACKETS_OUT) == 0 { SYN_UNSENT } else { 0 };
+    let deferred = if is_deferred(sk) { SYN_DEFERRED } else { 0 };
+    SYN_RETURNS | unsent | deferred
 }
 
 /// Keeps for the timer, and for the next event, that a connection was born here just now. Returns the flags of one that leaves SYN_RECV.

@@ -75,7 +75,7 @@ pub enum Counter {
     ReqCompleted = 19,
     /// Request sockets that were killed.
     ReqCancelled = 20,
-    /// bind() and listen() that did not get their port.
+    /// bind(), listen() and connect() that failed before anything was sent.
     PortRefused = 21,
     /// Records of request sockets lost because the ring buffer was full.
     LostRequest = 22,
@@ -83,11 +83,13 @@ pub enum Counter {
     LostPortRefused = 23,
     /// State changes that are part of another record: hand-overs to a mini-socket, births of passive connections.
     Folded = 24,
+    /// Connections seen to be accepted.
+    Accepted = 25,
 }
 
 /// What the kernel side writes a record of, besides state changes. ([`Counter::ReqCompleted`] and [`Counter::TwEnteredFinWait2`] have
 /// none of their own.)
-pub const TOLD: [Counter; 11] = [
+pub const TOLD: [Counter; 12] = [
     Counter::TwEntered,
     Counter::TwRearmed,
     Counter::TwExpired,
@@ -99,6 +101,7 @@ pub const TOLD: [Counter; 11] = [
     Counter::ReqExpired,
     Counter::ReqCancelled,
     Counter::PortRefused,
+    Counter::Accepted,
 ];
 
 /// Records that did not fit.

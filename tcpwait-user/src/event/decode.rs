@@ -7,8 +7,8 @@ use tcpwait_wire::wire::{self, Kind};
 use zerocopy::FromBytes;
 
 use super::{
-    CancelSite, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, PortRefused, Reuse, Seed, Segment, StateChange,
-    Task, Undecodable,
+    Call, CancelSite, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, PortRefused, Queue, Reuse, Seed, Segment,
+    StateChange, Task, Undecodable,
 };
 use crate::tcp::{Flow, State};
 
@@ -74,12 +74,23 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
             let record = wire::PortRefused::read_from_bytes(bytes).ok()?;
             Fact::PortRefused(PortRefused {
                 cookie: record.cookie,
+                socket: (record.socket != 0).then_some(record.socket),
                 flow: Flow::from_wire(&record.flow)?,
                 task: Task::from_wire(&record.task),
                 errno: record.errno,
-                listen: record.listen != 0,
+                call: match record.call {
+                    wire::CALL_WAS_BIND => Call::Bind,
+                    wire::CALL_WAS_LISTEN => Call::Listen,
+                    wire::CALL_WAS_CONNECT => Call::Connect,
+                    _ => return None,
+                },
                 reuse: reuse(record.reuse),
+                v6only: v6only(record.reuse),
             })
+        }
+        Kind::Accepted => {
+            let record = wire::Accepted::read_from_bytes(bytes).ok()?;
+            Fact::Accepted { cookie: record.cookie, listener: record.listener, task: Task::from_wire(&record.task) }
         }
         Kind::Tick => Fact::Tick { realtime_ns: wire::Tick::read_from_bytes(bytes).ok()?.realtime_ns },
         Kind::Seed => {
@@ -93,6 +104,7 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
                 mini: record.timer == 3,
                 expires_ms: record.expires_ms,
                 retransmits: record.retransmits,
+                v6only: v6only(record.reuse),
             })
         }
         Kind::SeedEnd => {
@@ -124,7 +136,11 @@ fn state_change(record: &wire::SockState, task: Option<Task>, no_mini: Option<No
         half_open: record.head.flags & wire::FLAG_HALF_OPEN != 0,
         retransmits: record.retransmits,
         reuse: reuse(record.reuse),
-        unsent: record.unsent != 0,
+        v6only: v6only(record.reuse),
+        unsent: record.syn & wire::SYN_UNSENT != 0,
+        deferred: record.syn & wire::SYN_DEFERRED != 0,
+        returns: record.syn & wire::SYN_RETURNS != 0,
+        old_port: record.syn & wire::SYN_OLD_PORT != 0,
         no_mini,
     })
 }
@@ -138,6 +154,7 @@ fn mini_socket(record: &wire::Mini) -> Option<MiniSocket> {
         jiffies: record.jiffies,
         substate: State::from_kernel(record.substate).filter(|s| matches!(s, State::FinWait2 | State::TimeWait))?,
         reuse: reuse(record.reuse),
+        v6only: v6only(record.reuse),
         timestamps: record.timestamps != 0,
     })
 }
@@ -151,7 +168,19 @@ fn half_open(record: &wire::Half) -> Option<HalfOpen> {
         retransmits: record.retransmits,
         listens: record.listens != 0,
         acked: record.acked != 0,
+        deferred: record.deferred != 0,
+        queue: match record.queue {
+            0 => None,
+            wire::QUEUE_HAS_ROOM => Some(Queue::HasRoom),
+            wire::QUEUE_FULL => Some(Queue::Full),
+            wire::QUEUE_FULL_RESETS => Some(Queue::FullAndResets),
+            _ => return None,
+        },
     })
+}
+
+fn v6only(flags: u8) -> Option<bool> {
+    (flags & wire::REUSE_V6ONLY_KNOWN != 0).then_some(flags & wire::REUSE_V6ONLY != 0)
 }
 
 fn reuse(flags: u8) -> Option<Reuse> {
@@ -210,6 +239,7 @@ pub fn cgroup_of(bytes: &[u8]) -> Option<u64> {
         Kind::TwCancel => offset_of!(wire::MiniCancel, task),
         Kind::ReqCancel => offset_of!(wire::HalfCancel, task),
         Kind::PortRefused => offset_of!(wire::PortRefused, task),
+        Kind::Accepted => offset_of!(wire::Accepted, task),
         Kind::Seed => offset_of!(wire::Seed, task),
         _ => return None,
     };

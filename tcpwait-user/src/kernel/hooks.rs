@@ -27,8 +27,10 @@ pub enum Need {
 pub enum Work {
     /// Times late segments: the FIN that ends an orphan's FIN_WAIT2, and restarts of TIME_WAIT's clock.
     Segments,
-    /// Tells of bind() and listen() that did not get their port.
+    /// Tells of calls that fail before anything is sent: bind(), listen(), connect().
     Ports,
+    /// Tells who accepted a connection before it reads.
+    Accepts,
 }
 
 /// A hook and its program, which has the same name.
@@ -38,8 +40,9 @@ pub struct Hook {
     pub name: &'static str,
     /// How it is attached.
     pub kind: Kind,
-    /// A second program on the same hook, for softirqs: the kernel runs none inside itself.
-    pub twin: Option<&'static str>,
+    /// Programs that are attached with it, and where: one for softirqs on the same hook, as the kernel runs none inside itself; other
+    /// functions that tell the rest.
+    pub more: &'static [(&'static str, &'static str)],
     /// Whether the tool can go on without it.
     pub need: Need,
     /// What is not known where it is missing, as a clause.
@@ -51,7 +54,11 @@ const UNTIMED: &str = "late segments that stay in one timer bucket (about 2 s at
                        when an orphan's FIN came is then known to a jiffy, and several restarts of TIME_WAIT's clock count as one, of unknown cause";
 
 /// What is not known where no hook tells of refused ports.
-const UNTOLD: &str = "a bind() or listen() that fails with \"Address already in use\" is not seen";
+const UNTOLD: &str = "a bind() or listen() that fails is not seen, nor a connect() that fails before its SYN, and of others that send none \
+                      the errno is inferred";
+
+/// What is not known where no hook tells who accepts.
+const UNACCEPTED: &str = "a process that has accepted a connection and writes first is known only once it reads or closes";
 
 /// Every hook, ends before beginnings; of those that do the same work, the better first. They are attached beside each other, and
 /// tell nothing before all of them are.
@@ -61,27 +68,36 @@ pub const HOOKS: &[Hook] = &[
     required("timer_start", "nothing says when TIME_WAIT begins"),
     one_of(Work::Segments, "tcp_timewait_state_process", Kind::Fexit, UNTIMED),
     one_of(Work::Segments, "kfree_skb", Kind::Tracepoint, UNTIMED),
-    one_of(Work::Ports, "inet_csk_get_port", Kind::Fexit, UNTOLD),
+    Hook {
+        more: &[
+            ("inet_bind", "inet_bind"),
+            ("inet6_bind", "inet6_bind"),
+            ("inet_stream_connect", "inet_stream_connect"),
+        ],
+        ..one_of(Work::Ports, "inet_csk_get_port", Kind::Fexit, UNTOLD)
+    },
     one_of(Work::Ports, "sys_exit", Kind::Tracepoint, UNTOLD),
+    one_of(Work::Accepts, "inet_csk_accept", Kind::Fexit, UNACCEPTED),
+    one_of(Work::Accepts, "tcp_sendmsg_locked", Kind::Tracepoint, UNACCEPTED),
     Hook {
         name: "tcp_rcv_space_adjust",
         kind: Kind::Tracepoint,
-        twin: None,
+        more: &[],
         need: Need::Optional,
         without: "who accepted a connection is known only when it is closed",
     },
     Hook {
-        twin: Some("inet_sock_set_state_softirq"),
+        more: &[("inet_sock_set_state_softirq", "inet_sock_set_state")],
         ..required("inet_sock_set_state", "nothing says how full sockets change state")
     },
 ];
 
 const fn required(name: &'static str, without: &'static str) -> Hook {
-    Hook { name, kind: Kind::Tracepoint, twin: None, need: Need::Required, without }
+    Hook { name, kind: Kind::Tracepoint, more: &[], need: Need::Required, without }
 }
 
 const fn one_of(work: Work, name: &'static str, kind: Kind, without: &'static str) -> Hook {
-    Hook { name, kind, twin: None, need: Need::OneOf(work), without }
+    Hook { name, kind, more: &[], need: Need::OneOf(work), without }
 }
 
 /// Which of the hooks that do the same work is taken.
@@ -111,6 +127,7 @@ impl Choices {
         match work {
             Work::Segments => self.segments,
             Work::Ports => self.ports,
+            Work::Accepts => Choice::Best,
         }
     }
 }
@@ -204,7 +221,7 @@ mod tests {
             Kind::Fexit => Outcome::Refused("by the verifier".to_owned()),
             Kind::Tracepoint => Outcome::Attached,
         };
-        assert_eq!(missed(&states(wrong)).count(), 2, "an error of this program is not kept quiet");
+        assert_eq!(missed(&states(wrong)).count(), 3, "an error of this program is not kept quiet");
         let unasked = |hook: &Hook| match hook.need {
             Need::OneOf(_) => Outcome::NotNeeded("not asked for".to_owned()),
             _ => Outcome::Attached,

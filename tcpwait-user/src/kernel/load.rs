@@ -98,7 +98,10 @@ fn probes(options: &Options) -> Result<Probes> {
     let wake_bytes = u64::from(options.ring_bytes / WAKE_SHARE) / cpus.max(1) as u64;
     let process_arguments = types.arguments_of("tcp_timewait_state_process").unwrap_or_default();
 
-    let (call_bind, call_listen) = (nix::libc::SYS_bind as u32, nix::libc::SYS_listen as u32);
+    let accept_arguments = types.arguments_of("inet_csk_accept").unwrap_or_default();
+
+    let [call_bind, call_listen, call_connect] =
+        [nix::libc::SYS_bind, nix::libc::SYS_listen, nix::libc::SYS_connect].map(|number| number as u32);
 
     let mut loader = EbpfLoader::new();
     // What aya asks of the kernel at the first look.
@@ -114,6 +117,8 @@ fn probes(options: &Options) -> Result<Probes> {
         .override_global(config::REQSK_TIMER_HANDLER, &request_handler, true)
         .override_global(config::CALL_BIND, &call_bind, true)
         .override_global(config::CALL_LISTEN, &call_listen, true)
+        .override_global(config::CALL_CONNECT, &call_connect, true)
+        .override_global(config::ACCEPT_ARGUMENTS, &accept_arguments, true)
         .override_global(config::FILTER_NETNS, &by_netns, true)
         .override_global(config::FILTER_LPORT, &by_lport, true)
         .override_global(config::FILTER_RPORT, &by_rport, true)

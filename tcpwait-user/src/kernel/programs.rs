@@ -14,8 +14,8 @@ use super::hooks::{Hook, Kind, Need, Outcome};
 /// What came of the programs that were tried, by their names.
 pub type Tried = HashMap<&'static str, Result<()>>;
 
-/// A program and its hook.
-type Try<'a> = (&'static Hook, &'static str, &'a mut Program);
+/// A hook, one of its programs, and where that goes.
+type Try<'a> = (&'static Hook, [&'static str; 2], &'a mut Program);
 
 /// Loads and attaches programs, beside each other, as the verifier takes milliseconds for each. Of hooks that do the same work the
 /// first that can be had is taken, and the rest is not tried.
@@ -24,7 +24,7 @@ pub fn attach(ebpf: &mut Ebpf, hooks: impl Iterator<Item = &'static Hook>, btf: 
     let mut lots: Vec<Vec<Try<'_>>> = Vec::new();
     for hook in hooks {
         for name in names(hook) {
-            let Some(program) = programs.remove(name) else { continue };
+            let Some(program) = programs.remove(name[0]) else { continue };
             let same_work = |lot: &&mut Vec<Try<'_>>| {
                 matches!(hook.need, Need::OneOf(_)) && lot.iter().any(|(other, ..)| other.need == hook.need)
             };
@@ -41,31 +41,42 @@ pub fn attach(ebpf: &mut Ebpf, hooks: impl Iterator<Item = &'static Hook>, btf: 
     })
 }
 
-fn attach_one_of(lot: Vec<Try<'_>>, btf: &Btf) -> Vec<(&'static str, Result<()>)> {
+/// The first hook of which every program can be had; of the others nothing stays attached.
+fn attach_one_of(mut lot: Vec<Try<'_>>, btf: &Btf) -> Vec<(&'static str, Result<()>)> {
     let mut tried = Vec::new();
-    for (hook, name, program) in lot {
-        let result = attach_one(program, hook, btf);
-        let done = result.is_ok();
-        tried.push((name, result));
+    for programs in lot.chunk_by_mut(|(one, ..), (other, ..)| one.name == other.name) {
+        let mut done = true;
+        for (hook, [name, function], program) in &mut *programs {
+            let result = attach_one(program, hook.kind, function, btf);
+            done &= result.is_ok();
+            tried.push((*name, result));
+            if !done {
+                break;
+            }
+        }
         if done {
             break;
+        }
+        for (.., program) in programs {
+            // What was not loaded cannot be unloaded, and need not be.
+            let _ = unload(program);
         }
     }
     tried
 }
 
-fn attach_one(program: &mut Program, hook: &Hook, btf: &Btf) -> Result<()> {
-    let loading = || format!("loading the program for {}", hook.name);
-    let attaching = || format!("attaching to {}", hook.name);
-    match hook.kind {
+fn attach_one(program: &mut Program, kind: Kind, function: &str, btf: &Btf) -> Result<()> {
+    let loading = || format!("loading the program for {function}");
+    let attaching = || format!("attaching to {function}");
+    match kind {
         Kind::Tracepoint => {
             let program: &mut BtfTracePoint = program.try_into().with_context(loading)?;
-            program.load(hook.name, btf).with_context(loading)?;
+            program.load(function, btf).with_context(loading)?;
             program.attach().with_context(attaching)?;
         }
         Kind::Fexit => {
             let program: &mut FExit = program.try_into().with_context(loading)?;
-            program.load(hook.name, btf).with_context(loading)?;
+            program.load(function, btf).with_context(loading)?;
             program.attach().with_context(attaching)?;
         }
     }
@@ -77,7 +88,7 @@ fn attach_one(program: &mut Program, hook: &Hook, btf: &Btf) -> Result<()> {
 /// # Errors
 /// The kernel refused one, or it was not tried.
 pub fn result(tried: &mut Tried, hook: &Hook) -> Result<()> {
-    for name in names(hook) {
+    for [name, _] in names(hook) {
         let missing = || format!("the eBPF object has no program {name}, or there was no thread to load it on");
         tried.remove(name).with_context(missing)??;
     }
@@ -89,18 +100,20 @@ pub fn result(tried: &mut Tried, hook: &Hook) -> Result<()> {
 /// # Errors
 /// The kernel refuses, which it has no reason to.
 pub fn detach(ebpf: &mut Ebpf, hook: &Hook) -> Result<(), ProgramError> {
-    for name in names(hook) {
-        match ebpf.program_mut(name) {
-            Some(Program::BtfTracePoint(program)) => program.unload()?,
-            Some(Program::FExit(program)) => program.unload()?,
-            _ => {}
-        }
-    }
-    Ok(())
+    names(hook).filter_map(|[name, _]| ebpf.program_mut(name).map(unload)).collect()
 }
 
-fn names(hook: &Hook) -> impl Iterator<Item = &'static str> + use<> {
-    std::iter::once(hook.name).chain(hook.twin)
+fn unload(program: &mut Program) -> Result<(), ProgramError> {
+    match program {
+        Program::BtfTracePoint(program) => program.unload(),
+        Program::FExit(program) => program.unload(),
+        _ => Ok(()),
+    }
+}
+
+/// The programs of a hook, each with what it is attached to.
+fn names(hook: &Hook) -> impl Iterator<Item = [&'static str; 2]> + use<> {
+    std::iter::once([hook.name; 2]).chain(hook.more.iter().map(|(program, function)| [*program, *function]))
 }
 
 /// What became of a hook whose program could not be loaded or attached.

@@ -5,16 +5,17 @@
 
 use std::collections::HashSet;
 
-use tcpwait_wire::wire::{Flow, Head, Kind, Seed, SeedEnd, Task};
+use tcpwait_wire::wire::{Flow, Head, Kind, REUSE_V6ONLY, REUSE_V6ONLY_KNOWN, Seed, SeedEnd, Task};
 use zerocopy::IntoBytes;
 
 use super::{
     netns::{self, Netns},
-    owners::Owners,
+    owners::{Accepted, Owners},
     sock_diag::{self, DiagSocket},
 };
 
 const AF_INET: u16 = 2;
+const LISTEN: u8 = 10;
 const AF_INET6: u8 = 10;
 const NO_TASK: Task = Task { pid: 0, uid: 0, cgroup: 0, comm: [0; 16], flags: 0, reserved: 0 };
 
@@ -56,9 +57,12 @@ pub fn collect(only: Option<&[u32]>, now_ns: impl Fn() -> u64, mut sink: impl Fn
     let with_file =
         read.iter().flat_map(|(_, _, sockets)| sockets).map(|socket| socket.inode).filter(|&inode| inode != 0);
     let owners = Owners::find(&with_file.collect::<HashSet<_>>());
+    let accepted = Accepted::of(read.iter().flat_map(|(netns, _, sockets)| {
+        sockets.iter().map(move |socket| (*netns, socket.lport, socket.inode, socket.state == LISTEN))
+    }));
     for (netns, time_ns, sockets) in &read {
         for socket in sockets {
-            sink(record(socket, *netns, *time_ns, &owners).as_bytes());
+            sink(record(socket, *netns, *time_ns, owner(&owners, socket, *netns, &accepted)).as_bytes());
             seeded.sockets += 1;
         }
     }
@@ -106,16 +110,29 @@ fn list(ns: &Netns) -> (Vec<DiagSocket>, Result<sock_diag::Dump, String>) {
     (sockets, outcome)
 }
 
-fn record(socket: &DiagSocket, netns: u32, time_ns: u64, owners: &Owners) -> Seed {
+/// Of a listener the process that accepts, else the one that holds it.
+fn owner(owners: &Owners, socket: &DiagSocket, netns: u32, accepted: &Accepted) -> Task {
+    let owner = match socket.state {
+        LISTEN => owners.of_listener(socket.inode, accepted.at(netns, socket.lport)),
+        _ => owners.get(socket.inode),
+    };
+    owner.copied().unwrap_or(NO_TASK)
+}
+
+fn record(socket: &DiagSocket, netns: u32, time_ns: u64, task: Task) -> Seed {
     Seed {
         head: head::<Seed>(Kind::Seed, time_ns),
         cookie: socket.cookie,
         flow: flow(socket, netns),
-        task: owners.get(socket.inode).copied().unwrap_or(NO_TASK),
+        task,
         state: socket.state,
         timer: socket.timer,
         retransmits: socket.retransmits,
-        reserved: 0,
+        reuse: match socket.v6only {
+            Some(true) => REUSE_V6ONLY_KNOWN | REUSE_V6ONLY,
+            Some(false) => REUSE_V6ONLY_KNOWN,
+            None => 0,
+        },
         expires_ms: socket.expires_ms,
     }
 }
@@ -179,6 +196,7 @@ mod tests {
             ifindex: 0,
             receive_queue: 0,
             send_queue: 0,
+            v6only: None,
         }
     }
 
