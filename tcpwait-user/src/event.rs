@@ -8,7 +8,7 @@ use std::{borrow::Cow, fmt};
 use serde::Serialize;
 use tcpwait_wire::wire;
 
-pub use self::decode::{cgroup_of, decode, is_from_kernel};
+pub use self::decode::{decode, is_from_kernel, task_of};
 use crate::tcp::{Flow, State};
 
 /// `PF_KTHREAD` of `include/linux/sched.h`.

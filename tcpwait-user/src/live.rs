@@ -28,7 +28,7 @@ use zerocopy::IntoBytes;
 use self::readings::{Readings, maybe};
 use crate::{
     aggregate::audit::Reading,
-    event::cgroup_of,
+    event::task_of,
     kernel::{self, Choices, HookState, KernelFilter, Probes},
     recording::Header,
     system::{
@@ -340,10 +340,11 @@ fn name_and_pass(
     named: &mut HashSet<u64>,
     sink: &mut impl Sink,
 ) -> io::Result<()> {
-    if let Some(id) = cgroup_of(record)
-        && !named.contains(&id)
-        && let Some(path) = cgroups.path(id)
+    if let Some(task) = task_of(record)
+        && !named.contains(&task.cgroup)
+        && let Some(path) = cgroups.path_of(task.cgroup, task.pid)
     {
+        let id = task.cgroup;
         named.insert(id);
         let mut name = wire::CgroupName { head: head::<wire::CgroupName>(Kind::CgroupName), id, path: [0; 256] };
         for (to, from) in name.path.iter_mut().zip(path.bytes()) {

@@ -27,7 +27,7 @@ use crate::{
     pipeline::{Pipeline, Shown},
     recording::{Reader, Writer},
     select::{Criteria, Family, Selector},
-    system::{behaviour, cgroup::Cgroups, netns, seed::Seeded, snmp},
+    system::{behaviour, cgroup::Cgroups, netns, processes, seed::Seeded, snmp},
     view::{
         self,
         json::Json,
@@ -250,6 +250,11 @@ fn criteria(filter: &Filter, live: bool) -> Result<Criteria> {
         for pid in &filter.pid {
             if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
                 bail!("no connection can match: there is no process {pid}");
+            }
+        }
+        for name in &filter.comm {
+            if let Some(sentence) = processes::only_an_executable(name) {
+                eprintln!("tcpwait: {sentence}");
             }
         }
         let cgroups = Cgroups::new();

@@ -229,9 +229,9 @@ pub fn is_from_kernel(bytes: &[u8]) -> bool {
     wire::Head::read_from_prefix(bytes).is_ok_and(|(head, _)| head.kind < Kind::Tick as u8)
 }
 
-/// The cgroup id in a record, if it is of a kind that names a task: live, its name is looked up while the cgroup still exists.
+/// The task in a record, if it is of a kind that names one with a cgroup: live, that one's name is looked up while it still exists.
 /// The rest of the record is not looked at.
-pub fn cgroup_of(bytes: &[u8]) -> Option<u64> {
+pub fn task_of(bytes: &[u8]) -> Option<Task> {
     let (head, _) = wire::Head::read_from_prefix(bytes).ok()?;
     let at = match Kind::from_u8(head.kind)? {
         Kind::StateTask => offset_of!(wire::SockStateTask, task),
@@ -244,5 +244,5 @@ pub fn cgroup_of(bytes: &[u8]) -> Option<u64> {
         _ => return None,
     };
     let (task, _) = wire::Task::read_from_prefix(bytes.get(at..)?).ok()?;
-    Task::from_wire(&task).map(|task| task.cgroup).filter(|cgroup| *cgroup != 0)
+    Task::from_wire(&task).filter(|task| task.cgroup != 0)
 }

@@ -5,8 +5,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    ffi::OsStr,
     fs,
-    os::unix::fs::{DirEntryExt, MetadataExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirEntryExt, MetadataExt},
+    },
     path::{Component, Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -53,12 +57,32 @@ impl Cgroups {
         self.path_at(id, Instant::now())
     }
 
+    /// The same, of a cgroup that this process was in just now: asks the process first, which finds one that is younger than the last walk.
+    pub fn path_of(&mut self, id: u64, pid: u32) -> Option<String> {
+        if !self.paths.contains_key(&id)
+            && let Some(path) = self.of_process(pid).filter(|path| self.id_of_relative(path) == Some(id))
+        {
+            self.paths.insert(id, Path::new("/").join(path).display().to_string());
+        }
+        self.path(id)
+    }
+
+    /// The path of a process's cgroup from the mount on.
+    fn of_process(&self, pid: u32) -> Option<PathBuf> {
+        let text = fs::read(format!("/proc/{pid}/cgroup")).ok()?;
+        Some(unified(&text)?.strip_prefix(&self.mount.as_ref()?.root).ok()?.to_owned())
+    }
+
     /// The id of the cgroup at this path, as the line `0::` of `/proc/PID/cgroup` gives it.
     ///
     /// `None` for a path outside of the mount, and for a cgroup that was removed (`/a (deleted)`).
     pub fn id_of(&self, path: impl AsRef<Path>) -> Option<u64> {
         let mount = self.mount.as_ref()?;
-        let below = path.as_ref().strip_prefix(&mount.root).ok()?;
+        self.id_of_relative(path.as_ref().strip_prefix(&mount.root).ok()?)
+    }
+
+    fn id_of_relative(&self, below: &Path) -> Option<u64> {
+        let mount = self.mount.as_ref()?;
         // From inside a cgroup namespace others look like /../other, which would lead out of the mount.
         if below.components().any(|part| part == Component::ParentDir) {
             return None;
@@ -99,6 +123,12 @@ impl Cgroups {
             }
         }
     }
+}
+
+/// The path in the line `0::/path` of `/proc/PID/cgroup` (cgroups(7)).
+pub fn unified(text: &[u8]) -> Option<&Path> {
+    let path = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
+    Some(Path::new(OsStr::from_bytes(path)))
 }
 
 impl Default for Cgroups {

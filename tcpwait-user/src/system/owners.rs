@@ -12,7 +12,7 @@ use std::{
 
 use tcpwait_wire::wire::Task;
 
-use super::cgroup::Cgroups;
+use super::cgroup::{Cgroups, unified};
 
 /// Which process holds which socket.
 ///
@@ -192,12 +192,6 @@ fn real_uid(status: &[u8]) -> Option<u32> {
 fn start_time(stat: &[u8]) -> Option<u64> {
     let after = stat.rsplit(|&byte| byte == b')').next().filter(|after| after.len() < stat.len())?;
     std::str::from_utf8(after).ok()?.split_ascii_whitespace().nth(19)?.parse().ok()
-}
-
-/// The path in the line `0::/path` of `/proc/PID/cgroup` (cgroups(7)).
-fn unified(text: &[u8]) -> Option<&Path> {
-    let path = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
-    Some(Path::new(std::ffi::OsStr::from_bytes(path)))
 }
 
 #[cfg(test)]

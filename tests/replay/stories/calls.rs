@@ -171,8 +171,8 @@ fn who_accepts() {
          4 accepted id=1 by=sshd
          5 syn id=2
          6 drop id=2 stack=tcp_check_req",
-        "2 #1 LISTEN -> SYN_RECV - through systemd
-         1 #9 CLOSE -> LISTEN - lport=443 of systemd
+        "1 #9 CLOSE -> LISTEN - lport=443 of systemd
+         2 #1 LISTEN -> SYN_RECV - through systemd
          3 #1 SYN_RECV -> ESTABLISHED 1 through systemd
          #1 owned by sshd
          5 #0 LISTEN -> SYN_RECV - lport=1002 through sshd
