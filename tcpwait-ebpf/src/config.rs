@@ -154,6 +154,14 @@ offsets! {
     OFF_TASK_LEADER = "task_struct"."group_leader",
     /// The process id.
     OFF_TASK_TGID = "task_struct"."tgid",
+    /// Its numbers, of the leader those of the process.
+    OFF_TASK_PID = "task_struct"."thread_pid" followed,
+    /// How many PID namespaces deep it is.
+    OFF_PID_LEVEL = "pid"."level" optional,
+    /// Its number in each of them, from the initial one on.
+    OFF_PID_NUMBERS = "pid"."numbers" optional,
+    /// Inode of a PID namespace.
+    OFF_PID_NS_INUM = "pid_namespace"."ns.inum" optional,
     /// What it may do, and as whom.
     OFF_TASK_CRED = "task_struct"."cred",
     /// The real user id.
@@ -194,6 +202,8 @@ offsets! {
 pub const TW_TIMER_HANDLER: &str = "TW_TIMER_HANDLER";
 /// Name of the `u64` global with the address of `reqsk_timer_handler`; 0 where it is not known, and half-open connections are not seen.
 pub const REQSK_TIMER_HANDLER: &str = "REQSK_TIMER_HANDLER";
+/// Name of the `u32` global with the inode of the PID namespace whose numbers processes are told by; 0 is the initial one.
+pub const PID_NAMESPACE: &str = "PID_NAMESPACE";
 /// Name of the `u32` global with the number of the system call bind.
 pub const CALL_BIND: &str = "CALL_BIND";
 /// Name of the `u32` global with the number of the system call listen.

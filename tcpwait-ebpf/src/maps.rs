@@ -114,6 +114,9 @@ pub static CALL_BIND: Global<u32> = Global::new(0);
 /// See `config::CALL_LISTEN`.
 #[unsafe(no_mangle)]
 pub static CALL_LISTEN: Global<u32> = Global::new(0);
+/// See `config::PID_NAMESPACE`.
+#[unsafe(no_mangle)]
+pub static PID_NAMESPACE: Global<u32> = Global::new(0);
 /// See `config::CALL_CONNECT`.
 #[unsafe(no_mangle)]
 pub static CALL_CONNECT: Global<u32> = Global::new(0);

@@ -14,8 +14,8 @@ use aya_ebpf::{
 use tcpwait_wire::{
     config::{ABSENT, offset::*},
     wire::{
-        Counter, Flow, QUEUE_FULL, QUEUE_FULL_RESETS, QUEUE_HAS_ROOM, REUSE_ADDR, REUSE_KNOWN, REUSE_PORT, REUSE_V6ONLY,
-        REUSE_V6ONLY_KNOWN,
+        Counter, Flow, QUEUE_FULL, QUEUE_FULL_RESETS, QUEUE_HAS_ROOM, REUSE_ADDR, REUSE_KNOWN, REUSE_PORT,
+        REUSE_V6ONLY, REUSE_V6ONLY_KNOWN,
     },
 };
 

@@ -194,7 +194,8 @@ pub struct Flow {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Task {
-    /// The process id as `ps` shows it (`task_struct.tgid`, initial PID namespace).
+    /// The process id as `ps` shows it where the tool runs (`task_struct.tgid`; in a PID namespace that one's number, 0 for a process
+    /// outside of it).
     pub pid: u32,
     /// The real user id in the initial user namespace.
     pub uid: u32,

@@ -131,6 +131,8 @@ pub struct StateChange {
     pub err: u16,
     /// The task that made it in connect, listen, shutdown or close, unless it is a kernel thread.
     pub task: Option<Task>,
+    /// Somebody made it in connect, listen, shutdown or close, be it one that has no number here.
+    pub by_call: bool,
     /// The kernel side saw the mini-socket armed just before.
     pub handed_over: bool,
     /// Leaving SYN_RECV: it was born of its listener just before, and has had no event of its own.

@@ -33,6 +33,7 @@ use crate::{
     recording::Header,
     system::{
         cgroup::Cgroups,
+        processes,
         seed::{self, Seeded},
         snmp,
     },
@@ -148,6 +149,7 @@ pub fn attach(settings: Settings) -> Result<Live> {
         ring_bytes: settings.ring_bytes,
         verbose: settings.verbose,
         choices: settings.choices,
+        pid_namespace: processes::numbering().unwrap_or_default(),
     };
     let mut probes = kernel::load(&options)?;
     let uname = nix::sys::utsname::uname().context("asking the kernel for its name")?;

@@ -314,6 +314,12 @@ fn banner(live: &Live, verbose: bool) {
     for sentence in live.missing() {
         eprintln!("tcpwait: {sentence}");
     }
+    if processes::numbering().is_some() {
+        eprintln!(
+            "tcpwait: this is a PID namespace: processes are numbered as `ps` here does; those outside of it have no number here, and are shown as \
+             unknown"
+        );
+    }
     if verbose {
         eprintln!("kernel {}, {} decisive functions known", live.header().kernel, live.header().symbols.len());
     }

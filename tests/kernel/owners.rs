@@ -128,7 +128,9 @@ pub fn known_after_the_first_read() {
 pub fn known_after_the_first_write() {
     let hooks = crate::tracer::command(["probes", "--json"]).output().unwrap();
     let hooks = serde_json::from_slice::<serde_json::Value>(&hooks.stdout).unwrap();
-    let attached = |name: &str| hooks["hooks"].as_array().unwrap().iter().any(|hook| hook["hook"] == name && hook["attached"] == true);
+    let attached = |name: &str| {
+        hooks["hooks"].as_array().unwrap().iter().any(|hook| hook["hook"] == name && hook["attached"] == true)
+    };
     if !(attached("inet_csk_accept") || attached("tcp_sendmsg_locked")) {
         println!("owners: this kernel gives neither hook");
         return;

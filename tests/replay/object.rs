@@ -27,11 +27,16 @@ pub fn object() -> Object {
 fn every_hook_has_its_program() {
     let mut programs: Vec<String> = object().programs.into_keys().collect();
     programs.sort();
-    let mut hooks: Vec<&str> = HOOKS.iter().flat_map(|hook| [hook.name].into_iter().chain(hook.more.iter().map(|(name, _)| *name))).collect();
+    let mut hooks: Vec<&str> =
+        HOOKS.iter().flat_map(|hook| [hook.name].into_iter().chain(hook.more.iter().map(|(name, _)| *name))).collect();
     hooks.sort_unstable();
     assert_eq!(programs, hooks);
     for (name, program) in object().programs {
-        let kind = HOOKS.iter().find(|hook| hook.name == name || hook.more.iter().any(|(program, _)| *program == name)).unwrap().kind;
+        let kind = HOOKS
+            .iter()
+            .find(|hook| hook.name == name || hook.more.iter().any(|(program, _)| *program == name))
+            .unwrap()
+            .kind;
         let fits = match program.section {
             ProgramSection::BtfTracePoint => kind == Kind::Tracepoint,
             ProgramSection::FExit { .. } => kind == Kind::Fexit,

@@ -41,7 +41,9 @@ fn is_told(result: i64) -> bool {
     result < 0
         && matches!(
             -result,
-            EPERM | ENOMEM | EACCES
+            EPERM
+                | ENOMEM
+                | EACCES
                 | EINVAL
                 | EADDRINUSE
                 | EADDRNOTAVAIL
@@ -232,6 +234,10 @@ fn asked_for<const USER: bool>(address: u64, remote: bool, to: &mut Flow) {
 fn read<const USER: bool, T>(address: u64) -> Option<T> {
     // SAFETY: the helpers check the address themselves and report a fault as an error.
     unsafe {
-        if USER { bpf_probe_read_user(address as *const T).ok() } else { bpf_probe_read_kernel(address as *const T).ok() }
+        if USER {
+            bpf_probe_read_user(address as *const T).ok()
+        } else {
+            bpf_probe_read_kernel(address as *const T).ok()
+        }
     }
 }

@@ -13,7 +13,7 @@ use super::{timer::notes, write_stack};
 use crate::{
     emit::{count, emit, zero},
     filter::wanted,
-    sock::{At, Copied, accept_queue, Fields, bound_port, flow, netns, no_users, rport},
+    sock::{At, Copied, Fields, accept_queue, bound_port, flow, netns, no_users, rport},
     task::{self, Asking},
 };
 

@@ -7,8 +7,8 @@ use tcpwait_wire::{
         offset::{OFF_ERR, OFF_FASTOPEN, OFF_NET, OFF_PACKETS_OUT, OFF_TOTAL_RETRANS},
     },
     wire::{
-        Counter, FLAG_HALF_OPEN, FLAG_HANDED_OVER, FLAG_NEWBORN, Kind, SYN_DEFERRED, SYN_OLD_PORT, SYN_RETURNS, SYN_UNSENT,
-        SockState, SockStateStack, SockStateTask,
+        Counter, FLAG_HALF_OPEN, FLAG_HANDED_OVER, FLAG_NEWBORN, Kind, SYN_DEFERRED, SYN_OLD_PORT, SYN_RETURNS,
+        SYN_UNSENT, SockState, SockStateStack, SockStateTask,
     },
 };
 
@@ -18,7 +18,8 @@ use crate::{
     filter::wanted,
     maps::{NOTES, UNOWNED, unowned_slot},
     sock::{
-        Fields, Typed, bound_port, flow, full_lport, held_by_task, is_deferred, is_tcp, make_cookie, netns_of, reuse, rport, tw_room,
+        Fields, Typed, bound_port, flow, full_lport, held_by_task, is_deferred, is_tcp, make_cookie, netns_of, reuse,
+        rport, tw_room,
     },
     task::{self, Asking},
 };

@@ -250,7 +250,13 @@ impl Survey {
     pub fn inodes(&self) -> HashSet<u32> {
         let listeners = self.listeners.iter().map(|listener| listener.inode);
         let accepted = self.accepted.values().flatten().copied();
-        self.stuck.iter().map(|stuck| stuck.inode).chain(listeners).chain(accepted).filter(|inode| *inode != 0).collect()
+        self.stuck
+            .iter()
+            .map(|stuck| stuck.inode)
+            .chain(listeners)
+            .chain(accepted)
+            .filter(|inode| *inode != 0)
+            .collect()
     }
 
     /// What came of it. `owner` tells who holds a file, and acts for it: of a listener, one that holds such connections as well.
@@ -292,8 +298,7 @@ impl Survey {
         let mut unclosed: HashMap<Keeper, (u64, u64, Option<&Listener>)> = HashMap::new();
         for stuck in &self.stuck {
             // accept() gives a connection its file (`sock_graft`).
-            let listener =
-                self.listener_of(stuck.local).filter(|listener| stuck.inode == 0 && listener.waiting > 0);
+            let listener = self.listener_of(stuck.local).filter(|listener| stuck.inode == 0 && listener.waiting > 0);
             let keeper = match listener {
                 Some(listener) => Keeper::Queue(listener.local),
                 None if stuck.inode == 0 => Keeper::Nobody,

@@ -7,7 +7,7 @@ use super::{
     Report, examine,
     facts::{Configured, Facts, Namespace},
     finding::Severity,
-    sockets::{Keeper, Before, Destination, Owner, Socket, Sockets, Survey, Unclosed},
+    sockets::{Before, Destination, Keeper, Owner, Socket, Sockets, Survey, Unclosed},
 };
 use crate::tcp::State;
 

@@ -131,6 +131,7 @@ fn state_change(record: &wire::SockState, task: Option<Task>, no_mini: Option<No
         new: State::from_kernel(record.new)?,
         err: record.err,
         task,
+        by_call: record.head.kind == Kind::StateTask as u8,
         handed_over: record.head.flags & wire::FLAG_HANDED_OVER != 0,
         newborn: record.head.flags & wire::FLAG_NEWBORN != 0,
         half_open: record.head.flags & wire::FLAG_HALF_OPEN != 0,

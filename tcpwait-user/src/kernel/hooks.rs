@@ -58,7 +58,8 @@ const UNTOLD: &str = "a bind() or listen() that fails is not seen, nor a connect
                       the errno is inferred";
 
 /// What is not known where no hook tells who accepts.
-const UNACCEPTED: &str = "a process that has accepted a connection and writes first is known only once it reads or closes";
+const UNACCEPTED: &str =
+    "a process that has accepted a connection and writes first is known only once it reads or closes";
 
 /// Every hook, ends before beginnings; of those that do the same work, the better first. They are attached beside each other, and
 /// tell nothing before all of them are.

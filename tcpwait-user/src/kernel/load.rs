@@ -51,6 +51,8 @@ pub struct Options {
     pub verbose: bool,
     /// Which of the hooks that do the same work is taken.
     pub choices: Choices,
+    /// Inode of the PID namespace that numbers processes; 0 for the initial one.
+    pub pid_namespace: u32,
 }
 
 /// The attached programs.
@@ -117,6 +119,7 @@ fn probes(options: &Options) -> Result<Probes> {
         .override_global(config::REQSK_TIMER_HANDLER, &request_handler, true)
         .override_global(config::CALL_BIND, &call_bind, true)
         .override_global(config::CALL_LISTEN, &call_listen, true)
+        .override_global(config::PID_NAMESPACE, &options.pid_namespace, true)
         .override_global(config::CALL_CONNECT, &call_connect, true)
         .override_global(config::ACCEPT_ARGUMENTS, &accept_arguments, true)
         .override_global(config::FILTER_NETNS, &by_netns, true)

@@ -169,7 +169,7 @@ impl Lifecycle {
         owner: Option<Arc<Task>>,
         out: &mut Vec<Update>,
     ) {
-        let in_the_call = change.task.is_some()
+        let in_the_call = change.by_call
             && change.unsent
             && change.err == 0
             && !change.deferred

@@ -19,7 +19,11 @@ use crate::{
     event::Task,
     names::Names,
     states::{Socket, Tally, Wanted, report::Report},
-    system::{cgroup::Cgroups, listing, owners::{Accepted, Owners}},
+    system::{
+        cgroup::Cgroups,
+        listing,
+        owners::{Accepted, Owners},
+    },
     tcp::{Flow, State},
     view::states::{Moment, json, notes, text},
 };

@@ -5,6 +5,18 @@ use std::{collections::BTreeMap, fs, path::Path};
 /// So many are named in a sentence.
 const NAMED: usize = 5;
 
+/// Inode of the PID namespace whose numbers `/proc` has here (and so `ps`): that of its first process. `None` where that is the machine's
+/// own, and where nothing says that it is not.
+pub fn numbering() -> Option<u32> {
+    /// `PROC_PID_INIT_INO` of `include/linux/proc_ns.h`.
+    const INITIAL: u32 = 0xefff_fffc;
+    let of = |process: &str| {
+        let link = fs::read_link(format!("/proc/{process}/ns/pid")).ok()?;
+        link.to_str()?.strip_prefix("pid:[")?.strip_suffix(']')?.parse().ok()
+    };
+    of("1").or_else(|| of("self")).filter(|inode| *inode != INITIAL)
+}
+
 /// A sentence where no process is called `name` now, but some run an executable of that name: runtimes name their main threads as they
 /// like (Node calls it MainThread), and it is that name which the kernel, `ps -o comm` and a filter know.
 pub fn only_an_executable(name: &str) -> Option<String> {
@@ -19,7 +31,8 @@ pub fn only_an_executable(name: &str) -> Option<String> {
             others.entry(comm).or_insert(pid);
         }
     }
-    let names: Vec<String> = others.iter().take(NAMED).map(|(comm, pid)| format!("{}[{pid}]", comm.escape_debug())).collect();
+    let names: Vec<String> =
+        others.iter().take(NAMED).map(|(comm, pid)| format!("{}[{pid}]", comm.escape_debug())).collect();
     let example = others.keys().next()?.escape_debug();
     Some(format!(
         "no process is called {name} now; what runs the executable {name} is called {}, by the name of its main thread (`ps -o comm`): \

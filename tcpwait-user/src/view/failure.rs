@@ -100,7 +100,10 @@ fn not_allowed(failure: &Failure) -> String {
         (Call::Connect, Errno::EKEYREJECTED) => "the socket has no TCP-AO key for this peer".to_owned(),
         (Call::Connect, Errno::EPERM) => "a cgroup's BPF program or a security module forbids it".to_owned(),
         (Call::Connect, _) => {
-            format!("a prohibiting route or a security module forbids it; `ip route get {}` shows the route", failure.flow.raddr)
+            format!(
+                "a prohibiting route or a security module forbids it; `ip route get {}` shows the route",
+                failure.flow.raddr
+            )
         }
         (_, Errno::EPERM) => "a cgroup's BPF program, a security module or seccomp forbids it".to_owned(),
         _ => format!(

@@ -42,7 +42,9 @@ fn connect_gives_nothing_back() {
         let at = |lport: &str| if lport == "lport=0" { " lport=0" } else { " lport=40000" };
         let heard = at(left);
         story(
-            &format!("0 seeded\n10 state CLOSE SYN_SENT {entered} by=curl\n11 state SYN_SENT CLOSE {left} {NO_SYN}\n200 tick"),
+            &format!(
+                "0 seeded\n10 state CLOSE SYN_SENT {entered} by=curl\n11 state SYN_SENT CLOSE {left} {NO_SYN}\n200 tick"
+            ),
             &format!(
                 "10 #1 CLOSE -> SYN_SENT -{heard} of curl
                  11 #1 SYN_SENT -> CLOSE 1{heard} of curl

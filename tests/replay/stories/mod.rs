@@ -25,8 +25,8 @@ use std::net::Ipv4Addr;
 
 use tcpwait::{
     event::{
-        Call, CancelSite, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, PortRefused, Queue, Reuse, Seed, Segment,
-        StateChange, Task,
+        Call, CancelSite, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, PortRefused, Queue, Reuse, Seed,
+        Segment, StateChange, Task,
     },
     lifecycle::{Cause, Lifecycle, SegmentSource, Timing, Transition, Update},
     symbols::{DECISIVE, Symbols},
@@ -212,6 +212,7 @@ pub fn change(cookie: u64, sk: u64, flow: Flow, old: State, new: State) -> State
         new,
         err: 0,
         task: None,
+        by_call: false,
         handed_over: false,
         newborn: false,
         half_open: false,
@@ -316,10 +317,8 @@ impl<'a> Told<'a> {
 
     /// `may=` `address`, `port`, `both` or `neither`.
     fn reuse(&self) -> Option<Reuse> {
-        self.key("may").map(|may| Reuse {
-            address: ["address", "both"].contains(&may),
-            port: ["port", "both"].contains(&may),
-        })
+        self.key("may")
+            .map(|may| Reuse { address: ["address", "both"].contains(&may), port: ["port", "both"].contains(&may) })
     }
 
     fn site(&self, task: Option<Task>) -> CancelSite {
@@ -374,6 +373,7 @@ impl<'a> Told<'a> {
             "accepted" => Fact::Accepted { cookie: self.id(), listener: self.number("from", 9), task },
             "state" => Fact::State(StateChange {
                 err: self.number("err", 0) as u16,
+                by_call: task.is_some() || self.flag("by-call"),
                 task,
                 handed_over: self.flag("handed-over"),
                 newborn: self.flag("newborn"),
