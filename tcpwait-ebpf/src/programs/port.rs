@@ -16,7 +16,7 @@ use crate::{
     emit::{count, emit},
     filter::wanted,
     maps::{CALL_BIND, CALL_CONNECT, CALL_LISTEN},
-    sock::{At, Fields, Typed, bound_port, flow, is_stream, make_cookie, netns, reuse, rport},
+    sock::{At, Fields, Typed, bound_port, flow, is_multipath, is_stream, make_cookie, netns, reuse, rport},
     task,
 };
 
@@ -164,7 +164,17 @@ fn told<const USER: bool>(ctx: &impl EbpfContext, sk: At, address: u64, call: u8
     if call != CALL_WAS_LISTEN {
         asked_for::<USER>(address, call == CALL_WAS_CONNECT, &mut flow);
     }
-    tell(ctx, sk.read(&OFF_COOKIE), flow, call, result, reuse(sk), sk);
+    tell(ctx, known_as(sk).read(&OFF_COOKIE), flow, call, result, reuse(sk), sk);
+}
+
+/// The socket whose state changes tell of the same call: of Multipath TCP its first connection.
+#[inline(always)]
+fn known_as(sk: At) -> At {
+    if OFF_MPTCP_FIRST.load() == ABSENT || !is_multipath(sk) {
+        return sk;
+    }
+    let first = sk.follow(&OFF_MPTCP_FIRST);
+    if first.0 == 0 { sk } else { first }
 }
 
 #[inline(always)]

@@ -194,6 +194,20 @@ mod tests {
         assert_eq!(cgroups.path_at(new, start + PAUSE * 9).as_deref(), Some("/new"));
     }
 
+    /// No walk is due, so that only the process itself can tell.
+    #[test]
+    fn a_process_tells_of_a_cgroup_that_is_younger_than_the_last_walk() {
+        let mut cgroups = Cgroups { walked: Some(Instant::now()), ..Cgroups::new() };
+        let text = fs::read("/proc/self/cgroup").unwrap();
+        // Not every machine has a cgroup-v2 hierarchy.
+        let Some(id) = unified(&text).and_then(|path| cgroups.id_of(path)) else { return };
+        assert_eq!(cgroups.path(id), None);
+        assert_eq!(cgroups.path_of(id ^ 1, std::process::id()), None, "it is in another");
+        let path = cgroups.path_of(id, std::process::id()).unwrap();
+        assert!(path.starts_with('/'), "{path}");
+        assert_eq!(cgroups.path(id), Some(path));
+    }
+
     #[test]
     fn without_a_mount_nothing_is_found() {
         let mut cgroups = Cgroups { mount: None, paths: HashMap::new(), vain: HashSet::new(), walked: None };
