@@ -121,7 +121,7 @@ pub fn second(first: First) -> Facts {
         Some(Owner { pid: task.pid, comm: String::from_utf8_lossy(name).into_owned(), others: acting.others as u64 })
     };
     for (namespace, survey) in facts.namespaces.iter_mut().zip(surveys) {
-        namespace.sockets = survey.map(|survey| survey.finish(&owner));
+        namespace.sockets = survey.map(|survey| survey.finish(owner));
     }
     facts.configured = sysctl::configured(Path::new("/"), &settings::names().collect());
     facts
