@@ -31,8 +31,8 @@ pub struct Seed {
     pub timer: u8,
     /// `idiag_retrans`.
     pub retransmits: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// [`REUSE_V6ONLY`](super::REUSE_V6ONLY), and whether it is known (INET_DIAG_SKV6ONLY, of a listener).
+    pub reuse: u8,
     /// `idiag_expires`: milliseconds to the nominal expiry of that timer.
     pub expires_ms: u32,
 }

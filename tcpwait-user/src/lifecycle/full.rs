@@ -21,6 +21,12 @@ pub(super) struct Full {
     pub(super) predates: bool,
     /// Whether others may share its port, when that was last read.
     pub(super) reuse: Option<Reuse>,
+    /// Whether it has IPV6_V6ONLY, when that was last read.
+    pub(super) v6only: Option<bool>,
+    /// Whether this machine's connect() made it, or a listener accepted it; `None` where its beginning was not seen.
+    pub(super) made_here: Option<bool>,
+    /// In SYN_SENT: the port it seemed to have was that of a former connection.
+    old_port: bool,
     /// Its first step, which waits for the port.
     waiting: Option<Box<Transition>>,
 }
@@ -36,6 +42,9 @@ impl Full {
             listener: None,
             predates: false,
             reuse: None,
+            v6only: seed.v6only,
+            made_here: None,
+            old_port: false,
             waiting: None,
         }
     }
@@ -114,6 +123,15 @@ impl Lifecycle {
             full.listener = listener;
         }
         full.reuse = change.reuse.or(full.reuse);
+        full.v6only = change.v6only.or(full.v6only);
+        if change.new != State::Close {
+            full.old_port = change.old_port;
+        }
+        match (change.old, change.new) {
+            (_, State::SynSent) => full.made_here = Some(true),
+            (State::SynRecv, _) => full.made_here = full.made_here.or(Some(false)),
+            _ => {}
+        }
         let since_ns = if full.state == change.old {
             full.since_ns
         } else {
@@ -145,8 +163,7 @@ impl Lifecycle {
             self.remember_end(change.cookie);
             out.push(Update::Transition(step));
             if let (State::SynSent, Some(full)) = (change.old, full) {
-                let failure = self.connect_failed(time_ns, full.flow, since_ns, change, full.owner);
-                out.push(Update::Failed(Box::new(failure)));
+                self.connect_failed(time_ns, (full.flow, full.old_port), since_ns, change, full.owner, out);
             }
             return;
         }
@@ -188,6 +205,9 @@ impl Lifecycle {
             listener: None,
             predates,
             reuse: None,
+            v6only: None,
+            made_here: None,
+            old_port: false,
             waiting: None,
         }
     }
@@ -206,6 +226,9 @@ impl Lifecycle {
             listener: None,
             predates: !is_new && !self.seeds_read,
             reuse: None,
+            v6only: None,
+            made_here: None,
+            old_port: false,
             waiting: None,
         }
     }
@@ -242,6 +265,7 @@ impl Lifecycle {
     pub(super) fn seed_full(&mut self, seed: &Seed, owner: Option<Arc<Task>>) -> bool {
         if let Some(full) = self.fulls.get_mut(&seed.cookie) {
             full.owner = full.owner.take().or(owner);
+            full.v6only = full.v6only.or(seed.v6only);
             return false;
         }
         let full = Full {
@@ -252,6 +276,9 @@ impl Lifecycle {
             listener: None,
             predates: true,
             reuse: None,
+            v6only: seed.v6only,
+            made_here: None,
+            old_port: false,
             waiting: None,
         };
         self.fulls.insert(seed.cookie, full);

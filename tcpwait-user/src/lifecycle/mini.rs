@@ -37,6 +37,9 @@ pub(super) struct Mini {
     pub(super) owner: Option<Arc<Task>>,
     predates: bool,
     pub(super) reuse: Option<Reuse>,
+    pub(super) v6only: Option<bool>,
+    /// Whether this machine's connect() made the connection; `None` where its beginning was not seen.
+    pub(super) made_here: Option<bool>,
     timestamps: Option<bool>,
 }
 
@@ -70,6 +73,7 @@ impl Lifecycle {
         }
         let full = self.fulls.remove(&socket.cookie);
         self.hand_over(socket.cookie);
+        let made_here = full.as_ref().and_then(|full| full.made_here);
         let (from, since_ns, owner, predates) = match full {
             Some(full) => {
                 let known = matches!(full.state, State::FinWait2 | State::Closing);
@@ -93,6 +97,8 @@ impl Lifecycle {
             owner,
             predates,
             reuse: socket.reuse,
+            v6only: socket.v6only,
+            made_here,
             timestamps: Some(socket.timestamps),
         };
         if socket.substate == State::TimeWait {
@@ -312,6 +318,8 @@ impl Lifecycle {
             // Once all older sockets are known, a beginning that was not seen was lost.
             predates: !self.seeds_read,
             reuse: socket.reuse,
+            v6only: socket.v6only,
+            made_here: None,
             timestamps: Some(socket.timestamps),
         };
         self.put_mini(socket.flow, mini);
@@ -342,6 +350,8 @@ impl Lifecycle {
             owner: None,
             predates: true,
             reuse: None,
+            v6only: None,
+            made_here: None,
             timestamps: None,
         };
         self.put_mini(seed.flow, mini);
