@@ -45,6 +45,7 @@ impl Kernel {
         MiniSocket {
             cookie: id,
             reuse: None,
+            v6only: None,
             timestamps: true,
             tw: id,
             flow: flow(id as u16),
@@ -72,6 +73,7 @@ impl Kernel {
             mini: true,
             expires_ms: left_ms,
             retransmits: 0,
+            v6only: None,
         };
         self.tell(ms, Fact::Seed(seed));
     }

@@ -148,6 +148,10 @@ impl Lifecycle {
 
 /// Whether a socket that has the port that was asked for is in the way (`inet_bind_conflict`, asked by a bind() to that port or by listen()).
 fn conflict(asked: &PortRefused, socket: &Socket<'_>) -> Conflict {
+    let [mine, theirs] = [asked.flow.bound_dev_if, socket.flow.bound_dev_if];
+    if mine != 0 && theirs != 0 && mine != theirs {
+        return Conflict::No;
+    }
     let addresses = overlap((asked.flow.laddr, asked.v6only), (socket.flow.laddr, socket.v6only));
     let Some((mine, theirs)) = asked.reuse.zip(socket.reuse) else { return addresses.min(Conflict::Maybe) };
     // A socket that listen() asks for is in LISTEN already (inet_csk_listen_start); that makes no difference but in `reuse` of the fast way.
