@@ -290,6 +290,7 @@ fn what_waits_in_a_queue_is_its_listeners() {
     let socket = |state, local, inode: u32, cookie| Socket {
         state,
         mini: false,
+        bound_dev_if: 0,
         local,
         remote: at(9, 5000),
         left_ms: 0,

@@ -264,7 +264,7 @@ mod tests {
 
     #[test]
     fn a_jiffy_has_its_time() {
-        let clock = JiffyClock { hz: Some(250), last: (1_000_000_000, 5_000), ..JiffyClock::default() };
+        let clock = JiffyClock { told: Some(250), last: (1_000_000_000, 5_000), ..JiffyClock::default() };
         assert_eq!(clock.time_of(5_250), Some(2_000_000_000));
         assert_eq!(clock.time_of(4_875), Some(500_000_000));
         assert_eq!(clock.time_of(0), None, "before the clock began");

@@ -170,6 +170,7 @@ mod tests {
             owner: Some(Task { pid, uid: 0, cgroup: 0, comm: [name; 16] }.into()),
             retransmits: None,
             holders: None,
+            search: None,
         }
     }
 

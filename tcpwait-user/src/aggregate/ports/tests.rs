@@ -94,7 +94,16 @@ fn come_and_go(ports: &mut Ports, time_ns: u64, id: u64, flow: Flow) {
 }
 
 fn found(ports: &mut Ports, id: u64, flow: Flow, state: State, time_ns: u64, expires_ms: u32) {
-    let seed = Seed { cookie: id, flow, task: None, state, mini: state == State::TimeWait, expires_ms, retransmits: 0 };
+    let seed = Seed {
+        cookie: id,
+        flow,
+        task: None,
+        state,
+        mini: state == State::TimeWait,
+        expires_ms,
+        retransmits: 0,
+        v6only: None,
+    };
     ports.event(&Event { time_ns, cpu: 0, context: Context::Cpu(0), fact: Fact::Seed(seed) });
     tell(ports, Update::Found(Found { id, flow, state, owner: None }));
 }
@@ -110,6 +119,7 @@ fn fail(ports: &mut Ports, time_ns: u64, why: Why) {
         owner: Some(task(43, b"other").into()),
         retransmits: None,
         holders: None,
+        search: None,
     };
     tell(ports, Update::Failed(Box::new(failure)));
 }
