@@ -94,6 +94,22 @@ offsets! {
     BIT_REUSE = "sock_common"."skc_reuse" bits,
     /// SO_REUSEPORT.
     BIT_REUSEPORT = "sock_common"."skc_reuseport" bits,
+    /// IPV6_V6ONLY.
+    BIT_V6ONLY = "sock_common"."skc_ipv6only" bits,
+    /// Until the first write no SYN is sent: a bit of its own until 6.5.
+    BIT_DEFER_CONNECT = "inet_sock"."defer_connect" bits,
+    /// From 6.6 on one of these, `INET_FLAGS_DEFER_CONNECT`.
+    OFF_INET_FLAGS = "inet_sock"."inet_flags" optional,
+    /// A listener's TCP_DEFER_ACCEPT, in SYN-ACKs.
+    OFF_DEFER_ACCEPT = "inet_connection_sock"."icsk_accept_queue.rskq_defer_accept",
+    /// How many connections wait for accept().
+    OFF_ACK_BACKLOG = "sock"."sk_ack_backlog",
+    /// How many may.
+    OFF_MAX_ACK_BACKLOG = "sock"."sk_max_ack_backlog",
+    /// The namespace's `net.ipv4.tcp_abort_on_overflow`.
+    OFF_ABORT_ON_OVERFLOW = "net"."ipv4.sysctl_tcp_abort_on_overflow" optional,
+    /// The first TCP connection of a Multipath TCP socket.
+    OFF_MPTCP_FIRST = "mptcp_sock"."first" followed,
     /// A request socket's listener.
     OFF_LISTENER = "sock_common"."skc_listener",
     /// The timer inside the request socket.
@@ -150,6 +166,14 @@ offsets! {
     OFF_TASK_TGID = "task_struct"."tgid",
     /// The thread's own id.
     OFF_TASK_PID = "task_struct"."pid",
+    /// Its numbers, of the leader those of the process.
+    OFF_TASK_THREAD_PID = "task_struct"."thread_pid" followed,
+    /// How many PID namespaces deep it is.
+    OFF_PID_LEVEL = "pid"."level" optional,
+    /// Its number in each of them, from the initial one on.
+    OFF_PID_NUMBERS = "pid"."numbers" optional,
+    /// Inode of a PID namespace.
+    OFF_PID_NS_INUM = "pid_namespace"."ns.inum" optional,
     /// What it may do, and as whom.
     OFF_TASK_CRED = "task_struct"."cred",
     /// The real user id.
@@ -190,10 +214,16 @@ offsets! {
 pub const TW_TIMER_HANDLER: &str = "TW_TIMER_HANDLER";
 /// Name of the `u64` global with the address of `reqsk_timer_handler`; 0 where it is not known, and half-open connections are not seen.
 pub const REQSK_TIMER_HANDLER: &str = "REQSK_TIMER_HANDLER";
+/// Name of the `u32` global with the inode of the PID namespace whose numbers processes are told by; 0 is the initial one.
+pub const PID_NAMESPACE: &str = "PID_NAMESPACE";
 /// Name of the `u32` global with the number of the system call bind.
 pub const CALL_BIND: &str = "CALL_BIND";
 /// Name of the `u32` global with the number of the system call listen.
 pub const CALL_LISTEN: &str = "CALL_LISTEN";
+/// Name of the `u32` global with the number of the system call connect.
+pub const CALL_CONNECT: &str = "CALL_CONNECT";
+/// Name of the `u32` global: how many arguments `inet_csk_accept` has on this kernel (2 or 4), 0 if not known.
+pub const ACCEPT_ARGUMENTS: &str = "ACCEPT_ARGUMENTS";
 /// Name of the `u32` global: how many arguments `tcp_timewait_state_process` has on this kernel (3 to 5), 0 if not known.
 pub const PROCESS_ARGUMENTS: &str = "PROCESS_ARGUMENTS";
 /// Name of the `u8` global that says whether tracepoints leave preemption on (from 7.0 on): hooks then have more programs.

@@ -125,6 +125,15 @@ pub static CALL_BIND: Global<u32> = Global::new(0);
 /// See `config::CALL_LISTEN`.
 #[unsafe(no_mangle)]
 pub static CALL_LISTEN: Global<u32> = Global::new(0);
+/// See `config::PID_NAMESPACE`.
+#[unsafe(no_mangle)]
+pub static PID_NAMESPACE: Global<u32> = Global::new(0);
+/// See `config::CALL_CONNECT`.
+#[unsafe(no_mangle)]
+pub static CALL_CONNECT: Global<u32> = Global::new(0);
+/// See `config::ACCEPT_ARGUMENTS`.
+#[unsafe(no_mangle)]
+pub static ACCEPT_ARGUMENTS: Global<u32> = Global::new(0);
 /// See `config::PROCESS_ARGUMENTS`.
 #[unsafe(no_mangle)]
 pub static PROCESS_ARGUMENTS: Global<u32> = Global::new(0);

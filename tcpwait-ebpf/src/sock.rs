@@ -13,7 +13,10 @@ use aya_ebpf::{
 };
 use tcpwait_wire::{
     config::{ABSENT, offset::*},
-    wire::{Counter, Flow, REUSE_ADDR, REUSE_KNOWN, REUSE_PORT, UNSENT_DEFERRABLE, UNSENT_KNOWN, UNSENT_REPAIR},
+    wire::{
+        Counter, Flow, QUEUE_FULL, QUEUE_FULL_RESETS, QUEUE_HAS_ROOM, REUSE_ADDR, REUSE_KNOWN, REUSE_PORT,
+        REUSE_V6ONLY, REUSE_V6ONLY_KNOWN, UNSENT_DEFERRABLE, UNSENT_KNOWN, UNSENT_REPAIR,
+    },
 };
 
 use crate::{emit::count, maps::HERE};
@@ -195,6 +198,29 @@ pub fn is_tcp(sk: impl Fields) -> bool {
     sk.read::<u16>(&OFF_PROTOCOL) == IPPROTO_TCP
 }
 
+/// Whether a socket is Multipath TCP's own, which has TCP connections below it.
+#[inline(always)]
+pub fn is_multipath(sk: impl Fields) -> bool {
+    const IPPROTO_MPTCP: u16 = 262;
+    sk.read::<u16>(&OFF_PROTOCOL) == IPPROTO_MPTCP
+}
+
+/// Whether what a process asks of a socket is asked of TCP.
+#[inline(always)]
+pub fn is_stream(sk: impl Fields) -> bool {
+    is_tcp(sk) || is_multipath(sk)
+}
+
+/// Whether TCP_FASTOPEN_CONNECT keeps the socket's SYN back until the first write (`tcp_fastopen_defer_connect`).
+#[inline(always)]
+pub fn is_deferred(sk: Typed) -> bool {
+    const INET_FLAGS_DEFER_CONNECT: u64 = 19;
+    if OFF_INET_FLAGS.load() != ABSENT {
+        return sk.at().read::<u64>(&OFF_INET_FLAGS) >> INET_FLAGS_DEFER_CONNECT & 1 != 0;
+    }
+    sk.at().bits(&BIT_DEFER_CONNECT) & 1 != 0
+}
+
 /// Whether a process holds the socket lock (`sk_lock.owned`). While it does, softirqs put their segments into the
 /// backlog and timers step back, so whoever runs this code for this socket is the lock's holder (`lock_sock_nested`, 5.15 to 7.3).
 #[inline(always)]
@@ -259,7 +285,27 @@ pub fn reuse(common: impl Fields) -> u8 {
     }
     let address = if common.bits(&BIT_REUSE) & 15 != 0 { REUSE_ADDR } else { 0 };
     let port = if common.bits(&BIT_REUSEPORT) & 1 != 0 { REUSE_PORT } else { 0 };
-    REUSE_KNOWN | address | port
+    REUSE_KNOWN | address | port | v6only(common)
+}
+
+#[inline(always)]
+fn v6only(common: impl Fields) -> u8 {
+    if BIT_V6ONLY.load() == ABSENT {
+        return 0;
+    }
+    REUSE_V6ONLY_KNOWN | if common.bits(&BIT_V6ONLY) & 1 != 0 { REUSE_V6ONLY } else { 0 }
+}
+
+/// The state of a listener's accept queue (`QUEUE_…`), by `sk_acceptq_is_full`.
+#[inline(always)]
+pub fn accept_queue(listener: At) -> u8 {
+    if listener.read::<u32>(&OFF_ACK_BACKLOG) <= listener.read::<u32>(&OFF_MAX_ACK_BACKLOG) {
+        return QUEUE_HAS_ROOM;
+    }
+    if OFF_ABORT_ON_OVERFLOW.load() != ABSENT && listener.follow(&OFF_NET).read::<u8>(&OFF_ABORT_ON_OVERFLOW) != 0 {
+        return QUEUE_FULL_RESETS;
+    }
+    QUEUE_FULL
 }
 
 /// Whether a SYN follows the step into SYN_SENT (`UNSENT_…`).

@@ -7,8 +7,8 @@ use tcpwait_wire::{
 };
 
 use crate::{
-    maps::{HERE, PREEMPTIBLE, STACK_BYTES},
-    sock::{Fields, Typed, distance},
+    maps::{HERE, PID_NAMESPACE, PREEMPTIBLE, STACK_BYTES},
+    sock::{At, Fields, Typed, distance},
 };
 
 /// The current process: its id, and the name of its main thread, which is what `ps` and `ss -p` print.
@@ -17,7 +17,7 @@ pub fn current() -> Task {
     let task = Typed::current_task();
     let comm: [u64; 2] = task.follow_typed(&OFF_TASK_LEADER).read(&OFF_TASK_COMM);
     Task {
-        pid: task.read(&OFF_TASK_TGID),
+        pid: number(task),
         uid: task.follow_typed(&OFF_TASK_CRED).read(&OFF_CRED_UID),
         cgroup: cgroup(task),
         // SAFETY: same size, every bit pattern is valid for bytes.
@@ -25,6 +25,35 @@ pub fn current() -> Task {
         flags: task.read(&OFF_TASK_FLAGS),
         reserved: 0,
     }
+}
+
+/// The process id as the tool's PID namespace has it, which is what `ps` shows there; 0 for a process outside of it (`pid_nr_ns`).
+#[inline(always)]
+fn number(task: Typed) -> u32 {
+    /// `MAX_PID_NS_LEVEL` is 32; this deep nobody nests containers.
+    const LEVELS: u32 = 8;
+    /// `struct upid`: the number, and the namespace.
+    const UPID: u64 = 16;
+    if PID_NAMESPACE.load() == 0 {
+        return task.read(&OFF_TASK_TGID);
+    }
+    let fields = [OFF_TASK_THREAD_PID.load(), OFF_PID_LEVEL.load(), OFF_PID_NUMBERS.load(), OFF_PID_NS_INUM.load()];
+    if fields[0] == ABSENT || fields[1] == ABSENT || fields[2] == ABSENT || fields[3] == ABSENT {
+        return 0;
+    }
+    let pid = task.follow_typed(&OFF_TASK_LEADER).follow(&OFF_TASK_THREAD_PID);
+    let deepest: u32 = pid.read(&OFF_PID_LEVEL);
+    for level in 0..LEVELS {
+        if level > deepest {
+            break;
+        }
+        let upid = pid.0 + u64::from(OFF_PID_NUMBERS.load()) + UPID * u64::from(level);
+        let namespace = At(At(upid + 8).read_here());
+        if namespace.read::<u32>(&OFF_PID_NS_INUM) == PID_NAMESPACE.load() {
+            return At(upid).read_here();
+        }
+    }
+    0
 }
 
 /// Id of the task's cgroup in the cgroup-v2 hierarchy (`task_dfl_cgroup`, `cgroup_id`).

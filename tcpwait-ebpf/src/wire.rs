@@ -19,6 +19,8 @@ pub const VERSION: u32 = 5;
 /// no thread, and recursion misses were counted for all hooks together;
 /// up to 4 [`Flow::generation`] and [`Flow::bound_dev_if`] were zero, and a [`Seed`] said nothing of which side made a connection, nor the step
 /// into SYN_SENT whether a SYN follows.
+/// Up to 4 what a call gave back was told only of EADDRINUSE, and [`SockState::syn`], [`REUSE_V6ONLY_KNOWN`], [`Half::deferred`] and
+/// [`Half::queue`], [`PortRefused::socket`] and [`Seed::about`] were zero.
 pub const OLDEST_VERSION: u32 = 3;
 
 /// Frames kept of a kernel stack, innermost first. The decisive frame of every known early death of a
@@ -64,6 +66,8 @@ pub const MADE_THERE: u8 = 2;
 pub const MADE_UNKNOWN: u8 = 3;
 /// In [`Seed::made`]: the listing does not tell; more of its sockets have the remote port.
 pub const MADE_UNKNOWN_REMOTE: u8 = 4;
+/// In [`Seed::about`]: the bits of `MADE_…`.
+pub const MADE_BITS: u8 = 7;
 
 /// In a record's `reuse`: the rest of it is known.
 pub const REUSE_KNOWN: u8 = 4;
@@ -71,6 +75,35 @@ pub const REUSE_KNOWN: u8 = 4;
 pub const REUSE_ADDR: u8 = 1;
 /// In a record's `reuse`: it has SO_REUSEPORT (`skc_reuseport`).
 pub const REUSE_PORT: u8 = 2;
+
+/// In a record's `reuse`: [`REUSE_V6ONLY`] is known.
+pub const REUSE_V6ONLY_KNOWN: u8 = 16;
+/// In a record's `reuse`: it has IPV6_V6ONLY (`skc_ipv6only`), and holds no port of IPv4.
+pub const REUSE_V6ONLY: u8 = 8;
+
+/// In [`SockState::syn`]: no SYN is under way (`tcp_sock.packets_out` is 0): none was sent yet, or all were given up, which leaves an error.
+pub const SYN_UNSENT: u8 = 1;
+/// In [`SockState::syn`]: TCP_FASTOPEN_CONNECT keeps the SYN back until the first write (`defer_connect`).
+pub const SYN_DEFERRED: u8 = 2;
+/// In [`SockState::syn`]: what connect() gives back has a record of its own, [`Kind::PortRefused`], where it is one of the errors that
+/// leave no `sk_err` and a hook is on it. From version 5 on.
+pub const SYN_RETURNS: u8 = 4;
+/// In [`SockState::syn`], on the way into SYN_SENT: `inet_sport` is that of a former connection (`tcp_disconnect` leaves it).
+pub const SYN_OLD_PORT: u8 = 8;
+
+/// In [`PortRefused::call`].
+pub const CALL_WAS_BIND: u8 = 0;
+/// In [`PortRefused::call`]: listen(), which asks for the port once more.
+pub const CALL_WAS_LISTEN: u8 = 1;
+/// In [`PortRefused::call`].
+pub const CALL_WAS_CONNECT: u8 = 2;
+
+/// In [`Half::queue`]: another connection fits into the listener's accept queue.
+pub const QUEUE_HAS_ROOM: u8 = 1;
+/// In [`Half::queue`]: it is full (`sk_acceptq_is_full`), and what does not fit is dropped.
+pub const QUEUE_FULL: u8 = 2;
+/// In [`Half::queue`]: it is full, and what does not fit is reset (`tcp_abort_on_overflow`).
+pub const QUEUE_FULL_RESETS: u8 = 3;
 
 /// What kind of record follows the head. The discriminants are the on-disk format: never renumber.
 #[repr(u8)]
@@ -99,8 +132,10 @@ pub enum Kind {
     ReqExpire = 10,
     /// [`HalfCancel`]: `timer:timer_cancel` of a request socket that is out of the hash, unless its connection was made just now.
     ReqCancel = 11,
-    /// [`PortRefused`]: bind() or listen() did not get its port.
+    /// [`PortRefused`]: bind(), listen() or connect() failed in the kernel's own hands, before anything was sent.
     PortRefused = 12,
+    /// [`Accepted`]: the current task took a connection from the accept queue.
+    Accepted = 13,
     /// [`Tick`]: user space drained the ring buffer.
     Tick = 32,
     /// [`Seed`]: a socket that was there before the tool, from sock_diag.
@@ -135,6 +170,7 @@ impl Kind {
             10 => Self::ReqExpire,
             11 => Self::ReqCancel,
             12 => Self::PortRefused,
+            13 => Self::Accepted,
             32 => Self::Tick,
             33 => Self::Seed,
             34 => Self::SeedEnd,
@@ -196,7 +232,8 @@ pub struct Flow {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct Task {
-    /// The process id as `ps` shows it (`task_struct.tgid`, initial PID namespace).
+    /// The process id as `ps` shows it where the tool runs (`task_struct.tgid`; in a PID namespace that one's number, 0 for a process
+    /// outside of it).
     pub pid: u32,
     /// The real user id in the initial user namespace.
     pub uid: u32,
@@ -231,6 +268,7 @@ const _: () = {
     assert!(size_of::<Half>() == 96);
     assert!(size_of::<HalfCancel>() == 96 + 40 + 120);
     assert!(size_of::<PortRefused>() == 120);
+    assert!(size_of::<Accepted>() == 72);
     assert!(size_of::<MiniSegment>() == 104 + TCP_HEADER + 20);
     assert!(size_of::<Counters>() == 16 + 8 * COUNTERS + 8 * TRANSITIONS + 8 * HOOKS);
 };

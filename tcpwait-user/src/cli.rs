@@ -84,9 +84,10 @@ A filter selects connections, not single lines: a line that comes before the por
 MS is the time spent in OLDSTATE; ~ marks a time right to a jiffy, - one that is not known.
 REASON says why a TIME_WAIT (or an orphan's FIN_WAIT2) ended: expired, reused (by a connect), recycled (by a SYN), reset,
 reset-sent, destroyed (ss -K), netns, unknown; or overflow: it never began, tcp_max_tw_buckets was reached.
-For a half-open connection (SYN_RECV) that came to nothing: timeout, accept-queue-full, reset, listener-closed, unreachable (ICMP),
-destroyed, netns, unknown. A connection that is not accepted yet shows its listener's process.
-connect-failed, bind-failed and listen-failed are lines of their own, with the errno and why, and who holds the port.
+For a half-open connection (SYN_RECV) that came to nothing: timeout, accept-queue-full, no-data (TCP_DEFER_ACCEPT waited for some), reset,
+listener-closed, unreachable (ICMP), destroyed, netns, unknown. A connection that is not accepted yet shows its listener's process.
+connect-failed, bind-failed and listen-failed are lines of their own, with the errno and why, and who holds the port. A socket that tries
+one port after the other (bindresvport) has one line.
 
 Examples:
   tcpwait trace                          everything
@@ -222,13 +223,13 @@ pub struct Record {
 /// `tcpwait probes`.
 #[derive(Debug, Args)]
 pub struct Probes {
-    /// A JSON array instead of text
+    /// One JSON object instead of text: "kernel", "hooks" (an array), "behaviour"
     #[arg(long)]
     pub json: bool,
     /// What times late segments, as for trace
     #[arg(long, value_enum, default_value_t)]
     pub timing: TimingBy,
-    /// What tells of ports that were refused, as for trace
+    /// What tells of calls that fail, as for trace
     #[arg(long, value_enum, default_value_t)]
     pub refused_ports: PortsBy,
     /// Say more on stderr: the verifier's log of a hook that it refused
@@ -255,7 +256,7 @@ pub struct Filter {
     /// Owner's process id
     #[arg(short = 'p', long, value_name = "PID", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
     pub pid: Vec<u32>,
-    /// Owner's name, whole
+    /// Owner's name, whole: its main thread's, as `ps -o comm` prints it, not the executable's
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub comm: Vec<String>,
     /// Owner's cgroup, and those below it: its path below the cgroup-v2 mount
@@ -288,7 +289,7 @@ pub struct Tracing {
     /// What times the FIN that ends an orphan's FIN_WAIT2 and the segments that restart TIME_WAIT's clock
     #[arg(long, value_enum, default_value_t)]
     pub timing: TimingBy,
-    /// What tells of bind() and listen() that did not get their port
+    /// What tells of bind(), listen() and connect() that fail before anything is sent
     #[arg(long, value_enum, default_value_t)]
     pub refused_ports: PortsBy,
     /// Say more on stderr: kernel-side diagnostics, the verifier's log

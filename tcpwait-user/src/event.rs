@@ -5,9 +5,10 @@ mod decode;
 
 use std::{borrow::Cow, fmt};
 
+use serde::Serialize;
 use tcpwait_wire::wire;
 
-pub use self::decode::{cgroup_of, counters, decode, is_from_kernel};
+pub use self::decode::{counters, decode, is_from_kernel, task_of};
 use crate::{
     origin::Origin,
     tcp::{Flow, Interface, NetnsId, State},
@@ -99,8 +100,17 @@ pub enum Fact {
         /// Where that was.
         site: CancelSite,
     },
-    /// bind() or listen() did not get its port.
+    /// bind(), listen() or connect() failed before anything was sent.
     PortRefused(PortRefused),
+    /// A process took a connection from its listener's queue.
+    Accepted {
+        /// The connection's cookie.
+        cookie: u64,
+        /// The listener's cookie; 0 if it never had one.
+        listener: u64,
+        /// Who called accept(); absent for a kernel thread.
+        task: Option<Task>,
+    },
     /// The ring buffer was drained at this time.
     Tick {
         /// Nanoseconds of `CLOCK_REALTIME` at the event's time.
@@ -159,6 +169,8 @@ pub struct StateChange {
     pub err: u16,
     /// The task that made it in connect, listen, shutdown or close, unless it is a kernel thread.
     pub task: Option<Task>,
+    /// Somebody made it in connect, listen, shutdown or close, be it one that has no number here.
+    pub by_call: bool,
     /// The kernel side saw the mini-socket armed just before.
     pub handed_over: bool,
     /// Leaving SYN_RECV: it was born of its listener just before, and has had no event of its own.
@@ -169,8 +181,16 @@ pub struct StateChange {
     pub retransmits: u16,
     /// Whether others may share its port; `None` where that was not read.
     pub reuse: Option<Reuse>,
-    /// Leaving SYN_SENT for CLOSE: no SYN is under way.
+    /// Whether it has IPV6_V6ONLY; `None` where that was not read.
+    pub v6only: Option<bool>,
+    /// Leaving SYN_SENT for CLOSE: no SYN was ever sent.
     pub unsent: bool,
+    /// Leaving SYN_SENT for CLOSE: TCP_FASTOPEN_CONNECT kept the SYN back until the first write.
+    pub deferred: bool,
+    /// Leaving SYN_SENT for CLOSE: what connect() gives back is told next, unless no hook sees this call.
+    pub returns: bool,
+    /// Entering SYN_SENT: the port it seems to have is that of a former connection.
+    pub old_port: bool,
     /// Entering SYN_SENT: whether a SYN follows; `None` where that was not read.
     pub syn: Option<Syn>,
     /// What is known of an end that had no mini-socket.
@@ -214,6 +234,8 @@ pub struct MiniSocket {
     pub substate: State,
     /// Whether others may share its port.
     pub reuse: Option<Reuse>,
+    /// Whether it has IPV6_V6ONLY; `None` where that was not read.
+    pub v6only: Option<bool>,
     /// Whether the connection had timestamps (RFC 7323).
     pub timestamps: bool,
 }
@@ -242,8 +264,23 @@ pub struct HalfOpen {
     pub retransmits: u8,
     /// Whether the listener still listens.
     pub listens: bool,
-    /// Whether the final ACK came, and found the accept queue full.
+    /// Whether the final ACK came and no connection was made of it.
     pub acked: bool,
+    /// Whether the listener lets an ACK without data wait (TCP_DEFER_ACCEPT).
+    pub deferred: bool,
+    /// The listener's accept queue at that moment; `None` where that was not read.
+    pub queue: Option<Queue>,
+}
+
+/// A listener's accept queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queue {
+    /// Another connection fits.
+    HasRoom,
+    /// Full: what does not fit is dropped.
+    Full,
+    /// Full: what does not fit is reset (`tcp_abort_on_overflow`).
+    FullAndResets,
 }
 
 /// Why a request socket's timer was started.
@@ -257,21 +294,37 @@ pub enum HalfStart {
     Retransmit,
 }
 
-/// bind() or listen() did not get its port.
+/// A call on a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Call {
+    /// connect(2), until the connection is made.
+    Connect,
+    /// bind(2).
+    Bind,
+    /// listen(2), which asks for the port once more.
+    Listen,
+}
+
+/// bind(), listen() or connect() failed before anything was sent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PortRefused {
     /// The socket cookie; 0 where it has none.
     pub cookie: u64,
-    /// The local end that was asked for; port 0 is any.
+    /// What tells this socket from others of its time; `None` in recordings up to version 4.
+    pub socket: Option<u32>,
+    /// The local end that was asked for, port 0 is any; of connect() the remote one.
     pub flow: Flow,
     /// Who asked.
     pub task: Option<Task>,
     /// A positive errno.
     pub errno: u16,
-    /// Whether it was listen().
-    pub listen: bool,
+    /// The call.
+    pub call: Call,
     /// Whether the socket that asked would have shared the port.
     pub reuse: Option<Reuse>,
+    /// Whether it has IPV6_V6ONLY; `None` where that was not read.
+    pub v6only: Option<bool>,
 }
 
 /// Where a mini-socket's timer was cancelled.
@@ -369,6 +422,8 @@ pub struct Seed {
     pub retransmits: u8,
     /// Which side made it, as far as the listing tells; `None` where a recording does not say (up to version 4).
     pub origin: Option<Origin>,
+    /// Whether it has IPV6_V6ONLY; known of listeners.
+    pub v6only: Option<bool>,
 }
 
 /// Why a record says nothing.

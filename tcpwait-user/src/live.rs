@@ -32,12 +32,13 @@ use self::{
 };
 use crate::{
     aggregate::audit::Reading,
-    event::cgroup_of,
+    event::task_of,
     kernel::{self, Choices, HookState, KernelFilter, Probes},
     recording::Header,
     system::{
         cgroup::Cgroups,
         netns::Identity,
+        processes,
         seed::{self, Seeded},
         snmp,
     },
@@ -153,6 +154,7 @@ pub fn attach(settings: Settings) -> Result<Live> {
         ring_bytes: settings.ring_bytes,
         verbose: settings.verbose,
         choices: settings.choices,
+        pid_namespace: processes::numbering().unwrap_or_default(),
     };
     let mut probes = kernel::load(&options)?;
     let uname = nix::sys::utsname::uname().context("asking the kernel for its name")?;
@@ -376,10 +378,11 @@ fn name_and_pass(
     named: &mut HashSet<u64>,
     sink: &mut impl Sink,
 ) -> io::Result<()> {
-    if let Some(id) = cgroup_of(record)
-        && !named.contains(&id)
-        && let Some(path) = cgroups.path(id)
+    if let Some(task) = task_of(record)
+        && !named.contains(&task.cgroup)
+        && let Some(path) = cgroups.path_of(task.cgroup, task.pid)
     {
+        let id = task.cgroup;
         named.insert(id);
         let mut name = wire::CgroupName { head: head::<wire::CgroupName>(Kind::CgroupName), id, path: [0; 256] };
         for (to, from) in name.path.iter_mut().zip(path.bytes()) {

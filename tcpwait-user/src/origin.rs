@@ -58,6 +58,15 @@ impl Default for Origin {
 }
 
 impl Origin {
+    /// Whether this side made it; `None` where that is not known.
+    pub fn made_here(self) -> Option<bool> {
+        match self {
+            Origin::Here => Some(true),
+            Origin::There => Some(false),
+            Origin::Unknown(_) => None,
+        }
+    }
+
     /// Whether connect() here made it, for certain: only such a connection holds a port that connect() chose.
     pub fn is_outgoing(self) -> bool {
         self == Origin::Here

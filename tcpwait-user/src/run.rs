@@ -26,7 +26,7 @@ use crate::{
     pipeline::{Pipeline, Shown},
     recording::{Reader, Writer},
     select::{Criteria, Family, Selector},
-    system::{behaviour, cgroup::Cgroups, netns, seed::Seeded},
+    system::{behaviour, cgroup::Cgroups, netns, processes, seed::Seeded},
     view::{
         self,
         json::Json,
@@ -250,6 +250,11 @@ fn criteria(filter: &Filter, live: bool) -> Result<Criteria> {
                 bail!("no connection can match: there is no process {pid}");
             }
         }
+        for name in &filter.comm {
+            if let Some(sentence) = processes::only_an_executable(name) {
+                eprintln!("tcpwait: {sentence}");
+            }
+        }
         let cgroups = Cgroups::new();
         for path in &filter.cgroup {
             if cgroups.id_of(path).is_none() {
@@ -308,6 +313,12 @@ fn recorded_inodes(specs: &[String]) -> Result<Vec<u32>> {
 fn banner(live: &Live, verbose: bool) {
     for sentence in live.missing() {
         eprintln!("tcpwait: {sentence}");
+    }
+    if processes::numbering().is_some() {
+        eprintln!(
+            "tcpwait: this is a PID namespace: processes are numbered as `ps` here does; those outside of it have no number here, and are shown as \
+             unknown"
+        );
     }
     if verbose {
         eprintln!("kernel {}, {} decisive functions known", live.header().kernel, live.header().symbols.len());

@@ -117,9 +117,16 @@ impl Criteria {
         let Some(task) = owner else { return Verdict::Open };
         let pid = self.pids.is_empty() || self.pids.contains(&task.pid);
         let comm = self.comms.is_empty() || self.comms.contains(&task.comm());
-        let cgroup = self.cgroups.is_empty()
-            || names.cgroup(task.cgroup).is_some_and(|path| self.cgroups.iter().any(|wanted| is_below(path, wanted)));
-        if pid && comm && cgroup { Verdict::Wanted } else { Verdict::Unwanted }
+        if !(pid && comm) {
+            return Verdict::Unwanted;
+        }
+        match names.cgroup(task.cgroup) {
+            _ if self.cgroups.is_empty() => Verdict::Wanted,
+            Some(path) if self.cgroups.iter().any(|wanted| is_below(path, wanted)) => Verdict::Wanted,
+            Some(_) => Verdict::Unwanted,
+            // One whose name is not known yet may be it.
+            None => Verdict::Open,
+        }
     }
 
     fn connection(&self, step: &Transition, names: &Names) -> Verdict {

@@ -194,6 +194,8 @@ fn act() {
             }
             // SAFETY: whoever says this has put a socket there, and nothing else here uses that number.
             "inherit" => socket = Some(unsafe { Socket::from_raw_fd(INHERITED) }),
+            // SAFETY: as above.
+            "inherit-listener" => listener = Some(unsafe { Socket::from_raw_fd(INHERITED) }),
             "accept" => socket = Some(traffic::accept(listener.as_ref().unwrap())),
             "accept-and-hold" => held.push(traffic::accept(listener.as_ref().unwrap())),
             "write" => {

@@ -1,5 +1,6 @@
 //! connect() that fails, for each reason; and those that do not fail, of which nothing is told. Refused ports are in `ports`.
 
+pub mod calls;
 pub mod older;
 pub mod ports;
 

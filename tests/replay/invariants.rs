@@ -93,7 +93,7 @@ fn the_fixtures_have_every_reason() {
         .filter_map(|line| line["reason"].as_str().map(str::to_owned))
         .collect();
     for reason in tcpwait::lifecycle::Reason::ALL.map(tcpwait::lifecycle::Reason::name) {
-        let is_rare = ["unknown", "unreachable", "accept-queue-full"].contains(&reason);
+        let is_rare = ["unknown", "unreachable", "accept-queue-full", "no-data"].contains(&reason);
         assert_eq!(found.contains(reason), !is_rare, "{reason}: {found:?}");
     }
 }

@@ -65,7 +65,7 @@ fn write_million(path: &Path, state: u8, timer: u8) {
             state,
             timer,
             retransmits: 0,
-            made: 1,
+            about: 1,
             expires_ms: 30_000,
         };
         writer.record(seed.as_bytes()).unwrap();

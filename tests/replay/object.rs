@@ -27,11 +27,12 @@ pub fn object() -> Object {
 fn every_hook_has_its_program() {
     let mut programs: Vec<String> = object().programs.into_keys().collect();
     programs.sort();
-    let mut hooks: Vec<&str> = HOOKS.iter().flat_map(|hook| hook.programs(true)).collect();
+    let all = || HOOKS.iter().flat_map(|hook| hook.programs(true).map(move |on| (hook.kind, on)));
+    let mut hooks: Vec<&str> = all().flat_map(|(_, on)| on.names).collect();
     hooks.sort_unstable();
     assert_eq!(programs, hooks);
     for (name, program) in object().programs {
-        let kind = HOOKS.iter().find(|hook| hook.programs(true).any(|program| program == name)).unwrap().kind;
+        let (kind, _) = all().find(|(_, on)| on.names.contains(&name.as_str())).unwrap();
         let fits = match program.section {
             ProgramSection::BtfTracePoint => kind == Kind::Tracepoint,
             ProgramSection::FExit { .. } => kind == Kind::Fexit,

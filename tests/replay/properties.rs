@@ -66,6 +66,7 @@ fn any_mini() -> impl Strategy<Value = MiniSocket> {
         jiffies: 0,
         substate,
         reuse: None,
+        v6only: None,
         timestamps: false,
     })
 }
@@ -80,6 +81,8 @@ fn any_half() -> impl Strategy<Value = HalfOpen> {
             retransmits: 0,
             listens,
             acked,
+            deferred: listener == 1,
+            queue: None,
         },
     )
 }
@@ -104,7 +107,17 @@ fn any_fact() -> impl Strategy<Value = Fact> {
     let seed = (0..4u64, 0..4u16, any_state(), any::<bool>(), 0..70_000u32, any_task());
     let seed = seed.prop_map(|(cookie, on, state, mini, expires_ms, task)| {
         let state = if mini && state != State::FinWait2 { State::TimeWait } else { state };
-        Fact::Seed(Seed { cookie, flow: flow(on), task, state, mini, expires_ms, retransmits: 0, origin: None })
+        Fact::Seed(Seed {
+            cookie,
+            flow: flow(on),
+            task,
+            state,
+            mini,
+            expires_ms,
+            retransmits: 0,
+            origin: None,
+            v6only: None,
+        })
     });
     prop_oneof![
         8 => change,
@@ -181,6 +194,7 @@ fn connection(cookie: u64) -> impl Strategy<Value = Vec<Event>> {
             jiffies: jiffies(ms),
             substate,
             reuse: None,
+            v6only: None,
             timestamps: false,
         };
         let cpu = cookie as u16;

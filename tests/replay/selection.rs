@@ -96,3 +96,14 @@ fn a_second_connection_of_a_socket_is_selected_for_itself() {
     let (steps, _) = shown(Criteria { states: vec![State::TimeWait], ..Criteria::default() }, told);
     assert_eq!(steps, ["50 #1 FIN_WAIT2 -> TIME_WAIT 10", "61000 #1 TIME_WAIT -> CLOSE 60950 expired"]);
 }
+
+/// A cgroup that nobody could name yet may be the one that is wanted: what it did is counted as undecided, and not dropped in silence.
+#[test]
+fn a_cgroup_without_a_name_is_undecided() {
+    let criteria = Criteria { cgroups: vec!["/young.slice".to_owned()], ..Criteria::default() };
+    let told = "0 seeded
+                10 state CLOSE SYN_SENT by=curl
+                11 state SYN_SENT ESTABLISHED
+                12 state ESTABLISHED CLOSE";
+    assert_eq!(shown(criteria, told), (vec![], 1));
+}

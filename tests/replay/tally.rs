@@ -70,7 +70,7 @@ fn report(criteria: Criteria, by: &[By], top: usize) -> Report {
         tally.listener(&socket(State::Listen, ("::", 80), ("::", 0)).flow);
     }
     sockets().iter().for_each(|socket| tally.socket(socket));
-    let owner = |inode| match inode {
+    let owner = |socket: &Socket| match socket.inode? {
         1 | 2 | 5 => Some(task(10, "nginx", 99)),
         3 => Some(task(20, "curl", 0)),
         _ => None,

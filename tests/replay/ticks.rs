@@ -45,6 +45,7 @@ impl Kernel {
         MiniSocket {
             cookie: id,
             reuse: None,
+            v6only: None,
             timestamps: true,
             tw: id,
             flow: flow(id as u16),
@@ -73,6 +74,7 @@ impl Kernel {
             expires_ms: left_ms,
             retransmits: 0,
             origin: None,
+            v6only: None,
         };
         self.tell(ms, Fact::Seed(seed));
     }

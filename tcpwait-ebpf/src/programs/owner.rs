@@ -1,27 +1,70 @@
-//! Who accepted a connection: its first reader.
+//! Who accepted a connection: who took it from the accept queue, and the first that reads or writes.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{
+    EbpfContext,
+    macros::{btf_tracepoint, fexit},
+    programs::{BtfTracePointContext, FExitContext},
+};
 use tcpwait_wire::{
-    config::offset::OFF_COOKIE,
-    wire::{Counter, Hook, Kind, Owner},
+    config::{ABSENT, offset::*},
+    wire::{Accepted, Counter, Hook, Kind, Owner},
 };
 
+use super::result_behind;
 use crate::{
     claim::{Turn, takes},
     emit::{count, emit},
-    maps::{UNOWNED, unowned_slot},
-    sock::{Fields, Typed, held_by_task},
+    filter::wanted,
+    maps::{ACCEPT_ARGUMENTS, UNOWNED, unowned_slot},
+    sock::{At, Fields, Typed, bound_port, held_by_task, is_multipath, netns, rport},
     task,
 };
 
-#[btf_tracepoint(function = "tcp_rcv_space_adjust")]
-fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
-    read(ctx, 1)
+/// Question: who took which connection from which listener's queue?
+/// Prototype: `struct sock *inet_csk_accept(struct sock *sk, int flags, int *err, bool kern)`, from 6.10 on `(sk, struct proto_accept_arg *)`.
+/// Since: BPF trampolines. Runs in process context, once a connection, of Multipath TCP too (`mptcp_stream_accept`).
+#[inline(always)]
+fn accepted(ctx: FExitContext, program: u64) -> i32 {
+    let accepted = At(match ACCEPT_ARGUMENTS.load() {
+        2 => result_behind::<2>(&ctx),
+        4 => result_behind::<4>(&ctx),
+        _ => 0,
+    });
+    if accepted.0 == 0 || !takes(&ctx, Turn::of_two(Hook::Accept, program), accepted.0) {
+        return 0;
+    }
+    let cookie: u64 = accepted.read(&OFF_COOKIE);
+    // One without has not been told of.
+    if cookie == 0 || !wanted(netns(accepted), bound_port(accepted), rport(accepted)) {
+        return 0;
+    }
+    count(Counter::Accepted);
+    emit::<Accepted>(
+        &ctx,
+        Kind::Accepted,
+        0,
+        Counter::LostOwner,
+        #[inline(always)]
+        |record| {
+            // SAFETY: reserved memory; all of it after the head is written here.
+            unsafe {
+                (*record).cookie = cookie;
+                (*record).listener = At(ctx.arg(0)).read(&OFF_COOKIE);
+                (*record).task = task::current();
+            }
+        },
+    );
+    0
 }
 
-#[btf_tracepoint(function = "tcp_rcv_space_adjust")]
-fn tcp_rcv_space_adjust_2(ctx: BtfTracePointContext) -> i32 {
-    read(ctx, 2)
+#[fexit(function = "inet_csk_accept")]
+fn inet_csk_accept(ctx: FExitContext) -> i32 {
+    accepted(ctx, 1)
+}
+
+#[fexit(function = "inet_csk_accept")]
+fn inet_csk_accept_2(ctx: FExitContext) -> i32 {
+    accepted(ctx, 2)
 }
 
 /// Question: which process reads from this accepted connection?
@@ -29,8 +72,32 @@ fn tcp_rcv_space_adjust_2(ctx: BtfTracePointContext) -> i32 {
 /// Since: 4.18. There is no tracepoint in accept() itself. Also reached from softirq (strparser), where the
 /// lock is not held by a process, and that does not count.
 /// Cost: one look at an array a read; one record a passive connection.
+#[btf_tracepoint(function = "tcp_rcv_space_adjust")]
+fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
+    used(ctx, Turn::of_two(Hook::Read, 1))
+}
+
+#[btf_tracepoint(function = "tcp_rcv_space_adjust")]
+fn tcp_rcv_space_adjust_2(ctx: BtfTracePointContext) -> i32 {
+    used(ctx, Turn::of_two(Hook::Read, 2))
+}
+
+/// Question: which process writes to this accepted connection before it has read?
+/// Prototype: `tcp_sendmsg_locked(const struct sock *sk, const struct msghdr *msg, const struct sk_buff *skb, int size_goal)`.
+/// Since: 6.16. Cost: as above, a write.
+#[btf_tracepoint(function = "tcp_sendmsg_locked")]
+fn tcp_sendmsg_locked(ctx: BtfTracePointContext) -> i32 {
+    used(ctx, Turn::of_two(Hook::Write, 1))
+}
+
+#[btf_tracepoint(function = "tcp_sendmsg_locked")]
+fn tcp_sendmsg_locked_2(ctx: BtfTracePointContext) -> i32 {
+    used(ctx, Turn::of_two(Hook::Write, 2))
+}
+
+/// Tells whose an accepted connection is, if nobody has yet.
 #[inline(always)]
-fn read(ctx: BtfTracePointContext, program: u64) -> i32 {
+fn used(ctx: BtfTracePointContext, turn: Turn) -> i32 {
     // SAFETY: the tracepoint's argument.
     let sk = unsafe { Typed::new(ctx.arg(0)) };
     let cookie: u64 = sk.read(&OFF_COOKIE);
@@ -41,17 +108,37 @@ fn read(ctx: BtfTracePointContext, program: u64) -> i32 {
     let Some(unowned) = UNOWNED.get_ptr_mut(unowned_slot(cookie)) else { return 0 };
     // SAFETY: an aligned word that lives as long as the map; whichever of two CPUs writes last is right.
     unsafe {
-        if unowned.read_volatile() != cookie
-            || !held_by_task(sk)
-            || !takes(&ctx, Turn::of_two(Hook::Read, program), sk.number())
-        {
+        if unowned.read_volatile() != cookie || !held_by_task(sk) || !takes(&ctx, turn, sk.number()) {
             return 0;
         }
         unowned.write_volatile(0);
     }
+    tell(&ctx, cookie);
+    0
+}
+
+/// A Multipath TCP socket changed its state by a call of its process: the process that its first TCP connection belongs to, whose own
+/// state changes are a kernel worker's (`mptcp_worker`).
+#[inline(always)]
+pub fn multipath(ctx: &BtfTracePointContext, sk: Typed) {
+    if OFF_MPTCP_FIRST.load() == ABSENT || !is_multipath(sk) || !held_by_task(sk) {
+        return;
+    }
+    let first = sk.at().follow(&OFF_MPTCP_FIRST);
+    if first.0 == 0 {
+        return;
+    }
+    let cookie: u64 = first.read(&OFF_COOKIE);
+    if cookie != 0 && wanted(netns(first), bound_port(first), rport(first)) {
+        tell(ctx, cookie);
+    }
+}
+
+#[inline(always)]
+fn tell(ctx: &impl EbpfContext, cookie: u64) {
     count(Counter::OwnerSeen);
     emit::<Owner>(
-        &ctx,
+        ctx,
         Kind::Owner,
         0,
         Counter::LostOwner,
@@ -64,5 +151,4 @@ fn read(ctx: BtfTracePointContext, program: u64) -> i32 {
             }
         },
     );
-    0
 }

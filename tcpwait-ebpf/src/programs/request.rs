@@ -13,18 +13,18 @@ use super::{birth::is_made, timer::notes, write_stack};
 use crate::{
     emit::{count, emit, zero},
     filter::wanted,
-    sock::{At, Copied, Fields, Netns, bound_port, flow, netns, no_users, rport},
+    sock::{At, Copied, Fields, Netns, accept_queue, bound_port, flow, netns, no_users, rport},
     task,
 };
 
 const LISTEN: u8 = 10;
 
-/// Writes everything after the head.
+/// Writes everything after the head. What the listener's queue is like is read only where that may say why the request ends.
 ///
 /// # Safety
 /// `record` is reserved memory.
 #[inline(always)]
-unsafe fn fill(record: *mut Half, at: At, req: &Copied, netns: Netns<At>) {
+unsafe fn fill(record: *mut Half, at: At, req: &Copied, netns: Netns<At>, may_end: bool) {
     let listener: At = req.follow(&OFF_LISTENER);
     // SAFETY: the caller's.
     unsafe {
@@ -35,7 +35,13 @@ unsafe fn fill(record: *mut Half, at: At, req: &Copied, netns: Netns<At>) {
         (*record).retransmits = req.read(&OFF_REQ_RETRANS);
         (*record).listens = u8::from(listener.0 != 0 && listener.read::<u8>(&OFF_STATE) == LISTEN);
         (*record).acked = req.bits(&BIT_REQ_ACKED) & 1;
-        (*record).reserved = [zero() as u8; 5];
+        (*record).deferred = 0;
+        (*record).queue = 0;
+        if may_end && (*record).listens != 0 {
+            (*record).deferred = listener.read(&OFF_DEFER_ACCEPT);
+            (*record).queue = accept_queue(listener);
+        }
+        (*record).reserved = [zero() as u8; 3];
     }
 }
 
@@ -65,7 +71,7 @@ pub fn started(ctx: &BtfTracePointContext, at: At) {
             flags,
             Counter::LostRequest,
             #[inline(always)]
-            |record| unsafe { fill(record, at, req, netns) },
+            |record| unsafe { fill(record, at, req, netns, false) },
         );
     }
 }
@@ -85,7 +91,7 @@ pub fn expired(ctx: &BtfTracePointContext, at: At) {
             0,
             Counter::LostRequest,
             #[inline(always)]
-            |record| unsafe { fill(record, at, req, netns) },
+            |record| unsafe { fill(record, at, req, netns, true) },
         );
     }
 }
@@ -119,7 +125,7 @@ pub fn cancelled(ctx: &BtfTracePointContext, at: At) {
     emit::<HalfCancel>(ctx, Kind::ReqCancel, gone | stack, Counter::LostRequest, |record| {
         // SAFETY: reserved memory.
         unsafe {
-            fill(&raw mut (*record).half, at, req, netns);
+            fill(&raw mut (*record).half, at, req, netns, true);
             (*record).task = task::current();
             write_stack(ctx, &raw mut (*record).stack);
         }

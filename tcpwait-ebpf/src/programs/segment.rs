@@ -1,7 +1,7 @@
 //! Segments that reach a TIME_WAIT mini-socket: the FIN that turns FIN_WAIT2 into TIME_WAIT, those that restart its clock, and
 //! those that end it. The header is passed on as it came; user space knows what the kernel makes of it.
 
-use core::{arch::asm, mem::MaybeUninit};
+use core::mem::MaybeUninit;
 
 use aya_ebpf::{
     EbpfContext,
@@ -14,7 +14,10 @@ use tcpwait_wire::{
     wire::{Counter, Hook, Kind, MiniSegment, TCP_HEADER, VERDICT_UNKNOWN},
 };
 
-use super::timewait::{expires, fill_mini};
+use super::{
+    result_behind,
+    timewait::{expires, fill_mini},
+};
 use crate::{
     claim::{Turn, takes},
     emit::{count, emit},
@@ -36,9 +39,9 @@ fn processed(ctx: FExitContext, program: u64) -> i32 {
         return 0;
     }
     let verdict = match PROCESS_ARGUMENTS.load() {
-        3 => result_behind::<3>(&ctx),
-        4 => result_behind::<4>(&ctx),
-        5 => result_behind::<5>(&ctx),
+        3 => result_behind::<3>(&ctx) as u8,
+        4 => result_behind::<4>(&ctx) as u8,
+        5 => result_behind::<5>(&ctx) as u8,
         _ => VERDICT_UNKNOWN,
     };
     reached(&ctx, At(ctx.arg(0)), At(ctx.arg(1)), At(ctx.arg(2)), verdict);
@@ -53,23 +56,6 @@ fn tcp_timewait_state_process(ctx: FExitContext) -> i32 {
 #[fexit(function = "tcp_timewait_state_process")]
 fn tcp_timewait_state_process_2(ctx: FExitContext) -> i32 {
     processed(ctx, 2)
-}
-
-/// The result of a function with this many arguments. In assembly, since the verifier wants a constant place in the context, and the
-/// compiler likes to compute one for all cases. The verifier never sees the cases that are not this kernel's.
-#[inline(always)]
-fn result_behind<const ARGUMENTS: usize>(ctx: &FExitContext) -> u8 {
-    let result: u64;
-    // SAFETY: the context of a function with this many arguments has one word for each and one for the result.
-    unsafe {
-        asm!(
-            "{result} = *(u64 *)({ctx} + {at})",
-            result = out(reg) result,
-            ctx = in(reg) ctx.as_ptr(),
-            at = const ARGUMENTS * 8,
-        );
-    }
-    result as u8
 }
 
 /// Question: the same, where there are no trampolines. A SYN that the kernel accepts is not dropped, and not seen here.

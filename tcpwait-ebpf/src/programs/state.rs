@@ -3,11 +3,15 @@
 use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
 use tcpwait_wire::{
     config::offset::{OFF_ERR, OFF_PACKETS_OUT, OFF_TOTAL_RETRANS},
-    wire::{Counter, FLAG_HANDED_OVER, Hook, Kind, SockState, SockStateStack, SockStateTask},
+    wire::{
+        Counter, FLAG_HANDED_OVER, Hook, Kind, SYN_DEFERRED, SYN_OLD_PORT, SYN_RETURNS, SYN_UNSENT, SockState,
+        SockStateStack, SockStateTask,
+    },
 };
 
 use super::{
     birth::{born, goes_on, is_told_at_once},
+    owner::multipath,
     write_stack,
 };
 use crate::{
@@ -16,8 +20,8 @@ use crate::{
     filter::wanted,
     maps::{NOTES, UNOWNED, unowned_slot},
     sock::{
-        Fields, Netns, Typed, bound_port, flow, full_lport, held_by_task, is_tcp, make_cookie, netns_of, reuse, rport,
-        syn_withheld, tw_room,
+        Fields, Netns, Typed, bound_port, flow, full_lport, held_by_task, is_deferred, is_tcp, make_cookie, netns_of,
+        reuse, rport, syn_withheld, tw_room,
     },
     task,
 };
@@ -62,7 +66,14 @@ fn changed(ctx: BtfTracePointContext, turn: Turn) {
     let sk = unsafe { Typed::new(ctx.arg(0)) };
     let old: i32 = ctx.arg(1);
     let new: i32 = ctx.arg(2);
-    if !is_tcp(sk) || !takes(&ctx, turn, sk.number() << 8 | (old as u64 & 15) << 4 | new as u64 & 15) {
+    let event = sk.number() << 8 | (old as u64 & 15) << 4 | new as u64 & 15;
+    if !is_tcp(sk) {
+        if by_its_owner(old, new) && takes(&ctx, turn, event) {
+            multipath(&ctx, sk);
+        }
+        return;
+    }
+    if !takes(&ctx, turn, event) {
         return;
     }
     let newborn = old == LISTEN && new == SYN_RECV;
@@ -174,22 +185,31 @@ impl Change {
             (*record).err = sk.read::<i32>(&OFF_ERR) as u16;
             (*record).retransmits = 0;
             (*record).reuse = 0;
-            (*record).unsent = 0;
+            (*record).syn = syn(sk, old, new);
             if old == SYN_SENT || old == SYN_RECV {
                 let retransmits: u32 = sk.at().read(&OFF_TOTAL_RETRANS);
                 (*record).retransmits = if retransmits > 0xffff { 0xffff } else { retransmits as u16 };
-            }
-            if old == CLOSE && new == SYN_SENT {
-                (*record).unsent = syn_withheld(sk);
-            }
-            if old == SYN_SENT && new == CLOSE {
-                (*record).unsent = u8::from(sk.at().read::<u32>(&OFF_PACKETS_OUT) == 0);
             }
             if new == LISTEN || new == ESTABLISHED {
                 (*record).reuse = reuse(sk);
             }
         }
     }
+}
+
+/// What is known of a connect()'s SYN (`SYN_…`).
+#[inline(always)]
+fn syn(sk: Typed, old: i32, new: i32) -> u8 {
+    if new == SYN_SENT {
+        let old_port = if bound_port(sk) == 0 && full_lport(sk) != 0 { SYN_OLD_PORT } else { 0 };
+        return old_port | if old == CLOSE { syn_withheld(sk) } else { 0 };
+    }
+    if old != SYN_SENT || new != CLOSE {
+        return 0;
+    }
+    let unsent = if sk.at().read::<u32>(&OFF_PACKETS_OUT) == 0 { SYN_UNSENT } else { 0 };
+    let deferred = if is_deferred(sk) { SYN_DEFERRED } else { 0 };
+    SYN_RETURNS | unsent | deferred
 }
 
 /// Whether a transition is made by connect, listen, shutdown or close alone. Others may happen in the backlog of anyone who

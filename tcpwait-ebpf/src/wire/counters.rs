@@ -43,13 +43,23 @@ pub enum Hook {
     SysExit = 7,
     /// `tcp_rcv_space_adjust`.
     Read = 8,
+    /// `inet_bind`.
+    Bind = 9,
+    /// `inet6_bind`.
+    Bind6 = 10,
+    /// `inet_stream_connect`.
+    Connect = 11,
+    /// `inet_csk_accept`.
+    Accept = 12,
+    /// `tcp_sendmsg_locked`.
+    Write = 13,
     /// Not told apart: recordings up to version 4.
     Any = 15,
 }
 
 impl Hook {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 15] = [
         Self::State,
         Self::TimerStart,
         Self::TimerExpire,
@@ -59,6 +69,11 @@ impl Hook {
         Self::Port,
         Self::SysExit,
         Self::Read,
+        Self::Bind,
+        Self::Bind6,
+        Self::Connect,
+        Self::Accept,
+        Self::Write,
         Self::Any,
     ];
 
@@ -74,6 +89,11 @@ impl Hook {
             Self::Port => "inet_csk_get_port",
             Self::SysExit => "sys_exit",
             Self::Read => "tcp_rcv_space_adjust",
+            Self::Bind => "inet_bind",
+            Self::Bind6 => "inet6_bind",
+            Self::Connect => "inet_stream_connect",
+            Self::Accept => "inet_csk_accept",
+            Self::Write => "tcp_sendmsg_locked",
             Self::Any => "",
         }
     }
@@ -136,7 +156,7 @@ pub enum Counter {
     ReqCompleted = 19,
     /// Request sockets that were killed.
     ReqCancelled = 20,
-    /// bind() and listen() that did not get their port.
+    /// bind(), listen() and connect() that failed before anything was sent.
     PortRefused = 21,
     /// Records of request sockets lost because the ring buffer was full.
     LostRequest = 22,
@@ -144,11 +164,13 @@ pub enum Counter {
     LostPortRefused = 23,
     /// State changes that are part of another record: hand-overs to a mini-socket, births of passive connections.
     Folded = 24,
+    /// Connections seen to be accepted.
+    Accepted = 25,
 }
 
 /// What the kernel side writes a record of, besides state changes. ([`Counter::ReqCompleted`] and [`Counter::TwEnteredFinWait2`] have
 /// none of their own.)
-pub const TOLD: [Counter; 11] = [
+pub const TOLD: [Counter; 12] = [
     Counter::TwEntered,
     Counter::TwRearmed,
     Counter::TwExpired,
@@ -160,6 +182,7 @@ pub const TOLD: [Counter; 11] = [
     Counter::ReqExpired,
     Counter::ReqCancelled,
     Counter::PortRefused,
+    Counter::Accepted,
 ];
 
 /// Records that did not fit.

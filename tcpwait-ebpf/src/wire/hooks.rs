@@ -26,9 +26,8 @@ pub struct SockState {
     pub retransmits: u16,
     /// `REUSE_…`, read where a socket starts to listen and where a connection is made; else 0.
     pub reuse: u8,
-    /// Leaving SYN_SENT for CLOSE: 1 if no SYN is under way (`tcp_sock.packets_out` is 0): none was sent yet, or all were given up,
-    /// which leaves an error. Entering SYN_SENT: `UNSENT_…`. Else 0.
-    pub unsent: u8,
+    /// `SYN_…` and `UNSENT_…`, entering SYN_SENT, and leaving it for CLOSE; else 0.
+    pub syn: u8,
 }
 
 /// [`Kind::StateTask`](super::Kind::StateTask).
@@ -145,10 +144,14 @@ pub struct Half {
     pub retransmits: u8,
     /// Whether the listener still listens.
     pub listens: u8,
-    /// Whether the final ACK came, and found the accept queue full (`acked`).
+    /// Whether the final ACK came and no connection was made of it (`acked`): the accept queue was full, or [`deferred`](Self::deferred).
     pub acked: u8,
+    /// `rskq_defer_accept` of the listener: so many SYN-ACKs are sent before an ACK without data makes the connection (TCP_DEFER_ACCEPT).
+    pub deferred: u8,
+    /// `QUEUE_…` of the listener's accept queue when the hook ran; 0 where that was not read.
+    pub queue: u8,
     /// Zero.
-    pub reserved: [u8; 5],
+    pub reserved: [u8; 3],
 }
 
 /// [`Kind::ReqCancel`](super::Kind::ReqCancel).
@@ -163,7 +166,7 @@ pub struct HalfCancel {
     pub stack: Stack,
 }
 
-/// [`Kind::PortRefused`](super::Kind::PortRefused).
+/// [`Kind::PortRefused`](super::Kind::PortRefused): a call that gave back an error that the kernel found by itself.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct PortRefused {
@@ -171,18 +174,33 @@ pub struct PortRefused {
     pub head: Head,
     /// The socket cookie; 0 where it has none.
     pub cookie: u64,
-    /// The local end that was asked for; port 0 is any.
+    /// The local end that was asked for, port 0 is any; of connect() the local end it had, and the remote one that was asked for.
     pub flow: Flow,
     /// The task that asked.
     pub task: Task,
     /// A positive errno.
     pub errno: u16,
-    /// Whether it was listen(), which asks for the port once more; else it was bind().
-    pub listen: u8,
+    /// `CALL_WAS_…`.
+    pub call: u8,
     /// `REUSE_…`.
     pub reuse: u8,
-    /// Zero.
-    pub reserved: u32,
+    /// The low half of the address of the `struct sock`: only to tell several refusals of one socket, which may have no cookie, from
+    /// those of several.
+    pub socket: u32,
+}
+
+/// [`Kind::Accepted`](super::Kind::Accepted).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Accepted {
+    /// The record's head.
+    pub head: Head,
+    /// The connection's cookie.
+    pub cookie: u64,
+    /// The listener's cookie; 0 if it never had one.
+    pub listener: u64,
+    /// Who called accept().
+    pub task: Task,
 }
 
 /// The longest TCP header there can be, in bytes: 15 words (RFC 9293, 3.1).

@@ -31,8 +31,9 @@ pub struct Seed {
     pub timer: u8,
     /// `idiag_retrans`.
     pub retransmits: u8,
-    /// `MADE_…`: which side made the connection, as far as the whole listing tells.
-    pub made: u8,
+    /// In the low three bits `MADE_…`: which side made the connection, as far as the whole listing tells. Of a listener
+    /// [`REUSE_V6ONLY`](super::REUSE_V6ONLY), and whether it is known (INET_DIAG_SKV6ONLY).
+    pub about: u8,
     /// `idiag_expires`: milliseconds to the nominal expiry of that timer.
     pub expires_ms: u32,
 }

@@ -69,12 +69,13 @@ impl Failures {
         };
         let comm = owner.as_ref().map(|task| task.comm);
         let kind = Kind { call: *call, why: *why, errno: *errno, comm, address, port, interface: flow.interface() };
-        self.interval += 1;
-        self.total += 1;
+        let calls = failure.calls();
+        self.interval += calls;
+        self.total += calls;
         if self.kinds.len() < MAX_KINDS || self.kinds.contains_key(&kind) {
             let (interval, total) = self.kinds.entry(kind).or_default();
-            *interval += 1;
-            *total += 1;
+            *interval += calls;
+            *total += calls;
         }
     }
 

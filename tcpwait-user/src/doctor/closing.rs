@@ -6,7 +6,8 @@ use super::{
         Evidence, Finding,
         Severity::{Note, Now},
     },
-    listen::process,
+    listen::{process, queue},
+    sockets::{Keeper, Listener, Unclosed},
 };
 
 const FIN_TIMEOUT: &str = "net.ipv4.tcp_fin_timeout";
@@ -32,9 +33,11 @@ const SOME_ORPHANS: u64 = 10;
 pub fn close_wait(ns: &Namespace) -> Option<Finding> {
     let sockets = ns.sockets.as_ref().filter(|_| ns.window_ns >= ALL_THE_TIME_NS)?;
     let worst = sockets.unclosed.first().filter(|unclosed| unclosed.stuck >= PILE)?;
-    let who = match &worst.owner {
-        Some(owner) => process(Some(owner)),
-        None => "a process that may not be seen from here".to_owned(),
+    let who = match &worst.keeper {
+        Keeper::Process(Some(owner)) => process(Some(owner)),
+        Keeper::Process(None) => "a process that may not be seen from here".to_owned(),
+        Keeper::Queue(_) => return Some(not_accepted(worst, worst.listener.as_ref()?)),
+        Keeper::Nobody => "nobody that /proc shows (Multipath TCP, or the kernel itself)".to_owned(),
     };
     let how = match worst.unread {
         0 => "it has read the end of them all, and does not close them",
@@ -56,6 +59,24 @@ pub fn close_wait(ns: &Namespace) -> Option<Finding> {
             "none; until then a restart of it ends them, with what it has not sent yet",
         );
     Some(finding.in_vain("tcp_keepalive: the peer's kernel may still answer; tcp_fin_timeout: it is about FIN_WAIT2"))
+}
+
+/// The peers have closed, and the process has not even accepted.
+fn not_accepted(unclosed: &Unclosed, listener: &Listener) -> Finding {
+    let who = process(listener.owner.as_ref());
+    let at = std::net::SocketAddr::from(listener.local);
+    let what = format!(
+        "{who} does not accept(): connections wait in the accept queue of {at}, and their peers have closed them meanwhile (CLOSE_WAIT). They \
+         stay until they are accepted and closed, or the listener is"
+    );
+    Finding::new("close-wait-pile", Now, what)
+        .known_by([Evidence::gauge(format!("in CLOSE_WAIT and not accepted all the time, on {at}"), unclosed.stuck)])
+        .known_by(queue(listener))
+        .change(
+            format!("see why {who} does not come to accept(): what it is busy with or waits for"),
+            "none; until then a restart of it resets them, with what their clients had sent",
+        )
+        .in_vain("tcp_keepalive: the peer's kernel may still answer; tcp_fin_timeout: it is about FIN_WAIT2")
 }
 
 /// The process has closed, and the peers have not.

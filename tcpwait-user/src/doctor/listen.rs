@@ -23,9 +23,13 @@ const DROPPED: &str = "TcpExtTCPReqQFullDrop";
 /// So many failed attempts in so short a time are no accident.
 const MANY: u64 = 10;
 
-/// `nginx[4711]`.
+/// `nginx[4711]`, `nginx[4711] +3` where one of four is meant.
 pub fn process(owner: Option<&Owner>) -> String {
-    owner.map_or_else(|| "its process".to_owned(), |owner| format!("{}[{}]", owner.comm, owner.pid))
+    let name = |owner: &Owner| match owner.others {
+        0 => format!("{}[{}]", owner.comm, owner.pid),
+        others => format!("{}[{}] +{others}", owner.comm, owner.pid),
+    };
+    owner.map_or_else(|| "its process".to_owned(), name)
 }
 
 /// `tcp_conn_request` and `tcp_v4_syn_recv_sock` drop what finds the accept queue full.
@@ -60,7 +64,8 @@ pub fn accept_queue(ns: &Namespace) -> Option<Finding> {
     Some(backlog(ns, full, finding).in_vain("tcp_max_syn_backlog: it is not the accept queue's limit"))
 }
 
-fn queue(listener: &Listener) -> [Evidence; 2] {
+/// The accept queue of a listener.
+pub fn queue(listener: &Listener) -> [Evidence; 2] {
     let at = std::net::SocketAddr::from(listener.local);
     [
         Evidence::gauge(format!("Recv-Q of the listener on {at}"), listener.waiting.into()),
@@ -97,14 +102,22 @@ pub fn syn_queue(ns: &Namespace) -> Option<Finding> {
     // With 2 every SYN is counted as a cookie for a full queue (tcp_syn_flood_action).
     let counters: &[&str] = if mode == Some(2) { &[DROPPED] } else { &[DROPPED, COOKIES] };
     let severity = ns.when(counters)?;
+    let full = ns.sockets.as_ref().and_then(|sockets| sockets.full_of_syns.first()).filter(|_| severity == Now);
+    let queue = match full {
+        Some((listener, _)) => {
+            let at = std::net::SocketAddr::from(listener.local);
+            format!("the queue of half-open connections of {at}, of {},", process(listener.owner.as_ref()))
+        }
+        None => "the queue of half-open connections".to_owned(),
+    };
     let dropped = if severity == Now { ns.grown(DROPPED) } else { ns.total(DROPPED) }.unwrap_or(0) > 0;
     let is = if severity == Now { "is" } else { "was" };
     let what = match dropped {
         true => format!(
-            "SYNs {is} dropped: the queue of half-open connections {is} full (as long as the backlog of listen()), and SYN cookies {is} off"
+            "SYNs {is} dropped: {queue} {is} full (as long as the backlog of listen()), and SYN cookies {is} off"
         ),
         false => format!(
-            "SYN cookies {is} sent, as the queue of half-open connections {is} full (as long as the backlog of listen()): a SYN flood, or more clients than the backlog allows for"
+            "SYN cookies {is} sent, as {queue} {is} full (as long as the backlog of listen()): a SYN flood, or more clients than the backlog allows for"
         ),
     };
     let what = what
@@ -114,6 +127,13 @@ pub fn syn_queue(ns: &Namespace) -> Option<Finding> {
         .replace("cookies was", "cookies were");
     let finding = Finding::new("syn-queue-full", severity, what)
         .known_by(ns.counted(counters))
+        .known_by(full.into_iter().flat_map(|(listener, count)| {
+            let at = std::net::SocketAddr::from(listener.local);
+            [
+                Evidence::gauge(format!("half-open connections of the listener on {at}"), *count),
+                Evidence::gauge("its Send-Q, the backlog", listener.backlog.into()),
+            ]
+        }))
         .known_by(ns.counted(&["TcpExtSyncookiesSent", "TcpExtSyncookiesRecv", "TcpExtSyncookiesFailed"]))
         .known_by(ns.set(&[SYNCOOKIES, SOMAXCONN]));
     let finding = finding
@@ -155,20 +175,31 @@ pub fn syn_backlog_without_say(ns: &Namespace) -> Option<Finding> {
     Some(Finding::new("syn-backlog-without-say", Note, what).known_by(ns.set(&[SYN_BACKLOG, SYNCOOKIES, SOMAXCONN])))
 }
 
-/// `tcp_check_req` meets an RST.
+const EMBRYONIC: &str = "TcpExtEmbryonicRsts";
+
+/// How many half-open connections were reset by their clients: `tcp_check_req` met an RST. With `tcp_abort_on_overflow` it counts what this
+/// side resets for a full accept queue as well, as it counts it in ListenOverflows (`tcp_v4_syn_recv_sock`).
+fn reset_by_clients(ns: &Namespace) -> Option<u64> {
+    let ours = match ns.settings.number(ABORT) {
+        Some(0) => 0,
+        _ => ns.grown(OVERFLOWS).unwrap_or(0),
+    };
+    Some(ns.grown(EMBRYONIC)?.saturating_sub(ours))
+}
+
+/// A client does not complete what it began.
 pub fn embryonic(ns: &Namespace) -> Option<Finding> {
-    const COUNTER: &str = "TcpExtEmbryonicRsts";
-    if ns.grown(COUNTER)? < MANY {
+    if reset_by_clients(ns)? < MANY {
         return None;
     }
     let what = "half-open connections are reset by their clients: checks of a load balancer that never complete, a scan, or SYNs with \
         forged source addresses";
-    Some(Finding::new("half-open-resets", Note, what).known_by(ns.counted(&[COUNTER, "TcpPassiveOpens"])))
+    Some(Finding::new("half-open-resets", Note, what).known_by(ns.counted(&[EMBRYONIC, "TcpPassiveOpens"])))
 }
 
 /// connect() that fails.
 pub fn attempts(ns: &Namespace) -> Option<Finding> {
-    let failed = failed_attempts(ns)?;
+    let failed = failed_attempts(ns)?.saturating_sub(reset_by_clients(ns).unwrap_or(0));
     let tried = ns.grown("TcpActiveOpens")?;
     if failed < MANY || failed * 10 < tried {
         return None;

@@ -60,6 +60,8 @@ pub struct Owner {
     pub pid: u32,
     /// Its name.
     pub comm: String,
+    /// How many others may be meant as well: they hold the socket, too.
+    pub others: u64,
 }
 
 /// A listening socket.
@@ -108,11 +110,24 @@ impl Destination {
     }
 }
 
-/// A process with sockets in CLOSE_WAIT that were there at both readings, with nothing to send.
+/// Who keeps sockets in CLOSE_WAIT.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Keeper {
+    /// A process that has accepted or made them, as far as that may be known.
+    Process(Option<Owner>),
+    /// Nobody has accepted them: they wait in the queue of the listener here.
+    Queue((IpAddr, u16)),
+    /// They have no file, and no listener's queue has them: TCP connections below a Multipath TCP one, or the kernel's own.
+    Nobody,
+}
+
+/// Sockets in CLOSE_WAIT that were there at both readings, with nothing to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unclosed {
-    /// The process, as far as that may be known.
-    pub owner: Option<Owner>,
+    /// Who keeps them.
+    pub keeper: Keeper,
+    /// Of those that wait in a listener's queue: the listener.
+    pub listener: Option<Listener>,
     /// How many.
     pub stuck: u64,
     /// Of these such with something unread, be it only the end of the stream.
@@ -160,6 +175,9 @@ pub struct Sockets {
     pub full_listeners: Vec<Listener>,
     /// The listener with the most connections waiting, for its share of the backlog.
     pub fullest_listener: Option<Listener>,
+    /// Listeners with as many half-open connections as their backlog, and how many those are, the most first
+    /// (`inet_csk_reqsk_queue_is_full`).
+    pub full_of_syns: Vec<(Listener, u64)>,
     /// CLOSE_WAIT by process, the most first.
     pub unclosed: Vec<Unclosed>,
 }
@@ -203,6 +221,17 @@ struct Use {
     young: u64,
 }
 
+/// A socket that stays in CLOSE_WAIT.
+#[derive(Clone, Copy, Debug)]
+struct Stuck {
+    local: (IpAddr, u16),
+    inode: u32,
+    unread: bool,
+}
+
+/// Of a port so many connections are enough to tell who accepts them.
+const ACCEPTED: usize = 64;
+
 /// The second reading as it goes on. Listeners have to be told before connections, as the kernel does (`inet_diag_dump_icsk`).
 #[derive(Debug, Default)]
 pub struct Survey {
@@ -213,10 +242,16 @@ pub struct Survey {
     served: HashSet<u16>,
     /// Connections of which only the whole listing tells which side made them.
     undecided: Vec<(Flow, Use)>,
+    /// Ports that are listened on.
+    listening: HashSet<u16>,
+    listeners: Vec<Listener>,
+    /// Connections that came through listeners.
+    accepted: HashMap<u16, Vec<u32>>,
+    half_open: HashMap<(IpAddr, u16), u64>,
     destinations: HashMap<Towards, Use>,
     /// Number and name.
     interfaces: Vec<(u32, String)>,
-    stuck: Vec<(u32, bool)>,
+    stuck: Vec<Stuck>,
     sockets: Sockets,
 }
 
@@ -245,10 +280,18 @@ impl Survey {
                 self.sockets.close_wait += 1;
                 // One that still sends may be answering a client that has said all it had to say.
                 if socket.send_queue == 0 && self.before.close_wait.contains(&socket.cookie) {
-                    self.stuck.push((socket.inode, socket.receive_queue > 0));
+                    let Socket { local, inode, receive_queue, .. } = *socket;
+                    self.stuck.push(Stuck { local, inode, unread: receive_queue > 0 });
                 }
             }
+            State::SynRecv => *self.half_open.entry(socket.local).or_default() += 1,
             _ => {}
+        }
+        if socket.inode != 0 && self.listening.contains(&socket.local.1) {
+            let accepted = self.accepted.entry(socket.local.1).or_default();
+            if accepted.len() < ACCEPTED {
+                accepted.push(socket.inode);
+            }
         }
         if socket.remote.1 == 0 {
             return;
@@ -309,6 +352,7 @@ impl Survey {
             lport: socket.local.1,
             rport: socket.remote.1,
         });
+        self.listening.insert(socket.local.1);
         if self.bounds.ports.has(socket.local.1) == Some(true) {
             self.served.insert(socket.local.1);
         }
@@ -319,24 +363,44 @@ impl Survey {
         }
         let share = |listener: &Listener| u64::from(listener.waiting) * 1000 / (u64::from(listener.backlog) + 1);
         if waiting > 0 && self.sockets.fullest_listener.as_ref().is_none_or(|fullest| share(&found) > share(fullest)) {
-            self.sockets.fullest_listener = Some(found);
+            self.sockets.fullest_listener = Some(found.clone());
         }
+        self.listeners.push(found);
+    }
+
+    /// The listener that a connection with this local end came through: the one of its address before that of all.
+    fn listener_of(&self, local: (IpAddr, u16)) -> Option<&Listener> {
+        let of_port = || self.listeners.iter().filter(|listener| listener.local.1 == local.1);
+        let of_all = |address: IpAddr| address.is_unspecified() && (address.is_ipv6() || local.0.is_ipv4());
+        of_port()
+            .find(|listener| listener.local.0 == local.0)
+            .or_else(|| of_port().find(|listener| of_all(listener.local.0)))
     }
 
     /// The files whose holders [`finish`](Self::finish) asks for.
     pub fn inodes(&self) -> HashSet<u32> {
-        let listeners = self.sockets.full_listeners.iter().chain(&self.sockets.fullest_listener).map(|l| l.inode);
-        self.stuck.iter().map(|(inode, _)| *inode).chain(listeners).collect()
+        let listeners = self.listeners.iter().map(|listener| listener.inode);
+        let accepted = self.accepted.values().flatten().copied();
+        self.stuck
+            .iter()
+            .map(|stuck| stuck.inode)
+            .chain(listeners)
+            .chain(accepted)
+            .filter(|inode| *inode != 0)
+            .collect()
     }
 
-    /// What came of it. `owner` tells who holds a file.
-    pub fn finish(mut self, owner: impl Fn(u32) -> Option<Owner>) -> Sockets {
+    /// What came of it. `owner` tells who holds a file, and acts for it: of a listener, one that holds such connections as well.
+    pub fn finish(mut self, owner: impl Fn(u32, &[u32]) -> Option<Owner>) -> Sockets {
+        for listener in &mut self.listeners {
+            let accepted = self.accepted.get(&listener.local.1).map_or(&[][..], Vec::as_slice);
+            listener.owner = owner(listener.inode, accepted);
+        }
         for (flow, mine) in std::mem::take(&mut self.undecided) {
             let origin = self.census.origin(&flow);
             self.ports(&flow, mine, origin);
         }
-        let mut destinations: Vec<Destination> = self
-            .destinations
+        let mut destinations: Vec<Destination> = std::mem::take(&mut self.destinations)
             .into_iter()
             .map(|((bound_dev_if, laddr, raddr, rport), Use { used, time_wait, young })| Destination {
                 interface: (bound_dev_if != 0).then(|| {
@@ -355,18 +419,42 @@ impl Survey {
             b.used.cmp(&a.used).then_with(|| place(a).cmp(&place(b)))
         });
         destinations.truncate(DESTINATIONS);
-        let mut unclosed: HashMap<Option<Owner>, (u64, u64)> = HashMap::new();
-        for (inode, unread) in self.stuck {
-            let (stuck, with_unread) = unclosed.entry(owner(inode)).or_default();
-            *stuck += 1;
-            *with_unread += u64::from(unread);
+        let mut full_of_syns: Vec<(Listener, u64)> = self
+            .half_open
+            .iter()
+            .filter_map(|(local, count)| Some((self.listener_of(*local)?, *count)))
+            .filter(|(listener, count)| *count >= u64::from(listener.backlog))
+            .map(|(listener, count)| (listener.clone(), count))
+            .collect();
+        full_of_syns.sort_by_key(|(listener, count)| (std::cmp::Reverse(*count), listener.local));
+        let unclosed = self.unclosed(&owner);
+        let listeners = self.listeners;
+        let known = |found: &mut Listener| {
+            found.owner = listeners.iter().find(|listener| listener.inode == found.inode).and_then(|l| l.owner.clone());
+        };
+        self.sockets.full_listeners.iter_mut().chain(&mut self.sockets.fullest_listener).for_each(known);
+        Sockets { destinations, unclosed, full_of_syns, served: self.served.len() as u64, ..self.sockets }
+    }
+
+    fn unclosed(&self, owner: &impl Fn(u32, &[u32]) -> Option<Owner>) -> Vec<Unclosed> {
+        let mut unclosed: HashMap<Keeper, (u64, u64, Option<&Listener>)> = HashMap::new();
+        for stuck in &self.stuck {
+            // accept() gives a connection its file (`sock_graft`).
+            let listener = self.listener_of(stuck.local).filter(|listener| stuck.inode == 0 && listener.waiting > 0);
+            let keeper = match listener {
+                Some(listener) => Keeper::Queue(listener.local),
+                None if stuck.inode == 0 => Keeper::Nobody,
+                None => Keeper::Process(owner(stuck.inode, &[])),
+            };
+            let (count, with_unread, _) = unclosed.entry(keeper).or_insert((0, 0, listener));
+            *count += 1;
+            *with_unread += u64::from(stuck.unread);
         }
-        let unclosed = unclosed.into_iter().map(|(owner, (stuck, unread))| Unclosed { owner, stuck, unread });
-        let mut unclosed: Vec<_> = unclosed.collect();
-        unclosed.sort_by(|a, b| b.stuck.cmp(&a.stuck).then_with(|| a.owner.cmp(&b.owner)));
-        for listener in self.sockets.full_listeners.iter_mut().chain(&mut self.sockets.fullest_listener) {
-            listener.owner = owner(listener.inode);
-        }
-        Sockets { destinations, unclosed, served: self.served.len() as u64, ..self.sockets }
+        let mut unclosed: Vec<_> = unclosed
+            .into_iter()
+            .map(|(keeper, (stuck, unread, listener))| Unclosed { keeper, listener: listener.cloned(), stuck, unread })
+            .collect();
+        unclosed.sort_by(|a, b| b.stuck.cmp(&a.stuck).then_with(|| a.keeper.cmp(&b.keeper)));
+        unclosed
     }
 }

@@ -7,7 +7,7 @@ use super::{
     Report, examine,
     facts::{Configured, Facts, Namespace},
     finding::{Evidence, Severity},
-    sockets::{Before, Bounds, Destination, Owner, Socket, Sockets, Survey, Unacknowledged, Unclosed},
+    sockets::{Before, Bounds, Destination, Keeper, Owner, Socket, Sockets, Survey, Unacknowledged, Unclosed},
 };
 use crate::{aggregate::ports::settings::Settings as PortSettings, tcp::State};
 
@@ -212,8 +212,8 @@ fn piles_and_orphans() {
     let pile = |stuck, window_ns| {
         changed(|ns| {
             ns.window_ns = window_ns;
-            let owner = Some(Owner { pid: 7, comm: "leaky".to_owned() });
-            let unclosed = vec![Unclosed { owner, stuck, unread: 0 }];
+            let keeper = Keeper::Process(Some(Owner { pid: 7, comm: "leaky".to_owned(), others: 0 }));
+            let unclosed = vec![Unclosed { keeper, listener: None, stuck, unread: 0 }];
             ns.sockets = Some(Sockets { unclosed, close_wait: stuck, ..Sockets::default() });
         })
     };
@@ -379,12 +379,72 @@ fn sockets_are_told_one_by_one() {
     survey.add(&socket(State::TimeWait, 50_000, 443, 5));
     survey.add(&Socket { left_ms: 59_500, ..socket(State::TimeWait, 50_001, 443, 6) });
     survey.add(&socket(State::Established, 50_002, 443, 7));
-    assert_eq!(survey.inodes(), [1, 2].into());
-    let sockets = survey.finish(|inode| Some(Owner { pid: inode, comm: "p".to_owned() }));
+    assert_eq!(survey.inodes(), [1, 2, 4].into(), "of the listener, who does not close, and who has accepted");
+    let sockets = survey.finish(|inode, _| Some(Owner { pid: inode, comm: "p".to_owned(), others: 0 }));
     let [destination] = &sockets.destinations[..] else { panic!("{sockets:?}") };
     assert_eq!((destination.used, destination.time_wait, destination.young), (3, 2, 1));
     assert_eq!((sockets.time_wait, sockets.close_wait, sockets.unclosed[0].stuck), (2, 2, 1));
     assert_eq!(sockets.unacknowledged, Unacknowledged { fin_wait1: 1, last_ack: 1, fin_only: 1, unsent: 0 });
     assert_eq!((sockets.orphaned_fin_wait2, sockets.stale_fin_wait2, sockets.served), (2, 1, 1));
     assert_eq!(sockets.full_listeners[0].owner.as_ref().unwrap().pid, 1);
+}
+
+/// A connection that nobody has accepted has no file; whoever should is the process to blame, and of several the one that accepts.
+#[test]
+fn what_waits_in_a_queue_is_its_listeners() {
+    let at = |last: u8, port| (IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), port);
+    let socket = |state, local, inode: u32, cookie| Socket {
+        state,
+        mini: false,
+        bound_dev_if: 0,
+        local,
+        remote: at(9, 5000),
+        left_ms: 0,
+        receive_queue: 1,
+        send_queue: 0,
+        cookie,
+        inode,
+    };
+    let listener = Socket { receive_queue: 12, send_queue: 64, ..socket(State::Listen, at(1, 7002), 1, 1) };
+    let other = Socket { receive_queue: 0, send_queue: 4, ..socket(State::Listen, at(1, 7003), 2, 2) };
+    let mut before = Before::default();
+    let queued: Vec<Socket> = (10..22).map(|n| socket(State::CloseWait, at(1, 7002), 0, n)).collect();
+    // Below a Multipath TCP connection: no listener's queue has it.
+    let nobodys = socket(State::CloseWait, at(1, 9999), 0, 30);
+    queued.iter().chain([&nobodys]).for_each(|socket| before.add(socket));
+    let mut survey = Survey::new(before, None, 0);
+    [&listener, &other].into_iter().chain(&queued).chain([&nobodys]).for_each(|socket| survey.add(socket));
+    survey.add(&socket(State::Established, at(1, 7002), 40, 40));
+    (50..54).for_each(|n| survey.add(&socket(State::SynRecv, at(1, 7003), 0, n)));
+    assert_eq!(survey.inodes(), [1, 2, 40].into());
+    let sockets = survey.finish(|inode, accepted| {
+        let comm = format!("{inode}{accepted:?}");
+        Some(Owner { pid: inode, comm, others: 1 })
+    });
+    let [queue, nobody] = &sockets.unclosed[..] else { panic!("{sockets:?}") };
+    assert_eq!((&queue.keeper, queue.stuck), (&Keeper::Queue(at(1, 7002)), 12));
+    assert_eq!(queue.listener.as_ref().unwrap().owner.as_ref().unwrap().comm, "1[40]");
+    assert_eq!((&nobody.keeper, nobody.stuck), (&Keeper::Nobody, 1));
+    let [(full, 4)] = &sockets.full_of_syns[..] else { panic!("{sockets:?}") };
+    assert_eq!(full.local, at(1, 7003));
+    let facts = changed(|ns| {
+        ns.window_ns = 3_000_000_000;
+        ns.sockets = Some(sockets.clone());
+    });
+    assert_eq!(facts, [("close-wait-pile", Severity::Now)]);
+}
+
+/// With `tcp_abort_on_overflow` it is this side that resets, and the same counter counts it.
+#[test]
+fn resets_of_this_side_are_no_clients() {
+    let resets = |abort: &str, overflows: u64| {
+        changed(|ns| {
+            set(ns, "net.ipv4.tcp_abort_on_overflow", abort);
+            count(ns, "TcpExtEmbryonicRsts", 0, 20);
+            count(ns, "TcpExtListenOverflows", 0, overflows);
+        })
+    };
+    assert_eq!(resets("0", 0), [("half-open-resets", Severity::Note)]);
+    assert!(!resets("1", 20).iter().any(|(id, _)| *id == "half-open-resets"), "{:?}", resets("1", 20));
+    assert!(resets("1", 5).iter().any(|(id, _)| *id == "half-open-resets"));
 }

@@ -7,8 +7,8 @@ use tcpwait_wire::wire::{self, Kind};
 use zerocopy::FromBytes;
 
 use super::{
-    CancelSite, Context, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, PortRefused, Reuse, Seed, Segment,
-    StateChange, Syn, Task, Undecodable,
+    Call, CancelSite, Context, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, PortRefused, Queue, Reuse, Seed,
+    Segment, StateChange, Syn, Task, Undecodable,
 };
 use crate::{
     origin::Origin,
@@ -78,12 +78,23 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
             let record = wire::PortRefused::read_from_bytes(bytes).ok()?;
             Fact::PortRefused(PortRefused {
                 cookie: record.cookie,
+                socket: (record.socket != 0).then_some(record.socket),
                 flow: Flow::from_wire(&record.flow)?,
                 task: Task::from_wire(&record.task),
                 errno: record.errno,
-                listen: record.listen != 0,
+                call: match record.call {
+                    wire::CALL_WAS_BIND => Call::Bind,
+                    wire::CALL_WAS_LISTEN => Call::Listen,
+                    wire::CALL_WAS_CONNECT => Call::Connect,
+                    _ => return None,
+                },
                 reuse: reuse(record.reuse),
+                v6only: v6only(record.reuse),
             })
+        }
+        Kind::Accepted => {
+            let record = wire::Accepted::read_from_bytes(bytes).ok()?;
+            Fact::Accepted { cookie: record.cookie, listener: record.listener, task: Task::from_wire(&record.task) }
         }
         Kind::Tick => Fact::Tick { realtime_ns: wire::Tick::read_from_bytes(bytes).ok()?.realtime_ns },
         Kind::Seed => {
@@ -97,7 +108,8 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
                 mini: record.timer == 3,
                 expires_ms: record.expires_ms,
                 retransmits: record.retransmits,
-                origin: Origin::from_wire(record.made),
+                origin: Origin::from_wire(record.about & wire::MADE_BITS),
+                v6only: v6only(record.about),
             })
         }
         Kind::SeedEnd => {
@@ -138,12 +150,17 @@ fn state_change(record: &wire::SockState, task: Option<Task>, no_mini: Option<No
         new: State::from_kernel(record.new)?,
         err: record.err,
         task,
+        by_call: record.head.kind == Kind::StateTask as u8,
         handed_over: record.head.flags & wire::FLAG_HANDED_OVER != 0,
         newborn: record.head.flags & wire::FLAG_NEWBORN != 0,
         half_open: record.head.flags & wire::FLAG_HALF_OPEN != 0,
         retransmits: record.retransmits,
         reuse: reuse(record.reuse),
-        unsent: record.unsent != 0 && record.new == State::Close as u8,
+        v6only: v6only(record.reuse),
+        unsent: record.syn & wire::SYN_UNSENT != 0,
+        deferred: record.syn & wire::SYN_DEFERRED != 0,
+        returns: record.syn & wire::SYN_RETURNS != 0,
+        old_port: record.syn & wire::SYN_OLD_PORT != 0,
         syn: syn(record),
         no_mini,
     })
@@ -151,10 +168,10 @@ fn state_change(record: &wire::SockState, task: Option<Task>, no_mini: Option<No
 
 /// Records of version 4 did not say.
 fn syn(record: &wire::SockState) -> Option<Syn> {
-    if record.new != State::SynSent as u8 || record.unsent & wire::UNSENT_KNOWN == 0 {
+    if record.new != State::SynSent as u8 || record.syn & wire::UNSENT_KNOWN == 0 {
         return None;
     }
-    Some(match record.unsent {
+    Some(match record.syn {
         bits if bits & wire::UNSENT_REPAIR != 0 => Syn::Never,
         bits if bits & wire::UNSENT_DEFERRABLE != 0 => Syn::MayWait,
         _ => Syn::AtOnce,
@@ -170,6 +187,7 @@ fn mini_socket(record: &wire::Mini) -> Option<MiniSocket> {
         jiffies: record.jiffies,
         substate: State::from_kernel(record.substate).filter(|s| matches!(s, State::FinWait2 | State::TimeWait))?,
         reuse: reuse(record.reuse),
+        v6only: v6only(record.reuse),
         timestamps: record.timestamps != 0,
     })
 }
@@ -183,7 +201,19 @@ fn half_open(record: &wire::Half) -> Option<HalfOpen> {
         retransmits: record.retransmits,
         listens: record.listens != 0,
         acked: record.acked != 0,
+        deferred: record.deferred != 0,
+        queue: match record.queue {
+            0 => None,
+            wire::QUEUE_HAS_ROOM => Some(Queue::HasRoom),
+            wire::QUEUE_FULL => Some(Queue::Full),
+            wire::QUEUE_FULL_RESETS => Some(Queue::FullAndResets),
+            _ => return None,
+        },
     })
+}
+
+fn v6only(flags: u8) -> Option<bool> {
+    (flags & wire::REUSE_V6ONLY_KNOWN != 0).then_some(flags & wire::REUSE_V6ONLY != 0)
 }
 
 fn reuse(flags: u8) -> Option<Reuse> {
@@ -245,9 +275,9 @@ pub fn is_from_kernel(bytes: &[u8]) -> bool {
     wire::Head::read_from_prefix(bytes).is_ok_and(|(head, _)| head.kind < Kind::Tick as u8)
 }
 
-/// The cgroup id in a record, if it is of a kind that names a task: live, its name is looked up while the cgroup still exists.
+/// The task in a record, if it is of a kind that names one with a cgroup: live, that one's name is looked up while it still exists.
 /// The rest of the record is not looked at.
-pub fn cgroup_of(bytes: &[u8]) -> Option<u64> {
+pub fn task_of(bytes: &[u8]) -> Option<Task> {
     let (head, _) = wire::Head::read_from_prefix(bytes).ok()?;
     let at = match Kind::from_u8(head.kind)? {
         Kind::StateTask => offset_of!(wire::SockStateTask, task),
@@ -255,9 +285,10 @@ pub fn cgroup_of(bytes: &[u8]) -> Option<u64> {
         Kind::TwCancel => offset_of!(wire::MiniCancel, task),
         Kind::ReqCancel => offset_of!(wire::HalfCancel, task),
         Kind::PortRefused => offset_of!(wire::PortRefused, task),
+        Kind::Accepted => offset_of!(wire::Accepted, task),
         Kind::Seed => offset_of!(wire::Seed, task),
         _ => return None,
     };
     let (task, _) = wire::Task::read_from_prefix(bytes.get(at..)?).ok()?;
-    Task::from_wire(&task).map(|task| task.cgroup).filter(|cgroup| *cgroup != 0)
+    Task::from_wire(&task).filter(|task| task.cgroup != 0)
 }

@@ -31,8 +31,21 @@ pub enum Need {
 pub enum Work {
     /// Times late segments: the FIN that ends an orphan's FIN_WAIT2, and restarts of TIME_WAIT's clock.
     Segments,
-    /// Tells of bind() and listen() that did not get their port.
+    /// Tells of calls that fail before anything is sent: bind(), listen(), connect().
     Ports,
+    /// Tells who accepted a connection before it reads.
+    Accepts,
+}
+
+/// A function that is attached along with a hook, in the same way, and its program, which has the same name.
+#[derive(Clone, Copy, Debug)]
+pub struct Along {
+    /// Name of the program, and of the function.
+    pub name: &'static str,
+    /// Its number in the kernel side's counts.
+    pub number: wire::Hook,
+    /// As [`Hook::copies`]; they are needed only where tracepoints do not disable preemption.
+    pub copies: &'static [&'static str],
 }
 
 /// A hook and its program, which has the same name.
@@ -44,10 +57,12 @@ pub struct Hook {
     pub kind: Kind,
     /// Its number in the kernel side's counts.
     pub number: wire::Hook,
-    /// More programs on the same hook, in their order: the kernel runs none inside itself (tcpwait-ebpf/src/claim.rs).
-    pub more: &'static [&'static str],
+    /// More of the same program, on the same hook, in their order: the kernel runs none inside itself (tcpwait-ebpf/src/claim.rs).
+    pub copies: &'static [&'static str],
     /// How many of those are needed where tracepoints disable preemption; where they do not, all are.
     pub at_least: usize,
+    /// Functions that tell the rest: their programs are attached with its own, all or none.
+    pub along: &'static [Along],
     /// Whether the tool can go on without it.
     pub need: Need,
     /// What is not known where it is missing, as a clause.
@@ -59,14 +74,19 @@ const UNTIMED: &str = "late segments that stay in one timer bucket (about 2 s at
                        when an orphan's FIN came is then known to a jiffy, and several restarts of TIME_WAIT's clock count as one, of unknown cause";
 
 /// What is not known where no hook tells of refused ports.
-const UNTOLD: &str = "a bind() or listen() that fails with \"Address already in use\" is not seen";
+const UNTOLD: &str = "a bind() or listen() that fails is not seen, nor a connect() that fails before its SYN, and of others that send none \
+                      the errno is inferred";
+
+/// What is not known where no hook tells who accepts.
+const UNACCEPTED: &str =
+    "a process that has accepted a connection and writes first is known only once it reads or closes";
 
 /// Every hook, ends before beginnings; of those that do the same work, the better first. They are attached beside each other, and
 /// tell nothing before all of them are.
 pub const HOOKS: &[Hook] = &[
     required("timer_cancel", wire::Hook::TimerCancel, "nothing says why TIME_WAIT ends early"),
     Hook {
-        more: &["timer_expire_entry_2"],
+        copies: &["timer_expire_entry_2"],
         ..required("timer_expire_entry", wire::Hook::TimerExpire, "nothing says when TIME_WAIT ends")
     },
     required("timer_start", wire::Hook::TimerStart, "nothing says when TIME_WAIT begins"),
@@ -79,45 +99,78 @@ pub const HOOKS: &[Hook] = &[
         UNTIMED,
     ),
     one_of(Work::Segments, "kfree_skb", wire::Hook::Drop, &["kfree_skb_2"], Kind::Tracepoint, UNTIMED),
-    one_of(Work::Ports, "inet_csk_get_port", wire::Hook::Port, &["inet_csk_get_port_2"], Kind::Fexit, UNTOLD),
+    Hook {
+        along: &[
+            Along { name: "inet_bind", number: wire::Hook::Bind, copies: &["inet_bind_2"] },
+            Along { name: "inet6_bind", number: wire::Hook::Bind6, copies: &["inet6_bind_2"] },
+            Along { name: "inet_stream_connect", number: wire::Hook::Connect, copies: &["inet_stream_connect_2"] },
+        ],
+        ..one_of(Work::Ports, "inet_csk_get_port", wire::Hook::Port, &["inet_csk_get_port_2"], Kind::Fexit, UNTOLD)
+    },
     one_of(Work::Ports, "sys_exit", wire::Hook::SysExit, &["sys_exit_2"], Kind::Tracepoint, UNTOLD),
+    one_of(Work::Accepts, "inet_csk_accept", wire::Hook::Accept, &["inet_csk_accept_2"], Kind::Fexit, UNACCEPTED),
+    one_of(
+        Work::Accepts,
+        "tcp_sendmsg_locked",
+        wire::Hook::Write,
+        &["tcp_sendmsg_locked_2"],
+        Kind::Tracepoint,
+        UNACCEPTED,
+    ),
     Hook {
         name: "tcp_rcv_space_adjust",
         kind: Kind::Tracepoint,
         number: wire::Hook::Read,
-        more: &["tcp_rcv_space_adjust_2"],
+        copies: &["tcp_rcv_space_adjust_2"],
         at_least: 0,
+        along: &[],
         need: Need::Optional,
         without: "who accepted a connection is known only when it is closed",
     },
     Hook {
-        more: &["inet_sock_set_state_2", "inet_sock_set_state_3", "inet_sock_set_state_4"],
+        copies: &["inet_sock_set_state_2", "inet_sock_set_state_3", "inet_sock_set_state_4"],
         at_least: 1,
         ..required("inet_sock_set_state", wire::Hook::State, "nothing says how full sockets change state")
     },
 ];
 
+/// A function and the programs on it, in the order in which they run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Programs {
+    /// The tracepoint or function.
+    pub function: &'static str,
+    /// Its number in the kernel side's counts.
+    pub number: wire::Hook,
+    /// The names of the programs; the first has the function's.
+    pub names: Vec<&'static str>,
+}
+
 impl Hook {
-    /// The names of its programs, in the order in which they are attached: that is the order in which they run.
-    pub fn programs(&self, preemptible: bool) -> impl Iterator<Item = &'static str> + use<> {
-        let more = if preemptible { self.more.len() } else { self.at_least };
-        iter::once(self.name).chain(self.more.iter().copied().take(more))
+    /// Its own programs, then those of each function that is attached along with it.
+    pub fn programs(&self, preemptible: bool) -> impl Iterator<Item = Programs> + use<> {
+        let on = move |function, number, copies: &'static [&'static str], at_least| {
+            let needed = if preemptible { copies.len() } else { at_least };
+            let names = iter::once(function).chain(copies.iter().copied().take(needed)).collect();
+            Programs { function, number, names }
+        };
+        let along = self.along.iter().map(move |along| on(along.name, along.number, along.copies, 0));
+        iter::once(on(self.name, self.number, self.copies, self.at_least)).chain(along)
     }
 }
 
 const fn required(name: &'static str, number: wire::Hook, without: &'static str) -> Hook {
-    Hook { name, kind: Kind::Tracepoint, number, more: &[], at_least: 0, need: Need::Required, without }
+    Hook { name, kind: Kind::Tracepoint, number, copies: &[], at_least: 0, along: &[], need: Need::Required, without }
 }
 
 const fn one_of(
     work: Work,
     name: &'static str,
     number: wire::Hook,
-    more: &'static [&'static str],
+    copies: &'static [&'static str],
     kind: Kind,
     without: &'static str,
 ) -> Hook {
-    Hook { name, kind, number, more, at_least: 0, need: Need::OneOf(work), without }
+    Hook { name, kind, number, copies, at_least: 0, along: &[], need: Need::OneOf(work), without }
 }
 
 /// Which of the hooks that do the same work is taken.
@@ -147,6 +200,7 @@ impl Choices {
         match work {
             Work::Segments => self.segments,
             Work::Ports => self.ports,
+            Work::Accepts => Choice::Best,
         }
     }
 }
@@ -240,7 +294,7 @@ mod tests {
             Kind::Fexit => Outcome::Refused("by the verifier".to_owned()),
             Kind::Tracepoint => Outcome::Attached,
         };
-        assert_eq!(missed(&states(wrong)).count(), 2, "an error of this program is not kept quiet");
+        assert_eq!(missed(&states(wrong)).count(), 3, "an error of this program is not kept quiet");
         let unasked = |hook: &Hook| match hook.need {
             Need::OneOf(_) => Outcome::NotNeeded("not asked for".to_owned()),
             _ => Outcome::Attached,

@@ -56,6 +56,8 @@ pub struct Options {
     pub verbose: bool,
     /// Which of the hooks that do the same work is taken.
     pub choices: Choices,
+    /// Inode of the PID namespace that numbers processes; 0 for the initial one.
+    pub pid_namespace: u32,
 }
 
 /// The attached programs.
@@ -112,12 +114,14 @@ fn probes(options: &Options) -> Result<Probes> {
     let cpus = nr_cpus().map_err(|(path, e)| anyhow!("counting CPUs in {path}: {e}"))?;
     let wake_bytes = u64::from(options.ring_bytes / WAKE_SHARE) / cpus.max(1) as u64;
     let process_arguments = types.arguments_of("tcp_timewait_state_process").unwrap_or_default();
+    let accept_arguments = types.arguments_of("inet_csk_accept").unwrap_or_default();
 
     let preemptible = types.has_preemptible_tracepoints();
     let preemptible_flag = u8::from(preemptible);
     let stack_bytes = types.stack_bytes().unwrap_or(STACK_BYTES);
 
-    let (call_bind, call_listen) = (nix::libc::SYS_bind as u32, nix::libc::SYS_listen as u32);
+    let [call_bind, call_listen, call_connect] =
+        [nix::libc::SYS_bind, nix::libc::SYS_listen, nix::libc::SYS_connect].map(|number| number as u32);
 
     let mut loader = EbpfLoader::new();
     // What aya asks of the kernel at the first look.
@@ -133,6 +137,9 @@ fn probes(options: &Options) -> Result<Probes> {
         .override_global(config::REQSK_TIMER_HANDLER, &request_handler, true)
         .override_global(config::CALL_BIND, &call_bind, true)
         .override_global(config::CALL_LISTEN, &call_listen, true)
+        .override_global(config::PID_NAMESPACE, &options.pid_namespace, true)
+        .override_global(config::CALL_CONNECT, &call_connect, true)
+        .override_global(config::ACCEPT_ARGUMENTS, &accept_arguments, true)
         .override_global(config::FILTER_NETNS, &by_netns, true)
         .override_global(config::FILTER_LPORT, &by_lport, true)
         .override_global(config::FILTER_RPORT, &by_rport, true)
@@ -309,8 +316,10 @@ impl Probes {
 fn misses(ebpf: &Ebpf, hooks: &[HookState]) -> Misses {
     let mut missed = [0; wire::HOOKS];
     for state in hooks.iter().filter(|state| state.outcome == Outcome::Attached) {
-        let program = ebpf.program(state.hook.name)?.fd().ok()?;
-        *missed.get_mut(state.hook.number as usize)? = recursion_misses(program.as_fd())?;
+        for on in state.hook.programs(false) {
+            let program = ebpf.program(on.function)?.fd().ok()?;
+            *missed.get_mut(on.number as usize)? = recursion_misses(program.as_fd())?;
+        }
     }
     Some(missed)
 }

@@ -14,8 +14,11 @@ use super::hooks::{Hook, Kind, Need, Outcome};
 /// What came of the hooks that were tried, by their names.
 pub type Tried = HashMap<&'static str, Result<()>>;
 
-/// A hook and its programs, in their order.
-type Try<'a> = (&'static Hook, Vec<(&'static str, Option<&'a mut Program>)>);
+/// A hook, and the programs on each of its functions, in their order.
+type Try<'a> = (&'static Hook, Vec<(&'static str, Vec<Found<'a>>)>);
+
+/// A program's name, and the program, if the object has it.
+type Found<'a> = (&'static str, Option<&'a mut Program>);
 
 /// Loads and attaches programs, hooks beside each other, as the verifier takes milliseconds for each program. Of hooks that do the same work the
 /// first that can be had is taken, and the rest is not tried.
@@ -23,7 +26,9 @@ pub fn attach(ebpf: &mut Ebpf, hooks: impl Iterator<Item = &'static Hook>, preem
     let mut programs: HashMap<&str, &mut Program> = ebpf.programs_mut().collect();
     let mut lots: Vec<Vec<Try<'_>>> = Vec::new();
     for hook in hooks {
-        let its = hook.programs(preemptible).map(|name| (name, programs.remove(name))).collect();
+        let mut find = |name| (name, programs.remove(name));
+        let its =
+            hook.programs(preemptible).map(|on| (on.function, on.names.into_iter().map(&mut find).collect())).collect();
         let same_work = |lot: &&mut Vec<Try<'_>>| {
             matches!(hook.need, Need::OneOf(_)) && lot.iter().any(|(other, _)| other.need == hook.need)
         };
@@ -39,10 +44,11 @@ pub fn attach(ebpf: &mut Ebpf, hooks: impl Iterator<Item = &'static Hook>, preem
     })
 }
 
+/// The first hook of which every program can be had; of the others nothing stays attached.
 fn attach_one_of(lot: Vec<Try<'_>>, btf: &Btf) -> Vec<(&'static str, Result<()>)> {
     let mut tried = Vec::new();
-    for (hook, mut programs) in lot {
-        let result = attach_all(hook, &mut programs, btf);
+    for (hook, mut functions) in lot {
+        let result = attach_all(hook.kind, &mut functions, btf);
         let done = result.is_ok();
         tried.push((hook.name, result));
         if done {
@@ -52,49 +58,61 @@ fn attach_one_of(lot: Vec<Try<'_>>, btf: &Btf) -> Vec<(&'static str, Result<()>)
     tried
 }
 
-/// All programs of a hook or none. They are alike, so they are loaded beside each other; but the first has to run first, so they are attached one after the
-/// other. A tracepoint runs them in that order (`func_add`), a trampoline the other way round (`bpf_trampoline_link_prog` adds at the head).
-fn attach_all(hook: &Hook, programs: &mut [(&'static str, Option<&mut Program>)], btf: &Btf) -> Result<()> {
+/// All programs of a hook or none. They are loaded beside each other. Those on one function are alike, but the first has to run first, so they are attached
+/// one after the other. A tracepoint runs them in that order (`func_add`), a trampoline the other way round (`bpf_trampoline_link_prog` adds at the head).
+fn attach_all(kind: Kind, functions: &mut [(&'static str, Vec<Found<'_>>)], btf: &Btf) -> Result<()> {
     thread::scope(|scope| {
-        let loading = programs.iter_mut().map(|(name, program)| {
+        let programs = functions
+            .iter_mut()
+            .flat_map(|(function, programs)| programs.iter_mut().map(|program| (&*function, program)));
+        let loading = programs.map(|(function, (name, program))| {
             let program = program.as_mut().with_context(|| format!("the eBPF object has no program {name}"))?;
-            let load = || load_one(program, hook, btf);
-            thread::Builder::new().spawn_scoped(scope, load).context("starting a thread to load a program on")
+            let load = || load_one(program, kind, function, btf);
+            let thread = thread::Builder::new().spawn_scoped(scope, load);
+            Ok((function, thread.context("starting a thread to load a program on")?))
         });
-        let loading: Vec<_> = loading.collect();
-        loading.into_iter().try_for_each(|loading| match loading?.join() {
-            Ok(result) => result,
-            Err(_) => bail!("loading the program for {}: the thread died", hook.name),
+        let loading: Vec<Result<_>> = loading.collect();
+        loading.into_iter().try_for_each(|loading| {
+            let (function, thread) = loading?;
+            match thread.join() {
+                Ok(result) => result,
+                Err(_) => bail!("loading the program for {function}: the thread died"),
+            }
         })
     })?;
-    let mut in_order: Vec<_> = programs.iter_mut().filter_map(|(_, program)| program.as_mut()).collect();
-    if hook.kind == Kind::Fexit {
-        in_order.reverse();
-    }
-    let attached = in_order.iter_mut().try_for_each(|program| attach_one(program, hook));
+    let attached = functions.iter_mut().try_for_each(|(function, programs)| {
+        let in_order = programs.iter_mut().filter_map(|(_, program)| program.as_mut());
+        let attach = |program: &mut &mut Program| attach_one(program, function);
+        match kind {
+            Kind::Tracepoint => in_order.into_iter().try_for_each(attach),
+            Kind::Fexit => in_order.rev().try_for_each(attach),
+        }
+    });
     if attached.is_err() {
         // Those that are attached would tell of what the others leave to them.
-        in_order.into_iter().try_for_each(|program| unload(program))?;
+        let programs =
+            functions.iter_mut().flat_map(|(_, programs)| programs).filter_map(|(_, program)| program.as_mut());
+        programs.into_iter().try_for_each(|program| unload(program))?;
     }
     attached
 }
 
-fn load_one(program: &mut Program, hook: &Hook, btf: &Btf) -> Result<()> {
-    let loading = || format!("loading the program for {}", hook.name);
-    match hook.kind {
+fn load_one(program: &mut Program, kind: Kind, function: &str, btf: &Btf) -> Result<()> {
+    let loading = || format!("loading the program for {function}");
+    match kind {
         Kind::Tracepoint => {
             let program: &mut BtfTracePoint = program.try_into().with_context(loading)?;
-            program.load(hook.name, btf).with_context(loading)
+            program.load(function, btf).with_context(loading)
         }
         Kind::Fexit => {
             let program: &mut FExit = program.try_into().with_context(loading)?;
-            program.load(hook.name, btf).with_context(loading)
+            program.load(function, btf).with_context(loading)
         }
     }
 }
 
-fn attach_one(program: &mut Program, hook: &Hook) -> Result<()> {
-    let attaching = || format!("attaching to {}", hook.name);
+fn attach_one(program: &mut Program, function: &str) -> Result<()> {
+    let attaching = || format!("attaching to {function}");
     match program {
         Program::BtfTracePoint(program) => program.attach().map(drop).with_context(attaching),
         Program::FExit(program) => program.attach().map(drop).with_context(attaching),
@@ -107,7 +125,7 @@ fn attach_one(program: &mut Program, hook: &Hook) -> Result<()> {
 /// # Errors
 /// The kernel refuses, which it has no reason to.
 pub fn detach(ebpf: &mut Ebpf, hook: &Hook, preemptible: bool) -> Result<(), ProgramError> {
-    let names: Vec<_> = hook.programs(preemptible).collect();
+    let names: Vec<_> = hook.programs(preemptible).flat_map(|on| on.names).collect();
     names.into_iter().rev().try_for_each(|name| ebpf.program_mut(name).map_or(Ok(()), unload))
 }
 

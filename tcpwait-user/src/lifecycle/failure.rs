@@ -1,12 +1,14 @@
 //! Calls that failed: connect(), bind() and listen() that came to nothing, and why, as the kernel told it.
 //! Says nothing of how often; counting is the aggregates' business.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
+use hashbrown::HashMap;
 use nix::errno::Errno;
 use serde::Serialize;
 
-use super::Lifecycle;
+use super::{Lifecycle, Update};
+pub use crate::event::Call;
 use crate::{
     event::{PortRefused, StateChange, Task},
     tcp::{Flow, State},
@@ -15,17 +17,14 @@ use crate::{
 /// `EADDRNOTAVAIL` of a connect() comes before the first SYN, in the same call: this long after at most, however busy the machine.
 const SAME_CALL_NS: u64 = 1_000_000_000;
 
-/// The call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Call {
-    /// connect(2), until the connection is made.
-    Connect,
-    /// bind(2).
-    Bind,
-    /// listen(2), which asks for the port once more.
-    Listen,
-}
+/// How long a failure waits for what its call gives back, and a refused bind() for the next port that the same socket tries.
+const PATIENCE_NS: u64 = 100_000_000;
+
+/// A socket that tries one port after the other is told of after this time at the latest.
+const SEARCH_NS: u64 = 1_000_000_000;
+
+/// Answers to connect() that are remembered until the call gives them back, too.
+const ANSWERS: usize = 1024;
 
 /// Why a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -48,6 +47,24 @@ pub enum Why {
     RangeFull,
     /// connect(): the process closed the socket before any answer came.
     GivenUp,
+    /// connect(): TCP_FASTOPEN_CONNECT keeps the SYN back until the first write, and the process closed the socket before
+    /// (`tcp_fastopen_defer_connect`). No call failed.
+    NeverSent,
+    /// connect(): ENETUNREACH, EHOSTUNREACH from this machine's own routes, before anything was sent (`ip_route_connect`, `ip_route_newports`).
+    NoRoute,
+    /// EACCES, EPERM, EKEYREJECTED: this machine does not allow it (a port below ip_unprivileged_port_start, a prohibiting route, an LSM,
+    /// a cgroup's BPF program, a TCP-AO key).
+    NotAllowed,
+    /// bind(): EADDRNOTAVAIL, the address is of no interface here (`__inet_bind`); connect(): there is no source address.
+    NoAddress,
+    /// ENOBUFS, ENOMEM: the kernel had no memory for it (`tcp_connect`).
+    NoMemory,
+    /// EINVAL: bind() of a socket that is bound, an address that is too short; connect() through a blackhole route.
+    Invalid,
+    /// connect(): a port was found, and then the route, a policy or want of memory ended the call; which, no hook told.
+    NotTold,
+    /// bind(): EADDRINUSE on one port after the other, as by a search for a free one (bindresvport(3)).
+    PortSearch,
     /// Some other error; its errno is known.
     Other,
 }
@@ -73,6 +90,28 @@ pub struct Failure {
     pub retransmits: Option<u16>,
     /// Of bind() and listen(): who holds the port.
     pub holders: Option<Holders>,
+    /// Of a search: the ports that were refused.
+    pub search: Option<Search>,
+}
+
+impl Failure {
+    /// How many calls failed.
+    pub fn calls(&self) -> u64 {
+        self.search.map_or(1, |search| search.refused)
+    }
+}
+
+/// Ports that one socket tried one after the other, and was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Search {
+    /// The lowest.
+    pub lowest: u16,
+    /// The highest.
+    pub highest: u16,
+    /// How often it was refused.
+    pub refused: u64,
+    /// When last, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub last_ns: u64,
 }
 
 /// Who holds a port that somebody else asked for.
@@ -85,6 +124,8 @@ pub struct Holders {
     pub reuseaddr_would_do: Option<bool>,
     /// Whether the socket that asked had SO_REUSEADDR; `None` where that is not known.
     pub has_reuseaddr: Option<bool>,
+    /// Whether one of them would share the port (SO_REUSEPORT on both), but is of another user.
+    pub of_another_user: bool,
 }
 
 /// Sockets of one state and one owner that hold a port.
@@ -101,25 +142,46 @@ pub struct Holder {
     pub end_ns: Option<(u64, u64)>,
     /// Whether all of them (or none) have SO_REUSEADDR; `None` where that is not known or differs.
     pub reuseaddr: Option<bool>,
+    /// Whether this machine's connect() made all of them (or none); `None` where that is not known or differs.
+    pub made_here: Option<bool>,
+}
+
+/// What waits for the rest of it.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// A connect() that failed within the call, by cookie: why, is what the call gives back.
+    connects: HashMap<u64, Failure>,
+    /// A refused bind(), by process and socket: the same socket may try the next port.
+    binds: HashMap<(u32, u32), Failure>,
+    /// Answers to a SYN, by cookie and errno, that a call which waits for them gives back again.
+    answered: VecDeque<(u64, u16)>,
 }
 
 impl Lifecycle {
-    /// Why a connect() failed that left SYN_SENT for CLOSE. `asked` is what was asked for when it entered SYN_SENT.
+    /// A connect() came to nothing: it left SYN_SENT for CLOSE. `asked` is what was asked for when it entered SYN_SENT; `old_port`: its
+    /// port was that of a former connection then.
     pub(super) fn connect_failed(
-        &self,
+        &mut self,
         time_ns: u64,
-        asked: Flow,
+        (asked, old_port): (Flow, bool),
         since_ns: Option<u64>,
         change: &StateChange,
         owner: Option<Arc<Task>>,
-    ) -> Failure {
-        let in_the_call = change.task.is_some()
+        out: &mut Vec<Update>,
+    ) {
+        let in_the_call = change.by_call
             && change.unsent
+            && change.err == 0
+            && !change.deferred
             && since_ns.is_none_or(|since_ns| time_ns.saturating_sub(since_ns) < SAME_CALL_NS);
+        // What __inet_hash_connect found stays (inet_sport), whatever came of it.
+        let found_one = asked.lport == 0 && change.flow.lport != 0;
         let (why, errno) = match Errno::from_raw(change.err.into()) {
-            // __inet_hash_connect and __inet_check_established leave no sk_err.
-            _ if change.err == 0 && in_the_call && asked.lport == 0 => (Why::NoFreePort, Errno::EADDRNOTAVAIL as u16),
-            _ if change.err == 0 && in_the_call => (Why::PortTaken, Errno::EADDRNOTAVAIL as u16),
+            _ if change.err == 0 && change.deferred => (Why::NeverSent, 0),
+            // __inet_hash_connect and __inet_check_established leave no sk_err, nor does what comes after them.
+            _ if in_the_call && found_one && change.returns && !old_port => (Why::NotTold, 0),
+            _ if in_the_call && asked.lport == 0 => (Why::NoFreePort, Errno::EADDRNOTAVAIL as u16),
+            _ if in_the_call => (Why::PortTaken, Errno::EADDRNOTAVAIL as u16),
             _ if change.err == 0 => (Why::GivenUp, 0),
             Errno::ECONNREFUSED => (Why::Refused, change.err),
             Errno::ETIMEDOUT => (Why::TimedOut, change.err),
@@ -127,7 +189,7 @@ impl Lifecycle {
             _ => (Why::Other, change.err),
         };
         let lport = if why == Why::NoFreePort { 0 } else { change.flow.lport };
-        Failure {
+        let failure = Failure {
             time_ns,
             id: change.cookie,
             flow: Flow { lport, ..change.flow },
@@ -138,22 +200,139 @@ impl Lifecycle {
             // An error comes after a SYN, which is not there any more when it has purged the queue (tcp_reset, tcp_write_err).
             retransmits: (!change.unsent || change.err != 0).then_some(change.retransmits),
             holders: None,
+            search: None,
+        };
+        if in_the_call && change.returns {
+            self.pending.connects.insert(change.cookie, failure);
+            return;
+        }
+        if change.returns && change.err != 0 {
+            self.pending.answered.truncate(ANSWERS - 1);
+            self.pending.answered.push_front((change.cookie, change.err));
+        }
+        out.push(Update::Failed(Box::new(failure)));
+    }
+
+    /// bind(), listen() or connect() gave back an error.
+    pub(super) fn call_failed(&mut self, time_ns: u64, refused: &PortRefused, out: &mut Vec<Update>) {
+        match refused.call {
+            Call::Connect => self.connect_gave_back(time_ns, refused, out),
+            Call::Bind | Call::Listen => self.port_refused(time_ns, refused, out),
         }
     }
 
-    /// bind() or listen() did not get its port.
-    pub(super) fn port_refused(&mut self, time_ns: u64, refused: &PortRefused) -> Failure {
-        let any_port = refused.flow.lport == 0;
+    /// What connect() gave back: why it left SYN_SENT within the call, or why it never came there.
+    fn connect_gave_back(&mut self, time_ns: u64, refused: &PortRefused, out: &mut Vec<Update>) {
+        if let Some(mut failure) = self.pending.connects.remove(&refused.cookie) {
+            failure.errno = refused.errno;
+            failure.why = match Errno::from_raw(refused.errno.into()) {
+                Errno::EADDRNOTAVAIL if matches!(failure.why, Why::NoFreePort | Why::PortTaken) => failure.why,
+                // The port that it seemed to have was an old one.
+                Errno::EADDRNOTAVAIL => Why::NoFreePort,
+                errno => in_the_kernel(errno),
+            };
+            out.push(Update::Failed(Box::new(failure)));
+            return;
+        }
+        // An answer to the SYN ended SYN_SENT, and was told of then.
+        let answer = (refused.cookie, refused.errno);
+        if let Some(at) = self.pending.answered.iter().position(|answered| *answered == answer) {
+            self.pending.answered.remove(at);
+            return;
+        }
+        let failure = self.refusal(time_ns, refused, in_the_kernel(Errno::from_raw(refused.errno.into())));
+        out.push(Update::Failed(Box::new(failure)));
+    }
+
+    fn port_refused(&mut self, time_ns: u64, refused: &PortRefused, out: &mut Vec<Update>) {
+        let port = refused.flow.lport;
+        let errno = Errno::from_raw(refused.errno.into());
+        let why = match errno {
+            Errno::EADDRINUSE if port == 0 => Why::RangeFull,
+            Errno::EADDRINUSE => Why::PortHeld,
+            errno => in_the_kernel(errno),
+        };
+        let key = refused.task.as_ref().zip(refused.socket).map(|(task, socket)| (task.pid, socket));
+        let key = key.filter(|_| why == Why::PortHeld && refused.call == Call::Bind);
+        if let Some(held) = key.and_then(|key| self.pending.binds.get_mut(&key))
+            && held.is_followed_by(time_ns, &refused.flow)
+        {
+            held.searched(time_ns, port);
+            return;
+        }
+        let mut failure = self.refusal(time_ns, refused, why);
+        if why == Why::PortHeld {
+            failure.holders = Some(self.holders(time_ns, refused));
+        }
+        let Some(key) = key else { return out.push(Update::Failed(Box::new(failure))) };
+        // The same port once more, or much later.
+        out.extend(self.pending.binds.insert(key, failure).map(|former| Update::Failed(Box::new(former))));
+    }
+
+    fn refusal(&mut self, time_ns: u64, refused: &PortRefused, why: Why) -> Failure {
         Failure {
             time_ns,
             id: refused.cookie,
             flow: refused.flow,
-            call: if refused.listen { Call::Listen } else { Call::Bind },
+            call: refused.call,
             errno: refused.errno,
-            why: if any_port { Why::RangeFull } else { Why::PortHeld },
+            why,
             owner: refused.task.as_ref().map(|task| self.share(task)),
             retransmits: None,
-            holders: (!any_port).then(|| self.holders(time_ns, refused)),
+            holders: None,
+            search: None,
         }
+    }
+
+    /// Failures that waited long enough, the oldest first.
+    pub(super) fn flush_failures(&mut self, now_ns: u64, out: &mut Vec<Update>) {
+        let Pending { connects, binds, .. } = &mut self.pending;
+        let is_over = |failure: &Failure| {
+            let since_ns = |ns: u64| now_ns.saturating_sub(ns);
+            let last_ns = failure.search.map_or(failure.time_ns, |search| search.last_ns);
+            since_ns(last_ns) >= PATIENCE_NS || since_ns(failure.time_ns) >= SEARCH_NS
+        };
+        let connects = connects.extract_if(|_, failure| is_over(failure)).map(|(_, failure)| failure);
+        let mut over: Vec<Failure> =
+            connects.chain(binds.extract_if(|_, failure| is_over(failure)).map(|(_, failure)| failure)).collect();
+        over.sort_by_key(|failure| (failure.time_ns, failure.id));
+        out.extend(over.into_iter().map(|failure| Update::Failed(Box::new(failure))));
+    }
+}
+
+impl Failure {
+    /// Whether the same socket goes on to another port here: it searches for a free one.
+    fn is_followed_by(&self, time_ns: u64, asked: &Flow) -> bool {
+        let (last_ns, tried) = match &self.search {
+            Some(search) => (search.last_ns, (search.lowest..=search.highest).contains(&asked.lport)),
+            None => (self.time_ns, self.flow.lport == asked.lport),
+        };
+        let same_place = (self.flow.netns, self.flow.laddr) == (asked.netns, asked.laddr);
+        same_place && !tried && time_ns.saturating_sub(last_ns) < PATIENCE_NS
+    }
+
+    fn searched(&mut self, time_ns: u64, port: u16) {
+        let first = Search { lowest: self.flow.lport, highest: self.flow.lport, refused: 1, last_ns: self.time_ns };
+        let mut search = self.search.unwrap_or(first);
+        search.lowest = search.lowest.min(port);
+        search.highest = search.highest.max(port);
+        search.refused += 1;
+        search.last_ns = time_ns;
+        self.search = Some(search);
+        self.why = Why::PortSearch;
+        self.flow.lport = 0;
+        self.holders = None;
+    }
+}
+
+/// Why a call failed before anything was sent, by its errno, other than for the want of a port.
+fn in_the_kernel(errno: Errno) -> Why {
+    match errno {
+        Errno::ENETUNREACH | Errno::EHOSTUNREACH => Why::NoRoute,
+        Errno::EACCES | Errno::EPERM | Errno::EKEYREJECTED => Why::NotAllowed,
+        Errno::EADDRNOTAVAIL => Why::NoAddress,
+        Errno::ENOBUFS | Errno::ENOMEM => Why::NoMemory,
+        Errno::EINVAL => Why::Invalid,
+        _ => Why::Other,
     }
 }

@@ -23,6 +23,10 @@ pub(super) struct Full {
     pub(super) origin: Origin,
     /// Whether others may share its port, when that was last read.
     pub(super) reuse: Option<Reuse>,
+    /// Whether it has IPV6_V6ONLY, when that was last read.
+    pub(super) v6only: Option<bool>,
+    /// In SYN_SENT: the port it seemed to have was that of a former connection.
+    old_port: bool,
     /// Its first step, which waits for the port.
     waiting: Option<Box<Transition>>,
 }
@@ -39,6 +43,8 @@ impl Full {
             predates: false,
             origin,
             reuse: None,
+            v6only: seed.v6only,
+            old_port: false,
             waiting: None,
         }
     }
@@ -120,6 +126,10 @@ impl Lifecycle {
             full.listener = listener;
         }
         full.reuse = change.reuse.or(full.reuse);
+        full.v6only = change.v6only.or(full.v6only);
+        if change.new != State::Close {
+            full.old_port = change.old_port;
+        }
         let entered_syn_sent = (change.old, change.new) == (State::Close, State::SynSent);
         let since_ns = if full.state == change.old {
             full.since_ns
@@ -155,8 +165,7 @@ impl Lifecycle {
             self.remember_end(change.cookie);
             out.push(Update::Transition(step));
             if let (State::SynSent, Some(full)) = (change.old, full) {
-                let failure = self.connect_failed(time_ns, full.flow, since_ns, change, full.owner);
-                out.push(Update::Failed(Box::new(failure)));
+                self.connect_failed(time_ns, (full.flow, full.old_port), since_ns, change, full.owner, out);
             }
             return;
         }
@@ -200,6 +209,8 @@ impl Lifecycle {
             predates,
             origin: Origin::There,
             reuse: None,
+            v6only: None,
+            old_port: false,
             waiting: None,
         }
     }
@@ -227,6 +238,8 @@ impl Lifecycle {
             predates: !is_new && !self.seeds_read,
             origin,
             reuse: None,
+            v6only: None,
+            old_port: false,
             waiting: None,
         }
     }
@@ -264,6 +277,7 @@ impl Lifecycle {
         if let Some(full) = self.fulls.get_mut(&seed.cookie) {
             full.owner = full.owner.take().or(owner);
             full.origin = full.origin.or(origin);
+            full.v6only = full.v6only.or(seed.v6only);
             return false;
         }
         let full = Full {
@@ -275,6 +289,8 @@ impl Lifecycle {
             predates: true,
             origin,
             reuse: None,
+            v6only: seed.v6only,
+            old_port: false,
             waiting: None,
         };
         self.fulls.insert(seed.cookie, full);

@@ -37,8 +37,9 @@ pub(super) struct Mini {
     restarts: Option<Box<Restarts>>,
     pub(super) owner: Option<Arc<Task>>,
     predates: bool,
-    origin: Origin,
+    pub(super) origin: Origin,
     pub(super) reuse: Option<Reuse>,
+    pub(super) v6only: Option<bool>,
     timestamps: Option<bool>,
 }
 
@@ -97,6 +98,7 @@ impl Lifecycle {
             predates,
             origin,
             reuse: socket.reuse,
+            v6only: socket.v6only,
             timestamps: Some(socket.timestamps),
         };
         if socket.substate == State::TimeWait {
@@ -317,6 +319,7 @@ impl Lifecycle {
             predates: !self.seeds_read,
             origin: self.origin_of(&socket.flow),
             reuse: socket.reuse,
+            v6only: socket.v6only,
             timestamps: Some(socket.timestamps),
         };
         self.put_mini(socket.flow, mini);
@@ -349,6 +352,7 @@ impl Lifecycle {
             predates: true,
             origin,
             reuse: None,
+            v6only: None,
             timestamps: None,
         };
         self.put_mini(seed.flow, mini);

@@ -29,7 +29,7 @@ use self::{
     request::{HeldRequest, Request},
 };
 pub use self::{
-    failure::{Call, Failure, Holder, Holders, Why},
+    failure::{Call, Failure, Holder, Holders, Search, Why},
     jiffies::HzSource,
     segment::{Cause, Restarts, SegmentSource},
     transition::{Found, Reason, Timing, Transition, Update},
@@ -110,6 +110,7 @@ pub struct Lifecycle {
     /// Half-open connections whose first step still waits for a cookie, the oldest first.
     unsaid: VecDeque<(u64, Flow)>,
     found_holders: Option<holders::Found>,
+    pending: failure::Pending,
     held: HashMap<Context, Held>,
     sentenced: HashMap<Context, Sentenced>,
     announced: HashMap<Context, Announced>,
@@ -222,10 +223,9 @@ impl Lifecycle {
             Fact::HalfOpen { half, start } => self.half_open(event, half, *start, out),
             Fact::HalfExpired(half) => self.half_expired(event, half, out),
             Fact::HalfCancelled { half, site } => self.half_cancelled(event, half, site, out),
-            Fact::PortRefused(refused) => {
-                let failure = self.port_refused(event.time_ns, refused);
-                out.push(Update::Failed(Box::new(failure)));
-            }
+            Fact::PortRefused(refused) => self.call_failed(event.time_ns, refused, out),
+            Fact::Accepted { cookie, listener, task: Some(task) } => self.accepted(*cookie, *listener, task, out),
+            Fact::Accepted { task: None, .. } => {}
             Fact::Tick { .. } => self.tick(event.time_ns, out),
             Fact::Seed(seed) => self.seed(event.time_ns, seed, out),
             Fact::Loss { .. } => self.lose(event.time_ns),
@@ -249,6 +249,7 @@ impl Lifecycle {
         self.flush_portless(u64::MAX, out);
         self.flush_unsaid(u64::MAX, out);
         self.tally.transitions += (out.len() - before) as u64;
+        self.flush_failures(u64::MAX, out);
     }
 
     fn tick(&mut self, time_ns: u64, out: &mut Vec<Update>) {
@@ -256,6 +257,7 @@ impl Lifecycle {
         self.flush_portless(time_ns, out);
         self.flush_unsaid(time_ns, out);
         self.end_overdue(time_ns, out);
+        self.flush_failures(time_ns, out);
     }
 
     fn seed(&mut self, time_ns: u64, seed: &Seed, out: &mut Vec<Update>) {
@@ -307,6 +309,17 @@ impl Lifecycle {
             full.owner = Some(owner.clone());
             out.push(Update::Owned { id: cookie, owner });
         }
+    }
+
+    /// A process took a connection from its listener's queue: it is the one that acts for both, whoever else holds the listener.
+    fn accepted(&mut self, cookie: u64, listener: u64, task: &Task, out: &mut Vec<Update>) {
+        let owner = self.share(task);
+        if listener != 0
+            && let Some(full) = self.fulls.get_mut(&listener)
+        {
+            full.owner = Some(owner);
+        }
+        self.owner(cookie, task, out);
     }
 
     /// Many connections have few owners.

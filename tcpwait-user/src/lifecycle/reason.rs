@@ -3,7 +3,7 @@
 
 use super::transition::Reason;
 use crate::{
-    event::{CancelSite, NoMini},
+    event::{CancelSite, HalfOpen, NoMini, Queue},
     symbols::Symbols,
     tcp::State,
 };
@@ -67,14 +67,16 @@ pub fn verdict(symbols: &Symbols, substate: State, site: &CancelSite) -> Verdict
     }
 }
 
-/// Reads the stack of a half-open connection's cancelled timer (the callers of `inet_csk_reqsk_queue_drop`, 5.15 to 7.3). `listens`:
-/// whether the listener still did: if not, the packet that came was for nobody.
-pub fn half_verdict(symbols: &Symbols, listens: bool, site: &CancelSite) -> HalfVerdict {
+/// Reads the stack of a half-open connection's cancelled timer (the callers of `inet_csk_reqsk_queue_drop`, 5.15 to 7.3). Where the
+/// listener listens no more, the packet that came was for nobody. Where its queue is full and `tcp_abort_on_overflow` is set, `tcp_check_req`
+/// resets what the client has completed; SYNs are dropped then, so what a client resets meanwhile are few.
+pub fn half_verdict(symbols: &Symbols, half: &HalfOpen, site: &CancelSite) -> HalfVerdict {
     for function in site.stack.iter().filter_map(|address| symbols.name(*address)) {
         return match function {
             "__mod_timer" | "mod_timer_pending" | "migrate_timer_list" | "timers_dead_cpu" => HalfVerdict::Rearm,
             "expire_timers" | "__run_timers" | "run_timer_softirq" | "timer_expire_remote" => HalfVerdict::Expiry,
             "inet_csk_complete_hashdance" => HalfVerdict::Made,
+            "tcp_check_req" if half.queue == Some(Queue::FullAndResets) => HalfVerdict::Death(Reason::AcceptQueueFull),
             "tcp_check_req" => HalfVerdict::Death(Reason::Reset),
             "tcp_req_err" => HalfVerdict::Death(Reason::Unreachable),
             "tcp_abort" | "tcp_diag_destroy" | "bpf_sock_destroy" => HalfVerdict::Death(Reason::Destroyed),
@@ -85,7 +87,7 @@ pub fn half_verdict(symbols: &Symbols, listens: bool, site: &CancelSite) -> Half
     }
     match site {
         CancelSite { netns_gone: true, .. } => HalfVerdict::Death(Reason::Netns),
-        _ if !listens => HalfVerdict::Death(Reason::ListenerClosed),
+        _ if !half.listens => HalfVerdict::Death(Reason::ListenerClosed),
         CancelSite { on_task_stack: true, .. } => HalfVerdict::Death(Reason::Destroyed),
         _ => HalfVerdict::Silent,
     }

@@ -97,6 +97,7 @@ impl Lifecycle {
         };
         full.owner = full.owner.take().or(owner);
         full.origin = full.origin.or(origin);
+        full.v6only = full.v6only.or(seed.v6only);
         if full.state != seed.state && is_older(full, time_ns) {
             self.tally.unmatched.gaps += 1;
             (full.state, full.since_ns) = (seed.state, None);

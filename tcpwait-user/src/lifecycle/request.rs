@@ -8,7 +8,7 @@ use super::{
     reason::{HalfVerdict, half_verdict},
 };
 use crate::{
-    event::{CancelSite, Context, Event, HalfOpen, HalfStart, Seed, Task},
+    event::{CancelSite, Context, Event, HalfOpen, HalfStart, Queue, Seed, Task},
     origin::Origin,
     tcp::{Flow, State},
 };
@@ -123,7 +123,7 @@ impl Lifecycle {
     /// Its timer was cancelled, and no connection was made just now.
     pub(super) fn half_cancelled(&mut self, event: &Event, half: &HalfOpen, site: &CancelSite, out: &mut Vec<Update>) {
         self.settle_context(event.context, out);
-        let reason = match half_verdict(&self.symbols, half.listens, site) {
+        let reason = match half_verdict(&self.symbols, half, site) {
             // The full socket's own steps tell of it.
             HalfVerdict::Made | HalfVerdict::Expiry | HalfVerdict::Rearm => return,
             HalfVerdict::Death(reason) => reason,
@@ -161,7 +161,10 @@ impl Lifecycle {
         let reason = held.reason.unwrap_or(match &held.half {
             // reqsk_timer_handler drops it at once where nobody listens any more.
             HalfOpen { listens: false, .. } => Reason::ListenerClosed,
-            HalfOpen { acked: true, .. } => Reason::AcceptQueueFull,
+            HalfOpen { acked: true, deferred: false, .. } => Reason::AcceptQueueFull,
+            // tcp_check_req marks both alike: an ACK without data, and one that found the queue full.
+            HalfOpen { acked: true, queue: Some(Queue::HasRoom), .. } => Reason::NoData,
+            HalfOpen { acked: true, .. } => Reason::Unknown,
             _ => Reason::Timeout,
         });
         self.end_request(held.time_ns, &held.half, reason, None, out);

@@ -47,8 +47,11 @@ pub enum Reason {
     Overflow,
     /// Half-open: no ACK came, and the SYN-ACK was not sent again (`tcp_synack_retries`).
     Timeout,
-    /// Half-open: the ACK came, but the accept queue was full until the time was over (`tcp_check_req`).
+    /// Half-open: the ACK came, but the accept queue was full until the time was over, or this side reset it at once
+    /// (`tcp_check_req`, `tcp_abort_on_overflow`).
     AcceptQueueFull,
+    /// Half-open: the ACK came, but no data, which TCP_DEFER_ACCEPT waits for, until the time was over (`tcp_check_req`).
+    NoData,
     /// Half-open: the listener was closed.
     ListenerClosed,
     /// Half-open: an ICMP error came back (`tcp_req_err`).
@@ -57,7 +60,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order in which they are listed to people.
-    pub const ALL: [Reason; 13] = [
+    pub const ALL: [Reason; 14] = [
         Reason::Expired,
         Reason::Reused,
         Reason::Recycled,
@@ -69,6 +72,7 @@ impl Reason {
         Reason::Overflow,
         Reason::Timeout,
         Reason::AcceptQueueFull,
+        Reason::NoData,
         Reason::ListenerClosed,
         Reason::Unreachable,
     ];
@@ -85,9 +89,10 @@ impl Reason {
     ];
 
     /// The reasons for which a half-open connection comes to nothing.
-    pub const OF_HALF_OPEN: [Reason; 8] = [
+    pub const OF_HALF_OPEN: [Reason; 9] = [
         Reason::Timeout,
         Reason::AcceptQueueFull,
+        Reason::NoData,
         Reason::Reset,
         Reason::ListenerClosed,
         Reason::Unreachable,
@@ -110,6 +115,7 @@ impl Reason {
             Reason::Overflow => "overflow",
             Reason::Timeout => "timeout",
             Reason::AcceptQueueFull => "accept-queue-full",
+            Reason::NoData => "no-data",
             Reason::ListenerClosed => "listener-closed",
             Reason::Unreachable => "unreachable",
         }

@@ -18,9 +18,13 @@ use crate::{
     cli::states::States,
     event::Task,
     names::Names,
-    states::{Tally, Wanted, report::Report},
-    system::{cgroup::Cgroups, listing, owners::Owners},
-    tcp::State,
+    states::{Socket, Tally, Wanted, report::Report},
+    system::{
+        cgroup::Cgroups,
+        listing,
+        owners::{Accepted, Owners},
+    },
+    tcp::{Flow, State},
     view::states::{Moment, json, notes, text},
 };
 
@@ -100,9 +104,17 @@ impl Reports {
     fn find_owners(&mut self, tally: &mut Tally) {
         let files = tally.files();
         let owners = Owners::find(&files);
+        let accepted = Accepted::of(tally.waiting().iter().map(|socket| {
+            let Flow { netns, lport, .. } = socket.flow;
+            (netns, lport, socket.inode.unwrap_or_default(), socket.state == State::Listen)
+        }));
+        let owner = |socket: &Socket| match socket.state {
+            State::Listen => owners.of_listener(socket.inode?, accepted.at(socket.flow.netns, socket.flow.lport)),
+            _ => owners.get(socket.inode?),
+        };
         if self.wanted.by.contains(&By::Cgroup) || !self.wanted.criteria.cgroups.is_empty() {
             let cgroups = self.cgroups.get_or_insert_default();
-            for id in files.iter().filter_map(|inode| Some(owners.get(*inode)?.cgroup)) {
+            for id in tally.waiting().iter().filter_map(|socket| Some(owner(socket)?.cgroup)) {
                 if self.names.cgroup(id).is_none()
                     && let Some(path) = cgroups.path(id)
                 {
@@ -110,7 +122,7 @@ impl Reports {
                 }
             }
         }
-        tally.owners(|inode| owners.get(inode).and_then(Task::from_wire), &self.names);
+        tally.owners(|socket| owner(socket).and_then(Task::from_wire), &self.names);
     }
 
     fn show(&mut self, report: &Report, args: &States, time: Timestamp) -> io::Result<()> {

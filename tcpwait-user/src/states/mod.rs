@@ -143,10 +143,15 @@ impl Tally {
         self.waiting.iter().filter_map(|socket| socket.inode).collect()
     }
 
-    /// Who holds them, by their inode number. `names`: of cgroups.
-    pub fn owners(&mut self, owner_of: impl Fn(u32) -> Option<Task>, names: &Names) {
+    /// The sockets whose holders are to be found.
+    pub fn waiting(&self) -> &[Socket] {
+        &self.waiting
+    }
+
+    /// Who holds them. `names`: of cgroups.
+    pub fn owners(&mut self, owner_of: impl Fn(&Socket) -> Option<Task>, names: &Names) {
         for socket in std::mem::take(&mut self.waiting) {
-            let owner = socket.inode.and_then(&owner_of);
+            let owner = owner_of(&socket);
             self.holders.unknown += u64::from(owner.is_none());
             if self.wanted.criteria.fits_owner(owner.as_ref(), names) {
                 let origin = self.census.origin(&socket.flow);

@@ -5,8 +5,12 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    ffi::OsStr,
     fs,
-    os::unix::fs::{DirEntryExt, MetadataExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{DirEntryExt, MetadataExt},
+    },
     path::{Component, Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -53,12 +57,32 @@ impl Cgroups {
         self.path_at(id, Instant::now())
     }
 
+    /// The same, of a cgroup that this process was in just now: asks the process first, which finds one that is younger than the last walk.
+    pub fn path_of(&mut self, id: u64, pid: u32) -> Option<String> {
+        if !self.paths.contains_key(&id)
+            && let Some(path) = self.of_process(pid).filter(|path| self.id_of_relative(path) == Some(id))
+        {
+            self.paths.insert(id, Path::new("/").join(path).display().to_string());
+        }
+        self.path(id)
+    }
+
+    /// The path of a process's cgroup from the mount on.
+    fn of_process(&self, pid: u32) -> Option<PathBuf> {
+        let text = fs::read(format!("/proc/{pid}/cgroup")).ok()?;
+        Some(unified(&text)?.strip_prefix(&self.mount.as_ref()?.root).ok()?.to_owned())
+    }
+
     /// The id of the cgroup at this path, as the line `0::` of `/proc/PID/cgroup` gives it.
     ///
     /// `None` for a path outside of the mount, and for a cgroup that was removed (`/a (deleted)`).
     pub fn id_of(&self, path: impl AsRef<Path>) -> Option<u64> {
         let mount = self.mount.as_ref()?;
-        let below = path.as_ref().strip_prefix(&mount.root).ok()?;
+        self.id_of_relative(path.as_ref().strip_prefix(&mount.root).ok()?)
+    }
+
+    fn id_of_relative(&self, below: &Path) -> Option<u64> {
+        let mount = self.mount.as_ref()?;
         // From inside a cgroup namespace others look like /../other, which would lead out of the mount.
         if below.components().any(|part| part == Component::ParentDir) {
             return None;
@@ -99,6 +123,12 @@ impl Cgroups {
             }
         }
     }
+}
+
+/// The path in the line `0::/path` of `/proc/PID/cgroup` (cgroups(7)).
+pub fn unified(text: &[u8]) -> Option<&Path> {
+    let path = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
+    Some(Path::new(OsStr::from_bytes(path)))
 }
 
 impl Default for Cgroups {
@@ -162,6 +192,20 @@ mod tests {
         assert_eq!(cgroups.path_at(new, start + PAUSE * 2).as_deref(), Some("/new"));
         fs::remove_dir_all(&directory).unwrap();
         assert_eq!(cgroups.path_at(new, start + PAUSE * 9).as_deref(), Some("/new"));
+    }
+
+    /// No walk is due, so that only the process itself can tell.
+    #[test]
+    fn a_process_tells_of_a_cgroup_that_is_younger_than_the_last_walk() {
+        let mut cgroups = Cgroups { walked: Some(Instant::now()), ..Cgroups::new() };
+        let text = fs::read("/proc/self/cgroup").unwrap();
+        // Not every machine has a cgroup-v2 hierarchy.
+        let Some(id) = unified(&text).and_then(|path| cgroups.id_of(path)) else { return };
+        assert_eq!(cgroups.path(id), None);
+        assert_eq!(cgroups.path_of(id ^ 1, std::process::id()), None, "it is in another");
+        let path = cgroups.path_of(id, std::process::id()).unwrap();
+        assert!(path.starts_with('/'), "{path}");
+        assert_eq!(cgroups.path(id), Some(path));
     }
 
     #[test]

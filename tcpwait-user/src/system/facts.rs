@@ -124,10 +124,11 @@ pub fn second(first: First) -> Facts {
     }
     let inodes: HashSet<u32> = surveys.iter().flatten().flat_map(Survey::inodes).filter(|inode| *inode != 0).collect();
     let owners = Owners::find(&inodes);
-    let owner = |inode: u32| {
-        let task = owners.get(inode)?;
+    let owner = |inode: u32, accepted: &[u32]| {
+        let acting = owners.acting(inode, accepted)?;
+        let task = acting.task;
         let name = task.comm.split(|byte| *byte == 0).next().unwrap_or_default();
-        Some(Owner { pid: task.pid, comm: String::from_utf8_lossy(name).into_owned() })
+        Some(Owner { pid: task.pid, comm: String::from_utf8_lossy(name).into_owned(), others: acting.others as u64 })
     };
     for (namespace, survey) in facts.namespaces.iter_mut().zip(surveys) {
         namespace.sockets = survey.map(|survey| survey.finish(owner));

@@ -13,6 +13,7 @@ pub mod listing;
 pub mod netns;
 pub mod owners;
 pub mod port_range;
+pub mod processes;
 pub mod seed;
 pub mod snmp;
 pub mod sock_diag;

@@ -12,15 +12,55 @@ use std::{
 
 use tcpwait_wire::wire::Task;
 
-use super::cgroup::Cgroups;
+use super::cgroup::{Cgroups, unified};
+use crate::tcp::NetnsId;
 
 /// Which process holds which socket.
 ///
-/// Of several processes that hold the same socket (a server and the workers it forked) it is the one that started first,
-/// and of those the one with the lowest pid: usually the one that made the socket, and the same one every time.
+/// Several may hold the same: a server and the workers it forked, a service manager that keeps what it hands on. Of a listener it is the one that
+/// acts: one that holds connections that were accepted there. Where that does not tell, it is the one that started first, and of those
+/// the one with the lowest pid, the same one every time; but not the machine's first process, which keeps listeners for others.
 #[derive(Debug, Default)]
 pub struct Owners {
-    by_inode: HashMap<u32, Holder>,
+    /// In the order of their start.
+    by_inode: HashMap<u32, Vec<Holder>>,
+}
+
+/// One process of those that hold a socket.
+#[derive(Clone, Copy, Debug)]
+pub struct Acting<'a> {
+    /// The process.
+    pub task: &'a Task,
+    /// How many others may be meant as well.
+    pub others: usize,
+    /// Whether all of them have its name.
+    pub same_name: bool,
+}
+
+/// Connections that came through listeners, by network namespace and port: a few of each tell who accepts.
+#[derive(Debug, Default)]
+pub struct Accepted(HashMap<(NetnsId, u16), Vec<u32>>);
+
+impl Accepted {
+    /// So many of a port are enough: each of them has at least one holder.
+    pub const FEW: usize = 64;
+
+    /// Takes a listing: network namespace, local port, inode, and whether it listens.
+    pub fn of(sockets: impl Iterator<Item = (NetnsId, u16, u32, bool)> + Clone) -> Self {
+        let listens = sockets.clone().filter(|(.., listens)| *listens);
+        let mut accepted = Self(listens.map(|(netns, port, ..)| ((netns, port), Vec::new())).collect());
+        for (netns, port, inode, _) in sockets.filter(|(.., inode, listens)| *inode != 0 && !listens) {
+            if let Some(few) = accepted.0.get_mut(&(netns, port)).filter(|few| few.len() < Self::FEW) {
+                few.push(inode);
+            }
+        }
+        accepted
+    }
+
+    /// Of this port; none where nobody listens on it.
+    pub fn at(&self, netns: NetnsId, port: u16) -> &[u32] {
+        self.0.get(&(netns, port)).map_or(&[], Vec::as_slice)
+    }
 }
 
 /// A process with what decides between several: start time, then pid.
@@ -54,16 +94,47 @@ impl Owners {
         owners
     }
 
-    /// The owner of the socket with this inode number. Its `flags` are 0: only kernel threads have one of interest.
+    /// The owner of the connection with this inode number. Its `flags` are 0: only kernel threads have one of interest.
     pub fn get(&self, inode: u32) -> Option<&Task> {
-        self.by_inode.get(&inode).map(|holder| &holder.task)
+        self.acting(inode, &[]).map(|acting| acting.task)
+    }
+
+    /// The owner of a listener; `accepted`: connections that came through it. `None` also where several may be meant that have not even
+    /// one name.
+    pub fn of_listener(&self, inode: u32, accepted: &[u32]) -> Option<&Task> {
+        self.acting(inode, accepted).filter(|acting| acting.same_name).map(|acting| acting.task)
+    }
+
+    /// The process that acts for a socket. `accepted`: of a listener, connections that came through it.
+    pub fn acting(&self, inode: u32, accepted: &[u32]) -> Option<Acting<'_>> {
+        const FIRST_PROCESS: u32 = 1;
+        let holders = self.by_inode.get(&inode)?;
+        let holds = |pid: u32| {
+            let mut theirs = accepted.iter().filter_map(|inode| self.by_inode.get(inode)).flatten();
+            theirs.any(|holder| holder.task.pid == pid)
+        };
+        let accepting = || holders.iter().filter(|holder| holds(holder.task.pid));
+        let serving = || holders.iter().filter(|holder| holder.task.pid != FIRST_PROCESS);
+        let mut meant: Vec<&Holder> = accepting().collect();
+        if meant.is_empty() {
+            meant = serving().collect();
+        }
+        let first = meant.first().copied().or(holders.first())?;
+        Some(Acting {
+            task: &first.task,
+            others: meant.len().saturating_sub(1),
+            same_name: meant.iter().all(|holder| holder.task.comm == first.task.comm),
+        })
     }
 
     fn add(&mut self, held: &[u32], holder: Holder) {
         for &inode in held {
-            let first = self.by_inode.entry(inode).or_insert(holder);
-            if (holder.started, holder.task.pid) < (first.started, first.task.pid) {
-                *first = holder;
+            let holders = self.by_inode.entry(inode).or_default();
+            let order = |holder: &Holder| (holder.started, holder.task.pid);
+            let at = holders.partition_point(|other| order(other) < order(&holder));
+            // A process may hold it by several descriptors.
+            if holders.get(at).is_none_or(|other| order(other) != order(&holder)) {
+                holders.insert(at, holder);
             }
         }
     }
@@ -124,12 +195,6 @@ fn start_time(stat: &[u8]) -> Option<u64> {
     std::str::from_utf8(after).ok()?.split_ascii_whitespace().nth(19)?.parse().ok()
 }
 
-/// The path in the line `0::/path` of `/proc/PID/cgroup` (cgroups(7)).
-fn unified(text: &[u8]) -> Option<&Path> {
-    let path = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
-    Some(Path::new(std::ffi::OsStr::from_bytes(path)))
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -176,6 +241,30 @@ mod tests {
             }
             assert_eq!(owners.get(1).unwrap().pid, 30);
         }
+    }
+
+    #[test]
+    fn the_one_that_accepts_acts_for_a_listener() {
+        let holder = |pid, name: &[u8]| Holder {
+            started: u64::from(pid),
+            task: Task { pid, uid: 0, cgroup: 0, comm: padded(name), flags: 0, reserved: 0 },
+        };
+        let (listener, connection, clients) = (10, 20, 30);
+        let mut owners = Owners::default();
+        owners.add(&[listener], holder(1, b"systemd"));
+        let acting = |owners: &Owners, accepted: &[u32]| {
+            owners.acting(listener, accepted).map(|acting| (acting.task.pid, acting.others, acting.same_name))
+        };
+        assert_eq!(acting(&owners, &[]), Some((1, 0, true)), "alone, it is the one");
+        owners.add(&[listener, clients], holder(5, b"manager"));
+        owners.add(&[listener, connection, connection], holder(7, b"server"));
+        owners.add(&[listener], holder(8, b"server"));
+        assert_eq!(acting(&owners, &[connection]), Some((7, 0, true)));
+        assert_eq!(acting(&owners, &[]), Some((5, 2, false)), "nobody knows");
+        assert!(owners.of_listener(listener, &[]).is_none());
+        assert_eq!(owners.of_listener(listener, &[99, connection]).unwrap().pid, 7);
+        owners.add(&[connection], holder(8, b"server"));
+        assert_eq!(acting(&owners, &[connection]), Some((7, 1, true)));
     }
 
     #[test]

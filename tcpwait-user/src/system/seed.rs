@@ -5,12 +5,14 @@
 
 use std::collections::HashSet;
 
-use tcpwait_wire::wire::{Flow, Head, InterfaceName, Kind, Listed, Seed, SeedEnd, Task};
+use tcpwait_wire::wire::{
+    Flow, Head, InterfaceName, Kind, Listed, REUSE_V6ONLY, REUSE_V6ONLY_KNOWN, Seed, SeedEnd, Task,
+};
 use zerocopy::IntoBytes;
 
 use super::{
     netns::{self, Identity, Netns},
-    owners::Owners,
+    owners::{Accepted, Owners},
     sock_diag::{self, ALL_STATES, Asked, DiagSocket},
 };
 use crate::{
@@ -19,6 +21,7 @@ use crate::{
 };
 
 const AF_INET: u16 = 2;
+const LISTEN: u8 = 10;
 const AF_INET6: u8 = 10;
 const NO_TASK: Task = Task { pid: 0, uid: 0, cgroup: 0, comm: [0; 16], flags: 0, reserved: 0 };
 
@@ -91,9 +94,12 @@ fn write(only: Option<&[Identity]>, asked: Asked, now_ns: impl Fn() -> u64, sink
         read.iter().flat_map(|(_, _, sockets, _)| sockets).map(|socket| socket.inode).filter(|&inode| inode != 0);
     let owners = Owners::find(&with_file.collect::<HashSet<_>>());
     let census = census(read.iter().flat_map(|(netns, _, sockets, _)| sockets.iter().map(|socket| (*netns, socket))));
+    let accepted = Accepted::of(read.iter().flat_map(|(netns, _, sockets, _)| {
+        sockets.iter().map(move |socket| (*netns, socket.lport, socket.inode, socket.state == LISTEN))
+    }));
     for (netns, time_ns, sockets, complete) in &read {
         for socket in sockets {
-            sink(record(socket, *netns, *time_ns, &owners, &census).as_bytes());
+            sink(record(socket, *netns, *time_ns, owner(&owners, socket, *netns, &accepted), &census).as_bytes());
             seeded.sockets += 1;
         }
         if asked == FULL && *complete {
@@ -204,17 +210,32 @@ fn named(netns: NetnsId, time_ns: u64, index: u32, name: &str) -> InterfaceName 
     record
 }
 
-fn record(socket: &DiagSocket, netns: NetnsId, time_ns: u64, owners: &Owners, census: &Census) -> Seed {
+/// Of a listener the process that accepts, else the one that holds it.
+fn owner(owners: &Owners, socket: &DiagSocket, netns: NetnsId, accepted: &Accepted) -> Task {
+    let owner = match socket.state {
+        LISTEN => owners.of_listener(socket.inode, accepted.at(netns, socket.lport)),
+        _ => owners.get(socket.inode),
+    };
+    owner.copied().unwrap_or(NO_TASK)
+}
+
+fn record(socket: &DiagSocket, netns: NetnsId, time_ns: u64, task: Task, census: &Census) -> Seed {
     let flow = flow(socket, netns);
+    let made = tcp::Flow::from_wire(&flow).map_or(0, |flow| census.origin(&flow).to_wire());
+    let v6only = match socket.v6only {
+        Some(true) => REUSE_V6ONLY_KNOWN | REUSE_V6ONLY,
+        Some(false) => REUSE_V6ONLY_KNOWN,
+        None => 0,
+    };
     Seed {
         head: head::<Seed>(Kind::Seed, time_ns),
         cookie: socket.cookie,
         flow,
-        task: owners.get(socket.inode).copied().unwrap_or(NO_TASK),
+        task,
         state: socket.state,
         timer: socket.timer,
         retransmits: socket.retransmits,
-        made: tcp::Flow::from_wire(&flow).map_or(0, |flow| census.origin(&flow).to_wire()),
+        about: made | v6only,
         expires_ms: socket.expires_ms,
     }
 }
@@ -279,6 +300,7 @@ mod tests {
             ifindex: 0,
             receive_queue: 0,
             send_queue: 0,
+            v6only: None,
         }
     }
 

@@ -58,6 +58,8 @@ pub struct DiagSocket {
     pub receive_queue: u32,
     /// `Send-Q`: of a listener, how many may wait (`sk_max_ack_backlog`); else bytes that are not acknowledged.
     pub send_queue: u32,
+    /// Whether it has IPV6_V6ONLY; only of a socket of IPv6 that listens.
+    pub v6only: Option<bool>,
 }
 
 /// Which sockets are asked for. The kernel leaves the others out, which takes it less time than to describe them.

@@ -33,6 +33,14 @@ pub fn short(why: Why) -> &'static str {
         Why::GivenUp => "the process closed it before an answer came",
         Why::RangeFull => "no port of the range is free",
         Why::PortHeld => "somebody holds the port",
+        Why::NeverSent => "closed before the first write, which TCP Fast Open's SYN waits for",
+        Why::NoRoute => "this machine has no route to it",
+        Why::NotAllowed => "this machine does not allow it",
+        Why::NoAddress => "no interface here has the address",
+        Why::NoMemory => "the kernel had no memory for it",
+        Why::Invalid => "the address does not fit, the socket is bound, or the route is a blackhole",
+        Why::NotTold => "a port was found; the route, a policy or want of memory ended it",
+        Why::PortSearch => "one port after the other is held: a search for a free one",
         Why::Other => "the kernel gave no other reason",
     }
 }
@@ -52,6 +60,25 @@ pub fn words(failure: &Failure) -> String {
         Why::GivenUp => format!("closed by the process before an answer came{}", sent(failure)),
         Why::RangeFull => "no port of the range is free".to_owned(),
         Why::PortHeld => held(failure),
+        Why::NeverSent => "closed by the process before its first write; TCP_FASTOPEN_CONNECT keeps the SYN back until then, so none was \
+                           sent, and no call failed"
+            .to_owned(),
+        Why::NoRoute => format!("this machine has no route to {}; `ip route get {}` says what there is", flow.raddr, flow.raddr),
+        Why::NotAllowed => not_allowed(failure),
+        Why::NoAddress if failure.call == Call::Connect => {
+            format!("no interface here has an address to reach {} from", flow.raddr)
+        }
+        Why::NoAddress => format!("no interface of this network namespace has the address {}", flow.laddr),
+        Why::NoMemory => "the kernel had no memory for it; nothing was sent".to_owned(),
+        Why::Invalid if failure.call == Call::Connect => {
+            format!("the address does not fit the socket, or a blackhole route leads to {}", flow.raddr)
+        }
+        Why::Invalid => "the socket is bound already, or the address does not fit it".to_owned(),
+        Why::NotTold => format!(
+            "port {} was found, and nothing was sent to {to}: the route, a policy or want of memory ended the call; which, no hook told",
+            flow.lport
+        ),
+        Why::PortSearch => searched(failure),
         Why::Other => "the kernel gave no other reason".to_owned(),
     };
     match errno(failure.errno) {
@@ -67,6 +94,33 @@ fn sent(failure: &Failure) -> String {
     }
 }
 
+fn not_allowed(failure: &Failure) -> String {
+    let port = failure.flow.lport;
+    match (failure.call, Errno::from_raw(failure.errno.into())) {
+        (Call::Connect, Errno::EKEYREJECTED) => "the socket has no TCP-AO key for this peer".to_owned(),
+        (Call::Connect, Errno::EPERM) => "a cgroup's BPF program or a security module forbids it".to_owned(),
+        (Call::Connect, _) => {
+            format!(
+                "a prohibiting route or a security module forbids it; `ip route get {}` shows the route",
+                failure.flow.raddr
+            )
+        }
+        (_, Errno::EPERM) => "a cgroup's BPF program, a security module or seccomp forbids it".to_owned(),
+        _ => format!(
+            "port {port} is below net.ipv4.ip_unprivileged_port_start and the process has no CAP_NET_BIND_SERVICE, or a security module \
+             forbids it"
+        ),
+    }
+}
+
+fn searched(failure: &Failure) -> String {
+    let Some(search) = &failure.search else { return short(failure.why).to_owned() };
+    format!(
+        "{} ports between {} and {} were tried one after the other and are held: a search for a free one, as by bindresvport()",
+        search.refused, search.lowest, search.highest
+    )
+}
+
 fn held(failure: &Failure) -> String {
     let port = failure.flow.lport;
     let Some(holders) = failure.holders.as_ref().filter(|holders| !holders.sockets.is_empty()) else {
@@ -75,7 +129,7 @@ fn held(failure: &Failure) -> String {
         );
     };
     let who: Vec<String> = holders.sockets.iter().map(|holder| holder_words(holder, failure.time_ns)).collect();
-    format!("port {port} is held by {}; {}", who.join(", and by "), advice(holders))
+    format!("port {port} is held by {}; {}", who.join(", and by "), advice(port, holders))
 }
 
 fn holder_words(holder: &Holder, now_ns: u64) -> String {
@@ -101,7 +155,17 @@ fn holder_words(holder: &Holder, now_ns: u64) -> String {
     format!("{count} in TIME_WAIT left by {who}{end}")
 }
 
-fn advice(holders: &Holders) -> String {
+fn advice(port: u16, holders: &Holders) -> String {
+    if holders.sockets.iter().any(|holder| holder.made_here == Some(true)) && holders.reuseaddr_would_do == Some(true) {
+        return format!(
+            "connect() took it there from the ephemeral ports: net.ipv4.ip_local_reserved_ports={port} (added to what is in there) keeps it \
+             for the server"
+        );
+    }
+    let listens = holders.sockets.iter().any(|holder| holder.state == State::Listen);
+    if listens && holders.of_another_user {
+        return "SO_REUSEPORT shares a port only among sockets of one user".to_owned();
+    }
     if holders.reuseaddr_would_do != Some(true) {
         return "SO_REUSEADDR does not help against a listener".to_owned();
     }

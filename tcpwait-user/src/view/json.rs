@@ -66,6 +66,8 @@ struct FailureLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     retransmits: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    search: Option<SearchLine>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     holders: Option<Vec<HolderLine>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reuseaddr: Option<Reuseaddr>,
@@ -78,8 +80,16 @@ struct HolderLine {
     pid: Option<u32>,
     comm: Option<String>,
     reuseaddr: Option<bool>,
+    made_here: Option<bool>,
     first_end_in_ns: Option<u64>,
     last_end_in_ns: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct SearchLine {
+    lowest: u16,
+    highest: u16,
+    refused: u64,
 }
 
 #[derive(Serialize)]
@@ -144,6 +154,7 @@ impl View for Json {
                 pid: holder.owner.as_ref().map(|task| task.pid),
                 comm: holder.owner.as_ref().map(|task| task.comm()),
                 reuseaddr: holder.reuseaddr,
+                made_here: holder.made_here,
                 first_end_in_ns: holder.end_ns.map(|(first, _)| in_ns(first)),
                 last_end_in_ns: holder.end_ns.map(|(_, last)| in_ns(last)),
             };
@@ -168,6 +179,11 @@ impl View for Json {
             uid: owner.map(|task| task.uid),
             cgroup: owner.and_then(|task| context.names.cgroup(task.cgroup)),
             retransmits: failure.retransmits,
+            search: failure.search.map(|search| SearchLine {
+                lowest: search.lowest,
+                highest: search.highest,
+                refused: search.refused,
+            }),
             holders,
             reuseaddr: failure
                 .holders

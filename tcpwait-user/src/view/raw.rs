@@ -10,7 +10,7 @@ use super::{
     text::printable,
 };
 use crate::{
-    event::{Event, Fact, HalfOpen, HalfStart, Segment, Task},
+    event::{Call, Event, Fact, HalfOpen, HalfStart, Segment, Task},
     tcp::{Flow, NetnsId, State},
 };
 
@@ -208,9 +208,13 @@ fn line(event: &Event, context: Context<'_>) -> Option<Line> {
             return Some(line.half(half, "timer_cancel"));
         }
         Fact::PortRefused(refused) => {
-            line.hook = if refused.listen { "listen" } else { "bind" };
+            line.hook = match refused.call {
+                Call::Bind => "bind",
+                Call::Listen => "listen",
+                Call::Connect => "connect",
+            };
             line.id = id(refused.cookie);
-            line.to = if refused.listen { State::Listen } else { State::Close };
+            line.to = if refused.call == Call::Listen { State::Listen } else { State::Close };
             line.address = "-".to_owned();
             line.errno = Some(refused.errno);
             line.name(refused.task.as_ref());

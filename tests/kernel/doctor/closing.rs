@@ -72,6 +72,27 @@ pub fn close_wait() {
     within("1.1").expect_nothing();
 }
 
+/// Connections that nobody has accepted have no process: the listener's is the one that does not come to it.
+pub fn not_accepted() {
+    const SLOW: &str = "slow-to-accept";
+    let mut actor = Cast::named(SLOW).start();
+    let to: SocketAddr = actor.does("listen 127.0.0.1:0").parse().unwrap();
+    (0..SOME).for_each(|_| drop(traffic::connect(to)));
+    let in_close_wait = || {
+        let listed = Command::new("ss").args(["-tHn", "state", "close-wait"]).output().unwrap();
+        String::from_utf8(listed.stdout).unwrap().lines().count()
+    };
+    until("they are in CLOSE_WAIT", SOON, || in_close_wait() == SOME);
+    let report = within("1.1");
+    let found = report.finding("close-wait-pile", "now");
+    let who = format!("{SLOW}[{}] does not accept()", actor.pid());
+    assert!(says(found, "what", &who) && says(found, "what", &to.to_string()), "{found}");
+    assert_eq!(gauged(found, "in CLOSE_WAIT and not accepted"), SOME as u64);
+    assert_eq!(gauged(found, "Recv-Q"), SOME as u64);
+    drop(actor);
+    until("they are gone", SOON, || in_close_wait() == 0);
+}
+
 pub fn fin_wait2_orphans() {
     let pairs: Vec<Pair> = (0..SOME).map(|_| Pair::on(V4)).collect();
     now().expect_nothing();

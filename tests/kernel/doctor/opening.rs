@@ -80,6 +80,22 @@ pub fn accept_queue() {
     assert_eq!(report.finding("accept-queue-full", "before")["severity"], "before");
 }
 
+/// This process made the listener and only keeps it; another accepts.
+pub fn who_accepts() {
+    let listener = traffic::socket(V4.parse().unwrap());
+    listener.bind(&SocketAddr::new(V4.parse().unwrap(), 0).into()).unwrap();
+    listener.listen(1).unwrap();
+    let to = traffic::address(&listener);
+    let mut actor = Cast { inherits: Some(&listener), ..Cast::named("who-accepts") }.start();
+    actor.does("inherit-listener");
+    let _accepted = traffic::connect(to);
+    actor.does("accept-and-hold");
+    let _waiting = [traffic::connect(to), traffic::connect(to)];
+    let report = now();
+    let found = report.finding("accept-queue-full", "now");
+    assert!(says(found, "what", &format!("who-accepts[{}] does not", actor.pid())), "{found}");
+}
+
 /// The application's own backlog is the smaller.
 pub fn listen_backlog() {
     let listener = traffic::socket(V4.parse().unwrap());
@@ -116,6 +132,7 @@ pub fn syn_queue() {
         counted(found, "TcpExtTCPReqQFullDoCookies").0 > 0 && counted(found, "TcpExtSyncookiesSent").0 > 0,
         "{found}"
     );
+    assert!(says(found, "what", &to.to_string()), "whose queue: {found}");
     assert!(says(found, "in_vain", "tcp_max_syn_backlog"), "{found}");
 
     sysctl("ipv4/tcp_syncookies", "0");

@@ -136,6 +136,22 @@ pub fn accept_queue_full(accepted_late: bool) {
     }
 }
 
+/// TCP_DEFER_ACCEPT: the ACK comes, with nothing behind it, and the queue is empty.
+pub fn no_data() {
+    netns::sysctl("ipv4/tcp_synack_retries", "1");
+    let seen = Seen::shared();
+    let (deferred, overflows) = (netns::tcp_ext("TCPDeferAcceptDrop"), netns::tcp_ext("ListenOverflows"));
+    let listener = traffic::listen(V4);
+    // Until a second SYN-ACK has been sent (`retrans_to_secs`).
+    traffic::set_option(&listener, nix::libc::IPPROTO_TCP, nix::libc::TCP_DEFER_ACCEPT, 3);
+    let hand = Hand::half_open(traffic::address(&listener));
+    hand.ack();
+    until("the ACK is dropped", SOON, || netns::tcp_ext("TCPDeferAcceptDrop") == deferred + 1);
+    let end = seen.wait_for_step(hand.seen_from_there(), "SYN_RECV>CLOSE", SOON);
+    assert_eq!((end.reason.as_deref(), end.pid), (Some("no-data"), Some(std::process::id())), "{end:?}");
+    assert_eq!(netns::tcp_ext("ListenOverflows"), overflows);
+}
+
 /// The same where overflow is answered with an RST, which is this side's own.
 pub fn accept_queue_full_is_answered() {
     netns::sysctl("ipv4/tcp_abort_on_overflow", "1");
@@ -144,7 +160,7 @@ pub fn accept_queue_full_is_answered() {
     let (overflows, resets) = (netns::tcp_ext("ListenOverflows"), netns::tcp_ext("EmbryonicRsts"));
     hand.ack();
     hand.hears(RST);
-    expect_end(&seen, &hand, "reset", 0, None);
+    expect_end(&seen, &hand, "accept-queue-full", 0, None);
     assert_eq!((netns::tcp_ext("ListenOverflows") - overflows, netns::tcp_ext("EmbryonicRsts") - resets), (1, 1));
 }
 

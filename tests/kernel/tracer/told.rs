@@ -32,6 +32,7 @@ pub struct Failed {
     pub retransmits: Option<u16>,
     #[serde(default)]
     pub holders: Vec<Holder>,
+    pub search: Option<Search>,
     pub reuseaddr: Option<Reuseaddr>,
 }
 
@@ -44,8 +45,18 @@ pub struct Holder {
     pub pid: Option<u32>,
     pub comm: Option<String>,
     pub reuseaddr: Option<bool>,
+    pub made_here: Option<bool>,
     pub first_end_in_ns: Option<u64>,
     pub last_end_in_ns: Option<u64>,
+}
+
+/// Ports that one socket tried.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Search {
+    pub lowest: u16,
+    pub highest: u16,
+    pub refused: u64,
 }
 
 /// What is said of SO_REUSEADDR.

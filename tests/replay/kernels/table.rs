@@ -63,7 +63,8 @@ fn hooks() -> String {
             Need::Required => "yes",
             Need::Optional => "no",
             Need::OneOf(Work::Segments) => "the first of these for late segments",
-            Need::OneOf(Work::Ports) => "the first of these for refused ports",
+            Need::OneOf(Work::Ports) => "the first of these for calls that fail",
+            Need::OneOf(Work::Accepts) => "the first of these for who accepts",
         };
         let states = KERNELS.iter().zip(&kernels).map(|(name, kernel)| state(hook, name, kernel));
         let cells = [format!("`{}`", hook.name), kind.to_owned(), need.to_owned()].into_iter().chain(states);

@@ -113,6 +113,13 @@ fn the_reasons_for_which_it_comes_to_nothing() {
         ("drop", "unknown"),
         ("give-up deaf", "listener-closed"),
         ("give-up acked", "accept-queue-full"),
+        ("give-up acked queue=full", "accept-queue-full"),
+        // TCP_DEFER_ACCEPT: the ACK had no data. With a full queue it may have been either.
+        ("give-up acked deferred queue=room", "no-data"),
+        ("give-up acked deferred queue=full", "unknown"),
+        // tcp_abort_on_overflow: it is this side that resets.
+        ("drop stack=tcp_check_req,tcp_v4_rcv queue=resets", "accept-queue-full"),
+        ("drop stack=tcp_check_req,tcp_v4_rcv queue=full", "reset"),
     ] {
         told(
             &format!("10 syn\n50 {what}\n100 tick"),

@@ -1,16 +1,17 @@
 //! Lifecycle stories: what the kernel says, line by line, and the transitions that must follow from it.
 //!
 //! Told as `MS EVENT [key=value…]`: `syn`, `syn-again`, `resend`, `give-up` and `drop` of a half-open connection (keys `from`, the listener's
-//! cookie, `again`, how often the SYN-ACK was sent again; flags `deaf`, the listener is gone, and `acked`), `refused`, `state OLD NEW`, `arm`, `rearm`, `segment`, `expire` and `cancel` with the
+//! cookie, `again`, how often the SYN-ACK was sent again, `queue`, the accept queue: `room full resets`; flags `deaf`, the listener is gone, `acked` and `deferred`), `accepted`, `refused [connect]` (keys `socket`, `errno`), `state OLD NEW`, `arm`, `rearm`, `segment`, `expire` and `cancel` with the
 //! mini-socket's substate, `owner`, `tick`, `seed STATE`, `seeded`, `lost`, `listed`. Keys: `id` (the cookie, 1 unless said), `on` (which
-//! addresses, those of the id unless said), `dev` (the interface bound to), `era` (which of the namespaces with that inode number), `lport`, `sk`, `cpu`, `thread` (where tracepoints can be preempted), `by` (a task's name), `err`, `room` (the namespace may have more), `stack` (functions,
+//! addresses, those of the id unless said), `dev` (the interface bound to), `era` (which of the namespaces with that inode number), `lport`, `may` (what it shares its port by: `address port both neither`), `v6` (IPV6_V6ONLY: `only both`), `sk`, `cpu`, `thread` (where tracepoints can be preempted), `by` (a task's name), `err`, `room` (the namespace may have more), `stack` (functions,
 //! innermost first), `due` (ms when the timer runs out, 60 s from now unless said), `left` (ms to expiry), and the
-//! flags `mini`, `handed-over`, `half-open`, `unsent`, `repair` and `deferrable` (entering SYN_SENT), `unhashed`, `netns-gone`, `in-process`, `listener`. A `segment` has a header if it has `flags` (`FIN,ACK`): `before`
+//! flags `mini`, `handed-over`, `half-open`, `newborn`, `unsent`, `repair` and `deferrable` (entering SYN_SENT), `deferred`, `returns`, `old-port`, `unhashed`, `netns-gone`, `in-process`, `listener`. A `segment` has a header if it has `flags` (`FIN,ACK`): `before`
 //! (bytes before the sequence number that is due), `len` (of data), `verdict` (the kernel's).
 //!
 //! Heard as `MS #id OLD -> NEW DWELL`: ms, `~` before what is right to a jiffy, `-` for what is not known; then whatever
 //! else is said. A last line names what could not be matched, and what is alive at the end.
 
+mod calls;
 mod early_ends;
 mod gaps;
 mod half_open;
@@ -28,8 +29,8 @@ use std::net::Ipv4Addr;
 
 use tcpwait::{
     event::{
-        CancelSite, Context, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, PortRefused, Reuse, Seed, Segment,
-        StateChange, Syn, Task,
+        Call, CancelSite, Context, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, PortRefused, Queue, Reuse,
+        Seed, Segment, StateChange, Syn, Task,
     },
     lifecycle::{Cause, Lifecycle, SegmentSource, Timing, Transition, Update},
     symbols::{DECISIVE, Symbols},
@@ -115,6 +116,9 @@ fn line(update: &Update) -> String {
             for holder in failure.holders.iter().flat_map(|holders| &holders.sockets) {
                 let owner = holder.owner.as_ref().map_or("?".to_owned(), |task| task.comm());
                 text.push_str(&format!(" {}x {} {owner}", holder.count, holder.state));
+            }
+            if let Some(search) = failure.search {
+                text.push_str(&format!(" {}x {}-{}", search.refused, search.lowest, search.highest));
             }
             text
         }
@@ -213,13 +217,18 @@ pub fn change(cookie: u64, sk: u64, flow: Flow, old: State, new: State) -> State
         new,
         err: 0,
         task: None,
+        by_call: false,
         handed_over: false,
         newborn: false,
         half_open: false,
         retransmits: 0,
         reuse: None,
+        v6only: None,
         unsent: false,
         syn: (new == State::SynSent).then_some(Syn::AtOnce),
+        deferred: false,
+        returns: false,
+        old_port: false,
         no_mini: None,
     }
 }
@@ -280,6 +289,7 @@ impl<'a> Told<'a> {
         MiniSocket {
             cookie: self.id(),
             reuse: None,
+            v6only: self.v6only(),
             timestamps: true,
             tw: self.number("tw", self.number("on", self.id())),
             flow: self.flow(),
@@ -298,7 +308,25 @@ impl<'a> Told<'a> {
             retransmits: self.number("again", 0) as u8,
             listens: !self.flag("deaf"),
             acked: self.flag("acked"),
+            deferred: self.flag("deferred"),
+            queue: self.key("queue").map(|queue| match queue {
+                "room" => Queue::HasRoom,
+                "full" => Queue::Full,
+                "resets" => Queue::FullAndResets,
+                other => panic!("no queue is {other}"),
+            }),
         }
+    }
+
+    /// `v6=only`, `v6=both`.
+    fn v6only(&self) -> Option<bool> {
+        self.key("v6").map(|v6| v6 == "only")
+    }
+
+    /// `may=` `address`, `port`, `both` or `neither`.
+    fn reuse(&self) -> Option<Reuse> {
+        self.key("may")
+            .map(|may| Reuse { address: ["address", "both"].contains(&may), port: ["port", "both"].contains(&may) })
     }
 
     fn site(&self, task: Option<Task>) -> CancelSite {
@@ -343,14 +371,22 @@ impl<'a> Told<'a> {
             "drop" => Fact::HalfCancelled { half: self.half(), site: self.site(task) },
             "refused" => Fact::PortRefused(PortRefused {
                 cookie: self.id(),
+                socket: self.key("socket").map(|socket| socket.parse().unwrap()),
                 flow: self.flow(),
                 task,
-                errno: 98,
-                listen: false,
-                reuse: Some(Reuse::default()),
+                errno: self.number("errno", 98) as u16,
+                call: match self.words.get(1) {
+                    Some(&"connect") => Call::Connect,
+                    Some(&"listen") => Call::Listen,
+                    _ => Call::Bind,
+                },
+                reuse: self.reuse().or(Some(Reuse::default())),
+                v6only: self.v6only(),
             }),
+            "accepted" => Fact::Accepted { cookie: self.id(), listener: self.number("from", 9), task },
             "state" => Fact::State(StateChange {
                 err: self.number("err", 0) as u16,
+                by_call: task.is_some() || self.flag("by-call"),
                 task,
                 handed_over: self.flag("handed-over"),
                 newborn: self.flag("newborn"),
@@ -361,6 +397,11 @@ impl<'a> Told<'a> {
                     () if self.flag("deferrable") => Syn::MayWait,
                     () => Syn::AtOnce,
                 }),
+                deferred: self.flag("deferred"),
+                returns: self.flag("returns"),
+                old_port: self.flag("old-port"),
+                reuse: self.reuse(),
+                v6only: self.v6only(),
                 retransmits: self.number("again", 0) as u16,
                 no_mini: self.stack().map(|stack| NoMini { full: Some(!self.flag("room")), stack }),
                 ..change(self.id(), self.number("sk", self.id()), self.flow(), self.state(1), self.state(2))
@@ -381,6 +422,7 @@ impl<'a> Told<'a> {
                 expires_ms: self.number("left", 0) as u32,
                 retransmits: self.number("again", 0) as u8,
                 origin: None,
+                v6only: self.v6only(),
             }),
             "lost" => Fact::Loss { lost: 1 },
             "listed" => Fact::Listed(NetnsId::new(1, 0)),

@@ -71,7 +71,7 @@ impl Failures {
         let comm = process.map(|process| process.comm);
         match self.0.iter_mut().find(|failed| same(failed, comm)) {
             Some(failed) => {
-                failed.count += 1;
+                failed.count += failure.calls();
                 failed.first_ns = failed.first_ns.min(*time_ns);
                 failed.last_ns = failed.last_ns.max(*time_ns);
                 if let (Some(process), Some(task)) = (&mut failed.process, owner) {
@@ -83,7 +83,7 @@ impl Failures {
                 why: *why,
                 errno: *errno,
                 process,
-                count: 1,
+                count: failure.calls(),
                 first_ns: *time_ns,
                 last_ns: *time_ns,
             }),
@@ -122,8 +122,19 @@ impl Failed {
     /// Whether it failed for want of a port.
     pub fn about(&self) -> About {
         match self.why {
-            Why::NoFreePort | Why::PortTaken | Why::PortHeld | Why::RangeFull => About::Ports,
-            Why::Refused | Why::TimedOut | Why::Unreachable | Why::GivenUp | Why::Other => About::Else,
+            Why::NoFreePort | Why::PortTaken | Why::PortHeld | Why::RangeFull | Why::PortSearch => About::Ports,
+            Why::Refused
+            | Why::TimedOut
+            | Why::Unreachable
+            | Why::GivenUp
+            | Why::NeverSent
+            | Why::NoRoute
+            | Why::NotAllowed
+            | Why::NoAddress
+            | Why::NoMemory
+            | Why::Invalid
+            | Why::NotTold
+            | Why::Other => About::Else,
         }
     }
 }
@@ -159,6 +170,7 @@ mod tests {
             owner: Some(Task { pid, uid: 0, cgroup: 0, comm: [name; 16] }.into()),
             retransmits: None,
             holders: None,
+            search: None,
         }
     }
 

@@ -106,6 +106,7 @@ fn found(ports: &mut Ports, id: u64, flow: Flow, state: State, time_ns: u64, exp
         expires_ms,
         retransmits: 0,
         origin: None,
+        v6only: None,
     };
     let origin = if flow.rport == 80 { Origin::Here } else { Origin::There };
     ports.event(&Event { time_ns, cpu: 0, context: Context::Cpu(0), fact: Fact::Seed(seed) });
@@ -123,6 +124,7 @@ fn fail(ports: &mut Ports, time_ns: u64, why: Why) {
         owner: Some(task(43, b"other").into()),
         retransmits: None,
         holders: None,
+        search: None,
     };
     tell(ports, Update::Failed(Box::new(failure)));
 }

@@ -75,7 +75,8 @@ pub fn read_datagram(
 }
 
 fn socket(payload: &[u8]) -> Result<DiagSocket, Error> {
-    let (message, _) = Message::read_from_prefix(payload).map_err(|_| Error::Malformed("a socket is cut off"))?;
+    let (message, attributes) =
+        Message::read_from_prefix(payload).map_err(|_| Error::Malformed("a socket is cut off"))?;
     let id = message.id;
     let address = |address: [u8; 16]| match (message.family, address) {
         (family, [a, b, c, d, ..]) if family == AF_INET as u8 => [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
@@ -98,7 +99,23 @@ fn socket(payload: &[u8]) -> Result<DiagSocket, Error> {
         ifindex: id.ifindex,
         receive_queue: message.rqueue,
         send_queue: message.wqueue,
+        v6only: v6only(attributes),
     })
+}
+
+/// The attribute INET_DIAG_SKV6ONLY, which the kernel adds for a socket of IPv6 that listens (`inet_diag_msg_attrs_fill`).
+fn v6only(mut attributes: &[u8]) -> Option<bool> {
+    const INET_DIAG_SKV6ONLY: u16 = 11;
+    const ALIGNED: usize = 4;
+    while let [low, high, kind_low, kind_high, rest @ ..] = attributes {
+        let length = usize::from(u16::from_ne_bytes([*low, *high]));
+        let kind = u16::from_ne_bytes([*kind_low, *kind_high]);
+        if kind == INET_DIAG_SKV6ONLY && length > ALIGNED {
+            return rest.first().map(|value| *value != 0);
+        }
+        attributes = attributes.get(length.max(ALIGNED).next_multiple_of(ALIGNED)..)?;
+    }
+    None
 }
 
 #[cfg(test)]

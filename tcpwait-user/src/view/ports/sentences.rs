@@ -219,6 +219,14 @@ fn why(why: Why) -> &'static str {
         Why::RangeFull => {
             "no port of the range is free (EADDRINUSE); IP_BIND_ADDRESS_NO_PORT leaves the choice to connect(), which shares ports"
         }
+        Why::NeverSent => "closed before the first write, which TCP Fast Open's SYN waits for; no call failed",
+        Why::NoRoute => "there is no route (ENETUNREACH, EHOSTUNREACH)",
+        Why::NotAllowed => "this machine does not allow it (EACCES, EPERM)",
+        Why::NoAddress => "no interface here has the address (EADDRNOTAVAIL)",
+        Why::NoMemory => "the kernel had no memory for it (ENOBUFS)",
+        Why::Invalid => "the address or the socket does not fit (EINVAL)",
+        Why::NotTold => "a port was found, and then the call failed without a SYN",
+        Why::PortSearch => "one port after the other is held (EADDRINUSE): a search for a free one",
         Why::Other => "it failed for another reason",
     }
 }
