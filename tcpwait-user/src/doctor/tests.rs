@@ -402,6 +402,8 @@ fn what_waits_in_a_queue_is_its_listeners() {
         left_ms: 0,
         receive_queue: 1,
         send_queue: 0,
+        retransmits: 0,
+        probes: 0,
         cookie,
         inode,
     };
@@ -412,7 +414,7 @@ fn what_waits_in_a_queue_is_its_listeners() {
     // Below a Multipath TCP connection: no listener's queue has it.
     let nobodys = socket(State::CloseWait, at(1, 9999), 0, 30);
     queued.iter().chain([&nobodys]).for_each(|socket| before.add(socket));
-    let mut survey = Survey::new(before, None, 0);
+    let mut survey = Survey::new(before, Bounds::default());
     [&listener, &other].into_iter().chain(&queued).chain([&nobodys]).for_each(|socket| survey.add(socket));
     survey.add(&socket(State::Established, at(1, 7002), 40, 40));
     (50..54).for_each(|n| survey.add(&socket(State::SynRecv, at(1, 7003), 0, n)));
