@@ -45,7 +45,7 @@ fn heading(cells: impl IntoIterator<Item = String>) -> String {
     row(cells) + &line
 }
 
-fn reports() -> [Report; 3] {
+fn reports() -> [Report; 5] {
     KERNELS.map(report)
 }
 
