@@ -86,6 +86,7 @@ pub fn two_devices() {
     device("right");
     let here = netns::inode().to_string();
     let stat = Tracer::start(&["stat", "--json", "--netns", &here]);
+    let bound = Tracer::start(&["ports", "60", "--json", "--netns", &here]);
     let seen = Seen::through(Tracer::here(&[]));
     let two = [connect_through("left", 40_000), connect_through("right", 40_000)];
     drop(two);
@@ -104,15 +105,15 @@ pub fn two_devices() {
     assert_eq!(off, 0, "{report}");
     // A port on one device is free on the other.
     let ports = Tracer::spawn(command(["ports", "--json", "--netns", &here])).end(START);
-    let rows = document(&ports)["destinations"].clone();
-    let mut rows: Vec<(String, u64)> = rows
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|row| (row["interface"].as_str().unwrap().to_owned(), row["in_use"].as_u64().unwrap()))
-        .collect();
-    rows.sort();
-    assert_eq!(rows, [("left".to_owned(), 1), ("right".to_owned(), 1)]);
+    let by_device = |rows: &Value, number: &str| {
+        let of = |row: &Value| (row["interface"].as_str().unwrap().to_owned(), row[number].as_u64().unwrap());
+        let mut rows: Vec<(String, u64)> = rows.as_array().unwrap().iter().map(of).collect();
+        rows.sort();
+        rows
+    };
+    let once = [("left".to_owned(), 1), ("right".to_owned(), 1)];
+    assert_eq!(by_device(&document(&ports)["destinations"], "in_use"), once);
+    assert_eq!(by_device(&document(&bound.stop())["bound"], "bound"), once);
 }
 
 /// Does something in a new namespace, on a thread that dies with it; what is asked for comes with the inode number.

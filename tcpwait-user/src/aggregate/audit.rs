@@ -207,12 +207,12 @@ impl Audit {
     pub fn event(&mut self, event: &Event) {
         match &event.fact {
             Fact::Armed { mini, rearmed: false } => self.count(event.time_ns, mini.flow.netns, What::Began),
-            // tcp_create_openreq_child counts every socket that inet_csk_clone_lock makes.
             Fact::State(change) if (change.old, change.new) == (State::Close, State::SynSent) => {
                 self.connects(event.time_ns, change);
             }
             Fact::State(change) if change.old == State::SynSent => self.connected(event.time_ns, change),
             Fact::State(change) if change.new == State::Close => self.closed(event.time_ns, change),
+            // tcp_create_openreq_child counts every socket that inet_csk_clone_lock makes.
             Fact::State(change) if change.newborn || (change.old, change.new) == (State::Listen, State::SynRecv) => {
                 self.count(event.time_ns, change.flow.netns, What::Accepted);
             }
@@ -283,6 +283,10 @@ impl Audit {
     /// Takes note of what happened to a connection, wanted or not.
     pub fn update(&mut self, update: &Update) {
         let Update::Transition(step) = update else { return };
+        if step.from == Some(State::SynSent) {
+            // Its own event may have been lost.
+            self.connecting.remove(&step.id);
+        }
         if (step.from, step.to) == (Some(State::SynRecv), State::Close) {
             // A request socket: tcp_check_req counts an RST or a SYN in its window.
             match step.reason {

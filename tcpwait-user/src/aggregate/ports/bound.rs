@@ -2,7 +2,7 @@
 //! (`__inet_hash_connect` passes over a bind bucket whose `fastreuse` is not negative), and to every bind() to the same address
 //! (`inet_csk_find_open_port`, `inet_csk_bind_conflict`), unless both sockets have SO_REUSEADDR.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::{HashMap, HashSet};
 
@@ -86,14 +86,21 @@ impl Ports {
             return Vec::new();
         }
         self.bound.retain(|place, pace| addresses.contains_key(place) || !pace.is_idle(end_ns));
+        let interfaces: BTreeSet<u32> = addresses.keys().map(|source| source.bound_dev_if).collect();
         for (_, held) in self.held.iter() {
             let settings = self.settings.get(&held.destination.netns);
             // Where the range is not known, every port counts.
-            if held.lport != 0
-                && settings.and_then(|settings| settings.has(held.lport)) != Some(false)
-                && let Some(address) = addresses.get_mut(&place(held))
-            {
-                address.add(held);
+            if held.lport == 0 || settings.and_then(|settings| settings.has(held.lport)) == Some(false) {
+                continue;
+            }
+            let place = place(held);
+            // Sockets on different interfaces are not in each other's way (`inet_csk_bind_conflict`).
+            let in_its_way =
+                |interface: &&u32| [**interface, place.bound_dev_if].contains(&0) || **interface == place.bound_dev_if;
+            for interface in interfaces.iter().filter(in_its_way) {
+                if let Some(address) = addresses.get_mut(&Source { bound_dev_if: *interface, ..place }) {
+                    address.add(held);
+                }
             }
         }
         let mut rows: Vec<Bound> = addresses

@@ -111,7 +111,8 @@ pub struct Row {
     pub advice: Option<Advice>,
 }
 
-/// What bind() looks for a free port at: it finds one free that the same address has on another interface (`inet_bind_conflict`).
+/// What bind() looks for a free port at: it finds one free that the same address has on another interface (`inet_csk_bind_conflict`), but for
+/// a socket that is bound to none all of them count, and for all others what is bound to none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Source {
     /// The network namespace.

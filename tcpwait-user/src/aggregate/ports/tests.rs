@@ -226,6 +226,24 @@ fn accepted_connections_hold_no_port() {
     assert_eq!((row.size, row.in_use), (Some(20), 1));
 }
 
+/// bind() gives a port once to each interface; what is bound to none is in the way of all, and all in its way.
+#[test]
+fn bind_gives_a_port_once_to_each_interface() {
+    let mut ports = traced(0);
+    for (id, (bound_dev_if, lport)) in [(2, 20_000), (2, 20_001), (3, 20_000), (0, 20_002)].into_iter().enumerate() {
+        let step = Transition {
+            origin: Origin::Here,
+            bound: Some(true),
+            ..Transition::new(S, id as u64, Flow { bound_dev_if, ..flow(lport) }, Some(State::Close), State::SynSent)
+        };
+        tell(&mut ports, Update::Transition(step));
+    }
+    let mut rows = report(&mut ports, 2 * S).bound.unwrap();
+    rows.sort_by_key(|row| row.source);
+    let found: Vec<_> = rows.iter().map(|row| (row.source.bound_dev_if, row.bound, row.in_use)).collect();
+    assert_eq!(found, [(0, 3, 3), (2, 3, 3), (3, 2, 2)]);
+}
+
 /// A port that bind() gave is closed to everybody else, whatever the destination.
 #[test]
 fn what_bind_gives_is_taken_for_all_destinations() {
