@@ -6,7 +6,7 @@ use aya_obj::btf::{Btf, BtfKind};
 use tcpwait::kernel::{HOOKS, KernelTypes, Kind};
 use tcpwait_wire::config::{ABSENT, OFFSETS};
 
-use super::{KERNELS, bytes, text};
+use super::{KERNELS, bytes, report, text};
 use crate::support::{FIXTURES, records};
 
 /// A kernel's types.
@@ -23,9 +23,12 @@ fn witness(kernel: &str) -> Vec<(String, u32)> {
     text(kernel, "offsets").lines().map(line).collect()
 }
 
+/// Kernels whose types Debian's bpftool can lay out: of 7.3's `struct net` it leaves out what aligns some members.
+const WITNESSED: [&str; 3] = ["6.1", "6.12", "6.18"];
+
 #[test]
 fn every_field_is_where_a_c_compiler_finds_it() {
-    for kernel in KERNELS {
+    for kernel in WITNESSED {
         let found = of(kernel).offsets().unwrap();
         let found: Vec<(String, u32)> = found.into_iter().map(|(name, offset)| (name.to_owned(), offset)).collect();
         assert_eq!(found, witness(kernel), "on {kernel}");
@@ -59,7 +62,9 @@ fn every_hook_is_found_where_it_is_attached() {
                 Kind::Tracepoint => btf.id_by_type_name_kind(&format!("btf_trace_{}", hook.name), BtfKind::Typedef),
                 Kind::Fexit => btf.id_by_type_name_kind(hook.name, BtfKind::Func),
             };
-            assert!(found.is_ok(), "{} on {kernel}", hook.name);
+            // One that the kernel did not have when it was asked is not there.
+            let had = report(kernel).hooks.iter().any(|asked| asked.hook == hook.name && asked.attached);
+            assert!(found.is_ok() || !had, "{} on {kernel}", hook.name);
         }
     }
 }
@@ -124,9 +129,16 @@ fn a_missing_optional_field_is_absent() {
     let optional: Vec<_> = OFFSETS.iter().filter(|field| field.optional).collect();
     assert!(!optional.is_empty());
     for field in optional {
-        let name = field.member.split('|').next().unwrap().split('.').next_back().unwrap();
-        assert_ne!(offset(&of("6.12"), field.global), ABSENT, "{name} is there");
-        assert_eq!(offset(&renamed("6.12", name, "x"), field.global), ABSENT, "{name}");
+        let last = |member: &'static str| member.split('|').next().unwrap().split('.').next_back().unwrap();
+        let name = last(field.member);
+        if OFFSETS.iter().any(|other| !other.optional && last(other.member) == name) {
+            // Without that one nothing starts.
+            continue;
+        }
+        // Some are of older kernels only, others of newer ones.
+        let with = KERNELS.into_iter().find(|kernel| offset(&of(kernel), field.global) != ABSENT);
+        let kernel = with.unwrap_or_else(|| panic!("no kernel has {name}"));
+        assert_eq!(offset(&renamed(kernel, name, "x"), field.global), ABSENT, "{name} on {kernel}");
     }
 }
 
