@@ -51,20 +51,20 @@ pub const FLAG_HALF_OPEN: u8 = 64;
 /// record of its own.
 pub const FLAG_NEWBORN: u8 = 128;
 
-/// In [`SockState::unsent`] of `CLOSE -> SYN_SENT`: the socket is being restored (TCP_REPAIR), and no SYN follows (`tcp_connect`).
+/// In [`SockState::syn`] of `CLOSE -> SYN_SENT`: the socket is being restored (TCP_REPAIR), and no SYN follows (`tcp_connect`).
 pub const UNSENT_REPAIR: u8 = 16;
 /// There: the SYN may wait for the first data (TCP_FASTOPEN_CONNECT, `tcp_fastopen_defer_connect`).
 pub const UNSENT_DEFERRABLE: u8 = 32;
 /// There: the two above are known.
 pub const UNSENT_KNOWN: u8 = 64;
 
-/// In [`Seed::made`]: this side made the connection, as far as the listing tells. 0: it was not asked.
+/// In [`Seed::about`]: this side made the connection, as far as the listing tells. 0: it was not asked.
 pub const MADE_HERE: u8 = 1;
-/// In [`Seed::made`]: the peer made it.
+/// In [`Seed::about`]: the peer made it.
 pub const MADE_THERE: u8 = 2;
-/// In [`Seed::made`]: the listing does not tell; no fewer of its sockets have the local port than have the remote port.
+/// In [`Seed::about`]: the listing does not tell; no fewer of its sockets have the local port than have the remote port.
 pub const MADE_UNKNOWN: u8 = 3;
-/// In [`Seed::made`]: the listing does not tell; more of its sockets have the remote port.
+/// In [`Seed::about`]: the listing does not tell; more of its sockets have the remote port.
 pub const MADE_UNKNOWN_REMOTE: u8 = 4;
 /// In [`Seed::about`]: the bits of `MADE_…`.
 pub const MADE_BITS: u8 = 7;
