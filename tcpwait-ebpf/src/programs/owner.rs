@@ -13,8 +13,8 @@ use tcpwait_wire::{
 use super::result_behind;
 use crate::{
     claim::{Turn, takes},
-    emit::{count, emit},
-    filter::wanted,
+    emit::{count, count_taken_over, emit},
+    filter::{is_running, wanted},
     maps::{ACCEPT_ARGUMENTS, UNOWNED, unowned_slot},
     sock::{At, Fields, Typed, bound_port, held_by_task, is_multipath, netns, rport},
     task,
@@ -74,12 +74,12 @@ fn inet_csk_accept_2(ctx: FExitContext) -> i32 {
 /// Cost: one look at an array a read; one record a passive connection.
 #[btf_tracepoint(function = "tcp_rcv_space_adjust")]
 fn tcp_rcv_space_adjust(ctx: BtfTracePointContext) -> i32 {
-    used(ctx, Turn::of_two(Hook::Read, 1))
+    used(ctx, Hook::Read, 1)
 }
 
 #[btf_tracepoint(function = "tcp_rcv_space_adjust")]
 fn tcp_rcv_space_adjust_2(ctx: BtfTracePointContext) -> i32 {
-    used(ctx, Turn::of_two(Hook::Read, 2))
+    used(ctx, Hook::Read, 2)
 }
 
 /// Question: which process writes to this accepted connection before it has read?
@@ -87,17 +87,18 @@ fn tcp_rcv_space_adjust_2(ctx: BtfTracePointContext) -> i32 {
 /// Since: 6.16. Cost: as above, a write.
 #[btf_tracepoint(function = "tcp_sendmsg_locked")]
 fn tcp_sendmsg_locked(ctx: BtfTracePointContext) -> i32 {
-    used(ctx, Turn::of_two(Hook::Write, 1))
+    used(ctx, Hook::Write, 1)
 }
 
 #[btf_tracepoint(function = "tcp_sendmsg_locked")]
 fn tcp_sendmsg_locked_2(ctx: BtfTracePointContext) -> i32 {
-    used(ctx, Turn::of_two(Hook::Write, 2))
+    used(ctx, Hook::Write, 2)
 }
 
-/// Tells whose an accepted connection is, if nobody has yet.
+/// Tells whose an accepted connection is, if nobody has yet. That is what the programs of a hook are told apart by, too: one that comes after the one that
+/// told finds nothing to tell, so it would not give back what the first had claimed.
 #[inline(always)]
-fn used(ctx: BtfTracePointContext, turn: Turn) -> i32 {
+fn used(ctx: BtfTracePointContext, hook: Hook, program: u64) -> i32 {
     // SAFETY: the tracepoint's argument.
     let sk = unsafe { Typed::new(ctx.arg(0)) };
     let cookie: u64 = sk.read(&OFF_COOKIE);
@@ -108,8 +109,11 @@ fn used(ctx: BtfTracePointContext, turn: Turn) -> i32 {
     let Some(unowned) = UNOWNED.get_ptr_mut(unowned_slot(cookie)) else { return 0 };
     // SAFETY: an aligned word that lives as long as the map; whichever of two CPUs writes last is right.
     unsafe {
-        if unowned.read_volatile() != cookie || !held_by_task(sk) || !takes(&ctx, turn, sk.number()) {
+        if unowned.read_volatile() != cookie || !held_by_task(sk) || !is_running() {
             return 0;
+        }
+        if program > 1 {
+            count_taken_over(hook);
         }
         unowned.write_volatile(0);
     }
