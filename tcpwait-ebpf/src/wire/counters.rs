@@ -13,8 +13,9 @@ pub struct Counters {
     pub values: [u64; COUNTERS],
     /// State changes of full sockets, by [`transition_slot`].
     pub transitions: [u64; TRANSITIONS],
-    /// By [`Hook`]: events that the kernel handed to none of the hook's programs, because they were active on that CPU (`recursion_misses` of the first
-    /// program, less what another took). Exact once the hooks are detached. `u64::MAX` when the kernel does not tell.
+    /// By [`Hook`]: events that the kernel handed to none of the hook's programs, because they were active on that CPU: `recursion_misses` of the first
+    /// program, less what another took, and never more than any of them missed. Of state changes exact once the hooks are detached, of the
+    /// others at most. `u64::MAX` when the kernel does not tell.
     pub withheld: [u64; HOOKS],
 }
 

@@ -79,13 +79,13 @@ pub struct Probes {
     log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
     /// Whether tracepoints leave preemption on, so that hooks have all of their programs.
     preemptible: bool,
-    /// `recursion_misses` of each hook's first program when its hook began to tell, and when it was detached.
+    /// `recursion_misses` when the hooks began to tell, and when they were detached.
     misses_before: Misses,
     final_misses: Option<Misses>,
 }
 
-/// `recursion_misses` of each hook's first program, by [`wire::Hook`]; `None` when this kernel does not tell.
-type Misses = Option<[u64; wire::HOOKS]>;
+/// `recursion_misses` by [`wire::Hook`], of each of its programs; `None` when this kernel does not tell.
+type Misses = Option<[Vec<u64>; wire::HOOKS]>;
 
 /// Loads and attaches every hook.
 ///
@@ -192,7 +192,7 @@ fn probes(options: &Options) -> Result<Probes> {
     }
 
     let mut running: Array<_, u32> = take(&mut ebpf, config::RUNNING_MAP)?;
-    let misses_before = misses(&ebpf, &hooks);
+    let misses_before = misses(&ebpf, &hooks, preemptible);
     running.set(0, 1, 0).context("telling the kernel side that every hook is attached")?;
 
     let log = if options.verbose {
@@ -257,7 +257,7 @@ impl Probes {
     /// The kernel refuses, which it has no reason to.
     pub fn detach(&mut self) -> Result<()> {
         // What is missed from here on is of no use, and no other program takes it over.
-        self.final_misses = Some(misses(&self.ebpf, &self.hooks));
+        self.final_misses = Some(misses(&self.ebpf, &self.hooks, self.preemptible));
         // One is detached after the other, and what only some of them tell is of no use.
         self.running.set(0, 0, 0).context("telling the kernel side that the hooks are being detached")?;
         for state in self.hooks.iter().filter(|state| state.outcome == Outcome::Attached) {
@@ -267,15 +267,19 @@ impl Probes {
         Ok(())
     }
 
-    /// By hook, what its first program missed and no other took over; [`u64::MAX`] when this kernel does not tell.
+    /// By hook, what none of its programs was run for; [`u64::MAX`] when this kernel does not tell. An event that the first missed and another took is not
+    /// lost; nor is one that any of them was run for, be it of no interest: so it is at most what the one that missed least did.
     fn withheld(&self) -> Result<[u64; wire::HOOKS]> {
-        let now = self.final_misses.unwrap_or_else(|| misses(&self.ebpf, &self.hooks));
-        let Some((mut withheld, before)) = now.zip(self.misses_before) else { return Ok([u64::MAX; wire::HOOKS]) };
+        let now = self.final_misses.clone().unwrap_or_else(|| misses(&self.ebpf, &self.hooks, self.preemptible));
+        let Some((now, before)) = now.zip(self.misses_before.as_ref()) else { return Ok([u64::MAX; wire::HOOKS]) };
         // Read after the misses: what comes in between is then taken over and not missed, rather than the other way round.
         let mut taken_over = [0; wire::HOOKS];
         read_sums(&self.taken_over, &mut taken_over)?;
-        for ((missed, before), taken_over) in withheld.iter_mut().zip(before).zip(taken_over) {
-            *missed = missed.saturating_sub(before).saturating_sub(taken_over);
+        let mut withheld = [0; wire::HOOKS];
+        for (((withheld, now), before), taken_over) in withheld.iter_mut().zip(&now).zip(before).zip(taken_over) {
+            let mut missed = now.iter().zip(before).map(|(now, before)| now.saturating_sub(*before));
+            let first = missed.next().unwrap_or_default().saturating_sub(taken_over);
+            *withheld = missed.fold(first, u64::min);
         }
         Ok(withheld)
     }
@@ -313,12 +317,14 @@ impl Probes {
     }
 }
 
-fn misses(ebpf: &Ebpf, hooks: &[HookState]) -> Misses {
-    let mut missed = [0; wire::HOOKS];
+fn misses(ebpf: &Ebpf, hooks: &[HookState], preemptible: bool) -> Misses {
+    let mut missed = std::array::from_fn(|_| Vec::new());
     for state in hooks.iter().filter(|state| state.outcome == Outcome::Attached) {
-        for on in state.hook.programs(false) {
-            let program = ebpf.program(on.function)?.fd().ok()?;
-            *missed.get_mut(on.number as usize)? = recursion_misses(program.as_fd())?;
+        for on in state.hook.programs(preemptible) {
+            let of_hook = missed.get_mut(on.number as usize)?;
+            for name in on.names {
+                of_hook.push(recursion_misses(ebpf.program(name)?.fd().ok()?.as_fd())?);
+            }
         }
     }
     Some(missed)
