@@ -140,6 +140,9 @@ pub static PROCESS_ARGUMENTS: Global<u32> = Global::new(0);
 /// See `config::PREEMPTIBLE`.
 #[unsafe(no_mangle)]
 pub static PREEMPTIBLE: Global<u8> = Global::new(0);
+/// See `config::THREADS`.
+#[unsafe(no_mangle)]
+pub static THREADS: Global<u8> = Global::new(0);
 /// See `config::STACK_BYTES`.
 #[unsafe(no_mangle)]
 pub static STACK_BYTES: Global<u64> = Global::new(16384);

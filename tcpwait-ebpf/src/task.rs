@@ -7,7 +7,7 @@ use tcpwait_wire::{
 };
 
 use crate::{
-    maps::{HERE, PID_NAMESPACE, PREEMPTIBLE, STACK_BYTES},
+    maps::{HERE, PID_NAMESPACE, STACK_BYTES, THREADS},
     sock::{At, Fields, Typed, distance},
 };
 
@@ -97,5 +97,5 @@ pub fn address_of(ctx: &impl EbpfContext) -> u64 {
 /// others do on the same CPU in between. Where tracepoints and softirqs cannot be preempted, the CPU alone says that (`0`).
 #[inline(always)]
 pub fn thread(ctx: &impl EbpfContext) -> u32 {
-    if PREEMPTIBLE.load() == 0 || !on_its_stack(ctx) { 0 } else { Typed::current_task().read(&OFF_TASK_PID) }
+    if THREADS.load() == 0 || !on_its_stack(ctx) { 0 } else { Typed::current_task().read(&OFF_TASK_PID) }
 }

@@ -198,7 +198,7 @@ pub struct Head {
     pub flags: u8,
     /// The CPU the hook ran on; 0 for records that user space writes.
     pub cpu: u16,
-    /// Where others may come in between on that CPU (from Linux 7.0 on): the low bits of the id of the thread on whose stack the hook ran. 0 elsewhere, and
+    /// Where others may come in between on that CPU (PREEMPT_RT, and from Linux 7.0 on): the low bits of the id of the thread on whose stack the hook ran. 0 elsewhere, and
     /// where it ran in an interrupt: then what comes next on the CPU is its doing.
     pub thread: u16,
 }

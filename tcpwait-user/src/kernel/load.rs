@@ -12,6 +12,7 @@ use aya::{
     maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
     util::nr_cpus,
 };
+use nix::unistd::{SysconfVar, sysconf};
 use tcpwait_wire::{config, wire};
 use tokio::io::{Interest, unix::AsyncFd};
 
@@ -30,9 +31,6 @@ static OBJECT: &[u8] = include_bytes_aligned!(env!("TCPWAIT_BPF_OBJECT"));
 
 /// Share of the ring buffer that may fill before the reader is woken at once instead of on its next round.
 const WAKE_SHARE: u32 = 4;
-
-/// Of a task's kernel stack, where the kernel's types do not tell.
-const STACK_BYTES: u64 = 16384;
 
 /// What is filtered in the kernel; empty lists select everything.
 #[derive(Clone, Debug, Default)]
@@ -118,7 +116,9 @@ fn probes(options: &Options) -> Result<Probes> {
 
     let preemptible = types.has_preemptible_tracepoints();
     let preemptible_flag = u8::from(preemptible);
-    let stack_bytes = types.stack_bytes().unwrap_or(STACK_BYTES);
+    let threads_flag = u8::from(preemptible || types.has_threaded_softirqs());
+    let page_bytes = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|bytes| u64::try_from(bytes).ok());
+    let stack_bytes = types.stack_bytes(page_bytes.unwrap_or_default());
 
     let [call_bind, call_listen, call_connect] =
         [nix::libc::SYS_bind, nix::libc::SYS_listen, nix::libc::SYS_connect].map(|number| number as u32);
@@ -145,6 +145,7 @@ fn probes(options: &Options) -> Result<Probes> {
         .override_global(config::FILTER_RPORT, &by_rport, true)
         .override_global(config::WAKE_BYTES, &wake_bytes, true)
         .override_global(config::PREEMPTIBLE, &preemptible_flag, true)
+        .override_global(config::THREADS, &threads_flag, true)
         .override_global(config::STACK_BYTES, &stack_bytes, true)
         .override_global(config::PROCESS_ARGUMENTS, &process_arguments, true)
         .override_global(aya_log::LEVEL, &log_level, false);

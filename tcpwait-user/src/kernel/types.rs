@@ -145,13 +145,20 @@ impl KernelTypes {
         self.offset("tp_transition_snapshot", "srcu_gp").is_ok()
     }
 
-    /// Size of a task's kernel stack in bytes (`union thread_union`): 16 KiB nearly everywhere, 64 KiB with pages of that size on arm64, 32 KiB with KASAN on x86.
-    pub fn stack_bytes(&self) -> Option<u64> {
-        let (_, variant) = self.types.get().iter().find(|(id, variant)| {
-            matches!(variant, TypeVariant::Union(_)) && self.types.name_of(**id).as_deref() == Some("thread_union")
-        })?;
-        let TypeVariant::Union(union) = variant else { return None };
-        u64::try_from(*union.size()).ok().filter(|size| size.is_power_of_two())
+    /// Whether softirqs are threads that others may preempt: on PREEMPT_RT a spinlock is an rt_mutex (`include/linux/spinlock_types.h`).
+    pub fn has_threaded_softirqs(&self) -> bool {
+        self.offset("spinlock", "lock.waiters").is_ok()
+    }
+
+    /// Size of a task's kernel stack in bytes (`THREAD_SIZE`), which no type has itself. On x86 interrupts have stacks of the same size (`struct irq_stack`;
+    /// both are doubled by KASAN); on arm64 it is 16 KiB, or a page where that is more. Others: the least there is.
+    pub fn stack_bytes(&self, page_bytes: u64) -> u64 {
+        const LEAST: u64 = 16 << 10;
+        let of_interrupts = self.structures.get("irq_stack").and_then(|id| match self.types.from_id(*id)? {
+            TypeVariant::Struct(structure) => u64::try_from(*structure.size()).ok(),
+            _ => None,
+        });
+        of_interrupts.unwrap_or_default().max(page_bytes).max(LEAST)
     }
 
     /// How many arguments a function has; `None` when the kernel has none of this name.
