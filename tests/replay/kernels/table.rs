@@ -83,6 +83,9 @@ fn state(hook: &Hook, name: &str, kernel: &Report) -> String {
         Some(_) if hook.name == "kfree_skb" && !types::of(name).tracepoint_arg_is(hook.name, 3, "sock") => {
             "of no use: carries no `rx_sk`".to_owned()
         }
+        Some(_) if hook.name == "tcp_sendmsg_locked" && !types::of(name).tracepoint_arg_is(hook.name, 0, "sock") => {
+            "not there".to_owned()
+        }
         Some(why) if why.ends_with("does its work") => "would do, but is not needed".to_owned(),
         Some(why) => format!("refused: {why}"),
     }
