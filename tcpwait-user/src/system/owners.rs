@@ -83,12 +83,13 @@ impl Owners {
         let cgroups = Cgroups::new();
         for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
             let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            let held = held(&process.path(), inodes);
-            if held.is_empty() {
+            if held(&process.path(), inodes).is_empty() {
                 continue;
             }
             if let Some(holder) = describe(&process.path(), pid, &cgroups) {
-                owners.add(&held, holder);
+                // A process that was forked a moment ago has its parent's files, until it becomes another program: those are closed before it gets
+                // that program's name (`begin_new_exec`). What it still has after its name was read is its own.
+                owners.add(&held(&process.path(), inodes), holder);
             }
         }
         owners
