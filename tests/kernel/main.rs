@@ -267,8 +267,8 @@ fn main() -> ExitCode {
         isolated("exits::not_root", exits::not_root),
         isolated("exits::duration", exits::duration),
         demanding("offline::its_timers_move", offline::its_timers_move),
-        // Those that take all of the machine for a while come last, so that they are in nobody's way.
-        // Its TIME_WAIT ends after a minute, and where a machine is emulated a tracer beside many others takes as long to start.
+        // Those that take all of the machine for a while come last, so that they are in nobody's way. The first is about a TIME_WAIT, which ends
+        // after a minute: where a machine is emulated, a tracer beside many others takes as long to start.
         demanding("older::time_wait", older::time_wait),
         demanding("half_open::many_short_ones", half_open::many_short_ones),
         watched("half_open::flood_without_cookies", half_open::floods::without_cookies),
