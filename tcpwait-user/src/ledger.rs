@@ -87,17 +87,18 @@ impl Ledger {
         self.withheld = (!counters.withheld.contains(&u64::MAX)).then_some(counters.withheld);
     }
 
-    /// Events the kernel withheld, of all hooks; `None` when it does not tell.
+    /// Events the kernel withheld, of the hooks whose every event tells of a connection; `None` when it does not tell.
     pub fn recursion(&self) -> Option<u64> {
-        self.withheld.map(|withheld| withheld.iter().sum())
+        self.withheld?;
+        Some(self.withheld_by_hook().filter(|(hook, _)| hook.tells_always()).map(|(_, count)| count).sum())
     }
 
     /// Events the kernel withheld, by hook, where there are any.
-    pub fn withheld_by_hook(&self) -> impl Iterator<Item = (&'static str, u64)> {
+    pub fn withheld_by_hook(&self) -> impl Iterator<Item = (wire::Hook, u64)> {
         let withheld = self.withheld.unwrap_or_default();
         wire::Hook::ALL.into_iter().filter_map(move |hook| {
             let count = withheld.get(hook as usize).copied().filter(|count| *count > 0)?;
-            Some((hook.name(), count))
+            Some((hook, count))
         })
     }
 
@@ -114,5 +115,25 @@ impl Ledger {
             || self.unreadable > 0
             || self.undecodable > 0
             || self.tally.unmatched.total() > 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tcpwait_wire::wire::{HOOKS, Hook};
+
+    use super::Ledger;
+
+    #[test]
+    fn what_may_be_of_no_interest_is_no_loss() {
+        let withheld = |hook: Hook| {
+            let mut withheld = [0; HOOKS];
+            withheld.iter_mut().skip(hook as usize).take(1).for_each(|count| *count = 5);
+            Ledger { withheld: Some(withheld), ..Ledger::default() }
+        };
+        assert!(withheld(Hook::State).is_lossy() && withheld(Hook::Any).is_lossy());
+        let calls = withheld(Hook::Connect);
+        assert_eq!((calls.is_lossy(), calls.recursion()), (false, Some(0)));
+        assert_eq!(calls.withheld_by_hook().collect::<Vec<_>>(), [(Hook::Connect, 5)], "it is said all the same");
     }
 }

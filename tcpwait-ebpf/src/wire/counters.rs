@@ -78,6 +78,12 @@ impl Hook {
         Self::Any,
     ];
 
+    /// Whether every event of it tells of a connection. Of the others (a call that may fail, a read that may be the first, any timer or packet of the machine)
+    /// few do, and what was withheld is at most what was missed.
+    pub const fn tells_always(self) -> bool {
+        matches!(self, Self::State | Self::TimerStart | Self::TimerCancel | Self::Segment | Self::Any)
+    }
+
     /// The tracepoint or function; none for [`Hook::Any`].
     pub const fn name(self) -> &'static str {
         match self {

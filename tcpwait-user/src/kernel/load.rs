@@ -289,7 +289,10 @@ impl Probes {
     pub fn lost(&self) -> u64 {
         let of = |counter: &wire::Counter| self.counters.get(&(*counter as u32), 0).map_or(0, |cpus| cpus.iter().sum());
         wire::LOST.iter().map(of).sum::<u64>()
-            + self.withheld().map_or(0, |withheld| withheld.iter().filter(|count| **count != u64::MAX).sum())
+            + self.withheld().map_or(0, |withheld| {
+                let told = wire::Hook::ALL.into_iter().filter(|hook| hook.tells_always());
+                told.filter_map(|hook| withheld.get(hook as usize)).filter(|count| **count != u64::MAX).sum()
+            })
     }
 
     /// The kernel side's counts so far, summed over CPUs, as a record.

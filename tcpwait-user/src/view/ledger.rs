@@ -54,6 +54,10 @@ pub fn losses(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
     if ledger.now_at_most {
         writeln!(out, "NOW is at most: events were lost a moment ago, and ends may be among them")?;
     }
+    for (hook, count) in ledger.withheld_by_hook().filter(|(hook, _)| !hook.tells_always()) {
+        let hook = hook.name();
+        writeln!(out, "not seen: at most {count} events of {hook} that told of a connection (recursion); most do not")?;
+    }
     if ledger.is_lossy() {
         writeln!(out, "lost: {}", causes(ledger))
     } else if ledger.lost_ring.is_none() {
@@ -81,10 +85,15 @@ fn causes(ledger: &Ledger) -> String {
         add(lost.requests, "events of half-open connections (ring buffer full)");
         add(lost.failures, "ports refused (ring buffer full)");
     }
-    for (hook, count) in ledger.withheld_by_hook() {
-        let of = if hook.is_empty() { String::new() } else { format!("{hook} ") };
-        add(count, &format!("{of}events withheld by the kernel (recursion)"));
+    for (hook, count) in ledger.withheld_by_hook().filter(|(hook, _)| hook.tells_always()) {
+        let of = if hook.name().is_empty() { String::new() } else { format!("{}: ", hook.name()) };
+        causes.push(format!("{of}{count} events withheld by the kernel (recursion)"));
     }
+    let mut add = |count: u64, what: &str| {
+        if count > 0 {
+            causes.push(format!("{count} {what}"));
+        }
+    };
     add(ledger.unread(), "records written and never read");
     add(ledger.unreadable, "reads of kernel memory that failed");
     add(ledger.undecodable, "records that make no sense");

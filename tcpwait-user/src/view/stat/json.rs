@@ -289,9 +289,13 @@ pub(in crate::view) fn account(ledger: &Ledger) -> Account {
                 failures: lost.failures,
             }),
             recursion: ledger.recursion(),
-            recursion_by_hook: ledger
-                .withheld
-                .map(|_| ledger.withheld_by_hook().filter(|(hook, _)| !hook.is_empty()).collect()),
+            recursion_by_hook: ledger.withheld.map(|_| {
+                ledger
+                    .withheld_by_hook()
+                    .map(|(hook, count)| (hook.name(), count))
+                    .filter(|(hook, _)| !hook.is_empty())
+                    .collect()
+            }),
             unread: ledger.unread(),
             unreadable: ledger.unreadable,
             undecodable: ledger.undecodable,
