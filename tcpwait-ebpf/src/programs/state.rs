@@ -47,8 +47,8 @@ macro_rules! programs {
     )*};
 }
 
-// Two are enough where a task cannot be preempted in one of them: an interrupt comes in the middle of one, not of two. Else there are as many as
-// tasks may be preempted in at the same time on one CPU: with three, the highest load of the benchmark still had events withheld on 7.3.
+// Two are enough where a task cannot be preempted in one of them: an interrupt comes in the middle of one, not of two. Else one is missing for each
+// task that was preempted in one on that CPU: with four, three may be, and an interrupt still finds one.
 programs! {
     inet_sock_set_state is 1,
     inet_sock_set_state_2 is 2,

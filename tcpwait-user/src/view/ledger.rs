@@ -71,42 +71,38 @@ pub fn losses(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
 
 fn causes(ledger: &Ledger) -> String {
     let mut causes = Vec::new();
-    let mut add = |count: u64, what: &str| {
-        if count > 0 {
-            causes.push(format!("{count} {what}"));
-        }
-    };
     if let Some(lost) = ledger.lost_ring {
-        add(lost.states, "state changes (ring buffer full)");
-        add(lost.beginnings, "mini-socket beginnings or restarts (ring buffer full)");
-        add(lost.ends, "mini-socket ends (ring buffer full)");
-        add(lost.segments, "segments to mini-sockets (ring buffer full)");
-        add(lost.owners, "owners (ring buffer full)");
-        add(lost.requests, "events of half-open connections (ring buffer full)");
-        add(lost.failures, "ports refused (ring buffer full)");
+        add(&mut causes, lost.states, "state changes (ring buffer full)");
+        add(&mut causes, lost.beginnings, "mini-socket beginnings or restarts (ring buffer full)");
+        add(&mut causes, lost.ends, "mini-socket ends (ring buffer full)");
+        add(&mut causes, lost.segments, "segments to mini-sockets (ring buffer full)");
+        add(&mut causes, lost.owners, "owners (ring buffer full)");
+        add(&mut causes, lost.requests, "events of half-open connections (ring buffer full)");
+        add(&mut causes, lost.failures, "ports refused (ring buffer full)");
     }
     for (hook, count) in ledger.withheld_by_hook().filter(|(hook, _)| hook.tells_always()) {
         let of = if hook.name().is_empty() { String::new() } else { format!("{}: ", hook.name()) };
         causes.push(format!("{of}{count} events withheld by the kernel (recursion)"));
     }
-    let mut add = |count: u64, what: &str| {
-        if count > 0 {
-            causes.push(format!("{count} {what}"));
-        }
-    };
-    add(ledger.unread(), "records written and never read");
-    add(ledger.unreadable, "reads of kernel memory that failed");
-    add(ledger.undecodable, "records that make no sense");
+    add(&mut causes, ledger.unread(), "records written and never read");
+    add(&mut causes, ledger.unreadable, "reads of kernel memory that failed");
+    add(&mut causes, ledger.undecodable, "records that make no sense");
     let unmatched = ledger.tally.unmatched;
-    add(unmatched.ends, "mini-socket ends without a beginning (unmatched)");
-    add(unmatched.beginnings, "mini-socket beginnings without an end before (unmatched)");
-    add(unmatched.gaps, "state changes that do not continue the one before (unmatched)");
-    add(unmatched.overdue, "connections whose end was not seen and must have come (unmatched)");
-    add(unmatched.requests, "half-open connections whose beginning or end was not seen (unmatched)");
+    add(&mut causes, unmatched.ends, "mini-socket ends without a beginning (unmatched)");
+    add(&mut causes, unmatched.beginnings, "mini-socket beginnings without an end before (unmatched)");
+    add(&mut causes, unmatched.gaps, "state changes that do not continue the one before (unmatched)");
+    add(&mut causes, unmatched.overdue, "connections whose end was not seen and must have come (unmatched)");
+    add(&mut causes, unmatched.requests, "half-open connections whose beginning or end was not seen (unmatched)");
     if ledger.lost_ring.is_some_and(|lost| lost.total() > 0) {
         causes.push("a larger --ring-buffer helps".to_owned());
     }
     causes.join(", ")
+}
+
+fn add(causes: &mut Vec<String>, count: u64, what: &str) {
+    if count > 0 {
+        causes.push(format!("{count} {what}"));
+    }
 }
 
 fn known(count: Option<u64>) -> String {
