@@ -16,12 +16,19 @@ type Wanted<'a> = Box<dyn Fn(&Line) -> bool + 'a>;
 pub fn select_whole_connections() {
     let netns = netns::inode().to_string();
     let (mut alpha, mut beta) = (Cast::named("filter-alpha").start(), Cast::named("filter-beta").start());
-    let listeners = [traffic::listen(V4), traffic::listen(V4), traffic::listen(V6)];
-    let [first, second, sixth] = [0, 1, 2].map(|which| traffic::address(&listeners[which]));
-    let (alphas, own) = (alpha.pid(), std::process::id());
+    // Each listens in a process of its own. This one's children have its listeners until they become other programs, and a tracer
+    // that starts meanwhile cannot tell who acts for one.
+    let mut servers = [V4, V4, V6].map(|host| {
+        let mut server = Cast::named("filter-server").start();
+        let address: std::net::SocketAddr =
+            server.does(&format!("listen {}", std::net::SocketAddr::new(host.parse().unwrap(), 0))).parse().unwrap();
+        (server, address)
+    });
+    let [first, second, sixth] = [0, 1, 2].map(|which| servers[which].1);
+    let (alphas, serves) = (alpha.pid(), servers[1].0.pid());
 
     let port = |of: std::net::SocketAddr| of.port().to_string();
-    let (lport, rport, own_text) = (port(first), format!("{},{}", port(second), port(sixth)), own.to_string());
+    let (lport, rport, server_text) = (port(first), format!("{},{}", port(second), port(sixth)), serves.to_string());
     let (alpha_text, alpha_net) = (alphas.to_string(), format!("/proc/{alphas}/ns/net"));
     let filters: Vec<(Vec<&str>, Wanted)> = vec![
         (vec!["--netns", &alpha_text], Box::new(|_| true)),
@@ -35,7 +42,7 @@ pub fn select_whole_connections() {
         (vec!["--netns", &netns, "--raddr", V6], Box::new(|line| line.raddr.to_string() == V6)),
         (vec!["--netns", &netns, "-p", &alpha_text], Box::new(|line| line.pid == Some(alphas))),
         // The owner of what is accepted is known late.
-        (vec!["--netns", &netns, "-p", &own_text], Box::new(|line| line.pid == Some(own))),
+        (vec!["--netns", &netns, "-p", &server_text], Box::new(|line| line.pid == Some(serves))),
         (
             vec!["--netns", &netns, "--comm", "filter-beta"],
             Box::new(|line| line.comm.as_deref() == Some("filter-beta")),
@@ -69,18 +76,21 @@ pub fn select_whole_connections() {
     for (listener, is_alpha, to, from) in plan {
         let client = if is_alpha { &mut alpha } else { &mut beta };
         client.does(&format!("connect {to} {}", from.unwrap_or_default()));
-        let server = traffic::accept(&listeners[listener]);
+        let server = &mut servers[listener].0;
+        server.does("accept");
         client.does("write");
-        let mut byte = [std::mem::MaybeUninit::uninit(); 1];
-        server.recv(&mut byte).unwrap();
+        server.does("read");
         client.does("close");
-        traffic::read_end(&server);
+        server.does("read-end");
+        server.does("close");
     }
     // One that dies in its first state, before anybody says more of it.
     let refused =
         traffic::socket(V4.parse().unwrap()).connect(&"127.0.0.9:9".parse::<std::net::SocketAddr>().unwrap().into());
     assert!(refused.is_err());
-    drop(listeners);
+    for (server, _) in &mut servers {
+        server.does("close-listener");
+    }
     traffic::until("every connection's end", SOON, || {
         let lines = all.lines();
         let count = |step: &str| lines.iter().filter(|line| line.step() == step).count();
