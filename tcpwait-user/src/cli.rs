@@ -173,6 +173,9 @@ pub struct Stat {
     /// One JSON document a report, each on a line
     #[arg(long)]
     pub json: bool,
+    /// Write the reports to this file; standard output is COMMAND's own then
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
     /// Exit with 3 if anything was lost, or the kernel's own counters differ and nothing says why
     #[arg(long)]
     pub fail_on_loss: bool,
@@ -206,7 +209,7 @@ impl From<SortBy> for Sort {
 /// `tcpwait record`.
 #[derive(Debug, Args)]
 pub struct Record {
-    /// The file to write
+    /// The file to write, for root alone to read; - is standard output
     #[arg(short = 'o', long, value_name = "FILE")]
     pub output: PathBuf,
     /// Only these network namespaces: a PID, a path, a name under /run/netns or an inode

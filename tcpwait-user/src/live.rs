@@ -2,6 +2,7 @@
 //! ends in order. It hands bytes to whoever wants them and does not look at what they mean, but for cgroup ids, whose names must be
 //! looked up while the cgroups exist.
 
+mod endings;
 mod losses;
 mod place;
 mod readings;
@@ -19,14 +20,11 @@ use nix::{
     time::{ClockId, clock_getres, clock_gettime},
 };
 use tcpwait_wire::wire::{self, Kind};
-use tokio::{
-    signal::unix::{self, SignalKind, signal},
-    sync::oneshot,
-    time::MissedTickBehavior,
-};
+use tokio::{sync::oneshot, time::MissedTickBehavior};
 use zerocopy::IntoBytes;
 
 use self::{
+    endings::Endings,
     losses::Losses,
     readings::{Readings, maybe},
 };
@@ -35,6 +33,7 @@ use crate::{
     event::task_of,
     kernel::{self, Choices, HookState, KernelFilter, Probes},
     recording::Header,
+    signals,
     system::{
         cgroup::Cgroups,
         netns::Identity,
@@ -90,12 +89,17 @@ pub trait Sink {
     /// They have been read.
     fn reading_ends(&mut self, _reading: &Reading) {}
 
+    /// Whether it can take more. While it cannot, records stay in the ring buffer, and what does not fit there is counted by the kernel side.
+    fn has_room(&self) -> bool {
+        true
+    }
+
     /// Whether it wants no more.
     fn is_over(&mut self) -> bool {
         false
     }
 
-    /// SIGINT or SIGTERM came: whether to end.
+    /// SIGINT, SIGTERM or SIGHUP came: whether to end.
     fn ends_at(&mut self, _signal: Signal) -> bool {
         true
     }
@@ -125,6 +129,8 @@ pub struct Settings {
     pub choices: Choices,
     /// When the kernel's own counters are read beside the tracing.
     pub audit: Audited,
+    /// Whether the first signal asks for the end; else [`Sink::ends_at`] says when one does.
+    pub first_signal_ends: bool,
     /// Diagnostics.
     pub verbose: bool,
 }
@@ -136,8 +142,9 @@ pub struct Live {
     header: Header,
     cgroups: Cgroups,
     named: HashSet<u64>,
-    interrupt: unix::Signal,
-    terminate: unix::Signal,
+    endings: Endings,
+    /// How long the first reading of the kernel's own counters took.
+    first_reading: Duration,
 }
 
 /// Attaches. Needs a tokio runtime around it.
@@ -147,8 +154,7 @@ pub struct Live {
 pub fn attach(settings: Settings) -> Result<Live> {
     place::check()?;
     // Before anybody is told to hit Ctrl-C.
-    let interrupt = signal(SignalKind::interrupt()).context("catching SIGINT")?;
-    let terminate = signal(SignalKind::terminate()).context("catching SIGTERM")?;
+    let endings = Endings::catch(settings.first_signal_ends)?;
     let options = kernel::Options {
         filter: settings.filter.clone(),
         ring_bytes: settings.ring_bytes,
@@ -172,7 +178,15 @@ pub fn attach(settings: Settings) -> Result<Live> {
         segments: kernel::segment_source(&probes.hooks),
         missing_hooks: missing(&probes),
     };
-    Ok(Live { probes, settings, header, cgroups: Cgroups::new(), named: HashSet::new(), interrupt, terminate })
+    Ok(Live {
+        probes,
+        settings,
+        header,
+        cgroups: Cgroups::new(),
+        named: HashSet::new(),
+        endings,
+        first_reading: Duration::ZERO,
+    })
 }
 
 impl Live {
@@ -200,7 +214,9 @@ impl Live {
     pub fn read_first_counters(&mut self, sink: &mut impl Sink) -> io::Result<()> {
         if self.settings.audit != Audited::Never {
             sink.reading_begins();
+            let begun = Instant::now();
             let reading = snmp::read(self.only(), false, monotonic_ns);
+            self.first_reading = begun.elapsed();
             while self.drain(sink)? == BATCH {}
             sink.reading_ends(&reading);
         }
@@ -213,7 +229,7 @@ impl Live {
         (!netns.is_empty()).then_some(netns.as_slice())
     }
 
-    /// Feeds the sink until Ctrl-C, SIGTERM, the duration's end, or a broken pipe. Returns what became of the sockets
+    /// Feeds the sink until SIGINT, SIGTERM, SIGHUP, the duration's end, or a broken pipe. Returns what became of the sockets
     /// that were there before.
     ///
     /// # Errors
@@ -231,7 +247,7 @@ impl Live {
         let mut losses = Losses::new();
         let mut listing: Option<oneshot::Receiver<(Vec<u8>, Seeded)>> = None;
         let mut listing_begun = Instant::now();
-        let mut readings = Readings::default();
+        let mut readings = Readings::after(self.first_reading);
         let mut rounds = 0u32;
         let end = tokio::time::sleep(self.settings.duration.unwrap_or(Duration::MAX));
         tokio::pin!(end);
@@ -239,8 +255,12 @@ impl Live {
             let mut stop = false;
             tokio::select! {
                 biased;
-                _ = self.interrupt.recv() => stop = sink.ends_at(Signal::SIGINT),
-                _ = self.terminate.recv() => stop = sink.ends_at(Signal::SIGTERM),
+                signal = self.endings.next() => {
+                    stop = sink.ends_at(signal);
+                    if stop {
+                        signals::ask();
+                    }
+                }
                 () = &mut end, if self.settings.duration.is_some() && readings.ends_at.is_none() => stop = true,
                 ready = ring.readable() => ready.context("waiting for the ring buffer")?.clear_ready(),
                 Ok((records, read)) = maybe(&mut seeds) => {
@@ -300,7 +320,7 @@ impl Live {
                 if self.settings.audit == Audited::Never || readings.are_over(stop) {
                     break;
                 }
-                readings.end();
+                readings.end(signals::asked());
             }
             let wanted = match self.settings.audit {
                 Audited::Never => false,
@@ -316,18 +336,26 @@ impl Live {
         }
         // Nothing may be added while the rest is read: a flood would never end.
         self.probes.detach()?;
-        while self.drain(sink)? == BATCH {}
+        while self.drain_all(sink)? == BATCH {}
         // A program that still ran when it was detached finishes its record within microseconds; one that was not finished
         // hides those behind it.
         tokio::time::sleep(LAST_RECORD).await;
-        while self.drain(sink)? == BATCH {}
+        while self.drain_all(sink)? == BATCH {}
         self.tick(sink)?;
         sink.record(self.probes.counters(monotonic_ns())?.as_bytes())?;
         sink.sync()?;
         Ok(seeded)
     }
 
+    /// Takes what the ring buffer has. Returns how many records; [`BATCH`] says that there may be more.
     fn drain(&mut self, sink: &mut impl Sink) -> io::Result<usize> {
+        if !sink.has_room() {
+            return Ok(0);
+        }
+        self.drain_all(sink)
+    }
+
+    fn drain_all(&mut self, sink: &mut impl Sink) -> io::Result<usize> {
         let Self { probes, cgroups, named, .. } = self;
         probes.drain(BATCH, |record| name_and_pass(record, cgroups, named, sink))
     }

@@ -2,10 +2,15 @@
 
 use std::process::ExitCode;
 
+use tcpwait::{output, say};
+
 fn main() -> ExitCode {
     let cli = tcpwait::cli::Cli::from_arguments();
-    tcpwait::run::run(cli).unwrap_or_else(|e| {
-        eprintln!("tcpwait: {e:#}");
+    let code = tcpwait::run::run(cli).unwrap_or_else(|e| {
+        say!("tcpwait: {e:#}");
         ExitCode::FAILURE
-    })
+    });
+    output::settle();
+    output::end();
+    code
 }

@@ -1,6 +1,8 @@
 //! Recordings: a header that says what and where, then the records as they came, compressed. Reading one gives the same
 //! bytes as the live ring buffer; it knows nothing of their meaning.
 
+mod new;
+
 use std::{
     collections::BTreeMap,
     fs::File,
@@ -14,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use tcpwait_wire::wire::{self, Kind};
 use zerocopy::FromBytes;
 
+pub use self::new::New;
 use crate::{lifecycle::SegmentSource, symbols::Symbols};
 
 /// First bytes of every recording.
@@ -56,25 +59,35 @@ pub struct Header {
 }
 
 /// Writes a recording.
-pub struct Writer {
-    body: FrameEncoder<BufWriter<File>>,
+pub struct Writer<W: Write> {
+    body: FrameEncoder<W>,
 }
 
-impl Writer {
+impl Writer<BufWriter<File>> {
     /// Starts a new file.
     ///
     /// # Errors
     /// It cannot be created or written.
     pub fn create(path: &Path, header: &Header) -> Result<Self> {
         let doing = || format!("writing a recording to {}", path.display());
-        let mut file = BufWriter::new(File::create(path).with_context(doing)?);
+        let file = BufWriter::new(File::create(path).with_context(doing)?);
+        Self::begin(file, header).with_context(doing)
+    }
+}
+
+impl<W: Write> Writer<W> {
+    /// Begins with the header.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub fn begin(mut out: W, header: &Header) -> Result<Self> {
         let header = serde_json::to_vec(header)?;
-        file.write_all(&MAGIC).with_context(doing)?;
-        file.write_all(&FORMAT.to_le_bytes()).with_context(doing)?;
-        file.write_all(&u32::try_from(header.len())?.to_le_bytes()).with_context(doing)?;
-        file.write_all(&header).with_context(doing)?;
+        out.write_all(&MAGIC)?;
+        out.write_all(&FORMAT.to_le_bytes())?;
+        out.write_all(&u32::try_from(header.len())?.to_le_bytes())?;
+        out.write_all(&header)?;
         let info = FrameInfo::new().block_size(BlockSize::Max64KB).content_checksum(false).block_checksums(true);
-        Ok(Self { body: FrameEncoder::with_frame_info(info, file) })
+        Ok(Self { body: FrameEncoder::with_frame_info(info, out) })
     }
 
     /// Appends a record.
@@ -95,12 +108,19 @@ impl Writer {
         self.body.get_mut().flush()
     }
 
-    /// Ends the recording.
+    /// Ends the recording, and gives back what it was written to.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn finish(self) -> Result<()> {
-        self.body.finish().context("ending the recording")?.flush().context("ending the recording")
+    pub fn finish(self) -> Result<W> {
+        let mut out = self.body.finish().context("ending the recording")?;
+        out.flush().context("ending the recording")?;
+        Ok(out)
+    }
+
+    /// What it is written to.
+    pub fn get_ref(&self) -> &W {
+        self.body.get_ref()
     }
 }
 

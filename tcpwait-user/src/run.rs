@@ -3,36 +3,26 @@
 mod doctor;
 mod ports;
 mod probes;
+mod record;
 mod stat;
 mod states;
+mod trace;
 
-use std::{
-    io::{self, BufWriter, Stdout, Write},
-    process::ExitCode,
-};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
-use jiff::tz::TimeZone;
-use tcpwait_wire::wire::Kind;
 
 use crate::{
-    aggregate::audit::{Audit, AuditReport, Reading, TwCounts},
-    cli::{Cli, Command, Filter, Record, Trace, Tracing, choices},
-    event::{counters, is_from_kernel},
+    aggregate::audit::{AuditReport, TwCounts},
+    cli::{Cli, Command, Filter, Tracing, choices},
     kernel::KernelFilter,
     ledger::Ledger,
-    live::{self, Audited, Live, Settings, Sink},
-    pipeline::{Pipeline, Shown},
-    recording::{Reader, Writer},
-    select::{Criteria, Family, Selector},
+    live::{Audited, Live, Settings},
+    output, say,
+    select::{Criteria, Family},
     system::{behaviour, cgroup::Cgroups, netns, processes, seed::Seeded},
-    view::{
-        self,
-        json::Json,
-        ledger,
-        text::{Columns, Text},
-    },
+    view::{self, ledger, units::count},
 };
 
 /// Exit code of `--fail-on-loss`.
@@ -46,101 +36,21 @@ const MAX_COMM: usize = 15;
 /// # Errors
 /// One clear sentence, with the remedy.
 pub fn run(cli: Cli) -> Result<ExitCode> {
-    match cli.command {
-        Command::Stat(stat) => stat::run(&stat),
-        Command::States(states) => states::run(&states),
-        Command::Ports(ports) => ports::run(&ports),
-        Command::Trace(trace) => match &trace.from {
-            Some(_) => replay(&trace),
-            None => runtime()?.block_on(trace_live(&trace)),
-        },
-        Command::Record(record) => runtime()?.block_on(record_live(&record)),
+    let done = match cli.command {
+        Command::Stat(args) => stat::run(&args),
+        Command::States(args) => states::run(&args),
+        Command::Ports(args) => ports::run(&args),
+        Command::Trace(args) => trace::run(&args),
+        Command::Record(args) => record::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Probes(args) => runtime()?.block_on(async { probes::run(&args) }),
-    }
+    };
+    // Whoever closes the pipe, as head(1) does, has what was wanted.
+    if output::reader_is_gone() { done.or(Ok(ExitCode::SUCCESS)) } else { done }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the event loop")
-}
-
-async fn trace_live(args: &Trace) -> Result<ExitCode> {
-    log_to_stderr(args.tracing.verbose);
-    let criteria = criteria(&args.filter, true)?;
-    let filter = KernelFilter {
-        netns: netns::identify(&criteria.netns),
-        lports: criteria.lports.clone(),
-        rports: criteria.rports.clone(),
-    };
-    let ports = !filter.lports.is_empty() || !filter.rports.is_empty();
-    let audited = if ports { Audited::Never } else { Audited::Ends };
-    let audit = (!ports).then(|| Audit::new(meaning_of_tw(), None));
-    let mut live = live::attach(Settings { audit: audited, ..settings(&args.tracing, filter) })?;
-    let mut pipeline = Pipeline::new(live.header(), Selector::new(criteria), shown(args), stdout())?;
-    if let Some(audit) = audit {
-        pipeline = pipeline.audited(audit);
-    }
-    let mut sink = Lines(pipeline);
-    live.read_first_counters(&mut sink).context("writing to stdout")?;
-    banner(&live, args.tracing.verbose);
-    let result = live.run(&mut sink).await;
-    if is_broken_pipe(&result) {
-        return Ok(ExitCode::SUCCESS);
-    }
-    say_seeded(result?.as_ref(), args.tracing.verbose);
-    match sink.0.finish() {
-        Ok(ledger) => Ok(close(&ledger, sink.0.audit().as_ref(), args.fail_on_loss)),
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        Err(e) => Err(e).context("writing to stdout"),
-    }
-}
-
-fn replay(args: &Trace) -> Result<ExitCode> {
-    log_to_stderr(args.tracing.verbose);
-    let path = args.from.as_deref().context("no recording named")?;
-    let criteria = criteria(&args.filter, false)?;
-    let mut reader = Reader::open(path)?;
-    match replay_records(&mut reader, Selector::new(criteria), shown(args)) {
-        Ok(ledger) => {
-            if let Some(why) = reader.cut() {
-                eprintln!("tcpwait: {} was cut short ({why}); everything up to there is shown", path.display());
-            }
-            Ok(close(&ledger, None, args.fail_on_loss))
-        }
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        Err(e) => Err(e).context("writing to stdout"),
-    }
-}
-
-fn replay_records(reader: &mut Reader, selector: Selector, shown: Shown) -> io::Result<Ledger> {
-    let mut pipeline = Pipeline::new(&reader.header().clone(), selector, shown, stdout())?;
-    while let Some(record) = reader.next_record() {
-        pipeline.record(record)?;
-    }
-    pipeline.finish()
-}
-
-async fn record_live(args: &Record) -> Result<ExitCode> {
-    log_to_stderr(args.tracing.verbose);
-    let filter = KernelFilter { netns: netns::identify(&inodes(&args.netns)?), ..KernelFilter::default() };
-    let mut live = live::attach(settings(&args.tracing, filter))?;
-    let mut sink =
-        Recording { writer: Writer::create(&args.output, live.header())?, ledger: Ledger::default(), records: 0 };
-    banner(&live, args.tracing.verbose);
-    let seeded = live.run(&mut sink).await.with_context(|| format!("writing to {}", args.output.display()))?;
-    say_seeded(seeded.as_ref(), args.tracing.verbose);
-    sink.writer.finish()?;
-    let size = std::fs::metadata(&args.output).map_or(0, |file| file.len());
-    eprintln!(
-        "{}: {} records, {size} bytes; read it with: tcpwait trace --from {0}",
-        args.output.display(),
-        sink.records
-    );
-    let lossy = sink.ledger.is_lossy();
-    if lossy {
-        eprintln!("some events were lost; `tcpwait trace --from` says which");
-    }
-    Ok(if lossy && args.fail_on_loss { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS })
 }
 
 /// What the kernel's counter of TIME_WAIT counts, as tried on a connection; `None` where that cannot be tried. To be asked before anything is
@@ -150,69 +60,6 @@ fn meaning_of_tw() -> Option<TwCounts> {
     Some(if began { TwCounts::Beginnings } else { TwCounts::Expiries })
 }
 
-/// Records become lines.
-struct Lines(Pipeline<BufWriter<Stdout>>);
-
-impl Sink for Lines {
-    fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.record(bytes)
-    }
-    fn reading_begins(&mut self) {
-        self.0.reading_begins();
-    }
-    fn reading_ends(&mut self, reading: &Reading) {
-        self.0.reading_ends(reading);
-    }
-    fn round(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-    fn sync(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-/// Records become a file.
-struct Recording {
-    writer: Writer,
-    ledger: Ledger,
-    records: u64,
-}
-
-impl Sink for Recording {
-    fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.records += 1;
-        self.ledger.read += u64::from(is_from_kernel(bytes));
-        if let Some(counters) = counters(bytes).filter(|counters| counters.head.kind == Kind::Counters as u8) {
-            self.ledger.count_kernel(&counters);
-        }
-        self.writer.record(bytes)
-    }
-    fn round(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-    fn sync(&mut self) -> io::Result<()> {
-        self.writer.flush()
-    }
-}
-
-fn stdout() -> BufWriter<Stdout> {
-    BufWriter::with_capacity(64 << 10, io::stdout())
-}
-
-fn shown(args: &Trace) -> Shown {
-    if args.raw {
-        return Shown::Raw { json: args.json };
-    }
-    if args.json {
-        return Shown::Transitions(Box::new(Json::default()));
-    }
-    Shown::Transitions(Box::new(Text::new(Columns {
-        relative_time: args.relative_time,
-        time_of_day: args.time_of_day.then(TimeZone::system),
-        wide: args.wide,
-    })))
-}
-
 fn settings(args: &Tracing, filter: KernelFilter) -> Settings {
     Settings {
         filter,
@@ -220,6 +67,7 @@ fn settings(args: &Tracing, filter: KernelFilter) -> Settings {
         duration: args.duration,
         choices: choices(args.timing, args.refused_ports),
         audit: Audited::Never,
+        first_signal_ends: true,
         verbose: args.verbose,
     }
 }
@@ -252,7 +100,7 @@ fn criteria(filter: &Filter, live: bool) -> Result<Criteria> {
         }
         for name in &filter.comm {
             if let Some(sentence) = processes::only_an_executable(name) {
-                eprintln!("tcpwait: {sentence}");
+                say!("tcpwait: {sentence}");
             }
         }
         let cgroups = Cgroups::new();
@@ -312,52 +160,56 @@ fn recorded_inodes(specs: &[String]) -> Result<Vec<u32>> {
 
 fn banner(live: &Live, verbose: bool) {
     for sentence in live.missing() {
-        eprintln!("tcpwait: {sentence}");
+        say!("tcpwait: {sentence}");
     }
     if processes::numbering().is_some() {
-        eprintln!(
+        say!(
             "tcpwait: this is a PID namespace: processes are numbered as `ps` here does; those outside of it have no number here, and are shown as \
              unknown"
         );
     }
     if verbose {
-        eprintln!("kernel {}, {} decisive functions known", live.header().kernel, live.header().symbols.len());
+        say!("kernel {}, {} decisive functions known", live.header().kernel, live.header().symbols.len());
     }
-    eprintln!("Tracing TCP state transitions. Hit Ctrl-C to end.");
+    say!("Tracing TCP state transitions. Hit Ctrl-C to end.");
 }
 
 fn say_seeded(seeded: Option<&Seeded>, verbose: bool) {
     let Some(seeded) = seeded else { return };
     if seeded.unreadable > 0 {
         let why = seeded.first_reason.as_deref().unwrap_or("for an unknown reason");
-        eprintln!(
+        say!(
             "tcpwait: {} network namespaces could not be read, their older sockets are not known: {why}",
             seeded.unreadable
         );
     }
     if verbose {
-        eprintln!("read {} sockets in {} network namespaces", seeded.sockets, seeded.namespaces);
+        say!("read {} sockets in {} network namespaces", seeded.sockets, seeded.namespaces);
     }
 }
 
 fn close(account: &Ledger, audit: Option<&AuditReport>, fail_on_loss: bool) -> ExitCode {
-    let say = |out: &mut dyn Write| {
-        ledger::write(account, out)?;
-        match audit {
-            Some(audit) => writeln!(out, "{}", view::audit::sentence(audit)),
-            None => Ok(()),
-        }
-    };
-    // Nobody is there to be told when stderr is gone.
-    let _ = say(&mut io::stderr().lock()).and_then(|()| io::stderr().flush());
-    let lossy = account.is_lossy() || audit.is_some_and(AuditReport::differs);
+    let written = all_is_written();
+    let mut text = Vec::new();
+    let _ = ledger::write(account, &mut text);
+    say!("{}", String::from_utf8_lossy(&text).trim_end());
+    if let Some(audit) = audit {
+        say!("{}", view::audit::sentence(audit));
+    }
+    let lossy = !written || account.is_lossy() || audit.is_some_and(AuditReport::differs);
     if fail_on_loss && lossy { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS }
 }
 
-fn is_broken_pipe<T>(result: &Result<T>) -> bool {
-    result.as_ref().is_err_and(|e| {
-        e.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
-    })
+/// Waits until standard output is written, for as long as somebody takes it, and says what was not. Whether all was.
+fn all_is_written() -> bool {
+    let lines = output::settle();
+    if lines > 0 {
+        say!(
+            "tcpwait: {} lines were not written: whoever reads standard output did not take them in time",
+            count(lines)
+        );
+    }
+    lines == 0
 }
 
 /// Diagnostics go to stderr, and only when asked for.
@@ -372,7 +224,7 @@ fn log_to_stderr(verbose: bool) {
             if !self.enabled(record.metadata()) {
                 return;
             }
-            eprintln!("{}: {}", record.level().as_str().to_lowercase(), record.args());
+            say!("{}: {}", record.level().as_str().to_lowercase(), record.args());
         }
         fn flush(&self) {}
     }

@@ -1,7 +1,7 @@
 //! Filters select connections, not lines: whatever an unfiltered trace says of a connection that is wanted, a filtered one
 //! says as well, down to the line that came before its port or its owner was known, and nothing else.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::SocketAddr};
 
 use crate::{
     V4, V6,
@@ -16,18 +16,14 @@ type Wanted<'a> = Box<dyn Fn(&Line) -> bool + 'a>;
 pub fn select_whole_connections() {
     let netns = netns::inode().to_string();
     let (mut alpha, mut beta) = (Cast::named("filter-alpha").start(), Cast::named("filter-beta").start());
-    // Each listens in a process of its own. This one's children have its listeners until they become other programs, and a tracer
-    // that starts meanwhile cannot tell who acts for one.
-    let mut servers = [V4, V4, V6].map(|host| {
-        let mut server = Cast::named("filter-server").start();
-        let address: std::net::SocketAddr =
-            server.does(&format!("listen {}", std::net::SocketAddr::new(host.parse().unwrap(), 0))).parse().unwrap();
-        (server, address)
-    });
+    // Each listens in a process of its own, and from when everybody watches: of a listener that is older, a tracer whose turn to list it has
+    // not come would know no owner.
+    let mut servers = [(V4, 4001), (V4, 4002), (V6, 4003)]
+        .map(|(host, port)| (Cast::named("filter-server").start(), SocketAddr::new(host.parse().unwrap(), port)));
     let [first, second, sixth] = [0, 1, 2].map(|which| servers[which].1);
     let (alphas, serves) = (alpha.pid(), servers[1].0.pid());
 
-    let port = |of: std::net::SocketAddr| of.port().to_string();
+    let port = |of: SocketAddr| of.port().to_string();
     let (lport, rport, server_text) = (port(first), format!("{},{}", port(second), port(sixth)), serves.to_string());
     let (alpha_text, alpha_net) = (alphas.to_string(), format!("/proc/{alphas}/ns/net"));
     let filters: Vec<(Vec<&str>, Wanted)> = vec![
@@ -67,6 +63,10 @@ pub fn select_whole_connections() {
     }
     let all = Seen::through(all);
 
+    for (server, address) in &mut servers {
+        assert_eq!(server.does(&format!("bind {address}")), address.to_string());
+        server.does("listen-on-it");
+    }
     let plan = [
         (0, true, first, None),
         (0, false, first, Some("127.0.0.5:0")),
@@ -85,8 +85,7 @@ pub fn select_whole_connections() {
         server.does("close");
     }
     // One that dies in its first state, before anybody says more of it.
-    let refused =
-        traffic::socket(V4.parse().unwrap()).connect(&"127.0.0.9:9".parse::<std::net::SocketAddr>().unwrap().into());
+    let refused = traffic::socket(V4.parse().unwrap()).connect(&"127.0.0.9:9".parse::<SocketAddr>().unwrap().into());
     assert!(refused.is_err());
     for (server, _) in &mut servers {
         server.does("close-listener");

@@ -10,6 +10,12 @@ use crate::aggregate::audit::Reading;
 /// How long the last reading of the kernel's own counters may take.
 const LAST_READING: Duration = Duration::from_secs(10);
 
+/// The same once a signal asked for the end: whoever hit Ctrl-C wants the prompt back.
+const LAST_READING_AT_SIGNAL: Duration = Duration::from_millis(500);
+
+/// Or so many times as long as one has taken: a machine with a thousand network namespaces takes longer.
+const AS_BEFORE: u32 = 3;
+
 /// Of the time, one in so many goes to reading the kernel's own counters at most.
 const READING_SHARE: u32 = 20;
 
@@ -23,16 +29,27 @@ pub(super) struct Readings {
     next: Option<Instant>,
     /// It is to end, at the latest then.
     pub(super) ends_at: Option<Instant>,
+    longest: Duration,
 }
 
 impl Readings {
+    /// After a first one, which took so long.
+    pub(super) fn after(first: Duration) -> Self {
+        Self { longest: first, ..Self::default() }
+    }
+
     /// Everything is to end, after the last reading.
-    pub(super) fn end(&mut self) {
-        self.ends_at.get_or_insert_with(|| Instant::now() + LAST_READING);
+    pub(super) fn end(&mut self, at_signal: bool) {
+        let most = match at_signal {
+            true => LAST_READING_AT_SIGNAL.max(self.longest * AS_BEFORE).min(LAST_READING),
+            false => LAST_READING,
+        };
+        self.ends_at.get_or_insert_with(|| Instant::now() + most);
     }
 
     /// A reading took so long; the next one comes accordingly later.
     pub(super) fn took(&mut self, took: Duration) {
+        self.longest = self.longest.max(took);
         self.next = Some(Instant::now() + (took * READING_SHARE).max(Duration::from_secs(1)));
     }
 

@@ -1,21 +1,23 @@
 //! `tcpwait doctor`: reads twice, with a wait between, has the model judge and shows what it says.
 
 use std::{
-    io::{self, Write},
+    io::Write,
     process::ExitCode,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 use nix::sys::{
-    signal::{SigSet, Signal},
+    signal::SigSet,
     signalfd::{SfdFlags, SignalFd},
 };
 
-use super::{inodes, stat::screen, stdout};
+use super::{inodes, stat::screen};
 use crate::{
     cli::Doctor,
     doctor,
+    output::Output,
+    say, signals as caught,
     system::facts,
     view::doctor::{Shape, json, text},
 };
@@ -36,25 +38,22 @@ pub fn run(args: &Doctor) -> Result<ExitCode> {
         }
     }
     let report = doctor::examine(&facts);
-    let mut out = stdout();
+    let mut out = Output::patient();
     let written = match args.json {
         true => json(&report, &mut out),
         false => text(&report, Shape { width: screen(args.wide).width, all: args.all }, &mut out),
     };
-    match written.and_then(|()| out.flush()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e).context("writing to stdout"),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    written.and_then(|()| out.flush()).context("writing to stdout")?;
+    Ok(ExitCode::SUCCESS)
 }
 
-/// Waits; Ctrl-C and SIGTERM end the wait, not the program.
+/// Waits; Ctrl-C, SIGTERM and SIGHUP end the wait, not the program.
 fn wait(time: Duration) -> Result<()> {
     let end = Instant::now().checked_add(time);
     let mut signals = SigSet::empty();
-    signals.add(Signal::SIGINT);
-    signals.add(Signal::SIGTERM);
+    caught::heeded().for_each(|signal| signals.add(signal));
     signals.thread_block()?;
-    eprintln!("Reading the kernel's counters for {} s. Hit Ctrl-C to end sooner.", time.as_secs_f64());
+    say!("Reading the kernel's counters for {} s. Hit Ctrl-C to end sooner.", time.as_secs_f64());
     let waiting = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
     loop {
         let left = end.map(|end| end.saturating_duration_since(Instant::now()));

@@ -1,7 +1,7 @@
 //! `tcpwait ports`: a listing by sock_diag alone, or with tracing; reads the settings whenever a report is due.
 
 use std::{
-    io::{self, BufWriter, Stdout},
+    io,
     path::Path,
     process::ExitCode,
     time::{SystemTime, UNIX_EPOCH},
@@ -12,16 +12,16 @@ use jiff::tz::TimeZone;
 use nix::time::{ClockId, clock_gettime};
 use tcpwait_wire::wire::Counters;
 
-use super::{
-    LOSSY, banner, criteria, is_broken_pipe, log_to_stderr, runtime, say_seeded, settings, stat::screen, stdout,
-};
+use super::{LOSSY, all_is_written, banner, criteria, log_to_stderr, runtime, say_seeded, settings, stat::screen};
 use crate::{
     cli::Ports,
     kernel::KernelFilter,
     ledger::Ledger,
     live::{self, Sink},
+    output::Output,
     ports::PortsReports,
     recording::{self, Header},
+    say,
     schedule::Schedule,
     select::{Criteria, Selector},
     system::{netns, port_range, seed},
@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-type Reports = PortsReports<BufWriter<Stdout>>;
+type Reports = PortsReports<Output>;
 
 /// Carries it out.
 pub fn run(args: &Ports) -> Result<ExitCode> {
@@ -48,32 +48,30 @@ fn list(args: &Ports) -> Result<ExitCode> {
     let criteria = criteria(&args.filter(), true)?;
     let netns = netns::identify(&criteria.netns);
     let header = Header { started_ns: monotonic_ns(), started_realtime_ns: realtime_ns(), ..Header::default() };
-    let mut reports = reports(args, &header, false, criteria);
+    let mut reports = reports(args, &header, false, criteria, Output::patient());
     let mut records = Vec::new();
     let only = (!netns.is_empty()).then_some(netns.as_slice());
     let seeded = seed::collect(only, monotonic_ns, |record| records.push(record.to_vec()));
     let done = records.iter().try_for_each(|record| reports.record(record)).and_then(|()| finish(&mut reports));
     say_seeded(Some(&seeded), args.tracing.verbose);
-    code(args, done)
+    code(args, &done.context("writing to stdout")?)
 }
 
 fn replay(args: &Ports, path: &Path) -> Result<ExitCode> {
     let criteria = criteria(&args.filter(), false)?;
     let mut reader = recording::Reader::open(path)?;
-    let mut reports = reports(args, &reader.header().clone(), true, criteria);
-    let done = (|| {
-        while let Some(record) = reader.next_record() {
-            reports.record(record)?;
-            if reports.is_over() {
-                break;
-            }
+    let mut reports = reports(args, &reader.header().clone(), true, criteria, Output::patient());
+    while let Some(record) = reader.next_record() {
+        reports.record(record).context("writing to stdout")?;
+        if reports.is_over() {
+            break;
         }
-        reports.finish()
-    })();
-    if let Some(why) = reader.cut() {
-        eprintln!("tcpwait: {} was cut short ({why}); everything up to there is counted", path.display());
     }
-    code(args, done)
+    let ledger = reports.finish().context("writing to stdout")?;
+    if let Some(why) = reader.cut() {
+        say!("tcpwait: {} was cut short ({why}); everything up to there is counted", path.display());
+    }
+    code(args, &ledger)
 }
 
 async fn trace(args: &Ports) -> Result<ExitCode> {
@@ -84,13 +82,12 @@ async fn trace(args: &Ports) -> Result<ExitCode> {
         ..KernelFilter::default()
     };
     let mut live = live::attach(settings(&args.tracing, filter))?;
-    let mut sink = Traced(reports(args, live.header(), true, criteria));
+    let mut sink = Traced(reports(args, live.header(), true, criteria, Output::live()));
     banner(&live, args.tracing.verbose);
-    let result = live.run(&mut sink).await;
-    if !is_broken_pipe(&result) {
-        say_seeded(result?.as_ref(), args.tracing.verbose);
-    }
-    code(args, finish(&mut sink.0))
+    let seeded = live.run(&mut sink).await?;
+    say_seeded(seeded.as_ref(), args.tracing.verbose);
+    let ledger = finish(&mut sink.0).context("writing to stdout")?;
+    code(args, &ledger)
 }
 
 /// The last report, with the settings of now.
@@ -99,21 +96,18 @@ fn finish(reports: &mut Reports) -> io::Result<Ledger> {
     reports.finish()
 }
 
-fn code(args: &Ports, done: io::Result<Ledger>) -> Result<ExitCode> {
-    match done {
-        Ok(ledger) if args.fail_on_loss && ledger.is_lossy() => Ok(ExitCode::from(LOSSY)),
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e).context("writing to stdout"),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+fn code(args: &Ports, ledger: &Ledger) -> Result<ExitCode> {
+    let lossy = !all_is_written() || ledger.is_lossy();
+    Ok(if args.fail_on_loss && lossy { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS })
 }
 
-fn reports(args: &Ports, header: &Header, traced: bool, criteria: Criteria) -> Reports {
+fn reports(args: &Ports, header: &Header, traced: bool, criteria: Criteria, out: Output) -> Reports {
     let schedule = Schedule { interval: args.interval, count: args.count };
     let view: Box<dyn PortsView> = match args.json {
         true => Box::new(Json),
         false => Box::new(Text::new(screen(args.wide).width, TimeZone::system())),
     };
-    PortsReports::new(header, traced, Selector::new(criteria), args.top as usize, schedule, view, stdout())
+    PortsReports::new(header, traced, Selector::new(criteria), args.top as usize, schedule, view, out)
 }
 
 fn monotonic_ns() -> u64 {

@@ -1,14 +1,15 @@
 //! `tcpwait probes`: what this kernel gives, and what it does when it is tried.
 
-use std::{io, process::ExitCode};
+use std::{io::Write, process::ExitCode};
 
 use anyhow::{Context, Result};
 
-use super::{log_to_stderr, stdout};
+use super::log_to_stderr;
 use crate::{
     cli::{Probes, choices},
     kernel::{KernelFilter, Need, Outcome},
     live::{self, Audited, Settings},
+    output::Output,
     system::behaviour::{self, Behaviour},
     view::probes::{self, Report, Row},
 };
@@ -22,6 +23,7 @@ pub fn run(args: &Probes) -> Result<ExitCode> {
         duration: None,
         choices: choices(args.timing, args.refused_ports),
         audit: Audited::Never,
+        first_signal_ends: true,
         verbose: args.verbose,
     };
     let live = live::attach(settings)?;
@@ -39,10 +41,9 @@ pub fn run(args: &Probes) -> Result<ExitCode> {
     let (kernel, hz) = (live.header().kernel.clone(), live.header().hz);
     drop(live);
     let report = Report { kernel, hooks, behaviour: behaviour_shown(&behaviour::of_running_kernel()), hz };
-    match probes::write(&report, args.json, &mut stdout()) {
-        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e).context("writing to stdout"),
-        _ => Ok(ExitCode::SUCCESS),
-    }
+    let mut out = Output::patient();
+    probes::write(&report, args.json, &mut out).and_then(|()| out.flush()).context("writing to stdout")?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn behaviour_shown(found: &Behaviour) -> probes::Behaviour {

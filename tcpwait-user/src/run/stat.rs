@@ -1,19 +1,13 @@
 //! `tcpwait stat`: connects a source with the statistics, a command to its own connections, and gives the exit code.
 
-use std::{
-    io::{self, BufWriter, Stdout},
-    os::unix::process::ExitStatusExt,
-    process::ExitCode,
-};
+use std::{fs::File, io, os::unix::process::ExitStatusExt, process::ExitCode};
 
 use anyhow::{Context, Result};
 use jiff::tz::TimeZone;
 use nix::sys::signal::Signal;
 use tcpwait_wire::wire::Counters;
 
-use super::{
-    LOSSY, banner, criteria, is_broken_pipe, log_to_stderr, meaning_of_tw, runtime, say_seeded, settings, stdout,
-};
+use super::{LOSSY, all_is_written, banner, criteria, log_to_stderr, meaning_of_tw, runtime, say_seeded, settings};
 use crate::{
     aggregate::{
         Wanted,
@@ -22,12 +16,15 @@ use crate::{
     cli::Stat,
     kernel::KernelFilter,
     live::{self, Audited, Settings, Sink},
+    output::{self, Output},
     recording::{self, Header},
+    say,
     schedule::Schedule,
     select::{Criteria, Selector},
+    signals,
     stat::{Account, Statistics},
     system::{
-        command::{self, Started},
+        command::{self, Refused, Started},
         netns,
     },
     view::{
@@ -42,14 +39,22 @@ use crate::{
 /// Columns where there is no terminal to ask.
 const WIDTH: usize = 80;
 
-/// What a shell adds to a signal's number for an exit code.
-const SIGNALLED: u8 = 128;
-
 /// Carries it out.
 pub fn run(args: &Stat) -> Result<ExitCode> {
+    let done = report(args);
+    let Some(refused) = done.as_ref().err().and_then(|e| e.downcast_ref::<Refused>()) else { return done };
+    say!("tcpwait: {refused}");
+    Ok(ExitCode::from(refused.code))
+}
+
+fn report(args: &Stat) -> Result<ExitCode> {
     log_to_stderr(args.tracing.verbose);
     if let Some(program) = args.command.first() {
         command::check(program)?;
+    }
+    if let Some(path) = &args.output {
+        let file = File::create(path).with_context(|| format!("writing reports to {}", path.display()))?;
+        output::redirect(file);
     }
     match &args.from {
         Some(path) => replay(args, path),
@@ -61,24 +66,18 @@ fn replay(args: &Stat, path: &std::path::Path) -> Result<ExitCode> {
     let criteria = criteria(&args.filter, false)?;
     let mut reader = recording::Reader::open(path)?;
     let audit = Audit::new(None, Some("a recording does not hold them".to_owned()));
-    let mut statistics = statistics(args, &reader.header().clone(), criteria, audit);
-    let done = (|| {
-        while let Some(record) = reader.next_record() {
-            statistics.record(record)?;
-            if statistics.is_over() {
-                break;
-            }
+    let mut statistics = statistics(args, &reader.header().clone(), criteria, audit, Output::patient());
+    while let Some(record) = reader.next_record() {
+        statistics.record(record).context("writing to stdout")?;
+        if statistics.is_over() {
+            break;
         }
-        statistics.finish()
-    })();
+    }
+    let account = statistics.finish().context("writing to stdout")?;
     if let Some(why) = reader.cut() {
-        eprintln!("tcpwait: {} was cut short ({why}); everything up to there is counted", path.display());
+        say!("tcpwait: {} was cut short ({why}); everything up to there is counted", path.display());
     }
-    match done {
-        Ok(account) => Ok(code(args, &account)),
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
-        Err(e) => Err(e).context("writing to stdout"),
-    }
+    Ok(code(args, &account))
 }
 
 async fn live(args: &Stat) -> Result<ExitCode> {
@@ -97,38 +96,49 @@ async fn live(args: &Stat) -> Result<ExitCode> {
     let audit = Audit::new(if ports { None } else { meaning_of_tw() }, why_not);
     let mut live = live::attach(Settings {
         audit: if ports { Audited::Never } else { Audited::Throughout },
+        first_signal_ends: place.is_none(),
         ..settings(&args.tracing, filter)
     })?;
-    let mut sink =
-        Reports { statistics: statistics(args, live.header(), criteria, audit), command: None, signalled: false };
+    let statistics = statistics(args, live.header(), criteria, audit, Output::live());
+    let mut sink = Reports { statistics, command: None, signalled: false };
     live.read_first_counters(&mut sink).context("writing to stdout")?;
     banner(&live, args.tracing.verbose);
     if let Some(place) = place {
         sink.statistics.names_mut().learn_cgroup(place.id, &place.path);
         sink.command = Some(place.start(&args.command)?);
     }
-    let result = live.run(&mut sink).await;
-    if !is_broken_pipe(&result) {
-        say_seeded(result?.as_ref(), args.tracing.verbose);
-    }
-    let account = match sink.statistics.finish() {
-        Ok(account) => Some(account),
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => None,
-        Err(e) => return Err(e).context("writing to stdout"),
+    let run = live.run(&mut sink).await;
+    // Whoever closes the pipe does not end the command.
+    let account = match output::reader_is_gone() {
+        true => None,
+        false => {
+            say_seeded(run?.as_ref(), args.tracing.verbose);
+            Some(sink.statistics.finish().context("writing to stdout")?)
+        }
     };
-    let lossy = account.map_or(ExitCode::SUCCESS, |account| code(args, &account));
+    let code = if all_is_written() {
+        account.map_or(ExitCode::SUCCESS, |account| code(args, &account))
+    } else {
+        unwritten(args)
+    };
     match sink.command {
-        Some(mut command) if lossy == ExitCode::SUCCESS => Ok(exit_of(&mut command)?),
-        _ => Ok(lossy),
+        Some(mut command) if code == ExitCode::SUCCESS => Ok(exit_of(&mut command)?),
+        _ => Ok(code),
     }
 }
 
 /// The command's own exit code, or as a shell has it for a signal.
 fn exit_of(command: &mut Started) -> Result<ExitCode> {
     let status = command.wait().context("waiting for the command")?;
+    let signalled = u8::try_from(signals::SIGNALLED).unwrap_or(u8::MAX);
     let signal = status.signal().and_then(|signal| u8::try_from(signal).ok());
     let code = status.code().and_then(|code| u8::try_from(code).ok());
-    Ok(ExitCode::from(code.or(signal.map(|signal| SIGNALLED.saturating_add(signal))).unwrap_or(1)))
+    Ok(ExitCode::from(code.or(signal.map(|signal| signalled.saturating_add(signal))).unwrap_or(1)))
+}
+
+/// A report that nobody took is a loss, too.
+fn unwritten(args: &Stat) -> ExitCode {
+    if args.fail_on_loss { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS }
 }
 
 fn code(args: &Stat, account: &Account) -> ExitCode {
@@ -136,7 +146,7 @@ fn code(args: &Stat, account: &Account) -> ExitCode {
     if args.fail_on_loss && lossy { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS }
 }
 
-fn statistics(args: &Stat, header: &Header, criteria: Criteria, audit: Audit) -> Statistics<BufWriter<Stdout>> {
+fn statistics(args: &Stat, header: &Header, criteria: Criteria, audit: Audit, out: Output) -> Statistics<Output> {
     let mut by = Vec::new();
     for what in &args.by {
         if !by.contains(what) {
@@ -149,7 +159,7 @@ fn statistics(args: &Stat, header: &Header, criteria: Criteria, audit: Audit) ->
         true => Box::new(Json),
         false => Box::new(Text::new(screen(args.wide), TimeZone::system())),
     };
-    Statistics::new(header, Selector::new(criteria), wanted, schedule, audit, view, stdout())
+    Statistics::new(header, Selector::new(criteria), wanted, schedule, audit, view, out)
 }
 
 /// `COLUMNS` counts where it is set, as for ps(1); else the terminal.
@@ -162,7 +172,7 @@ pub(super) fn screen(wide: bool) -> Screen {
 
 /// Records become reports.
 struct Reports {
-    statistics: Statistics<BufWriter<Stdout>>,
+    statistics: Statistics<Output>,
     command: Option<Started>,
     signalled: bool,
 }

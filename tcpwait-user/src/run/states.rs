@@ -1,7 +1,7 @@
 //! `tcpwait states`: reads, counts and shows, once or again and again. No event loop: it has nothing to wait for but the time.
 
 use std::{
-    io::{self, BufWriter, Stdout, Write},
+    io::{self, Write},
     process::ExitCode,
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
@@ -10,14 +10,16 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use jiff::{Timestamp, tz::TimeZone};
-use nix::sys::signal::{SigSet, Signal};
+use signal_hook::iterator::Signals;
 
-use super::{criteria, is_broken_pipe, stat::screen, stdout};
+use super::{all_is_written, criteria, stat::screen};
 use crate::{
     aggregate::by::By,
     cli::states::States,
     event::Task,
     names::Names,
+    output::Output,
+    say, signals,
     states::{Socket, Tally, Wanted, report::Report},
     system::{
         cgroup::Cgroups,
@@ -31,28 +33,30 @@ use crate::{
 /// Carries it out.
 pub fn run(args: &States) -> Result<ExitCode> {
     let wanted = wanted(args)?;
-    let mut reports =
-        Reports { wanted, cgroups: None, names: Names::default(), out: stdout(), said: Vec::new(), shown: false };
+    // Signals end one report, and are caught beside many.
+    let out = if args.interval.is_none() { Output::patient() } else { Output::live() };
+    let mut reports = Reports { wanted, cgroups: None, names: Names::default(), out, said: Vec::new(), shown: false };
     let Some(interval) = args.interval else {
-        return ended(reports.report(args));
+        reports.report(args)?;
+        return Ok(ExitCode::SUCCESS);
     };
     let stop = on_signal()?;
     let (mut left, mut next) = (args.count, Instant::now());
     loop {
-        if let Err(e) = reports.report(args) {
-            return ended(Err(e));
-        }
+        reports.report(args)?;
         left = left.map(|left| left - 1);
         if left == Some(0) {
-            return Ok(ExitCode::SUCCESS);
+            break;
         }
         // One that took too long delays the next; those after are on time again.
         next = later(next, interval);
         match stop.recv_timeout(next.saturating_duration_since(Instant::now())) {
             Err(RecvTimeoutError::Timeout) => {}
-            Ok(()) | Err(RecvTimeoutError::Disconnected) => return Ok(ExitCode::SUCCESS),
+            Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
         }
     }
+    all_is_written();
+    Ok(ExitCode::SUCCESS)
 }
 
 fn wanted(args: &States) -> Result<Wanted> {
@@ -73,7 +77,7 @@ struct Reports {
     wanted: Wanted,
     cgroups: Option<Cgroups>,
     names: Names,
-    out: BufWriter<Stdout>,
+    out: Output,
     /// What was said on stderr last.
     said: Vec<String>,
     shown: bool,
@@ -95,7 +99,7 @@ impl Reports {
         self.show(&report, args, time).context("writing to stdout")?;
         let notes = notes::of(&report, nix::unistd::geteuid().is_root());
         for note in notes.iter().filter(|note| !self.said.contains(note)) {
-            eprintln!("tcpwait: {note}");
+            say!("tcpwait: {note}");
         }
         self.said = notes;
         Ok(())
@@ -138,11 +142,6 @@ impl Reports {
     }
 }
 
-/// A reader that has gone away is no error.
-fn ended(result: Result<()>) -> Result<ExitCode> {
-    if is_broken_pipe(&result) { Ok(ExitCode::SUCCESS) } else { result.map(|()| ExitCode::SUCCESS) }
-}
-
 /// The next time a report is due.
 fn later(last: Instant, interval: Duration) -> Instant {
     let (mut next, now) = (last, Instant::now());
@@ -152,15 +151,16 @@ fn later(last: Instant, interval: Duration) -> Instant {
     next
 }
 
-/// Says when Ctrl-C is hit, which then does not end the process in the middle of a report.
+/// Says when a signal asks for the end, which then does not end the process in the middle of a report. The second one does.
 fn on_signal() -> Result<Receiver<()>> {
-    let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM].into_iter().collect();
-    // Before there is another thread: those inherit it.
-    signals.thread_block().context("blocking SIGINT and SIGTERM")?;
+    signals::second_ends(true).context("catching signals")?;
+    let mut signals = Signals::new(signals::heeded().map(|signal| signal as i32)).context("catching signals")?;
     let (tell, told) = mpsc::channel();
     let wait = move || {
         // Whoever is told may be gone already.
-        let _ = signals.wait().map(|_| tell.send(()));
+        if signals.forever().next().is_some() {
+            let _ = tell.send(());
+        }
     };
     thread::Builder::new().name("signals".to_owned()).spawn(wait).context("starting a thread")?;
     Ok(told)

@@ -5,15 +5,22 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     fs, io,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, id},
 };
 
 use anyhow::{Context, Result, bail};
 use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
+    sys::{
+        prctl,
+        signal::{Signal, kill},
+    },
+    unistd::{AccessFlags, Pid, access, getpid, getppid},
 };
+
+/// Before the process id in the name of a cgroup.
+const PREFIX: &str = "tcpwait-";
 
 /// A command that was started. Dropping it leaves the command alone and takes its cgroup away.
 #[derive(Debug)]
@@ -35,23 +42,52 @@ pub struct Place {
     pub id: u64,
 }
 
+/// Why a command cannot be run, with the exit code that a shell has for it.
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
+pub struct Refused {
+    why: String,
+    /// 127 where there is no such command, 126 where it may not be run.
+    pub code: u8,
+}
+
+impl Refused {
+    fn missing(why: String) -> Self {
+        Self { why, code: 127 }
+    }
+
+    fn forbidden(why: String) -> Self {
+        Self { why, code: 126 }
+    }
+}
+
 /// Sees to it that there is such a program, before anything else is done for it.
 ///
 /// # Errors
-/// No file of that name is in a directory of `PATH`, or at the path given.
-pub fn check(program: &OsStr) -> Result<()> {
+/// No file of that name is in a directory of `PATH`, or at the path given, or it may not be run.
+pub fn check(program: &OsStr) -> Result<(), Refused> {
     let shown = program.display();
+    let runs = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
     if program.as_encoded_bytes().contains(&b'/') {
-        if !Path::new(program).exists() {
-            bail!("the command {shown} does not exist");
-        }
-        return Ok(());
+        let path = Path::new(program);
+        return match (path.exists(), runs(path)) {
+            (false, _) => Err(Refused::missing(format!("the command {shown} does not exist"))),
+            (_, false) => {
+                Err(Refused::forbidden(format!("the command {shown} may not be run: it is no executable file")))
+            }
+            _ => Ok(()),
+        };
     }
     let path = env::var_os("PATH").unwrap_or_default();
-    if !env::split_paths(&path).any(|directory| directory.join(program).is_file()) {
-        bail!("the command {shown} is in no directory of PATH");
+    let there: Vec<PathBuf> =
+        env::split_paths(&path).map(|directory| directory.join(program)).filter(|file| file.is_file()).collect();
+    match there.first() {
+        None => Err(Refused::missing(format!("the command {shown} is in no directory of PATH"))),
+        Some(first) if !there.iter().any(|file| runs(file)) => {
+            Err(Refused::forbidden(format!("the command {} may not be run: it is no executable file", first.display())))
+        }
+        Some(_) => Ok(()),
     }
-    Ok(())
 }
 
 /// Makes a cgroup below the one that this process is in.
@@ -74,12 +110,25 @@ pub fn place() -> Result<Place> {
         .strip_prefix(&mount.root)
         .with_context(|| format!("{doing}: this process's own is outside of the mount"))?;
     let home = mount.point.join(below);
-    let name = format!("tcpwait-{}", id());
+    remove_left(&home);
+    let name = format!("{PREFIX}{}", id());
     let place = home.join(&name);
     fs::create_dir(&place)
         .with_context(|| format!("{doing}: creating {}; filter by --comm or -p instead", place.display()))?;
     let id = std::os::unix::fs::MetadataExt::ino(&fs::metadata(&place).context(doing)?);
     Ok(Place { home, place, path: format!("/{}", below.join(name).display()), id })
+}
+
+/// Removes the cgroups of runs that were killed, once nothing is in them.
+fn remove_left(home: &Path) {
+    for entry in fs::read_dir(home).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok()) else { continue };
+        if !Path::new(&format!("/proc/{pid}")).exists() {
+            // The kernel refuses while there is a process in it.
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
 }
 
 impl Place {
@@ -98,12 +147,27 @@ impl Place {
     fn try_start(&self, command: &[OsString]) -> Result<Started> {
         let Some((program, arguments)) = command.split_first() else { bail!("no command was given after --") };
         enter(&self.place).with_context(|| format!("entering the cgroup {}", self.place.display()))?;
-        let child = Command::new(program).args(arguments).spawn();
+        let mut command = Command::new(program);
+        command.args(arguments);
+        let tcpwait = getpid();
+        // SAFETY: two system calls, which is what may be done between fork() and exec().
+        unsafe { command.pre_exec(move || Ok(end_with(tcpwait)?)) };
+        let child = command.spawn();
         let back = enter(&self.home).with_context(|| format!("going back to the cgroup {}", self.home.display()));
-        let child = child.with_context(|| format!("running the command {}", program.display()))?;
+        let child = child.map_err(|e| {
+            let why = format!("the command {} cannot be run: {e}", program.display());
+            if e.kind() == io::ErrorKind::NotFound { Refused::missing(why) } else { Refused::forbidden(why) }
+        })?;
         back?;
         Ok(Started { child, home: self.home.clone(), place: self.place.clone() })
     }
+}
+
+/// Has the command end when tcpwait is killed: nobody else would know of the cgroup that it is in.
+fn end_with(tcpwait: Pid) -> nix::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGTERM)?;
+    // It may have been killed before.
+    if getppid() == tcpwait { Ok(()) } else { Err(nix::Error::ESRCH) }
 }
 
 /// Moves this process.
