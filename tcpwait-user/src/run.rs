@@ -205,7 +205,7 @@ fn all_is_written() -> bool {
     let lines = output::settle();
     if lines > 0 {
         say!(
-            "tcpwait: {} lines were not written: whoever reads standard output did not take them in time",
+            "tcpwait: up to {} lines were not written: whoever reads standard output did not take them in time",
             count(lines)
         );
     }

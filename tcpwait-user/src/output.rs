@@ -1,0 +1,214 @@
+//! Standard output and standard error, each written by a thread of its own from a bounded queue: whoever reads them slowly, or not at all, holds up
+//! neither the ring buffer nor the end. What does not fit is dropped by whole lines and counted.
+
+mod queue;
+
+use std::{
+    fmt,
+    fs::File,
+    io::{self, Write},
+    os::fd::AsFd,
+    sync::OnceLock,
+    time::Duration,
+};
+
+use nix::libc;
+
+use self::queue::{Full, Queue};
+use crate::signals;
+
+/// Bytes that are handed over in one go.
+const CHUNK: usize = 64 << 10;
+
+/// Bytes of standard output that may wait.
+const QUEUE: usize = 4 << 20;
+
+/// Bytes of standard error that may wait.
+const SENTENCES: usize = 256 << 10;
+
+/// How long the running kernel's events wait for a reader that is busy: a ring buffer of the usual size lasts longer than that at any rate measured.
+const A_MOMENT: Duration = Duration::from_millis(250);
+
+/// How long the end waits for a reader that takes nothing.
+const STALLED: Duration = Duration::from_secs(1);
+
+/// The same once a signal asked for the end.
+const STALLED_AT_SIGNAL: Duration = Duration::from_millis(400);
+
+/// The same for standard error, whose last sentences come after that.
+const SENTENCES_STALLED: Duration = Duration::from_millis(200);
+
+static STDOUT: OnceLock<Queue> = OnceLock::new();
+static STDERR: OnceLock<Queue> = OnceLock::new();
+
+/// Standard output, for one writer. Gives errors of earlier writes: [`io::ErrorKind::BrokenPipe`] once the reader has gone, also while nothing is written.
+pub struct Output {
+    /// Not handed over yet.
+    text: Vec<u8>,
+    /// Whether a full queue is waited for. Else what does not fit is dropped.
+    patient: bool,
+    /// How long the reader may still be waited for before the next flush.
+    patience: Duration,
+    /// How often the reader had taken something by then.
+    taken: u64,
+}
+
+/// A file that a thread of its own writes. Everything is taken; whoever writes more than there is [room](Behind::has_room) for fills the memory.
+pub struct Behind {
+    queue: Queue,
+    bytes: u64,
+}
+
+impl Behind {
+    /// Bytes that wait for this file with nobody the worse for it.
+    const ROOM: usize = 8 << 20;
+
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// There can be no more threads.
+    pub fn new(file: File) -> io::Result<Self> {
+        let queue = Queue::new(Ok(file), Self::ROOM);
+        let refused = queue.lock().error;
+        if let Some(code) = refused {
+            return Err(io::Error::from_raw_os_error(code));
+        }
+        Ok(Self { queue, bytes: 0 })
+    }
+
+    /// Bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Whether it keeps up.
+    pub fn has_room(&self) -> bool {
+        self.queue.lock().waiting <= Self::ROOM
+    }
+
+    /// Waits until everything is written, for as long as something is.
+    ///
+    /// # Errors
+    /// It cannot be written, or nothing of it was for a second, or less after a signal.
+    pub fn settle(&self) -> io::Result<()> {
+        self.queue.settle(stalled);
+        let state = self.queue.lock();
+        match (state.error, state.waiting) {
+            (Some(code), _) => Err(io::Error::from_raw_os_error(code)),
+            (None, 0) => Ok(()),
+            (None, waiting) => {
+                Err(io::Error::new(io::ErrorKind::TimedOut, format!("the last {waiting} bytes were not taken")))
+            }
+        }
+    }
+}
+
+impl Write for Behind {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.queue.push(bytes.to_vec(), Full::Keep)?;
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.queue.push(Vec::new(), Full::Keep)
+    }
+}
+
+impl Output {
+    /// For what comes as it comes, from the running kernel: between two flushes the reader is waited for no longer than the ring buffer can wait.
+    pub fn live() -> Self {
+        Self { text: Vec::new(), patient: false, patience: A_MOMENT, taken: 0 }
+    }
+
+    /// For what can wait for its reader, from a file.
+    pub fn patient() -> Self {
+        Self { text: Vec::new(), patient: true, patience: A_MOMENT, taken: 0 }
+    }
+
+    /// Hands over all that is there, or the whole lines of it.
+    fn hand_over(&mut self, len: usize) -> io::Result<()> {
+        let rest = self.text.split_off(len);
+        let text = std::mem::replace(&mut self.text, rest);
+        match self.patient {
+            true => stdout().push(text, Full::Wait),
+            false => stdout().push(text, Full::Drop(&mut self.patience)),
+        }
+    }
+}
+
+impl Write for Output {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.text.extend_from_slice(bytes);
+        if self.text.len() >= CHUNK
+            && let Some(newline) = self.text.iter().rposition(|&byte| byte == b'\n')
+        {
+            self.hand_over(newline + 1)?;
+        }
+        Ok(bytes.len())
+    }
+
+    /// Of what can wait for its reader: until it is written.
+    fn flush(&mut self) -> io::Result<()> {
+        self.hand_over(self.text.len())?;
+        let taken = stdout().lock().taken;
+        if taken != self.taken {
+            (self.taken, self.patience) = (taken, A_MOMENT);
+        }
+        if self.patient { stdout().written() } else { Ok(()) }
+    }
+}
+
+/// What is there is written, also where an error ended the writing of more.
+impl Drop for Output {
+    fn drop(&mut self) {
+        let _ = self.hand_over(self.text.len());
+    }
+}
+
+/// Whether whoever read standard output has gone.
+pub fn reader_is_gone() -> bool {
+    STDOUT.get().is_some_and(|queue| queue.lock().error == Some(libc::EPIPE))
+}
+
+/// Has everything that is meant for standard output go to this file. To be called before anything is.
+pub fn redirect(file: File) {
+    STDOUT.get_or_init(|| Queue::new(Ok(file), QUEUE));
+}
+
+/// Waits until standard output has been written, for as long as somebody takes it. Gives the lines that were not written, now or before.
+pub fn settle() -> u64 {
+    let Some(queue) = STDOUT.get() else { return 0 };
+    queue.settle(stalled);
+    queue.unwritten()
+}
+
+fn stalled() -> Duration {
+    if signals::asked() { STALLED_AT_SIGNAL } else { STALLED }
+}
+
+/// A sentence for the person at the terminal, on a line of standard error. Never waits, never fails: nobody is there to be told.
+pub fn say(sentence: fmt::Arguments<'_>) {
+    let _ = stderr().push(format!("{sentence}\n").into_bytes(), Full::Drop(&mut { Duration::ZERO }));
+}
+
+/// Says a sentence on standard error.
+#[macro_export]
+macro_rules! say {
+    ($($argument:tt)*) => { $crate::output::say(format_args!($($argument)*)) };
+}
+
+/// The last that is done: waits until standard error has been written, for as long as somebody takes it.
+pub fn end() {
+    if let Some(queue) = STDERR.get() {
+        queue.settle(|| SENTENCES_STALLED);
+    }
+}
+
+fn stdout() -> &'static Queue {
+    STDOUT.get_or_init(|| Queue::new(io::stdout().as_fd().try_clone_to_owned().map(File::from), QUEUE))
+}
+
+fn stderr() -> &'static Queue {
+    STDERR.get_or_init(|| Queue::new(io::stderr().as_fd().try_clone_to_owned().map(File::from), SENTENCES))
+}

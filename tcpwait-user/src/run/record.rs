@@ -1,0 +1,83 @@
+//! `tcpwait record`: what the kernel says goes to a file, or to standard output, as it comes.
+
+use std::{io, path::Path, process::ExitCode};
+
+use anyhow::{Context, Result, bail};
+use tcpwait_wire::wire::Kind;
+
+use super::{LOSSY, banner, inodes, log_to_stderr, runtime, say_seeded, settings};
+use crate::{
+    cli::Record,
+    event::{counters, is_from_kernel},
+    kernel::KernelFilter,
+    ledger::Ledger,
+    live::{self, Sink},
+    output::Behind,
+    recording::{self, Writer},
+    say,
+    system::netns,
+};
+
+/// Carries it out.
+pub fn run(args: &Record) -> Result<ExitCode> {
+    log_to_stderr(args.tracing.verbose);
+    runtime()?.block_on(record(args))
+}
+
+async fn record(args: &Record) -> Result<ExitCode> {
+    let filter = KernelFilter { netns: netns::identify(&inodes(&args.netns)?), ..KernelFilter::default() };
+    let to_stdout = args.output == Path::new("-");
+    if to_stdout && std::io::IsTerminal::is_terminal(&io::stdout()) {
+        bail!(
+            "standard output is a terminal, and a recording is nothing to read there: `tcpwait record -o - | ssh HOST 'cat > FILE'`, or -o FILE"
+        );
+    }
+    let mut live = live::attach(settings(&args.tracing, filter))?;
+    let new = match to_stdout {
+        true => recording::New::stdout()?,
+        false => recording::New::file(&args.output)?,
+    };
+    let shown = new.shown().to_owned();
+    let writer = new.begin(live.header())?;
+    let mut sink = Recording { writer, ledger: Ledger::default(), records: 0 };
+    banner(&live, args.tracing.verbose);
+    let seeded = live.run(&mut sink).await.with_context(|| format!("writing to {shown}"))?;
+    say_seeded(seeded.as_ref(), args.tracing.verbose);
+    let Recording { writer, ledger, records, .. } = sink;
+    let out = writer.finish().with_context(|| format!("writing to {shown}"))?;
+    out.settle().with_context(|| format!("writing to {shown}: the recording is cut short"))?;
+    let (size, name) = (out.bytes(), if to_stdout { "FILE" } else { &shown });
+    say!("{shown}: {records} records, {size} bytes; read it with: tcpwait trace --from {name}");
+    let lossy = ledger.is_lossy();
+    if lossy {
+        say!("some events were lost; `tcpwait trace --from` says which");
+    }
+    Ok(if lossy && args.fail_on_loss { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS })
+}
+
+/// Records become a file.
+struct Recording {
+    writer: Writer<Behind>,
+    ledger: Ledger,
+    records: u64,
+}
+
+impl Sink for Recording {
+    fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.records += 1;
+        self.ledger.read += u64::from(is_from_kernel(bytes));
+        if let Some(counters) = counters(bytes).filter(|counters| counters.head.kind == Kind::Counters as u8) {
+            self.ledger.count_kernel(&counters);
+        }
+        self.writer.record(bytes)
+    }
+    fn round(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+    fn has_room(&self) -> bool {
+        self.writer.get_ref().has_room()
+    }
+}

@@ -1,0 +1,111 @@
+//! `tcpwait trace`: connects a source with the pipeline that makes lines.
+
+use std::{io, path::Path, process::ExitCode};
+
+use anyhow::{Context, Result};
+use jiff::tz::TimeZone;
+
+use super::{banner, close, criteria, log_to_stderr, meaning_of_tw, runtime, say_seeded, settings};
+use crate::{
+    aggregate::audit::{Audit, Reading},
+    cli::Trace,
+    kernel::KernelFilter,
+    ledger::Ledger,
+    live::{self as source, Audited, Settings, Sink},
+    output::Output,
+    pipeline::{Pipeline, Shown},
+    recording::Reader,
+    say,
+    select::Selector,
+    system::netns,
+    view::{
+        json::Json,
+        text::{Columns, Text},
+    },
+};
+
+/// Carries it out.
+pub fn run(args: &Trace) -> Result<ExitCode> {
+    log_to_stderr(args.tracing.verbose);
+    match &args.from {
+        Some(path) => replay(args, path),
+        None => runtime()?.block_on(live(args)),
+    }
+}
+
+async fn live(args: &Trace) -> Result<ExitCode> {
+    let criteria = criteria(&args.filter, true)?;
+    let filter = KernelFilter {
+        netns: netns::identify(&criteria.netns),
+        lports: criteria.lports.clone(),
+        rports: criteria.rports.clone(),
+    };
+    let ports = !filter.lports.is_empty() || !filter.rports.is_empty();
+    let audited = if ports { Audited::Never } else { Audited::Ends };
+    let audit = (!ports).then(|| Audit::new(meaning_of_tw(), None));
+    let mut live = source::attach(Settings { audit: audited, ..settings(&args.tracing, filter) })?;
+    let mut pipeline = Pipeline::new(live.header(), Selector::new(criteria), shown(args), Output::live())?;
+    if let Some(audit) = audit {
+        pipeline = pipeline.audited(audit);
+    }
+    let mut sink = Lines(pipeline);
+    live.read_first_counters(&mut sink).context("writing to stdout")?;
+    banner(&live, args.tracing.verbose);
+    let seeded = live.run(&mut sink).await?;
+    say_seeded(seeded.as_ref(), args.tracing.verbose);
+    let ledger = sink.0.finish().context("writing to stdout")?;
+    Ok(close(&ledger, sink.0.audit().as_ref(), args.fail_on_loss))
+}
+
+fn replay(args: &Trace, path: &Path) -> Result<ExitCode> {
+    let criteria = criteria(&args.filter, false)?;
+    let mut reader = Reader::open(path)?;
+    let ledger = replay_records(&mut reader, Selector::new(criteria), shown(args)).context("writing to stdout")?;
+    if let Some(why) = reader.cut() {
+        say!("tcpwait: {} was cut short ({why}); everything up to there is shown", path.display());
+    }
+    Ok(close(&ledger, None, args.fail_on_loss))
+}
+
+fn replay_records(reader: &mut Reader, selector: Selector, shown: Shown) -> io::Result<Ledger> {
+    let mut pipeline = Pipeline::new(&reader.header().clone(), selector, shown, Output::patient())?;
+    while let Some(record) = reader.next_record() {
+        pipeline.record(record)?;
+    }
+    pipeline.finish()
+}
+
+/// Records become lines.
+struct Lines(Pipeline<Output>);
+
+impl Sink for Lines {
+    fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.record(bytes)
+    }
+    fn reading_begins(&mut self) {
+        self.0.reading_begins();
+    }
+    fn reading_ends(&mut self, reading: &Reading) {
+        self.0.reading_ends(reading);
+    }
+    fn round(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+fn shown(args: &Trace) -> Shown {
+    if args.raw {
+        return Shown::Raw { json: args.json };
+    }
+    if args.json {
+        return Shown::Transitions(Box::new(Json::default()));
+    }
+    Shown::Transitions(Box::new(Text::new(Columns {
+        relative_time: args.relative_time,
+        time_of_day: args.time_of_day.then(TimeZone::system),
+        wide: args.wide,
+    })))
+}
