@@ -65,6 +65,7 @@ const STAT_HELP: &str = "\
 Without INTERVAL there is one report, at Ctrl-C, after --duration, or when COMMAND ends; with it one more, on the whole time, at the end.
 ENTERED and LEFT are counts of the interval, NOW is at its end; P50 P90 P99 MAX MEAN are times spent in a state by sockets that left it.
 CLOSED FIRST: who closed first keeps TIME_WAIT. ENDED BY: the most frequent reason, as in `tcpwait trace --help`.
+>= marks a count of what was seen while some events were lost and the kernel side has no count of its own; the others are exact all the same.
 A group that is not shown by itself is counted under \"other\". At most 1,000 groups are kept; the least go to \"other\" then.
 Where a line is too short, columns are left out: of groups LEFT, MAX, P50, IN/s, ENDED BY, CLOSED FIRST, %, NOW, ENTERED;
 of states /s, MEAN, P90, P99, MAX, LEFT, ENTERED, P50. Where the terminal is too low, reports on intervals leave out the histogram,

@@ -107,14 +107,19 @@ impl Ledger {
         self.written.map_or(0, |written| written.saturating_sub(self.read))
     }
 
+    /// Events that are known to be missing.
+    pub fn missed(&self) -> u64 {
+        let ring = self.lost_ring.map_or(0, |lost| lost.total());
+        let withheld = self.recursion().unwrap_or_default();
+        ring.saturating_add(withheld)
+            .saturating_add(self.unread())
+            .saturating_add(self.unreadable)
+            .saturating_add(self.undecodable)
+    }
+
     /// Whether anything is known to be lost.
     pub fn is_lossy(&self) -> bool {
-        self.lost_ring.is_some_and(|lost| lost.total() > 0)
-            || self.recursion().is_some_and(|misses| misses > 0)
-            || self.unread() > 0
-            || self.unreadable > 0
-            || self.undecodable > 0
-            || self.tally.unmatched.total() > 0
+        self.missed() > 0 || self.tally.unmatched.total() > 0
     }
 }
 

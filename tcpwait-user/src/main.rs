@@ -2,12 +2,21 @@
 
 use std::process::ExitCode;
 
-use tcpwait::{output, say};
+use tcpwait::{output, system::command};
 
 fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if let Some((verb, arguments)) = arguments.split_first()
+        && verb == command::VERB
+    {
+        let refused = command::become_command(arguments);
+        output::sentence(format_args!("tcpwait: {refused}"));
+        output::end();
+        return ExitCode::from(refused.code);
+    }
     let cli = tcpwait::cli::Cli::from_arguments();
     let code = tcpwait::run::run(cli).unwrap_or_else(|e| {
-        say!("tcpwait: {e:#}");
+        output::sentence(format_args!("tcpwait: {e:#}"));
         ExitCode::FAILURE
     });
     output::settle();

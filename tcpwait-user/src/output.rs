@@ -188,15 +188,15 @@ fn stalled() -> Duration {
 }
 
 /// A sentence for the person at the terminal, on a line of standard error. Never waits, never fails: nobody is there to be told.
-pub fn say(sentence: fmt::Arguments<'_>) {
-    let _ = stderr().push(format!("{sentence}\n").into_bytes(), Full::Drop(&mut { Duration::ZERO }));
+pub fn sentence(text: fmt::Arguments<'_>) {
+    let _ = stderr().push(format!("{text}\n").into_bytes(), Full::Drop(&mut { Duration::ZERO }));
 }
 
 /// Says a sentence on standard error.
-#[macro_export]
 macro_rules! say {
-    ($($argument:tt)*) => { $crate::output::say(format_args!($($argument)*)) };
+    ($($argument:tt)*) => { $crate::output::sentence(format_args!($($argument)*)) };
 }
+pub(crate) use say;
 
 /// The last that is done: waits until standard error has been written, for as long as somebody takes it.
 pub fn end() {

@@ -19,7 +19,7 @@ use crate::{
     kernel::KernelFilter,
     ledger::Ledger,
     live::{Audited, Live, Settings},
-    output, say,
+    output::{self, say},
     select::{Criteria, Family},
     system::{behaviour, cgroup::Cgroups, netns, processes, seed::Seeded},
     view::{self, ledger, units::count},

@@ -272,6 +272,17 @@ pub fn what_is_lost_is_accounted_for() {
             "{from} -> {to}: {counted}"
         );
     }
+    // What is printed is what the kernel side counted.
+    for (state, counted) in [
+        ("TIME_WAIT", number(&document, "/ledger/minis_entered")),
+        ("SYN_SENT", transition(&document, "CLOSE", "SYN_SENT").1),
+        ("LAST_ACK", transition(&document, "CLOSE_WAIT", "LAST_ACK").1),
+    ] {
+        assert_eq!(number(&document, &format!("/states/{state}/entered")), counted, "{document}");
+    }
+    assert_eq!(document["states"]["SYN_SENT"]["at_least"], false, "{document}");
+    assert_eq!(document["states"]["SYN_RECV"]["at_least"], true, "nobody counts how half-open ones end: {document}");
+    assert_eq!(document["time_wait"]["steady"]["verdict"], "lost", "{document}");
     // What hooks saw is what came through and what the ring buffer had no room for.
     let beginnings = number(&document, "/ledger/lost/ring_buffer/beginnings");
     let (_, seen, kernel) = audit(&document, "TcpExtTW + TcpExtTWKilled");

@@ -75,8 +75,8 @@ fn agrees_with_the_naive(updates: &[Update], report: &Report) -> Result<(), Test
     let steps = steps(updates);
     for row in &report.states {
         let state = row.state;
-        prop_assert_eq!(row.entered, steps.iter().filter(|step| step.to == state).count() as u64, "{}", state);
-        prop_assert_eq!(row.left, steps.iter().filter(|step| leaves(step, state)).count() as u64, "{}", state);
+        prop_assert_eq!(row.entered.count, steps.iter().filter(|step| step.to == state).count() as u64, "{}", state);
+        prop_assert_eq!(row.left.count, steps.iter().filter(|step| leaves(step, state)).count() as u64, "{}", state);
         let mut times: Vec<u64> =
             steps.iter().filter(|step| step.from == Some(state)).filter_map(|step| step.dwell_ns).collect();
         times.sort_unstable();
@@ -105,8 +105,8 @@ fn agrees_with_the_naive(updates: &[Update], report: &Report) -> Result<(), Test
     let overflows = steps.iter().filter(|step| step.reason == Some(Reason::Overflow)).count() as u64;
     prop_assert_eq!(time_wait.overflows, overflows);
     // The columns of the groups add up.
-    prop_assert_eq!(rows(report).map(|row| row.entered).sum::<u64>(), time_wait.entered);
-    prop_assert_eq!(rows(report).map(|row| row.left).sum::<u64>(), time_wait.left);
+    prop_assert_eq!(rows(report).map(|row| row.entered).sum::<u64>(), time_wait.entered.count);
+    prop_assert_eq!(rows(report).map(|row| row.left).sum::<u64>(), time_wait.left.count);
     prop_assert_eq!(rows(report).map(|row| row.now).sum::<u64>(), time_wait.now);
     prop_assert_eq!(rows(report).map(|row| row.closed.total()).sum::<u64>(), time_wait.closed.total());
     prop_assert!(report.groups.groups.len() <= TOP);
@@ -128,8 +128,8 @@ proptest! {
         let (intervals, last) = reports(&updates, &cuts);
         for (index, row) in last.states.iter().enumerate() {
             let sum = |of: fn(&Report, usize) -> u64| intervals.iter().map(|report| of(report, index)).sum::<u64>();
-            prop_assert_eq!(sum(|report, index| report.states[index].entered), row.entered);
-            prop_assert_eq!(sum(|report, index| report.states[index].left), row.left);
+            prop_assert_eq!(sum(|report, index| report.states[index].entered.count), row.entered.count);
+            prop_assert_eq!(sum(|report, index| report.states[index].left.count), row.left.count);
             prop_assert_eq!(sum(|report, index| report.states[index].dwell.count), row.dwell.count);
             prop_assert_eq!(sum(|report, index| report.states[index].dwell.sum_ns), row.dwell.sum_ns);
             prop_assert_eq!(intervals.iter().filter_map(|report| report.states[index].dwell.max_ns).max(), row.dwell.max_ns);
@@ -139,7 +139,7 @@ proptest! {
         for report in &intervals {
             let to = usize::try_from(report.end_ns).unwrap().min(updates.len());
             let entered = steps(&updates[from..to]).iter().filter(|step| step.to == State::TimeWait).count();
-            prop_assert_eq!(report.time_wait.entered, entered as u64);
+            prop_assert_eq!(report.time_wait.entered.count, entered as u64);
             from = to;
         }
     }
@@ -186,7 +186,7 @@ fn groups_beyond_the_limit_are_folded() {
     }
     let all = u64::from(many) + 49;
     let report = aggregate.report(1, false, Ledger::default(), AuditReport::default());
-    assert_eq!((report.time_wait.entered, report.time_wait.now), (all, all));
+    assert_eq!((report.time_wait.entered.count, report.time_wait.now), (all, all));
     assert_eq!(rows(&report).map(|row| row.entered).sum::<u64>(), all);
     assert_eq!(rows(&report).map(|row| row.now).sum::<u64>(), all);
     assert_eq!(report.groups.groups[0].entered, 49);
@@ -199,7 +199,7 @@ fn groups_beyond_the_limit_are_folded() {
         aggregate.update(&step(id.into(), to(id), State::TimeWait, State::Close));
     }
     let report = aggregate.report(2, true, Ledger::default(), AuditReport::default());
-    assert_eq!((report.time_wait.left, report.time_wait.now), (u64::from(many), 49));
+    assert_eq!((report.time_wait.left.count, report.time_wait.now), (u64::from(many), 49));
     assert_eq!(rows(&report).map(|row| row.left).sum::<u64>(), u64::from(many));
     assert_eq!(rows(&report).map(|row| row.now).sum::<u64>(), 49);
 }

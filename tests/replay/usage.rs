@@ -83,8 +83,11 @@ fn wrong_usage_is_refused_with_2() {
 
 #[test]
 fn a_command_that_does_not_exist_is_refused_before_anything_is_traced() {
-    one_sentence(&run(["stat", "--", "/no/such/program"]), "/no/such/program does not exist");
-    one_sentence(&run(["stat", "1", "--", "no-such-program"]), "no-such-program is in no directory of PATH");
+    one_sentence_with(&run(["stat", "--", "/no/such/program"]), 127, "/no/such/program does not exist");
+    one_sentence_with(&run(["stat", "1", "--", "no-such-program"]), 127, "no-such-program is in no directory of PATH");
+    for no_program in ["/etc/passwd", "/tmp"] {
+        one_sentence_with(&run(["stat", "--", no_program]), 126, no_program);
+    }
 }
 
 #[test]
@@ -163,7 +166,11 @@ fn without_root_it_says_that_root_is_needed() {
 }
 
 fn one_sentence(ran: &Ran, about: &str) {
-    assert_eq!(ran.code, Some(1), "{}", ran.stderr);
+    one_sentence_with(ran, 1, about);
+}
+
+fn one_sentence_with(ran: &Ran, code: i32, about: &str) {
+    assert_eq!(ran.code, Some(code), "{}", ran.stderr);
     assert_eq!(ran.stdout, "");
     assert!(ran.stderr.starts_with("tcpwait: "), "{}", ran.stderr);
     assert_eq!(ran.stderr.lines().count(), 1, "more than a sentence: {}", ran.stderr);

@@ -5,6 +5,7 @@
 
 use tcpwait_wire::wire::{self, Counter, transition_slot};
 
+use super::LIFE;
 use crate::tcp::State;
 
 /// Counts at the start of the interval, and now.
@@ -61,6 +62,32 @@ impl Counted {
             (State::FinWait2 | State::Closing, State::TimeWait | State::Close) | (State::TimeWait, _) => None,
             (from, to) => Some(self.change(from, to)),
         }
+    }
+
+    /// Entries to a state by any way; `None` where the hooks cannot tell one of them.
+    pub fn entered(&self, state: State) -> Option<u64> {
+        let from = LIFE.into_iter().filter(|&from| from != state && (from != State::TimeWait || state == State::Close));
+        from.map(|from| self.transition(from, state)).sum()
+    }
+
+    /// Exits from a state by any way; `None` where the hooks cannot tell one of them.
+    pub fn left(&self, state: State) -> Option<u64> {
+        // A mini-socket takes over in two states only.
+        // A listener does not leave LISTEN when a connection is made through it.
+        let to = LIFE.into_iter().filter(|&to| (state, to) != (State::Listen, State::SynRecv));
+        let to = to
+            .filter(|&to| to != state && (to != State::TimeWait || matches!(state, State::FinWait2 | State::Closing)));
+        to.map(|to| self.transition(state, to)).sum()
+    }
+
+    /// Mini-sockets that began in TIME_WAIT: of the entries, those that no orphan made later.
+    pub fn begun_in_time_wait(&self) -> u64 {
+        self.value(Counter::TwEntered).saturating_sub(self.value(Counter::TwEnteredFinWait2))
+    }
+
+    /// Connections that became half-open.
+    pub fn half_open(&self) -> u64 {
+        self.value(Counter::ReqEntered)
     }
 
     fn value(&self, counter: Counter) -> u64 {

@@ -3,6 +3,7 @@
 //! Takes what the lifecycle yields and the selection lets through, and gives plain [`Report`]s. It reads no clock, prints
 //! nothing and knows no kernel; time comes from the records. Memory: some 35 bytes a connection, and a bounded rest.
 
+pub mod amount;
 pub mod audit;
 pub mod by;
 mod connections;
@@ -21,6 +22,7 @@ pub mod unfollowed;
 use tcpwait_wire::wire;
 
 use self::{
+    amount::Amount,
     by::By,
     connections::{Connections, Standing},
     counts::Counts,
@@ -77,6 +79,9 @@ pub struct Aggregate {
     entries: Entries,
     exact: Exact,
     wheel: Wheel,
+    /// Events that were lost by the end of the last interval, and when some were last.
+    missed: u64,
+    missed_ns: Option<u64>,
     begin_ns: u64,
     interval_begin_ns: u64,
 }
@@ -95,6 +100,8 @@ impl Aggregate {
             entries: Entries::default(),
             exact: Exact::default(),
             wheel: Wheel::default(),
+            missed: 0,
+            missed_ns: None,
             begin_ns,
             interval_begin_ns: begin_ns,
         }
@@ -231,25 +238,33 @@ impl Aggregate {
         let mut groups = self.groups.rows(is_final, self.wanted.sort, self.wanted.top);
         let counts = if is_final { &self.total } else { &self.interval };
         let now = self.now(State::TimeWait);
-        let (entered, left) = (counts.entered(State::TimeWait), counts.left(State::TimeWait));
+        let missed = ledger.missed();
+        let lost = missed > if is_final { 0 } else { self.missed };
+        if missed > self.missed {
+            self.missed_ns = Some(end_ns);
+        }
+        let seen = Seen { counts, exact: exact.as_ref(), lost };
+        let (entered, left) = (seen.entered(State::TimeWait), seen.left(State::TimeWait));
+        let entered_seen = counts.entered(State::TimeWait);
         for row in groups.groups.iter_mut().chain([&mut groups.others]) {
-            row.share = (entered > 0).then(|| row.entered as f64 / entered as f64);
+            row.share = (entered_seen > 0).then(|| row.entered as f64 / entered_seen as f64);
             row.rate_per_s = per_s(row.entered);
         }
-        let lead = self.lead(is_final, entered, now);
+        let lead = self.lead(is_final, entered_seen, now);
         let mean_ns = self.total.dwell(State::TimeWait).mean_ns;
         let report = Report {
             begin_ns,
             end_ns,
             is_final,
-            states: LIFE.into_iter().map(|state| self.state_row(state, counts)).collect(),
+            states: LIFE.into_iter().map(|state| self.state_row(state, &seen)).collect(),
             transitions: transitions(counts, exact.as_ref()),
             time_wait: TimeWait {
                 now,
                 entered,
+                entered_seen,
                 left,
-                entered_per_s: per_s(entered),
-                left_per_s: per_s(left),
+                entered_per_s: per_s(entered.count),
+                left_per_s: per_s(left.count),
                 exits: counts.exits(per_s),
                 orphans: counts.orphans(),
                 restarts: counts.restarts,
@@ -259,7 +274,7 @@ impl Aggregate {
                 histogram: counts.histogram.summary(self.wheel.slack_ns),
                 natural_ns: counts.natural_ns,
                 hz: self.wheel.hz,
-                steady: self.entries.steady(self.begin_ns, end_ns, mean_ns, now),
+                steady: self.entries.steady((self.begin_ns, end_ns), self.missed_ns, mean_ns, now),
             },
             half_open: counts.half_open.report(),
             failures: self.failures.report(is_final, self.wanted.top),
@@ -270,6 +285,7 @@ impl Aggregate {
             audit,
         };
         self.exact.end_interval();
+        self.missed = missed;
         self.groups.end_interval();
         self.failures.end_interval();
         self.interval = Counts::default();
@@ -286,14 +302,40 @@ impl Aggregate {
         (mine > 0).then(|| Lead { share: mine as f64 / all as f64, of_entered, group })
     }
 
-    fn state_row(&self, state: State, counts: &Counts) -> StateRow {
+    fn state_row(&self, state: State, seen: &Seen) -> StateRow {
         StateRow {
             state,
             now: (state != State::Close).then(|| self.now(state)),
-            entered: counts.entered(state),
-            left: counts.left(state),
-            dwell: counts.dwell(state),
+            entered: seen.entered(state),
+            left: seen.left(state),
+            dwell: seen.counts.dwell(state),
         }
+    }
+}
+
+/// What was seen, and what the kernel side counted meanwhile.
+struct Seen<'a> {
+    counts: &'a Counts,
+    exact: Option<&'a exact::Counted>,
+    /// Whether events were lost.
+    lost: bool,
+}
+
+impl Seen<'_> {
+    fn entered(&self, state: State) -> Amount {
+        // Half-open connections are request sockets, which change no state.
+        let counted = self.exact.filter(|_| state != State::SynRecv).and_then(|exact| exact.entered(state));
+        let amount = Amount::of(self.counts.entered(state), counted, self.lost);
+        match (state, self.exact) {
+            (State::TimeWait, Some(exact)) => amount.and_at_least(exact.begun_in_time_wait()),
+            (State::SynRecv, Some(exact)) => amount.and_at_least(exact.half_open()),
+            _ => amount,
+        }
+    }
+
+    fn left(&self, state: State) -> Amount {
+        let counted = self.exact.filter(|_| state != State::SynRecv).and_then(|exact| exact.left(state));
+        Amount::of(self.counts.left(state), counted, self.lost)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a report says: plain numbers, already counted, for a view to show. Times are nanoseconds of `CLOCK_MONOTONIC`.
 
 use super::{
+    amount::Amount,
     audit::AuditReport,
     by::By,
     dwell::DwellSummary,
@@ -66,9 +67,9 @@ pub struct StateRow {
     /// Sockets in it at the end; `None` for CLOSE, in which sockets are not followed.
     pub now: Option<u64>,
     /// How many entered it.
-    pub entered: u64,
+    pub entered: Amount,
     /// How many left it.
-    pub left: u64,
+    pub left: Amount,
     /// Times spent in it, of those that left and whose time is known.
     pub dwell: DwellSummary,
 }
@@ -92,9 +93,11 @@ pub struct TimeWait {
     /// Sockets in it at the end.
     pub now: u64,
     /// How many entered.
-    pub entered: u64,
+    pub entered: Amount,
+    /// Of these, those that were seen one by one, and are in groups.
+    pub entered_seen: u64,
     /// How many left.
-    pub left: u64,
+    pub left: Amount,
     /// Entries a second; `None` for an interval without length.
     pub entered_per_s: Option<f64>,
     /// Exits a second.

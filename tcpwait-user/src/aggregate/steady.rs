@@ -40,7 +40,24 @@ impl Entries {
     }
 
     /// Holds the entries of the last minute (or since `begin_ns`) against the sockets there now.
-    pub fn steady(&self, begin_ns: u64, end_ns: u64, mean_dwell_ns: Option<u64>, now: u64) -> Steady {
+    /// `missed_ns`: when events were lost last, if any were.
+    pub fn steady(
+        &self,
+        (begin_ns, end_ns): (u64, u64),
+        missed_ns: Option<u64>,
+        mean_dwell_ns: Option<u64>,
+        now: u64,
+    ) -> Steady {
+        if missed_ns.is_some_and(|missed_ns| missed_ns.saturating_add(LONG_ENOUGH_NS) > end_ns) {
+            return Steady {
+                rate_per_s: None,
+                mean_dwell_ns,
+                if_all_stay: None,
+                expected: None,
+                now,
+                verdict: Verdict::Lost,
+            };
+        }
         let age_ns = end_ns.saturating_sub(begin_ns);
         let window_ns = LONG_ENOUGH_NS.min(age_ns);
         let from = end_ns.saturating_sub(window_ns) / NS;
@@ -100,6 +117,8 @@ pub enum Verdict {
     Fewer,
     /// The trace is younger than 65 s, or nothing has left.
     TooEarly,
+    /// Events were lost in the last 65 s: not all entries are known one by one.
+    Lost,
 }
 
 #[cfg(test)]
@@ -112,12 +131,12 @@ mod tests {
         for tenth in 0..2000u64 {
             entries.record(1000 * NS + tenth * NS / 10);
         }
-        let steady = |now| entries.steady(1000 * NS, 1200 * NS, Some(61 * NS), now);
+        let steady = |now| entries.steady((1000 * NS, 1200 * NS), None, Some(61 * NS), now);
         assert_eq!(steady(610).expected, Some(610));
         assert_eq!((steady(610).verdict, steady(640).verdict), (Verdict::Fits, Verdict::Fits));
         assert_eq!((steady(900).verdict, steady(300).verdict), (Verdict::More, Verdict::Fewer));
-        assert_eq!(entries.steady(1180 * NS, 1200 * NS, Some(61 * NS), 900).verdict, Verdict::TooEarly);
-        let unknown = entries.steady(1000 * NS, 1200 * NS, None, 900);
+        assert_eq!(entries.steady((1180 * NS, 1200 * NS), None, Some(61 * NS), 900).verdict, Verdict::TooEarly);
+        let unknown = entries.steady((1000 * NS, 1200 * NS), None, None, 900);
         assert_eq!((unknown.expected, unknown.verdict), (None, Verdict::TooEarly));
     }
 }

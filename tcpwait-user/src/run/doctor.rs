@@ -16,8 +16,8 @@ use super::{inodes, stat::screen};
 use crate::{
     cli::Doctor,
     doctor,
-    output::Output,
-    say, signals as caught,
+    output::{Output, say},
+    signals as caught,
     system::facts,
     view::doctor::{Shape, json, text},
 };

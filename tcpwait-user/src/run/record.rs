@@ -12,9 +12,8 @@ use crate::{
     kernel::KernelFilter,
     ledger::Ledger,
     live::{self, Sink},
-    output::Behind,
+    output::{Behind, say},
     recording::{self, Writer},
-    say,
     system::netns,
 };
 

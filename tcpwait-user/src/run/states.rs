@@ -18,8 +18,8 @@ use crate::{
     cli::states::States,
     event::Task,
     names::Names,
-    output::Output,
-    say, signals,
+    output::{Output, say},
+    signals,
     states::{Socket, Tally, Wanted, report::Report},
     system::{
         cgroup::Cgroups,

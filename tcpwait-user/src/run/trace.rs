@@ -12,10 +12,9 @@ use crate::{
     kernel::KernelFilter,
     ledger::Ledger,
     live::{self as source, Audited, Settings, Sink},
-    output::Output,
+    output::{Output, say},
     pipeline::{Pipeline, Shown},
     recording::Reader,
-    say,
     select::Selector,
     system::netns,
     view::{

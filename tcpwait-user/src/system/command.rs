@@ -10,14 +10,17 @@ use std::{
     process::{Child, Command, ExitStatus, id},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use nix::{
     sys::{
         prctl,
         signal::{Signal, kill},
     },
-    unistd::{AccessFlags, Pid, access, getpid, getppid},
+    unistd::{AccessFlags, Pid, access, getppid},
 };
+
+/// The first argument of a process that is to become the command. Nobody else would begin with it.
+pub const VERB: &str = "--become-command";
 
 /// Before the process id in the name of a cgroup.
 const PREFIX: &str = "tcpwait-";
@@ -132,10 +135,10 @@ fn remove_left(home: &Path) {
 }
 
 impl Place {
-    /// Starts the command there. This process goes there for a moment, as a child begins where its parent is.
+    /// Starts the command there, by way of this program's own [`become_command`].
     ///
     /// # Errors
-    /// The command does not exist or cannot be run.
+    /// There can be no more processes.
     pub fn start(self, command: &[OsString]) -> Result<Started> {
         let started = self.try_start(command);
         if started.is_err() {
@@ -145,34 +148,35 @@ impl Place {
     }
 
     fn try_start(&self, command: &[OsString]) -> Result<Started> {
-        let Some((program, arguments)) = command.split_first() else { bail!("no command was given after --") };
-        enter(&self.place).with_context(|| format!("entering the cgroup {}", self.place.display()))?;
-        let mut command = Command::new(program);
-        command.args(arguments);
-        let tcpwait = getpid();
-        // SAFETY: two system calls, which is what may be done between fork() and exec().
-        unsafe { command.pre_exec(move || Ok(end_with(tcpwait)?)) };
-        let child = command.spawn();
-        let back = enter(&self.home).with_context(|| format!("going back to the cgroup {}", self.home.display()));
-        let child = child.map_err(|e| {
-            let why = format!("the command {} cannot be run: {e}", program.display());
-            if e.kind() == io::ErrorKind::NotFound { Refused::missing(why) } else { Refused::forbidden(why) }
-        })?;
-        back?;
+        let own = env::current_exe().context("finding this program, to start the command")?;
+        let child = Command::new(own).arg(VERB).arg(&self.place).arg(id().to_string()).args(command).spawn();
+        let child = child.context("starting a process for the command")?;
         Ok(Started { child, home: self.home.clone(), place: self.place.clone() })
     }
 }
 
-/// Has the command end when tcpwait is killed: nobody else would know of the cgroup that it is in.
-fn end_with(tcpwait: Pid) -> nix::Result<()> {
-    prctl::set_pdeathsig(Signal::SIGTERM)?;
-    // It may have been killed before.
-    if getppid() == tcpwait { Ok(()) } else { Err(nix::Error::ESRCH) }
-}
-
-/// Moves this process.
-fn enter(cgroup: &Path) -> io::Result<()> {
-    fs::write(cgroup.join("cgroup.procs"), "0")
+/// What a process that is to become the command does: goes to the cgroup, sees to it that it ends when tcpwait is killed, and becomes it.
+/// `arguments`: the cgroup, tcpwait's process id, the command.
+///
+/// Gives the exit code where that fails, and why.
+pub fn become_command(arguments: &[OsString]) -> Refused {
+    let [place, tcpwait, program, arguments @ ..] = arguments else {
+        return Refused::forbidden("no command was given".to_owned());
+    };
+    let doing = || format!("the command {} cannot be run", program.display());
+    let entered = fs::write(Path::new(place).join("cgroup.procs"), "0");
+    if let Err(e) = entered {
+        return Refused::forbidden(format!("{}: entering the cgroup {}: {e}", doing(), place.display()));
+    }
+    // Nobody else would know of the cgroup that it is in.
+    let tied = prctl::set_pdeathsig(Signal::SIGTERM);
+    let is_there = tcpwait.to_str().and_then(|pid| pid.parse().ok()) == Some(getppid().as_raw());
+    if tied.is_err() || !is_there {
+        return Refused::forbidden(format!("{}: tcpwait has gone", doing()));
+    }
+    let e = Command::new(program).args(arguments).exec();
+    let why = format!("{}: {e}", doing());
+    if e.kind() == io::ErrorKind::NotFound { Refused::missing(why) } else { Refused::forbidden(why) }
 }
 
 impl Started {

@@ -64,7 +64,9 @@ pub fn percent(share: Option<f64>) -> String {
         None => "-".to_owned(),
         Some(0.0) => "0%".to_owned(),
         Some(share) if share >= 1.0 => "100%".to_owned(),
-        Some(share) => format!("{:.0}%", (share * 100.0).clamp(1.0, 99.0)),
+        Some(share) if share < 0.01 => "<1%".to_owned(),
+        Some(share) if share > 0.99 => ">99%".to_owned(),
+        Some(share) => format!("{:.0}%", share * 100.0),
     }
 }
 
@@ -81,6 +83,6 @@ mod tests {
         assert_eq!(duration(None), "-");
         assert_eq!([0, 999, 1_000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
         assert_eq!([0.0, 0.01, 0.5, 9.99, 1239.6].map(|r| rate(Some(r))), ["0", "<0.1", "0.5", "10", "1,240"]);
-        assert_eq!([0.0, 0.001, 0.5, 0.999, 1.0].map(|s| percent(Some(s))), ["0%", "1%", "50%", "99%", "100%"]);
+        assert_eq!([0.0, 0.001, 0.5, 0.999, 1.0].map(|s| percent(Some(s))), ["0%", "<1%", "50%", ">99%", "100%"]);
     }
 }

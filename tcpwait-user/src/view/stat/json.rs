@@ -70,6 +70,8 @@ struct StateCounts {
     now: Option<u64>,
     entered: u64,
     left: u64,
+    /// Whether one of these is at least.
+    at_least: bool,
     dwell: DwellSummary,
 }
 
@@ -230,7 +232,13 @@ impl ReportView for Json {
 
 /// Every state is there, also one in which nothing happened.
 fn states<S: Serializer>(rows: &[StateRow], serializer: S) -> Result<S::Ok, S::Error> {
-    let counts = |row: &StateRow| StateCounts { now: row.now, entered: row.entered, left: row.left, dwell: row.dwell };
+    let counts = |row: &StateRow| StateCounts {
+        now: row.now,
+        entered: row.entered.count,
+        left: row.left.count,
+        at_least: row.entered.at_least || row.left.at_least,
+        dwell: row.dwell,
+    };
     serializer.collect_map(rows.iter().map(|row| (row.state, counts(row))))
 }
 

@@ -12,7 +12,13 @@ use super::{
     sentences::{closed_first, ended_by},
 };
 use crate::{
-    aggregate::{Bucket, DwellSummary, failures::FailureRow, groups::GroupRow, report::Report},
+    aggregate::{
+        Bucket, DwellSummary,
+        amount::Amount,
+        failures::FailureRow,
+        groups::GroupRow,
+        report::{Report, TimeWait},
+    },
     lifecycle::Call,
     tcp::State,
 };
@@ -31,6 +37,10 @@ pub fn groups(report: &Report, context: Context<'_>, width: usize) -> Vec<String
         return Vec::new();
     }
     let column = |cell: &dyn Fn(&GroupRow) -> String| all.iter().map(|row| cell(row)).collect::<Vec<_>>();
+    // Whose an entry was that was lost, nobody knows.
+    let TimeWait { entered, entered_seen, .. } = report.time_wait;
+    let at_least = entered.at_least || entered.count > entered_seen;
+    let seen = |number: String| if at_least { format!(">={number}") } else { number };
     let mut columns = Vec::new();
     for (index, by) in report.by.iter().enumerate() {
         let cells = column(&|row| match row.key.get(index) {
@@ -41,9 +51,9 @@ pub fn groups(report: &Report, context: Context<'_>, width: usize) -> Vec<String
         columns.push(Column::text(by.name().to_uppercase(), 0, cells));
     }
     columns.extend([
-        Column::number("ENTERED", 1, column(&|row| count(row.entered))),
+        Column::number("ENTERED", 1, column(&|row| seen(count(row.entered)))),
         Column::number("%", 3, column(&|row| percent(row.share))),
-        Column::number("IN/s", 6, column(&|row| rate(row.rate_per_s))),
+        Column::number("IN/s", 6, column(&|row| seen(rate(row.rate_per_s)))),
         Column::number("NOW", 2, column(&|row| count(row.now))),
         Column::number("LEFT", 9, column(&|row| count(row.left))),
         Column::number("P50", 7, column(&|row| duration(row.dwell.p50_ns))),
@@ -104,7 +114,7 @@ pub fn states(report: &Report, width: usize) -> Vec<String> {
     }
     let mut rows = Vec::new();
     for state in &report.states {
-        let idle = state.now.unwrap_or_default() == 0 && state.entered == 0 && state.left == 0;
+        let idle = state.now.unwrap_or_default() == 0 && state.entered.count == 0 && state.left.count == 0;
         // Its sockets are not followed.
         if idle || state.state == State::Close {
             continue;
@@ -112,8 +122,8 @@ pub fn states(report: &Report, width: usize) -> Vec<String> {
         rows.push(Row {
             name: state.state.name().to_owned(),
             now: known(state.now),
-            entered: count(state.entered),
-            left: count(state.left),
+            entered: amount(state.entered),
+            left: amount(state.left),
             per_s: String::new(),
             dwell: state.dwell,
         });
@@ -153,6 +163,11 @@ pub fn states(report: &Report, width: usize) -> Vec<String> {
         Column::number("MEAN", 7, dwell(|dwell| dwell.mean_ns)),
     ];
     table::lines(columns, width)
+}
+
+/// `5,414`, or `>=5,414` where some were lost uncounted.
+fn amount(amount: Amount) -> String {
+    format!("{}{}", if amount.at_least { ">=" } else { "" }, count(amount.count))
 }
 
 /// Time spent in TIME_WAIT: bars, with a mark where a natural end lies.

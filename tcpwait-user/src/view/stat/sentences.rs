@@ -17,7 +17,12 @@ use crate::{
 /// The group to look at first, and why it has so many.
 pub fn lead(report: &Report, context: Context<'_>) -> Option<String> {
     let lead = report.lead.as_ref()?;
-    let of = if lead.of_entered { "of those that entered" } else { "of those there now" };
+    let seen = report.time_wait.entered_seen;
+    let of = match lead.of_entered {
+        true if seen < report.time_wait.entered.count => format!("of the {} that were seen to enter", count(seen)),
+        true => "of those that entered".to_owned(),
+        false => "of those there now".to_owned(),
+    };
     let mut text = format!("{} {of}: {}", percent(Some(lead.share)), described(&report.by, &lead.group, context));
     if let Some(closed) = closed_first(&lead.group.closed) {
         let sentence = match closed.as_str() {
@@ -127,6 +132,9 @@ pub fn length(time_wait: &TimeWait) -> Option<String> {
 /// Little's law in words.
 pub fn steady(time_wait: &TimeWait) -> Option<String> {
     let steady = &time_wait.steady;
+    if steady.verdict == Verdict::Lost {
+        return Some("steady state: not known, as events were lost in the last 65 s".to_owned());
+    }
     if steady.now == 0 && steady.expected.unwrap_or_default() == 0 {
         return None;
     }
@@ -134,7 +142,7 @@ pub fn steady(time_wait: &TimeWait) -> Option<String> {
         Verdict::Fits => "that fits",
         Verdict::More => "more: the rate was higher, and they will become fewer",
         Verdict::Fewer => "fewer: the rate was not even, or has just grown",
-        Verdict::TooEarly => {
+        Verdict::TooEarly | Verdict::Lost => {
             return Some(format!(
                 "steady state: not known in the first 65 s; at {}/s and 60 s each {} would be there, and {} are",
                 rate(steady.rate_per_s),

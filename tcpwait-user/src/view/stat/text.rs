@@ -15,7 +15,7 @@ use super::{
     },
     sections, sentences,
 };
-use crate::aggregate::report::Report;
+use crate::aggregate::{amount::Amount, report::Report};
 
 /// The place that text goes to.
 #[derive(Clone, Copy, Debug)]
@@ -58,9 +58,9 @@ impl Text {
         let mut text = format!(
             "{time}  TIME_WAIT: {at_most}{} now; {what} {span} {} entered ({}/s), {} left ({}/s)",
             count(time_wait.now),
-            count(time_wait.entered),
+            said(time_wait.entered),
             rate(time_wait.entered_per_s),
-            count(time_wait.left),
+            said(time_wait.left),
             rate(time_wait.left_per_s),
         );
         if time_wait.overflows > 0 {
@@ -98,6 +98,11 @@ impl Text {
         parts.extend([Part { drop: 5, lines: spaced(trust) }, Part { drop: 4, lines: account }]);
         Ok(parts)
     }
+}
+
+/// `5,414`, or `at least 5,414` where some were lost uncounted.
+fn said(amount: Amount) -> String {
+    format!("{}{}", if amount.at_least { "at least " } else { "" }, count(amount.count))
 }
 
 fn spaced(lines: Vec<String>) -> Vec<String> {
