@@ -56,13 +56,13 @@ pub struct Symbol<'a> {
     pub module: Option<&'a str>,
 }
 
-/// Reads `/proc/kallsyms` (`s_show` in kernel/kallsyms.c): `ffffffff81000000 T name`, and for a module's `<tab>[module]` after it.
-/// Line by line: there are more than 100,000. The error is a line that is no such line.
+/// Reads `/proc/kallsyms`, line by line. The error is a line that is no such line.
 pub fn parse(kallsyms: &str) -> impl Iterator<Item = Result<Symbol<'_>, &str>> {
     kallsyms.lines().map(|line| parse_line(line).ok_or(line))
 }
 
-fn parse_line(line: &str) -> Option<Symbol<'_>> {
+/// Reads a line of `/proc/kallsyms` (`s_show` in kernel/kallsyms.c): `ffffffff81000000 T name`, and for a module's `<tab>[module]` after it.
+pub fn parse_line(line: &str) -> Option<Symbol<'_>> {
     let (address, rest) = line.split_once(' ')?;
     let (_kind, name) = rest.split_once(' ')?;
     let (name, module) = match name.split_once('\t') {
@@ -89,20 +89,37 @@ pub struct Function {
 #[serde(transparent)]
 pub struct Symbols(Vec<Function>);
 
-impl Symbols {
-    /// Picks the decisive functions out of all symbols. A suffix that a compiler appends (`.isra.0`, `.constprop.0`)
-    /// does not hide a function, nor does a second name for the same address.
-    pub fn pick<'a>(symbols: impl IntoIterator<Item = (u64, &'a str)>) -> Self {
-        let wanted: HashSet<&str> = DECISIVE.iter().copied().collect();
-        let (mut starts, mut addresses) = (BTreeMap::new(), Vec::new());
-        for (address, name) in symbols.into_iter().filter(|(address, _)| *address != 0) {
-            addresses.push(address);
-            let plain = name.split('.').next().unwrap_or(name);
-            if wanted.contains(plain) {
-                let known = starts.entry(address).or_insert(plain);
-                *known = plain.max(*known);
-            }
+/// Picks the decisive functions out of all symbols, of which there are more than 100,000. A suffix that a compiler appends (`.isra.0`, `.constprop.0`)
+/// does not hide a function, nor does a second name for the same address.
+pub struct Pick {
+    wanted: HashSet<&'static str>,
+    starts: BTreeMap<u64, &'static str>,
+    addresses: Vec<u64>,
+}
+
+impl Default for Pick {
+    fn default() -> Self {
+        Self { wanted: DECISIVE.iter().copied().collect(), starts: BTreeMap::new(), addresses: Vec::new() }
+    }
+}
+
+impl Pick {
+    /// Looks at one. An address of 0 is a hidden one.
+    pub fn add(&mut self, address: u64, name: &str) {
+        if address == 0 {
+            return;
         }
+        self.addresses.push(address);
+        let plain = name.split('.').next().unwrap_or(name);
+        if let Some(plain) = self.wanted.get(plain).copied() {
+            let known = self.starts.entry(address).or_insert(plain);
+            *known = plain.max(*known);
+        }
+    }
+
+    /// What was found.
+    pub fn found(self) -> Symbols {
+        let Self { starts, addresses, .. } = self;
         // Each ends where the next symbol begins, whatever that is.
         let mut functions: Vec<_> = starts.into_iter().map(|(start, name)| (start, name, None)).collect();
         for address in addresses {
@@ -113,7 +130,16 @@ impl Symbols {
         }
         let known =
             |(start, name, end): (u64, &str, Option<u64>)| Some(Function { start, end: end?, name: name.to_owned() });
-        Self(functions.into_iter().filter_map(known).collect())
+        Symbols(functions.into_iter().filter_map(known).collect())
+    }
+}
+
+impl Symbols {
+    /// What [`Pick`] finds among these addresses and names.
+    pub fn pick<'a>(symbols: impl IntoIterator<Item = (u64, &'a str)>) -> Self {
+        let mut pick = Pick::default();
+        symbols.into_iter().for_each(|(address, name)| pick.add(address, name));
+        pick.found()
     }
 
     /// The decisive function a return address lies in. A return address may be the first byte after a call that

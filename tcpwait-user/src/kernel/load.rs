@@ -17,7 +17,7 @@ use tcpwait_wire::{config, wire};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
-    Handlers,
+    Handlers, btf,
     counters::recursion_misses,
     hooks::{Choice, Choices, HOOKS, Hook, HookState, Need, Outcome, attached},
     needs,
@@ -99,7 +99,7 @@ pub fn load(options: &Options) -> Result<Probes> {
 fn probes(options: &Options) -> Result<Probes> {
     // The kernel takes longer to write its symbols than all takes that is done before they are needed.
     let symbols = thread::Builder::new().spawn(symbols).context("starting a thread to read /proc/kallsyms")?;
-    let (types, btf) = &types_twice(&types::of_running_kernel()?)?;
+    let (types, btf) = &types_twice(types::of_running_kernel()?)?;
     let mut offsets = types.offsets().context("finding the kernel's fields, which every hook reads")?;
     if netns::cookie().is_none() {
         // What is found by other means could not be told to be of the same namespace (SO_NETNS_COOKIE is of 5.14).
@@ -150,7 +150,7 @@ fn probes(options: &Options) -> Result<Probes> {
         .override_global(config::PROCESS_ARGUMENTS, &process_arguments, true)
         .override_global(aya_log::LEVEL, &log_level, false);
     let unprocessed = config::UNPROCESSED
-        .map(|(global, reason)| (global, types.enumerator("skb_drop_reason", reason).unwrap_or(config::ABSENT)));
+        .map(|(global, reason)| (global, types.drop_reason(reason).unwrap_or(config::ABSENT)));
     for (global, offset) in offsets.iter().chain(&unprocessed) {
         loader.override_global(global, offset, true);
     }
@@ -334,17 +334,18 @@ fn misses(ebpf: &Ebpf, hooks: &[HookState], preemptible: bool) -> Misses {
     Some(missed)
 }
 
-/// The kernel's types for who looks up fields, and for aya, whose parser does not tell them. Beside each other: each takes a while.
-fn types_twice(bytes: &[u8]) -> Result<(KernelTypes, Btf)> {
+/// The kernel's types for who looks up fields, and for aya, whose parser does not tell them.
+fn types_twice(bytes: Vec<u8>) -> Result<(KernelTypes, Btf)> {
     let parsing = || "parsing /sys/kernel/btf/vmlinux";
-    thread::scope(|scope| {
-        let types = thread::Builder::new()
-            .spawn_scoped(scope, || KernelTypes::parse(bytes))
-            .context("starting a thread to parse the kernel's types")?;
-        let btf = Btf::parse(bytes, Endianness::default()).with_context(parsing)?;
-        let types = types.join().map_err(|_| anyhow!("the thread died")).flatten().with_context(parsing)?;
-        Ok((types, btf))
-    })
+    let (alone, in_place) = match btf::extract(&bytes, &types::asked()) {
+        Some(extracts) => {
+            drop(bytes);
+            (extracts.alone, extracts.in_place)
+        }
+        None => (bytes.clone(), bytes),
+    };
+    let types = KernelTypes::parse(&alone).with_context(parsing)?;
+    Ok((types, Btf::parse(&in_place, Endianness::default()).with_context(parsing)?))
 }
 
 /// Fills in what follows from other counts, and is not counted where each nanosecond is paid for a million times.

@@ -1,6 +1,7 @@
 //! Everything that talks to the kernel's BPF side: types, symbols, programs, the ring buffer. The only place that imports aya,
 //! and the only one with `unsafe`. It delivers bytes and counts, and knows nothing of what they mean.
 
+pub mod btf;
 mod counters;
 mod hooks;
 mod load;
@@ -17,9 +18,14 @@ pub use self::{
     types::KernelTypes,
 };
 
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+};
+
 use anyhow::{Context, Result, bail};
 
-use crate::symbols::{self, Symbols};
+use crate::symbols::{self, Pick, Symbols};
 
 /// The handler every TIME_WAIT mini-socket's timer runs (`inet_twsk_alloc`).
 const TIMEWAIT_HANDLER: &str = "tw_timer_handler";
@@ -40,15 +46,20 @@ pub struct Handlers {
     pub request: Option<u64>,
 }
 
-/// The handlers, and the functions that stacks are read by, from `/proc/kallsyms`.
+/// The handlers, and the functions that stacks are read by, from `/proc/kallsyms`. Its 10 MB are never there as a whole.
 ///
 /// # Errors
 /// The file cannot be read, or see [`find_symbols`].
 fn symbols() -> Result<(Handlers, Symbols)> {
-    let kallsyms = std::fs::read_to_string("/proc/kallsyms")
-        .context("reading /proc/kallsyms for the kernel's function addresses (is /proc mounted?)")?;
+    let reading = "reading /proc/kallsyms for the kernel's function addresses (is /proc mounted?)";
+    let mut kallsyms = BufReader::with_capacity(64 << 10, File::open("/proc/kallsyms").context(reading)?);
+    let (mut finder, mut line) = (Finder::default(), String::new());
+    while kallsyms.read_line(&mut line).context(reading)? > 0 {
+        finder.line(line.trim_end_matches('\n'))?;
+        line.clear();
+    }
     let restricted = std::fs::read_to_string("/proc/sys/kernel/kptr_restrict").unwrap_or_default();
-    find_symbols(&kallsyms, restricted.trim())
+    finder.found(restricted.trim())
 }
 
 /// The same from the text of `/proc/kallsyms` and the value of `kernel.kptr_restrict`, which only a message needs.
@@ -56,25 +67,42 @@ fn symbols() -> Result<(Handlers, Symbols)> {
 /// # Errors
 /// The text hides its addresses (`kptr_restrict`), or does not have the handler of TIME_WAIT, or is something else.
 pub fn find_symbols(kallsyms: &str, kptr_restrict: &str) -> Result<(Handlers, Symbols)> {
-    let (mut timewait, mut request, mut shows, mut unknown) = (None, None, false, None);
-    let lines = symbols::parse(kallsyms).map_while(|line| line.map_err(|line| unknown = Some(line)).ok());
-    let found = Symbols::pick(lines.map(|symbol| {
-        shows |= symbol.address != 0;
+    let mut finder = Finder::default();
+    kallsyms.lines().try_for_each(|line| finder.line(line))?;
+    finder.found(kptr_restrict)
+}
+
+/// What is looked for among the lines of `/proc/kallsyms`.
+#[derive(Default)]
+struct Finder {
+    timewait: Option<u64>,
+    request: Option<u64>,
+    shows: bool,
+    functions: Pick,
+}
+
+impl Finder {
+    fn line(&mut self, line: &str) -> Result<()> {
+        let Some(symbol) = symbols::parse_line(line) else {
+            bail!("reading /proc/kallsyms: {line:?} is no line of it; please report this with `uname -r`");
+        };
+        self.shows |= symbol.address != 0;
         // The kernel's own: a module may have a function of the same name, and lies before it on some machines.
         if symbol.module.is_none() && symbol.address != 0 {
             match symbol.name {
-                TIMEWAIT_HANDLER => _ = timewait.get_or_insert(symbol.address),
-                REQUEST_HANDLER => _ = request.get_or_insert(symbol.address),
+                TIMEWAIT_HANDLER => _ = self.timewait.get_or_insert(symbol.address),
+                REQUEST_HANDLER => _ = self.request.get_or_insert(symbol.address),
                 _ => {}
             }
         }
-        (symbol.address, symbol.name)
-    }));
-    if let Some(line) = unknown {
-        bail!("reading /proc/kallsyms: {line:?} is no line of it; please report this with `uname -r`");
+        self.functions.add(symbol.address, symbol.name);
+        Ok(())
     }
-    match timewait {
-        Some(timewait) => Ok((Handlers { timewait, request }, found)),
+
+    fn found(self, kptr_restrict: &str) -> Result<(Handlers, Symbols)> {
+        let Self { timewait, request, shows, functions } = self;
+        match timewait {
+            Some(timewait) => Ok((Handlers { timewait, request }, functions.found())),
         None if !shows => bail!(
             "/proc/kallsyms shows no addresses, so TIME_WAIT timers cannot be told from others: \
              kernel.kptr_restrict is {}; run `sysctl kernel.kptr_restrict=1` and start again",
@@ -85,4 +113,5 @@ pub fn find_symbols(kallsyms: &str, kptr_restrict: &str) -> Result<(Handlers, Sy
              it needs CONFIG_KALLSYMS and a TCP/IP stack as in Linux 5.15 to 7.x"
         ),
     }
+}
 }

@@ -10,6 +10,14 @@ use anyhow::{Context, Result, anyhow, bail};
 use btfparse::{Integer32Value, Member, MemberList, Offset, Readable, TypeInformation, TypeVariant};
 use tcpwait_wire::config::{self, ABSENT, OFFSETS};
 
+use super::{HOOKS, btf::Asked};
+
+/// Structures that say something by what they have, and the enumeration of reasons to drop a segment.
+const SNAPSHOT: &str = "tp_transition_snapshot";
+const SPINLOCK: &str = "spinlock";
+const INTERRUPT_STACK: &str = "irq_stack";
+const DROP_REASON: &str = "skb_drop_reason";
+
 /// Parsed BTF.
 pub struct KernelTypes {
     types: TypeInformation,
@@ -30,6 +38,15 @@ pub fn of_running_kernel() -> Result<Vec<u8>> {
         ErrorKind::NotFound => anyhow!("there is no {PATH}, which tells where the kernel keeps its fields: mount /sys"),
         _ => anyhow!("reading {PATH}, which tells where the kernel keeps its fields: {e}"),
     })
+}
+
+/// What is asked of the types here, and by aya of the hooks.
+pub fn asked() -> Asked<'static> {
+    let structures = OFFSETS.iter().map(|field| field.structure);
+    Asked {
+        whole: structures.chain([SNAPSHOT, SPINLOCK, INTERRUPT_STACK, DROP_REASON]).collect(),
+        called: HOOKS.iter().flat_map(|hook| [hook.name.to_owned(), format!("btf_trace_{}", hook.name)]).collect(),
+    }
 }
 
 struct Bytes<'a>(&'a [u8]);
@@ -142,19 +159,19 @@ impl KernelTypes {
     /// Whether tracepoints leave preemption on: from Linux 7.0 on their probes are kept by a kind of SRCU (`srcu_gp` of `kernel/tracepoint.c`) while they run, and
     /// no longer by preemption being off.
     pub fn has_preemptible_tracepoints(&self) -> bool {
-        self.offset("tp_transition_snapshot", "srcu_gp").is_ok()
+        self.offset(SNAPSHOT, "srcu_gp").is_ok()
     }
 
     /// Whether softirqs are threads that others may preempt: on PREEMPT_RT a spinlock is an rt_mutex (`include/linux/spinlock_types.h`).
     pub fn has_threaded_softirqs(&self) -> bool {
-        self.offset("spinlock", "lock.waiters").is_ok()
+        self.offset(SPINLOCK, "lock.waiters").is_ok()
     }
 
     /// Size of a task's kernel stack in bytes (`THREAD_SIZE`), which no type has itself. On x86 interrupts have stacks of the same size (`struct irq_stack`;
     /// both are doubled by KASAN); on arm64 it is 16 KiB, or a page where that is more. Others: the least there is.
     pub fn stack_bytes(&self, page_bytes: u64) -> u64 {
         const LEAST: u64 = 16 << 10;
-        let of_interrupts = self.structures.get("irq_stack").and_then(|id| match self.types.from_id(*id)? {
+        let of_interrupts = self.structures.get(INTERRUPT_STACK).and_then(|id| match self.types.from_id(*id)? {
             TypeVariant::Struct(structure) => u64::try_from(*structure.size()).ok(),
             _ => None,
         });
@@ -171,8 +188,13 @@ impl KernelTypes {
         u32::try_from(proto.parameter_list().len()).ok()
     }
 
+    /// The number of a reason for which a segment is dropped (`enum skb_drop_reason`).
+    pub fn drop_reason(&self, name: &str) -> Option<u32> {
+        self.enumerator(DROP_REASON, name)
+    }
+
     /// The number of an enumerator; `None` when the kernel's enumeration has none of this name.
-    pub fn enumerator(&self, enumeration: &str, name: &str) -> Option<u32> {
+    fn enumerator(&self, enumeration: &str, name: &str) -> Option<u32> {
         let of = |variant: &TypeVariant| match variant {
             TypeVariant::Enum(found) if found.name().as_deref() == Some(enumeration) => {
                 found.named_value_list().iter().find(|value| value.name == name).map(|value| value.value)
