@@ -143,6 +143,8 @@ pub struct Live {
     cgroups: Cgroups,
     named: HashSet<u64>,
     endings: Endings,
+    /// What this process may not see, a sentence each.
+    unseen: Vec<String>,
     /// How long the first reading of the kernel's own counters took.
     first_reading: Duration,
 }
@@ -152,7 +154,7 @@ pub struct Live {
 /// # Errors
 /// The place is not one where this can run; the message says why and what to do.
 pub fn attach(settings: Settings) -> Result<Live> {
-    place::check()?;
+    let unseen = place::check()?;
     // Before anybody is told to hit Ctrl-C.
     let endings = Endings::catch(settings.first_signal_ends)?;
     let options = kernel::Options {
@@ -186,6 +188,7 @@ pub fn attach(settings: Settings) -> Result<Live> {
         named: HashSet::new(),
         endings,
         first_reading: Duration::ZERO,
+        unseen,
     })
 }
 
@@ -200,10 +203,11 @@ impl Live {
         &self.probes.hooks
     }
 
-    /// One sentence for every hook that this kernel does not give.
+    /// One sentence for everything that this process may not see, and for every hook that this kernel does not give.
     pub fn missing(&self) -> impl Iterator<Item = String> + '_ {
         let requests = self.probes.handlers.request.is_none().then(|| kernel::WITHOUT_REQUESTS.to_owned());
-        kernel::missed(&self.probes.hooks).map(HookState::loss).chain(requests)
+        let hooks = kernel::missed(&self.probes.hooks).map(HookState::loss);
+        self.unseen.iter().cloned().chain(hooks).chain(requests)
     }
 
     /// Reads the kernel's own counters for the first time, beside the tracing that goes on already: what later readings are

@@ -75,7 +75,9 @@ pub fn extract(btf: &[u8], asked: &Asked<'_>) -> Option<Extracts> {
     }
     let alone: BTreeMap<u32, u32> = kept.keys().copied().zip(1..).collect();
     Some(Extracts {
-        alone: types.write(alone.keys().map(|id| kept.get(id).map(|kept| (*id, *kept))), |id| alone.get(&id).copied().unwrap_or(0))?,
+        alone: types.write(alone.keys().map(|id| kept.get(id).map(|kept| (*id, *kept))), |id| {
+            alone.get(&id).copied().unwrap_or(0)
+        })?,
         in_place: types.write(types.all().map(|(id, _)| kept.get(&id).map(|kept| (id, *kept))), |id| id)?,
     })
 }

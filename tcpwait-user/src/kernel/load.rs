@@ -149,8 +149,8 @@ fn probes(options: &Options) -> Result<Probes> {
         .override_global(config::STACK_BYTES, &stack_bytes, true)
         .override_global(config::PROCESS_ARGUMENTS, &process_arguments, true)
         .override_global(aya_log::LEVEL, &log_level, false);
-    let unprocessed = config::UNPROCESSED
-        .map(|(global, reason)| (global, types.drop_reason(reason).unwrap_or(config::ABSENT)));
+    let unprocessed =
+        config::UNPROCESSED.map(|(global, reason)| (global, types.drop_reason(reason).unwrap_or(config::ABSENT)));
     for (global, offset) in offsets.iter().chain(&unprocessed) {
         loader.override_global(global, offset, true);
     }

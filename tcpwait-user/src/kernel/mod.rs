@@ -103,15 +103,19 @@ impl Finder {
         let Self { timewait, request, shows, functions } = self;
         match timewait {
             Some(timewait) => Ok((Handlers { timewait, request }, functions.found())),
-        None if !shows => bail!(
-            "/proc/kallsyms shows no addresses, so TIME_WAIT timers cannot be told from others: \
-             kernel.kptr_restrict is {}; run `sysctl kernel.kptr_restrict=1` and start again",
-            if kptr_restrict.is_empty() { "set" } else { kptr_restrict }
-        ),
-        None => bail!(
-            "this kernel's /proc/kallsyms has no {TIMEWAIT_HANDLER}, the function behind every TIME_WAIT timer; \
+            None if !shows && ["", "2"].contains(&kptr_restrict) => bail!(
+                "/proc/kallsyms shows no addresses, so TIME_WAIT timers cannot be told from others: \
+                 kernel.kptr_restrict is {}; run `sysctl kernel.kptr_restrict=1` and start again",
+                if kptr_restrict.is_empty() { "set" } else { kptr_restrict }
+            ),
+            None if !shows => bail!(
+                "/proc/kallsyms shows no addresses, so TIME_WAIT timers cannot be told from others: root, or CAP_SYSLOG, is shown them \
+                 (kernel.kptr_restrict is {kptr_restrict})"
+            ),
+            None => bail!(
+                "this kernel's /proc/kallsyms has no {TIMEWAIT_HANDLER}, the function behind every TIME_WAIT timer; \
              it needs CONFIG_KALLSYMS and a TCP/IP stack as in Linux 5.15 to 7.x"
-        ),
+            ),
+        }
     }
-}
 }

@@ -98,6 +98,8 @@ fn hidden_addresses_are_said_to_be_hidden() {
         );
         let said = find_symbols(&hidden, "").unwrap_err().to_string();
         assert!(said.contains("kptr_restrict is set"), "not to be read: {said}");
+        let said = find_symbols(&hidden, "1").unwrap_err().to_string();
+        assert!(said.contains("CAP_SYSLOG") && !said.contains("sysctl"), "{said}");
     }
 }
 
