@@ -16,6 +16,7 @@ mod active_close;
 mod actor;
 mod bursts;
 mod doctor;
+mod endings;
 mod exits;
 mod failures;
 mod fifty_thousand;
@@ -266,6 +267,14 @@ fn main() -> ExitCode {
         isolated("exits::broken_pipe", exits::broken_pipe),
         isolated("exits::not_root", exits::not_root),
         isolated("exits::duration", exits::duration),
+        isolated("endings::nobody_reads", endings::nobody_reads),
+        isolated("endings::reader_goes", endings::reader_goes),
+        isolated("endings::hangs_up", endings::hangs_up),
+        isolated("endings::new_recording", endings::new_recording),
+        isolated("endings::a_filter_holds_for_every_record", endings::a_filter_holds_for_every_record),
+        isolated("endings::killed_beside_its_command", endings::killed_beside_its_command),
+        isolated("endings::in_little_memory", endings::in_little_memory),
+        isolated("endings::capabilities", endings::capabilities),
         demanding("offline::its_timers_move", offline::its_timers_move),
         // Those that take all of the machine for a while come last, so that they are in nobody's way. The first is about a TIME_WAIT, which ends
         // after a minute: where a machine is emulated, a tracer beside many others takes as long to start.
