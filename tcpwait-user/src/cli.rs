@@ -4,7 +4,7 @@ mod doctor;
 pub mod states;
 mod ports;
 
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
@@ -21,20 +21,37 @@ pub use self::{doctor::Doctor, ports::Ports};
 #[derive(Debug, Parser)]
 #[command(name = "tcpwait", version, max_term_width = 100)]
 pub struct Cli {
-    /// What to do; `tcpwait` alone is `tcpwait stat 1`.
+    /// What to do; without it, `tcpwait` is `tcpwait stat 1`, `tcpwait 5` is `tcpwait stat 5`, `tcpwait -L 80` is `tcpwait stat 1 -L 80`.
     #[command(subcommand)]
     pub command: Command,
 }
 
 impl Cli {
-    /// Reads the program's arguments, and ends it where they are wrong. `tcpwait` alone is `tcpwait stat 1`.
+    /// Reads the program's arguments, and ends it where they are wrong.
     pub fn from_arguments() -> Self {
-        let mut arguments: Vec<_> = std::env::args_os().collect();
-        if arguments.len() < 2 {
-            arguments = ["tcpwait", "stat", "1"].map(Into::into).to_vec();
+        let (arguments, implied) = with_verb(std::env::args_os().collect());
+        let mut cli = Self::parse_from(arguments);
+        if let (Command::Stat(stat), true) = (&mut cli.command, implied) {
+            stat.report_again_and_again();
         }
-        Self::parse_from(arguments)
+        cli
     }
+}
+
+/// Without a verb it is `tcpwait stat`: of nothing at all, of a number, of an option that is not the program's own. Whether it was without.
+fn with_verb(mut arguments: Vec<OsString>) -> (Vec<OsString>, bool) {
+    const OWN: [&str; 4] = ["-h", "--help", "-V", "--version"];
+    let implied = match arguments.get(1).map(|first| first.to_string_lossy()) {
+        None => true,
+        Some(first) => {
+            (first.starts_with('-') && !OWN.contains(&&*first)) || first.starts_with(|c: char| c.is_ascii_digit())
+        }
+    };
+    if implied {
+        arguments.resize(arguments.len().max(1), OsString::from("tcpwait"));
+        arguments.insert(1, OsString::from("stat"));
+    }
+    (arguments, implied)
 }
 
 /// The commands.
@@ -144,7 +161,7 @@ pub struct Stat {
     pub count: Option<u64>,
     /// Run this, report on the connections of it and its children, and exit as it does
     #[arg(last = true, value_name = "COMMAND", conflicts_with_all = ["from", "duration", "cgroup"])]
-    pub command: Vec<std::ffi::OsString>,
+    pub command: Vec<OsString>,
 
     /// Which connections.
     #[command(flatten)]
@@ -180,6 +197,16 @@ pub struct Stat {
     /// Exit with 3 if anything was lost, or the kernel's own counters differ and nothing says why
     #[arg(long)]
     pub fail_on_loss: bool,
+}
+
+impl Stat {
+    /// A report a second, unless something else says when there is one.
+    fn report_again_and_again(&mut self) {
+        let Self { interval, tracing, command, from, .. } = self;
+        if interval.is_none() && tracing.duration.is_none() && command.is_empty() && from.is_none() {
+            *interval = Some(std::time::Duration::from_secs(1));
+        }
+    }
 }
 
 /// What groups are sorted by.
@@ -380,5 +407,23 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         super::Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn without_a_verb_it_is_stat() {
+        let verb = |arguments: &[&str]| {
+            let (arguments, implied) = super::with_verb(arguments.iter().map(Into::into).collect());
+            let text: Vec<_> = arguments.iter().map(|argument| argument.to_string_lossy().into_owned()).collect();
+            assert_eq!(implied, text.get(1).is_some_and(|verb| verb == "stat"), "{text:?}");
+            text.join(" ")
+        };
+        assert_eq!(verb(&["t"]), "t stat");
+        assert_eq!(verb(&[]), "tcpwait stat");
+        assert_eq!(verb(&["t", "5", "3"]), "t stat 5 3");
+        assert_eq!(verb(&["t", "-L", "80"]), "t stat -L 80");
+        assert_eq!(verb(&["t", "--", "true"]), "t stat -- true");
+        for own in ["--help", "-V", "trace", "stats", "help"] {
+            assert_eq!(verb(&["t", own]), format!("t {own}"));
+        }
     }
 }
