@@ -359,6 +359,15 @@ fn seconds(text: &str) -> Result<std::time::Duration, String> {
     }
 }
 
+/// A time as people write it: `500ms`, `5m`, `1h30m`; a number alone is seconds.
+fn time(text: &str) -> Result<std::time::Duration, String> {
+    if text.parse::<f64>().is_ok() {
+        return seconds(text);
+    }
+    let time = text.parse::<jiff::SignedDuration>().ok().and_then(|time| std::time::Duration::try_from(time).ok());
+    time.filter(|time| !time.is_zero()).ok_or_else(|| "want a time, as 500ms, 90s, 5m or 1h30m".to_owned())
+}
+
 /// Gives bytes.
 fn mebibytes(text: &str) -> Result<u32, String> {
     let mib: u32 = text.parse().map_err(|_| "want a number of MiB".to_owned())?;
@@ -372,6 +381,13 @@ fn mebibytes(text: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+
+    #[test]
+    fn times() {
+        let ms = |text| super::time(text).map(|time| time.as_millis()).ok();
+        assert_eq!(["500ms", "1.5", "90s", "5m", "1h30m"].map(ms), [500, 1_500, 90_000, 300_000, 5_400_000].map(Some));
+        assert_eq!(["", "0", "0s", "-5m", "5 apples", "nan", "inf"].map(ms), [None; 7]);
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -10,6 +10,7 @@
     reason = "a test that fails says so by panicking, and its names say what it checks"
 )]
 
+mod ages;
 mod aggregates;
 mod audit;
 mod damage;

@@ -1,8 +1,9 @@
 //! Durations and counts: what the transitions of many connections add up to, for an interval and for the whole time.
 //!
 //! Takes what the lifecycle yields and the selection lets through, and gives plain [`Report`]s. It reads no clock, prints
-//! nothing and knows no kernel; time comes from the records. Memory: some 35 bytes a connection, and a bounded rest.
+//! nothing and knows no kernel; time comes from the records. Memory: some 45 bytes a connection, and a bounded rest.
 
+pub mod age;
 pub mod audit;
 pub mod by;
 mod connections;
@@ -22,7 +23,8 @@ use tcpwait_wire::wire;
 
 use self::{
     by::By,
-    connections::{Connections, Standing},
+    age::{AgeSummary, Ages},
+    connections::{Connections, Since, Standing},
     counts::Counts,
     exact::Exact,
     failures::Failures,
@@ -121,8 +123,8 @@ impl Aggregate {
     }
 
     fn found(&mut self, found: &Found) {
-        let Found { id, flow, state, owner, origin } = found;
-        let mut standing = Standing { state: Some(*state), ..Standing::default() };
+        let Found { id, flow, state, owner, origin, by_ns } = found;
+        let mut standing = Standing { state: Some(*state), since: Since::by(*by_ns), ..Standing::default() };
         if *state == State::TimeWait {
             let group = self.groups.of(flow, owner.as_deref(), *origin);
             self.groups.found(group);
@@ -177,6 +179,7 @@ impl Aggregate {
             return;
         }
         standing.state = Some(step.to);
+        standing.since = if step.unseen { Since::by(None) } else { Since::at(step.time_ns) };
         if let Some(count) = self.now_mut(step.to) {
             *count += 1;
         }
@@ -237,12 +240,20 @@ impl Aggregate {
             row.rate_per_s = per_s(row.entered);
         }
         let lead = self.lead(is_final, entered, now);
+        let mut ages: [Ages; State::ALL.len() + 1] = Default::default();
+        for (state, ns, exact) in self.connections.ages(end_ns) {
+            if let Some(ages) = ages.get_mut(state as usize) {
+                ages.add(ns, exact);
+            }
+        }
+        let mut ages = ages.map(Ages::summary);
+        let mut age = |state: State| ages.get_mut(state as usize).map(std::mem::take).unwrap_or_default();
         let mean_ns = self.total.dwell(State::TimeWait).mean_ns;
         let report = Report {
             begin_ns,
             end_ns,
             is_final,
-            states: LIFE.into_iter().map(|state| self.state_row(state, counts)).collect(),
+            states: LIFE.into_iter().map(|state| self.state_row(state, counts, age(state))).collect(),
             transitions: transitions(counts, exact.as_ref()),
             time_wait: TimeWait {
                 now,
@@ -286,13 +297,14 @@ impl Aggregate {
         (mine > 0).then(|| Lead { share: mine as f64 / all as f64, of_entered, group })
     }
 
-    fn state_row(&self, state: State, counts: &Counts) -> StateRow {
+    fn state_row(&self, state: State, counts: &Counts, age: AgeSummary) -> StateRow {
         StateRow {
             state,
             now: (state != State::Close).then(|| self.now(state)),
             entered: counts.entered(state),
             left: counts.left(state),
             dwell: counts.dwell(state),
+            age,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a report says: plain numbers, already counted, for a view to show. Times are nanoseconds of `CLOCK_MONOTONIC`.
 
 use super::{
+    age::AgeSummary,
     audit::AuditReport,
     by::By,
     dwell::DwellSummary,
@@ -71,6 +72,8 @@ pub struct StateRow {
     pub left: u64,
     /// Times spent in it, of those that left and whose time is known.
     pub dwell: DwellSummary,
+    /// How long those that are in it at the end have been.
+    pub age: AgeSummary,
 }
 
 /// A transition.

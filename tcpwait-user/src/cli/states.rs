@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Filter, seconds};
+use super::{Filter, seconds, time};
 use crate::aggregate::by::By;
 
 /// What `--help` says at the end.
@@ -42,6 +42,10 @@ pub struct States {
     /// local-port (or port), pair (remote address and port), uid, cgroup, netns
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub by: Vec<By>,
+    /// Only sockets that have been in their state longer, as 90s, 5m or 1h30m, as far as that is told: of which it is not is said on
+    /// stderr
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub older_than: Option<std::time::Duration>,
     /// How many groups are shown by themselves
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..), requires = "by")]
     pub top: u32,

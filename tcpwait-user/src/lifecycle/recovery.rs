@@ -92,7 +92,8 @@ impl Lifecycle {
         let Some(full) = self.fulls.get_mut(&seed.cookie) else {
             self.tally.unmatched.gaps += 1;
             self.fulls.insert(seed.cookie, Full::found_again(seed, owner.clone(), origin));
-            out.push(Update::Found(Found { id: seed.cookie, flow: seed.flow, state: seed.state, owner, origin }));
+            let by_ns = self.seeded_by_ns(seed);
+            out.push(Update::Found(Found { id: seed.cookie, flow: seed.flow, state: seed.state, owner, origin, by_ns }));
             return;
         };
         full.owner = full.owner.take().or(owner);
@@ -105,6 +106,7 @@ impl Lifecycle {
                 owner: full.owner.clone(),
                 predates: full.predates,
                 origin: full.origin,
+                unseen: true,
                 ..Transition::new(time_ns, seed.cookie, full.flow, None, seed.state)
             }));
         }

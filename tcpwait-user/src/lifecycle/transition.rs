@@ -160,6 +160,8 @@ pub struct Transition {
     pub bound: Option<bool>,
     /// On the step that leaves SYN_SENT or SYN_RECV: how often the SYN or SYN-ACK was sent again.
     pub retransmits: Option<u16>,
+    /// The step itself was not seen: a listing found the connection in `to` some time after it.
+    pub unseen: bool,
 }
 
 impl Transition {
@@ -183,6 +185,7 @@ impl Transition {
             origin: Origin::default(),
             bound: None,
             retransmits: None,
+            unseen: false,
         }
     }
 }
@@ -200,6 +203,8 @@ pub struct Found {
     pub owner: Option<Arc<Task>>,
     /// Which side made it, as far as the listing tells.
     pub origin: Origin,
+    /// When it was in that state at the latest, in nanoseconds of `CLOCK_MONOTONIC`; `None` where that is not known.
+    pub by_ns: Option<u64>,
 }
 
 /// One thing the lifecycle has to say.

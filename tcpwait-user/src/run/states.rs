@@ -65,7 +65,8 @@ fn wanted(args: &States) -> Result<Wanted> {
             by.push(*what);
         }
     }
-    Ok(Wanted { criteria: criteria(&args.filter, true)?, by, top: args.top as usize })
+    let older_than_ms = args.older_than.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+    Ok(Wanted { criteria: criteria(&args.filter, true)?, by, top: args.top as usize, older_than_ms })
 }
 
 /// What stays from one report to the next.

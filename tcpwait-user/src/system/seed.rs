@@ -46,7 +46,7 @@ pub struct Seeded {
 /// `now_ns` gives nanoseconds of `CLOCK_MONOTONIC`: it is asked once per namespace right before it is read, which is the
 /// time of that namespace's records, and once for the end. `sink` gets one whole record per call.
 pub fn collect(only: Option<&[Identity]>, now_ns: impl Fn() -> u64, mut sink: impl FnMut(&[u8])) -> Seeded {
-    write(only, Asked::EVERYTHING, now_ns, &mut sink)
+    write(only, ALL, now_ns, &mut sink)
 }
 
 /// After a loss: the same of full sockets only, and a [`Listed`] for every network namespace that could be read to its end.
@@ -68,15 +68,19 @@ pub fn name_interfaces(only: Option<&[Identity]>, now_ns: impl Fn() -> u64, mut 
 /// `LOOPBACK_IFINDEX` of every namespace (include/net/flow.h).
 const LOOPBACK: u32 = 1;
 
+const ALL: Asked = Asked { info: true, ..Asked::EVERYTHING };
+
 /// What is not in TIME_WAIT, which ends by its own clock.
-const FULL: Asked = Asked { states: ALL_STATES & !(1 << State::TimeWait as u8), ..Asked::EVERYTHING };
+const FULL: Asked = Asked { states: ALL_STATES & !(1 << State::TimeWait as u8), ..ALL };
 
 fn write(only: Option<&[Identity]>, asked: Asked, now_ns: impl Fn() -> u64, sink: &mut impl FnMut(&[u8])) -> Seeded {
     let mut seeded = Seeded::default();
     let mut read = Vec::new();
     for ns in wanted(only, &mut seeded) {
         let time_ns = now_ns();
-        let Listing { netns, interfaces, sockets, outcome } = list(&ns, only, asked);
+        let Listing { netns, interfaces, sockets, own_length, outcome } = list(&ns, only, asked);
+        // Ages are told from when a socket is read, which is some time before this.
+        let read_ns = now_ns();
         let complete = matches!(outcome, Ok(sock_diag::Dump { inconsistent: false }));
         match outcome {
             Ok(dump) => {
@@ -88,7 +92,7 @@ fn write(only: Option<&[Identity]>, asked: Asked, now_ns: impl Fn() -> u64, sink
         for (index, name) in interfaces {
             sink(named(netns, time_ns, index, &name).as_bytes());
         }
-        read.push((netns, time_ns, sockets, complete));
+        read.push((netns, Read { time_ns, read_ns, own_length }, sockets, complete));
     }
     let with_file =
         read.iter().flat_map(|(_, _, sockets, _)| sockets).map(|socket| socket.inode).filter(|&inode| inode != 0);
@@ -97,14 +101,14 @@ fn write(only: Option<&[Identity]>, asked: Asked, now_ns: impl Fn() -> u64, sink
     let accepted = Accepted::of(read.iter().flat_map(|(netns, _, sockets, _)| {
         sockets.iter().map(move |socket| (*netns, socket.lport, socket.inode, socket.state == LISTEN))
     }));
-    for (netns, time_ns, sockets, complete) in &read {
+    for (netns, reading, sockets, complete) in &read {
         for socket in sockets {
-            sink(record(socket, *netns, *time_ns, owner(&owners, socket, *netns, &accepted), &census).as_bytes());
+            sink(record(socket, *netns, reading, owner(&owners, socket, *netns, &accepted), &census).as_bytes());
             seeded.sockets += 1;
         }
         if asked == FULL && *complete {
             let listed = Listed {
-                head: head::<Listed>(Kind::Listed, *time_ns),
+                head: head::<Listed>(Kind::Listed, reading.time_ns),
                 netns: netns.inode(),
                 generation: netns.generation(),
                 reserved: 0,
@@ -166,6 +170,7 @@ fn list(ns: &Netns, only: Option<&[Identity]>, asked: Asked) -> Listing {
         netns: NetnsId::new(ns.inode, 0),
         interfaces: Vec::new(),
         sockets: Vec::new(),
+        own_length: false,
         outcome: Ok(sock_diag::Dump::default()),
     };
     let entered = netns::inside(ns, || {
@@ -175,6 +180,7 @@ fn list(ns: &Netns, only: Option<&[Identity]>, asked: Asked) -> Listing {
             return;
         }
         listed.netns = here.id();
+        listed.own_length = sock_diag::time_wait_has_own_length();
         listed.interfaces = netns::interfaces();
         listed.interfaces.retain(|(index, _)| *index != LOOPBACK);
         let read = sock_diag::tcp_sockets_of(asked, |socket| listed.sockets.push(socket));
@@ -191,7 +197,18 @@ struct Listing {
     netns: NetnsId,
     interfaces: Vec<(u32, String)>,
     sockets: Vec<DiagSocket>,
+    own_length: bool,
     outcome: Result<sock_diag::Dump, String>,
+}
+
+/// When a namespace was read, in nanoseconds of `CLOCK_MONOTONIC`.
+struct Read {
+    /// The beginning.
+    time_ns: u64,
+    /// The end.
+    read_ns: u64,
+    /// As [`sock_diag::time_wait_has_own_length`].
+    own_length: bool,
 }
 
 fn named(netns: NetnsId, time_ns: u64, index: u32, name: &str) -> InterfaceName {
@@ -219,7 +236,8 @@ fn owner(owners: &Owners, socket: &DiagSocket, netns: NetnsId, accepted: &Accept
     owner.copied().unwrap_or(NO_TASK)
 }
 
-fn record(socket: &DiagSocket, netns: NetnsId, time_ns: u64, task: Task, census: &Census) -> Seed {
+fn record(socket: &DiagSocket, netns: NetnsId, reading: &Read, task: Task, census: &Census) -> Seed {
+    let at_least_ms = socket.at_least_ms(reading.own_length).unwrap_or_default();
     let flow = flow(socket, netns);
     let made = tcp::Flow::from_wire(&flow).map_or(0, |flow| census.origin(&flow).to_wire());
     let v6only = match socket.v6only {
@@ -228,7 +246,7 @@ fn record(socket: &DiagSocket, netns: NetnsId, time_ns: u64, task: Task, census:
         None => 0,
     };
     Seed {
-        head: head::<Seed>(Kind::Seed, time_ns),
+        head: head::<Seed>(Kind::Seed, reading.time_ns),
         cookie: socket.cookie,
         flow,
         task,
@@ -237,6 +255,7 @@ fn record(socket: &DiagSocket, netns: NetnsId, time_ns: u64, task: Task, census:
         retransmits: socket.retransmits,
         about: made | v6only,
         expires_ms: socket.expires_ms,
+        by_ns: reading.read_ns.saturating_sub(u64::from(at_least_ms) * 1_000_000).max(1),
     }
 }
 
@@ -301,6 +320,7 @@ mod tests {
             receive_queue: 0,
             send_queue: 0,
             v6only: None,
+            info: None,
         }
     }
 

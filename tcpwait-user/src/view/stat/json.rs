@@ -15,6 +15,7 @@ use super::super::{Context, ReportView, json::rfc3339, key::Key};
 use crate::{
     aggregate::{
         DwellSummary, HistogramSummary, Steady,
+        age::AgeSummary,
         audit::{AuditReport, Checked, Outcome},
         by::By,
         groups::{Closed, GroupRow},
@@ -71,6 +72,7 @@ struct StateCounts {
     entered: u64,
     left: u64,
     dwell: DwellSummary,
+    age: AgeSummary,
 }
 
 #[derive(Serialize)]
@@ -230,7 +232,13 @@ impl ReportView for Json {
 
 /// Every state is there, also one in which nothing happened.
 fn states<S: Serializer>(rows: &[StateRow], serializer: S) -> Result<S::Ok, S::Error> {
-    let counts = |row: &StateRow| StateCounts { now: row.now, entered: row.entered, left: row.left, dwell: row.dwell };
+    let counts = |row: &StateRow| StateCounts {
+        now: row.now,
+        entered: row.entered,
+        left: row.left,
+        dwell: row.dwell,
+        age: row.age,
+    };
     serializer.collect_map(rows.iter().map(|row| (row.state, counts(row))))
 }
 

@@ -7,7 +7,7 @@ use super::{
         key,
         table::{self, Column},
         text::printable,
-        units::{count, duration, known, percent, rate},
+        units::{age, count, duration, known, percent, rate},
     },
     sentences::{closed_first, ended_by},
 };
@@ -101,6 +101,7 @@ pub fn states(report: &Report, width: usize) -> Vec<String> {
         left: String,
         per_s: String,
         dwell: DwellSummary,
+        age: [String; 2],
     }
     let mut rows = Vec::new();
     for state in &report.states {
@@ -109,6 +110,7 @@ pub fn states(report: &Report, width: usize) -> Vec<String> {
         if idle || state.state == State::Close {
             continue;
         }
+        let [oldest, p50, _] = age(&state.age);
         rows.push(Row {
             name: state.state.name().to_owned(),
             now: known(state.now),
@@ -116,6 +118,7 @@ pub fn states(report: &Report, width: usize) -> Vec<String> {
             left: count(state.left),
             per_s: String::new(),
             dwell: state.dwell,
+            age: [oldest, p50],
         });
         if state.state == State::SynRecv {
             rows.extend(report.half_open.outcomes.iter().map(|outcome| Row {
@@ -125,6 +128,7 @@ pub fn states(report: &Report, width: usize) -> Vec<String> {
                 left: count(outcome.count),
                 per_s: String::new(),
                 dwell: outcome.dwell,
+                age: Default::default(),
             }));
         }
         if state.state == State::TimeWait {
@@ -135,6 +139,7 @@ pub fn states(report: &Report, width: usize) -> Vec<String> {
                 left: count(exit.count),
                 per_s: rate(exit.rate_per_s),
                 dwell: exit.dwell,
+                age: Default::default(),
             }));
         }
     }
@@ -143,14 +148,16 @@ pub fn states(report: &Report, width: usize) -> Vec<String> {
     let columns = vec![
         Column::text("STATE", 0, column(&|row| row.name.clone())),
         Column::number("NOW", 0, column(&|row| row.now.clone())),
-        Column::number("ENTERED", 2, column(&|row| row.entered.clone())),
-        Column::number("LEFT", 3, column(&|row| row.left.clone())),
-        Column::number("/s", 8, column(&|row| row.per_s.clone())),
+        Column::number("OLDEST", 2, column(&|row| row.age[0].clone())),
+        Column::number("AGE P50", 10, column(&|row| row.age[1].clone())),
+        Column::number("ENTERED", 3, column(&|row| row.entered.clone())),
+        Column::number("LEFT", 4, column(&|row| row.left.clone())),
+        Column::number("/s", 9, column(&|row| row.per_s.clone())),
         Column::number("P50", 1, dwell(|dwell| dwell.p50_ns)),
-        Column::number("P90", 6, dwell(|dwell| dwell.p90_ns)),
-        Column::number("P99", 5, dwell(|dwell| dwell.p99_ns)),
-        Column::number("MAX", 4, dwell(|dwell| dwell.max_ns)),
-        Column::number("MEAN", 7, dwell(|dwell| dwell.mean_ns)),
+        Column::number("P90", 7, dwell(|dwell| dwell.p90_ns)),
+        Column::number("P99", 6, dwell(|dwell| dwell.p99_ns)),
+        Column::number("MAX", 5, dwell(|dwell| dwell.max_ns)),
+        Column::number("MEAN", 8, dwell(|dwell| dwell.mean_ns)),
     ];
     table::lines(columns, width)
 }
