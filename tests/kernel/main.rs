@@ -14,6 +14,7 @@
 
 mod active_close;
 mod actor;
+mod ages;
 mod bursts;
 mod doctor;
 mod exits;
@@ -218,6 +219,8 @@ fn main() -> ExitCode {
         isolated("stat::ctrl_c_in_mid_interval", stat::ctrl_c_in_mid_interval),
         isolated("stat::interval_and_count", stat::interval_and_count),
         isolated("stat::command_and_children", stat::command_and_children),
+        isolated("stat::syn_sent_again_v4", || stat::syn_sent_again(V4)),
+        isolated("stat::syn_sent_again_v6", || stat::syn_sent_again(V6)),
         isolated("doctor::default_machine", doctor::default_machine),
         isolated("doctor::time_wait_is_skipped", doctor::time_wait_is_skipped),
         isolated("doctor::settings_without_effect", doctor::settings_without_effect),
@@ -247,6 +250,12 @@ fn main() -> ExitCode {
         isolated("states::of_every_namespace", states::of_every_namespace),
         isolated("states::not_root", states::not_root),
         isolated("states::again_and_again", states::again_and_again),
+        isolated("ages::listed_alone_v4", || ages::listed_alone(V4)),
+        isolated("ages::listed_alone_v6", || ages::listed_alone(V6)),
+        isolated("ages::older_than_v4", || ages::older_than(V4)),
+        isolated("ages::older_than_v6", || ages::older_than(V6)),
+        isolated("ages::traced_v4", || ages::traced(V4)),
+        isolated("ages::traced_v6", || ages::traced(V6)),
         isolated("ports::run_out_when_forecast_v4", || ports::run_out_when_forecast(V4)),
         isolated("ports::run_out_when_forecast_v6", || ports::run_out_when_forecast(V6)),
         isolated("ports::reuse_keeps_them_steady", ports::reuse_keeps_them_steady),

@@ -13,6 +13,7 @@
 mod ages;
 mod aggregates;
 mod audit;
+mod connects;
 mod damage;
 mod golden;
 mod invariants;

@@ -7,6 +7,7 @@ pub mod age;
 pub mod audit;
 pub mod by;
 mod connections;
+pub mod connects;
 mod counts;
 mod dwell;
 mod exact;
@@ -24,6 +25,7 @@ use tcpwait_wire::wire;
 use self::{
     by::By,
     age::{AgeSummary, Ages},
+    connects::Connects,
     connections::{Connections, Since, Standing},
     counts::Counts,
     exact::Exact,
@@ -76,6 +78,7 @@ pub struct Aggregate {
     total: Counts,
     groups: Groups,
     failures: Failures,
+    connects: Connects,
     entries: Entries,
     exact: Exact,
     wheel: Wheel,
@@ -94,6 +97,7 @@ impl Aggregate {
             interval: Counts::default(),
             total: Counts::default(),
             failures: Failures::default(),
+            connects: Connects::default(),
             entries: Entries::default(),
             exact: Exact::default(),
             wheel: Wheel::default(),
@@ -155,6 +159,7 @@ impl Aggregate {
             *count = count.saturating_sub(1);
         }
         self.interval.step(step);
+        self.connects.step(step);
         self.close(step);
         if step.from == Some(State::TimeWait) {
             let counted = standing.group.is_some();
@@ -274,6 +279,7 @@ impl Aggregate {
             },
             half_open: counts.half_open.report(),
             failures: self.failures.report(is_final, self.wanted.top),
+            connects: self.connects.report(is_final, self.wanted.top),
             by: self.groups.by().to_vec(),
             groups,
             lead,
@@ -283,6 +289,7 @@ impl Aggregate {
         self.exact.end_interval();
         self.groups.end_interval();
         self.failures.end_interval();
+        self.connects.end_interval();
         self.interval = Counts::default();
         self.interval_begin_ns = end_ns;
         report

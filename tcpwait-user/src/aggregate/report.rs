@@ -4,6 +4,7 @@ use super::{
     age::AgeSummary,
     audit::AuditReport,
     by::By,
+    connects::ConnectReport,
     dwell::DwellSummary,
     failures::FailureReport,
     groups::{Closed, GroupRow, Rows},
@@ -36,6 +37,8 @@ pub struct Report {
     pub half_open: HalfOpenReport,
     /// Calls that failed.
     pub failures: FailureReport,
+    /// Connects, and those whose SYN was sent again.
+    pub connects: ConnectReport,
     /// What the groups are by.
     pub by: Vec<By>,
     /// The first groups, and all others.

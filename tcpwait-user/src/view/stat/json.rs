@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
-use self::handshake::{Failures, HalfOpen, failures, half_open};
+use self::handshake::{Connects, Failures, HalfOpen, connects, failures, half_open};
 use super::super::{Context, ReportView, json::rfc3339, key::Key};
 use crate::{
     aggregate::{
@@ -45,6 +45,7 @@ struct Document<'a> {
     orphan_exits: BTreeMap<&'static str, u64>,
     half_open: HalfOpen,
     failures: Failures,
+    connects: Connects,
     transitions: Vec<Transition>,
     by: &'a [By],
     groups: Vec<Group<'a>>,
@@ -214,6 +215,7 @@ impl ReportView for Json {
             orphan_exits: by_reason(&time_wait.orphans),
             half_open: half_open(report),
             failures: failures(report, context),
+            connects: connects(report, context),
             transitions: report
                 .transitions
                 .iter()

@@ -12,7 +12,13 @@ use super::{
     sentences::{closed_first, ended_by},
 };
 use crate::{
-    aggregate::{Bucket, DwellSummary, failures::FailureRow, groups::GroupRow, report::Report},
+    aggregate::{
+        Bucket, DwellSummary,
+        connects::{ConnectCounts, Destination},
+        failures::FailureRow,
+        groups::GroupRow,
+        report::Report,
+    },
     lifecycle::Call,
     tcp::State,
 };
@@ -90,6 +96,35 @@ pub fn failures(report: &Report, context: Context<'_>, width: usize) -> Vec<Stri
 
 fn at(row: &FailureRow, context: Context<'_>) -> String {
     printable(&context.names.endpoint(row.kind.address, row.kind.port, row.kind.interface))
+}
+
+/// Connects whose SYN was sent again: one row a destination.
+pub fn connects(report: &Report, context: Context<'_>, width: usize) -> Vec<String> {
+    let connects = &report.connects;
+    if connects.all.retransmitted == 0 {
+        return Vec::new();
+    }
+    let others = (connects.others > 0).then_some(connects.others);
+    let nothing = |_| String::new();
+    let column = |cell: &dyn Fn(&ConnectCounts) -> String, other: &dyn Fn(u64) -> String| {
+        connects.rows.iter().map(|(_, counts)| cell(counts)).chain(others.map(other)).collect::<Vec<_>>()
+    };
+    let to = |(to, _): &(Destination, ConnectCounts)| {
+        printable(&context.names.endpoint(to.address, to.port, to.interface))
+    };
+    let columns = vec![
+        Column::text(
+            "SYN SENT AGAIN TO",
+            0,
+            connects.rows.iter().map(to).chain(others.map(|_| "other".to_owned())).collect(),
+        ),
+        Column::number("CONNECTS", 1, column(&|row| count(row.left), &nothing)),
+        Column::number("AGAIN", 0, column(&|row| count(row.retransmitted), &count)),
+        Column::number("SYNS", 2, column(&|row| count(row.syn_retransmits), &nothing)),
+        Column::number("MADE AFTER P50", 3, column(&|row| duration(row.dwell.p50_ns), &nothing)),
+        Column::number("MAX", 4, column(&|row| duration(row.dwell.max_ns), &nothing)),
+    ];
+    table::lines(columns, width)
 }
 
 /// How long sockets stay where; below SYN_RECV, what became of it; below TIME_WAIT, how it was left. States in which nothing is and nothing happened are left out.
