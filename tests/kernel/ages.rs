@@ -61,8 +61,7 @@ fn listed(more: &[&str]) -> (Value, Between) {
     let netns = netns::inode().to_string();
     let mut line = String::new();
     let asked = Between::doing(|| {
-        let ended =
-            Tracer::spawn(command([&["states", "--json", "--netns", &netns], more].concat())).end(START);
+        let ended = Tracer::spawn(command([&["states", "--json", "--netns", &netns], more].concat())).end(START);
         assert_eq!((ended.code, ended.stdout.len()), (Some(0), 1), "{ended:?}");
         line = ended.stdout[0].clone();
     });

@@ -140,9 +140,7 @@ fn groups_add_up_to_all() {
 /// Who sits on what for so long: what nothing tells of is not counted, and said.
 #[test]
 fn older_than() {
-    let older_than = |ms| {
-        of(Wanted { older_than_ms: Some(ms), by: vec![By::Process], top: 20, ..Wanted::default() })
-    };
+    let older_than = |ms| of(Wanted { older_than_ms: Some(ms), by: vec![By::Process], top: 20, ..Wanted::default() });
     let report = older_than(90_000);
     let rows: Vec<_> = report.groups.rows.iter().map(|row| (row.total, row.oldest_ms)).collect();
     assert_eq!(rows, [(2, Some(3_600_000)), (1, Some(90_000))], "nginx, curl");
@@ -155,7 +153,8 @@ fn older_than() {
     let said = notes::of(&report, true);
     assert!(said.iter().any(|note| note.starts_with("of 2 sockets nothing tells how long")), "{said:?}");
     let document: serde_json::Value =
-        serde_json::from_str(&written(&report, |report, moment, out| json::write(report, moment, out).unwrap())).unwrap();
+        serde_json::from_str(&written(&report, |report, moment, out| json::write(report, moment, out).unwrap()))
+            .unwrap();
     assert_eq!((&document["older_than_ns"], &document["age_unknown"]), (&1_000_000_000u64.into(), &2.into()));
     let age = serde_json::json!({
         "oldest_ns": 29_990_000_000u64, "p50_ns": 29_990_000_000u64, "p90_ns": 29_990_000_000u64, "known": 0, "at_least": 1

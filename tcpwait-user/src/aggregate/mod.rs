@@ -23,10 +23,10 @@ pub mod unfollowed;
 use tcpwait_wire::wire;
 
 use self::{
-    by::By,
     age::{AgeSummary, Ages},
-    connects::Connects,
+    by::By,
     connections::{Connections, Since, Standing},
+    connects::Connects,
     counts::Counts,
     exact::Exact,
     failures::Failures,

@@ -209,14 +209,17 @@ fn ports_that_run_out() {
 
 #[test]
 fn piles_and_orphans() {
-    let pile = |stuck, window_ns| {
+    let old_pile = |stuck, window_ns, oldest_ms| {
         changed(|ns| {
             ns.window_ns = window_ns;
             let keeper = Keeper::Process(Some(Owner { pid: 7, comm: "leaky".to_owned(), others: 0 }));
-            let unclosed = vec![Unclosed { keeper, listener: None, stuck, unread: 0 }];
+            let unclosed = vec![Unclosed { keeper, listener: None, stuck, unread: 0, oldest_ms }];
             ns.sockets = Some(Sockets { unclosed, close_wait: stuck, ..Sockets::default() });
         })
     };
+    let pile = |stuck, window_ns| old_pile(stuck, window_ns, 3_000);
+    assert_eq!(old_pile(1, 3_000_000_000, 300_000), [("close-wait-old", Severity::Note)]);
+    assert_eq!(old_pile(1, 3_000_000_000, 299_999), []);
     assert_eq!(pile(10, 3_000_000_000), [("close-wait-pile", Severity::Now)]);
     assert_eq!((pile(9, 3_000_000_000), pile(10, 10_000_000)), (vec![], vec![]));
     let orphaned = |stale| {
@@ -240,8 +243,9 @@ fn fins_that_nobody_acknowledges() {
             count(ns, "TcpRetransSegs", 5, 5 + again);
         })
     };
-    let found = [("fin-unacknowledged", Severity::Now)];
-    assert_eq!((with(300, 200, 40, 3_000_000_000), with(5, 5, 1, 3_000_000_000)), (found.to_vec(), found.to_vec()));
+    let (fins, last) = (("fin-unacknowledged", Severity::Now), ("last-ack-unanswered", Severity::Now));
+    assert_eq!(with(300, 200, 40, 3_000_000_000), [fins, last]);
+    assert_eq!((with(5, 5, 1, 3_000_000_000), with(9, 10, 1, 3_000_000_000)), (vec![fins], vec![last]));
     assert_eq!((with(5, 4, 1, 3_000_000_000), with(9, 9, 9, 1_000)), (vec![], vec![]));
 }
 
@@ -352,6 +356,11 @@ fn sockets_are_told_one_by_one() {
         send_queue: 0,
         retransmits: 0,
         probes: 0,
+        probing: false,
+        keepalive: false,
+        received_ms: Some(5_000),
+        window: Some(65_535),
+        at_least_ms: None,
         cookie,
         inode: u32::try_from(cookie).unwrap(),
     };
@@ -362,7 +371,7 @@ fn sockets_are_told_one_by_one() {
         [(State::FinWait1, 8), (State::LastAck, 9), (State::FinWait1, 10)].map(|(state, id)| socket(state, 80, 1, id));
     [full, stuck].iter().chain(&fins).for_each(|socket| before.add(socket));
     let ports = PortSettings { range: Some(32_768..=60_999), ..PortSettings::default() };
-    let mut survey = Survey::new(before, Bounds { ports, young_ms: 59_000, stale_ms: 55_000 });
+    let mut survey = Survey::new(before, Bounds { ports, young_ms: 59_000, stale_ms: 55_000, window_ms: 3_000 });
     survey.add(&full);
     survey.add(&stuck);
     survey.add(&socket(State::CloseWait, 80, 5001, 3));
@@ -404,6 +413,11 @@ fn what_waits_in_a_queue_is_its_listeners() {
         send_queue: 0,
         retransmits: 0,
         probes: 0,
+        probing: false,
+        keepalive: false,
+        received_ms: Some(5_000),
+        window: Some(65_535),
+        at_least_ms: None,
         cookie,
         inode,
     };

@@ -284,7 +284,14 @@ impl Lifecycle {
             self.tally.seeded += 1;
             self.tally.seeded_minis += u64::from(seed.mini);
             let by_ns = self.seeded_by_ns(seed);
-            out.push(Update::Found(Found { id: seed.cookie, flow: seed.flow, state: seed.state, owner, origin, by_ns }));
+            out.push(Update::Found(Found {
+                id: seed.cookie,
+                flow: seed.flow,
+                state: seed.state,
+                owner,
+                origin,
+                by_ns,
+            }));
         }
     }
 

@@ -93,7 +93,14 @@ impl Lifecycle {
             self.tally.unmatched.gaps += 1;
             self.fulls.insert(seed.cookie, Full::found_again(seed, owner.clone(), origin));
             let by_ns = self.seeded_by_ns(seed);
-            out.push(Update::Found(Found { id: seed.cookie, flow: seed.flow, state: seed.state, owner, origin, by_ns }));
+            out.push(Update::Found(Found {
+                id: seed.cookie,
+                flow: seed.flow,
+                state: seed.state,
+                owner,
+                origin,
+                by_ns,
+            }));
             return;
         };
         full.owner = full.owner.take().or(owner);

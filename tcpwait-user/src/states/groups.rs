@@ -62,9 +62,7 @@ impl Groups {
         let states: Vec<State> =
             states.iter().filter(|row| row.sockets.is_some_and(|count| count > 0)).map(|row| row.state).collect();
         let mut all: Vec<(Box<[Value]>, Counts)> = self.counts.into_iter().collect();
-        all.sort_unstable_by(|(a, mine), (b, others)| {
-            (Reverse(mine.total()), a).cmp(&(Reverse(others.total()), b))
-        });
+        all.sort_unstable_by(|(a, mine), (b, others)| (Reverse(mine.total()), a).cmp(&(Reverse(others.total()), b)));
         let others = all.split_off(top.min(all.len()));
         let mut sum = Counts::default();
         others.iter().for_each(|(_, counts)| sum.add(counts));

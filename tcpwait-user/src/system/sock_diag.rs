@@ -13,8 +13,8 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
 use nix::libc::{AF_INET, AF_INET6, AF_UNSPEC, IPPROTO_TCP, MSG_TRUNC};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use self::answer::{Answer, read_datagram};
 pub use self::age::time_wait_has_own_length;
+use self::answer::{Answer, read_datagram};
 
 /// `SOCK_DIAG_BY_FAMILY` (include/uapi/linux/sock_diag.h).
 const SOCK_DIAG_BY_FAMILY: u16 = 20;

@@ -72,7 +72,12 @@ mod tests {
             receive_queue: 0,
             send_queue: 0,
             v6only: None,
-            info: Some(Info { data_sent_ms: 9_000, data_received_ms: 8_000, ack_received_ms: 5_000, send_window: None }),
+            info: Some(Info {
+                data_sent_ms: 9_000,
+                data_received_ms: 8_000,
+                ack_received_ms: 5_000,
+                send_window: None,
+            }),
         }
     }
 

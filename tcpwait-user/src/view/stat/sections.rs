@@ -109,9 +109,8 @@ pub fn connects(report: &Report, context: Context<'_>, width: usize) -> Vec<Stri
     let column = |cell: &dyn Fn(&ConnectCounts) -> String, other: &dyn Fn(u64) -> String| {
         connects.rows.iter().map(|(_, counts)| cell(counts)).chain(others.map(other)).collect::<Vec<_>>()
     };
-    let to = |(to, _): &(Destination, ConnectCounts)| {
-        printable(&context.names.endpoint(to.address, to.port, to.interface))
-    };
+    let to =
+        |(to, _): &(Destination, ConnectCounts)| printable(&context.names.endpoint(to.address, to.port, to.interface));
     let columns = vec![
         Column::text(
             "SYN SENT AGAIN TO",
