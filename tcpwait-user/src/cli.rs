@@ -1,6 +1,7 @@
 //! The command line: what can be asked for. The doc comments are the manual that `--help` prints.
 
 mod doctor;
+pub mod list;
 pub mod states;
 mod ports;
 
@@ -12,6 +13,7 @@ use ipnet::IpNet;
 use crate::{
     aggregate::{by::By, groups::Sort},
     kernel::{Choice, Choices},
+    select::{Pick, steps::Word},
     tcp::State,
 };
 
@@ -81,6 +83,8 @@ Examples:
 
 const TRACE_HELP: &str = "\
 A filter selects connections, not single lines: a line that comes before the port or the owner is known waits until it is.
+With a ! before its list it selects all others; whose owner is never known is among them, and is shown when it ends.
+--reason and --longer-than select lines of those connections.
 MS is the time spent in OLDSTATE; ~ marks a time right to a jiffy, - one that is not known.
 REASON says why a TIME_WAIT (or an orphan's FIN_WAIT2) ended: expired, reused (by a connect), recycled (by a SYN), reset,
 reset-sent, destroyed (ss -K), netns, unknown; or overflow: it never began, tcp_max_tw_buckets was reached.
@@ -95,6 +99,10 @@ Examples:
   tcpwait trace -D 5432,6379             connections to PostgreSQL and Redis
   tcpwait trace --state SYN_RECV         half-open connections: how long, and what became of them
   tcpwait trace --comm nginx --json      what nginx owns, for a program
+  tcpwait trace --comm '!nginx' -L '!22' what others own, but ssh's connections
+  tcpwait trace --reason reset,timed-out what was reset or timed out
+  tcpwait trace --state SYN_SENT --longer-than 500ms
+                                         connects that took so long
   tcpwait trace --from FILE              the same from a recording";
 
 /// `tcpwait trace`.
@@ -103,6 +111,14 @@ pub struct Trace {
     /// Which connections.
     #[command(flatten)]
     pub filter: Filter,
+    /// Only lines with one of these reasons, as reset,timed-out: of the column REASON, or why a call failed; a wrong one names them all. With a !
+    /// before the list, all other lines
+    #[arg(long, value_name = "REASONS", value_parser = list::reasons, help_heading = "Which lines of them")]
+    pub reason: Vec<Pick<Word>>,
+    /// Only lines whose OLDSTATE lasted longer, as 500ms, 90s or 5m, for certain: of what is older than the trace, as far as that is told
+    #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Which lines of them")]
+    pub longer_than: Option<std::time::Duration>,
+
     /// How the tracing is done.
     #[command(flatten)]
     pub tracing: Tracing,
@@ -124,7 +140,7 @@ pub struct Trace {
     #[arg(long)]
     pub json: bool,
     /// The kernel's own events instead of transitions, with nothing folded
-    #[arg(long, conflicts_with_all = ["relative_time", "time_of_day", "wide", "pid", "comm", "cgroup", "state"])]
+    #[arg(long, conflicts_with_all = ["relative_time", "time_of_day", "wide", "pid", "comm", "cgroup", "state", "reason", "longer_than"])]
     pub raw: bool,
 
     /// Exit with 3 if anything was lost
@@ -209,9 +225,9 @@ pub struct Record {
     /// The file to write
     #[arg(short = 'o', long, value_name = "FILE")]
     pub output: PathBuf,
-    /// Only these network namespaces: a PID, a path, a name under /run/netns or an inode
-    #[arg(long, value_name = "NETNS", value_delimiter = ',')]
-    pub netns: Vec<String>,
+    /// Only these network namespaces, or with a ! before the list all others: a PID, a path, a name under /run/netns or an inode
+    #[arg(long, value_name = "NETNS", value_parser = list::texts)]
+    pub netns: Vec<Pick<String>>,
     /// How the tracing is done.
     #[command(flatten)]
     pub tracing: Tracing,
@@ -239,32 +255,32 @@ pub struct Probes {
 
 /// Which connections.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Which connections")]
+#[command(next_help_heading = "Which connections (a ! before a list: all others)")]
 pub struct Filter {
     /// Local port(s)
-    #[arg(short = 'L', long = "lport", value_name = "PORTS", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
-    pub lport: Vec<u16>,
+    #[arg(short = 'L', long = "lport", value_name = "PORTS", value_parser = list::ports)]
+    pub lport: Vec<Pick<u16>>,
     /// Remote port(s)
-    #[arg(short = 'D', long = "rport", value_name = "PORTS", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
-    pub rport: Vec<u16>,
+    #[arg(short = 'D', long = "rport", value_name = "PORTS", value_parser = list::ports)]
+    pub rport: Vec<Pick<u16>>,
     /// Local address or network, as 10.0.0.1 or 10.0.0.0/8
-    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network)]
-    pub laddr: Vec<IpNet>,
+    #[arg(long, value_name = "CIDR", value_parser = list::networks)]
+    pub laddr: Vec<Pick<IpNet>>,
     /// Remote address or network
-    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network)]
-    pub raddr: Vec<IpNet>,
+    #[arg(long, value_name = "CIDR", value_parser = list::networks)]
+    pub raddr: Vec<Pick<IpNet>>,
     /// Owner's process id
-    #[arg(short = 'p', long, value_name = "PID", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
-    pub pid: Vec<u32>,
+    #[arg(short = 'p', long, value_name = "PID", value_parser = list::pids)]
+    pub pid: Vec<Pick<u32>>,
     /// Owner's name, whole: its main thread's, as `ps -o comm` prints it, not the executable's
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    pub comm: Vec<String>,
+    #[arg(long, value_name = "NAME", value_parser = list::texts)]
+    pub comm: Vec<Pick<String>>,
     /// Owner's cgroup, and those below it: its path below the cgroup-v2 mount
-    #[arg(long, value_name = "PATH", value_delimiter = ',')]
-    pub cgroup: Vec<String>,
+    #[arg(long, value_name = "PATH", value_parser = list::texts)]
+    pub cgroup: Vec<Pick<String>>,
     /// Network namespace: a PID, a path, a name under /run/netns or an inode
-    #[arg(long, value_name = "NETNS", value_delimiter = ',')]
-    pub netns: Vec<String>,
+    #[arg(long, value_name = "NETNS", value_parser = list::texts)]
+    pub netns: Vec<Pick<String>>,
     /// IPv4 only
     #[arg(short = '4', conflicts_with = "ipv6")]
     pub ipv4: bool,
@@ -272,8 +288,8 @@ pub struct Filter {
     #[arg(short = '6')]
     pub ipv6: bool,
     /// Connections from the moment they enter a state, as TIME_WAIT, time-wait or FIN-WAIT-2
-    #[arg(long, value_name = "STATE", value_delimiter = ',')]
-    pub state: Vec<State>,
+    #[arg(long, value_name = "STATE", value_parser = list::states)]
+    pub state: Vec<Pick<State>>,
 }
 
 /// How the tracing is done.
@@ -343,12 +359,6 @@ pub fn choices(timing: TimingBy, ports: PortsBy) -> Choices {
             PortsBy::Off => Choice::None,
         },
     }
-}
-
-fn network(text: &str) -> Result<IpNet, String> {
-    text.parse::<IpNet>()
-        .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
-        .map_err(|_| "want an address or a network, as 10.0.0.1, 10.0.0.0/8 or fd00::/8".to_owned())
 }
 
 fn seconds(text: &str) -> Result<std::time::Duration, String> {

@@ -18,15 +18,16 @@ use tcpwait_wire::wire::Kind;
 
 use crate::{
     aggregate::audit::{Audit, AuditReport, Reading, TwCounts},
-    cli::{Cli, Command, Filter, Record, Trace, Tracing, choices},
+    cli::{Cli, Command, Filter, Record, Trace, Tracing, choices, list},
     event::{counters, is_from_kernel},
     kernel::KernelFilter,
     ledger::Ledger,
     live::{self, Audited, Live, Settings, Sink},
     pipeline::{Pipeline, Shown},
     recording::{Reader, Writer},
-    select::{Criteria, Family, Selector},
+    select::{Criteria, Family, Pick, Selector, Steps},
     system::{behaviour, cgroup::Cgroups, netns, processes, seed::Seeded},
+    tcp::State,
     view::{
         self,
         json::Json,
@@ -66,17 +67,14 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 
 async fn trace_live(args: &Trace) -> Result<ExitCode> {
     log_to_stderr(args.tracing.verbose);
-    let criteria = criteria(&args.filter, true)?;
-    let filter = KernelFilter {
-        netns: netns::identify(&criteria.netns),
-        lports: criteria.lports.clone(),
-        rports: criteria.rports.clone(),
-    };
+    let mut criteria = criteria(&args.filter, true)?;
+    let steps = steps(args)?;
+    let filter = kernel_filter(&mut criteria);
     let ports = !filter.lports.is_empty() || !filter.rports.is_empty();
     let audited = if ports { Audited::Never } else { Audited::Ends };
     let audit = (!ports).then(|| Audit::new(meaning_of_tw(), None));
     let mut live = live::attach(Settings { audit: audited, ..settings(&args.tracing, filter) })?;
-    let mut pipeline = Pipeline::new(live.header(), Selector::new(criteria), shown(args), stdout())?;
+    let mut pipeline = Pipeline::new(live.header(), Selector::new(criteria), shown(args), stdout())?.only(steps);
     if let Some(audit) = audit {
         pipeline = pipeline.audited(audit);
     }
@@ -100,7 +98,7 @@ fn replay(args: &Trace) -> Result<ExitCode> {
     let path = args.from.as_deref().context("no recording named")?;
     let criteria = criteria(&args.filter, false)?;
     let mut reader = Reader::open(path)?;
-    match replay_records(&mut reader, Selector::new(criteria), shown(args)) {
+    match replay_records(&mut reader, Selector::new(criteria), steps(args)?, shown(args)) {
         Ok(ledger) => {
             if let Some(why) = reader.cut() {
                 eprintln!("tcpwait: {} was cut short ({why}); everything up to there is shown", path.display());
@@ -112,8 +110,8 @@ fn replay(args: &Trace) -> Result<ExitCode> {
     }
 }
 
-fn replay_records(reader: &mut Reader, selector: Selector, shown: Shown) -> io::Result<Ledger> {
-    let mut pipeline = Pipeline::new(&reader.header().clone(), selector, shown, stdout())?;
+fn replay_records(reader: &mut Reader, selector: Selector, steps: Steps, shown: Shown) -> io::Result<Ledger> {
+    let mut pipeline = Pipeline::new(&reader.header().clone(), selector, shown, stdout())?.only(steps);
     while let Some(record) = reader.next_record() {
         pipeline.record(record)?;
     }
@@ -199,6 +197,11 @@ fn stdout() -> BufWriter<Stdout> {
     BufWriter::with_capacity(64 << 10, io::stdout())
 }
 
+fn steps(args: &Trace) -> Result<Steps> {
+    let longer_than_ns = args.longer_than.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    Ok(Steps { reasons: one("--reason", &args.reason)?, longer_than_ns })
+}
+
 fn shown(args: &Trace) -> Shown {
     if args.raw {
         return Shown::Raw { json: args.json };
@@ -226,88 +229,124 @@ fn settings(args: &Tracing, filter: KernelFilter) -> Settings {
 
 /// Checks a filter. `live`: against this machine too, on which a process or a cgroup must exist to be ever seen.
 fn criteria(filter: &Filter, live: bool) -> Result<Criteria> {
-    let family = match (filter.ipv4, filter.ipv6) {
-        (true, _) => Some(Family::V4),
-        (_, true) => Some(Family::V6),
-        _ => None,
+    let criteria = Criteria {
+        lports: one("--lport", &filter.lport)?,
+        rports: one("--rport", &filter.rport)?,
+        laddrs: one("--laddr", &filter.laddr)?,
+        raddrs: one("--raddr", &filter.raddr)?,
+        pids: one("--pid", &filter.pid)?,
+        comms: one("--comm", &filter.comm)?,
+        cgroups: one("--cgroup", &filter.cgroup)?,
+        netns: if live { inodes(&filter.netns)? } else { recorded_inodes(&filter.netns)? },
+        family: match (filter.ipv4, filter.ipv6) {
+            (true, _) => Some(Family::V4),
+            (_, true) => Some(Family::V6),
+            _ => None,
+        },
+        states: states(&one("--state", &filter.state)?),
     };
-    if let Some(family) = family {
-        let other = filter.laddr.iter().chain(&filter.raddr).find(|net| net.addr().is_ipv4() != (family == Family::V4));
-        if let Some(net) = other {
-            bail!("no connection can match {net}: it is not of the family that -4 or -6 asks for");
-        }
-    }
-    let has = |nets: &[IpNet], v4: bool| nets.is_empty() || nets.iter().any(|net| net.addr().is_ipv4() == v4);
-    if ![true, false].into_iter().any(|v4| has(&filter.laddr, v4) && has(&filter.raddr, v4)) {
-        bail!("no connection can match: --laddr and --raddr name addresses of different families");
-    }
-    if let Some(name) = filter.comm.iter().find(|name| name.len() > MAX_COMM) {
+    check_families(&criteria)?;
+    if let Some(name) = criteria.comms.values.iter().find(|name| name.len() > MAX_COMM) {
         bail!("no connection can match: the kernel keeps {MAX_COMM} bytes of a process's name, and {name} is longer");
     }
     if live {
-        for pid in &filter.pid {
-            if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
-                bail!("no connection can match: there is no process {pid}");
-            }
-        }
-        for name in &filter.comm {
-            if let Some(sentence) = processes::only_an_executable(name) {
-                eprintln!("tcpwait: {sentence}");
-            }
-        }
-        let cgroups = Cgroups::new();
-        for path in &filter.cgroup {
-            if cgroups.id_of(path).is_none() {
-                bail!(
-                    "no connection can match: there is no cgroup {path} below the cgroup-v2 mount (`systemd-cgls` lists them)"
-                );
-            }
-        }
+        check_owners(&criteria)?;
     }
-    Ok(Criteria {
-        lports: filter.lport.clone(),
-        rports: filter.rport.clone(),
-        laddrs: filter.laddr.clone(),
-        raddrs: filter.raddr.clone(),
-        pids: filter.pid.clone(),
-        comms: filter.comm.clone(),
-        cgroups: filter.cgroup.clone(),
-        netns: if live { inodes(&filter.netns)? } else { recorded_inodes(&filter.netns)? },
-        family,
-        states: filter.state.clone(),
-    })
+    Ok(criteria)
 }
 
-fn inodes(specs: &[String]) -> Result<Vec<u32>> {
+/// One list of those that were given for an option.
+fn one<T: Clone>(option: &str, lists: &[Pick<T>]) -> Result<Pick<T>> {
+    list::joined(option, lists).map_err(anyhow::Error::msg)
+}
+
+/// Turned round, every state but these that a connection can be in.
+fn states(pick: &Pick<State>) -> Vec<State> {
+    let others = || State::ALL.into_iter().filter(|state| *state != State::Close && !pick.values.contains(state));
+    if pick.not { others().collect() } else { pick.values.clone() }
+}
+
+fn check_families(criteria: &Criteria) -> Result<()> {
+    let (laddrs, raddrs) = (&criteria.laddrs, &criteria.raddrs);
+    let asked_for = [laddrs, raddrs].into_iter().filter(|nets| !nets.not);
+    if let Some(family) = criteria.family {
+        let is_other = |net: &&IpNet| net.addr().is_ipv4() != (family == Family::V4);
+        if let Some(net) = asked_for.flat_map(|nets| &nets.values).find(is_other) {
+            bail!("no connection can match {net}: it is not of the family that -4 or -6 asks for");
+        }
+    }
+    let has = |nets: &Pick<IpNet>, v4: bool| nets.not || nets.admits(|net| net.addr().is_ipv4() == v4);
+    if ![true, false].into_iter().any(|v4| has(laddrs, v4) && has(raddrs, v4)) {
+        bail!("no connection can match: --laddr and --raddr name addresses of different families");
+    }
+    Ok(())
+}
+
+/// What is to be left out need not be there.
+fn check_owners(criteria: &Criteria) -> Result<()> {
+    for pid in criteria.pids.values.iter().filter(|_| !criteria.pids.not) {
+        if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
+            bail!("no connection can match: there is no process {pid}");
+        }
+    }
+    for name in &criteria.comms.values {
+        if let Some(sentence) = processes::only_an_executable(name) {
+            eprintln!("tcpwait: {sentence}");
+        }
+    }
+    let cgroups = Cgroups::new();
+    for path in criteria.cgroups.values.iter().filter(|_| !criteria.cgroups.not) {
+        if cgroups.id_of(path).is_none() {
+            bail!(
+                "no connection can match: there is no cgroup {path} below the cgroup-v2 mount (`systemd-cgls` lists them)"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What the kernel side can leave out. Namespaces that it leaves out are not looked for again: it knows them from others that have got their
+/// inode numbers.
+fn kernel_filter(criteria: &mut Criteria) -> KernelFilter {
+    let filter = KernelFilter {
+        netns: netns::identify(&criteria.netns),
+        lports: criteria.lports.clone(),
+        rports: criteria.rports.clone(),
+    };
+    if criteria.netns.not {
+        criteria.netns = Pick::default();
+    }
+    filter
+}
+
+fn inodes(specs: &[Pick<String>]) -> Result<Pick<u32>> {
+    let specs = one("--netns", specs)?;
     if specs.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Pick::default());
     }
     let there = netns::all();
-    specs
-        .iter()
-        .map(|spec| {
-            let inode = netns::resolve(spec)?;
-            if !there.iter().any(|ns| ns.inode == inode) {
-                bail!(
-                    "no connection can match: no process, thread, mount or open file keeps a network namespace {inode} (`lsns -t net` lists them)"
-                );
-            }
-            Ok(inode)
-        })
-        .collect()
+    let inode = |spec: &String| {
+        let inode = netns::resolve(spec)?;
+        if !specs.not && !there.iter().any(|ns| ns.inode == inode) {
+            bail!(
+                "no connection can match: no process, thread, mount or open file keeps a network namespace {inode} (`lsns -t net` lists them)"
+            );
+        }
+        Ok(inode)
+    };
+    Ok(Pick { values: specs.values.iter().map(inode).collect::<Result<_>>()?, not: specs.not })
 }
 
 /// A recording knows namespaces by inode only.
-fn recorded_inodes(specs: &[String]) -> Result<Vec<u32>> {
-    specs
-        .iter()
-        .map(|spec| {
-            let number = spec.trim_start_matches("net:[").trim_end_matches(']');
-            number.parse().ok().with_context(|| {
-                format!("a recording knows network namespaces by inode, so --netns {spec} means nothing in it")
-            })
+fn recorded_inodes(specs: &[Pick<String>]) -> Result<Pick<u32>> {
+    let specs = one("--netns", specs)?;
+    let inode = |spec: &String| {
+        let number = spec.trim_start_matches("net:[").trim_end_matches(']');
+        number.parse().ok().with_context(|| {
+            format!("a recording knows network namespaces by inode, so --netns {spec} means nothing in it")
         })
-        .collect()
+    };
+    Ok(Pick { values: specs.values.iter().map(inode).collect::<Result<_>>()?, not: specs.not })
 }
 
 fn banner(live: &Live, verbose: bool) {

@@ -109,6 +109,7 @@ impl Lifecycle {
         if full.state != seed.state && is_older(full, time_ns) {
             self.tally.unmatched.gaps += 1;
             (full.state, full.since_ns) = (seed.state, None);
+            full.by_ns = seed.by_ns.unwrap_or_default();
             out.push(Update::Transition(Transition {
                 owner: full.owner.clone(),
                 predates: full.predates,

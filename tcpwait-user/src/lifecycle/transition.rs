@@ -137,6 +137,8 @@ pub struct Transition {
     pub to: State,
     /// Nanoseconds spent in `from`.
     pub dwell_ns: Option<u64>,
+    /// Where `dwell_ns` is not known: so many nanoseconds at least, as the connection was in `from` already when it was listed.
+    pub dwell_at_least_ns: Option<u64>,
     /// How exactly `dwell_ns` is known.
     pub timing: Timing,
     /// Whose socket it is.
@@ -174,6 +176,7 @@ impl Transition {
             from,
             to,
             dwell_ns: None,
+            dwell_at_least_ns: None,
             timing: Timing::Unknown,
             owner: None,
             reason: None,

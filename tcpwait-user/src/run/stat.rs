@@ -12,7 +12,8 @@ use nix::sys::signal::Signal;
 use tcpwait_wire::wire::Counters;
 
 use super::{
-    LOSSY, banner, criteria, is_broken_pipe, log_to_stderr, meaning_of_tw, runtime, say_seeded, settings, stdout,
+    LOSSY, banner, criteria, is_broken_pipe, kernel_filter, log_to_stderr, meaning_of_tw, runtime, say_seeded,
+    settings, stdout,
 };
 use crate::{
     aggregate::{
@@ -20,16 +21,12 @@ use crate::{
         audit::{Audit, Reading},
     },
     cli::Stat,
-    kernel::KernelFilter,
     live::{self, Audited, Settings, Sink},
     recording::{self, Header},
     schedule::Schedule,
     select::{Criteria, Selector},
     stat::{Account, Statistics},
-    system::{
-        command::{self, Started},
-        netns,
-    },
+    system::command::{self, Started},
     view::{
         ReportView,
         stat::{
@@ -85,13 +82,9 @@ async fn live(args: &Stat) -> Result<ExitCode> {
     let mut criteria = criteria(&args.filter, true)?;
     let place = if args.command.is_empty() { None } else { Some(command::place()?) };
     if let Some(place) = &place {
-        criteria.cgroups = vec![place.path.clone()];
+        criteria.cgroups = vec![place.path.clone()].into();
     }
-    let filter = KernelFilter {
-        netns: netns::identify(&criteria.netns),
-        lports: criteria.lports.clone(),
-        rports: criteria.rports.clone(),
-    };
+    let filter = kernel_filter(&mut criteria);
     let ports = !filter.lports.is_empty() || !filter.rports.is_empty();
     let why_not = ports.then(|| "they know nothing of the ports asked for".to_owned());
     let audit = Audit::new(if ports { None } else { meaning_of_tw() }, why_not);

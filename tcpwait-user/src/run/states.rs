@@ -56,7 +56,7 @@ pub fn run(args: &States) -> Result<ExitCode> {
 }
 
 fn wanted(args: &States) -> Result<Wanted> {
-    if args.filter.state.contains(&State::Close) {
+    if args.filter.state.iter().any(|states| !states.not && states.values.contains(&State::Close)) {
         bail!("no socket can match: the kernel lists none that is in CLOSE");
     }
     let mut by = Vec::new();

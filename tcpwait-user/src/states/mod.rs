@@ -147,8 +147,8 @@ impl Tally {
             }
             self.holders.without_file += 1;
             self.holders.of_time_wait += u64::from(socket.state == State::TimeWait);
-            // Nobody's socket is nobody's whom somebody asks for.
-            if self.wanted.criteria.by_owner() {
+            // Nobody's socket is nobody's whom somebody asks for, and not of those who are left out.
+            if !self.wanted.criteria.fits_owner(None, &Names::default()) {
                 return;
             }
         }

@@ -23,6 +23,7 @@ use crate::{
         settings,
         sockets::{Before, Bounds, Owner, Socket, Survey},
     },
+    select::Pick,
     tcp::State,
 };
 
@@ -63,13 +64,13 @@ impl Reading {
     }
 }
 
-/// Reads every network namespace, or those with the inode numbers `only`, for the first time.
-pub fn first(only: Option<&[u32]>) -> First {
+/// Reads every network namespace, or those whose inode numbers `only` selects, for the first time.
+pub fn first(only: &Pick<u32>) -> First {
     let mut read = First { namespaces: Vec::new(), unreadable: Vec::new() };
     // Listing sockets takes its time where there are many, wherever they are (`inet_diag_dump_icsk` walks the table that
     // namespaces share), so counters are read after them here, and before them at the second reading.
     let mut piles = Vec::new();
-    for ns in netns::all().into_iter().filter(|ns| only.is_none_or(|only| only.contains(&ns.inode))) {
+    for ns in netns::all().into_iter().filter(|ns| only.admits(|inode| *inode == ns.inode)) {
         match netns::inside(&ns, piled) {
             Ok(before) => piles.push((ns, before)),
             Err(why) => {

@@ -35,8 +35,10 @@ pub fn read(tally: &mut Tally, names: &mut Names) -> Extent {
             extent.cannot(format!("this process's own network namespace: {}: {error}; mount /proc", netns::OWN));
         }
     } else {
-        namespaces.retain(|ns| criteria.netns.contains(&ns.inode));
-        for inode in criteria.netns.iter().filter(|inode| !namespaces.iter().any(|ns| ns.inode == **inode)) {
+        namespaces.retain(|ns| criteria.netns.admits(|inode| *inode == ns.inode));
+        extent.unseen = unseen && criteria.netns.not;
+        let asked_for = if criteria.netns.not { &[][..] } else { &criteria.netns.values };
+        for inode in asked_for.iter().filter(|inode| !namespaces.iter().any(|ns| ns.inode == **inode)) {
             extent.cannot(format!(
                 "network namespace net:[{inode}]: no process or thread is in it, and no mount or open file keeps it"
             ));

@@ -179,11 +179,16 @@ pub fn states(report: &Report, width: usize) -> Vec<String> {
     }
     let column = |cell: &dyn Fn(&Row) -> String| rows.iter().map(cell).collect::<Vec<_>>();
     let dwell = |pick: fn(&DwellSummary) -> Option<u64>| column(&|row| duration(pick(&row.dwell)));
-    let columns = vec![
+    let mut columns = vec![
         Column::text("STATE", 0, column(&|row| row.name.clone())),
         Column::number("NOW", 0, column(&|row| row.now.clone())),
-        Column::number("OLDEST", 2, column(&|row| row.age[0].clone())),
-        Column::number("AGE P50", 10, column(&|row| row.age[1].clone())),
+    ];
+    // Where nothing is, nothing is old.
+    if report.states.iter().any(|state| state.age.oldest_ns.is_some()) {
+        columns.push(Column::number("OLDEST", 2, column(&|row| row.age[0].clone())));
+        columns.push(Column::number("AGE P50", 10, column(&|row| row.age[1].clone())));
+    }
+    columns.extend([
         Column::number("ENTERED", 3, column(&|row| row.entered.clone())),
         Column::number("LEFT", 4, column(&|row| row.left.clone())),
         Column::number("/s", 9, column(&|row| row.per_s.clone())),
@@ -192,7 +197,7 @@ pub fn states(report: &Report, width: usize) -> Vec<String> {
         Column::number("P99", 6, dwell(|dwell| dwell.p99_ns)),
         Column::number("MAX", 5, dwell(|dwell| dwell.max_ns)),
         Column::number("MEAN", 8, dwell(|dwell| dwell.mean_ns)),
-    ];
+    ]);
     table::lines(columns, width)
 }
 
