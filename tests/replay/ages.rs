@@ -1,6 +1,6 @@
 //! How old what is there now is: stories, told as the others, and what a report says of the states at their end.
 //!
-//! Heard as `STATE NOW KNOWN AT-LEAST OLDEST P50 P90`, the ages in ms.
+//! Heard as `STATE NOW KNOWN AT-LEAST OLDEST P50 P90`, the ages in ms; quantiles are never above the truth, and within 1 % of it.
 
 use tcpwait::{
     aggregate::{Aggregate, Wanted, age::AgeSummary, audit::AuditReport, groups::Sort},
@@ -85,7 +85,7 @@ fn what_is_older_has_been_there_at_least_so_long() {
         [
             "FIN_WAIT2 1 0 1 10000 10000 10000",
             "TIME_WAIT 1 0 1 49990 49990 49990",
-            "CLOSE_WAIT 3 1 2 70000 10000 70000",
+            "CLOSE_WAIT 3 1 2 70000 9999 69994",
             "LAST_ACK 1 1 0 9000 9000 9000"
         ]
     );

@@ -196,7 +196,7 @@ STATE          SOCKETS   % IPV4 IPV6  OLDEST AGE P50 AGE P90
 LISTEN               1 11%    0    1       -       -       -
 SYN_SENT             1 11%    0    1       -       -       -
 SYN_RECV             0  0%    0    0       -       -       -
-ESTABLISHED          2 22%    2    0 >400.0s >90.00s >400.0s
+ESTABLISHED          2 22%    2    0 >400.0s >90.00s >399.9s
 FIN_WAIT1            0  0%    0    0       -       -       -
 FIN_WAIT2            2 22%    2    0  >60.0m  >60.0m  >60.0m
   mini-sockets       1

@@ -2,21 +2,23 @@
 
 use serde::Serialize;
 
-/// Ages of sockets that are in one state, as they are told one by one.
+use super::dwell::Dwell;
+
+/// Ages of sockets that are in one state, as they are told one by one. As much memory as a histogram takes, however many they are.
 #[derive(Clone, Debug, Default)]
 pub struct Ages {
-    ns: Vec<u64>,
+    ages: Dwell,
     at_least: u64,
 }
 
 /// What is said of ages. Nanoseconds; `None` where no age is known, not even at least.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct AgeSummary {
-    /// The greatest. Where `at_least` is above 0, this and the others are at least.
+    /// The greatest, exact. Where `at_least` is above 0, this and the others are at least.
     pub oldest_ns: Option<u64>,
-    /// The median (of two the lower).
+    /// The median, within 1 %.
     pub p50_ns: Option<u64>,
-    /// 90 % are not older.
+    /// 90 % are not older; within 1 %.
     pub p90_ns: Option<u64>,
     /// Sockets whose age is known: they were seen to enter the state.
     pub known: u64,
@@ -27,23 +29,19 @@ pub struct AgeSummary {
 impl Ages {
     /// A socket's age in nanoseconds; `exact`: it is known, else it is at least that.
     pub fn add(&mut self, ns: u64, exact: bool) {
-        self.ns.push(ns);
+        self.ages.record(ns, false);
         self.at_least += u64::from(!exact);
     }
 
     /// What they add up to.
-    pub fn summary(mut self) -> AgeSummary {
-        let all = self.ns.len();
-        // The smallest that is there of rank ceil(share * all).
-        let mut quantile = |percent: usize| {
-            let rank = (all * percent).div_ceil(100).max(1);
-            (rank <= all).then(|| *self.ns.select_nth_unstable(rank - 1).1)
-        };
+    pub fn summary(self) -> AgeSummary {
+        let ages = self.ages.summary();
         AgeSummary {
-            p50_ns: quantile(50),
-            p90_ns: quantile(90),
-            oldest_ns: quantile(100),
-            known: all as u64 - self.at_least,
+            oldest_ns: ages.max_ns,
+            // What is at least so much may not be rounded up.
+            p50_ns: self.ages.quantile_from_below(0.5),
+            p90_ns: self.ages.quantile_from_below(0.9),
+            known: ages.count - self.at_least,
             at_least: self.at_least,
         }
     }

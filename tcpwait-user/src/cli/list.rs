@@ -32,9 +32,9 @@ pub fn pids(text: &str) -> Result<Pick<u32>, String> {
 pub fn networks(text: &str) -> Result<Pick<IpNet>, String> {
     list(text, |text| {
         let address = || text.parse::<IpAddr>().map(IpNet::from);
-        text.parse::<IpNet>().or_else(|_| address()).map_err(|_| {
-            format!("{text:?}: want an address or a network, as 10.0.0.1, 10.0.0.0/8 or fd00::/8")
-        })
+        text.parse::<IpNet>()
+            .or_else(|_| address())
+            .map_err(|_| format!("{text:?}: want an address or a network, as 10.0.0.1, 10.0.0.0/8 or fd00::/8"))
     })
 }
 
