@@ -171,7 +171,7 @@ fn reasons_and_times() {
     let with = |texts: &[&str]| Steps { reasons: words(texts).into(), longer_than_ns: None };
     let reset = admitted(Steps::default(), told).into_iter().find(|line| line.contains("TIME_WAIT -> CLOSE")).unwrap();
     let reason = reset.split(' ').nth(6).unwrap().to_owned();
-    assert_eq!(admitted(with(&[&reason]), told), [reset.clone()]);
+    assert_eq!(admitted(with(&[&reason]), told), std::slice::from_ref(&reset));
     assert_eq!(admitted(with(&["refused"]), told), ["Refused"]);
     let all = admitted(Steps::default(), told).len();
     let but = Steps { reasons: Pick::all_but(words(&[&reason, "refused"])), longer_than_ns: None };

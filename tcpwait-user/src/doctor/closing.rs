@@ -148,15 +148,18 @@ pub fn fin_wait2(ns: &Namespace) -> Option<Finding> {
 /// one is set only where `SOCK_DEAD` is), but for SO_KEEPALIVE's, which ends it only where the peer's kernel does not answer (`tcp_keepalive_timer`).
 pub fn fin_wait2_held(ns: &Namespace) -> Option<Finding> {
     let sockets = ns.sockets.as_ref().filter(|_| ns.window_ns >= ALL_THE_TIME_NS)?;
-    let worst = sockets.half_closed.first().filter(|held| held.stuck >= PILE)?;
+    let pile = sockets.half_closed.first().filter(|held| held.stuck >= PILE);
+    let oldest = || sockets.half_closed.iter().max_by_key(|held| held.oldest_ms);
+    let worst = pile.or_else(|| oldest().filter(|held| held.oldest_ms >= FOR_LONG_MS))?;
+    let severity = if pile.is_some() { Now } else { Note };
     let name = |owner: &Option<Owner>| owner.as_ref().map_or(UNSEEN.to_owned(), |owner| process(Some(owner)));
     let who = name(&worst.owner);
     let what = format!(
         "{who} has shut its side of connections down and holds them, and the peers neither send nor close (FIN_WAIT2). No timer of the kernel \
          ends that: they stay until the peer closes, or {who} does"
     );
-    let others = sockets.half_closed.iter().skip(1).take(OTHERS);
-    let finding = Finding::new("fin-wait2-held", Now, what)
+    let others = sockets.half_closed.iter().filter(|held| held.owner != worst.owner).take(OTHERS);
+    let finding = Finding::new("fin-wait2-held", severity, what)
         .known_by([
             Evidence::gauge(format!("sockets of {who} in FIN_WAIT2 all the time, on which nothing came"), worst.stuck),
             Evidence::gauge("of these with something unread (Recv-Q)", worst.unread),

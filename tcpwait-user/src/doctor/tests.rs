@@ -8,6 +8,7 @@ use super::{
     facts::{Configured, Facts, Namespace},
     finding::{Evidence, Severity},
     sockets::{Before, Bounds, Destination, Keeper, Owner, Socket, Sockets, Survey, Unacknowledged, Unclosed},
+    stuck::{Blocked, HalfClosed},
 };
 use crate::{aggregate::ports::settings::Settings as PortSettings, tcp::State};
 
@@ -231,6 +232,34 @@ fn piles_and_orphans() {
     assert_eq!((orphans(32_767), orphans(32_768)), (vec![], vec![("orphans-near-limit", Severity::Now)]));
     let tracked = |number: &str| changed(|ns| set(ns, "net.netfilter.nf_conntrack_count", number));
     assert_eq!((tracked("209715"), tracked("209716")), (vec![], vec![("conntrack-full", Severity::Now)]));
+}
+
+/// Many of one process, or any for long; and what was closed behind a window of 0.
+#[test]
+fn half_closed_and_blocked() {
+    let half_closed = |stuck, oldest_ms, window_ns| {
+        let owner = Some(Owner { pid: 7, comm: "half".to_owned(), others: 0 });
+        let half_closed = vec![HalfClosed { owner, stuck, unread: 0, keepalive: 0, oldest_ms }];
+        changed(|ns| {
+            ns.window_ns = window_ns;
+            ns.sockets = Some(Sockets { half_closed, ..Sockets::default() });
+        })
+    };
+    let found = |severity| [("fin-wait2-held", severity)];
+    assert_eq!(half_closed(10, 3_000, 3_000_000_000), found(Severity::Now));
+    assert_eq!(half_closed(1, 300_000, 3_000_000_000), found(Severity::Note));
+    assert_eq!((half_closed(9, 299_999, 3_000_000_000), half_closed(10, 300_000, 10_000_000)), (vec![], vec![]));
+    let blocked = |fin_wait1, last_ack, answered| {
+        let mut ns = healthy();
+        let blocked = Blocked { fin_wait1, last_ack, answered, held: 0, bytes: 9, towards: None };
+        ns.sockets = Some(Sockets { blocked, ..Sockets::default() });
+        report(ns).findings.first().map(|found| (found.finding.id, found.finding.what.clone()))
+    };
+    assert_eq!(blocked(5, 4, 9), None);
+    for (answered, says) in [(10, "do not read"), (0, "may be gone"), (5, "kernels of some")] {
+        let (id, what) = blocked(6, 4, answered).unwrap();
+        assert!(id == "fin-behind-zero-window" && what.contains(says), "{what}");
+    }
 }
 
 #[test]
