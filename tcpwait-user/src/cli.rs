@@ -66,12 +66,14 @@ pub enum Command {
 const STAT_HELP: &str = "\
 Without INTERVAL there is one report, at Ctrl-C, after --duration, or when COMMAND ends; with it one more, on the whole time, at the end.
 ENTERED and LEFT are counts of the interval, NOW is at its end; P50 P90 P99 MAX MEAN are times spent in a state by sockets that left it.
+OLDEST and AGE P50: how long those that are there NOW have been in it; > is at least, where any is older than the trace.
 CLOSED FIRST: who closed first keeps TIME_WAIT. ENDED BY: the most frequent reason, as in `tcpwait trace --help`.
 A group that is not shown by itself is counted under \"other\". At most 1,000 groups are kept; the least go to \"other\" then.
 Where a line is too short, columns are left out: of groups LEFT, MAX, P50, IN/s, ENDED BY, CLOSED FIRST, %, NOW, ENTERED;
-of states /s, MEAN, P90, P99, MAX, LEFT, ENTERED, P50. Where the terminal is too low, reports on intervals leave out the histogram,
+of states AGE P50, /s, MEAN, P90, P99, MAX, LEFT, ENTERED, OLDEST, P50. Where the terminal is too low, reports on intervals leave out the histogram,
 what is said of it, the account, the states and FAILED; the last report leaves out nothing.
-FAILED: calls that came to nothing, as in `tcpwait trace`. Below SYN_RECV: what became of half-open connections.
+FAILED: calls that came to nothing, as in `tcpwait trace`. SYN SENT AGAIN TO: connects whose SYN was lost, and how long those that were
+made all the same took. Below SYN_RECV: what became of half-open connections.
 
 Examples:
   tcpwait                                a report every second: tcpwait stat 1
@@ -85,7 +87,7 @@ const TRACE_HELP: &str = "\
 A filter selects connections, not single lines: a line that comes before the port or the owner is known waits until it is.
 With a ! before its list it selects all others; whose owner is never known is among them, and is shown when it ends.
 --reason and --longer-than select lines of those connections.
-MS is the time spent in OLDSTATE; ~ marks a time right to a jiffy, - one that is not known.
+MS is the time spent in OLDSTATE; ~ marks a time right to a jiffy, > one that was longer (older than the trace), - one that is not known.
 REASON says why a TIME_WAIT (or an orphan's FIN_WAIT2) ended: expired, reused (by a connect), recycled (by a SYN), reset,
 reset-sent, destroyed (ss -K), netns, unknown; or overflow: it never began, tcp_max_tw_buckets was reached.
 For a half-open connection (SYN_RECV) that came to nothing: timeout, accept-queue-full, no-data (TCP_DEFER_ACCEPT waited for some), reset,

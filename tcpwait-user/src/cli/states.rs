@@ -13,6 +13,9 @@ It is no snapshot: a socket that changes while they are listed may be missed, or
 CLOSE is -, since the kernel lists no socket that is in it. FIN_WAIT2's mini-sockets are those of
 connections that no process holds any more. A request socket is SYN_RECV. IPv4 carried by an IPv6
 socket is IPv4; a listener on :: is IPv6.
+OLDEST, AGE P50, AGE P90: how long they have been in their state, at least (>), by the last
+acknowledgement (FIN_WAIT2, CLOSE_WAIT, CLOSING), that or the last data sent (ESTABLISHED), the timer
+(TIME_WAIT). Of the other states, and of FIN_WAIT2's mini-sockets, the kernel tells nothing.
 TIME_WAIT's time to go is nominal: the timer wheel adds up to 2 s at HZ=250, 4.1 s at HZ=1000.
 A process is the one that holds the socket's file, of several the one that started first. TIME_WAIT
 has none (-): only tracing (`tcpwait stat`) tells who left it. `uid` is the socket's own.
@@ -26,6 +29,9 @@ Examples:
   tcpwait states --by process            who holds how many
   tcpwait states --by peer,port --state TIME_WAIT
   tcpwait states -D 5432 --by netns      connections to PostgreSQL, by network namespace
+  tcpwait states --older-than 5m --state CLOSE_WAIT --by process
+                                         who does not close
+  tcpwait states --comm '!nginx'         all but nginx's
   tcpwait states --json 10 6             a minute for a program; the keys are in docs/output.md";
 
 /// `tcpwait states`.
