@@ -240,20 +240,26 @@ pub const UNPROCESSED: [(&str, &str); 3] = [
     ("DROP_XFRM", "SKB_DROP_REASON_XFRM_POLICY"),
     ("DROP_PSP", "SKB_DROP_REASON_PSP_INPUT"),
 ];
-/// Name of the `u8` global that says whether [`NETNS_FILTER_MAP`] selects.
+/// Name of the `u8` global that says how [`NETNS_FILTER_MAP`] selects: `FILTER_…`.
 pub const FILTER_NETNS: &str = "FILTER_NETNS";
-/// Name of the `u8` global that says whether [`LPORT_FILTER_MAP`] selects.
+/// Name of the `u8` global that says how [`LPORT_FILTER_MAP`] selects: `FILTER_…`.
 pub const FILTER_LPORT: &str = "FILTER_LPORT";
-/// Name of the `u8` global that says whether [`RPORT_FILTER_MAP`] selects.
+/// Name of the `u8` global that says how [`RPORT_FILTER_MAP`] selects: `FILTER_…`.
 pub const FILTER_RPORT: &str = "FILTER_RPORT";
+/// A filter that leaves nothing out.
+pub const FILTER_OFF: u8 = 0;
+/// A filter that lets through what its map has.
+pub const FILTER_ONLY: u8 = 1;
+/// A filter that lets through what its map has not.
+pub const FILTER_NOT: u8 = 2;
 /// Name of the `u64` global: after so many bytes from one CPU the reader is woken at once.
 pub const WAKE_BYTES: &str = "WAKE_BYTES";
 
-/// Hash map of wanted network namespaces (`u32` inode to the `u64` cookie; cookie 0: whichever has that inode).
+/// Hash map of listed network namespaces (`u32` inode to the `u64` cookie; cookie 0: whichever has that inode).
 pub const NETNS_FILTER_MAP: &str = "WANTED_NETNS";
-/// Hash map of wanted local ports (`u16` to `u8`).
+/// Hash map of listed local ports (`u16` to `u8`).
 pub const LPORT_FILTER_MAP: &str = "WANTED_LPORT";
-/// Hash map of wanted remote ports (`u16` to `u8`).
+/// Hash map of listed remote ports (`u16` to `u8`).
 pub const RPORT_FILTER_MAP: &str = "WANTED_RPORT";
 /// How many values each filter map holds.
 pub const FILTER_ENTRIES: u32 = 1024;

@@ -1,7 +1,11 @@
 //! What can be left out in the kernel: other namespaces, other ports. It lets through whatever might still match;
 //! the exact selection, by connection, is made in user space.
 
-use tcpwait_wire::wire::Counter;
+use aya_ebpf::Global;
+use tcpwait_wire::{
+    config::{FILTER_OFF, FILTER_ONLY},
+    wire::Counter,
+};
 
 use crate::{
     emit::count,
@@ -16,21 +20,31 @@ pub fn is_running() -> bool {
     RUNNING.get_ptr(0).is_some_and(|running| unsafe { *running } != 0)
 }
 
-/// Whether a socket may be wanted. Port 0 is a port that is not known yet, and passes.
+/// Whether a socket may be wanted. Port 0 is a port that is not known yet, and passes, also where the listed ones are to be left out.
 #[inline(always)]
 pub fn wanted(netns: Netns<impl Fields>, lport: u16, rport: u16) -> bool {
-    let wanted = (FILTER_NETNS.load() == 0 || is_wanted(netns))
-        && (FILTER_LPORT.load() == 0 || lport == 0 || has(WANTED_LPORT.get_ptr(lport)))
-        && (FILTER_RPORT.load() == 0 || rport == 0 || has(WANTED_RPORT.get_ptr(rport)));
+    let wanted = (FILTER_NETNS.load() == FILTER_OFF || is_listed(netns) == selects(&FILTER_NETNS))
+        && (FILTER_LPORT.load() == FILTER_OFF
+            || lport == 0
+            || has(WANTED_LPORT.get_ptr(lport)) == selects(&FILTER_LPORT))
+        && (FILTER_RPORT.load() == FILTER_OFF
+            || rport == 0
+            || has(WANTED_RPORT.get_ptr(rport)) == selects(&FILTER_RPORT));
     if !wanted {
         count(Counter::Filtered);
     }
     wanted
 }
 
-/// Whether this namespace is wanted, and not one that has got the inode of one that was.
+/// Whether what a filter lists is wanted; else what it does not.
 #[inline(always)]
-fn is_wanted(netns: Netns<impl Fields>) -> bool {
+fn selects(filter: &Global<u8>) -> bool {
+    filter.load() == FILTER_ONLY
+}
+
+/// Whether this namespace is listed, and not one that has got the inode of one that is.
+#[inline(always)]
+fn is_listed(netns: Netns<impl Fields>) -> bool {
     let Some(cookie) = WANTED_NETNS.get_ptr(netns.inode) else { return false };
     // SAFETY: user space writes the map before anything is attached.
     let cookie = unsafe { *cookie };

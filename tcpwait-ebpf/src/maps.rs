@@ -94,13 +94,13 @@ pub fn unowned_slot(cookie: u64) -> u32 {
     (cookie.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - UNOWNED_SLOTS.trailing_zeros())) as u32
 }
 
-/// Wanted network namespaces, when `FILTER_NETNS` is set.
+/// The network namespaces that `FILTER_NETNS` is about.
 #[map]
 pub static WANTED_NETNS: HashMap<u32, u64> = HashMap::with_max_entries(FILTER_ENTRIES, 0);
-/// Wanted local ports, when `FILTER_LPORT` is set.
+/// The local ports that `FILTER_LPORT` is about.
 #[map]
 pub static WANTED_LPORT: HashMap<u16, u8> = HashMap::with_max_entries(FILTER_ENTRIES, 0);
-/// Wanted remote ports, when `FILTER_RPORT` is set.
+/// The remote ports that `FILTER_RPORT` is about.
 #[map]
 pub static WANTED_RPORT: HashMap<u16, u8> = HashMap::with_max_entries(FILTER_ENTRIES, 0);
 

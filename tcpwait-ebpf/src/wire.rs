@@ -13,7 +13,7 @@ pub use self::{counters::*, hooks::*, told::*};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of these layouts. A recording made with another version is refused.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// The oldest version that can be read. In 3 the hand-over to a mini-socket and the birth of every passive connection had records. In 4 heads had
 /// no thread, and recursion misses were counted for all hooks together;
@@ -21,6 +21,7 @@ pub const VERSION: u32 = 5;
 /// into SYN_SENT whether a SYN follows.
 /// Up to 4 what a call gave back was told only of EADDRINUSE, and [`SockState::syn`], [`REUSE_V6ONLY_KNOWN`], [`Half::deferred`] and
 /// [`Half::queue`], [`PortRefused::socket`] and [`Seed::about`] were zero.
+/// Up to 5 a [`Seed`] said nothing of how long the socket had been in its state, and was 8 bytes shorter.
 pub const OLDEST_VERSION: u32 = 3;
 
 /// Frames kept of a kernel stack, innermost first. The decisive frame of every known early death of a

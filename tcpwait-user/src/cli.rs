@@ -1,6 +1,7 @@
 //! The command line: what can be asked for. The doc comments are the manual that `--help` prints.
 
 mod doctor;
+pub mod list;
 pub mod states;
 mod ports;
 
@@ -12,6 +13,7 @@ use ipnet::IpNet;
 use crate::{
     aggregate::{by::By, groups::Sort},
     kernel::{Choice, Choices},
+    select::{Pick, steps::Word},
     tcp::State,
 };
 
@@ -81,13 +83,15 @@ pub enum Command {
 const STAT_HELP: &str = "\
 Without INTERVAL there is one report, at Ctrl-C, after --duration, or when COMMAND ends; with it one more, on the whole time, at the end.
 ENTERED and LEFT are counts of the interval, NOW is at its end; P50 P90 P99 MAX MEAN are times spent in a state by sockets that left it.
+OLDEST and AGE P50: how long those that are there NOW have been in it; > is at least, where any is older than the trace.
 CLOSED FIRST: who closed first keeps TIME_WAIT. ENDED BY: the most frequent reason, as in `tcpwait trace --help`.
 >= marks a count of what was seen while some events were lost and the kernel side has no count of its own; the others are exact all the same.
 A group that is not shown by itself is counted under \"other\". At most 1,000 groups are kept; the least go to \"other\" then.
 Where a line is too short, columns are left out: of groups LEFT, MAX, P50, IN/s, ENDED BY, CLOSED FIRST, %, NOW, ENTERED;
-of states /s, MEAN, P90, P99, MAX, LEFT, ENTERED, P50. Where the terminal is too low, reports on intervals leave out the histogram,
+of states AGE P50, /s, MEAN, P90, P99, MAX, LEFT, ENTERED, OLDEST, P50. Where the terminal is too low, reports on intervals leave out the histogram,
 what is said of it, the account, the states and FAILED; the last report leaves out nothing.
-FAILED: calls that came to nothing, as in `tcpwait trace`. Below SYN_RECV: what became of half-open connections.
+FAILED: calls that came to nothing, as in `tcpwait trace`. SYN SENT AGAIN TO: connects whose SYN was lost, and how long those that were
+made all the same took. Below SYN_RECV: what became of half-open connections.
 
 Examples:
   tcpwait                                a report every second: tcpwait stat 1
@@ -99,7 +103,9 @@ Examples:
 
 const TRACE_HELP: &str = "\
 A filter selects connections, not single lines: a line that comes before the port or the owner is known waits until it is.
-MS is the time spent in OLDSTATE; ~ marks a time right to a jiffy, - one that is not known.
+With a ! before its list it selects all others; whose owner is never known is among them, and is shown when it ends.
+--reason and --longer-than select lines of those connections.
+MS is the time spent in OLDSTATE; ~ marks a time right to a jiffy, > one that was longer (older than the trace), - one that is not known.
 REASON says why a TIME_WAIT (or an orphan's FIN_WAIT2) ended: expired, reused (by a connect), recycled (by a SYN), reset,
 reset-sent, destroyed (ss -K), netns, unknown; or overflow: it never began, tcp_max_tw_buckets was reached.
 For a half-open connection (SYN_RECV) that came to nothing: timeout, accept-queue-full, no-data (TCP_DEFER_ACCEPT waited for some), reset,
@@ -113,6 +119,10 @@ Examples:
   tcpwait trace -D 5432,6379             connections to PostgreSQL and Redis
   tcpwait trace --state SYN_RECV         half-open connections: how long, and what became of them
   tcpwait trace --comm nginx --json      what nginx owns, for a program
+  tcpwait trace --comm '!nginx' -L '!22' what others own, but ssh's connections
+  tcpwait trace --reason reset,timed-out what was reset or timed out
+  tcpwait trace --state SYN_SENT --longer-than 500ms
+                                         connects that took so long
   tcpwait trace --from FILE              the same from a recording";
 
 /// `tcpwait trace`.
@@ -121,6 +131,14 @@ pub struct Trace {
     /// Which connections.
     #[command(flatten)]
     pub filter: Filter,
+    /// Only lines with one of these reasons, as reset,timed-out: of the column REASON, or why a call failed; a wrong one names them all. With a !
+    /// before the list, all other lines
+    #[arg(long, value_name = "REASONS", value_parser = list::reasons, help_heading = "Which lines of them")]
+    pub reason: Vec<Pick<Word>>,
+    /// Only lines whose OLDSTATE lasted longer, as 500ms, 90s or 5m, for certain: of what is older than the trace, as far as that is told
+    #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Which lines of them")]
+    pub longer_than: Option<std::time::Duration>,
+
     /// How the tracing is done.
     #[command(flatten)]
     pub tracing: Tracing,
@@ -142,7 +160,7 @@ pub struct Trace {
     #[arg(long)]
     pub json: bool,
     /// The kernel's own events instead of transitions, with nothing folded
-    #[arg(long, conflicts_with_all = ["relative_time", "time_of_day", "wide", "pid", "comm", "cgroup", "state"])]
+    #[arg(long, conflicts_with_all = ["relative_time", "time_of_day", "wide", "pid", "comm", "cgroup", "state", "reason", "longer_than"])]
     pub raw: bool,
 
     /// Exit with 3 if anything was lost
@@ -240,9 +258,9 @@ pub struct Record {
     /// The file to write, for root alone to read; - is standard output
     #[arg(short = 'o', long, value_name = "FILE")]
     pub output: PathBuf,
-    /// Only these network namespaces: a PID, a path, a name under /run/netns or an inode
-    #[arg(long, value_name = "NETNS", value_delimiter = ',')]
-    pub netns: Vec<String>,
+    /// Only these network namespaces, or with a ! before the list all others: a PID, a path, a name under /run/netns or an inode
+    #[arg(long, value_name = "NETNS", value_parser = list::texts)]
+    pub netns: Vec<Pick<String>>,
     /// How the tracing is done.
     #[command(flatten)]
     pub tracing: Tracing,
@@ -270,32 +288,32 @@ pub struct Probes {
 
 /// Which connections.
 #[derive(Clone, Debug, Default, Args)]
-#[command(next_help_heading = "Which connections")]
+#[command(next_help_heading = "Which connections (a ! before a list: all others)")]
 pub struct Filter {
     /// Local port(s)
-    #[arg(short = 'L', long = "lport", value_name = "PORTS", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
-    pub lport: Vec<u16>,
+    #[arg(short = 'L', long = "lport", value_name = "PORTS", value_parser = list::ports)]
+    pub lport: Vec<Pick<u16>>,
     /// Remote port(s)
-    #[arg(short = 'D', long = "rport", value_name = "PORTS", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
-    pub rport: Vec<u16>,
+    #[arg(short = 'D', long = "rport", value_name = "PORTS", value_parser = list::ports)]
+    pub rport: Vec<Pick<u16>>,
     /// Local address or network, as 10.0.0.1 or 10.0.0.0/8
-    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network)]
-    pub laddr: Vec<IpNet>,
+    #[arg(long, value_name = "CIDR", value_parser = list::networks)]
+    pub laddr: Vec<Pick<IpNet>>,
     /// Remote address or network
-    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network)]
-    pub raddr: Vec<IpNet>,
+    #[arg(long, value_name = "CIDR", value_parser = list::networks)]
+    pub raddr: Vec<Pick<IpNet>>,
     /// Owner's process id
-    #[arg(short = 'p', long, value_name = "PID", value_delimiter = ',', value_parser = clap::value_parser!(u32).range(1..))]
-    pub pid: Vec<u32>,
+    #[arg(short = 'p', long, value_name = "PID", value_parser = list::pids)]
+    pub pid: Vec<Pick<u32>>,
     /// Owner's name, whole: its main thread's, as `ps -o comm` prints it, not the executable's
-    #[arg(long, value_name = "NAME", value_delimiter = ',')]
-    pub comm: Vec<String>,
+    #[arg(long, value_name = "NAME", value_parser = list::texts)]
+    pub comm: Vec<Pick<String>>,
     /// Owner's cgroup, and those below it: its path below the cgroup-v2 mount
-    #[arg(long, value_name = "PATH", value_delimiter = ',')]
-    pub cgroup: Vec<String>,
+    #[arg(long, value_name = "PATH", value_parser = list::texts)]
+    pub cgroup: Vec<Pick<String>>,
     /// Network namespace: a PID, a path, a name under /run/netns or an inode
-    #[arg(long, value_name = "NETNS", value_delimiter = ',')]
-    pub netns: Vec<String>,
+    #[arg(long, value_name = "NETNS", value_parser = list::texts)]
+    pub netns: Vec<Pick<String>>,
     /// IPv4 only
     #[arg(short = '4', conflicts_with = "ipv6")]
     pub ipv4: bool,
@@ -303,8 +321,8 @@ pub struct Filter {
     #[arg(short = '6')]
     pub ipv6: bool,
     /// Connections from the moment they enter a state, as TIME_WAIT, time-wait or FIN-WAIT-2
-    #[arg(long, value_name = "STATE", value_delimiter = ',')]
-    pub state: Vec<State>,
+    #[arg(long, value_name = "STATE", value_parser = list::states)]
+    pub state: Vec<Pick<State>>,
 }
 
 /// How the tracing is done.
@@ -376,18 +394,21 @@ pub fn choices(timing: TimingBy, ports: PortsBy) -> Choices {
     }
 }
 
-fn network(text: &str) -> Result<IpNet, String> {
-    text.parse::<IpNet>()
-        .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
-        .map_err(|_| "want an address or a network, as 10.0.0.1, 10.0.0.0/8 or fd00::/8".to_owned())
-}
-
 fn seconds(text: &str) -> Result<std::time::Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "want a number of seconds".to_owned())?;
     match std::time::Duration::try_from_secs_f64(seconds) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
         _ => Err("want a number of seconds above 0".to_owned()),
     }
+}
+
+/// A time as people write it: `500ms`, `5m`, `1h30m`; a number alone is seconds.
+fn time(text: &str) -> Result<std::time::Duration, String> {
+    if text.parse::<f64>().is_ok() {
+        return seconds(text);
+    }
+    let time = text.parse::<jiff::SignedDuration>().ok().and_then(|time| std::time::Duration::try_from(time).ok());
+    time.filter(|time| !time.is_zero()).ok_or_else(|| "want a time, as 500ms, 90s, 5m or 1h30m".to_owned())
 }
 
 /// Gives bytes.
@@ -403,6 +424,13 @@ fn mebibytes(text: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+
+    #[test]
+    fn times() {
+        let ms = |text| super::time(text).map(|time| time.as_millis()).ok();
+        assert_eq!(["500ms", "1.5", "90s", "5m", "1h30m"].map(ms), [500, 1_500, 90_000, 300_000, 5_400_000].map(Some));
+        assert_eq!(["", "0", "0s", "-5m", "5 apples", "nan", "inf"].map(ms), [None; 7]);
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -424,6 +424,8 @@ pub struct Seed {
     pub origin: Option<Origin>,
     /// Whether it has IPV6_V6ONLY; known of listeners.
     pub v6only: Option<bool>,
+    /// When it was in this state at the latest, in nanoseconds of `CLOCK_MONOTONIC`; `None` where a recording does not say (up to version 5).
+    pub by_ns: Option<u64>,
 }
 
 /// Why a record says nothing.

@@ -33,6 +33,7 @@ use crate::{
     event::task_of,
     kernel::{self, Choices, HookState, KernelFilter, Probes},
     recording::Header,
+    select::Pick,
     signals,
     system::{
         cgroup::Cgroups,
@@ -227,10 +228,9 @@ impl Live {
         Ok(())
     }
 
-    /// The namespaces that are traced; `None`: all.
-    fn only(&self) -> Option<&[Identity]> {
-        let netns = &self.settings.filter.netns;
-        (!netns.is_empty()).then_some(netns.as_slice())
+    /// The namespaces that are traced.
+    fn only(&self) -> &Pick<Identity> {
+        &self.settings.filter.netns
     }
 
     /// Feeds the sink until SIGINT, SIGTERM, SIGHUP, the duration's end, or a broken pipe. Returns what became of the sockets
@@ -379,7 +379,7 @@ impl Live {
         let netns = self.settings.filter.netns.clone();
         std::thread::spawn(move || {
             let begun = Instant::now();
-            let reading = snmp::read((!netns.is_empty()).then_some(netns.as_slice()), list, monotonic_ns);
+            let reading = snmp::read(&netns, list, monotonic_ns);
             let _ = send.send((reading, begun.elapsed()));
         });
         receive
@@ -391,11 +391,10 @@ impl Live {
         let netns = self.settings.filter.netns.clone();
         std::thread::spawn(move || {
             let mut records = Vec::new();
-            let only = (!netns.is_empty()).then_some(netns.as_slice());
             let sink = |record: &[u8]| records.extend_from_slice(record);
             let seeded = match again {
-                false => seed::collect(only, monotonic_ns, sink),
-                true => seed::collect_again(only, monotonic_ns, sink),
+                false => seed::collect(&netns, monotonic_ns, sink),
+                true => seed::collect_again(&netns, monotonic_ns, sink),
             };
             // The receiver is gone when tracing has ended meanwhile.
             let _ = send.send((records, seeded));

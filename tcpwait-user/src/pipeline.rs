@@ -9,7 +9,7 @@ use crate::{
     lifecycle::{Lifecycle, Update},
     names::Names,
     recording::Header,
-    select::Selector,
+    select::{Selector, Steps},
     view::{Context, View, raw},
 };
 
@@ -128,6 +128,7 @@ impl Stream {
 pub struct Pipeline<W: Write> {
     stream: Stream,
     selector: Selector,
+    steps: Steps,
     shown: Shown,
     audit: Option<Audit>,
     out: W,
@@ -139,7 +140,8 @@ impl<W: Write> Pipeline<W> {
     /// # Errors
     /// The output cannot be written.
     pub fn new(header: &Header, selector: Selector, shown: Shown, out: W) -> io::Result<Self> {
-        let mut pipeline = Self { stream: Stream::new(header), selector, shown, audit: None, out };
+        let mut pipeline =
+            Self { stream: Stream::new(header), selector, steps: Steps::default(), shown, audit: None, out };
         if let Shown::Transitions(view) = &mut pipeline.shown {
             view.header(&mut pipeline.out)?;
         }
@@ -162,6 +164,12 @@ impl<W: Write> Pipeline<W> {
             raw::event(event, self.stream.context(), json, &mut self.out)?;
         }
         self.show()
+    }
+
+    /// Shows only these steps of the connections that are selected.
+    pub fn only(mut self, steps: Steps) -> Self {
+        self.steps = steps;
+        self
     }
 
     /// Holds what is seen against the kernel's own counters, too.
@@ -204,6 +212,11 @@ impl<W: Write> Pipeline<W> {
     pub fn finish(&mut self) -> io::Result<Ledger> {
         self.stream.finish();
         self.show()?;
+        let Self { stream, selector, steps, shown, out, .. } = self;
+        if let Shown::Transitions(view) = shown {
+            let context = stream.context();
+            selector.finish(context.names, |update| show(update, steps, view.as_mut(), context, out))?;
+        }
         self.out.flush()?;
         Ok(self.ledger())
     }
@@ -214,20 +227,30 @@ impl<W: Write> Pipeline<W> {
     }
 
     fn show(&mut self) -> io::Result<()> {
-        let Self { stream, selector, shown, audit, out } = self;
+        let Self { stream, selector, steps, shown, audit, out } = self;
         let context = stream.context();
         for update in stream.updates() {
             if let Some(audit) = audit {
                 audit.update(update);
             }
             let Shown::Transitions(view) = shown else { continue };
-            selector.pass(update, context.names, |update| match update {
-                Update::Transition(step) => view.transition(step, context, out),
-                Update::Failed(failure) => view.failure(failure, context, out),
-                // A connection that was there before took no step.
-                _ => Ok(()),
-            })?;
+            selector.pass(update, context.names, |update| show(update, steps, view.as_mut(), context, out))?;
         }
         Ok(())
+    }
+}
+
+fn show(
+    update: &Update,
+    steps: &Steps,
+    view: &mut dyn View,
+    context: Context<'_>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    match update {
+        Update::Transition(step) if steps.admit(step) => view.transition(step, context, out),
+        Update::Failed(failure) if steps.admit_failure(failure) => view.failure(failure, context, out),
+        // A connection that was there before took no step.
+        _ => Ok(()),
     }
 }

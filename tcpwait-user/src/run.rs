@@ -15,13 +15,14 @@ use ipnet::IpNet;
 
 use crate::{
     aggregate::audit::{AuditReport, TwCounts},
-    cli::{Cli, Command, Filter, Tracing, choices},
+    cli::{Cli, Command, Filter, Tracing, choices, list},
     kernel::KernelFilter,
     ledger::Ledger,
     live::{Audited, Live, Settings},
     output::{self, say},
-    select::{Criteria, Family},
+    select::{Criteria, Family, Pick},
     system::{behaviour, cgroup::Cgroups, netns, processes, seed::Seeded},
+    tcp::State,
     view::{self, ledger, units::count},
 };
 
@@ -74,88 +75,124 @@ fn settings(args: &Tracing, filter: KernelFilter) -> Settings {
 
 /// Checks a filter. `live`: against this machine too, on which a process or a cgroup must exist to be ever seen.
 fn criteria(filter: &Filter, live: bool) -> Result<Criteria> {
-    let family = match (filter.ipv4, filter.ipv6) {
-        (true, _) => Some(Family::V4),
-        (_, true) => Some(Family::V6),
-        _ => None,
+    let criteria = Criteria {
+        lports: one("--lport", &filter.lport)?,
+        rports: one("--rport", &filter.rport)?,
+        laddrs: one("--laddr", &filter.laddr)?,
+        raddrs: one("--raddr", &filter.raddr)?,
+        pids: one("--pid", &filter.pid)?,
+        comms: one("--comm", &filter.comm)?,
+        cgroups: one("--cgroup", &filter.cgroup)?,
+        netns: if live { inodes(&filter.netns)? } else { recorded_inodes(&filter.netns)? },
+        family: match (filter.ipv4, filter.ipv6) {
+            (true, _) => Some(Family::V4),
+            (_, true) => Some(Family::V6),
+            _ => None,
+        },
+        states: states(&one("--state", &filter.state)?),
     };
-    if let Some(family) = family {
-        let other = filter.laddr.iter().chain(&filter.raddr).find(|net| net.addr().is_ipv4() != (family == Family::V4));
-        if let Some(net) = other {
-            bail!("no connection can match {net}: it is not of the family that -4 or -6 asks for");
-        }
-    }
-    let has = |nets: &[IpNet], v4: bool| nets.is_empty() || nets.iter().any(|net| net.addr().is_ipv4() == v4);
-    if ![true, false].into_iter().any(|v4| has(&filter.laddr, v4) && has(&filter.raddr, v4)) {
-        bail!("no connection can match: --laddr and --raddr name addresses of different families");
-    }
-    if let Some(name) = filter.comm.iter().find(|name| name.len() > MAX_COMM) {
+    check_families(&criteria)?;
+    if let Some(name) = criteria.comms.values.iter().find(|name| name.len() > MAX_COMM) {
         bail!("no connection can match: the kernel keeps {MAX_COMM} bytes of a process's name, and {name} is longer");
     }
     if live {
-        for pid in &filter.pid {
-            if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
-                bail!("no connection can match: there is no process {pid}");
-            }
-        }
-        for name in &filter.comm {
-            if let Some(sentence) = processes::only_an_executable(name) {
-                say!("tcpwait: {sentence}");
-            }
-        }
-        let cgroups = Cgroups::new();
-        for path in &filter.cgroup {
-            if cgroups.id_of(path).is_none() {
-                bail!(
-                    "no connection can match: there is no cgroup {path} below the cgroup-v2 mount (`systemd-cgls` lists them)"
-                );
-            }
-        }
+        check_owners(&criteria)?;
     }
-    Ok(Criteria {
-        lports: filter.lport.clone(),
-        rports: filter.rport.clone(),
-        laddrs: filter.laddr.clone(),
-        raddrs: filter.raddr.clone(),
-        pids: filter.pid.clone(),
-        comms: filter.comm.clone(),
-        cgroups: filter.cgroup.clone(),
-        netns: if live { inodes(&filter.netns)? } else { recorded_inodes(&filter.netns)? },
-        family,
-        states: filter.state.clone(),
-    })
+    Ok(criteria)
 }
 
-fn inodes(specs: &[String]) -> Result<Vec<u32>> {
+/// One list of those that were given for an option.
+fn one<T: Clone>(option: &str, lists: &[Pick<T>]) -> Result<Pick<T>> {
+    list::joined(option, lists).map_err(anyhow::Error::msg)
+}
+
+/// Turned round, every state but these that a connection can be in.
+fn states(pick: &Pick<State>) -> Vec<State> {
+    let others = || State::ALL.into_iter().filter(|state| *state != State::Close && !pick.values.contains(state));
+    if pick.not { others().collect() } else { pick.values.clone() }
+}
+
+fn check_families(criteria: &Criteria) -> Result<()> {
+    let (laddrs, raddrs) = (&criteria.laddrs, &criteria.raddrs);
+    let asked_for = [laddrs, raddrs].into_iter().filter(|nets| !nets.not);
+    if let Some(family) = criteria.family {
+        let is_other = |net: &&IpNet| net.addr().is_ipv4() != (family == Family::V4);
+        if let Some(net) = asked_for.flat_map(|nets| &nets.values).find(is_other) {
+            bail!("no connection can match {net}: it is not of the family that -4 or -6 asks for");
+        }
+    }
+    let has = |nets: &Pick<IpNet>, v4: bool| nets.not || nets.admits(|net| net.addr().is_ipv4() == v4);
+    if ![true, false].into_iter().any(|v4| has(laddrs, v4) && has(raddrs, v4)) {
+        bail!("no connection can match: --laddr and --raddr name addresses of different families");
+    }
+    Ok(())
+}
+
+/// What is to be left out need not be there.
+fn check_owners(criteria: &Criteria) -> Result<()> {
+    for pid in criteria.pids.values.iter().filter(|_| !criteria.pids.not) {
+        if !std::path::Path::new(&format!("/proc/{pid}")).exists() {
+            bail!("no connection can match: there is no process {pid}");
+        }
+    }
+    for name in &criteria.comms.values {
+        if let Some(sentence) = processes::only_an_executable(name) {
+            say!("tcpwait: {sentence}");
+        }
+    }
+    let cgroups = Cgroups::new();
+    for path in criteria.cgroups.values.iter().filter(|_| !criteria.cgroups.not) {
+        if cgroups.id_of(path).is_none() {
+            bail!(
+                "no connection can match: there is no cgroup {path} below the cgroup-v2 mount (`systemd-cgls` lists them)"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// What the kernel side can leave out. Namespaces that it leaves out are not looked for again: it knows them from others that have got their
+/// inode numbers.
+fn kernel_filter(criteria: &mut Criteria) -> KernelFilter {
+    let filter = KernelFilter {
+        netns: netns::identify(&criteria.netns),
+        lports: criteria.lports.clone(),
+        rports: criteria.rports.clone(),
+    };
+    if criteria.netns.not {
+        criteria.netns = Pick::default();
+    }
+    filter
+}
+
+fn inodes(specs: &[Pick<String>]) -> Result<Pick<u32>> {
+    let specs = one("--netns", specs)?;
     if specs.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Pick::default());
     }
     let there = netns::all();
-    specs
-        .iter()
-        .map(|spec| {
-            let inode = netns::resolve(spec)?;
-            if !there.iter().any(|ns| ns.inode == inode) {
-                bail!(
-                    "no connection can match: no process, thread, mount or open file keeps a network namespace {inode} (`lsns -t net` lists them)"
-                );
-            }
-            Ok(inode)
-        })
-        .collect()
+    let inode = |spec: &String| {
+        let inode = netns::resolve(spec)?;
+        if !specs.not && !there.iter().any(|ns| ns.inode == inode) {
+            bail!(
+                "no connection can match: no process, thread, mount or open file keeps a network namespace {inode} (`lsns -t net` lists them)"
+            );
+        }
+        Ok(inode)
+    };
+    Ok(Pick { values: specs.values.iter().map(inode).collect::<Result<_>>()?, not: specs.not })
 }
 
 /// A recording knows namespaces by inode only.
-fn recorded_inodes(specs: &[String]) -> Result<Vec<u32>> {
-    specs
-        .iter()
-        .map(|spec| {
-            let number = spec.trim_start_matches("net:[").trim_end_matches(']');
-            number.parse().ok().with_context(|| {
-                format!("a recording knows network namespaces by inode, so --netns {spec} means nothing in it")
-            })
+fn recorded_inodes(specs: &[Pick<String>]) -> Result<Pick<u32>> {
+    let specs = one("--netns", specs)?;
+    let inode = |spec: &String| {
+        let number = spec.trim_start_matches("net:[").trim_end_matches(']');
+        number.parse().ok().with_context(|| {
+            format!("a recording knows network namespaces by inode, so --netns {spec} means nothing in it")
         })
-        .collect()
+    };
+    Ok(Pick { values: specs.values.iter().map(inode).collect::<Result<_>>()?, not: specs.not })
 }
 
 fn banner(live: &Live, verbose: bool) {

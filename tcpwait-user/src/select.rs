@@ -1,11 +1,16 @@
 //! Which connections a view shows. A filter selects connections, not events: a step that comes before the port or
 //! the owner is known waits until it is, and is shown or dropped with its connection.
 
+pub mod pick;
+pub mod steps;
+
 use std::sync::Arc;
 
 use hashbrown::HashMap;
 use ipnet::IpNet;
 
+use self::pick::Verdict;
+pub use self::{pick::Pick, steps::Steps};
 use crate::{
     connection::{ByName, Name},
     event::Task,
@@ -25,36 +30,29 @@ pub enum Family {
     V6,
 }
 
-/// What is wanted; an empty list wants everything.
+/// What is wanted; an empty list wants everything. Each but the states may be turned round.
 #[derive(Clone, Debug, Default)]
 pub struct Criteria {
     /// Local ports.
-    pub lports: Vec<u16>,
+    pub lports: Pick<u16>,
     /// Remote ports.
-    pub rports: Vec<u16>,
+    pub rports: Pick<u16>,
     /// Networks the local address is in.
-    pub laddrs: Vec<IpNet>,
+    pub laddrs: Pick<IpNet>,
     /// Networks the remote address is in.
-    pub raddrs: Vec<IpNet>,
+    pub raddrs: Pick<IpNet>,
     /// Owners by process id.
-    pub pids: Vec<u32>,
+    pub pids: Pick<u32>,
     /// Owners by name.
-    pub comms: Vec<String>,
+    pub comms: Pick<String>,
     /// Owners by cgroup: this one and those below.
-    pub cgroups: Vec<String>,
+    pub cgroups: Pick<String>,
     /// Network namespaces by inode.
-    pub netns: Vec<u32>,
+    pub netns: Pick<u32>,
     /// The address family.
     pub family: Option<Family>,
     /// States: a connection is shown from the step on that enters (or leaves) one of them.
     pub states: Vec<State>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Wanted,
-    Unwanted,
-    Open,
 }
 
 impl Criteria {
@@ -77,64 +75,50 @@ impl Criteria {
 
     /// Whether addresses match, as far as they are known.
     pub fn may_match(&self, flow: &Flow) -> bool {
-        self.flow(flow) != Verdict::Unwanted
+        self.flow(flow, false) != Verdict::Unwanted
     }
 
     /// Whether a socket with these addresses, in this state, is wanted; who owns it is another question.
     pub fn fits(&self, flow: &Flow, state: State) -> bool {
-        self.touches(state) && self.flow(flow) == Verdict::Wanted
+        self.touches(state) && self.flow(flow, true) == Verdict::Wanted
     }
 
-    /// Whether sockets of this owner are wanted. Where an owner is asked for, those whose owner is not known are not.
+    /// Whether sockets of this owner are wanted. Where an owner is asked for, those whose owner is not known are not; where some are to be left
+    /// out, they are.
     pub fn fits_owner(&self, owner: Option<&Task>, names: &Names) -> bool {
-        self.owner(owner, names) == Verdict::Wanted
+        self.owner(owner, names, true) == Verdict::Wanted
     }
 
-    fn flow(&self, flow: &Flow) -> Verdict {
-        fn any<T>(wanted: &[T], matches: impl Fn(&T) -> bool) -> bool {
-            wanted.is_empty() || wanted.iter().any(matches)
-        }
-        let fits = any(&self.netns, |inode| *inode == flow.netns.inode())
-            && any(&self.rports, |port| *port == flow.rport)
-            && any(&self.laddrs, |net| net.contains(&flow.laddr))
-            && any(&self.raddrs, |net| net.contains(&flow.raddr))
+    /// `last`: what is not known of it never will be.
+    fn flow(&self, flow: &Flow, last: bool) -> Verdict {
+        let fits = self.netns.admits(|inode| *inode == flow.netns.inode())
+            && self.rports.admits(|port| *port == flow.rport)
+            && self.laddrs.admits(|net| net.contains(&flow.laddr))
+            && self.raddrs.admits(|net| net.contains(&flow.raddr))
             && self.family.is_none_or(|family| (family == Family::V4) == flow.raddr.is_ipv4());
         if !fits {
-            Verdict::Unwanted
-        } else if self.lports.is_empty() || self.lports.contains(&flow.lport) {
-            Verdict::Wanted
-        } else if flow.lport == 0 {
-            Verdict::Open
-        } else {
-            Verdict::Unwanted
+            return Verdict::Unwanted;
         }
+        self.lports.judge(|ports| (flow.lport != 0).then(|| ports.contains(&flow.lport)), last)
     }
 
-    fn owner(&self, owner: Option<&Task>, names: &Names) -> Verdict {
+    fn owner(&self, owner: Option<&Task>, names: &Names, last: bool) -> Verdict {
         if !self.by_owner() {
             return Verdict::Wanted;
         }
-        let Some(task) = owner else { return Verdict::Open };
-        let pid = self.pids.is_empty() || self.pids.contains(&task.pid);
-        let comm = self.comms.is_empty() || self.comms.contains(&task.comm());
-        if !(pid && comm) {
-            return Verdict::Unwanted;
-        }
-        match names.cgroup(task.cgroup) {
-            _ if self.cgroups.is_empty() => Verdict::Wanted,
-            Some(path) if self.cgroups.iter().any(|wanted| is_below(path, wanted)) => Verdict::Wanted,
-            Some(_) => Verdict::Unwanted,
-            // One whose name is not known yet may be it.
-            None => Verdict::Open,
-        }
+        let pid = self.pids.judge(|pids| owner.map(|task| pids.contains(&task.pid)), last);
+        let comm = self.comms.judge(|comms| owner.map(|task| comms.contains(&task.comm())), last);
+        // One whose name is not known yet may be it.
+        let path = || names.cgroup(owner?.cgroup);
+        let cgroup = |wanted: &[String]| path().map(|path| wanted.iter().any(|wanted| is_below(path, wanted)));
+        pid.and(comm).and(self.cgroups.judge(cgroup, last))
     }
 
     fn connection(&self, step: &Transition, names: &Names) -> Verdict {
-        match (self.flow(&step.flow), self.owner(step.owner.as_deref(), names)) {
-            (Verdict::Unwanted, _) | (_, Verdict::Unwanted) => Verdict::Unwanted,
-            (Verdict::Wanted, Verdict::Wanted) => Verdict::Wanted,
-            _ => Verdict::Open,
-        }
+        // What has no cookie is told of once: nobody comes to own it.
+        let last = step.to == State::Close || step.id == 0;
+        let owner = step.owner.as_deref().or(step.listener.as_deref().filter(|_| step.id == 0));
+        self.flow(&step.flow, last).and(self.owner(owner, names, last))
     }
 
     fn touches(&self, state: State) -> bool {
@@ -253,12 +237,31 @@ impl Selector {
         Ok(())
     }
 
+    /// Nothing more comes: passes on what waited to learn more of connections, if it is wanted as it is.
+    ///
+    /// # Errors
+    /// What `show` returns.
+    pub fn finish<E>(&mut self, names: &Names, mut show: impl FnMut(&Update) -> Result<(), E>) -> Result<(), E> {
+        let criteria = &self.criteria;
+        let is_wanted = |step: &Transition| {
+            let verdict = criteria.flow(&step.flow, true).and(criteria.owner(step.owner.as_deref(), names, true));
+            verdict == Verdict::Wanted
+        };
+        let waiting = self.tracks.iter().filter_map(|(_, track)| track.waiting.as_deref());
+        let mut steps: Vec<Transition> =
+            waiting.filter(|steps| steps.last().is_some_and(is_wanted)).flatten().cloned().collect();
+        steps.sort_by_key(|step| (step.time_ns, step.id));
+        steps.into_iter().try_for_each(|step| show(&Update::Transition(step)))
+    }
+
     /// Whether a connection that was there before is wanted. Where the owner decides and is not known, it is not shown now;
     /// its steps may be.
     fn finds(&mut self, found: &Found, names: &Names) -> bool {
-        let flow = self.criteria.flow(&found.flow);
-        let wanted = flow == Verdict::Wanted
-            && self.criteria.owner(found.owner.as_deref(), names) == Verdict::Wanted
+        // A process has closed what is in these states, and is no owner of it any more; of others it may be learnt.
+        let closed = [State::FinWait1, State::FinWait2, State::Closing, State::TimeWait, State::LastAck];
+        let last = closed.contains(&found.state);
+        let verdict = self.criteria.flow(&found.flow, last);
+        let wanted = verdict.and(self.criteria.owner(found.owner.as_deref(), names, last)) == Verdict::Wanted
             && self.criteria.touches(found.state);
         if wanted && !self.criteria.states.is_empty() {
             let track = Track { wanted, entered: true, waiting: None };
@@ -270,8 +273,8 @@ impl Selector {
     /// Whether a call that failed is wanted; whose it was is known when it fails, if ever.
     fn fails(&self, failure: &Failure, names: &Names) -> bool {
         self.criteria.states.is_empty()
-            && self.criteria.flow(&failure.flow) != Verdict::Unwanted
-            && self.criteria.owner(failure.owner.as_deref(), names) == Verdict::Wanted
+            && self.criteria.flow(&failure.flow, true) != Verdict::Unwanted
+            && self.criteria.owner(failure.owner.as_deref(), names, true) == Verdict::Wanted
     }
 
     fn owned<E>(
@@ -284,14 +287,14 @@ impl Selector {
         let Some(track) = self.ownerless.remove(&id).and_then(|connection| self.tracks.get_mut(&connection)) else {
             return Ok(());
         };
-        if self.criteria.owner(Some(owner), names) != Verdict::Wanted {
+        if self.criteria.owner(Some(owner), names, false) != Verdict::Wanted {
             return Ok(());
         }
         if track
             .waiting
             .as_ref()
             .and_then(|waiting| waiting.last())
-            .is_some_and(|step| self.criteria.flow(&step.flow) == Verdict::Wanted)
+            .is_some_and(|step| self.criteria.flow(&step.flow, false) == Verdict::Wanted)
         {
             track.wanted = true;
             track.release(Some(owner), &mut show)?;

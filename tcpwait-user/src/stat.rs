@@ -126,6 +126,11 @@ impl<W: Write> Statistics<W> {
     pub fn finish(&mut self) -> io::Result<Account> {
         self.stream.finish();
         self.take_in();
+        let Self { stream, selector, aggregate, .. } = self;
+        let Ok(()) = selector.finish(stream.context().names, |update| {
+            aggregate.update(update);
+            Ok::<(), Infallible>(())
+        });
         self.report(true)?;
         let ledger = self.ledger();
         Ok(Account { ledger, differs: self.audit.report(&ledger).differs() })

@@ -4,7 +4,7 @@
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write, stdin},
-    net::SocketAddr,
+    net::{Shutdown, SocketAddr},
     os::{
         fd::{AsRawFd, FromRawFd},
         unix::process::CommandExt,
@@ -206,6 +206,12 @@ fn act() {
             }
             "read-end" => traffic::read_end(socket.as_ref().unwrap()),
             "close" => drop(socket.take().unwrap()),
+            "keep-alive" => socket.as_ref().unwrap().set_keepalive(true).unwrap(),
+            "shut-and-hold" => {
+                let shut = socket.take().unwrap();
+                shut.shutdown(Shutdown::Write).unwrap();
+                held.push(shut);
+            }
             "burn" => burn(),
             _ => panic!("no such command: {verb}"),
         }

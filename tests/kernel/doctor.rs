@@ -101,6 +101,13 @@ fn gauged(finding: &Value, begin: &str) -> u64 {
     evidence.unwrap_or_else(|| panic!("no {begin:?} in {finding}"))["now"].as_u64().unwrap()
 }
 
+/// How long something has lasted at least, in nanoseconds, in the evidence.
+fn aged(finding: &Value, begin: &str) -> u64 {
+    let begins = |evidence: &&Value| evidence["age"].as_str().is_some_and(|age| age.starts_with(begin));
+    let evidence = finding["evidence"].as_array().unwrap().iter().find(begins);
+    evidence.unwrap_or_else(|| panic!("no {begin:?} in {finding}"))["at_least_ns"].as_u64().unwrap()
+}
+
 fn says(finding: &Value, key: &str, part: &str) -> bool {
     finding[key].to_string().contains(part)
 }

@@ -8,10 +8,24 @@ use crate::{
     actor::Cast,
     netns,
     tracer::{Line, SOON, Seen, Tracer, by_id, command},
-    traffic,
+    traffic::{self, Pair},
 };
 
-type Wanted<'a> = Box<dyn Fn(&Line) -> bool + 'a>;
+type Wanted<'a> = Box<dyn Fn(&[Line]) -> bool + 'a>;
+
+/// Connections of which any line is so.
+fn only<'a>(is_so: impl Fn(&Line) -> bool + 'a) -> Wanted<'a> {
+    Box::new(move |lines| lines.iter().any(&is_so))
+}
+
+/// Connections of which no line is so.
+fn but<'a>(is_so: impl Fn(&Line) -> bool + 'a) -> Wanted<'a> {
+    Box::new(move |lines| !lines.iter().any(&is_so))
+}
+
+fn and<'a>(one: Wanted<'a>, other: Wanted<'a>) -> Wanted<'a> {
+    Box::new(move |lines| one(lines) && other(lines))
+}
 
 pub fn select_whole_connections() {
     let netns = netns::inode().to_string();
@@ -25,35 +39,56 @@ pub fn select_whole_connections() {
 
     let port = |of: SocketAddr| of.port().to_string();
     let (lport, rport, server_text) = (port(first), format!("{},{}", port(second), port(sixth)), serves.to_string());
+    let [not_lport, not_rport, not_alpha, not_server] =
+        [&lport, &rport, &alphas.to_string(), &server_text].map(|list| format!("!{list}"));
     let (alpha_text, alpha_net) = (alphas.to_string(), format!("/proc/{alphas}/ns/net"));
     let filters: Vec<(Vec<&str>, Wanted)> = vec![
-        (vec!["--netns", &alpha_text], Box::new(|_| true)),
-        (vec!["--netns", &alpha_net], Box::new(|_| true)),
-        (vec!["--netns", &netns, "-L", &lport], Box::new(|line| line.lport == Some(first.port()))),
+        (vec!["--netns", &alpha_text], only(|_| true)),
+        (vec!["--netns", &alpha_net], only(|_| true)),
+        (vec!["--netns", &netns, "-L", &lport], only(|line| line.lport == Some(first.port()))),
         (
             vec!["--netns", &netns, "-D", &rport],
-            Box::new(|line| line.rport == Some(second.port()) || line.rport == Some(sixth.port())),
+            only(|line| line.rport == Some(second.port()) || line.rport == Some(sixth.port())),
         ),
-        (vec!["--netns", &netns, "--laddr", "127.0.0.4/30"], Box::new(|line| line.laddr.to_string() == "127.0.0.5")),
-        (vec!["--netns", &netns, "--raddr", V6], Box::new(|line| line.raddr.to_string() == V6)),
-        (vec!["--netns", &netns, "-p", &alpha_text], Box::new(|line| line.pid == Some(alphas))),
+        (vec!["--netns", &netns, "--laddr", "127.0.0.4/30"], only(|line| line.laddr.to_string() == "127.0.0.5")),
+        (vec!["--netns", &netns, "--raddr", V6], only(|line| line.raddr.to_string() == V6)),
+        (vec!["--netns", &netns, "-p", &alpha_text], only(|line| line.pid == Some(alphas))),
         // The owner of what is accepted is known late.
-        (vec!["--netns", &netns, "-p", &server_text], Box::new(|line| line.pid == Some(serves))),
-        (
-            vec!["--netns", &netns, "--comm", "filter-beta"],
-            Box::new(|line| line.comm.as_deref() == Some("filter-beta")),
-        ),
-        (vec!["--netns", &netns, "-4"], Box::new(|line| line.family == 4)),
-        (vec!["--netns", &netns, "-6"], Box::new(|line| line.family == 6)),
+        (vec!["--netns", &netns, "-p", &server_text], only(|line| line.pid == Some(serves))),
+        (vec!["--netns", &netns, "--comm", "filter-beta"], only(|line| line.comm.as_deref() == Some("filter-beta"))),
+        (vec!["--netns", &netns, "-4"], only(|line| line.family == 4)),
+        (vec!["--netns", &netns, "-6"], only(|line| line.family == 6)),
         (
             vec!["--netns", &netns, "-4", "--comm", "filter-alpha", "-D", &rport],
-            Box::new(|line| {
+            only(|line| {
                 line.pid == Some(alphas)
                     && line.family == 4
                     && [second.port(), sixth.port()].contains(&line.rport.unwrap_or(0))
             }),
         ),
-        (vec!["--netns", &netns, "--state", "TIME_WAIT"], Box::new(|_| true)),
+        (vec!["--netns", &netns, "--state", "TIME_WAIT"], only(|_| true)),
+        // Turned round: whatever no line of says what is named.
+        (vec!["--netns", &netns, "-L", &not_lport], but(|line| line.lport == Some(first.port()))),
+        (
+            vec!["--netns", &netns, "-D", &not_rport],
+            but(|line| line.rport == Some(second.port()) || line.rport == Some(sixth.port())),
+        ),
+        (vec!["--netns", &netns, "--laddr", "!127.0.0.4/30"], but(|line| line.laddr.to_string() == "127.0.0.5")),
+        (vec!["--netns", &netns, "--raddr", "!::1"], but(|line| line.raddr.to_string() == V6)),
+        (vec!["--netns", &netns, "-p", &not_alpha], but(|line| line.pid == Some(alphas))),
+        (vec!["--netns", &netns, "-p", &not_server], but(|line| line.pid == Some(serves))),
+        (vec!["--netns", &netns, "--comm", "!filter-beta"], but(|line| line.comm.as_deref() == Some("filter-beta"))),
+        (
+            vec!["--netns", &netns, "--comm", "!filter-alpha,filter-server"],
+            but(|line| line.comm.as_deref().is_some_and(|comm| ["filter-alpha", "filter-server"].contains(&comm))),
+        ),
+        (
+            vec!["--netns", &netns, "-L", &not_lport, "--comm", "filter-server"],
+            and(
+                but(|line| line.lport == Some(first.port())),
+                only(|line| line.comm.as_deref() == Some("filter-server")),
+            ),
+        ),
     ];
     let start = |more: &[&str]| Tracer::spawn(command([&["trace", "--json"], more].concat()));
     let all = start(&["--netns", &netns]);
@@ -104,7 +139,7 @@ pub fn select_whole_connections() {
         let ended = tracer.stop();
         assert_eq!(ended.code, Some(0), "{arguments:?}: {ended:?}");
         let mut expected: BTreeMap<String, Vec<String>> = BTreeMap::new();
-        for (id, lines) in reference.iter().filter(|(_, lines)| lines.iter().any(wanted)) {
+        for (id, lines) in reference.iter().filter(|(_, lines)| wanted(lines)) {
             let by_state = arguments.contains(&"--state");
             let steps = lines.iter().map(Line::step).skip_while(|step| by_state && !step.contains("TIME_WAIT"));
             expected.entry(id.clone()).or_default().extend(steps);
@@ -115,4 +150,85 @@ pub fn select_whole_connections() {
         assert!(!expected.is_empty(), "{arguments:?} would test nothing");
         assert_eq!(shown, expected, "{arguments:?}");
     }
+}
+
+/// Every network namespace but one: what happens there is not told, what happens elsewhere is, whole.
+pub fn all_namespaces_but_one() {
+    let own = netns::inode();
+    let tracer = Tracer::spawn(command(["trace", "--json", "--netns", &format!("!{own}")]));
+    tracer.wait_until_tracing();
+    let seen = Seen::through(tracer);
+    drop(Pair::on(V4).close_client_first());
+    let elsewhere = std::thread::spawn(|| {
+        let inode = netns::enter_new().unwrap();
+        drop(Pair::on(V4).close_client_first());
+        inode
+    });
+    let elsewhere = elsewhere.join().unwrap();
+    let steps_in = |netns: u32| {
+        let mut steps: Vec<String> = seen.of(netns).lines().iter().map(Line::step).collect();
+        // It ends with its namespace.
+        steps.retain(|step| step != "TIME_WAIT>CLOSE");
+        steps.sort_unstable();
+        steps
+    };
+    traffic::until("TIME_WAIT elsewhere", SOON, || steps_in(elsewhere).iter().any(|step| step == "LISTEN>CLOSE"));
+    let mut whole = [
+        "CLOSE>LISTEN",
+        "CLOSE>SYN_SENT",
+        "LISTEN>SYN_RECV",
+        "SYN_RECV>ESTABLISHED",
+        "SYN_SENT>ESTABLISHED",
+        "ESTABLISHED>FIN_WAIT1",
+        "ESTABLISHED>CLOSE_WAIT",
+        "FIN_WAIT1>FIN_WAIT2",
+        "FIN_WAIT2>TIME_WAIT",
+        "CLOSE_WAIT>LAST_ACK",
+        "LAST_ACK>CLOSE",
+        "LISTEN>CLOSE",
+    ];
+    whole.sort_unstable();
+    traffic::until("all of it", SOON, || steps_in(elsewhere).len() >= whole.len());
+    assert_eq!(steps_in(elsewhere), whole);
+    assert_eq!(steps_in(own), [""; 0]);
+    let ended = seen.into_tracer().stop();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+/// `--longer-than` and `--reason` select lines: of what is older than the trace, where it is certain.
+pub fn lines(ip: &str) {
+    const LONG: std::time::Duration = std::time::Duration::from_millis(1_200);
+    let older = Pair::on(ip);
+    let begun = std::time::Instant::now();
+    older.client.shutdown(std::net::Shutdown::Write).unwrap();
+    traffic::read_end(&older.server);
+    traffic::hold(LONG);
+    let longer = Tracer::here(&["--longer-than", "1s"]);
+    let refused = Tracer::here(&["--reason", "refused"]);
+    let others = Tracer::here(&["--reason", "!refused"]);
+    // Those that are older have been listed once they are told of.
+    let nobody = std::net::SocketAddr::new(ip.parse().unwrap(), 9);
+    assert!(traffic::socket(ip.parse().unwrap()).connect(&nobody.into()).is_err());
+    drop(Pair::on(ip).close_client_first());
+    traffic::hold(LONG);
+    drop(older.server);
+    let ends = |tracer: Tracer| {
+        let ended = tracer.stop();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended
+    };
+    let most = begun.elapsed();
+    let (longer, refused, others) = (ends(longer), ends(refused), ends(others));
+    let mut steps: Vec<String> = longer.lines().iter().map(Line::step).collect();
+    steps.sort_unstable();
+    assert_eq!(steps, ["CLOSE_WAIT>LAST_ACK", "FIN_WAIT2>TIME_WAIT"], "{longer:?}");
+    for line in longer.lines() {
+        let ns = line.dwell_at_least_ns.unwrap_or_else(|| panic!("{line:?}"));
+        assert!(line.dwell_ns.is_none() && ns > 1_000_000_000 && ns < most.as_nanos() as u64, "{line:?} of {most:?}");
+    }
+    let is_failure = |line: &&String| line.contains(r#""event":"connect-failed""#);
+    assert_eq!((refused.stdout.len(), refused.stdout.iter().filter(is_failure).count()), (1, 1), "{refused:?}");
+    assert!(refused.stdout[0].contains(r#""why":"refused""#), "{refused:?}");
+    assert_eq!(others.stdout.iter().filter(is_failure).count(), 0, "{others:?}");
+    assert!(others.lines().iter().any(|line| line.step() == "SYN_SENT>CLOSE"), "{others:?}");
 }

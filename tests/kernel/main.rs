@@ -14,6 +14,7 @@
 
 mod active_close;
 mod actor;
+mod ages;
 mod bursts;
 mod doctor;
 mod endings;
@@ -205,6 +206,9 @@ fn main() -> ExitCode {
         watched("owners::the_closer_owns", owners::the_closer_owns),
         isolated("older::established", older::established),
         isolated("filters::select_whole_connections", filters::select_whole_connections),
+        isolated("filters::lines_v4", || filters::lines(V4)),
+        isolated("filters::lines_v6", || filters::lines(V6)),
+        isolated("filters::all_namespaces_but_one", filters::all_namespaces_but_one),
         isolated("identity::two_devices", identity::two_devices),
         isolated("identity::an_inode_number_that_another_gets", identity::an_inode_number_that_another_gets),
         isolated("identity::kept_by_a_thread_or_a_file", identity::kept_by_a_thread_or_a_file),
@@ -219,6 +223,8 @@ fn main() -> ExitCode {
         isolated("stat::ctrl_c_in_mid_interval", stat::ctrl_c_in_mid_interval),
         isolated("stat::interval_and_count", stat::interval_and_count),
         isolated("stat::command_and_children", stat::command_and_children),
+        isolated("stat::syn_sent_again_v4", || stat::syn_sent_again(V4)),
+        isolated("stat::syn_sent_again_v6", || stat::syn_sent_again(V6)),
         isolated("doctor::default_machine", doctor::default_machine),
         isolated("doctor::time_wait_is_skipped", doctor::time_wait_is_skipped),
         isolated("doctor::settings_without_effect", doctor::settings_without_effect),
@@ -235,6 +241,12 @@ fn main() -> ExitCode {
         isolated("doctor::close_wait", doctor::closing::close_wait),
         isolated("doctor::not_accepted", doctor::closing::not_accepted),
         isolated("doctor::fin_wait2_orphans", doctor::closing::fin_wait2_orphans),
+        isolated("doctor::fin_wait2_held_v4", || doctor::closing::fin_wait2_held(V4)),
+        isolated("doctor::fin_wait2_held_v6", || doctor::closing::fin_wait2_held(V6)),
+        isolated("doctor::zero_window_v4", || doctor::closing::zero_window(V4)),
+        isolated("doctor::zero_window_v6", || doctor::closing::zero_window(V6)),
+        isolated("doctor::last_ack_v4", || doctor::closing::last_ack(V4)),
+        isolated("doctor::last_ack_v6", || doctor::closing::last_ack(V6)),
         isolated("doctor::given_up", doctor::closing::given_up),
         isolated("doctor::resets", doctor::closing::resets),
         isolated("doctor::namespaces", doctor::namespaces),
@@ -248,6 +260,12 @@ fn main() -> ExitCode {
         isolated("states::of_every_namespace", states::of_every_namespace),
         isolated("states::not_root", states::not_root),
         isolated("states::again_and_again", states::again_and_again),
+        isolated("ages::listed_alone_v4", || ages::listed_alone(V4)),
+        isolated("ages::listed_alone_v6", || ages::listed_alone(V6)),
+        isolated("ages::older_than_v4", || ages::older_than(V4)),
+        isolated("ages::older_than_v6", || ages::older_than(V6)),
+        isolated("ages::traced_v4", || ages::traced(V4)),
+        isolated("ages::traced_v6", || ages::traced(V6)),
         isolated("ports::run_out_when_forecast_v4", || ports::run_out_when_forecast(V4)),
         isolated("ports::run_out_when_forecast_v6", || ports::run_out_when_forecast(V6)),
         isolated("ports::reuse_keeps_them_steady", ports::reuse_keeps_them_steady),

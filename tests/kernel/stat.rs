@@ -337,3 +337,34 @@ pub fn command_and_children() {
     let mine = format!("tcpwait-{}", std::process::id());
     assert!(left.into_iter().all(|entry| entry.file_name().to_string_lossy() != mine));
 }
+
+/// A SYN that is not heard: the connect works, and takes a second more. Another, to somebody else, does not.
+pub fn syn_sent_again(ip: &str) {
+    let tracer = start(&[]);
+    let (deaf, other) = (traffic::listen(ip), traffic::listen(ip));
+    let to = traffic::address(&deaf);
+    let quick = [traffic::connect(traffic::address(&other)), traffic::connect(to)];
+    traffic::deafen(&deaf);
+    let client = traffic::socket(to.ip());
+    client.set_nonblocking(true).unwrap();
+    let begun = std::time::Instant::now();
+    assert_eq!(client.connect(&to.into()).unwrap_err().raw_os_error(), Some(libc::EINPROGRESS));
+    traffic::hold(Duration::from_millis(200));
+    deaf.detach_filter().unwrap();
+    until("it is made", SOON, || client.peer_addr().is_ok());
+    let took = begun.elapsed();
+    let ended = tracer.stop();
+    let document = last(&ended);
+    let connects = &document["connects"];
+    let numbers = |of: &Value| ["left", "established", "syn_retransmits", "retransmitted"].map(|key| of[key].as_u64());
+    let resent = number(connects, "/syn_retransmits");
+    assert!(resent >= 1 && resent == netns::tcp_ext("TCPSynRetrans"), "{document}");
+    assert_eq!(numbers(connects), [3, 3, resent, 1].map(Some), "{document}");
+    let rows = connects["destinations"].as_array().unwrap();
+    assert_eq!((rows.len(), &connects["others"]), (1, &0.into()), "{document}");
+    assert_eq!((&rows[0]["addr"], &rows[0]["port"]), (&ip.into(), &to.port().into()), "{document}");
+    assert_eq!(numbers(&rows[0]), [2, 2, resent, 1].map(Some), "{document}");
+    let dwell = Duration::from_nanos(number(&rows[0], "/dwell/max_ns"));
+    assert!(dwell <= took && dwell + Duration::from_millis(500) >= took, "{dwell:?} of {took:?}: {document}");
+    drop(quick);
+}

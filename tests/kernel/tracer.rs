@@ -50,6 +50,8 @@ pub struct Line {
     pub from: Option<String>,
     pub to: String,
     pub dwell_ns: Option<u64>,
+    #[serde(default)]
+    pub dwell_at_least_ns: Option<u64>,
     pub timing: String,
     pub pid: Option<u32>,
     pub comm: Option<String>,

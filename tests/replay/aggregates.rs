@@ -162,6 +162,38 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// What is there now is as old as its last step.
+    #[test]
+    fn ages_are_since_the_last_step(events in connections(), cut in any::<prop::sample::Index>()) {
+        const LATER_NS: u64 = 5_000_000_000;
+        let updates = updates(&events);
+        let updates = &updates[..cut.index(updates.len()) + 1];
+        let mut last: HashMap<u64, (State, u64)> = HashMap::new();
+        let mut aggregate = Aggregate::new(wanted(), 0);
+        updates.iter().for_each(|update| aggregate.update(update));
+        for step in steps(updates) {
+            last.insert(step.id, (step.to, step.time_ns));
+        }
+        let end_ns = steps(updates).iter().map(|step| step.time_ns).max().unwrap_or_default() + LATER_NS;
+        let report = aggregate.report(end_ns, true, Ledger::default(), AuditReport::default());
+        for row in report.states.iter().filter(|row| row.state != State::Close) {
+            let mut ages: Vec<u64> =
+                last.values().filter(|(state, _)| *state == row.state).map(|(_, since_ns)| end_ns - since_ns).collect();
+            ages.sort_unstable();
+            let rank = |percent: usize| ages.get((ages.len() * percent).div_ceil(100).saturating_sub(1)).copied();
+            prop_assert_eq!((row.age.known, row.age.at_least), (ages.len() as u64, 0));
+            prop_assert_eq!(row.age.oldest_ns, rank(100));
+            for (found, exact) in [(row.age.p50_ns, rank(50)), (row.age.p90_ns, rank(90))] {
+                let near = found.zip(exact).is_none_or(|(found, exact)| found.abs_diff(exact) * 100 <= exact);
+                prop_assert!(found.is_some() == exact.is_some() && near, "{:?} for {:?}", found, exact);
+            }
+        }
+    }
+}
+
 fn step(id: u64, flow: Flow, from: State, to: State) -> Update {
     Update::Transition(Transition {
         dwell_ns: (from == State::TimeWait).then_some(60_000_000_000),

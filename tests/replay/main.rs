@@ -10,8 +10,10 @@
     reason = "a test that fails says so by panicking, and its names say what it checks"
 )]
 
+mod ages;
 mod aggregates;
 mod audit;
+mod connects;
 mod damage;
 mod golden;
 mod invariants;

@@ -67,6 +67,7 @@ fn write_million(path: &Path, state: u8, timer: u8) {
             retransmits: 0,
             about: 1,
             expires_ms: 30_000,
+            by_ns: header.started_ns,
         };
         writer.record(seed.as_bytes()).unwrap();
     }

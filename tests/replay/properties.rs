@@ -117,6 +117,7 @@ fn any_fact() -> impl Strategy<Value = Fact> {
             retransmits: 0,
             origin: None,
             v6only: None,
+            by_ns: None,
         })
     });
     prop_oneof![

@@ -26,7 +26,7 @@ fn socket(state: State, local: (&str, u16), remote: (&str, u16)) -> Socket {
         lport: local.1,
         rport: remote.1,
     };
-    Socket { flow, state, mini_left_ms: None, uid: None, inode: None }
+    Socket { flow, state, at_least_ms: None, mini_left_ms: None, uid: None, inode: None }
 }
 
 fn held(socket: Socket, inode: u32, uid: u32) -> Socket {
@@ -35,6 +35,10 @@ fn held(socket: Socket, inode: u32, uid: u32) -> Socket {
 
 fn mini(socket: Socket, left_ms: u32) -> Socket {
     Socket { mini_left_ms: Some(left_ms), ..socket }
+}
+
+fn old(socket: Socket, at_least_ms: u32) -> Socket {
+    Socket { at_least_ms: Some(at_least_ms), ..socket }
 }
 
 fn task(pid: u32, name: &str, cgroup: u64) -> Task {
@@ -47,14 +51,14 @@ fn task(pid: u32, name: &str, cgroup: u64) -> Task {
 fn sockets() -> Vec<Socket> {
     vec![
         held(socket(State::Listen, ("::", 80), ("::", 0)), 1, 0),
-        held(socket(State::Established, ("127.0.0.1", 80), ("127.0.0.1", 4000)), 2, 33),
-        held(socket(State::Established, ("127.0.0.1", 4000), ("127.0.0.1", 80)), 3, 1000),
+        old(held(socket(State::Established, ("127.0.0.1", 80), ("127.0.0.1", 4000)), 2, 33), 400_000),
+        old(held(socket(State::Established, ("127.0.0.1", 4000), ("127.0.0.1", 80)), 3, 1000), 90_000),
         held(socket(State::SynSent, ("fd00::1", 4001), ("fd00::2", 443)), 4, 1000),
         mini(socket(State::TimeWait, ("127.0.0.1", 80), ("127.0.0.1", 3999)), 0),
         mini(socket(State::TimeWait, ("127.0.0.1", 80), ("127.0.0.1", 3998)), 59_000),
-        mini(socket(State::TimeWait, ("fd00::1", 3997), ("fd00::2", 443)), 30_000),
+        old(mini(socket(State::TimeWait, ("fd00::1", 3997), ("fd00::2", 443)), 30_000), 29_990),
         mini(socket(State::FinWait2, ("127.0.0.1", 80), ("10.0.0.9", 3996)), 8_000),
-        held(socket(State::FinWait2, ("127.0.0.1", 80), ("10.0.0.9", 3995)), 5, 33),
+        old(held(socket(State::FinWait2, ("127.0.0.1", 80), ("10.0.0.9", 3995)), 5, 33), 3_600_000),
     ]
 }
 
@@ -65,7 +69,11 @@ fn names() -> Names {
 }
 
 fn report(criteria: Criteria, by: &[By], top: usize) -> Report {
-    let mut tally = Tally::new(Wanted { criteria, by: by.to_vec(), top });
+    of(Wanted { criteria, by: by.to_vec(), top, ..Wanted::default() })
+}
+
+fn of(wanted: Wanted) -> Report {
+    let mut tally = Tally::new(wanted);
     if tally.wanted().needs_listeners() {
         tally.listener(&socket(State::Listen, ("::", 80), ("::", 0)).flow);
     }
@@ -129,13 +137,38 @@ fn groups_add_up_to_all() {
     assert_eq!(holders, None, "nobody asked who");
 }
 
+/// Who sits on what for so long: what nothing tells of is not counted, and said.
+#[test]
+fn older_than() {
+    let older_than = |ms| of(Wanted { older_than_ms: Some(ms), by: vec![By::Process], top: 20, ..Wanted::default() });
+    let report = older_than(90_000);
+    let rows: Vec<_> = report.groups.rows.iter().map(|row| (row.total, row.oldest_ms)).collect();
+    assert_eq!(rows, [(2, Some(3_600_000)), (1, Some(90_000))], "nginx, curl");
+    assert_eq!((report.total, report.ageless), (3, 5), "a listener, a connect, and mini-sockets");
+    assert_eq!(older_than(90_001).total, 2);
+    assert_eq!(older_than(3_600_001).total, 0);
+    let time_wait = Criteria { states: vec![State::TimeWait], ..Criteria::default() };
+    let report = of(Wanted { criteria: time_wait, older_than_ms: Some(1_000), ..Wanted::default() });
+    assert_eq!((report.total, report.ageless), (1, 2), "only of what is wanted");
+    let said = notes::of(&report, true);
+    assert!(said.iter().any(|note| note.starts_with("of 2 sockets nothing tells how long")), "{said:?}");
+    let document: serde_json::Value =
+        serde_json::from_str(&written(&report, |report, moment, out| json::write(report, moment, out).unwrap()))
+            .unwrap();
+    assert_eq!((&document["older_than_ns"], &document["age_unknown"]), (&1_000_000_000u64.into(), &2.into()));
+    let age = serde_json::json!({
+        "oldest_ns": 29_990_000_000u64, "p50_ns": 29_990_000_000u64, "p90_ns": 29_990_000_000u64, "known": 0, "at_least": 1
+    });
+    assert_eq!(document["states"]["TIME_WAIT"]["age"], age);
+}
+
 #[test]
 fn filters_select_sockets() {
     let total = |criteria| report(criteria, &[], 20).total;
-    assert_eq!(total(Criteria { rports: vec![443], ..Criteria::default() }), 2);
+    assert_eq!(total(Criteria { rports: vec![443].into(), ..Criteria::default() }), 2);
     assert_eq!(total(Criteria { states: vec![State::TimeWait], ..Criteria::default() }), 3);
-    assert_eq!(total(Criteria { pids: vec![10], ..Criteria::default() }), 3);
-    assert_eq!(total(Criteria { cgroups: vec!["/system.slice".to_owned()], ..Criteria::default() }), 3);
+    assert_eq!(total(Criteria { pids: vec![10].into(), ..Criteria::default() }), 3);
+    assert_eq!(total(Criteria { cgroups: vec!["/system.slice".to_owned()].into(), ..Criteria::default() }), 3);
     let of_state = report(Criteria { states: vec![State::TimeWait], ..Criteria::default() }, &[By::Pid], 20);
     assert_eq!(of_state.states.len(), 1, "what was not asked for is not said to be 0");
 }
@@ -159,19 +192,19 @@ fn as_text() {
 22:13:20  TIME_WAIT: 3 of 9 TCP sockets in 1 network namespace of those that can
           be seen; 2 more could not be read
 
-STATE          SOCKETS   % IPV4 IPV6
-LISTEN               1 11%    0    1
-SYN_SENT             1 11%    0    1
-SYN_RECV             0  0%    0    0
-ESTABLISHED          2 22%    2    0
-FIN_WAIT1            0  0%    0    0
-FIN_WAIT2            2 22%    2    0
+STATE          SOCKETS   % IPV4 IPV6  OLDEST AGE P50 AGE P90
+LISTEN               1 11%    0    1       -       -       -
+SYN_SENT             1 11%    0    1       -       -       -
+SYN_RECV             0  0%    0    0       -       -       -
+ESTABLISHED          2 22%    2    0 >400.0s >90.00s >399.9s
+FIN_WAIT1            0  0%    0    0       -       -       -
+FIN_WAIT2            2 22%    2    0  >60.0m  >60.0m  >60.0m
   mini-sockets       1
-CLOSING              0  0%    0    0
-TIME_WAIT            3 33%    2    1
-CLOSE_WAIT           0  0%    0    0
-LAST_ACK             0  0%    0    0
-CLOSE                -   -    -    -
+CLOSING              0  0%    0    0       -       -       -
+TIME_WAIT            3 33%    2    1 >29.99s >29.99s >29.99s
+CLOSE_WAIT           0  0%    0    0       -       -       -
+LAST_ACK             0  0%    0    0       -       -       -
+CLOSE                -   -    -    -       -       -       -
 
 TIME_WAIT has to go: least 0s, median 30.00s, most 59.00s; 1 end within 1 s, 1
   within 10 s, 2 within 30 s, 3 within 60 s; 1 over already, waiting for the

@@ -75,6 +75,7 @@ impl Kernel {
             retransmits: 0,
             origin: None,
             v6only: None,
+            by_ns: None,
         };
         self.tell(ms, Fact::Seed(seed));
     }

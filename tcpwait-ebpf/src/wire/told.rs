@@ -36,6 +36,8 @@ pub struct Seed {
     pub about: u8,
     /// `idiag_expires`: milliseconds to the nominal expiry of that timer.
     pub expires_ms: u32,
+    /// Nanoseconds of `CLOCK_MONOTONIC` at which it was in this state at the latest, as far as sock_diag bounds that. From version 6 on.
+    pub by_ns: u64,
 }
 
 /// [`Kind::SeedEnd`](super::Kind::SeedEnd).

@@ -86,6 +86,13 @@ impl Dwell {
         Some(histogram.value_at_quantile(share).clamp(self.min_ns, self.max_ns))
     }
 
+    /// The same, and never above the truth.
+    pub fn quantile_from_below(&self, share: f64) -> Option<u64> {
+        let histogram = self.histogram.as_ref().filter(|_| self.count > 0)?;
+        let lowest = histogram.lowest_equivalent(histogram.value_at_quantile(share));
+        Some(lowest.clamp(self.min_ns, self.max_ns))
+    }
+
     fn histogram(&mut self) -> Option<&mut Histogram<u32>> {
         if self.histogram.is_none() {
             let digits = if self.coarse { COARSE_DIGITS } else { DIGITS };

@@ -1,12 +1,14 @@
 //! Durations and counts: what the transitions of many connections add up to, for an interval and for the whole time.
 //!
 //! Takes what the lifecycle yields and the selection lets through, and gives plain [`Report`]s. It reads no clock, prints
-//! nothing and knows no kernel; time comes from the records. Memory: some 35 bytes a connection, and a bounded rest.
+//! nothing and knows no kernel; time comes from the records. Memory: some 45 bytes a connection, and a bounded rest.
 
+pub mod age;
 pub mod amount;
 pub mod audit;
 pub mod by;
 mod connections;
+pub mod connects;
 mod counts;
 mod dwell;
 mod exact;
@@ -22,9 +24,11 @@ pub mod unfollowed;
 use tcpwait_wire::wire;
 
 use self::{
+    age::{AgeSummary, Ages},
     amount::Amount,
     by::By,
-    connections::{Connections, Standing},
+    connections::{Connections, Since, Standing},
+    connects::Connects,
     counts::Counts,
     exact::Exact,
     failures::Failures,
@@ -76,6 +80,7 @@ pub struct Aggregate {
     total: Counts,
     groups: Groups,
     failures: Failures,
+    connects: Connects,
     entries: Entries,
     exact: Exact,
     wheel: Wheel,
@@ -97,6 +102,7 @@ impl Aggregate {
             interval: Counts::default(),
             total: Counts::default(),
             failures: Failures::default(),
+            connects: Connects::default(),
             entries: Entries::default(),
             exact: Exact::default(),
             wheel: Wheel::default(),
@@ -128,8 +134,8 @@ impl Aggregate {
     }
 
     fn found(&mut self, found: &Found) {
-        let Found { id, flow, state, owner, origin } = found;
-        let mut standing = Standing { state: Some(*state), ..Standing::default() };
+        let Found { id, flow, state, owner, origin, by_ns } = found;
+        let mut standing = Standing { state: Some(*state), since: Since::by(*by_ns), ..Standing::default() };
         if *state == State::TimeWait {
             let group = self.groups.of(flow, owner.as_deref(), *origin);
             self.groups.found(group);
@@ -160,6 +166,7 @@ impl Aggregate {
             *count = count.saturating_sub(1);
         }
         self.interval.step(step);
+        self.connects.step(step);
         self.close(step);
         if step.from == Some(State::TimeWait) {
             let counted = standing.group.is_some();
@@ -184,6 +191,7 @@ impl Aggregate {
             return;
         }
         standing.state = Some(step.to);
+        standing.since = if step.unseen { Since::by(None) } else { Since::at(step.time_ns) };
         if let Some(count) = self.now_mut(step.to) {
             *count += 1;
         }
@@ -251,12 +259,20 @@ impl Aggregate {
             row.rate_per_s = per_s(row.entered);
         }
         let lead = self.lead(is_final, entered_seen, now);
+        let mut ages: [Ages; State::ALL.len() + 1] = Default::default();
+        for (state, ns, exact) in self.connections.ages(end_ns) {
+            if let Some(ages) = ages.get_mut(state as usize) {
+                ages.add(ns, exact);
+            }
+        }
+        let mut ages = ages.map(Ages::summary);
+        let mut age = |state: State| ages.get_mut(state as usize).map(std::mem::take).unwrap_or_default();
         let mean_ns = self.total.dwell(State::TimeWait).mean_ns;
         let report = Report {
             begin_ns,
             end_ns,
             is_final,
-            states: LIFE.into_iter().map(|state| self.state_row(state, &seen)).collect(),
+            states: LIFE.into_iter().map(|state| self.state_row(state, &seen, age(state))).collect(),
             transitions: transitions(counts, exact.as_ref()),
             time_wait: TimeWait {
                 now,
@@ -278,6 +294,7 @@ impl Aggregate {
             },
             half_open: counts.half_open.report(),
             failures: self.failures.report(is_final, self.wanted.top),
+            connects: self.connects.report(is_final, self.wanted.top),
             by: self.groups.by().to_vec(),
             groups,
             lead,
@@ -288,6 +305,7 @@ impl Aggregate {
         self.missed = missed;
         self.groups.end_interval();
         self.failures.end_interval();
+        self.connects.end_interval();
         self.interval = Counts::default();
         self.interval_begin_ns = end_ns;
         report
@@ -302,13 +320,14 @@ impl Aggregate {
         (mine > 0).then(|| Lead { share: mine as f64 / all as f64, of_entered, group })
     }
 
-    fn state_row(&self, state: State, seen: &Seen) -> StateRow {
+    fn state_row(&self, state: State, seen: &Seen, age: AgeSummary) -> StateRow {
         StateRow {
             state,
             now: (state != State::Close).then(|| self.now(state)),
             entered: seen.entered(state),
             left: seen.left(state),
             dwell: seen.counts.dwell(state),
+            age,
         }
     }
 }

@@ -1,9 +1,11 @@
 //! What a report says: plain numbers, already counted, for a view to show. Times are nanoseconds of `CLOCK_MONOTONIC`.
 
 use super::{
+    age::AgeSummary,
     amount::Amount,
     audit::AuditReport,
     by::By,
+    connects::ConnectReport,
     dwell::DwellSummary,
     failures::FailureReport,
     groups::{Closed, GroupRow, Rows},
@@ -36,6 +38,8 @@ pub struct Report {
     pub half_open: HalfOpenReport,
     /// Calls that failed.
     pub failures: FailureReport,
+    /// Connects, and those whose SYN was sent again.
+    pub connects: ConnectReport,
     /// What the groups are by.
     pub by: Vec<By>,
     /// The first groups, and all others.
@@ -72,6 +76,8 @@ pub struct StateRow {
     pub left: Amount,
     /// Times spent in it, of those that left and whose time is known.
     pub dwell: DwellSummary,
+    /// How long those that are in it at the end have been.
+    pub age: AgeSummary,
 }
 
 /// A transition.

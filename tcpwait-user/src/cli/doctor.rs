@@ -2,7 +2,8 @@
 
 use clap::Args;
 
-use super::seconds;
+use super::{list, seconds};
+use crate::select::Pick;
 
 /// What `--help` says at its end.
 pub const HELP: &str = "\
@@ -25,9 +26,9 @@ pub struct Doctor {
     /// Seconds between the two readings of the counters
     #[arg(long, value_name = "N", default_value = "3", value_parser = seconds)]
     pub seconds: std::time::Duration,
-    /// Only these network namespaces: a PID, a path, a name under /run/netns or an inode
-    #[arg(long, value_name = "NETNS", value_delimiter = ',')]
-    pub netns: Vec<String>,
+    /// Only these network namespaces, or with a ! before the list all others: a PID, a path, a name under /run/netns or an inode
+    #[arg(long, value_name = "NETNS", value_parser = list::texts)]
+    pub netns: Vec<Pick<String>>,
     /// Explain every setting, those that are fine, too
     #[arg(short = 'v', long)]
     pub all: bool,

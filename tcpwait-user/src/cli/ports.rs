@@ -5,7 +5,8 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use ipnet::IpNet;
 
-use super::{Filter, Tracing, network, seconds};
+use super::{Filter, Tracing, list, seconds};
+use crate::select::Pick;
 
 /// What `tcpwait ports --help` ends with.
 pub const HELP: &str = "\
@@ -40,18 +41,18 @@ pub struct Ports {
     #[arg(value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "duration")]
     pub count: Option<u64>,
 
-    /// Destination port(s)
-    #[arg(short = 'D', long = "rport", value_name = "PORTS", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
-    pub rport: Vec<u16>,
+    /// Destination port(s); with a ! before the list all others, as of the filters below
+    #[arg(short = 'D', long = "rport", value_name = "PORTS", value_parser = list::ports)]
+    pub rport: Vec<Pick<u16>>,
     /// Source address or network, as 10.0.0.1 or 10.0.0.0/8
-    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network)]
-    pub laddr: Vec<IpNet>,
+    #[arg(long, value_name = "CIDR", value_parser = list::networks)]
+    pub laddr: Vec<Pick<IpNet>>,
     /// Destination address or network
-    #[arg(long, value_name = "CIDR", value_delimiter = ',', value_parser = network)]
-    pub raddr: Vec<IpNet>,
+    #[arg(long, value_name = "CIDR", value_parser = list::networks)]
+    pub raddr: Vec<Pick<IpNet>>,
     /// Network namespace: a PID, a path, a name under /run/netns or an inode
-    #[arg(long, value_name = "NETNS", value_delimiter = ',')]
-    pub netns: Vec<String>,
+    #[arg(long, value_name = "NETNS", value_parser = list::texts)]
+    pub netns: Vec<Pick<String>>,
     /// IPv4 only
     #[arg(short = '4', conflicts_with = "ipv6")]
     pub ipv4: bool,

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Filter, seconds};
+use super::{Filter, seconds, time};
 use crate::aggregate::by::By;
 
 /// What `--help` says at the end.
@@ -13,6 +13,9 @@ It is no snapshot: a socket that changes while they are listed may be missed, or
 CLOSE is -, since the kernel lists no socket that is in it. FIN_WAIT2's mini-sockets are those of
 connections that no process holds any more. A request socket is SYN_RECV. IPv4 carried by an IPv6
 socket is IPv4; a listener on :: is IPv6.
+OLDEST, AGE P50, AGE P90: how long they have been in their state, at least (>), by the last
+acknowledgement (FIN_WAIT2, CLOSE_WAIT, CLOSING), that or the last data sent (ESTABLISHED), the timer
+(TIME_WAIT). Of the other states, and of FIN_WAIT2's mini-sockets, the kernel tells nothing.
 TIME_WAIT's time to go is nominal: the timer wheel adds up to 2 s at HZ=250, 4.1 s at HZ=1000.
 A process is the one that holds the socket's file, of several the one that started first. TIME_WAIT
 has none (-): only tracing (`tcpwait stat`) tells who left it. `uid` is the socket's own.
@@ -26,6 +29,9 @@ Examples:
   tcpwait states --by process            who holds how many
   tcpwait states --by peer,port --state TIME_WAIT
   tcpwait states -D 5432 --by netns      connections to PostgreSQL, by network namespace
+  tcpwait states --older-than 5m --state CLOSE_WAIT --by process
+                                         who does not close
+  tcpwait states --comm '!nginx'         all but nginx's
   tcpwait states --json 10 6             a minute for a program; the keys are in docs/output.md";
 
 /// `tcpwait states`.
@@ -42,6 +48,10 @@ pub struct States {
     /// local-port (or port), pair (remote address and port), uid, cgroup, netns
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub by: Vec<By>,
+    /// Only sockets that have been in their state longer, as 90s, 5m or 1h30m, as far as that is told: of which it is not is said on
+    /// stderr
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub older_than: Option<std::time::Duration>,
     /// How many groups are shown by themselves
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..), requires = "by")]
     pub top: u32,

@@ -4,10 +4,10 @@ use super::{
     facts::Namespace,
     finding::{
         Evidence, Finding,
-        Severity::{Note, Now},
+        Severity::{self, Note, Now},
     },
     listen::{process, queue},
-    sockets::{Keeper, Listener, Unclosed},
+    sockets::{Keeper, Listener, Owner, Unclosed},
 };
 
 const FIN_TIMEOUT: &str = "net.ipv4.tcp_fin_timeout";
@@ -15,6 +15,13 @@ const MAX_TW: &str = "net.ipv4.tcp_max_tw_buckets";
 const MAX_ORPHANS: &str = "net.ipv4.tcp_max_orphans";
 
 const ORPHAN_RETRIES: &str = "net.ipv4.tcp_orphan_retries";
+
+const SENT_AGAIN: &str = "TcpRetransSegs";
+
+/// How long connection tracking keeps a connection in CLOSE_WAIT, in seconds.
+const CLOSE_WAIT_TRACKED: &str = "net.netfilter.nf_conntrack_tcp_timeout_close_wait";
+
+const NS_PER_MS: u64 = 1_000_000;
 
 const OUT_OF_MEMORY: &str = "TcpExtTCPAbortOnMemory";
 
@@ -26,18 +33,26 @@ const ALL_THE_TIME_NS: u64 = 1_000_000_000;
 const MANY_ORPHANS: u64 = 100;
 /// So many connections whose FIN is sent again and again are no accident.
 const MANY_FINS: u64 = 10;
+/// A CLOSE_WAIT that is as old as this, with nothing to send, is hardly at work: a client that has said all and waits for its answer gives up sooner.
+const FOR_LONG_MS: u64 = 300_000;
+/// Of so many others that hold such sockets it is said, too.
+const OTHERS: usize = 3;
+
+const UNSEEN: &str = "a process that may not be seen from here";
+
 /// So many are many where they fill a tenth of what is allowed.
 const SOME_ORPHANS: u64 = 10;
 
-/// The peer has closed, and the process has not.
+/// The peer has closed, and the process has not: many of one process, or any for long.
 pub fn close_wait(ns: &Namespace) -> Option<Finding> {
     let sockets = ns.sockets.as_ref().filter(|_| ns.window_ns >= ALL_THE_TIME_NS)?;
-    let worst = sockets.unclosed.first().filter(|unclosed| unclosed.stuck >= PILE)?;
+    let pile = sockets.unclosed.first().filter(|unclosed| unclosed.stuck >= PILE);
+    let oldest = || sockets.unclosed.iter().max_by_key(|unclosed| unclosed.oldest_ms);
+    let worst = pile.or_else(|| oldest().filter(|unclosed| unclosed.oldest_ms >= FOR_LONG_MS))?;
+    let severity = if pile.is_some() { Now } else { Note };
     let who = match &worst.keeper {
-        Keeper::Process(Some(owner)) => process(Some(owner)),
-        Keeper::Process(None) => "a process that may not be seen from here".to_owned(),
-        Keeper::Queue(_) => return Some(not_accepted(worst, worst.listener.as_ref()?)),
-        Keeper::Nobody => "nobody that /proc shows (Multipath TCP, or the kernel itself)".to_owned(),
+        Keeper::Queue(_) => return Some(not_accepted(worst, worst.listener.as_ref()?, severity)),
+        keeper => holder(keeper),
     };
     let how = match worst.unread {
         0 => "it has read the end of them all, and does not close them",
@@ -48,12 +63,21 @@ pub fn close_wait(ns: &Namespace) -> Option<Finding> {
         "{who} holds connections that their peers have closed (CLOSE_WAIT), and {how}. They stay until it closes them or ends; no setting \
          of the kernel ends CLOSE_WAIT"
     );
-    let finding = Finding::new("close-wait-pile", Now, what)
+    let others = sockets.unclosed.iter().filter(|unclosed| unclosed.keeper != worst.keeper).take(OTHERS);
+    let finding = Finding::new(close_wait_id(severity), severity, what)
         .known_by([
             Evidence::gauge(format!("sockets of {who} in CLOSE_WAIT all the time"), worst.stuck),
             Evidence::gauge("of these with something unread (Recv-Q)", worst.unread),
-            Evidence::gauge("in CLOSE_WAIT in all", sockets.close_wait),
+            Evidence::age("the oldest of them in CLOSE_WAIT", worst.oldest_ms),
         ])
+        .known_by(others.flat_map(|unclosed| {
+            let who = holder(&unclosed.keeper);
+            [
+                Evidence::gauge(format!("the same of {who}"), unclosed.stuck),
+                Evidence::age(format!("the oldest of {who}"), unclosed.oldest_ms),
+            ]
+        }))
+        .known_by([Evidence::gauge("in CLOSE_WAIT in all", sockets.close_wait)])
         .change(
             format!("have {who} close them: look for a path, often one for errors, that forgets to"),
             "none; until then a restart of it ends them, with what it has not sent yet",
@@ -61,16 +85,32 @@ pub fn close_wait(ns: &Namespace) -> Option<Finding> {
     Some(finding.in_vain("tcp_keepalive: the peer's kernel may still answer; tcp_fin_timeout: it is about FIN_WAIT2"))
 }
 
+fn close_wait_id(severity: Severity) -> &'static str {
+    if severity == Now { "close-wait-pile" } else { "close-wait-old" }
+}
+
+fn holder(keeper: &Keeper) -> String {
+    match keeper {
+        Keeper::Process(Some(owner)) => process(Some(owner)),
+        Keeper::Process(None) => UNSEEN.to_owned(),
+        Keeper::Queue(at) => format!("the accept queue of {}", std::net::SocketAddr::from(*at)),
+        Keeper::Nobody => "nobody that /proc shows (Multipath TCP, or the kernel itself)".to_owned(),
+    }
+}
+
 /// The peers have closed, and the process has not even accepted.
-fn not_accepted(unclosed: &Unclosed, listener: &Listener) -> Finding {
+fn not_accepted(unclosed: &Unclosed, listener: &Listener, severity: Severity) -> Finding {
     let who = process(listener.owner.as_ref());
     let at = std::net::SocketAddr::from(listener.local);
     let what = format!(
         "{who} does not accept(): connections wait in the accept queue of {at}, and their peers have closed them meanwhile (CLOSE_WAIT). They \
          stay until they are accepted and closed, or the listener is"
     );
-    Finding::new("close-wait-pile", Now, what)
-        .known_by([Evidence::gauge(format!("in CLOSE_WAIT and not accepted all the time, on {at}"), unclosed.stuck)])
+    Finding::new(close_wait_id(severity), severity, what)
+        .known_by([
+            Evidence::gauge(format!("in CLOSE_WAIT and not accepted all the time, on {at}"), unclosed.stuck),
+            Evidence::age("the oldest of them in CLOSE_WAIT", unclosed.oldest_ms),
+        ])
         .known_by(queue(listener))
         .change(
             format!("see why {who} does not come to accept(): what it is busy with or waits for"),
@@ -104,11 +144,136 @@ pub fn fin_wait2(ns: &Namespace) -> Option<Finding> {
     ))
 }
 
+/// The process has shut its side down and holds the connection, and the peer does not close. No timer runs (`tcp_rcv_state_process`, FIN_WAIT1:
+/// one is set only where `SOCK_DEAD` is), but for SO_KEEPALIVE's, which ends it only where the peer's kernel does not answer (`tcp_keepalive_timer`).
+pub fn fin_wait2_held(ns: &Namespace) -> Option<Finding> {
+    let sockets = ns.sockets.as_ref().filter(|_| ns.window_ns >= ALL_THE_TIME_NS)?;
+    let pile = sockets.half_closed.first().filter(|held| held.stuck >= PILE);
+    let oldest = || sockets.half_closed.iter().max_by_key(|held| held.oldest_ms);
+    let worst = pile.or_else(|| oldest().filter(|held| held.oldest_ms >= FOR_LONG_MS))?;
+    let severity = if pile.is_some() { Now } else { Note };
+    let name = |owner: &Option<Owner>| owner.as_ref().map_or(UNSEEN.to_owned(), |owner| process(Some(owner)));
+    let who = name(&worst.owner);
+    let what = format!(
+        "{who} has shut its side of connections down and holds them, and the peers neither send nor close (FIN_WAIT2). No timer of the kernel \
+         ends that: they stay until the peer closes, or {who} does"
+    );
+    let others = sockets.half_closed.iter().filter(|held| held.owner != worst.owner).take(OTHERS);
+    let finding = Finding::new("fin-wait2-held", severity, what)
+        .known_by([
+            Evidence::gauge(format!("sockets of {who} in FIN_WAIT2 all the time, on which nothing came"), worst.stuck),
+            Evidence::gauge("of these with something unread (Recv-Q)", worst.unread),
+            Evidence::gauge("of these with SO_KEEPALIVE", worst.keepalive),
+            Evidence::age("the oldest of them in FIN_WAIT2", worst.oldest_ms),
+        ])
+        .known_by(others.map(|held| Evidence::gauge(format!("the same of {}", name(&held.owner)), held.stuck)))
+        .known_by(ns.set(&[FIN_TIMEOUT]))
+        .change(
+            format!(
+                "have {who} close() what it has shut down once it no longer waits for an answer, with a limit of its own to that wait: from \
+                 close() on {FIN_TIMEOUT} runs"
+            ),
+            "a peer whose answer takes longer gets an RST for it",
+        )
+        .change_if(
+            worst.keepalive < worst.stuck,
+            "set SO_KEEPALIVE on them: it ends those whose peer is gone",
+            "a segment now and then; none of those whose peer is alive ends by it",
+        );
+    Some(finding.in_vain(format!("{FIN_TIMEOUT}, TCP_LINGER2: they begin when nobody holds the connection any more")))
+}
+
+/// The peers' windows are closed (`tcp_probe_timer`).
+pub fn zero_window(ns: &Namespace) -> Option<Finding> {
+    let blocked = &ns.sockets.as_ref().filter(|_| ns.window_ns >= ALL_THE_TIME_NS)?.blocked;
+    if blocked.total() < MANY_FINS {
+        return None;
+    }
+    let answer = match blocked.answered {
+        0 => "Nothing answers any more, either: the peers may be gone",
+        all if all == blocked.total() => "Their kernels answer, so the programs there are alive and do not read",
+        _ => {
+            "The kernels of some answer, so the programs there are alive and do not read; of the others nothing answers"
+        }
+    };
+    let what = format!(
+        "connections that were closed here do not end: what is still to be sent, and the FIN behind it, cannot leave, as the peers take no \
+         more (window 0: FIN_WAIT1 or LAST_ACK with a probe timer). {answer}"
+    );
+    let finding = Finding::new("fin-behind-zero-window", Now, what)
+        .known_by([
+            Evidence::gauge(
+                "sockets in FIN_WAIT1 or CLOSING against a window of 0, at both readings",
+                blocked.fin_wait1,
+            ),
+            Evidence::gauge("the same in LAST_ACK", blocked.last_ack),
+            Evidence::gauge("of both, those whose peer answers the probes", blocked.answered),
+            Evidence::gauge("of both, those that a process holds", blocked.held),
+            Evidence::gauge("bytes that they have to send (Send-Q)", blocked.bytes),
+        ])
+        .known_by(blocked.towards.map(|(peer, count)| Evidence::gauge(format!("of them towards {peer}"), count)))
+        .known_by([Evidence::age("each of them closed here", ns.window_ns / NS_PER_MS)])
+        .known_by(ns.later.get(super::ORPHANS).map(|orphans| Evidence::gauge(super::ORPHANS, orphans)))
+        .change("look at the programs at the other end: they do not read what they asked for", "none")
+        .change(
+            "set TCP_USER_TIMEOUT on such sockets before they are closed: it limits how long a peer may take nothing",
+            "a peer that reads more slowly than that loses the rest",
+        );
+    Some(
+        finding
+            .in_vain(format!(
+                "{ORPHAN_RETRIES}: it counts probes that are not answered. Those that nobody holds are given up when the time between two probes \
+                 has grown to 120 s, some minutes after they were closed; those that a process holds never while the peer answers"
+            ))
+            .in_vain("tcp_fin_timeout: it is about FIN_WAIT2, which comes after the acknowledgement"),
+    )
+}
+
+/// The peer has closed, this side has, and the peer does not acknowledge that (`tcp_retransmit_timer` in LAST_ACK).
+pub fn last_ack(ns: &Namespace) -> Option<Finding> {
+    let sockets = ns.sockets.as_ref().filter(|_| ns.window_ns >= ALL_THE_TIME_NS)?;
+    let all = sockets.unacknowledged;
+    if all.last_ack < MANY_FINS {
+        return None;
+    }
+    let what = "connections that the peers closed first, and this side after them, do not end (LAST_ACK): nothing answers the FIN, which is sent \
+        again and again. Between the peer's FIN and this one a firewall or NAT has forgotten the connection, or the peer has: this side took \
+        longer to close than they remember (conntrack: 60 s in CLOSE_WAIT), or the peers are gone";
+    let finding = Finding::new("last-ack-unanswered", Now, what)
+        .known_by([
+            Evidence::gauge("sockets in LAST_ACK, at both readings and sending again", all.last_ack),
+            Evidence::gauge("in CLOSE_WAIT, which come to LAST_ACK next", sockets.close_wait),
+            Evidence::age("each of them in LAST_ACK", ns.window_ns / NS_PER_MS),
+        ])
+        .known_by(ns.counted(&[SENT_AGAIN]))
+        .known_by(ns.set(&[ORPHAN_RETRIES, CLOSE_WAIT_TRACKED]))
+        .change("have the process close sooner after it has read the end of what the peer sends", "none")
+        .change(
+            format!("raise {CLOSE_WAIT_TRACKED} on the firewall or NAT between, where connection tracking forgets"),
+            "an entry of a connection that is over stays longer",
+        );
+    Some(fewer_retries(finding, orphan_retries(ns)).in_vain("tcp_fin_timeout: it is about FIN_WAIT2"))
+}
+
+/// `tcp_orphan_retries`: 0 is 8.
+fn orphan_retries(ns: &Namespace) -> i64 {
+    ns.settings.number(ORPHAN_RETRIES).filter(|retries| *retries > 0).unwrap_or(8)
+}
+
+fn fewer_retries(finding: Finding, retries: i64) -> Finding {
+    finding.change_if(
+        retries > 3,
+        format!("lower {ORPHAN_RETRIES}: the FIN of a connection that nobody holds is sent {retries} times, each time after twice the wait"),
+        "a peer that is slow to answer loses the end of what was sent",
+    )
+}
+
 /// `tcp_retransmit_timer` in FIN_WAIT1, CLOSING or LAST_ACK.
 pub fn unacknowledged(ns: &Namespace) -> Option<Finding> {
-    const SENT_AGAIN: &str = "TcpRetransSegs";
     let all = ns.sockets.as_ref()?.unacknowledged;
-    let again = all.total() >= MANY_FINS;
+    // Many in LAST_ACK are a finding of their own.
+    let last_ack = if all.last_ack < MANY_FINS { all.last_ack } else { 0 };
+    let again = all.fin_wait1 + last_ack >= MANY_FINS;
     // That they were there at both readings says nothing unless some time lies between.
     if ns.window_ns < ALL_THE_TIME_NS || !(again || all.unsent >= MANY_FINS) {
         return None;
@@ -118,12 +283,7 @@ pub fn unacknowledged(ns: &Namespace) -> Option<Finding> {
          between drops it, or the answer, or has forgotten the connection; or the peers are gone"
     } else {
         "connections that were closed here do not end: their FIN does not leave. A firewall on this machine drops it, or the peers' windows are \
-         closed, since they do not read"
-    };
-    let retries = match ns.settings.number(ORPHAN_RETRIES) {
-        // tcp_orphan_retries
-        Some(0) | None => 8,
-        Some(retries) => retries,
+         too small for it"
     };
     let finding = Finding::new("fin-unacknowledged", Now, what)
         .known_by([
@@ -138,12 +298,8 @@ pub fn unacknowledged(ns: &Namespace) -> Option<Finding> {
             "look at what drops segments with FIN between here and the peers: rules that drop what connection tracking calls invalid, a \
              load balancer or NAT that forgets idle connections sooner than they are closed",
             "none",
-        )
-        .change_if(
-            retries > 3,
-            format!("lower {ORPHAN_RETRIES}: the FIN of a connection that nobody holds is sent {retries} times, each time after twice the wait"),
-            "a peer that is slow to answer loses the end of what was sent",
         );
+    let finding = fewer_retries(finding, orphan_retries(ns));
     Some(finding.in_vain("tcp_fin_timeout: it is about FIN_WAIT2, which comes after the acknowledgement"))
 }
 

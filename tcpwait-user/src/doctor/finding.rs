@@ -54,6 +54,13 @@ pub enum Evidence {
         /// How many.
         now: u64,
     },
+    /// How long something has lasted.
+    Age {
+        /// What.
+        age: String,
+        /// Nanoseconds, at least.
+        at_least_ns: u64,
+    },
     /// A line of a configuration file.
     Line {
         /// The file.
@@ -68,6 +75,11 @@ pub enum Evidence {
 }
 
 impl Evidence {
+    /// How long something has lasted at least.
+    pub fn age(what: impl Into<String>, ms: u64) -> Self {
+        Evidence::Age { age: what.into(), at_least_ns: ms.saturating_mul(1_000_000) }
+    }
+
     /// What was there.
     pub fn gauge(what: impl Into<String>, now: u64) -> Self {
         Evidence::Gauge { gauge: what.into(), now }

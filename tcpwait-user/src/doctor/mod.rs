@@ -7,6 +7,7 @@ pub mod facts;
 pub mod finding;
 pub mod settings;
 pub mod sockets;
+pub mod stuck;
 
 mod closing;
 mod conntrack;
@@ -29,7 +30,7 @@ pub const MINIS: &str = "sockstat tw";
 pub const ORPHANS: &str = "sockstat orphan";
 
 /// The findings on a namespace.
-const FINDINGS: [fn(&Namespace) -> Option<Finding>; 27] = [
+const FINDINGS: [fn(&Namespace) -> Option<Finding>; 30] = [
     ports::exhausted,
     ports::reuse_without_timestamps,
     time_wait::overflow,
@@ -49,7 +50,10 @@ const FINDINGS: [fn(&Namespace) -> Option<Finding>; 27] = [
     paws::late_segments,
     closing::close_wait,
     closing::fin_wait2,
+    closing::fin_wait2_held,
+    closing::zero_window,
     closing::unacknowledged,
+    closing::last_ack,
     closing::orphans,
     closing::out_of_memory,
     closing::timeouts,

@@ -6,6 +6,7 @@ use std::{
     net::IpAddr,
 };
 
+use super::stuck::{Blocked, HalfClosed, Stuck};
 use crate::{
     aggregate::ports::settings::Settings,
     origin::{Census, Origin},
@@ -47,10 +48,27 @@ pub struct Socket {
     pub retransmits: u8,
     /// How often it sent window probes, while the timer for that runs; else 0.
     pub probes: u8,
+    /// Whether the timer runs that probes the peer's window.
+    pub probing: bool,
+    /// Whether the timer of SO_KEEPALIVE runs, and no other.
+    pub keepalive: bool,
+    /// Milliseconds since data last came; of a full socket.
+    pub received_ms: Option<u32>,
+    /// The window that the peer offers, in bytes; of a full socket, from Linux 5.4 on.
+    pub window: Option<u32>,
+    /// For how many milliseconds it has been in its state at least; `None` where nothing tells.
+    pub at_least_ms: Option<u32>,
     /// The socket cookie.
     pub cookie: u64,
     /// Inode number of the socket's file.
     pub inode: u32,
+}
+
+impl Socket {
+    /// The same of one that was in it at both readings, so many milliseconds apart.
+    pub(super) fn age_ms(&self, window_ms: u64) -> u64 {
+        u64::from(self.at_least_ms.unwrap_or_default()).max(window_ms)
+    }
 }
 
 /// Who holds a socket.
@@ -132,6 +150,8 @@ pub struct Unclosed {
     pub stuck: u64,
     /// Of these such with something unread, be it only the end of the stream.
     pub unread: u64,
+    /// For how many milliseconds the oldest of them has been in CLOSE_WAIT at least.
+    pub oldest_ms: u64,
 }
 
 /// Connections that were closed here and whose FIN is not acknowledged.
@@ -143,7 +163,8 @@ pub struct Unacknowledged {
     pub last_ack: u64,
     /// Of all of them, those that have nothing under way but the FIN (Send-Q 1).
     pub fin_only: u64,
-    /// Not of them: in any of these states, with a FIN that has not left, and window probes instead.
+    /// Not of them: in any of these states, with a FIN that has not left, and window probes instead, though the window is not known to be
+    /// closed.
     pub unsent: u64,
 }
 
@@ -180,6 +201,10 @@ pub struct Sockets {
     pub full_of_syns: Vec<(Listener, u64)>,
     /// CLOSE_WAIT by process, the most first.
     pub unclosed: Vec<Unclosed>,
+    /// FIN_WAIT2 by process, the most first.
+    pub half_closed: Vec<HalfClosed>,
+    /// What was closed and cannot be sent.
+    pub blocked: Blocked,
 }
 
 /// What is remembered of the first reading.
@@ -187,6 +212,7 @@ pub struct Sockets {
 pub struct Before {
     close_wait: HashSet<u64>,
     closing: HashSet<u64>,
+    half_closed: HashSet<u64>,
     full: HashSet<u64>,
 }
 
@@ -196,6 +222,7 @@ impl Before {
         match socket.state {
             State::CloseWait => self.close_wait.insert(socket.cookie),
             State::FinWait1 | State::Closing | State::LastAck => self.closing.insert(socket.cookie),
+            State::FinWait2 if !socket.mini => self.half_closed.insert(socket.cookie),
             State::Listen if socket.receive_queue > socket.send_queue => self.full.insert(socket.cookie),
             _ => false,
         };
@@ -211,6 +238,8 @@ pub struct Bounds {
     pub young_ms: u64,
     /// An orphan's FIN_WAIT2 with less left has waited for some seconds.
     pub stale_ms: u64,
+    /// Milliseconds between the two readings, at least.
+    pub window_ms: u64,
 }
 
 /// Ports in use towards a destination.
@@ -223,10 +252,11 @@ struct Use {
 
 /// A socket that stays in CLOSE_WAIT.
 #[derive(Clone, Copy, Debug)]
-struct Stuck {
+struct InCloseWait {
     local: (IpAddr, u16),
     inode: u32,
     unread: bool,
+    age_ms: u64,
 }
 
 /// Of a port so many connections are enough to tell who accepts them.
@@ -251,7 +281,8 @@ pub struct Survey {
     destinations: HashMap<Towards, Use>,
     /// Number and name.
     interfaces: Vec<(u32, String)>,
-    stuck: Vec<Stuck>,
+    unclosed: Vec<InCloseWait>,
+    stuck: Stuck,
     sockets: Sockets,
 }
 
@@ -275,13 +306,17 @@ impl Survey {
                 self.sockets.orphaned_fin_wait2 += 1;
                 self.sockets.stale_fin_wait2 += u64::from(socket.left_ms < self.bounds.stale_ms);
             }
+            State::FinWait2 if self.before.half_closed.contains(&socket.cookie) => {
+                self.stuck.half_closed(socket, self.bounds.window_ms);
+            }
             State::FinWait1 | State::Closing | State::LastAck => self.closing(socket),
             State::CloseWait => {
                 self.sockets.close_wait += 1;
                 // One that still sends may be answering a client that has said all it had to say.
                 if socket.send_queue == 0 && self.before.close_wait.contains(&socket.cookie) {
                     let Socket { local, inode, receive_queue, .. } = *socket;
-                    self.stuck.push(Stuck { local, inode, unread: receive_queue > 0 });
+                    let age_ms = socket.age_ms(self.bounds.window_ms);
+                    self.unclosed.push(InCloseWait { local, inode, unread: receive_queue > 0, age_ms });
                 }
             }
             State::SynRecv => *self.half_open.entry(socket.local).or_default() += 1,
@@ -324,9 +359,12 @@ impl Survey {
     }
 
     /// It was there already at the first reading, and `tcp_retransmit_timer` runs for it, or `tcp_probe_timer` where the FIN could not be sent:
-    /// as the peer's window is closed, or as sending it fails.
+    /// as the peer's window is closed ([`Stuck::closing`]), or as sending it fails.
     fn closing(&mut self, socket: &Socket) {
         if !self.before.closing.contains(&socket.cookie) {
+            return;
+        }
+        if self.stuck.closing(socket) {
             return;
         }
         let all = &mut self.sockets.unacknowledged;
@@ -381,9 +419,10 @@ impl Survey {
     pub fn inodes(&self) -> HashSet<u32> {
         let listeners = self.listeners.iter().map(|listener| listener.inode);
         let accepted = self.accepted.values().flatten().copied();
-        self.stuck
+        self.unclosed
             .iter()
-            .map(|stuck| stuck.inode)
+            .map(|socket| socket.inode)
+            .chain(self.stuck.inodes())
             .chain(listeners)
             .chain(accepted)
             .filter(|inode| *inode != 0)
@@ -428,17 +467,26 @@ impl Survey {
             .collect();
         full_of_syns.sort_by_key(|(listener, count)| (std::cmp::Reverse(*count), listener.local));
         let unclosed = self.unclosed(&owner);
+        let (half_closed, blocked) = self.stuck.finish(|inode| owner(inode, &[]));
         let listeners = self.listeners;
         let known = |found: &mut Listener| {
             found.owner = listeners.iter().find(|listener| listener.inode == found.inode).and_then(|l| l.owner.clone());
         };
         self.sockets.full_listeners.iter_mut().chain(&mut self.sockets.fullest_listener).for_each(known);
-        Sockets { destinations, unclosed, full_of_syns, served: self.served.len() as u64, ..self.sockets }
+        Sockets {
+            destinations,
+            unclosed,
+            half_closed,
+            blocked,
+            full_of_syns,
+            served: self.served.len() as u64,
+            ..self.sockets
+        }
     }
 
     fn unclosed(&self, owner: &impl Fn(u32, &[u32]) -> Option<Owner>) -> Vec<Unclosed> {
-        let mut unclosed: HashMap<Keeper, (u64, u64, Option<&Listener>)> = HashMap::new();
-        for stuck in &self.stuck {
+        let mut unclosed: HashMap<Keeper, (u64, u64, u64, Option<&Listener>)> = HashMap::new();
+        for stuck in &self.unclosed {
             // accept() gives a connection its file (`sock_graft`).
             let listener = self.listener_of(stuck.local).filter(|listener| stuck.inode == 0 && listener.waiting > 0);
             let keeper = match listener {
@@ -446,13 +494,20 @@ impl Survey {
                 None if stuck.inode == 0 => Keeper::Nobody,
                 None => Keeper::Process(owner(stuck.inode, &[])),
             };
-            let (count, with_unread, _) = unclosed.entry(keeper).or_insert((0, 0, listener));
+            let (count, with_unread, oldest_ms, _) = unclosed.entry(keeper).or_insert((0, 0, 0, listener));
             *count += 1;
+            *oldest_ms = stuck.age_ms.max(*oldest_ms);
             *with_unread += u64::from(stuck.unread);
         }
         let mut unclosed: Vec<_> = unclosed
             .into_iter()
-            .map(|(keeper, (stuck, unread, listener))| Unclosed { keeper, listener: listener.cloned(), stuck, unread })
+            .map(|(keeper, (stuck, unread, oldest_ms, listener))| Unclosed {
+                keeper,
+                listener: listener.cloned(),
+                stuck,
+                unread,
+                oldest_ms,
+            })
             .collect();
         unclosed.sort_by(|a, b| b.stuck.cmp(&a.stuck).then_with(|| a.keeper.cmp(&b.keeper)));
         unclosed

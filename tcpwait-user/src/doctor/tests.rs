@@ -8,6 +8,7 @@ use super::{
     facts::{Configured, Facts, Namespace},
     finding::{Evidence, Severity},
     sockets::{Before, Bounds, Destination, Keeper, Owner, Socket, Sockets, Survey, Unacknowledged, Unclosed},
+    stuck::{Blocked, HalfClosed},
 };
 use crate::{aggregate::ports::settings::Settings as PortSettings, tcp::State};
 
@@ -209,14 +210,17 @@ fn ports_that_run_out() {
 
 #[test]
 fn piles_and_orphans() {
-    let pile = |stuck, window_ns| {
+    let old_pile = |stuck, window_ns, oldest_ms| {
         changed(|ns| {
             ns.window_ns = window_ns;
             let keeper = Keeper::Process(Some(Owner { pid: 7, comm: "leaky".to_owned(), others: 0 }));
-            let unclosed = vec![Unclosed { keeper, listener: None, stuck, unread: 0 }];
+            let unclosed = vec![Unclosed { keeper, listener: None, stuck, unread: 0, oldest_ms }];
             ns.sockets = Some(Sockets { unclosed, close_wait: stuck, ..Sockets::default() });
         })
     };
+    let pile = |stuck, window_ns| old_pile(stuck, window_ns, 3_000);
+    assert_eq!(old_pile(1, 3_000_000_000, 300_000), [("close-wait-old", Severity::Note)]);
+    assert_eq!(old_pile(1, 3_000_000_000, 299_999), []);
     assert_eq!(pile(10, 3_000_000_000), [("close-wait-pile", Severity::Now)]);
     assert_eq!((pile(9, 3_000_000_000), pile(10, 10_000_000)), (vec![], vec![]));
     let orphaned = |stale| {
@@ -230,6 +234,34 @@ fn piles_and_orphans() {
     assert_eq!((tracked("209715"), tracked("209716")), (vec![], vec![("conntrack-full", Severity::Now)]));
 }
 
+/// Many of one process, or any for long; and what was closed behind a window of 0.
+#[test]
+fn half_closed_and_blocked() {
+    let half_closed = |stuck, oldest_ms, window_ns| {
+        let owner = Some(Owner { pid: 7, comm: "half".to_owned(), others: 0 });
+        let half_closed = vec![HalfClosed { owner, stuck, unread: 0, keepalive: 0, oldest_ms }];
+        changed(|ns| {
+            ns.window_ns = window_ns;
+            ns.sockets = Some(Sockets { half_closed, ..Sockets::default() });
+        })
+    };
+    let found = |severity| [("fin-wait2-held", severity)];
+    assert_eq!(half_closed(10, 3_000, 3_000_000_000), found(Severity::Now));
+    assert_eq!(half_closed(1, 300_000, 3_000_000_000), found(Severity::Note));
+    assert_eq!((half_closed(9, 299_999, 3_000_000_000), half_closed(10, 300_000, 10_000_000)), (vec![], vec![]));
+    let blocked = |fin_wait1, last_ack, answered| {
+        let mut ns = healthy();
+        let blocked = Blocked { fin_wait1, last_ack, answered, held: 0, bytes: 9, towards: None };
+        ns.sockets = Some(Sockets { blocked, ..Sockets::default() });
+        report(ns).findings.first().map(|found| (found.finding.id, found.finding.what.clone()))
+    };
+    assert_eq!(blocked(5, 4, 9), None);
+    for (answered, says) in [(10, "do not read"), (0, "may be gone"), (5, "kernels of some")] {
+        let (id, what) = blocked(6, 4, answered).unwrap();
+        assert!(id == "fin-behind-zero-window" && what.contains(says), "{what}");
+    }
+}
+
 #[test]
 fn fins_that_nobody_acknowledges() {
     let with = |fin_wait1, last_ack, again: u64, window_ns| {
@@ -240,8 +272,9 @@ fn fins_that_nobody_acknowledges() {
             count(ns, "TcpRetransSegs", 5, 5 + again);
         })
     };
-    let found = [("fin-unacknowledged", Severity::Now)];
-    assert_eq!((with(300, 200, 40, 3_000_000_000), with(5, 5, 1, 3_000_000_000)), (found.to_vec(), found.to_vec()));
+    let (fins, last) = (("fin-unacknowledged", Severity::Now), ("last-ack-unanswered", Severity::Now));
+    assert_eq!(with(300, 200, 40, 3_000_000_000), [fins, last]);
+    assert_eq!((with(5, 5, 1, 3_000_000_000), with(9, 10, 1, 3_000_000_000)), (vec![fins], vec![last]));
     assert_eq!((with(5, 4, 1, 3_000_000_000), with(9, 9, 9, 1_000)), (vec![], vec![]));
 }
 
@@ -352,6 +385,11 @@ fn sockets_are_told_one_by_one() {
         send_queue: 0,
         retransmits: 0,
         probes: 0,
+        probing: false,
+        keepalive: false,
+        received_ms: Some(5_000),
+        window: Some(65_535),
+        at_least_ms: None,
         cookie,
         inode: u32::try_from(cookie).unwrap(),
     };
@@ -362,7 +400,7 @@ fn sockets_are_told_one_by_one() {
         [(State::FinWait1, 8), (State::LastAck, 9), (State::FinWait1, 10)].map(|(state, id)| socket(state, 80, 1, id));
     [full, stuck].iter().chain(&fins).for_each(|socket| before.add(socket));
     let ports = PortSettings { range: Some(32_768..=60_999), ..PortSettings::default() };
-    let mut survey = Survey::new(before, Bounds { ports, young_ms: 59_000, stale_ms: 55_000 });
+    let mut survey = Survey::new(before, Bounds { ports, young_ms: 59_000, stale_ms: 55_000, window_ms: 3_000 });
     survey.add(&full);
     survey.add(&stuck);
     survey.add(&socket(State::CloseWait, 80, 5001, 3));
@@ -404,6 +442,11 @@ fn what_waits_in_a_queue_is_its_listeners() {
         send_queue: 0,
         retransmits: 0,
         probes: 0,
+        probing: false,
+        keepalive: false,
+        received_ms: Some(5_000),
+        window: Some(65_535),
+        at_least_ms: None,
         cookie,
         inode,
     };

@@ -98,7 +98,7 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
         }
         Kind::Tick => Fact::Tick { realtime_ns: wire::Tick::read_from_bytes(bytes).ok()?.realtime_ns },
         Kind::Seed => {
-            let record = wire::Seed::read_from_bytes(bytes).ok()?;
+            let record = seed(bytes)?;
             Fact::Seed(Seed {
                 cookie: record.cookie,
                 flow: Flow::from_wire(&record.flow)?,
@@ -110,6 +110,7 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
                 retransmits: record.retransmits,
                 origin: Origin::from_wire(record.about & wire::MADE_BITS),
                 v6only: v6only(record.about),
+                by_ns: (record.by_ns != 0).then_some(record.by_ns),
             })
         }
         Kind::SeedEnd => {
@@ -255,6 +256,17 @@ fn segment(record: &wire::MiniSegment) -> Option<Segment> {
 fn frames(stack: &wire::Stack) -> Vec<u64> {
     let depth = usize::try_from(stack.depth).unwrap_or(usize::MAX);
     stack.frames.iter().copied().take(depth).collect()
+}
+
+/// Up to version 5 it ended before [`wire::Seed::by_ns`].
+fn seed(bytes: &[u8]) -> Option<wire::Seed> {
+    const OLDER: usize = offset_of!(wire::Seed, by_ns);
+    if bytes.len() != OLDER {
+        return wire::Seed::read_from_bytes(bytes).ok();
+    }
+    let mut longer = [0; size_of::<wire::Seed>()];
+    longer.get_mut(..OLDER)?.copy_from_slice(bytes);
+    wire::Seed::read_from_bytes(&longer).ok()
 }
 
 /// The kernel side's counts. Up to version 4 events withheld were counted for all hooks together, where the first hook's are now.

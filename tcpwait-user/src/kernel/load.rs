@@ -25,22 +25,22 @@ use super::{
     programs, symbols,
     types::{self, KernelTypes},
 };
-use crate::symbols::Symbols;
+use crate::{select::Pick, symbols::Symbols};
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("TCPWAIT_BPF_OBJECT"));
 
 /// Share of the ring buffer that may fill before the reader is woken at once instead of on its next round.
 const WAKE_SHARE: u32 = 4;
 
-/// What is filtered in the kernel; empty lists select everything.
+/// What is filtered in the kernel.
 #[derive(Clone, Debug, Default)]
 pub struct KernelFilter {
     /// Network namespaces.
-    pub netns: Vec<Identity>,
+    pub netns: Pick<Identity>,
     /// Local ports.
-    pub lports: Vec<u16>,
+    pub lports: Pick<u16>,
     /// Remote ports.
-    pub rports: Vec<u16>,
+    pub rports: Pick<u16>,
 }
 
 /// How to load.
@@ -106,8 +106,7 @@ fn probes(options: &Options) -> Result<Probes> {
         offsets.iter_mut().filter(|(name, _)| *name == "OFF_NET_COOKIE").for_each(|(_, at)| *at = config::ABSENT);
     }
     let filter = &options.filter;
-    let (by_netns, by_lport, by_rport) =
-        (u8::from(!filter.netns.is_empty()), u8::from(!filter.lports.is_empty()), u8::from(!filter.rports.is_empty()));
+    let (by_netns, by_lport, by_rport) = (mode(&filter.netns), mode(&filter.lports), mode(&filter.rports));
     let log_level: u8 = if options.verbose { aya_log::Level::Debug as u8 } else { 0 };
     let cpus = nr_cpus().map_err(|(path, e)| anyhow!("counting CPUs in {path}: {e}"))?;
     let wake_bytes = u64::from(options.ring_bytes / WAKE_SHARE) / cpus.max(1) as u64;
@@ -158,10 +157,10 @@ fn probes(options: &Options) -> Result<Probes> {
         let too_old = needs::too_old(&release(), &needs::lacking_maps());
         too_old.map_or_else(|| refused(&e, "creating the eBPF maps"), |why| anyhow!(why))
     })?;
-    let by_inode: Vec<(u32, u64)> = filter.netns.iter().map(|wanted| (wanted.inode, wanted.cookie)).collect();
+    let by_inode: Vec<(u32, u64)> = filter.netns.values.iter().map(|wanted| (wanted.inode, wanted.cookie)).collect();
     fill(&mut ebpf, config::NETNS_FILTER_MAP, &by_inode)?;
-    fill(&mut ebpf, config::LPORT_FILTER_MAP, &present(&filter.lports))?;
-    fill(&mut ebpf, config::RPORT_FILTER_MAP, &present(&filter.rports))?;
+    fill(&mut ebpf, config::LPORT_FILTER_MAP, &present(&filter.lports.values))?;
+    fill(&mut ebpf, config::RPORT_FILTER_MAP, &present(&filter.rports.values))?;
 
     let wanted = |hook: &&Hook| not_needed(hook, options.choices, &[]).or_else(|| unsupported(types, hook)).is_none();
     let mut tried = programs::attach(&mut ebpf, HOOKS.iter().filter(wanted), preemptible, btf);
@@ -398,7 +397,16 @@ where
     T::try_from(map).with_context(|| format!("map {name} is of another type"))
 }
 
-/// Ports that are wanted, as a filter map has them.
+/// How a filter selects, as its global has it.
+fn mode<T>(pick: &Pick<T>) -> u8 {
+    match pick {
+        _ if pick.is_empty() => config::FILTER_OFF,
+        Pick { not: true, .. } => config::FILTER_NOT,
+        Pick { not: false, .. } => config::FILTER_ONLY,
+    }
+}
+
+/// Ports, as a filter map has them.
 fn present(ports: &[u16]) -> Vec<(u16, u8)> {
     ports.iter().map(|port| (*port, 1)).collect()
 }

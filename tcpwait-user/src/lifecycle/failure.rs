@@ -69,6 +69,52 @@ pub enum Why {
     Other,
 }
 
+impl Why {
+    /// Each of them.
+    pub const ALL: [Why; 17] = [
+        Why::NoFreePort,
+        Why::PortTaken,
+        Why::Refused,
+        Why::TimedOut,
+        Why::Unreachable,
+        Why::PortHeld,
+        Why::RangeFull,
+        Why::GivenUp,
+        Why::NeverSent,
+        Why::NoRoute,
+        Why::NotAllowed,
+        Why::NoAddress,
+        Why::NoMemory,
+        Why::Invalid,
+        Why::NotTold,
+        Why::PortSearch,
+        Why::Other,
+    ];
+
+    /// The word for it, as in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Why::NoFreePort => "no-free-port",
+            Why::PortTaken => "port-taken",
+            Why::Refused => "refused",
+            Why::TimedOut => "timed-out",
+            Why::Unreachable => "unreachable",
+            Why::PortHeld => "port-held",
+            Why::RangeFull => "range-full",
+            Why::GivenUp => "given-up",
+            Why::NeverSent => "never-sent",
+            Why::NoRoute => "no-route",
+            Why::NotAllowed => "not-allowed",
+            Why::NoAddress => "no-address",
+            Why::NoMemory => "no-memory",
+            Why::Invalid => "invalid",
+            Why::NotTold => "not-told",
+            Why::PortSearch => "port-search",
+            Why::Other => "other",
+        }
+    }
+}
+
 /// A call that failed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Failure {
@@ -334,5 +380,17 @@ fn in_the_kernel(errno: Errno) -> Why {
         Errno::ENOBUFS | Errno::ENOMEM => Why::NoMemory,
         Errno::EINVAL => Why::Invalid,
         _ => Why::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Why;
+
+    #[test]
+    fn words_are_those_of_json() {
+        for why in Why::ALL {
+            assert_eq!(serde_json::to_value(why).ok(), Some(why.name().into()));
+        }
     }
 }

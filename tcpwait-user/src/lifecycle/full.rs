@@ -16,6 +16,8 @@ pub(super) struct Full {
     pub(super) state: State,
     /// When `state` was entered; `None` when that was not seen.
     pub(super) since_ns: Option<u64>,
+    /// When it was in `state` at the latest, where `since_ns` is not known; 0 where that is not known either.
+    pub(super) by_ns: u64,
     pub(super) owner: Option<Arc<Task>>,
     /// Of a passive connection: whose listener it came through.
     listener: Option<Arc<Task>>,
@@ -38,6 +40,7 @@ impl Full {
             flow: seed.flow,
             state: seed.state,
             since_ns: None,
+            by_ns: seed.by_ns.unwrap_or_default(),
             owner,
             listener: None,
             predates: false,
@@ -47,6 +50,12 @@ impl Full {
             old_port: false,
             waiting: None,
         }
+    }
+
+    /// How long it has been in its state at least, at this time, where that is all that is known.
+    pub(super) fn dwell_at_least_ns(&self, time_ns: u64) -> Option<u64> {
+        let bounded = self.since_ns.is_none() && self.by_ns != 0;
+        if bounded { time_ns.checked_sub(self.by_ns) } else { None }
     }
 
     /// Whose it is, or whose listener it came through as long as nobody is known to have accepted it.
@@ -141,6 +150,7 @@ impl Lifecycle {
             None
         };
         let dwell_ns = since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
+        let dwell_at_least_ns = full.dwell_at_least_ns(time_ns).filter(|_| full.state == change.old);
         // Of a socket that was not known, the mini-socket may have begun before the trace did.
         let overflow = was_known
             && change
@@ -149,6 +159,7 @@ impl Lifecycle {
                 .is_some_and(|no_mini| change.err == 0 && reason::is_overflow(symbols, change.old, no_mini));
         let step = Transition {
             dwell_ns,
+            dwell_at_least_ns,
             timing: if dwell_ns.is_some() { Timing::Exact } else { Timing::Unknown },
             owner: full.owner.clone(),
             reason: overflow.then_some(Reason::Overflow),
@@ -204,6 +215,7 @@ impl Lifecycle {
             flow: change.flow,
             state: State::SynRecv,
             since_ns,
+            by_ns: 0,
             owner: None,
             listener: None,
             predates,
@@ -233,6 +245,7 @@ impl Lifecycle {
             flow: change.flow,
             state: change.old,
             since_ns: None,
+            by_ns: 0,
             owner: None,
             listener: None,
             predates: !is_new && !self.seeds_read,
@@ -284,6 +297,7 @@ impl Lifecycle {
             flow: seed.flow,
             state: seed.state,
             since_ns: None,
+            by_ns: seed.by_ns.unwrap_or_default(),
             owner,
             listener: None,
             predates: true,

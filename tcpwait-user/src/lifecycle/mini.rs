@@ -73,6 +73,7 @@ impl Lifecycle {
         }
         let full = self.fulls.remove(&socket.cookie);
         self.hand_over(socket.cookie);
+        let dwell_at_least_ns = full.as_ref().and_then(|full| full.dwell_at_least_ns(time_ns));
         let origin = full.as_ref().map_or_else(|| self.origin_of(&socket.flow), |full| full.origin);
         let (from, since_ns, owner, predates) = match full {
             Some(full) => {
@@ -105,6 +106,9 @@ impl Lifecycle {
             self.clock.time_wait_set(socket.expires.saturating_sub(socket.jiffies), from.is_some());
             let dwell_ns = since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
             enter_time_wait(&mut mini, socket.flow, from, time_ns, dwell_ns, Timing::Exact, out);
+            if let Some(Update::Transition(step)) = out.last_mut() {
+                step.dwell_at_least_ns = dwell_at_least_ns.filter(|_| from.is_some());
+            }
         }
         self.put_mini(socket.flow, mini);
     }

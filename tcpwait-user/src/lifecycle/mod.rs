@@ -283,7 +283,15 @@ impl Lifecycle {
         if taken {
             self.tally.seeded += 1;
             self.tally.seeded_minis += u64::from(seed.mini);
-            out.push(Update::Found(Found { id: seed.cookie, flow: seed.flow, state: seed.state, owner, origin }));
+            let by_ns = self.seeded_by_ns(seed);
+            out.push(Update::Found(Found {
+                id: seed.cookie,
+                flow: seed.flow,
+                state: seed.state,
+                owner,
+                origin,
+                by_ns,
+            }));
         }
     }
 
@@ -295,6 +303,12 @@ impl Lifecycle {
             State::SynSent => Origin::Here,
             _ => seed.origin.unwrap_or_else(|| self.origin_of(&seed.flow)),
         }
+    }
+
+    /// When a socket that sock_diag lists was in its state at the latest. That of a TIME_WAIT is told from its 60 s.
+    fn seeded_by_ns(&self, seed: &Seed) -> Option<u64> {
+        let told = !(seed.mini && seed.state == State::TimeWait) || self.clock.other_length_ns().is_none();
+        seed.by_ns.filter(|_| told)
     }
 
     /// Which side made a connection whose birth was not seen, by its addresses and who was seen to listen. Nobody was seen to listen for one

@@ -92,7 +92,15 @@ impl Lifecycle {
         let Some(full) = self.fulls.get_mut(&seed.cookie) else {
             self.tally.unmatched.gaps += 1;
             self.fulls.insert(seed.cookie, Full::found_again(seed, owner.clone(), origin));
-            out.push(Update::Found(Found { id: seed.cookie, flow: seed.flow, state: seed.state, owner, origin }));
+            let by_ns = self.seeded_by_ns(seed);
+            out.push(Update::Found(Found {
+                id: seed.cookie,
+                flow: seed.flow,
+                state: seed.state,
+                owner,
+                origin,
+                by_ns,
+            }));
             return;
         };
         full.owner = full.owner.take().or(owner);
@@ -101,10 +109,12 @@ impl Lifecycle {
         if full.state != seed.state && is_older(full, time_ns) {
             self.tally.unmatched.gaps += 1;
             (full.state, full.since_ns) = (seed.state, None);
+            full.by_ns = seed.by_ns.unwrap_or_default();
             out.push(Update::Transition(Transition {
                 owner: full.owner.clone(),
                 predates: full.predates,
                 origin: full.origin,
+                unseen: true,
                 ..Transition::new(time_ns, seed.cookie, full.flow, None, seed.state)
             }));
         }

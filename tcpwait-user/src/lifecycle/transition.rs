@@ -137,6 +137,8 @@ pub struct Transition {
     pub to: State,
     /// Nanoseconds spent in `from`.
     pub dwell_ns: Option<u64>,
+    /// Where `dwell_ns` is not known: so many nanoseconds at least, as the connection was in `from` already when it was listed.
+    pub dwell_at_least_ns: Option<u64>,
     /// How exactly `dwell_ns` is known.
     pub timing: Timing,
     /// Whose socket it is.
@@ -160,6 +162,8 @@ pub struct Transition {
     pub bound: Option<bool>,
     /// On the step that leaves SYN_SENT or SYN_RECV: how often the SYN or SYN-ACK was sent again.
     pub retransmits: Option<u16>,
+    /// The step itself was not seen: a listing found the connection in `to` some time after it.
+    pub unseen: bool,
 }
 
 impl Transition {
@@ -172,6 +176,7 @@ impl Transition {
             from,
             to,
             dwell_ns: None,
+            dwell_at_least_ns: None,
             timing: Timing::Unknown,
             owner: None,
             reason: None,
@@ -183,6 +188,7 @@ impl Transition {
             origin: Origin::default(),
             bound: None,
             retransmits: None,
+            unseen: false,
         }
     }
 }
@@ -200,6 +206,8 @@ pub struct Found {
     pub owner: Option<Arc<Task>>,
     /// Which side made it, as far as the listing tells.
     pub origin: Origin,
+    /// When it was in that state at the latest, in nanoseconds of `CLOCK_MONOTONIC`; `None` where that is not known.
+    pub by_ns: Option<u64>,
 }
 
 /// One thing the lifecycle has to say.

@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// Carries it out.
 pub fn run(args: &Doctor) -> Result<ExitCode> {
     let only = inodes(&args.netns)?;
-    let first = facts::first((!only.is_empty()).then_some(&only));
+    let first = facts::first(&only);
     wait(args.seconds).context("waiting between the two readings")?;
     let facts = facts::second(first);
     if facts.namespaces.is_empty() {

@@ -12,10 +12,11 @@ use jiff::tz::TimeZone;
 use nix::time::{ClockId, clock_gettime};
 use tcpwait_wire::wire::Counters;
 
-use super::{LOSSY, all_is_written, banner, criteria, log_to_stderr, runtime, say_seeded, settings, stat::screen};
+use super::{
+    LOSSY, all_is_written, banner, criteria, kernel_filter, log_to_stderr, runtime, say_seeded, settings, stat::screen,
+};
 use crate::{
     cli::Ports,
-    kernel::KernelFilter,
     ledger::Ledger,
     live::{self, Sink},
     output::{Output, say},
@@ -49,8 +50,7 @@ fn list(args: &Ports) -> Result<ExitCode> {
     let header = Header { started_ns: monotonic_ns(), started_realtime_ns: realtime_ns(), ..Header::default() };
     let mut reports = reports(args, &header, false, criteria, Output::patient());
     let mut records = Vec::new();
-    let only = (!netns.is_empty()).then_some(netns.as_slice());
-    let seeded = seed::collect(only, monotonic_ns, |record| records.push(record.to_vec()));
+    let seeded = seed::collect(&netns, monotonic_ns, |record| records.push(record.to_vec()));
     let done = records.iter().try_for_each(|record| reports.record(record)).and_then(|()| finish(&mut reports));
     say_seeded(Some(&seeded), args.tracing.verbose);
     code(args, &done.context("writing to stdout")?)
@@ -74,12 +74,8 @@ fn replay(args: &Ports, path: &Path) -> Result<ExitCode> {
 }
 
 async fn trace(args: &Ports) -> Result<ExitCode> {
-    let criteria = criteria(&args.filter(), true)?;
-    let filter = KernelFilter {
-        netns: netns::identify(&criteria.netns),
-        rports: criteria.rports.clone(),
-        ..KernelFilter::default()
-    };
+    let mut criteria = criteria(&args.filter(), true)?;
+    let filter = kernel_filter(&mut criteria);
     let mut live = live::attach(settings(&args.tracing, filter))?;
     let mut sink = Traced(reports(args, live.header(), true, criteria, Output::live()));
     banner(&live, args.tracing.verbose);

@@ -7,14 +7,15 @@ use jiff::tz::TimeZone;
 use nix::sys::signal::Signal;
 use tcpwait_wire::wire::Counters;
 
-use super::{LOSSY, all_is_written, banner, criteria, log_to_stderr, meaning_of_tw, runtime, say_seeded, settings};
+use super::{
+    LOSSY, all_is_written, banner, criteria, kernel_filter, log_to_stderr, meaning_of_tw, runtime, say_seeded, settings,
+};
 use crate::{
     aggregate::{
         Wanted,
         audit::{Audit, Reading},
     },
     cli::Stat,
-    kernel::KernelFilter,
     live::{self, Audited, Settings, Sink},
     output::{self, Output, say},
     recording::{self, Header},
@@ -22,10 +23,7 @@ use crate::{
     select::{Criteria, Selector},
     signals,
     stat::{Account, Statistics},
-    system::{
-        command::{self, Refused, Started},
-        netns,
-    },
+    system::command::{self, Refused, Started},
     view::{
         ReportView,
         stat::{
@@ -83,13 +81,9 @@ async fn live(args: &Stat) -> Result<ExitCode> {
     let mut criteria = criteria(&args.filter, true)?;
     let place = if args.command.is_empty() { None } else { Some(command::place()?) };
     if let Some(place) = &place {
-        criteria.cgroups = vec![place.path.clone()];
+        criteria.cgroups = vec![place.path.clone()].into();
     }
-    let filter = KernelFilter {
-        netns: netns::identify(&criteria.netns),
-        lports: criteria.lports.clone(),
-        rports: criteria.rports.clone(),
-    };
+    let filter = kernel_filter(&mut criteria);
     let ports = !filter.lports.is_empty() || !filter.rports.is_empty();
     let why_not = ports.then(|| "they know nothing of the ports asked for".to_owned());
     let audit = Audit::new(if ports { None } else { meaning_of_tw() }, why_not);

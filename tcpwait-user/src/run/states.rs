@@ -60,7 +60,7 @@ pub fn run(args: &States) -> Result<ExitCode> {
 }
 
 fn wanted(args: &States) -> Result<Wanted> {
-    if args.filter.state.contains(&State::Close) {
+    if args.filter.state.iter().any(|states| !states.not && states.values.contains(&State::Close)) {
         bail!("no socket can match: the kernel lists none that is in CLOSE");
     }
     let mut by = Vec::new();
@@ -69,7 +69,8 @@ fn wanted(args: &States) -> Result<Wanted> {
             by.push(*what);
         }
     }
-    Ok(Wanted { criteria: criteria(&args.filter, true)?, by, top: args.top as usize })
+    let older_than_ms = args.older_than.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
+    Ok(Wanted { criteria: criteria(&args.filter, true)?, by, top: args.top as usize, older_than_ms })
 }
 
 /// What stays from one report to the next.

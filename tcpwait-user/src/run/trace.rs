@@ -5,18 +5,16 @@ use std::{io, path::Path, process::ExitCode};
 use anyhow::{Context, Result};
 use jiff::tz::TimeZone;
 
-use super::{banner, close, criteria, log_to_stderr, meaning_of_tw, runtime, say_seeded, settings};
+use super::{banner, close, criteria, kernel_filter, log_to_stderr, meaning_of_tw, one, runtime, say_seeded, settings};
 use crate::{
     aggregate::audit::{Audit, Reading},
     cli::Trace,
-    kernel::KernelFilter,
     ledger::Ledger,
     live::{self as source, Audited, Settings, Sink},
     output::{Output, say},
     pipeline::{Pipeline, Shown},
     recording::Reader,
-    select::Selector,
-    system::netns,
+    select::{Selector, Steps},
     view::{
         json::Json,
         text::{Columns, Text},
@@ -33,17 +31,14 @@ pub fn run(args: &Trace) -> Result<ExitCode> {
 }
 
 async fn live(args: &Trace) -> Result<ExitCode> {
-    let criteria = criteria(&args.filter, true)?;
-    let filter = KernelFilter {
-        netns: netns::identify(&criteria.netns),
-        lports: criteria.lports.clone(),
-        rports: criteria.rports.clone(),
-    };
+    let mut criteria = criteria(&args.filter, true)?;
+    let steps = steps(args)?;
+    let filter = kernel_filter(&mut criteria);
     let ports = !filter.lports.is_empty() || !filter.rports.is_empty();
     let audited = if ports { Audited::Never } else { Audited::Ends };
     let audit = (!ports).then(|| Audit::new(meaning_of_tw(), None));
     let mut live = source::attach(Settings { audit: audited, ..settings(&args.tracing, filter) })?;
-    let mut pipeline = Pipeline::new(live.header(), Selector::new(criteria), shown(args), Output::live())?;
+    let mut pipeline = Pipeline::new(live.header(), Selector::new(criteria), shown(args), Output::live())?.only(steps);
     if let Some(audit) = audit {
         pipeline = pipeline.audited(audit);
     }
@@ -59,15 +54,16 @@ async fn live(args: &Trace) -> Result<ExitCode> {
 fn replay(args: &Trace, path: &Path) -> Result<ExitCode> {
     let criteria = criteria(&args.filter, false)?;
     let mut reader = Reader::open(path)?;
-    let ledger = replay_records(&mut reader, Selector::new(criteria), shown(args)).context("writing to stdout")?;
+    let ledger =
+        replay_records(&mut reader, Selector::new(criteria), steps(args)?, shown(args)).context("writing to stdout")?;
     if let Some(why) = reader.cut() {
         say!("tcpwait: {} was cut short ({why}); everything up to there is shown", path.display());
     }
     Ok(close(&ledger, None, args.fail_on_loss))
 }
 
-fn replay_records(reader: &mut Reader, selector: Selector, shown: Shown) -> io::Result<Ledger> {
-    let mut pipeline = Pipeline::new(&reader.header().clone(), selector, shown, Output::patient())?;
+fn replay_records(reader: &mut Reader, selector: Selector, steps: Steps, shown: Shown) -> io::Result<Ledger> {
+    let mut pipeline = Pipeline::new(&reader.header().clone(), selector, shown, Output::patient())?.only(steps);
     while let Some(record) = reader.next_record() {
         pipeline.record(record)?;
     }
@@ -93,6 +89,11 @@ impl Sink for Lines {
     fn sync(&mut self) -> io::Result<()> {
         self.0.flush()
     }
+}
+
+fn steps(args: &Trace) -> Result<Steps> {
+    let longer_than_ns = args.longer_than.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    Ok(Steps { reasons: one("--reason", &args.reason)?, longer_than_ns })
 }
 
 fn shown(args: &Trace) -> Shown {

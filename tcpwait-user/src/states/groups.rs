@@ -6,12 +6,33 @@ use std::cmp::Reverse;
 use hashbrown::HashMap;
 
 use super::{
-    STATES,
+    STATES, Socket,
     report::{Group, GroupRows, StateRow},
 };
 use crate::{aggregate::by::Value, tcp::State};
 
-type Counts = [u64; STATES];
+/// What is counted of a group: sockets by state, and the age of the oldest.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    states: [u64; STATES],
+    oldest_ms: Option<u32>,
+}
+
+impl Counts {
+    fn total(&self) -> u64 {
+        self.states.iter().sum()
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.states.iter_mut().zip(other.states).for_each(|(sum, count)| *sum += count);
+        self.oldest_ms = self.oldest_ms.max(other.oldest_ms);
+    }
+
+    fn group(&self, key: Vec<Value>, states: &[State]) -> Group {
+        let of = |state: &State| self.states.get(*state as usize).copied().unwrap_or(0);
+        Group { key, total: self.total(), states: states.iter().map(of).collect(), oldest_ms: self.oldest_ms }
+    }
+}
 
 /// The groups.
 #[derive(Debug, Default)]
@@ -23,16 +44,17 @@ pub struct Groups {
 
 impl Groups {
     /// Counts a socket with this key.
-    pub fn count(&mut self, key: impl Iterator<Item = Value>, state: State) {
+    pub fn count(&mut self, key: impl Iterator<Item = Value>, socket: &Socket) {
         self.key.clear();
         self.key.extend(key);
         let counts = match self.counts.get_mut(self.key.as_slice()) {
             Some(counts) => counts,
             None => self.counts.entry(self.key.as_slice().into()).or_default(),
         };
-        if let Some(count) = counts.get_mut(state as usize) {
+        if let Some(count) = counts.states.get_mut(socket.state as usize) {
             *count += 1;
         }
+        counts.oldest_ms = counts.oldest_ms.max(socket.at_least_ms);
     }
 
     /// The first `top` of them, most sockets first, and all others in one; with counts of those `states` in which there are any.
@@ -40,23 +62,14 @@ impl Groups {
         let states: Vec<State> =
             states.iter().filter(|row| row.sockets.is_some_and(|count| count > 0)).map(|row| row.state).collect();
         let mut all: Vec<(Box<[Value]>, Counts)> = self.counts.into_iter().collect();
-        all.sort_unstable_by(|(a, mine), (b, others)| {
-            (Reverse(mine.iter().sum::<u64>()), a).cmp(&(Reverse(others.iter().sum()), b))
-        });
+        all.sort_unstable_by(|(a, mine), (b, others)| (Reverse(mine.total()), a).cmp(&(Reverse(others.total()), b)));
         let others = all.split_off(top.min(all.len()));
-        let of =
-            |counts: &Counts| states.iter().map(|state| counts.get(*state as usize).copied().unwrap_or(0)).collect();
         let mut sum = Counts::default();
-        for (_, counts) in &others {
-            sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
-        }
+        others.iter().for_each(|(_, counts)| sum.add(counts));
         GroupRows {
-            rows: all
-                .into_iter()
-                .map(|(key, counts)| Group { total: counts.iter().sum(), states: of(&counts), key: key.into_vec() })
-                .collect(),
+            rows: all.into_iter().map(|(key, counts)| counts.group(key.into_vec(), &states)).collect(),
             folded: others.len() as u64,
-            others: Group { key: Vec::new(), total: sum.iter().sum(), states: of(&sum) },
+            others: sum.group(Vec::new(), &states),
             states,
         }
     }

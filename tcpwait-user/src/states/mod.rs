@@ -14,6 +14,7 @@ use self::{
 use crate::{
     aggregate::{
         LIFE,
+        age::Ages,
         by::{By, Value},
     },
     event::Task,
@@ -26,6 +27,8 @@ use crate::{
 /// The kernel's numbers of states start at 1.
 const STATES: usize = State::ALL.len() + 1;
 
+const NS_PER_MS: u64 = 1_000_000;
+
 /// A socket in a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Socket {
@@ -33,6 +36,8 @@ pub struct Socket {
     pub flow: Flow,
     /// Its state; of a mini-socket its substate.
     pub state: State,
+    /// For how many milliseconds it has been in its state at least; `None` where nothing tells.
+    pub at_least_ms: Option<u32>,
     /// For a mini-socket, milliseconds to the nominal end of its timer: 0 when that has passed.
     pub mini_left_ms: Option<u32>,
     /// The user id of its file; `None` without a file.
@@ -51,6 +56,8 @@ pub struct Wanted {
     pub by: Vec<By>,
     /// How many groups stand by themselves.
     pub top: usize,
+    /// Only those that have been in their state for so many milliseconds, as far as that is told.
+    pub older_than_ms: Option<u64>,
 }
 
 impl Wanted {
@@ -74,6 +81,10 @@ pub struct Tally {
     /// Mini-sockets in FIN_WAIT2.
     orphans: u64,
     left_ms: Vec<u32>,
+    /// By the kernel's number of the state.
+    ages: [Ages; STATES],
+    /// Sockets that are wanted but for their age, which nothing tells.
+    ageless: u64,
     groups: Groups,
     /// Which side made each connection, where that matters.
     census: Census,
@@ -92,6 +103,8 @@ impl Tally {
             states: Default::default(),
             orphans: 0,
             left_ms: Vec::new(),
+            ages: Default::default(),
+            ageless: 0,
             groups: Groups::default(),
             census: Census::default(),
             undecided: Vec::new(),
@@ -121,14 +134,21 @@ impl Tally {
         if !self.wanted.criteria.fits(&socket.flow, socket.state) {
             return;
         }
+        if let Some(older_than_ms) = self.wanted.older_than_ms {
+            match socket.at_least_ms {
+                Some(at_least_ms) if u64::from(at_least_ms) >= older_than_ms => {}
+                Some(_) => return,
+                None => return self.ageless += 1,
+            }
+        }
         if self.wanted.needs_owners() {
             if socket.inode.is_some() {
                 return self.waiting.push(*socket);
             }
             self.holders.without_file += 1;
             self.holders.of_time_wait += u64::from(socket.state == State::TimeWait);
-            // Nobody's socket is nobody's whom somebody asks for.
-            if self.wanted.criteria.by_owner() {
+            // Nobody's socket is nobody's whom somebody asks for, and not of those who are left out.
+            if !self.wanted.criteria.fits_owner(None, &Names::default()) {
                 return;
             }
         }
@@ -165,6 +185,9 @@ impl Tally {
         if let Some(count) = self.states.get_mut(socket.state as usize).and_then(|row| row.get_mut(family)) {
             *count += 1;
         }
+        if let (Some(ms), Some(ages)) = (socket.at_least_ms, self.ages.get_mut(socket.state as usize)) {
+            ages.add(u64::from(ms) * NS_PER_MS, false);
+        }
         match (socket.state, socket.mini_left_ms) {
             (State::TimeWait, Some(left_ms)) => self.left_ms.push(left_ms),
             (State::FinWait2, Some(_)) => self.orphans += 1,
@@ -172,7 +195,7 @@ impl Tally {
         }
         if !self.wanted.by.is_empty() {
             let values = self.wanted.by.iter().map(|by| value(*by, socket, owner, origin));
-            self.groups.count(values, socket.state);
+            self.groups.count(values, socket);
         }
     }
 
@@ -182,12 +205,14 @@ impl Tally {
             let origin = self.census.origin(&socket.flow);
             self.count(&socket, None, origin);
         }
-        let Self { wanted, states, orphans, mut left_ms, groups, holders, .. } = self;
+        let Self { wanted, states, orphans, mut left_ms, ages, ageless, groups, holders, .. } = self;
         let asked = &wanted.criteria.states;
         let of = |state: State| states.get(state as usize).copied().unwrap_or_default();
         let total: u64 = states.iter().flatten().sum();
         let states = LIFE.into_iter().filter(|state| asked.is_empty() || asked.contains(state));
-        let states: Vec<StateRow> = states.map(|state| StateRow::new(state, of(state), total)).collect();
+        let mut ages = ages.map(Ages::summary);
+        let mut age = |state: State| ages.get_mut(state as usize).map(std::mem::take).unwrap_or_default();
+        let states: Vec<StateRow> = states.map(|state| StateRow::new(state, of(state), total, age(state))).collect();
         Report {
             total,
             time_wait: of(State::TimeWait).iter().sum(),
@@ -196,6 +221,8 @@ impl Tally {
             groups: groups.report(wanted.top, &states),
             states,
             by: wanted.by.clone(),
+            older_than_ms: wanted.older_than_ms,
+            ageless,
             holders: wanted.needs_owners().then_some(holders),
             extent,
         }

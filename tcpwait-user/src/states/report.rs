@@ -1,7 +1,10 @@
 //! What a report on states says: plain numbers, already counted, for a view to show.
 
 use crate::{
-    aggregate::by::{By, Value},
+    aggregate::{
+        age::AgeSummary,
+        by::{By, Value},
+    },
     tcp::State,
 };
 
@@ -24,6 +27,10 @@ pub struct Report {
     pub by: Vec<By>,
     /// The groups.
     pub groups: GroupRows,
+    /// Only sockets that have been in their state for so many milliseconds are counted.
+    pub older_than_ms: Option<u64>,
+    /// Sockets that are not counted as nothing tells how long they have been in their state.
+    pub ageless: u64,
     /// What could not be said of owners; `None` where they did not matter.
     pub holders: Option<Holders>,
 }
@@ -66,17 +73,19 @@ pub struct StateRow {
     pub v6: Option<u64>,
     /// Share of all, 0 to 1; `None` where there are none.
     pub share: Option<f64>,
+    /// How long they have been in it.
+    pub age: AgeSummary,
 }
 
 impl StateRow {
     /// A row of so many IPv4 and IPv6 sockets.
-    pub(super) fn new(state: State, [v4, v6]: [u64; 2], total: u64) -> Self {
+    pub(super) fn new(state: State, [v4, v6]: [u64; 2], total: u64, age: AgeSummary) -> Self {
         if state == State::Close {
-            return Self { state, sockets: None, v4: None, v6: None, share: None };
+            return Self { state, sockets: None, v4: None, v6: None, share: None, age };
         }
         let sockets = v4 + v6;
         let share = (total > 0).then(|| sockets as f64 / total as f64);
-        Self { state, sockets: Some(sockets), v4: Some(v4), v6: Some(v6), share }
+        Self { state, sockets: Some(sockets), v4: Some(v4), v6: Some(v6), share, age }
     }
 }
 
@@ -126,6 +135,8 @@ pub struct Group {
     pub total: u64,
     /// Its sockets in each of [`GroupRows::states`].
     pub states: Vec<u64>,
+    /// For how many milliseconds the oldest of those whose age is told has been in its state at least.
+    pub oldest_ms: Option<u32>,
 }
 
 /// Sockets whose owner is not known, wanted or not.

@@ -14,7 +14,7 @@ use super::{
     counters,
     netns::{self, Netns},
     owners::Owners,
-    sock_diag::{Asked, DiagSocket, tcp_sockets, tcp_sockets_of},
+    sock_diag::{Asked, DiagSocket, tcp_sockets_of, time_wait_has_own_length},
     sysctl,
 };
 use crate::{
@@ -23,6 +23,7 @@ use crate::{
         settings,
         sockets::{Before, Bounds, Owner, Socket, Survey},
     },
+    select::Pick,
     tcp::State,
 };
 
@@ -38,6 +39,9 @@ const STALE_MS: u64 = 5000;
 
 /// The timer that sock_diag shows where a segment waits for its acknowledgement (`inet_sk_diag_fill`).
 const RETRANSMIT_TIMER: u8 = 1;
+
+/// The same of SO_KEEPALIVE.
+const KEEPALIVE_TIMER: u8 = 2;
 
 /// The same where the peer's window is probed.
 const PROBE_TIMER: u8 = 4;
@@ -60,13 +64,13 @@ impl Reading {
     }
 }
 
-/// Reads every network namespace, or those with the inode numbers `only`, for the first time.
-pub fn first(only: Option<&[u32]>) -> First {
+/// Reads every network namespace, or those whose inode numbers `only` selects, for the first time.
+pub fn first(only: &Pick<u32>) -> First {
     let mut read = First { namespaces: Vec::new(), unreadable: Vec::new() };
     // Listing sockets takes its time where there are many, wherever they are (`inet_diag_dump_icsk` walks the table that
     // namespaces share), so counters are read after them here, and before them at the second reading.
     let mut piles = Vec::new();
-    for ns in netns::all().into_iter().filter(|ns| only.is_none_or(|only| only.contains(&ns.inode))) {
+    for ns in netns::all().into_iter().filter(|ns| only.admits(|inode| *inode == ns.inode)) {
         match netns::inside(&ns, piled) {
             Ok(before) => piles.push((ns, before)),
             Err(why) => {
@@ -87,10 +91,11 @@ fn piled() -> Before {
     let mut piles = Before::default();
     if !counters::tell_of_no_socket(&counters::read()) {
         // The second reading says why where this fails.
-        let piles_up = [State::CloseWait, State::Listen, State::FinWait1, State::Closing, State::LastAck];
+        let piles_up =
+            [State::CloseWait, State::Listen, State::FinWait1, State::FinWait2, State::Closing, State::LastAck];
         let states = piles_up.into_iter().fold(0, |states, state| states | 1 << state as u8);
         let _ = tcp_sockets_of(Asked { states, ..Asked::EVERYTHING }, |found| {
-            if let Some(socket) = socket(&found) {
+            if let Some(socket) = socket(&found, true) {
                 piles.add(&socket);
             }
         });
@@ -155,6 +160,7 @@ fn described(ns: &Netns, before: Before, earlier: Reading, later: Reading) -> (N
     let bounds = Bounds {
         ports: crate::doctor::ephemeral(&namespace),
         young_ms: length.saturating_sub(delay),
+        window_ms: namespace.window_ns / 1_000_000,
         stale_ms: fin_timeout.saturating_sub(STALE_MS.min(fin_timeout / 2)),
     };
     let mut survey = Survey::new(before, bounds);
@@ -162,8 +168,9 @@ fn described(ns: &Netns, before: Before, earlier: Reading, later: Reading) -> (N
         return (namespace, Some(survey));
     }
     survey.name_interfaces(netns::interfaces());
-    let listed = tcp_sockets(|found| {
-        if let Some(socket) = socket(&found) {
+    let own_length = time_wait_has_own_length();
+    let listed = tcp_sockets_of(Asked { info: true, ..Asked::EVERYTHING }, |found| {
+        if let Some(socket) = socket(&found, own_length) {
             survey.add(&socket);
         }
     });
@@ -177,7 +184,7 @@ fn described(ns: &Netns, before: Before, earlier: Reading, later: Reading) -> (N
 }
 
 /// `None` for a state that this tool does not know.
-fn socket(found: &DiagSocket) -> Option<Socket> {
+fn socket(found: &DiagSocket, own_length: bool) -> Option<Socket> {
     let address = |bytes: [u8; 16]| match (i32::from(found.family), bytes) {
         (AF_INET, [a, b, c, d, ..]) => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
         // A connection of IPv4 through a socket of IPv6 shares its ports.
@@ -194,6 +201,11 @@ fn socket(found: &DiagSocket) -> Option<Socket> {
         send_queue: found.send_queue,
         retransmits: if found.timer == RETRANSMIT_TIMER { found.retransmits } else { 0 },
         probes: if found.timer == PROBE_TIMER { found.retransmits } else { 0 },
+        probing: found.timer == PROBE_TIMER,
+        keepalive: found.timer == KEEPALIVE_TIMER,
+        received_ms: found.info.map(|info| info.data_received_ms),
+        window: found.info.and_then(|info| info.send_window),
+        at_least_ms: found.at_least_ms(own_length),
         cookie: found.cookie,
         inode: found.inode,
     })

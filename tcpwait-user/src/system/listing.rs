@@ -35,8 +35,10 @@ pub fn read(tally: &mut Tally, names: &mut Names) -> Extent {
             extent.cannot(format!("this process's own network namespace: {}: {error}; mount /proc", netns::OWN));
         }
     } else {
-        namespaces.retain(|ns| criteria.netns.contains(&ns.inode));
-        for inode in criteria.netns.iter().filter(|inode| !namespaces.iter().any(|ns| ns.inode == **inode)) {
+        namespaces.retain(|ns| criteria.netns.admits(|inode| *inode == ns.inode));
+        extent.unseen = unseen && criteria.netns.not;
+        let asked_for = if criteria.netns.not { &[][..] } else { &criteria.netns.values };
+        for inode in asked_for.iter().filter(|inode| !namespaces.iter().any(|ns| ns.inode == **inode)) {
             extent.cannot(format!(
                 "network namespace net:[{inode}]: no process or thread is in it, and no mount or open file keeps it"
             ));
@@ -63,6 +65,7 @@ fn list(
 ) -> Result<Dump, String> {
     let inside = || {
         let netns = netns::here(ns.inode).id();
+        let own_length = sock_diag::time_wait_has_own_length();
         // A listing takes milliseconds, as the tables it goes through are those of the whole machine; these take microseconds.
         if counters::tell_of_no_segment(&counters::read()) {
             return Ok(Dump::default());
@@ -70,7 +73,7 @@ fn list(
         if tally.wanted().needs_listeners() {
             let listening = Asked { states: bit(State::Listen), ..Asked::EVERYTHING };
             sock_diag::tcp_sockets_of(listening, |socket| {
-                if let Some(listener) = of(&socket, netns) {
+                if let Some(listener) = of(&socket, netns, own_length) {
                     tally.listener(&listener.flow);
                 }
             })?;
@@ -80,7 +83,7 @@ fn list(
                 names.learn_interface(Interface { netns, index }, &name);
             }
         }
-        sock_diag::tcp_sockets_of(asked(criteria), |socket| match of(&socket, netns) {
+        sock_diag::tcp_sockets_of(asked(criteria), |socket| match of(&socket, netns, own_length) {
             // It was none of those listed when the kernel looked for them: it has been closed since.
             Some(Socket { state: State::Close, .. }) => {}
             Some(socket) => tally.socket(&socket),
@@ -99,6 +102,7 @@ fn asked(criteria: &Criteria) -> Asked {
         v4: criteria.family != Some(Family::V6),
         // Sockets of AF_INET6 may have IPv4 connections.
         v6: true,
+        info: true,
         states: match criteria.states.is_empty() {
             true => Asked::EVERYTHING.states,
             false => criteria.states.iter().fold(0, |states, state| states | bit(*state)),
@@ -111,7 +115,7 @@ fn bit(state: State) -> u32 {
 }
 
 /// `None` for a family or a state that is not known.
-fn of(socket: &DiagSocket, netns: NetnsId) -> Option<Socket> {
+fn of(socket: &DiagSocket, netns: NetnsId, own_length: bool) -> Option<Socket> {
     let flow = Flow::from_wire(&wire::Flow {
         laddr: socket.laddr,
         raddr: socket.raddr,
@@ -126,6 +130,7 @@ fn of(socket: &DiagSocket, netns: NetnsId) -> Option<Socket> {
     Some(Socket {
         flow,
         state: State::from_kernel(socket.state)?,
+        at_least_ms: socket.at_least_ms(own_length),
         mini_left_ms: (socket.timer == TIMEWAIT_TIMER).then_some(socket.expires_ms),
         // Without a file the kernel says 0, which would be root.
         uid: inode.map(|_| socket.uid),

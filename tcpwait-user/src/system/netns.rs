@@ -14,6 +14,7 @@ use std::{
     thread,
 };
 
+use crate::select::Pick;
 use nix::{
     errno::Errno,
     net::if_::if_nameindex,
@@ -177,21 +178,18 @@ fn inode(path: &Path) -> Option<u64> {
     fs::metadata(path).ok().map(|metadata| metadata.ino())
 }
 
-/// What tells the wanted namespaces from others that had, or will have, their inode numbers. Those that cannot be entered keep the
+/// What tells these namespaces from others that had, or will have, their inode numbers. Those that cannot be entered keep the
 /// number only.
-pub fn identify(inodes: &[u32]) -> Vec<Identity> {
+pub fn identify(inodes: &Pick<u32>) -> Pick<Identity> {
     if inodes.is_empty() {
-        return Vec::new();
+        return Pick::default();
     }
     let there = all();
-    inodes
-        .iter()
-        .map(|inode| {
-            let ns = there.iter().find(|ns| ns.inode == *inode);
-            let entered = ns.and_then(|ns| inside(ns, || here(*inode)).ok());
-            entered.unwrap_or(Identity { inode: *inode, cookie: 0 })
-        })
-        .collect()
+    inodes.map(|inode| {
+        let ns = there.iter().find(|ns| ns.inode == *inode);
+        let entered = ns.and_then(|ns| inside(ns, || here(*inode)).ok());
+        entered.unwrap_or(Identity { inode: *inode, cookie: 0 })
+    })
 }
 
 /// The inode number of the namespace the user means: a live pid's, a path's, an inode number itself

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::{
     origin::Census,
+    select::Pick,
     tcp::{self, NetnsId, State},
 };
 
@@ -41,21 +42,21 @@ pub struct Seeded {
 }
 
 /// Writes an [`InterfaceName`] for every network interface but loopback and a [`Seed`] for every TCP socket of every network namespace
-/// (or of `only` those), then one [`SeedEnd`].
+/// (or of those that `only` selects), then one [`SeedEnd`].
 ///
 /// `now_ns` gives nanoseconds of `CLOCK_MONOTONIC`: it is asked once per namespace right before it is read, which is the
 /// time of that namespace's records, and once for the end. `sink` gets one whole record per call.
-pub fn collect(only: Option<&[Identity]>, now_ns: impl Fn() -> u64, mut sink: impl FnMut(&[u8])) -> Seeded {
-    write(only, Asked::EVERYTHING, now_ns, &mut sink)
+pub fn collect(only: &Pick<Identity>, now_ns: impl Fn() -> u64, mut sink: impl FnMut(&[u8])) -> Seeded {
+    write(only, ALL, now_ns, &mut sink)
 }
 
 /// After a loss: the same of full sockets only, and a [`Listed`] for every network namespace that could be read to its end.
-pub fn collect_again(only: Option<&[Identity]>, now_ns: impl Fn() -> u64, mut sink: impl FnMut(&[u8])) -> Seeded {
+pub fn collect_again(only: &Pick<Identity>, now_ns: impl Fn() -> u64, mut sink: impl FnMut(&[u8])) -> Seeded {
     write(only, FULL, now_ns, &mut sink)
 }
 
 /// Before anything else: an [`InterfaceName`] for every network interface but loopback, which takes much less time than the sockets do.
-pub fn name_interfaces(only: Option<&[Identity]>, now_ns: impl Fn() -> u64, mut sink: impl FnMut(&[u8])) {
+pub fn name_interfaces(only: &Pick<Identity>, now_ns: impl Fn() -> u64, mut sink: impl FnMut(&[u8])) {
     for ns in wanted(only, &mut Seeded::default()) {
         let found = netns::inside(&ns, || (netns::here(ns.inode).id(), netns::interfaces()));
         let Ok((netns, interfaces)) = found else { continue };
@@ -68,15 +69,22 @@ pub fn name_interfaces(only: Option<&[Identity]>, now_ns: impl Fn() -> u64, mut 
 /// `LOOPBACK_IFINDEX` of every namespace (include/net/flow.h).
 const LOOPBACK: u32 = 1;
 
-/// What is not in TIME_WAIT, which ends by its own clock.
-const FULL: Asked = Asked { states: ALL_STATES & !(1 << State::TimeWait as u8), ..Asked::EVERYTHING };
+const ALL: Asked = Asked { info: true, ..Asked::EVERYTHING };
 
-fn write(only: Option<&[Identity]>, asked: Asked, now_ns: impl Fn() -> u64, sink: &mut impl FnMut(&[u8])) -> Seeded {
+/// What is not in TIME_WAIT, which ends by its own clock.
+const FULL: Asked = Asked { states: ALL_STATES & !(1 << State::TimeWait as u8), ..ALL };
+
+fn write(only: &Pick<Identity>, asked: Asked, now_ns: impl Fn() -> u64, sink: &mut impl FnMut(&[u8])) -> Seeded {
     let mut seeded = Seeded::default();
     let mut read = Vec::new();
     for ns in wanted(only, &mut seeded) {
         let time_ns = now_ns();
-        let Listing { netns, interfaces, sockets, outcome } = list(&ns, only, asked);
+        let Listing { netns, interfaces, sockets, own_length, left_out, outcome } = list(&ns, only, asked);
+        if left_out {
+            continue;
+        }
+        // Ages are told from when a socket is read, which is some time before this.
+        let read_ns = now_ns();
         let complete = matches!(outcome, Ok(sock_diag::Dump { inconsistent: false }));
         match outcome {
             Ok(dump) => {
@@ -88,7 +96,7 @@ fn write(only: Option<&[Identity]>, asked: Asked, now_ns: impl Fn() -> u64, sink
         for (index, name) in interfaces {
             sink(named(netns, time_ns, index, &name).as_bytes());
         }
-        read.push((netns, time_ns, sockets, complete));
+        read.push((netns, Read { time_ns, read_ns, own_length }, sockets, complete));
     }
     let with_file =
         read.iter().flat_map(|(_, _, sockets, _)| sockets).map(|socket| socket.inode).filter(|&inode| inode != 0);
@@ -97,14 +105,14 @@ fn write(only: Option<&[Identity]>, asked: Asked, now_ns: impl Fn() -> u64, sink
     let accepted = Accepted::of(read.iter().flat_map(|(netns, _, sockets, _)| {
         sockets.iter().map(move |socket| (*netns, socket.lport, socket.inode, socket.state == LISTEN))
     }));
-    for (netns, time_ns, sockets, complete) in &read {
+    for (netns, reading, sockets, complete) in &read {
         for socket in sockets {
-            sink(record(socket, *netns, *time_ns, owner(&owners, socket, *netns, &accepted), &census).as_bytes());
+            sink(record(socket, *netns, reading, owner(&owners, socket, *netns, &accepted), &census).as_bytes());
             seeded.sockets += 1;
         }
         if asked == FULL && *complete {
             let listed = Listed {
-                head: head::<Listed>(Kind::Listed, *time_ns),
+                head: head::<Listed>(Kind::Listed, reading.time_ns),
                 netns: netns.inode(),
                 generation: netns.generation(),
                 reserved: 0,
@@ -145,11 +153,12 @@ impl Seeded {
 }
 
 /// The namespaces to read; those asked for that are not there are noted.
-fn wanted(only: Option<&[Identity]>, seeded: &mut Seeded) -> Vec<Netns> {
+fn wanted(only: &Pick<Identity>, seeded: &mut Seeded) -> Vec<Netns> {
     let mut namespaces = netns::all();
-    if let Some(only) = only {
-        namespaces.retain(|ns| only.iter().any(|wanted| wanted.inode == ns.inode));
-        let missing: HashSet<_> = only.iter().map(|wanted| wanted.inode).collect();
+    // Whether a namespace is one to be left out, and not another with its inode number, is seen inside.
+    if !only.is_empty() && !only.not {
+        namespaces.retain(|ns| only.values.iter().any(|wanted| wanted.inode == ns.inode));
+        let missing: HashSet<_> = only.values.iter().map(|wanted| wanted.inode).collect();
         let missing = missing.into_iter().filter(|inode| !namespaces.iter().any(|ns| ns.inode == *inode));
         for inode in missing {
             seeded.cannot(format!(
@@ -161,20 +170,24 @@ fn wanted(only: Option<&[Identity]>, seeded: &mut Seeded) -> Vec<Netns> {
 }
 
 /// What was read counts even if the end was not reached.
-fn list(ns: &Netns, only: Option<&[Identity]>, asked: Asked) -> Listing {
+fn list(ns: &Netns, only: &Pick<Identity>, asked: Asked) -> Listing {
     let mut listed = Listing {
         netns: NetnsId::new(ns.inode, 0),
         interfaces: Vec::new(),
         sockets: Vec::new(),
+        left_out: false,
+        own_length: false,
         outcome: Ok(sock_diag::Dump::default()),
     };
     let entered = netns::inside(ns, || {
         let here = netns::here(ns.inode);
-        if only.is_some_and(|only| !only.iter().any(|wanted| wanted.is(here))) {
+        if !only.admits(|named| named.is(here)) {
+            listed.left_out = only.not;
             listed.outcome = Err("it went away, and another has got its inode number".to_owned());
             return;
         }
         listed.netns = here.id();
+        listed.own_length = sock_diag::time_wait_has_own_length();
         listed.interfaces = netns::interfaces();
         listed.interfaces.retain(|(index, _)| *index != LOOPBACK);
         let read = sock_diag::tcp_sockets_of(asked, |socket| listed.sockets.push(socket));
@@ -191,7 +204,20 @@ struct Listing {
     netns: NetnsId,
     interfaces: Vec<(u32, String)>,
     sockets: Vec<DiagSocket>,
+    own_length: bool,
+    /// It is one that is not wanted.
+    left_out: bool,
     outcome: Result<sock_diag::Dump, String>,
+}
+
+/// When a namespace was read, in nanoseconds of `CLOCK_MONOTONIC`.
+struct Read {
+    /// The beginning.
+    time_ns: u64,
+    /// The end.
+    read_ns: u64,
+    /// As [`sock_diag::time_wait_has_own_length`].
+    own_length: bool,
 }
 
 fn named(netns: NetnsId, time_ns: u64, index: u32, name: &str) -> InterfaceName {
@@ -219,7 +245,8 @@ fn owner(owners: &Owners, socket: &DiagSocket, netns: NetnsId, accepted: &Accept
     owner.copied().unwrap_or(NO_TASK)
 }
 
-fn record(socket: &DiagSocket, netns: NetnsId, time_ns: u64, task: Task, census: &Census) -> Seed {
+fn record(socket: &DiagSocket, netns: NetnsId, reading: &Read, task: Task, census: &Census) -> Seed {
+    let at_least_ms = socket.at_least_ms(reading.own_length).unwrap_or_default();
     let flow = flow(socket, netns);
     let made = tcp::Flow::from_wire(&flow).map_or(0, |flow| census.origin(&flow).to_wire());
     let v6only = match socket.v6only {
@@ -228,7 +255,7 @@ fn record(socket: &DiagSocket, netns: NetnsId, time_ns: u64, task: Task, census:
         None => 0,
     };
     Seed {
-        head: head::<Seed>(Kind::Seed, time_ns),
+        head: head::<Seed>(Kind::Seed, reading.time_ns),
         cookie: socket.cookie,
         flow,
         task,
@@ -237,6 +264,7 @@ fn record(socket: &DiagSocket, netns: NetnsId, time_ns: u64, task: Task, census:
         retransmits: socket.retransmits,
         about: made | v6only,
         expires_ms: socket.expires_ms,
+        by_ns: reading.read_ns.saturating_sub(u64::from(at_least_ms) * 1_000_000).max(1),
     }
 }
 
@@ -301,6 +329,7 @@ mod tests {
             receive_queue: 0,
             send_queue: 0,
             v6only: None,
+            info: None,
         }
     }
 
@@ -326,7 +355,7 @@ mod tests {
         let _server = listener.accept().unwrap();
         let (mut seeds, mut ends) = (Vec::new(), Vec::new());
         let seeded = collect(
-            Some(&[netns::here(own())]),
+            &vec![netns::here(own())].into(),
             || 42,
             |bytes| match bytes[10] {
                 33 => seeds.push(Seed::read_from_bytes(bytes).unwrap()),
@@ -348,7 +377,7 @@ mod tests {
     #[test]
     fn a_namespace_that_is_not_there_is_counted() {
         let mut records = 0;
-        let seeded = collect(Some(&[Identity { inode: 4_026_530_000, cookie: 0 }; 2]), || 1, |_| records += 1);
+        let seeded = collect(&vec![Identity { inode: 4_026_530_000, cookie: 0 }; 2].into(), || 1, |_| records += 1);
         assert_eq!((seeded.sockets, seeded.namespaces, seeded.unreadable, records), (0, 0, 1, 1));
         assert!(seeded.first_reason.unwrap().contains("net:[4026530000]"));
     }

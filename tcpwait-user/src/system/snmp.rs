@@ -12,18 +12,18 @@ use crate::{
         unfollowed,
     },
     doctor::{MINIS, facts::Counters},
+    select::Pick,
 };
 
 /// The timer that sock_diag shows of a mini-socket (`inet_twsk_diag_fill`).
 const TIMEWAIT_TIMER: u8 = 3;
 
-/// Reads the counters of every network namespace, or of `only` those. `list`: count mini-sockets with
+/// Reads the counters of every network namespace, or of those that `only` selects. `list`: count mini-sockets with
 /// sock_diag too, which takes a second for a million. `now_ns` gives nanoseconds of `CLOCK_MONOTONIC`.
-pub fn read(only: Option<&[Identity]>, list: bool, now_ns: impl Fn() -> u64 + Sync) -> Reading {
+pub fn read(only: &Pick<Identity>, list: bool, now_ns: impl Fn() -> u64 + Sync) -> Reading {
     let mut reading = Reading::default();
-    for ns in
-        netns::all().iter().filter(|ns| only.is_none_or(|only| only.iter().any(|wanted| wanted.inode == ns.inode)))
-    {
+    // Whether one is to be left out is seen inside.
+    for ns in netns::all().iter().filter(|ns| only.not || only.admits(|wanted| wanted.inode == ns.inode)) {
         match netns::inside(ns, || read_here(ns.inode, only, list, &now_ns)) {
             Ok(Here::Read(counts)) => reading.namespaces.push(*counts),
             Ok(Here::Unwanted) => {}
@@ -36,14 +36,14 @@ pub fn read(only: Option<&[Identity]>, list: bool, now_ns: impl Fn() -> u64 + Sy
 /// What came of reading a namespace.
 enum Here {
     Read(Box<KernelCounts>),
-    /// It has the inode number of one that was wanted, and went away.
+    /// It is not wanted, or has the inode number of one that was wanted, and went away.
     Unwanted,
     Unreadable,
 }
 
-fn read_here(inode: u32, only: Option<&[Identity]>, list: bool, now_ns: &impl Fn() -> u64) -> Here {
+fn read_here(inode: u32, only: &Pick<Identity>, list: bool, now_ns: &impl Fn() -> u64) -> Here {
     let here = netns::here(inode);
-    if only.is_some_and(|only| !only.iter().any(|wanted| wanted.is(here))) {
+    if !only.admits(|named| named.is(here)) {
         return Here::Unwanted;
     }
     let read = || {
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn this_namespace_can_be_read() {
         let own = netns::resolve("/proc/self/ns/net").unwrap_or_default();
-        let reading = read(Some(&netns::identify(&[own])), true, || 7);
+        let reading = read(&netns::identify(&vec![own].into()), true, || 7);
         assert_eq!((reading.namespaces.len(), reading.unreadable), (1, 0));
         assert!(reading.namespaces.iter().all(|counts| counts.sockstat.is_some() && counts.read_ns == (7, 7)));
     }

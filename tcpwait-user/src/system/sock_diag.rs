@@ -3,6 +3,7 @@
 //! Works on the namespace of the calling thread and knows of no other. Reports what the kernel says and interprets
 //! nothing: a TIME_WAIT socket comes with its substate as state, a request socket as SYN_RECV.
 
+mod age;
 mod answer;
 
 use std::io;
@@ -12,6 +13,7 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
 use nix::libc::{AF_INET, AF_INET6, AF_UNSPEC, IPPROTO_TCP, MSG_TRUNC};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+pub use self::age::time_wait_has_own_length;
 use self::answer::{Answer, read_datagram};
 
 /// `SOCK_DIAG_BY_FAMILY` (include/uapi/linux/sock_diag.h).
@@ -21,6 +23,8 @@ const TCPDIAG_GETSOCK: u16 = 18;
 /// Every state in `include/net/tcp_states.h` from ESTABLISHED (1) to CLOSING (11); SYN_RECV includes request sockets.
 /// Not beyond: BOUND_INACTIVE (13, since 6.8) makes the kernel walk the bind table for sockets that were never connected.
 pub const ALL_STATES: u32 = 0xffe;
+/// `1 << (INET_DIAG_INFO - 1)`: the extension that asks for `struct tcp_info`.
+const INET_DIAG_INFO_BIT: u8 = 1 << 1;
 /// Big enough for any datagram of a dump: the kernel fills at most 32 KiB of it, but only for a reader with room for that
 /// (`netlink_recvmsg`), and then one call fetches some 300 sockets.
 const BUFFER: usize = 256 * 1024;
@@ -60,6 +64,21 @@ pub struct DiagSocket {
     pub send_queue: u32,
     /// Whether it has IPV6_V6ONLY; only of a socket of IPv6 that listens.
     pub v6only: Option<bool>,
+    /// What TCP itself tells (`struct tcp_info`), where that is asked for; of a full socket that does not listen.
+    pub info: Option<Info>,
+}
+
+/// Of `struct tcp_info` (include/uapi/linux/tcp.h, `tcp_get_info`). Times are right to a jiffy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Info {
+    /// Milliseconds since data was last sent (`lsndtime`: `tcp_event_data_sent`, and when it became ESTABLISHED); a bare FIN is no data.
+    pub data_sent_ms: u32,
+    /// Milliseconds since data last came in order (`lrcvtime`: `tcp_event_data_recv`).
+    pub data_received_ms: u32,
+    /// Milliseconds since a segment last came whose acknowledgement is not older than others (`rcv_tstamp`: `tcp_ack`).
+    pub ack_received_ms: u32,
+    /// The window that the peer offers, in bytes; `None` before 5.4.
+    pub send_window: Option<u32>,
 }
 
 /// Which sockets are asked for. The kernel leaves the others out, which takes it less time than to describe them.
@@ -71,11 +90,13 @@ pub struct Asked {
     pub v6: bool,
     /// A bit for each state (`1 << state`); of a mini-socket its substate counts.
     pub states: u32,
+    /// What TCP itself tells of each, too: [`DiagSocket::info`]. It makes an answer three times as long, and takes each socket's lock.
+    pub info: bool,
 }
 
 impl Asked {
     /// Every socket that is connected, connecting or listening.
-    pub const EVERYTHING: Self = Self { v4: true, v6: true, states: ALL_STATES };
+    pub const EVERYTHING: Self = Self { v4: true, v6: true, states: ALL_STATES, info: false };
 }
 
 /// How a listing went.
@@ -187,6 +208,7 @@ pub fn tcp_sockets_of(asked: Asked, mut each: impl FnMut(DiagSocket)) -> Result<
     let mut buffer = vec![0; BUFFER];
     let mut dump = Dump::default();
     let states = asked.states & ALL_STATES;
+    let extensions = if asked.info { INET_DIAG_INFO_BIT } else { 0 };
     if asked.v4 && asked.v6 {
         // The tables are shared by both families and by all network namespaces: walking them once takes half the time.
         let mut any = false;
@@ -194,7 +216,7 @@ pub fn tcp_sockets_of(asked: Asked, mut each: impl FnMut(DiagSocket)) -> Result<
             any = true;
             each(socket);
         };
-        match converse(&socket, old_request(1, states).as_bytes(), 1, &mut buffer, &mut dump, &mut each)? {
+        match converse(&socket, old_request(1, states, extensions).as_bytes(), 1, &mut buffer, &mut dump, &mut each)? {
             None => return Ok(dump),
             // A kernel without this request has the other one.
             Some(_) if !any => {}
@@ -205,7 +227,7 @@ pub fn tcp_sockets_of(asked: Asked, mut each: impl FnMut(DiagSocket)) -> Result<
     }
     let families = [(asked.v4, AF_INET as u8, 2), (asked.v6, AF_INET6 as u8, 3)];
     for (_, family, sequence) in families.into_iter().filter(|(asked, ..)| *asked) {
-        let request = request(family, sequence, states);
+        let request = request(family, sequence, states, extensions);
         if let Some(errno) = converse(&socket, request.as_bytes(), sequence, &mut buffer, &mut dump, &mut each)? {
             absent_or_refused(family, errno)?;
         }
@@ -232,7 +254,7 @@ fn converse(
     }
 }
 
-fn request(family: u8, sequence: u32, states: u32) -> Request {
+fn request(family: u8, sequence: u32, states: u32, extensions: u8) -> Request {
     Request {
         len: size_of::<Request>() as u32,
         message_type: SOCK_DIAG_BY_FAMILY,
@@ -241,14 +263,14 @@ fn request(family: u8, sequence: u32, states: u32) -> Request {
         port: 0,
         family,
         protocol: IPPROTO_TCP as u8,
-        extensions: 0,
+        extensions,
         pad: 0,
         states,
         id: ANY,
     }
 }
 
-fn old_request(sequence: u32, states: u32) -> OldRequest {
+fn old_request(sequence: u32, states: u32, extensions: u8) -> OldRequest {
     OldRequest {
         len: size_of::<OldRequest>() as u32,
         message_type: TCPDIAG_GETSOCK,
@@ -257,7 +279,7 @@ fn old_request(sequence: u32, states: u32) -> OldRequest {
         port: 0,
         family: AF_UNSPEC as u8,
         prefixes: [0; 2],
-        extensions: 0,
+        extensions,
         id: ANY,
         states,
         tables: 0,

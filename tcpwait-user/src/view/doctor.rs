@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{
     table::fold,
     text::printable,
-    units::{count, duration, known},
+    units::{at_least, count, duration, known},
 };
 use crate::doctor::{
     Found, Report, SameSettings,
@@ -150,6 +150,7 @@ fn known_by(evidence: &Evidence) -> String {
         }
         Evidence::Setting { setting, value } => format!("{setting} = {}", shown(value)),
         Evidence::Gauge { gauge, now } => format!("{gauge}: {} now", count(*now)),
+        Evidence::Age { age, at_least_ns } => format!("{age}: {}", at_least(Some(*at_least_ns))),
         Evidence::Line { file, line, setting, value } => format!("{file}:{line}: {setting} = {value}"),
     }
 }

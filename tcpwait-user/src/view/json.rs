@@ -126,6 +126,7 @@ impl View for Json {
         line.put(",\"from\":", &step.from)?;
         line.put(",\"to\":", &step.to)?;
         line.put(",\"dwell_ns\":", &step.dwell_ns)?;
+        line.put_known(",\"dwell_at_least_ns\":", step.dwell_at_least_ns)?;
         line.put(",\"timing\":", &step.timing)?;
         line.put(",\"pid\":", &owner.map(|task| task.pid))?;
         line.put(",\"comm\":", &owner.map(Task::comm_text))?;

@@ -155,11 +155,14 @@ pub(super) fn printable(name: &str) -> String {
     name.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
-/// Time in the state that was left: `~` where it is right to a jiffy only, `-` where it is not known.
+/// Time in the state that was left: `~` where it is right to a jiffy only, `>` where it was more, `-` where it is not known.
 fn milliseconds(step: &Transition) -> String {
-    let Some(ns) = step.dwell_ns else { return "-".to_owned() };
+    let (ns, mark) = match (step.dwell_ns, step.dwell_at_least_ns) {
+        (Some(ns), _) => (ns, if step.timing == Timing::Jiffy { "~" } else { "" }),
+        (None, Some(ns)) => (ns, ">"),
+        (None, None) => return "-".to_owned(),
+    };
     let us = ns / 1000;
-    let mark = if step.timing == Timing::Jiffy { "~" } else { "" };
     format!("{mark}{}.{:03}", us / 1000, us % 1000)
 }
 

@@ -1,5 +1,7 @@
 //! Numbers as people read them: durations with a unit, counts in groups of three, `-` for what is not known.
 
+use crate::aggregate::age::AgeSummary;
+
 /// A duration in three or four digits: `412ns`, `41.2us`, `3.07ms`, `61.02s`, `20.6m`, `3.1h`, `12d`.
 pub fn duration(ns: Option<u64>) -> String {
     let Some(ns) = ns else { return "-".to_owned() };
@@ -13,6 +15,17 @@ pub fn duration(ns: Option<u64>) -> String {
         7_200_000_000_000..172_800_000_000_000 => digits(value / 3600e9, 3, "h"),
         _ => format!("{:.0}d", value / 86_400e9),
     }
+}
+
+/// A time that is known from below only: `>61.02s`, or `-`. (`+` would look like something cut.)
+pub fn at_least(ns: Option<u64>) -> String {
+    ns.map_or_else(|| duration(None), |ns| format!(">{}", duration(Some(ns))))
+}
+
+/// The oldest, the median and the 90 % of what is there.
+pub fn age(age: &AgeSummary) -> [String; 3] {
+    let text = if age.at_least > 0 { at_least } else { duration };
+    [age.oldest_ns, age.p50_ns, age.p90_ns].map(text)
 }
 
 /// So many digits in all, and never more than were there: 999.96 is cut, not rounded to 1000.

@@ -1,18 +1,28 @@
 //! Findings on connections that end, or do not: late segments, piles, resets.
 
-use std::{net::SocketAddr, process::Command, time::Duration};
+use std::{
+    net::{Shutdown, SocketAddr},
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use socket2::Socket;
 
-use super::{Doctor, SOME, counted, gauged, now, says, within};
+use super::{Doctor, SOME, aged, counted, gauged, now, says, within};
 use crate::{
     V4,
     actor::Cast,
     netns::{self, sysctl, tcp_ext},
     packet::{self, ACK, Numbers},
     tracer::SOON,
-    traffic::{self, Pair, deafen, until},
+    traffic::{self, Pair, deafen, hold, until},
 };
+
+/// include/net/tcp_states.h
+const FIN_WAIT2: u8 = 5;
+
+/// More than the doctor wants between its readings before it says that something stays.
+const ALL_THE_TIME: Duration = Duration::from_millis(1_100);
 
 pub fn paws() {
     let pair = Pair::on(V4);
@@ -106,6 +116,117 @@ pub fn fin_wait2_orphans() {
     assert_eq!(gauged(found, "sockets in FIN_WAIT2"), SOME as u64);
     assert!(says(found, "advice", "tcp_fin_timeout"), "{found}");
     drop(servers);
+}
+
+/// FIN_WAIT2 that a process holds: no timer runs. One on which something comes is half-closed, and at work.
+pub fn fin_wait2_held(ip: &str) {
+    const HALF_WAY: &str = "half-way";
+    const AT_WORK: usize = 2;
+    let listener = traffic::listen(ip);
+    let mut actor = Cast::named(HALF_WAY).start();
+    within("1.1").expect_nothing();
+    let begun = Instant::now();
+    let mut servers = Vec::new();
+    for number in 0..SOME + AT_WORK {
+        actor.does(&format!("connect {}", traffic::address(&listener)));
+        if number < 3 {
+            actor.does("keep-alive");
+        }
+        actor.does("shut-and-hold");
+        servers.push(traffic::accept(&listener));
+        traffic::read_end(&servers[number]);
+    }
+    let in_fin_wait2 = || {
+        let listed = Command::new("ss").args(["-tHn", "state", "fin-wait-2"]).output().unwrap();
+        String::from_utf8(listed.stdout).unwrap().lines().count()
+    };
+    until("they are in FIN_WAIT2", SOON, || in_fin_wait2() == SOME + AT_WORK);
+    let doctor = Doctor::begins();
+    hold(ALL_THE_TIME);
+    for server in &servers[SOME..] {
+        server.send(b"x").unwrap();
+    }
+    let report = doctor.says();
+    let most = u64::try_from(begun.elapsed().as_nanos()).unwrap();
+    let found = report.finding("fin-wait2-held", "now");
+    let who = format!("sockets of {HALF_WAY}[{}] in FIN_WAIT2", actor.pid());
+    assert_eq!((gauged(found, &who), gauged(found, "of these with SO_KEEPALIVE")), (SOME as u64, 3), "{found}");
+    let age = aged(found, "the oldest of them in FIN_WAIT2");
+    assert!(age >= 1_000_000_000 && age <= most, "{age} of {most}: {found}");
+    assert!(says(found, "in_vain", "tcp_fin_timeout"), "{found}");
+    // CLOSE_WAIT is at the other end of each.
+    let waiting = report.finding("close-wait-pile", "now");
+    let age = aged(waiting, "the oldest of them in CLOSE_WAIT");
+    assert!(age >= 1_000_000_000 && age <= most, "{age} of {most}: {waiting}");
+    // They close at last.
+    drop(servers);
+    until("they end", SOON, || in_fin_wait2() == 0);
+    assert!(!within("1.1").ids().contains(&"fin-wait2-held"));
+}
+
+/// A peer that does not read: what is to be sent, and the FIN behind it, waits.
+pub fn zero_window(ip: &str) {
+    let listener = traffic::socket(ip.parse().unwrap());
+    listener.set_recv_buffer_size(2304).unwrap();
+    listener.bind(&SocketAddr::new(ip.parse().unwrap(), 0).into()).unwrap();
+    listener.listen(64).unwrap();
+    within("1.1").expect_nothing();
+    let mut unread = Vec::new();
+    for _ in 0..SOME {
+        let client = traffic::connect(traffic::address(&listener));
+        unread.push(traffic::accept(&listener));
+        client.set_nonblocking(true).unwrap();
+        while client.send(&[0; 65_536]).is_ok() {}
+    }
+    let probed = || {
+        let listed = Command::new("ss").args(["-tHno", "state", "fin-wait-1"]).output().unwrap();
+        String::from_utf8(listed.stdout).unwrap().lines().filter(|line| line.contains("timer:(persist")).count()
+    };
+    until("their windows are probed", SOON, || probed() == SOME);
+    let report = within("1.1");
+    assert_eq!(report.ids(), ["fin-behind-zero-window"]);
+    let found = report.finding("fin-behind-zero-window", "now");
+    assert_eq!(gauged(found, "sockets in FIN_WAIT1"), SOME as u64, "{found}");
+    assert_eq!(gauged(found, &format!("of them towards {ip}")), SOME as u64, "{found}");
+    assert_eq!(gauged(found, "of both, those that a process holds"), 0, "{found}");
+    assert!(gauged(found, "of both, those whose peer answers") > 0, "{found}");
+    assert!(aged(found, "each of them") >= 1_000_000_000, "{found}");
+    // They read at last.
+    unread.iter().for_each(traffic::read_end);
+    until("they end", SOON, || probed() == 0);
+    drop(unread);
+}
+
+/// The peer closed first, and hears no more.
+pub fn last_ack(ip: &str) {
+    let pairs: Vec<Pair> = (0..SOME).map(|_| Pair::on(ip)).collect();
+    within("1.1").expect_nothing();
+    let mut peers = Vec::new();
+    for Pair { client, server, listener } in pairs {
+        client.shutdown(Shutdown::Write).unwrap();
+        traffic::read_end(&server);
+        until("the ACK of its FIN", SOON, || traffic::state(&client) == FIN_WAIT2);
+        deafen(&client);
+        drop(server);
+        peers.push((client, listener));
+    }
+    let again = || {
+        let listed = Command::new("ss").args(["-tHno", "state", "last-ack"]).output().unwrap();
+        let listed = String::from_utf8(listed.stdout).unwrap();
+        // timer:(on,TIME,RETRANSMITS)
+        let often = |line: &&str| {
+            let retransmits = line.rsplit_once(')').and_then(|(line, _)| line.rsplit(',').next()?.parse::<u32>().ok());
+            line.contains("timer:(on") && retransmits >= Some(2)
+        };
+        listed.lines().filter(often).count()
+    };
+    until("their FIN is sent again and again", SOON, || again() == SOME);
+    let report = within("1.1");
+    let found = report.finding("last-ack-unanswered", "now");
+    assert_eq!(gauged(found, "sockets in LAST_ACK"), SOME as u64, "{found}");
+    assert!(says(found, "in_vain", "tcp_fin_timeout"), "{found}");
+    assert!(!report.ids().contains(&"fin-unacknowledged"), "{:?}", report.ids());
+    drop(peers);
 }
 
 pub fn given_up() {

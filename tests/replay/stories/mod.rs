@@ -4,7 +4,7 @@
 //! cookie, `again`, how often the SYN-ACK was sent again, `queue`, the accept queue: `room full resets`; flags `deaf`, the listener is gone, `acked` and `deferred`), `accepted`, `refused [connect]` (keys `socket`, `errno`), `state OLD NEW`, `arm`, `rearm`, `segment`, `expire` and `cancel` with the
 //! mini-socket's substate, `owner`, `tick`, `seed STATE`, `seeded`, `lost`, `listed`. Keys: `id` (the cookie, 1 unless said), `on` (which
 //! addresses, those of the id unless said), `dev` (the interface bound to), `era` (which of the namespaces with that inode number), `lport`, `may` (what it shares its port by: `address port both neither`), `v6` (IPV6_V6ONLY: `only both`), `sk`, `cpu`, `thread` (where tracepoints can be preempted), `by` (a task's name), `err`, `room` (the namespace may have more), `stack` (functions,
-//! innermost first), `due` (ms when the timer runs out, 60 s from now unless said), `left` (ms to expiry), and the
+//! innermost first), `due` (ms when the timer runs out, 60 s from now unless said), `left` (ms to expiry), `since` (when a seed was in its state at the latest, now unless said), and the
 //! flags `mini`, `handed-over`, `half-open`, `newborn`, `unsent`, `repair` and `deferrable` (entering SYN_SENT), `deferred`, `returns`, `old-port`, `unhashed`, `netns-gone`, `in-process`, `listener`. A `segment` has a header if it has `flags` (`FIN,ACK`): `before`
 //! (bytes before the sequence number that is due), `len` (of data), `verdict` (the kernel's).
 //!
@@ -423,6 +423,7 @@ impl<'a> Told<'a> {
                 retransmits: self.number("again", 0) as u8,
                 origin: None,
                 v6only: self.v6only(),
+                by_ns: Some(self.number("since", self.ms) * MS),
             }),
             "lost" => Fact::Loss { lost: 1 },
             "listed" => Fact::Listed(NetnsId::new(1, 0)),

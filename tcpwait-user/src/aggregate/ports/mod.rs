@@ -187,7 +187,7 @@ impl Ports {
     }
 
     fn found(&mut self, found: &Found) {
-        let Found { id, flow, state, owner, origin } = found;
+        let Found { id, flow, state, owner, origin, .. } = found;
         let timer = self.timer.take().filter(|(cookie, _)| cookie == id);
         // A request socket holds no port beside its listener.
         if matches!(state, State::Listen | State::Close | State::SynRecv) {

@@ -107,10 +107,11 @@ fn found(ports: &mut Ports, id: u64, flow: Flow, state: State, time_ns: u64, exp
         retransmits: 0,
         origin: None,
         v6only: None,
+        by_ns: None,
     };
     let origin = if flow.rport == 80 { Origin::Here } else { Origin::There };
     ports.event(&Event { time_ns, cpu: 0, context: Context::Cpu(0), fact: Fact::Seed(seed) });
-    tell(ports, Update::Found(Found { id, flow, state, owner: None, origin }));
+    tell(ports, Update::Found(Found { id, flow, state, owner: None, origin, by_ns: None }));
 }
 
 fn fail(ports: &mut Ports, time_ns: u64, why: Why) {
@@ -301,7 +302,7 @@ fn what_may_have_been_accepted_is_not_outgoing() {
     ports.set_settings(NETNS, settings(1));
     let flow = flow(20_005);
     for origin in [Origin::default(), Origin::There] {
-        let found = Found { id: 7, flow, state: State::TimeWait, owner: None, origin };
+        let found = Found { id: 7, flow, state: State::TimeWait, owner: None, origin, by_ns: None };
         tell(&mut ports, Update::Found(found));
         let all = report(&mut ports, S);
         assert_eq!((all.rows.len(), all.others.destinations), (0, 0), "{all:?}");

@@ -5,7 +5,7 @@ use netlink_packet_core::{NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, NLMSG_NOOP, 
 use nix::libc::AF_INET;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use super::{DiagSocket, Dump, Error, SOCK_DIAG_BY_FAMILY, SockId, TCPDIAG_GETSOCK};
+use super::{DiagSocket, Dump, Error, Info, SOCK_DIAG_BY_FAMILY, SockId, TCPDIAG_GETSOCK};
 
 /// `struct inet_diag_msg`.
 #[repr(C)]
@@ -24,6 +24,8 @@ struct Message {
 }
 
 const _: () = assert!(size_of::<Message>() == 72);
+
+const TCP_LISTEN: u8 = 10;
 
 /// What a datagram said about the listing as a whole.
 #[derive(Debug, PartialEq, Eq)]
@@ -83,6 +85,7 @@ fn socket(payload: &[u8]) -> Result<DiagSocket, Error> {
         _ => address,
     };
     let [low, high] = id.cookie;
+    let Attributes { v6only, info } = Attributes::read(attributes, message.state == TCP_LISTEN);
     Ok(DiagSocket {
         family: message.family,
         state: message.state,
@@ -99,23 +102,50 @@ fn socket(payload: &[u8]) -> Result<DiagSocket, Error> {
         ifindex: id.ifindex,
         receive_queue: message.rqueue,
         send_queue: message.wqueue,
-        v6only: v6only(attributes),
+        v6only,
+        info,
     })
 }
 
-/// The attribute INET_DIAG_SKV6ONLY, which the kernel adds for a socket of IPv6 that listens (`inet_diag_msg_attrs_fill`).
-fn v6only(mut attributes: &[u8]) -> Option<bool> {
-    const INET_DIAG_SKV6ONLY: u16 = 11;
-    const ALIGNED: usize = 4;
-    while let [low, high, kind_low, kind_high, rest @ ..] = attributes {
-        let length = usize::from(u16::from_ne_bytes([*low, *high]));
-        let kind = u16::from_ne_bytes([*kind_low, *kind_high]);
-        if kind == INET_DIAG_SKV6ONLY && length > ALIGNED {
-            return rest.first().map(|value| *value != 0);
+/// The attributes that are of interest here.
+#[derive(Default)]
+struct Attributes {
+    /// INET_DIAG_SKV6ONLY, which the kernel adds for a socket of IPv6 that listens (`inet_diag_msg_attrs_fill`).
+    v6only: Option<bool>,
+    /// INET_DIAG_INFO, where it was asked for.
+    info: Option<Info>,
+}
+
+impl Attributes {
+    fn read(mut rest: &[u8], listens: bool) -> Self {
+        const INET_DIAG_INFO: u16 = 2;
+        const INET_DIAG_SKV6ONLY: u16 = 11;
+        const HEADER: usize = 4;
+        let mut found = Self::default();
+        while let [low, high, kind_low, kind_high, ..] = rest {
+            let length = usize::from(u16::from_ne_bytes([*low, *high])).max(HEADER);
+            let value = rest.get(HEADER..length).unwrap_or_default();
+            match u16::from_ne_bytes([*kind_low, *kind_high]) {
+                INET_DIAG_SKV6ONLY => found.v6only = value.first().map(|value| *value != 0),
+                // Of a listener nearly all of it is zero (`tcp_get_info`).
+                INET_DIAG_INFO if !listens => found.info = info(value),
+                _ => {}
+            }
+            rest = rest.get(length.next_multiple_of(HEADER)..).unwrap_or_default();
         }
-        attributes = attributes.get(length.max(ALIGNED).next_multiple_of(ALIGNED)..)?;
+        found
     }
-    None
+}
+
+/// `struct tcp_info` has grown with the kernels, at its end.
+fn info(value: &[u8]) -> Option<Info> {
+    let number = |at: usize| Some(u32::from_ne_bytes(value.get(at..at + 4)?.try_into().ok()?));
+    Some(Info {
+        data_sent_ms: number(44)?,
+        data_received_ms: number(52)?,
+        ack_received_ms: number(56)?,
+        send_window: number(228),
+    })
 }
 
 #[cfg(test)]
@@ -175,6 +205,28 @@ mod tests {
         assert_eq!((socket.lport, socket.rport, socket.state, socket.expires_ms), (8080, 80, 6, 59_000));
         assert_eq!((socket.cookie, socket.uid, socket.ifindex), (0x1_0000_0005, 33, 3));
         assert_eq!(socket.laddr, [127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    }
+
+    #[test]
+    fn what_tcp_tells_of_a_socket() {
+        let mut told = vec![0xee; 232];
+        for (at, value) in [(44, 7_000u32), (52, 6_000), (56, 5_000), (228, 0)] {
+            told[at..at + 4].copy_from_slice(&value.to_ne_bytes());
+        }
+        let attribute = |value: &[u8]| [&(4 + value.len() as u16).to_ne_bytes(), &2u16.to_ne_bytes(), value].concat();
+        let with = |state, value: &[u8]| {
+            let socket = Message { state, ..time_wait() };
+            // An attribute of one byte before it, padded to four.
+            let bytes = [socket.as_bytes(), &[5, 0, 8, 0, 0, 0, 0, 0], &attribute(value)].concat();
+            let (answer, _, sockets) = read(&message(SOCK_DIAG_BY_FAMILY, 2, &bytes));
+            assert_eq!(answer.unwrap(), Answer::More);
+            sockets[0].info
+        };
+        let info = Info { data_sent_ms: 7_000, data_received_ms: 6_000, ack_received_ms: 5_000, send_window: Some(0) };
+        assert_eq!(with(8, &told), Some(info));
+        assert_eq!(with(8, &told[..224]), Some(Info { send_window: None, ..info }), "a kernel before 5.4");
+        assert_eq!(with(8, &told[..56]), None, "cut short");
+        assert_eq!(with(10, &told), None, "a listener");
     }
 
     #[test]

@@ -10,11 +10,12 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
-use self::handshake::{Failures, HalfOpen, failures, half_open};
+use self::handshake::{Connects, Failures, HalfOpen, connects, failures, half_open};
 use super::super::{Context, ReportView, json::rfc3339, key::Key};
 use crate::{
     aggregate::{
         DwellSummary, HistogramSummary, Steady,
+        age::AgeSummary,
         audit::{AuditReport, Checked, Outcome},
         by::By,
         groups::{Closed, GroupRow},
@@ -44,6 +45,7 @@ struct Document<'a> {
     orphan_exits: BTreeMap<&'static str, u64>,
     half_open: HalfOpen,
     failures: Failures,
+    connects: Connects,
     transitions: Vec<Transition>,
     by: &'a [By],
     groups: Vec<Group<'a>>,
@@ -73,6 +75,7 @@ struct StateCounts {
     /// Whether one of these is at least.
     at_least: bool,
     dwell: DwellSummary,
+    age: AgeSummary,
 }
 
 #[derive(Serialize)]
@@ -214,6 +217,7 @@ impl ReportView for Json {
             orphan_exits: by_reason(&time_wait.orphans),
             half_open: half_open(report),
             failures: failures(report, context),
+            connects: connects(report, context),
             transitions: report
                 .transitions
                 .iter()
@@ -238,6 +242,7 @@ fn states<S: Serializer>(rows: &[StateRow], serializer: S) -> Result<S::Ok, S::E
         left: row.left.count,
         at_least: row.entered.at_least || row.left.at_least,
         dwell: row.dwell,
+        age: row.age,
     };
     serializer.collect_map(rows.iter().map(|row| (row.state, counts(row))))
 }

@@ -7,7 +7,7 @@ use super::{
         key,
         table::{self, Column},
         text::printable,
-        units::{count, duration, known, percent, rate},
+        units::{age, count, duration, known, percent, rate},
     },
     sentences::{closed_first, ended_by},
 };
@@ -15,6 +15,7 @@ use crate::{
     aggregate::{
         Bucket, DwellSummary,
         amount::Amount,
+        connects::{ConnectCounts, Destination},
         failures::FailureRow,
         groups::GroupRow,
         report::{Report, TimeWait},
@@ -102,6 +103,34 @@ fn at(row: &FailureRow, context: Context<'_>) -> String {
     printable(&context.names.endpoint(row.kind.address, row.kind.port, row.kind.interface))
 }
 
+/// Connects whose SYN was sent again: one row a destination.
+pub fn connects(report: &Report, context: Context<'_>, width: usize) -> Vec<String> {
+    let connects = &report.connects;
+    if connects.all.retransmitted == 0 {
+        return Vec::new();
+    }
+    let others = (connects.others > 0).then_some(connects.others);
+    let nothing = |_| String::new();
+    let column = |cell: &dyn Fn(&ConnectCounts) -> String, other: &dyn Fn(u64) -> String| {
+        connects.rows.iter().map(|(_, counts)| cell(counts)).chain(others.map(other)).collect::<Vec<_>>()
+    };
+    let to =
+        |(to, _): &(Destination, ConnectCounts)| printable(&context.names.endpoint(to.address, to.port, to.interface));
+    let columns = vec![
+        Column::text(
+            "SYN SENT AGAIN TO",
+            0,
+            connects.rows.iter().map(to).chain(others.map(|_| "other".to_owned())).collect(),
+        ),
+        Column::number("CONNECTS", 1, column(&|row| count(row.left), &nothing)),
+        Column::number("AGAIN", 0, column(&|row| count(row.retransmitted), &count)),
+        Column::number("SYNS", 2, column(&|row| count(row.syn_retransmits), &nothing)),
+        Column::number("MADE AFTER P50", 3, column(&|row| duration(row.dwell.p50_ns), &nothing)),
+        Column::number("MAX", 4, column(&|row| duration(row.dwell.max_ns), &nothing)),
+    ];
+    table::lines(columns, width)
+}
+
 /// How long sockets stay where; below SYN_RECV, what became of it; below TIME_WAIT, how it was left. States in which nothing is and nothing happened are left out.
 pub fn states(report: &Report, width: usize) -> Vec<String> {
     struct Row {
@@ -111,6 +140,7 @@ pub fn states(report: &Report, width: usize) -> Vec<String> {
         left: String,
         per_s: String,
         dwell: DwellSummary,
+        age: [String; 2],
     }
     let mut rows = Vec::new();
     for state in &report.states {
@@ -119,6 +149,7 @@ pub fn states(report: &Report, width: usize) -> Vec<String> {
         if idle || state.state == State::Close {
             continue;
         }
+        let [oldest, p50, _] = age(&state.age);
         rows.push(Row {
             name: state.state.name().to_owned(),
             now: known(state.now),
@@ -126,6 +157,7 @@ pub fn states(report: &Report, width: usize) -> Vec<String> {
             left: amount(state.left),
             per_s: String::new(),
             dwell: state.dwell,
+            age: [oldest, p50],
         });
         if state.state == State::SynRecv {
             rows.extend(report.half_open.outcomes.iter().map(|outcome| Row {
@@ -135,6 +167,7 @@ pub fn states(report: &Report, width: usize) -> Vec<String> {
                 left: count(outcome.count),
                 per_s: String::new(),
                 dwell: outcome.dwell,
+                age: Default::default(),
             }));
         }
         if state.state == State::TimeWait {
@@ -145,23 +178,31 @@ pub fn states(report: &Report, width: usize) -> Vec<String> {
                 left: count(exit.count),
                 per_s: rate(exit.rate_per_s),
                 dwell: exit.dwell,
+                age: Default::default(),
             }));
         }
     }
     let column = |cell: &dyn Fn(&Row) -> String| rows.iter().map(cell).collect::<Vec<_>>();
     let dwell = |pick: fn(&DwellSummary) -> Option<u64>| column(&|row| duration(pick(&row.dwell)));
-    let columns = vec![
+    let mut columns = vec![
         Column::text("STATE", 0, column(&|row| row.name.clone())),
         Column::number("NOW", 0, column(&|row| row.now.clone())),
-        Column::number("ENTERED", 2, column(&|row| row.entered.clone())),
-        Column::number("LEFT", 3, column(&|row| row.left.clone())),
-        Column::number("/s", 8, column(&|row| row.per_s.clone())),
-        Column::number("P50", 1, dwell(|dwell| dwell.p50_ns)),
-        Column::number("P90", 6, dwell(|dwell| dwell.p90_ns)),
-        Column::number("P99", 5, dwell(|dwell| dwell.p99_ns)),
-        Column::number("MAX", 4, dwell(|dwell| dwell.max_ns)),
-        Column::number("MEAN", 7, dwell(|dwell| dwell.mean_ns)),
     ];
+    // Where nothing is, nothing is old.
+    if report.states.iter().any(|state| state.age.oldest_ns.is_some()) {
+        columns.push(Column::number("OLDEST", 2, column(&|row| row.age[0].clone())));
+        columns.push(Column::number("AGE P50", 10, column(&|row| row.age[1].clone())));
+    }
+    columns.extend([
+        Column::number("ENTERED", 3, column(&|row| row.entered.clone())),
+        Column::number("LEFT", 4, column(&|row| row.left.clone())),
+        Column::number("/s", 9, column(&|row| row.per_s.clone())),
+        Column::number("P50", 1, dwell(|dwell| dwell.p50_ns)),
+        Column::number("P90", 7, dwell(|dwell| dwell.p90_ns)),
+        Column::number("P99", 6, dwell(|dwell| dwell.p99_ns)),
+        Column::number("MAX", 5, dwell(|dwell| dwell.max_ns)),
+        Column::number("MEAN", 8, dwell(|dwell| dwell.mean_ns)),
+    ]);
     table::lines(columns, width)
 }
 

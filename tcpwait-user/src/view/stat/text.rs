@@ -83,6 +83,7 @@ impl Text {
             Part { drop: 0, lines: self.heading(report, context) },
             Part { drop: 1, lines: spaced(sections::groups(report, context, width)) },
             Part { drop: 2, lines: spaced(sections::failures(report, context, width)) },
+            Part { drop: 2, lines: spaced(sections::connects(report, context, width)) },
             Part { drop: 3, lines: spaced(sections::states(report, width)) },
             Part { drop: 6, lines: spaced(sections::histogram(report, width)) },
         ];

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::{super::key::Key, Moment};
 use crate::{
-    aggregate::by::By,
+    aggregate::{age::AgeSummary, by::By},
     states::report::{Group, Report, StateRow, TimeLeft},
     tcp::State,
 };
@@ -26,6 +26,8 @@ struct Document<'a> {
     groups: Vec<GroupCounts<'a>>,
     namespaces: Namespaces,
     not_counted: u64,
+    older_than_ns: Option<u64>,
+    age_unknown: Option<u64>,
     owners: Option<Owners>,
 }
 
@@ -35,6 +37,7 @@ struct StateCounts {
     ipv4: Option<u64>,
     ipv6: Option<u64>,
     share: Option<f64>,
+    age: AgeSummary,
 }
 
 #[derive(Serialize)]
@@ -60,6 +63,7 @@ struct GroupCounts<'a> {
     sockets: u64,
     #[serde(serialize_with = "group_states")]
     states: (&'a [State], &'a [u64]),
+    oldest_at_least_ns: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -100,6 +104,8 @@ pub fn write(report: &Report, moment: Moment<'_>, out: &mut dyn Write) -> io::Re
             inconsistent: extent.inconsistent,
         },
         not_counted: extent.odd,
+        older_than_ns: report.older_than_ms.map(|ms| ms.saturating_mul(MS)),
+        age_unknown: report.older_than_ms.map(|_| report.ageless),
         owners: report.holders.map(|holders| Owners {
             none: holders.without_file,
             none_time_wait: holders.of_time_wait,
@@ -116,6 +122,7 @@ fn of_group<'a>(report: &'a Report, moment: Moment<'a>, group: &'a Group, groups
         groups,
         sockets: group.total,
         states: (&report.groups.states, &group.states),
+        oldest_at_least_ns: group.oldest_ms.map(|ms| u64::from(ms) * MS),
     }
 }
 
@@ -136,7 +143,13 @@ fn left(left: &TimeLeft) -> Left {
 
 /// Every state is there, also one in which no socket is.
 fn states<S: Serializer>(rows: &[StateRow], serializer: S) -> Result<S::Ok, S::Error> {
-    let counts = |row: &StateRow| StateCounts { sockets: row.sockets, ipv4: row.v4, ipv6: row.v6, share: row.share };
+    let counts = |row: &StateRow| StateCounts {
+        sockets: row.sockets,
+        ipv4: row.v4,
+        ipv6: row.v6,
+        share: row.share,
+        age: row.age,
+    };
     serializer.collect_map(rows.iter().map(|row| (row.state, counts(row))))
 }
 

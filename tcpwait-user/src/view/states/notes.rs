@@ -6,6 +6,12 @@ use crate::states::report::{Extent, Holders, Report};
 /// The sentences. `root`: whether this process may look everywhere.
 pub fn of(report: &Report, root: bool) -> Vec<String> {
     let mut notes = extent(&report.extent, root);
+    if report.ageless > 0 {
+        notes.push(format!(
+            "of {} nothing tells how long they have been in their state, and they are not counted: only those that watch know (`tcpwait stat`)",
+            sockets(report.ageless)
+        ));
+    }
     notes.extend(report.holders.iter().flat_map(|holders| owners(holders, root)));
     notes
 }

@@ -9,7 +9,7 @@ use super::{
     super::{
         key,
         table::{self, Column, fold},
-        units::{count, duration, known, percent},
+        units::{age, at_least, count, duration, known, percent},
     },
     Moment,
     notes::namespaces,
@@ -18,6 +18,9 @@ use crate::{
     states::report::{Group, Report, TimeLeft},
     tcp::State,
 };
+
+/// Where the line is too short, this goes before any state does ([`drop_of`]).
+const FIRST: u8 = 11;
 
 /// A value of a key is never cut to less.
 const SHORT: usize = 20;
@@ -56,7 +59,8 @@ fn heading(report: &Report, moment: Moment<'_>, zone: &TimeZone) -> String {
         false => sockets,
     };
     let extent = &report.extent;
-    let mut text = format!("{time}  {what} in {}", namespaces(extent.namespaces));
+    let older = report.older_than_ms.map(|ms| format!(" older than {}", duration(Some(ms.saturating_mul(1_000_000)))));
+    let mut text = format!("{time}  {what}{} in {}", older.unwrap_or_default(), namespaces(extent.namespaces));
     if extent.unseen {
         text.push_str(" of those that can be seen");
     }
@@ -69,14 +73,16 @@ fn heading(report: &Report, moment: Moment<'_>, zone: &TimeZone) -> String {
 fn states(report: &Report, width: usize) -> Vec<String> {
     struct Row {
         name: String,
-        cells: [String; 4],
+        cells: [String; 7],
     }
     let mut rows = Vec::new();
     for row in &report.states {
-        let cells = [known(row.sockets), percent(row.share), known(row.v4), known(row.v6)];
+        let [oldest, p50, p90] = age(&row.age);
+        let cells = [known(row.sockets), percent(row.share), known(row.v4), known(row.v6), oldest, p50, p90];
         rows.push(Row { name: row.state.name().to_owned(), cells });
         if row.state == State::FinWait2 && report.orphans > 0 {
-            let cells = [count(report.orphans), String::new(), String::new(), String::new()];
+            let mut cells: [String; 7] = Default::default();
+            cells[0] = count(report.orphans);
             rows.push(Row { name: "  mini-sockets".to_owned(), cells });
         }
     }
@@ -88,6 +94,9 @@ fn states(report: &Report, width: usize) -> Vec<String> {
         Column::number("%", 2, column(1)),
         Column::number("IPV4", 1, column(2)),
         Column::number("IPV6", 1, column(3)),
+        Column::number("OLDEST", 3, column(4)),
+        Column::number("AGE P50", 4, column(5)),
+        Column::number("AGE P90", 5, column(6)),
     ];
     table::lines(columns, width)
 }
@@ -115,7 +124,12 @@ fn groups(report: &Report, moment: Moment<'_>, width: usize) -> Vec<String> {
     let others = (groups.folded > 0).then_some(&groups.others);
     let all: Vec<&Group> = groups.rows.iter().chain(others).collect();
     let column = |cell: &dyn Fn(&Group) -> String| all.iter().map(|group| cell(group)).collect::<Vec<_>>();
+    let oldest = |group: &Group| at_least(group.oldest_ms.map(|ms| u64::from(ms) * 1_000_000));
     let mut columns = vec![Column::number("SOCKETS", 0, column(&|group| count(group.total)))];
+    if all.iter().any(|group| group.oldest_ms.is_some()) {
+        let drop = if report.older_than_ms.is_some() { 0 } else { FIRST };
+        columns.push(Column::number("OLDEST", drop, column(&oldest)));
+    }
     for (index, state) in groups.states.iter().enumerate() {
         let cells = column(&|group| known(group.states.get(index).copied()));
         columns.push(Column::number(state.name(), drop_of(*state), cells));

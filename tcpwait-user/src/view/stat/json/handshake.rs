@@ -1,4 +1,4 @@
-//! Of a report: half-open connections, and calls that failed.
+//! Of a report: half-open connections, calls that failed, and connects whose SYN was sent again.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -6,7 +6,13 @@ use serde::Serialize;
 
 use super::super::super::{Context, failure::errno, key::comm_of};
 use crate::{
-    aggregate::{DwellSummary, failures::FailureRow, half_open::HalfOpenOutcome, report::Report},
+    aggregate::{
+        DwellSummary,
+        connects::{self, ConnectCounts},
+        failures::FailureRow,
+        half_open::HalfOpenOutcome,
+        report::Report,
+    },
     lifecycle::{Call, Reason, Why},
 };
 
@@ -76,4 +82,53 @@ pub(super) fn failures(report: &Report, context: Context<'_>) -> Failures {
     };
     let failures = &report.failures;
     Failures { total: failures.total, rows: failures.rows.iter().map(row).collect(), others: failures.others }
+}
+
+#[derive(Serialize)]
+pub(super) struct Connects {
+    #[serde(flatten)]
+    all: ConnectCounted,
+    destinations: Vec<Destination>,
+    others: u64,
+}
+
+#[derive(Serialize)]
+struct ConnectCounted {
+    left: u64,
+    established: u64,
+    syn_retransmits: u64,
+    retransmitted: u64,
+    dwell: DwellSummary,
+}
+
+#[derive(Serialize)]
+struct Destination {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    interface: Option<String>,
+    addr: IpAddr,
+    port: u16,
+    #[serde(flatten)]
+    counts: ConnectCounted,
+}
+
+pub(super) fn connects(report: &Report, context: Context<'_>) -> Connects {
+    let counted = |counts: &ConnectCounts| ConnectCounted {
+        left: counts.left,
+        established: counts.made,
+        syn_retransmits: counts.syn_retransmits,
+        retransmitted: counts.retransmitted,
+        dwell: counts.dwell,
+    };
+    let connects = &report.connects;
+    let destination = |(to, counts): &(connects::Destination, ConnectCounts)| Destination {
+        interface: to.interface.map(|interface| context.names.interface(interface).into_owned()),
+        addr: to.address,
+        port: to.port,
+        counts: counted(counts),
+    };
+    Connects {
+        all: counted(&connects.all),
+        destinations: connects.rows.iter().map(destination).collect(),
+        others: connects.others,
+    }
 }
