@@ -261,8 +261,6 @@ pub const NETNS_FILTER_MAP: &str = "WANTED_NETNS";
 pub const LPORT_FILTER_MAP: &str = "WANTED_LPORT";
 /// Hash map of listed remote ports (`u16` to `u8`).
 pub const RPORT_FILTER_MAP: &str = "WANTED_RPORT";
-/// How many values each filter map holds.
-pub const FILTER_ENTRIES: u32 = 1024;
 /// Array of one `u32`: not 0 as long as every hook is attached. What only some of them tell is of no use.
 pub const RUNNING_MAP: &str = "RUNNING";
 /// The ring buffer.

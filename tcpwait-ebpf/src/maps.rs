@@ -6,7 +6,7 @@ use aya_ebpf::{
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use tcpwait_wire::{
-    config::{ABSENT, FILTER_ENTRIES},
+    config::ABSENT,
     wire::{COUNTERS as COUNTER_SLOTS, HOOKS, TRANSITIONS as TRANSITION_SLOTS},
 };
 
@@ -94,15 +94,15 @@ pub fn unowned_slot(cookie: u64) -> u32 {
     (cookie.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - UNOWNED_SLOTS.trailing_zeros())) as u32
 }
 
-/// The network namespaces that `FILTER_NETNS` is about.
+/// The network namespaces that `FILTER_NETNS` is about. Like the next two it is made as large as its filter.
 #[map]
-pub static WANTED_NETNS: HashMap<u32, u64> = HashMap::with_max_entries(FILTER_ENTRIES, 0);
+pub static WANTED_NETNS: HashMap<u32, u64> = HashMap::with_max_entries(1, 0);
 /// The local ports that `FILTER_LPORT` is about.
 #[map]
-pub static WANTED_LPORT: HashMap<u16, u8> = HashMap::with_max_entries(FILTER_ENTRIES, 0);
+pub static WANTED_LPORT: HashMap<u16, u8> = HashMap::with_max_entries(1, 0);
 /// The remote ports that `FILTER_RPORT` is about.
 #[map]
-pub static WANTED_RPORT: HashMap<u16, u8> = HashMap::with_max_entries(FILTER_ENTRIES, 0);
+pub static WANTED_RPORT: HashMap<u16, u8> = HashMap::with_max_entries(1, 0);
 
 /// See `config::FILTER_NETNS`.
 #[unsafe(no_mangle)]

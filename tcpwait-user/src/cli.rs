@@ -5,7 +5,7 @@ pub mod list;
 pub mod states;
 mod ports;
 
-use std::{ffi::OsString, path::PathBuf};
+use std::{ffi::OsString, ops::RangeInclusive, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
@@ -290,12 +290,12 @@ pub struct Probes {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Which connections (a ! before a list: all others)")]
 pub struct Filter {
-    /// Local port(s)
+    /// Local ports, as 80,443 or 1024-2048
     #[arg(short = 'L', long = "lport", value_name = "PORTS", value_parser = list::ports)]
-    pub lport: Vec<Pick<u16>>,
-    /// Remote port(s)
+    pub lport: Vec<Pick<RangeInclusive<u16>>>,
+    /// Remote ports
     #[arg(short = 'D', long = "rport", value_name = "PORTS", value_parser = list::ports)]
-    pub rport: Vec<Pick<u16>>,
+    pub rport: Vec<Pick<RangeInclusive<u16>>>,
     /// Local address or network, as 10.0.0.1 or 10.0.0.0/8
     #[arg(long, value_name = "CIDR", value_parser = list::networks)]
     pub laddr: Vec<Pick<IpNet>>,

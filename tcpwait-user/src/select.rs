@@ -4,7 +4,7 @@
 pub mod pick;
 pub mod steps;
 
-use std::sync::Arc;
+use std::{ops::RangeInclusive, sync::Arc};
 
 use hashbrown::HashMap;
 use ipnet::IpNet;
@@ -34,9 +34,9 @@ pub enum Family {
 #[derive(Clone, Debug, Default)]
 pub struct Criteria {
     /// Local ports.
-    pub lports: Pick<u16>,
+    pub lports: Pick<RangeInclusive<u16>>,
     /// Remote ports.
-    pub rports: Pick<u16>,
+    pub rports: Pick<RangeInclusive<u16>>,
     /// Networks the local address is in.
     pub laddrs: Pick<IpNet>,
     /// Networks the remote address is in.
@@ -92,14 +92,15 @@ impl Criteria {
     /// `last`: what is not known of it never will be.
     fn flow(&self, flow: &Flow, last: bool) -> Verdict {
         let fits = self.netns.admits(|inode| *inode == flow.netns.inode())
-            && self.rports.admits(|port| *port == flow.rport)
+            && self.rports.admits(|ports| ports.contains(&flow.rport))
             && self.laddrs.admits(|net| net.contains(&flow.laddr))
             && self.raddrs.admits(|net| net.contains(&flow.raddr))
             && self.family.is_none_or(|family| (family == Family::V4) == flow.raddr.is_ipv4());
         if !fits {
             return Verdict::Unwanted;
         }
-        self.lports.judge(|ports| (flow.lport != 0).then(|| ports.contains(&flow.lport)), last)
+        self.lports
+            .judge(|lists| (flow.lport != 0).then(|| lists.iter().any(|ports| ports.contains(&flow.lport))), last)
     }
 
     fn owner(&self, owner: Option<&Task>, names: &Names, last: bool) -> Verdict {

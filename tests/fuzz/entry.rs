@@ -59,7 +59,7 @@ fn read(path: &Path) {
 fn every_view(header: &Header, records: &[Vec<u8>]) {
     let columns = Columns { relative_time: true, time_of_day: None, wide: true };
     let by_owner = Criteria { comms: vec!["nginx".to_owned()].into(), ..Criteria::default() };
-    let by_state = Criteria { states: vec![State::TimeWait], lports: vec![8080].into(), ..Criteria::default() };
+    let by_state = Criteria { states: vec![State::TimeWait], lports: vec![8080..=8080].into(), ..Criteria::default() };
     for (shown, criteria) in [
         (Shown::Transitions(Box::new(Text::new(columns))), Criteria::default()),
         (Shown::Transitions(Box::new(Text::new(Columns::default()))), by_owner),

@@ -79,7 +79,7 @@ fn a_port_that_is_chosen_later_decides() {
        120 tick
        130 state SYN_SENT ESTABLISHED
     ";
-    let port = |port| Criteria { lports: vec![port].into(), ..Criteria::default() };
+    let port = |port| Criteria { lports: vec![port..=port].into(), ..Criteria::default() };
     assert_eq!(shown(port(1001), told).0.len(), 2);
     assert_eq!(shown(port(1002), told), (Vec::new(), 0));
 }
@@ -131,10 +131,10 @@ fn a_port_turned_round() {
         20 state CLOSE SYN_SENT id=2 lport=0
         21 state SYN_SENT CLOSE id=2 lport=0
     ";
-    let but = |port| Criteria { lports: Pick::all_but(vec![port]), ..Criteria::default() };
+    let but = |port| Criteria { lports: Pick::all_but(vec![port..=port]), ..Criteria::default() };
     assert_eq!(shown(but(1001), told).0.len(), 2, "the other never had a port");
     assert_eq!(shown(but(9), told).0.len(), 4);
-    let but = |port| Criteria { rports: Pick::all_but(vec![port]), ..Criteria::default() };
+    let but = |port| Criteria { rports: Pick::all_but(vec![port..=port]), ..Criteria::default() };
     assert_eq!((shown(but(80), told).0.len(), shown(but(81), told).0.len()), (0, 4));
 }
 

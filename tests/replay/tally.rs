@@ -165,7 +165,7 @@ fn older_than() {
 #[test]
 fn filters_select_sockets() {
     let total = |criteria| report(criteria, &[], 20).total;
-    assert_eq!(total(Criteria { rports: vec![443].into(), ..Criteria::default() }), 2);
+    assert_eq!(total(Criteria { rports: vec![443..=443].into(), ..Criteria::default() }), 2);
     assert_eq!(total(Criteria { states: vec![State::TimeWait], ..Criteria::default() }), 3);
     assert_eq!(total(Criteria { pids: vec![10].into(), ..Criteria::default() }), 3);
     assert_eq!(total(Criteria { cgroups: vec!["/system.slice".to_owned()].into(), ..Criteria::default() }), 3);

@@ -1,6 +1,6 @@
 //! Lists of values on the command line: `22,80`, or `!22,80` for all others.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, ops::RangeInclusive};
 
 use ipnet::IpNet;
 
@@ -16,10 +16,16 @@ fn list<T>(text: &str, value: impl FnMut(&str) -> Result<T, String>) -> Result<P
     Ok(Pick { values: rest.split(',').map(str::trim).map(value).collect::<Result<_, _>>()?, not })
 }
 
-/// Ports.
-pub fn ports(text: &str) -> Result<Pick<u16>, String> {
-    let port = |text: &str| text.parse().ok().filter(|port| *port != 0);
-    list(text, |text| port(text).ok_or_else(|| format!("{text:?} is no port: want a number from 1 to 65535")))
+/// Ports and ranges of ports.
+pub fn ports(text: &str) -> Result<Pick<RangeInclusive<u16>>, String> {
+    let port = |text: &str| text.trim().parse().ok().filter(|port: &u16| *port != 0);
+    let range = |text: &str| match text.split_once('-') {
+        Some((from, to)) => port(from).zip(port(to)).map(|(from, to)| from..=to).filter(|ports| !ports.is_empty()),
+        None => port(text).map(|port| port..=port),
+    };
+    list(text, |text| {
+        range(text).ok_or_else(|| format!("{text:?} is no port: want numbers from 1 to 65535, as 80,443 or 1024-2048"))
+    })
 }
 
 /// Process ids.
@@ -74,14 +80,14 @@ mod tests {
 
     #[test]
     fn lists_and_lists_turned_round() {
-        assert_eq!(ports("22"), Ok(vec![22].into()));
-        assert_eq!(ports("22,80"), Ok(vec![22, 80].into()));
-        assert_eq!(ports("!22, 80"), Ok(Pick::all_but(vec![22, 80])));
+        assert_eq!(ports("22"), Ok(vec![22..=22].into()));
+        assert_eq!(ports("22,80"), Ok(vec![22..=22, 80..=80].into()));
+        assert_eq!(ports("!22, 1024 - 2048"), Ok(Pick::all_but(vec![22..=22, 1024..=2048])));
         assert_eq!(texts("!nginx"), Ok(Pick::all_but(vec!["nginx".to_owned()])));
         assert_eq!(states("!time-wait"), Ok(Pick::all_but(vec![State::TimeWait])));
         assert!(networks("10.0.0.1").unwrap().values.iter().all(|net| net.to_string() == "10.0.0.1/32"));
         assert!(networks("!fd00::/8").unwrap().not);
-        for wrong in ["", "!", "22,", "0", "65536", "22,!80", "ssh"] {
+        for wrong in ["", "!", "22,", "0", "65536", "22,!80", "ssh", "9-8", "0-9", "1-", "-9", "1-2-3"] {
             assert!(ports(wrong).is_err(), "{wrong:?}");
         }
         assert!(pids("0").is_err() && texts("").is_err() && texts("!").is_err() && reasons("whatever").is_err());
@@ -91,7 +97,7 @@ mod tests {
     fn one_list_of_many() {
         let of = |texts: &[&str]| joined("-L", &texts.iter().map(|text| ports(text).unwrap()).collect::<Vec<_>>());
         assert_eq!(of(&[]), Ok(Pick::default()));
-        assert_eq!(of(&["!1", "!2,3"]), Ok(Pick::all_but(vec![1, 2, 3])));
+        assert_eq!(of(&["!1", "!2,3"]), Ok(Pick::all_but(vec![1..=1, 2..=2, 3..=3])));
         assert!(of(&["1", "!2"]).is_err_and(|why| why.starts_with("-L")));
     }
 }

@@ -43,7 +43,7 @@ pub struct Ports {
 
     /// Destination port(s); with a ! before the list all others, as of the filters below
     #[arg(short = 'D', long = "rport", value_name = "PORTS", value_parser = list::ports)]
-    pub rport: Vec<Pick<u16>>,
+    pub rport: Vec<Pick<std::ops::RangeInclusive<u16>>>,
     /// Source address or network, as 10.0.0.1 or 10.0.0.0/8
     #[arg(long, value_name = "CIDR", value_parser = list::networks)]
     pub laddr: Vec<Pick<IpNet>>,

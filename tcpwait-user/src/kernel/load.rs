@@ -2,6 +2,8 @@
 //! however it ends, the kernel detaches everything.
 
 use std::{
+    collections::BTreeSet,
+    ops::RangeInclusive,
     os::fd::{AsFd, OwnedFd},
     thread,
 };
@@ -38,9 +40,9 @@ pub struct KernelFilter {
     /// Network namespaces.
     pub netns: Pick<Identity>,
     /// Local ports.
-    pub lports: Pick<u16>,
+    pub lports: Pick<RangeInclusive<u16>>,
     /// Remote ports.
-    pub rports: Pick<u16>,
+    pub rports: Pick<RangeInclusive<u16>>,
 }
 
 /// How to load.
@@ -122,6 +124,9 @@ fn probes(options: &Options) -> Result<Probes> {
     let [call_bind, call_listen, call_connect] =
         [nix::libc::SYS_bind, nix::libc::SYS_listen, nix::libc::SYS_connect].map(|number| number as u32);
 
+    let by_inode: Vec<(u32, u64)> = filter.netns.values.iter().map(|wanted| (wanted.inode, wanted.cookie)).collect();
+    let (lports, rports) = (present(&filter.lports.values), present(&filter.rports.values));
+
     let mut loader = EbpfLoader::new();
     // What aya asks of the kernel at the first look.
     aya::features();
@@ -132,6 +137,9 @@ fn probes(options: &Options) -> Result<Probes> {
         .btf(Some(btf))
         .verifier_log_level(if options.verbose { VerifierLogLevel::DEBUG } else { VerifierLogLevel::default() })
         .map_max_entries(config::RING_MAP, options.ring_bytes)
+        .map_max_entries(config::NETNS_FILTER_MAP, room_for(&by_inode))
+        .map_max_entries(config::LPORT_FILTER_MAP, room_for(&lports))
+        .map_max_entries(config::RPORT_FILTER_MAP, room_for(&rports))
         .override_global(config::TW_TIMER_HANDLER, &handlers.timewait, true)
         .override_global(config::REQSK_TIMER_HANDLER, &request_handler, true)
         .override_global(config::CALL_BIND, &call_bind, true)
@@ -157,10 +165,9 @@ fn probes(options: &Options) -> Result<Probes> {
         let too_old = needs::too_old(&release(), &needs::lacking_maps());
         too_old.map_or_else(|| refused(&e, "creating the eBPF maps"), |why| anyhow!(why))
     })?;
-    let by_inode: Vec<(u32, u64)> = filter.netns.values.iter().map(|wanted| (wanted.inode, wanted.cookie)).collect();
     fill(&mut ebpf, config::NETNS_FILTER_MAP, &by_inode)?;
-    fill(&mut ebpf, config::LPORT_FILTER_MAP, &present(&filter.lports.values))?;
-    fill(&mut ebpf, config::RPORT_FILTER_MAP, &present(&filter.rports.values))?;
+    fill(&mut ebpf, config::LPORT_FILTER_MAP, &lports)?;
+    fill(&mut ebpf, config::RPORT_FILTER_MAP, &rports)?;
 
     let wanted = |hook: &&Hook| not_needed(hook, options.choices, &[]).or_else(|| unsupported(types, hook)).is_none();
     let mut tried = programs::attach(&mut ebpf, HOOKS.iter().filter(wanted), preemptible, btf);
@@ -407,8 +414,15 @@ fn mode<T>(pick: &Pick<T>) -> u8 {
 }
 
 /// Ports, as a filter map has them.
-fn present(ports: &[u16]) -> Vec<(u16, u8)> {
-    ports.iter().map(|port| (*port, 1)).collect()
+/// Each port of these ranges, once.
+fn present(ports: &[RangeInclusive<u16>]) -> Vec<(u16, u8)> {
+    let ports: BTreeSet<u16> = ports.iter().cloned().flatten().collect();
+    ports.into_iter().map(|port| (port, 1)).collect()
+}
+
+/// A map has room for one at least.
+fn room_for<T>(entries: &[T]) -> u32 {
+    u32::try_from(entries.len()).unwrap_or(u32::MAX).max(1)
 }
 
 fn fill<K: aya::Pod, V: aya::Pod>(ebpf: &mut Ebpf, name: &str, entries: &[(K, V)]) -> Result<()> {
@@ -416,7 +430,7 @@ fn fill<K: aya::Pod, V: aya::Pod>(ebpf: &mut Ebpf, name: &str, entries: &[(K, V)
     let mut map: HashMap<_, K, V> = HashMap::try_from(map).with_context(|| format!("map {name} is of another type"))?;
     for (key, value) in entries {
         map.insert(key, value, 0)
-            .with_context(|| format!("filling filter map {name} (it holds {})", config::FILTER_ENTRIES))?;
+            .with_context(|| format!("filling filter map {name} with {} entries", entries.len()))?;
     }
     Ok(())
 }
@@ -424,9 +438,7 @@ fn fill<K: aya::Pod, V: aya::Pod>(ebpf: &mut Ebpf, name: &str, entries: &[(K, V)
 fn refused(error: &aya::EbpfError, doing: &str) -> anyhow::Error {
     let text = format!("{error:?}");
     if text.contains("PermissionDenied") || text.contains("code: 1,") {
-        anyhow!(
-            "{doing}: not permitted; tcpwait needs root, or the capabilities CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN and CAP_SYS_ADMIN"
-        )
+        anyhow!("{doing}: not permitted; tcpwait needs root, or the capabilities CAP_BPF and CAP_PERFMON")
     } else {
         anyhow!("{doing}: {error}")
     }
