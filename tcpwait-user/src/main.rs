@@ -19,7 +19,8 @@ fn main() -> ExitCode {
         output::sentence(format_args!("tcpwait: {e:#}"));
         ExitCode::FAILURE
     });
-    output::settle();
+    // What came of it has been said.
+    let _ = output::settle();
     output::end();
     code
 }

@@ -177,10 +177,14 @@ pub fn redirect(file: File) {
 }
 
 /// Waits until standard output has been written, for as long as somebody takes it. Gives the lines that were not written, now or before.
-pub fn settle() -> u64 {
-    let Some(queue) = STDOUT.get() else { return 0 };
+///
+/// # Errors
+/// It cannot be written.
+pub fn settle() -> io::Result<u64> {
+    let Some(queue) = STDOUT.get() else { return Ok(0) };
     queue.settle(stalled);
-    queue.unwritten()
+    let error = queue.lock().error;
+    error.map_or_else(|| Ok(queue.unwritten()), |code| Err(io::Error::from_raw_os_error(code)))
 }
 
 fn stalled() -> Duration {

@@ -225,8 +225,8 @@ fn say_seeded(seeded: Option<&Seeded>, verbose: bool) {
     }
 }
 
-fn close(account: &Ledger, audit: Option<&AuditReport>, fail_on_loss: bool) -> ExitCode {
-    let written = all_is_written();
+fn close(account: &Ledger, audit: Option<&AuditReport>, fail_on_loss: bool) -> Result<ExitCode> {
+    let written = all_is_written()?;
     let mut text = Vec::new();
     let _ = ledger::write(account, &mut text);
     say!("{}", String::from_utf8_lossy(&text).trim_end());
@@ -234,19 +234,19 @@ fn close(account: &Ledger, audit: Option<&AuditReport>, fail_on_loss: bool) -> E
         say!("{}", view::audit::sentence(audit));
     }
     let lossy = !written || account.is_lossy() || audit.is_some_and(AuditReport::differs);
-    if fail_on_loss && lossy { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS }
+    Ok(if fail_on_loss && lossy { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS })
 }
 
 /// Waits until standard output is written, for as long as somebody takes it, and says what was not. Whether all was.
-fn all_is_written() -> bool {
-    let lines = output::settle();
+fn all_is_written() -> Result<bool> {
+    let lines = output::settle().context("writing to stdout")?;
     if lines > 0 {
         say!(
             "tcpwait: up to {} lines were not written: whoever reads standard output did not take them in time",
             count(lines)
         );
     }
-    lines == 0
+    Ok(lines == 0)
 }
 
 /// Diagnostics go to stderr, and only when asked for.

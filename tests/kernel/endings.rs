@@ -103,6 +103,18 @@ pub fn nobody_reads() {
     assert_eq!(unread.code(), Some(0), "{}", unread.said());
 }
 
+/// A full disk is an error, whenever it shows.
+pub fn a_full_disk() {
+    let netns = netns::inode().to_string();
+    for verb in [&["trace"][..], &["stat"], &["stat", "0.2"], &["record", "-o", "/dev/full"]] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let arguments = [verb, &["--duration", "0.5", "--netns", &netns]].concat();
+        let ended = command(arguments).stdout(full).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert!(ended.status.code() == Some(1) && said.contains("No space left on device"), "{verb:?}: {said}");
+    }
+}
+
 /// Whoever has read enough ends it, though nothing happens that it could write.
 pub fn reader_goes() {
     let netns = netns::inode().to_string();

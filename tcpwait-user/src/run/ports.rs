@@ -92,7 +92,7 @@ fn finish(reports: &mut Reports) -> io::Result<Ledger> {
 }
 
 fn code(args: &Ports, ledger: &Ledger) -> Result<ExitCode> {
-    let lossy = !all_is_written() || ledger.is_lossy();
+    let lossy = !all_is_written()? || ledger.is_lossy();
     Ok(if args.fail_on_loss && lossy { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS })
 }
 

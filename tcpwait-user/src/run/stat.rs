@@ -109,7 +109,8 @@ async fn live(args: &Stat) -> Result<ExitCode> {
             Some(sink.statistics.finish().context("writing to stdout")?)
         }
     };
-    let code = if all_is_written() {
+    let written = all_is_written();
+    let code = if output::reader_is_gone() || written? {
         account.map_or(ExitCode::SUCCESS, |account| code(args, &account))
     } else {
         unwritten(args)

@@ -55,7 +55,7 @@ pub fn run(args: &States) -> Result<ExitCode> {
             Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
         }
     }
-    all_is_written();
+    all_is_written()?;
     Ok(ExitCode::SUCCESS)
 }
 

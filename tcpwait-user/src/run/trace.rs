@@ -48,7 +48,7 @@ async fn live(args: &Trace) -> Result<ExitCode> {
     let seeded = live.run(&mut sink).await?;
     say_seeded(seeded.as_ref(), args.tracing.verbose);
     let ledger = sink.0.finish().context("writing to stdout")?;
-    Ok(close(&ledger, sink.0.audit().as_ref(), args.fail_on_loss))
+    close(&ledger, sink.0.audit().as_ref(), args.fail_on_loss)
 }
 
 fn replay(args: &Trace, path: &Path) -> Result<ExitCode> {
@@ -59,7 +59,7 @@ fn replay(args: &Trace, path: &Path) -> Result<ExitCode> {
     if let Some(why) = reader.cut() {
         say!("tcpwait: {} was cut short ({why}); everything up to there is shown", path.display());
     }
-    Ok(close(&ledger, None, args.fail_on_loss))
+    close(&ledger, None, args.fail_on_loss)
 }
 
 fn replay_records(reader: &mut Reader, selector: Selector, steps: Steps, shown: Shown) -> io::Result<Ledger> {

@@ -70,6 +70,12 @@ pub fn first(only: &Pick<u32>) -> First {
     // Listing sockets takes its time where there are many, wherever they are (`inet_diag_dump_icsk` walks the table that
     // namespaces share), so counters are read after them here, and before them at the second reading.
     let mut piles = Vec::new();
+    if only.is_empty()
+        && let Err(e) = std::fs::metadata(netns::OWN)
+    {
+        read.unreadable
+            .push(("this process's own network namespace".to_owned(), format!("cannot be found: {e}; mount /proc")));
+    }
     for ns in netns::all().into_iter().filter(|ns| only.admits(|inode| *inode == ns.inode)) {
         match netns::inside(&ns, piled) {
             Ok(before) => piles.push((ns, before)),
