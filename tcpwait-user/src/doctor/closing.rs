@@ -237,8 +237,8 @@ pub fn last_ack(ns: &Namespace) -> Option<Finding> {
         return None;
     }
     let what = "connections that the peers closed first, and this side after them, do not end (LAST_ACK): nothing answers the FIN, which is sent \
-        again and again. Between the peer's FIN and this one a firewall or NAT has forgotten the connection, or the peer has: this side took \
-        longer to close than they remember (conntrack: 60 s in CLOSE_WAIT), or the peers are gone";
+        again and again. A firewall or NAT, here or on the way, drops it or has forgotten the connection since the peer's FIN (conntrack keeps \
+        it for 60 s in CLOSE_WAIT): this side took longer to close; or the peers are gone";
     let finding = Finding::new("last-ack-unanswered", Now, what)
         .known_by([
             Evidence::gauge("sockets in LAST_ACK, at both readings and sending again", all.last_ack),
