@@ -8,6 +8,7 @@ mod states;
 
 use std::{
     io::{self, BufWriter, Stdout, Write},
+    path::Path,
     process::ExitCode,
 };
 
@@ -21,10 +22,10 @@ use crate::{
     cli::{Cli, Command, Filter, Record, Trace, Tracing, choices},
     event::{counters, is_from_kernel},
     kernel::KernelFilter,
-    ledger::Ledger,
+    ledger::{Ledger, Recorded},
     live::{self, Audited, Live, Settings, Sink},
     pipeline::{Pipeline, Shown},
-    recording::{Reader, Writer},
+    recording::{Believed, Reader, Writer},
     select::{Criteria, Family, Selector},
     system::{behaviour, cgroup::Cgroups, netns, processes, seed::Seeded},
     view::{
@@ -99,12 +100,10 @@ fn replay(args: &Trace) -> Result<ExitCode> {
     log_to_stderr(args.tracing.verbose);
     let path = args.from.as_deref().context("no recording named")?;
     let criteria = criteria(&args.filter, false)?;
-    let mut reader = Reader::open(path)?;
+    let mut reader = open(path)?;
     match replay_records(&mut reader, Selector::new(criteria), shown(args)) {
         Ok(ledger) => {
-            if let Some(why) = reader.cut() {
-                eprintln!("tcpwait: {} was cut short ({why}); everything up to there is shown", path.display());
-            }
+            say_damage(path, &reader.found(), "shown");
             Ok(close(&ledger, None, args.fail_on_loss))
         }
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
@@ -112,12 +111,26 @@ fn replay(args: &Trace) -> Result<ExitCode> {
     }
 }
 
-fn replay_records(reader: &mut Reader, selector: Selector, shown: Shown) -> io::Result<Ledger> {
+fn replay_records(reader: &mut Believed<Reader>, selector: Selector, shown: Shown) -> io::Result<Ledger> {
     let mut pipeline = Pipeline::new(&reader.header().clone(), selector, shown, stdout())?;
     while let Some(record) = reader.next_record() {
         pipeline.record(record)?;
     }
+    pipeline.recorded(reader.found());
     pipeline.finish()
+}
+
+/// Opens a recording, of whose times those that cannot be are left out.
+fn open(path: &Path) -> Result<Believed<Reader>> {
+    let reader = Reader::open(path)?;
+    Ok(Believed::new(reader.header().clone(), reader))
+}
+
+/// What is wrong with a recording; `done`: what became of the rest.
+fn say_damage(path: &Path, found: &Recorded, done: &str) {
+    for sentence in ledger::damage(found, done) {
+        eprintln!("tcpwait: {}: {sentence}", path.display());
+    }
 }
 
 async fn record_live(args: &Record) -> Result<ExitCode> {

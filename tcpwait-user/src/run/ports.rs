@@ -13,7 +13,8 @@ use nix::time::{ClockId, clock_gettime};
 use tcpwait_wire::wire::Counters;
 
 use super::{
-    LOSSY, banner, criteria, is_broken_pipe, log_to_stderr, runtime, say_seeded, settings, stat::screen, stdout,
+    LOSSY, banner, criteria, is_broken_pipe, log_to_stderr, open, runtime, say_damage, say_seeded, settings,
+    stat::screen, stdout,
 };
 use crate::{
     cli::Ports,
@@ -21,7 +22,7 @@ use crate::{
     ledger::Ledger,
     live::{self, Sink},
     ports::PortsReports,
-    recording::{self, Header},
+    recording::Header,
     schedule::Schedule,
     select::{Criteria, Selector},
     system::{netns, port_range, seed},
@@ -59,7 +60,7 @@ fn list(args: &Ports) -> Result<ExitCode> {
 
 fn replay(args: &Ports, path: &Path) -> Result<ExitCode> {
     let criteria = criteria(&args.filter(), false)?;
-    let mut reader = recording::Reader::open(path)?;
+    let mut reader = open(path)?;
     let mut reports = reports(args, &reader.header().clone(), true, criteria);
     let done = (|| {
         while let Some(record) = reader.next_record() {
@@ -67,12 +68,12 @@ fn replay(args: &Ports, path: &Path) -> Result<ExitCode> {
             if reports.is_over() {
                 break;
             }
+            reports.recorded(reader.found());
         }
+        reports.recorded(reader.found());
         reports.finish()
     })();
-    if let Some(why) = reader.cut() {
-        eprintln!("tcpwait: {} was cut short ({why}); everything up to there is counted", path.display());
-    }
+    say_damage(path, &reader.found(), "counted");
     code(args, done)
 }
 

@@ -12,7 +12,8 @@ use nix::sys::signal::Signal;
 use tcpwait_wire::wire::Counters;
 
 use super::{
-    LOSSY, banner, criteria, is_broken_pipe, log_to_stderr, meaning_of_tw, runtime, say_seeded, settings, stdout,
+    LOSSY, banner, criteria, is_broken_pipe, log_to_stderr, meaning_of_tw, open, runtime, say_damage, say_seeded,
+    settings, stdout,
 };
 use crate::{
     aggregate::{
@@ -22,7 +23,7 @@ use crate::{
     cli::Stat,
     kernel::KernelFilter,
     live::{self, Audited, Settings, Sink},
-    recording::{self, Header},
+    recording::Header,
     schedule::Schedule,
     select::{Criteria, Selector},
     stat::{Account, Statistics},
@@ -59,7 +60,7 @@ pub fn run(args: &Stat) -> Result<ExitCode> {
 
 fn replay(args: &Stat, path: &std::path::Path) -> Result<ExitCode> {
     let criteria = criteria(&args.filter, false)?;
-    let mut reader = recording::Reader::open(path)?;
+    let mut reader = open(path)?;
     let audit = Audit::new(None, Some("a recording does not hold them".to_owned()));
     let mut statistics = statistics(args, &reader.header().clone(), criteria, audit);
     let done = (|| {
@@ -68,12 +69,12 @@ fn replay(args: &Stat, path: &std::path::Path) -> Result<ExitCode> {
             if statistics.is_over() {
                 break;
             }
+            statistics.recorded(reader.found());
         }
+        statistics.recorded(reader.found());
         statistics.finish()
     })();
-    if let Some(why) = reader.cut() {
-        eprintln!("tcpwait: {} was cut short ({why}); everything up to there is counted", path.display());
-    }
+    say_damage(path, &reader.found(), "counted");
     match done {
         Ok(account) => Ok(code(args, &account)),
         Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     event::Task,
+    ledger::{Cut, Recorded},
     lifecycle::{Call, Failure, Holder, Restarts, Transition, Why},
     tcp::{NetnsId, State},
 };
@@ -194,6 +195,43 @@ impl View for Json {
         serde_json::to_writer(&mut self.line, &line)?;
         self.line.push(b'\n');
         out.write_all(&self.line)
+    }
+
+    fn damage(&mut self, found: &Recorded, out: &mut dyn Write) -> io::Result<()> {
+        damage(found, out)
+    }
+}
+
+/// The last line where something is wrong with a recording.
+pub(super) fn damage(found: &Recorded, out: &mut dyn Write) -> io::Result<()> {
+    let line = DamageLine {
+        event: "recording-damaged",
+        lossy: true,
+        cut: found.cut.as_ref().map(CutLine::of),
+        impossible_times: found.impossible_times,
+    };
+    serde_json::to_writer(&mut *out, &line)?;
+    out.write_all(b"\n")
+}
+
+#[derive(Serialize)]
+struct DamageLine {
+    event: &'static str,
+    lossy: bool,
+    cut: Option<CutLine>,
+    impossible_times: u64,
+}
+
+/// Where and why a recording can be read no further.
+#[derive(Serialize)]
+pub(super) struct CutLine {
+    at_byte: u64,
+    why: &'static str,
+}
+
+impl CutLine {
+    pub(super) fn of(cut: &Cut) -> Self {
+        Self { at_byte: cut.at_byte, why: cut.by.name() }
     }
 }
 

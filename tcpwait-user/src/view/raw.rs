@@ -11,6 +11,7 @@ use super::{
 };
 use crate::{
     event::{Call, Event, Fact, HalfOpen, HalfStart, Segment, Task},
+    ledger::Recorded,
     tcp::{Flow, NetnsId, State},
 };
 
@@ -151,6 +152,14 @@ pub fn event(event: &Event, context: Context<'_>, json: bool, out: &mut dyn Writ
         write!(out, " stack={}", stack.join(","))?;
     }
     writeln!(out)
+}
+
+/// The last line where something is wrong with a recording, for a program; a person is told on stderr.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn damage(found: &Recorded, json: bool, out: &mut dyn Write) -> io::Result<()> {
+    if json { super::json::damage(found, out) } else { Ok(()) }
 }
 
 fn line(event: &Event, context: Context<'_>) -> Option<Line> {
