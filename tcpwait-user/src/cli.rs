@@ -12,6 +12,7 @@ use ipnet::IpNet;
 use crate::{
     aggregate::{by::By, groups::Sort},
     kernel::{Choice, Choices},
+    plain,
     tcp::State,
 };
 
@@ -33,7 +34,18 @@ impl Cli {
         if arguments.len() < 2 {
             arguments = ["tcpwait", "stat", "1"].map(Into::into).to_vec();
         }
-        Self::parse_from(arguments)
+        Self::try_parse_from(&arguments).unwrap_or_else(|error| {
+            // What is wrong is quoted; so it is said of arguments that can be shown.
+            let shown = arguments.iter().map(|argument| plain::escaped(&argument.to_string_lossy()));
+            match Self::try_parse_from(shown) {
+                Err(shown) if shown.kind() == error.kind() => shown.exit(),
+                _ if error.use_stderr() => {
+                    error.to_string().lines().for_each(|line| eprintln!("{line}"));
+                    std::process::exit(error.exit_code())
+                }
+                _ => error.exit(),
+            }
+        })
     }
 }
 

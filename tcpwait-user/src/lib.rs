@@ -2,6 +2,8 @@
 //!
 //! The order of the modules is the layering: a module imports only from modules above it (a test holds it to that).
 
+#[macro_use]
+pub mod plain;
 pub mod tcp;
 pub mod origin;
 pub mod event;

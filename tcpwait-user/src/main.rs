@@ -5,7 +5,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let cli = tcpwait::cli::Cli::from_arguments();
     tcpwait::run::run(cli).unwrap_or_else(|e| {
-        eprintln!("tcpwait: {e:#}");
+        tcpwait::plain::say(format_args!("tcpwait: {e:#}"));
         ExitCode::FAILURE
     })
 }

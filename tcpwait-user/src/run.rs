@@ -385,7 +385,8 @@ fn log_to_stderr(verbose: bool) {
             if !self.enabled(record.metadata()) {
                 return;
             }
-            eprintln!("{}: {}", record.level().as_str().to_lowercase(), record.args());
+            let level = record.level().as_str().to_lowercase();
+            record.args().to_string().lines().for_each(|line| eprintln!("{level}: {line}"));
         }
         fn flush(&self) {}
     }

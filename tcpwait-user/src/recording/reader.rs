@@ -7,13 +7,19 @@ use std::{
     path::Path,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use lz4_flex::frame::FrameDecoder;
 use tcpwait_wire::wire::{self, Kind};
 use zerocopy::FromBytes;
 
 use super::{FORMAT, Header, MAGIC, MAX_HEADER, Records};
-use crate::ledger::{Cut, CutBy};
+use crate::{
+    ledger::{Cut, CutBy},
+    plain::beginning,
+};
+
+/// So much of what a header says is quoted.
+const MAX_QUOTED: usize = 200;
 
 /// Reads a recording.
 pub struct Reader {
@@ -55,8 +61,10 @@ impl Reader {
         if header.len() as u64 != u64::from(len) {
             bail!("{shown} is a recording cut off within its header, at byte {}", file.bytes);
         }
-        let header = parsed(&header).with_context(|| format!("{shown} is a recording with a damaged header"))?;
-        let header = header.map_err(|versions| anyhow::anyhow!("{shown} was recorded by {versions}"))?;
+        let header = parsed(&header).map_err(|error| {
+            anyhow!("{shown} is a recording with a damaged header: {}", beginning(&error.to_string(), MAX_QUOTED))
+        })?;
+        let header = header.map_err(|versions| anyhow!("{shown} was recorded by {versions}"))?;
         let good = file.bytes;
         Ok(Self { header, body: FrameDecoder::new(file), record: Vec::new(), good, complete: false, cut: None })
     }
@@ -154,7 +162,10 @@ fn parsed(header: &[u8]) -> Result<Result<Header, String>> {
     if !fields.get("wire").and_then(serde_json::Value::as_u64).is_some_and(|version| readable.contains(&version)) {
         return Ok(Err(format!(
             "tcpwait {} with records of version {}; this tcpwait {} reads versions {} to {}",
-            fields.get("tcpwait").and_then(serde_json::Value::as_str).unwrap_or("of an unknown version"),
+            fields
+                .get("tcpwait")
+                .and_then(serde_json::Value::as_str)
+                .map_or("of an unknown version".to_owned(), |version| beginning(version, MAX_QUOTED)),
             fields
                 .get("wire")
                 .and_then(serde_json::Value::as_u64)

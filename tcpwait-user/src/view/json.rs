@@ -17,6 +17,7 @@ use crate::{
     event::Task,
     ledger::{Cut, Recorded},
     lifecycle::{Call, Failure, Holder, Restarts, Transition, Why},
+    plain,
     tcp::{NetnsId, State},
 };
 
@@ -35,7 +36,7 @@ struct Line<'a>(&'a mut Vec<u8>);
 impl Line<'_> {
     fn put(&mut self, key: &'static str, value: &impl Serialize) -> io::Result<()> {
         self.0.extend_from_slice(key.as_bytes());
-        Ok(serde_json::to_writer(&mut *self.0, value)?)
+        plain::json(&mut *self.0, value)
     }
 
     /// What is left out where there is nothing to say.
@@ -192,7 +193,7 @@ impl View for Json {
                 .map(|holders| Reuseaddr { set: holders.has_reuseaddr, would_do: holders.reuseaddr_would_do }),
         };
         self.line.clear();
-        serde_json::to_writer(&mut self.line, &line)?;
+        plain::json(&mut self.line, &line)?;
         self.line.push(b'\n');
         out.write_all(&self.line)
     }
@@ -210,7 +211,7 @@ pub(super) fn damage(found: &Recorded, out: &mut dyn Write) -> io::Result<()> {
         cut: found.cut.as_ref().map(CutLine::of),
         impossible_times: found.impossible_times,
     };
-    serde_json::to_writer(&mut *out, &line)?;
+    plain::json(&mut *out, &line)?;
     out.write_all(b"\n")
 }
 

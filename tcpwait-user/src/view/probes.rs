@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::plain;
+
 /// All of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -49,14 +51,14 @@ pub struct Behaviour {
 /// The output cannot be written.
 pub fn write(report: &Report, json: bool, out: &mut dyn Write) -> io::Result<()> {
     if json {
-        serde_json::to_writer(&mut *out, report)?;
+        plain::json(&mut *out, report)?;
         return writeln!(out);
     }
     writeln!(out, "{:<26} {:<9} WITHOUT IT", "HOOK", "ATTACHED")?;
     for row in &report.hooks {
         writeln!(out, "{:<26} {:<9} {}", row.hook, if row.attached { "yes" } else { "no" }, row.without)?;
         if let Some(why) = &row.why {
-            writeln!(out, "{:<26} {:<9} not attached: {why}", "", "")?;
+            writeln!(out, "{:<26} {:<9} not attached: {}", "", "", plain::column(why))?;
         }
     }
     let Behaviour { destroy_ends_time_wait, tw_counts_beginnings, untried } = &report.behaviour;
@@ -71,7 +73,7 @@ pub fn write(report: &Report, json: bool, out: &mut dyn Write) -> io::Result<()>
         writeln!(out, "{:<36} tried on a connection in a network namespace of its own", "")?;
     }
     if let Some(why) = untried {
-        writeln!(out, "{:<36} {why}", "not known, because of")?;
+        writeln!(out, "{:<36} {}", "not known, because of", plain::column(why))?;
     }
     let (hz, from) = match report.hz {
         Some(hz) => (hz.to_string(), "the resolution of CLOCK_MONOTONIC_COARSE, which is a tick"),

@@ -26,6 +26,7 @@ use crate::{
     },
     ledger::Ledger,
     lifecycle::Reason,
+    plain,
     tcp::State,
 };
 
@@ -229,7 +230,7 @@ impl ReportView for Json {
             ledger: account(&report.ledger),
             audit: audit(&report.audit, context),
         };
-        serde_json::to_writer(&mut *out, &document)?;
+        plain::json(&mut *out, &document)?;
         out.write_all(b"\n")
     }
 }

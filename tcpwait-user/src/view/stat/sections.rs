@@ -6,7 +6,6 @@ use super::{
         failure::{errno, short},
         key,
         table::{self, Column},
-        text::printable,
         units::{count, duration, known, percent, rate},
     },
     sentences::{closed_first, ended_by},
@@ -14,6 +13,7 @@ use super::{
 use crate::{
     aggregate::{Bucket, DwellSummary, failures::FailureRow, groups::GroupRow, report::Report},
     lifecycle::Call,
+    plain,
     tcp::State,
 };
 
@@ -80,7 +80,7 @@ pub fn failures(report: &Report, context: Context<'_>, width: usize) -> Vec<Stri
         Column::text(
             "PROCESS",
             0,
-            column(&|row| row.kind.comm.map_or("-".to_owned(), |comm| printable(&key::comm_of(comm))), &nothing),
+            column(&|row| row.kind.comm.map_or("-".to_owned(), |comm| plain::column(&key::comm_of(comm))), &nothing),
         ),
         Column::text("ADDRESS", 0, column(&|row| at(row, context), &nothing)),
         Column::text("WHY", 0, column(&why, &nothing)),
@@ -89,7 +89,7 @@ pub fn failures(report: &Report, context: Context<'_>, width: usize) -> Vec<Stri
 }
 
 fn at(row: &FailureRow, context: Context<'_>) -> String {
-    printable(&context.names.endpoint(row.kind.address, row.kind.port, row.kind.interface))
+    plain::column(&context.names.endpoint(row.kind.address, row.kind.port, row.kind.interface))
 }
 
 /// How long sockets stay where; below SYN_RECV, what became of it; below TIME_WAIT, how it was left. States in which nothing is and nothing happened are left out.
