@@ -18,6 +18,7 @@ mod invariants;
 mod kernels;
 mod late_segments;
 mod layers;
+mod lies;
 mod memory;
 mod mutation;
 mod object;

@@ -12,6 +12,7 @@ mod compile;
 mod cross;
 mod debs;
 mod fixtures;
+mod fuzz;
 mod object;
 mod packages;
 mod root;
@@ -74,6 +75,19 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Try recordings that nobody made on everything that reads them: `cargo xtask fuzz --seconds 3600`.
+    ///
+    /// Each input is read as `trace`, `stat` and `ports` read it, with every view, with a limit on time and memory. Needs a C++ compiler besides what
+    /// the build needs, and installs it where it is missing. It begins with the inputs in tests/fuzz/corpus; what it finds is in target/fuzz, and the
+    /// exit code is 1 if one of them panics, takes too long or takes too much.
+    Fuzz {
+        /// For so long.
+        #[arg(long, value_name = "N", default_value_t = 600)]
+        seconds: u32,
+        /// Put the fewest inputs that cover everything found into tests/fuzz/corpus.
+        #[arg(long)]
+        keep: bool,
+    },
     /// Make the recordings of other kernels in tests/fixtures anew, for a change of the recording format.
     Fixtures {
         /// Of these kernels, named as for `cargo xtask vm --kernel` [default: 6.1 6.12].
@@ -96,6 +110,7 @@ fn main() -> ExitCode {
         Verb::Test { filters } => test::run(filters),
         Verb::TestInGuests { filters } => test::in_guests(filters),
         Verb::Bench { args } => bench::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Fuzz { seconds, keep } => fuzz::run(seconds, keep),
         Verb::Fixtures { kernels } => fixtures::run(kernels).map(|()| ExitCode::SUCCESS),
         Verb::Vm(options) => vm::run(&options),
     };

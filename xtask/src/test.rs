@@ -23,6 +23,10 @@ use self::course::{Beside, Course, NOT_RUN};
 
 const ON_THIS_KERNEL: &str = "kernel tests";
 const IN_GUESTS: &str = "kernel tests in guests";
+const FUZZING: &str = "fuzzing";
+
+/// How long the fuzzer runs, in seconds, beside the kernel tests on this machine, which mostly wait.
+const FUZZING_S: u32 = 60;
 
 /// The verb.
 pub fn run(filters: Vec<String>) -> Result<ExitCode> {
@@ -46,6 +50,11 @@ pub fn run(filters: Vec<String>) -> Result<ExitCode> {
     course.step("lints of the kernel side", || lint_kernel_side(&toolchain));
     course.step("documentation", document);
     course.step("tests", || filters.iter().try_for_each(test));
+    // A filter names tests, and this is none.
+    let fuzzing = filters
+        .iter()
+        .all(Option::is_none)
+        .then(|| Beside::this_program(&["fuzz".to_owned(), "--seconds".to_owned(), FUZZING_S.to_string()]));
     let together = match &tests {
         Some(_) if !root::available() => {
             course.skip(ON_THIS_KERNEL, "needs root, and there is no sudo here");
@@ -57,6 +66,9 @@ pub fn run(filters: Vec<String>) -> Result<ExitCode> {
             None
         }
     };
+    if let Some(fuzzing) = fuzzing {
+        course.join(FUZZING, fuzzing);
+    }
     course.join(IN_GUESTS, guests);
     // Nothing else runs by now.
     if let (Some(tests), Some(together)) = (tests, together) {

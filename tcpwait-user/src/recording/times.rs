@@ -10,7 +10,8 @@
 //!
 //! What is not: that ticks come each 50 ms. A reader may be stopped for hours while the kernel side goes on to write; then ticks and records leap, and
 //! after the first tick come records that are as old as the ring buffer is long. Seeds are as old as their listing took. So a leap is no lie by itself:
-//! it waits for the next ticks. Of a recording that was cut, where none may follow, two times that agree are believed, and one alone is not.
+//! it waits for the next ticks. Of a recording that was cut, where none may follow, it is believed if the next of its kind agrees with it, and one alone is
+//! not.
 
 use std::collections::VecDeque;
 
@@ -305,27 +306,29 @@ impl<R: Records> Believed<R> {
         behind.into_iter().for_each(|record| self.take(record));
     }
 
-    /// No tick will tell: two leaps in a row that agree are believed.
+    /// No tick will tell. What is written in order of time is believed where the next of its kind does not come before it, and the last of them where the one
+    /// before is near; of the rest, what has another one near.
     fn settle_alone(&mut self) {
         let held = std::mem::take(&mut self.held);
         self.held_bytes = 0;
         let latest_ns = self.tick_ns.saturating_add(LEEWAY_NS);
-        let leaps: Vec<u64> = held
+        // The time of the next of its kind, for each.
+        let mut next = [None; 4];
+        let mut nexts: Vec<Option<u64>> = held
             .iter()
-            .filter(|record| record.kept != Kept::Not && record.time_ns > latest_ns)
-            .map(|record| record.time_ns)
+            .rev()
+            .map(|record| next.get_mut(record.kept as usize).and_then(|next| next.replace(record.time_ns)))
             .collect();
-        let agree: Vec<bool> = (0..leaps.len())
-            .map(|at| {
-                let near = |other: usize| {
-                    leaps.get(other).zip(leaps.get(at)).is_some_and(|(other, this)| other.abs_diff(*this) <= LEEWAY_NS)
-                };
-                near(at + 1) || at.checked_sub(1).is_some_and(near)
-            })
-            .collect();
-        let mut agree = agree.into_iter();
+        let mut before = [None; 4];
         self.release(held, |record| {
-            record.kept == Kept::Not || record.time_ns <= latest_ns || agree.next().unwrap_or_default()
+            let next_ns = nexts.pop().flatten();
+            let before_ns = before.get_mut(record.kept as usize).and_then(|before| before.replace(record.time_ns));
+            let is_near = |ns: u64| ns > latest_ns && ns.abs_diff(record.time_ns) <= LEEWAY_NS;
+            let agrees = match (record.kept, next_ns) {
+                (Kept::Tick | Kept::Kernel, Some(next_ns)) => next_ns.saturating_add(LEEWAY_NS) >= record.time_ns,
+                (_, next_ns) => next_ns.is_some_and(is_near) || before_ns.is_some_and(is_near),
+            };
+            record.time_ns <= latest_ns || agrees
         });
     }
 
