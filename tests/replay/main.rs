@@ -26,6 +26,7 @@ mod origins;
 mod ports;
 mod properties;
 mod selection;
+mod sinks;
 mod stackless;
 mod states;
 mod stories;
