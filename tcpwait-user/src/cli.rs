@@ -139,7 +139,7 @@ pub struct Trace {
     #[arg(long, conflicts_with_all = ["relative_time", "time_of_day", "wide", "pid", "comm", "cgroup", "state"])]
     pub raw: bool,
 
-    /// Exit with 3 if anything was lost
+    /// Exit with 3 if anything was lost, or FILE was cut short or is damaged
     #[arg(long)]
     pub fail_on_loss: bool,
 }
@@ -185,7 +185,7 @@ pub struct Stat {
     /// One JSON document a report, each on a line
     #[arg(long)]
     pub json: bool,
-    /// Exit with 3 if anything was lost, or the kernel's own counters differ and nothing says why
+    /// Exit with 3 if anything was lost, FILE was cut short or is damaged, or the kernel's own counters differ and nothing says why
     #[arg(long)]
     pub fail_on_loss: bool,
 }

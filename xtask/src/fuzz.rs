@@ -16,12 +16,13 @@ use crate::setup;
 use crate::toolchain;
 
 /// What makes LLVM count branches and pass on what is compared, as `cargo fuzz` has it.
-const COVERAGE: [&str; 5] = [
+const COVERAGE: [&str; 6] = [
     "-Cpasses=sancov-module",
     "-Cllvm-args=-sanitizer-coverage-level=4",
     "-Cllvm-args=-sanitizer-coverage-inline-8bit-counters",
     "-Cllvm-args=-sanitizer-coverage-pc-table",
     "-Cllvm-args=-sanitizer-coverage-trace-compares",
+    "--cfg fuzzing",
 ];
 
 /// No input may take longer, in seconds: many times what the slowest takes on a busy machine.

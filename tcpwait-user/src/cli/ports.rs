@@ -74,7 +74,7 @@ pub struct Ports {
     /// One JSON document a report, each on a line
     #[arg(long)]
     pub json: bool,
-    /// Exit with 3 if anything was lost
+    /// Exit with 3 if anything was lost, or FILE was cut short or is damaged
     #[arg(long)]
     pub fail_on_loss: bool,
 }

@@ -87,6 +87,11 @@ impl Record {
         Self { bytes: bytes.to_vec(), time_ns: head.map_or(0, |head| head.time_ns), kept }
     }
 
+    /// What it takes while it waits.
+    fn size(&self) -> usize {
+        self.bytes.len() + size_of::<Self>()
+    }
+
     /// The wall clock's time, which a tick tells, too.
     fn realtime_ns(&self) -> Option<u64> {
         wire::Tick::read_from_bytes(&self.bytes)
@@ -183,7 +188,7 @@ impl<R: Records> Believed<R> {
             && bytes < HELD_BYTES
             && let Some(record) = self.source.next_record().map(Record::new)
         {
-            bytes += record.bytes.len();
+            bytes += record.size();
             if record.kept == Kept::Tick && record.time_ns <= UPTIME_NS {
                 ticks.push((record.time_ns, record.realtime_ns()));
             }
@@ -248,7 +253,7 @@ impl<R: Records> Believed<R> {
     }
 
     fn hold(&mut self, record: Record) {
-        self.held_bytes += record.bytes.len();
+        self.held_bytes += record.size();
         self.held.push_back(record);
     }
 
