@@ -33,7 +33,7 @@ const MAX_HEADER: u32 = 16 << 20;
 /// What a recording says of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// [`wire::VERSION`] of the records.
+    /// [`VERSION`](tcpwait_wire::wire::VERSION) of the records.
     pub wire: u32,
     /// Version of the tool that made it.
     pub tcpwait: String,

@@ -70,6 +70,19 @@ fn damaged_recordings() {
     }
 }
 
+/// What the fuzzer has found worth keeping: all that its inputs reach.
+#[test]
+fn what_the_fuzzer_found() {
+    let corpus = crate::support::tests().join("fuzz/corpus");
+    let mut tried = 0;
+    for input in fs::read_dir(&corpus).unwrap() {
+        let bytes = fs::read(input.unwrap().path()).unwrap();
+        entry::all(&bytes);
+        tried += 1;
+    }
+    assert!(tried > 100, "{tried}");
+}
+
 #[test]
 fn random_bytes() {
     let mut runner = TestRunner::deterministic();

@@ -34,6 +34,9 @@ const MOST_MIB: u32 = 1024;
 /// Longer inputs find nothing that these do not, in bytes.
 const LONGEST: u32 = 16 << 10;
 
+/// Nor are those in the repository: some ten records.
+const LONGEST_KEPT: u32 = 1 << 10;
+
 /// The verb. `keep`: what was found is added to the corpus, as far as it covers more.
 pub fn run(seconds: u32, keep: bool) -> Result<ExitCode> {
     setup::toolchain()?;
@@ -48,8 +51,8 @@ pub fn run(seconds: u32, keep: bool) -> Result<ExitCode> {
     command
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-artifact_prefix={}/", failures.display()))
-        .args(limits())
-        .args(["-print_final_stats=1", "-reload=0"])
+        .args(limits(LONGEST))
+        .args(["-print_final_stats=1", "-reload=0", "-verbosity=0"])
         // What is new goes to the first of these; the other is only read.
         .args([&found, &corpus()]);
     let line = root::shown(&command);
@@ -67,8 +70,8 @@ pub fn run(seconds: u32, keep: bool) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn limits() -> [String; 3] {
-    [format!("-timeout={SLOWEST_S}"), format!("-rss_limit_mb={MOST_MIB}"), format!("-max_len={LONGEST}")]
+fn limits(longest: u32) -> [String; 3] {
+    [format!("-timeout={SLOWEST_S}"), format!("-rss_limit_mb={MOST_MIB}"), format!("-max_len={longest}")]
 }
 
 /// What is in the repository.
@@ -83,7 +86,7 @@ fn minimise(fuzzer: &Path, found: &Path) -> Result<()> {
     let _ = fs::remove_dir_all(&fewest);
     fs::create_dir_all(&fewest)?;
     let mut command = Command::new(fuzzer);
-    command.arg("-merge=1").args(limits()).args([&fewest, &corpus(), &found.to_owned()]);
+    command.arg("-set_cover_merge=1").args(limits(LONGEST_KEPT)).args([&fewest, &corpus(), &found.to_owned()]);
     let line = root::shown(&command);
     if !command.status().with_context(|| format!("cannot run `{line}`"))?.success() {
         bail!("`{line}` failed");
