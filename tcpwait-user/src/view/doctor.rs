@@ -273,6 +273,7 @@ mod tests {
     fn json_has_everything() {
         let mut out = Vec::new();
         json(&report(), &mut out).unwrap();
+        assert!(str::from_utf8(&out).unwrap().contains(r"net.ipv4.some\u001bthing"));
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         let evidence = value.pointer("/findings/0/evidence/0").unwrap();
         assert!(evidence.pointer("/grown").unwrap().is_null() && evidence.pointer("/total").unwrap() == 1234);
