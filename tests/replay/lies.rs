@@ -269,6 +269,38 @@ fn lies_are_told_from_leaps() {
     assert!(given == rest);
 }
 
+/// A lie too small to be told does not make lies of others.
+#[test]
+fn a_small_lie_is_no_others() {
+    let mut stalled = Stalled::new();
+    stalled.ticks(100);
+    stalled.records.push(at(&stalled.record, stalled.now_ns + 59 * S));
+    for _ in 0..100 {
+        stalled.pass(49 * MS);
+        stalled.writes(900 * MS);
+        stalled.ticks(1);
+    }
+    all_is_believed(&stalled.header, &stalled.records);
+}
+
+/// Ticks that leap, each less than the one before: none of them is asked about more than once.
+#[test]
+fn many_lies_take_little_time() {
+    let mut stalled = Stalled::new();
+    stalled.ticks(2);
+    stalled.pass(YEAR);
+    (0..200_000).for_each(|_| stalled.writes(0));
+    let leaps = 200_000;
+    for leap in 0..leaps {
+        stalled.records.push(tick(stalled.now_ns + (leaps - leap) * S, stalled.realtime_ns));
+    }
+    let started = Instant::now();
+    let (_, given, found) = believed(&stalled.header, &stalled.records);
+    assert_eq!((given.len() as u64 + found.impossible_times) as usize, stalled.records.len());
+    assert_eq!(found.impossible_times, leaps, "all of them lie, or are alone");
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+}
+
 /// Neither a tick nor an end in all of a recording: what waits for them is bounded.
 #[test]
 fn what_waits_for_a_tick_is_bounded() {

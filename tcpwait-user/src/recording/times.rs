@@ -119,6 +119,8 @@ pub struct Believed<R> {
     /// From the first leap on, until ticks have told.
     held: VecDeque<Record>,
     held_bytes: usize,
+    /// Where in it the tick is that leaps, and waits for another to agree.
+    leaping_tick: Option<usize>,
     /// Judged, and not given yet.
     ready: VecDeque<Record>,
     /// What was given last.
@@ -139,6 +141,7 @@ impl<R: Records> Believed<R> {
             unread: VecDeque::new(),
             held: VecDeque::new(),
             held_bytes: 0,
+            leaping_tick: None,
             ready: VecDeque::new(),
             given: Vec::new(),
             tick_ns: 0,
@@ -235,7 +238,10 @@ impl<R: Records> Believed<R> {
             match self.judge(&record) {
                 Verdict::Possible => self.believe(record),
                 Verdict::Impossible => self.leave_out(&record),
-                Verdict::Leaps => self.hold(record),
+                Verdict::Leaps => {
+                    self.leaping_tick = (record.kept == Kept::Tick).then_some(0);
+                    self.hold(record);
+                }
             }
             return;
         }
@@ -247,7 +253,8 @@ impl<R: Records> Believed<R> {
         self.hold(record);
         if is_tick {
             self.settle();
-        } else if self.held_bytes > HELD_BYTES {
+        }
+        if self.held_bytes > HELD_BYTES {
             self.settle_alone();
         }
     }
@@ -267,7 +274,8 @@ impl<R: Records> Believed<R> {
             Kept::Not => Verdict::Possible,
             _ if record.time_ns > UPTIME_NS || self.is_before_start(record) => Verdict::Impossible,
             Kept::Tick if behind(self.tick_ns) => Verdict::Impossible,
-            Kept::Kernel if behind(self.kernel_ns) => Verdict::Impossible,
+            // Twice: one that is so much too late may have been believed.
+            Kept::Kernel if behind(self.kernel_ns.saturating_sub(LEEWAY_NS)) => Verdict::Impossible,
             _ if record.time_ns > self.tick_ns.saturating_add(LEEWAY_NS) => Verdict::Leaps,
             _ => Verdict::Possible,
         }
@@ -287,35 +295,36 @@ impl<R: Records> Believed<R> {
     fn settle(&mut self) {
         let Some(last_ns) = self.held.back().map(|tick| tick.time_ns) else { return };
         let leaps = last_ns > self.tick_ns.saturating_add(LEEWAY_NS);
-        let earlier = self.held.iter().take(self.held.len() - 1).position(|record| record.kept == Kept::Tick);
-        let until = match earlier.and_then(|at| self.held.get(at).map(|tick| (at, tick.time_ns))) {
-            Some((at, tick_ns)) if last_ns >= tick_ns => (at, tick_ns),
-            Some((at, _)) => {
-                // Ticks never go back: the one before lies.
-                if let Some(tick) = self.held.remove(at) {
-                    self.leave_out(&tick);
-                }
-                if leaps {
-                    return;
-                }
-                (self.held.len() - 1, last_ns)
-            }
-            None if leaps => return,
-            None => (self.held.len() - 1, last_ns),
-        };
-        let (at, bound_ns) = until;
+        let earlier = self.leaping_tick.take().and_then(|at| self.held.get(at).map(|tick| (at, tick.time_ns)));
+        let confirmed = earlier.filter(|(_, tick_ns)| last_ns >= *tick_ns);
+        if let Some((at, _)) = earlier.filter(|_| confirmed.is_none())
+            && let Some(tick) = self.held.remove(at)
+        {
+            // Ticks never go back: the one before lies.
+            self.held_bytes = self.held_bytes.saturating_sub(tick.size());
+            self.leave_out(&tick);
+        }
+        let last = self.held.len() - 1;
+        if confirmed.is_none() && leaps {
+            self.leaping_tick = Some(last);
+            return;
+        }
+        let (at, bound_ns) = confirmed.unwrap_or((last, last_ns));
         let behind = self.held.split_off(at + 1);
-        let before = std::mem::take(&mut self.held);
-        self.held_bytes = 0;
+        let before = self.empty_held();
         self.release(before, |record| record.time_ns <= bound_ns.saturating_add(LEEWAY_NS));
         behind.into_iter().for_each(|record| self.take(record));
+    }
+
+    fn empty_held(&mut self) -> VecDeque<Record> {
+        (self.held_bytes, self.leaping_tick) = (0, None);
+        std::mem::take(&mut self.held)
     }
 
     /// No tick will tell. What is written in order of time is believed where the next of its kind does not come before it, and the last of them where the one
     /// before is near; of the rest, what has another one near.
     fn settle_alone(&mut self) {
-        let held = std::mem::take(&mut self.held);
-        self.held_bytes = 0;
+        let held = self.empty_held();
         let latest_ns = self.tick_ns.saturating_add(LEEWAY_NS);
         // The time of the next of its kind, for each.
         let mut next = [None; 4];
