@@ -1,14 +1,14 @@
 //! Text of others reaches no terminal as it is: names of processes, cgroups and interfaces in a recording, what its header says, names of files and arguments,
 //! in everything that is written on stdout and on stderr. Programs get it back whole from JSON.
 
-use std::{ffi::OsString, fs, mem::offset_of, os::unix::ffi::OsStringExt, path::Path};
+use std::{ffi::OsString, fs, mem::offset_of, net::TcpListener, os::unix::ffi::OsStringExt, path::Path};
 
 use serde_json::Value;
 use tcpwait::{plain::is_plain, recording::Header};
 use tcpwait_wire::wire::{self, Flow, Head, Kind};
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::support::{Ran, finish, fixture, records, tcpwait, write};
+use crate::support::{Ran, finish, fixture, records, run, tcpwait, write};
 
 /// Names in 15 bytes: a sequence that clears a screen, C1, a line of its own, text that runs the other way, what cannot be seen, what ends JSON's string.
 const NAMES: [&str; 6] = [
@@ -282,6 +282,25 @@ fn arguments() {
             assert_eq!(ran.code, Some(2), "{}", ran.stderr);
             is_plain_text(&ran, &format!("{verb} {flag:?}"));
         }
+    }
+}
+
+/// This process, with such a name, in what `states` counts.
+#[test]
+fn names_of_running_processes() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (port, pid) = (listener.local_addr().unwrap().port().to_string(), std::process::id().to_string());
+    let comm = format!("/proc/{pid}/comm");
+    let own = fs::read_to_string(&comm).unwrap();
+    for name in NAMES {
+        fs::write(&comm, name).unwrap();
+        let states = ["states", "--by", "process,cgroup", "--state", "LISTEN", "--netns", &pid, "-L", &port];
+        let (text, json) = (run(states), run(states.into_iter().chain(["--json"])));
+        fs::write(&comm, own.trim_end()).unwrap();
+        assert_eq!((text.code, json.code), (Some(0), Some(0)), "{} {}", text.stderr, json.stderr);
+        is_plain_text(&text, name);
+        is_plain_text(&json, name);
+        assert!(has(&serde_json::from_str(&json.stdout).unwrap(), name), "{name:?} is not in {}", json.stdout);
     }
 }
 

@@ -52,7 +52,7 @@ pub fn run(seconds: u32, keep: bool) -> Result<ExitCode> {
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-artifact_prefix={}/", failures.display()))
         .args(limits(LONGEST))
-        .args(["-print_final_stats=1", "-reload=0", "-verbosity=0"])
+        .args(["-print_final_stats=1", "-reload=0", "-verbosity=0", "-print_funcs=0"])
         // What is new goes to the first of these; the other is only read.
         .args([&found, &corpus()]);
     let line = root::shown(&command);
