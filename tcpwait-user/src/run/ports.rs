@@ -4,12 +4,10 @@ use std::{
     io::{self, BufWriter, Stdout},
     path::Path,
     process::ExitCode,
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use anyhow::{Context, Result};
 use jiff::tz::TimeZone;
-use nix::time::{ClockId, clock_gettime};
 use tcpwait_wire::wire::Counters;
 
 use super::{
@@ -25,7 +23,10 @@ use crate::{
     recording::Header,
     schedule::Schedule,
     select::{Criteria, Selector},
-    system::{netns, port_range, seed},
+    system::{
+        clock::{monotonic_ns, realtime_ns},
+        netns, port_range, seed,
+    },
     view::{
         PortsView,
         ports::{json::Json, text::Text},
@@ -115,18 +116,6 @@ fn reports(args: &Ports, header: &Header, traced: bool, criteria: Criteria) -> R
         false => Box::new(Text::new(screen(args.wide).width, TimeZone::system())),
     };
     PortsReports::new(header, traced, Selector::new(criteria), args.top as usize, schedule, view, stdout())
-}
-
-fn monotonic_ns() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .ok()
-        .and_then(|time| u64::try_from(std::time::Duration::from(time).as_nanos()).ok())
-        .unwrap_or_default()
-}
-
-fn realtime_ns() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or_default()
 }
 
 /// Records become reports.
