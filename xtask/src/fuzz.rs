@@ -13,6 +13,7 @@ use crate::compile::{self, cargo, executable};
 use crate::packages;
 use crate::root;
 use crate::setup;
+use crate::test::NOT_RUN;
 use crate::toolchain;
 
 /// What makes LLVM count branches and pass on what is compared, as `cargo fuzz` has it.
@@ -40,7 +41,10 @@ const LONGEST_KEPT: u32 = 1 << 10;
 /// The verb. `keep`: what was found is added to the corpus, as far as it covers more.
 pub fn run(seconds: u32, keep: bool) -> Result<ExitCode> {
     setup::toolchain()?;
-    compiler_of_cxx()?;
+    if let Err(why) = compiler_of_cxx() {
+        println!("not run: {why:#}");
+        return Ok(ExitCode::from(NOT_RUN));
+    }
     let fuzzer = build()?;
     let folder = compile::target_dir().join("fuzz");
     let (found, failures) = (folder.join("found"), folder.join("failures"));
@@ -113,8 +117,8 @@ fn build() -> Result<PathBuf> {
     executable(cargo, "records", &[])
 }
 
-/// libFuzzer is C++.
-fn compiler_of_cxx() -> Result<()> {
+/// libFuzzer is C++: finds a compiler for it, or installs one.
+pub fn compiler_of_cxx() -> Result<()> {
     if packages::program("c++").is_some() {
         return Ok(());
     }

@@ -10,6 +10,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::compile::{self, cargo, executable};
+use crate::fuzz;
 use crate::object;
 use crate::root;
 use crate::setup::{self, Toolchain};
@@ -19,7 +20,8 @@ use crate::vm::{Programs, check, suite};
 mod course;
 mod kernel;
 
-use self::course::{Beside, Course, NOT_RUN};
+pub use self::course::NOT_RUN;
+use self::course::{Beside, Course};
 
 const ON_THIS_KERNEL: &str = "kernel tests";
 const IN_GUESTS: &str = "kernel tests in guests";
@@ -37,6 +39,7 @@ pub fn run(filters: Vec<String>) -> Result<ExitCode> {
     // Only the kernel tests use these packages.
     if root::available() {
         setup::test_packages()?;
+        fuzz::compiler_of_cxx()?;
     }
 
     // Beside all that follows: downloads first, which wait; then, once the tests are built, the guests.
