@@ -13,6 +13,8 @@ use ipnet::IpNet;
 use crate::{
     aggregate::{by::By, groups::Sort},
     kernel::{Choice, Choices},
+    output::{self, say},
+    plain,
     select::{Pick, steps::Word},
     tcp::State,
 };
@@ -32,11 +34,25 @@ impl Cli {
     /// Reads the program's arguments, and ends it where they are wrong.
     pub fn from_arguments() -> Self {
         let (arguments, implied) = with_verb(std::env::args_os().collect());
-        let mut cli = Self::parse_from(arguments);
+        let mut cli = Self::try_parse_from(&arguments).unwrap_or_else(|error| Self::refuse(&arguments, &error));
         if let (Command::Stat(stat), true) = (&mut cli.command, implied) {
             stat.report_again_and_again();
         }
         cli
+    }
+
+    /// What is wrong is quoted; so it is said of arguments that can be shown.
+    fn refuse(arguments: &[OsString], error: &clap::Error) -> ! {
+        let shown = arguments.iter().map(|argument| plain::escaped(&argument.to_string_lossy()));
+        match Self::try_parse_from(shown) {
+            Err(shown) if shown.kind() == error.kind() => shown.exit(),
+            _ if error.use_stderr() => {
+                error.to_string().lines().for_each(|line| say!("{line}"));
+                output::end();
+                std::process::exit(error.exit_code())
+            }
+            _ => error.exit(),
+        }
     }
 }
 
@@ -143,7 +159,7 @@ pub struct Trace {
     #[command(flatten)]
     pub tracing: Tracing,
 
-    /// Read a recording instead of the running kernel
+    /// Read a recording instead of the running kernel; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "ring_buffer"])]
     pub from: Option<PathBuf>,
 
@@ -163,7 +179,7 @@ pub struct Trace {
     #[arg(long, conflicts_with_all = ["relative_time", "time_of_day", "wide", "pid", "comm", "cgroup", "state", "reason", "longer_than"])]
     pub raw: bool,
 
-    /// Exit with 3 if anything was lost
+    /// Exit with 3 if anything was lost, or FILE was cut short or is damaged
     #[arg(long)]
     pub fail_on_loss: bool,
 }
@@ -188,7 +204,7 @@ pub struct Stat {
     #[command(flatten)]
     pub tracing: Tracing,
 
-    /// Read a recording instead of the running kernel
+    /// Read a recording instead of the running kernel; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "ring_buffer"])]
     pub from: Option<PathBuf>,
 
@@ -212,7 +228,7 @@ pub struct Stat {
     /// Write the reports to this file; standard output is COMMAND's own then
     #[arg(short = 'o', long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Exit with 3 if anything was lost, or the kernel's own counters differ and nothing says why
+    /// Exit with 3 if anything was lost, FILE was cut short or is damaged, or the kernel's own counters differ and nothing says why
     #[arg(long)]
     pub fail_on_loss: bool,
 }

@@ -25,6 +25,8 @@ pub struct Ledger {
     pub withheld: Option<[u64; wire::HOOKS]>,
     /// Records that made no sense.
     pub undecodable: u64,
+    /// What was found of a recording that is read; nothing of a trace that goes on.
+    pub recording: Recorded,
     /// What the lifecycle made of the rest.
     pub tally: Tally,
     /// What is older than the trace is not known: sock_diag was not read to its end before this.
@@ -37,6 +39,60 @@ pub struct Ledger {
     pub minis_now: u64,
     /// Connections not shown because nothing said whether they were wanted.
     pub undecided: u64,
+}
+
+/// What is wrong with a recording.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Recorded {
+    /// Times that cannot be, of records that were therefore left out; the header's own is one of them.
+    pub impossible_times: u64,
+    /// Of those records, the kernel side's: they were read.
+    pub impossible_of_kernel: u64,
+    /// The header's time cannot be: the first tick's stands for it.
+    pub impossible_start: bool,
+    /// Where it stops before its proper end.
+    pub cut: Option<Cut>,
+}
+
+/// Where and why a recording can be read no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The place in the file: its end, or where the part begins that is damaged.
+    pub at_byte: u64,
+    /// Why.
+    pub by: CutBy,
+}
+
+/// Why a recording can be read no further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CutBy {
+    /// The file ends there, and the recording does not.
+    EndsEarly,
+    /// What is there is not what was written: a checksum or the compression says so.
+    Damaged,
+    /// A record claims to be of this length, which none has: nothing tells where the next one begins.
+    RecordLength(u16),
+    /// The file cannot be read there: an errno.
+    Unreadable(i32),
+}
+
+impl CutBy {
+    /// Its name in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::EndsEarly => "ends-early",
+            Self::Damaged => "damaged",
+            Self::RecordLength(_) => "record-length",
+            Self::Unreadable(_) => "unreadable",
+        }
+    }
+}
+
+impl Recorded {
+    /// Whether anything is wrong with it.
+    pub fn is_lossy(&self) -> bool {
+        self.impossible_times > 0 || self.cut.is_some()
+    }
 }
 
 /// Ring-buffer losses by what was lost.
@@ -61,7 +117,9 @@ pub struct LostRecords {
 impl LostRecords {
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.states + self.beginnings + self.ends + self.segments + self.owners + self.requests + self.failures
+        let all = [self.states, self.beginnings, self.ends, self.segments, self.owners, self.requests, self.failures];
+        // A recording may claim any number.
+        all.into_iter().fold(0, u64::saturating_add)
     }
 }
 
@@ -90,7 +148,8 @@ impl Ledger {
     /// Events the kernel withheld, of the hooks whose every event tells of a connection; `None` when it does not tell.
     pub fn recursion(&self) -> Option<u64> {
         self.withheld?;
-        Some(self.withheld_by_hook().filter(|(hook, _)| hook.tells_always()).map(|(_, count)| count).sum())
+        let counts = self.withheld_by_hook().filter(|(hook, _)| hook.tells_always()).map(|(_, count)| count);
+        Some(counts.fold(0, u64::saturating_add))
     }
 
     /// Events the kernel withheld, by hook, where there are any.
@@ -104,7 +163,8 @@ impl Ledger {
 
     /// Records that were written and never read.
     pub fn unread(&self) -> u64 {
-        self.written.map_or(0, |written| written.saturating_sub(self.read))
+        let read = self.read.saturating_add(self.recording.impossible_of_kernel);
+        self.written.map_or(0, |written| written.saturating_sub(read))
     }
 
     /// Events that are known to be missing.
@@ -119,7 +179,7 @@ impl Ledger {
 
     /// Whether anything is known to be lost.
     pub fn is_lossy(&self) -> bool {
-        self.missed() > 0 || self.tally.unmatched.total() > 0
+        self.missed() > 0 || self.recording.is_lossy() || self.tally.unmatched.total() > 0
     }
 }
 

@@ -17,7 +17,7 @@ use anyhow::{Context, Result};
 use hashbrown::HashSet;
 use nix::{
     sys::signal::Signal,
-    time::{ClockId, clock_getres, clock_gettime},
+    time::{ClockId, clock_getres},
 };
 use tcpwait_wire::wire::{self, Kind};
 use tokio::{sync::oneshot, time::MissedTickBehavior};
@@ -37,6 +37,7 @@ use crate::{
     signals,
     system::{
         cgroup::Cgroups,
+        clock::{monotonic_ns, realtime_ns},
         netns::Identity,
         processes,
         seed::{self, Seeded},
@@ -444,20 +445,6 @@ fn ticks_per_second() -> Option<u64> {
     let tick_ns = u64::try_from(tick.tv_nsec()).ok().filter(|ns| tick.tv_sec() == 0 && *ns > 0)?;
     // TICK_NSEC is rounded to the nearest, and so is this.
     Some((1_000_000_000 + tick_ns / 2) / tick_ns)
-}
-
-fn monotonic_ns() -> u64 {
-    clock_ns(ClockId::CLOCK_MONOTONIC)
-}
-
-fn realtime_ns() -> u64 {
-    clock_ns(ClockId::CLOCK_REALTIME)
-}
-
-fn clock_ns(clock: ClockId) -> u64 {
-    clock_gettime(clock).map_or(0, |time| {
-        u64::try_from(time.tv_sec()).unwrap_or(0) * 1_000_000_000 + u64::try_from(time.tv_nsec()).unwrap_or(0)
-    })
 }
 
 fn missing(probes: &Probes) -> BTreeMap<String, String> {

@@ -15,7 +15,7 @@ use std::{
 use nix::libc;
 
 use self::queue::{Full, Queue};
-use crate::signals;
+use crate::{plain, signals};
 
 /// Bytes that are handed over in one go.
 const CHUNK: usize = 64 << 10;
@@ -191,9 +191,9 @@ fn stalled() -> Duration {
     if signals::asked() { STALLED_AT_SIGNAL } else { STALLED }
 }
 
-/// A sentence for the person at the terminal, on a line of standard error. Never waits, never fails: nobody is there to be told.
+/// A sentence for the person at the terminal, on a line of standard error, without what acts on one. Never waits, never fails: nobody is there to be told.
 pub fn sentence(text: fmt::Arguments<'_>) {
-    let _ = stderr().push(format!("{text}\n").into_bytes(), Full::Drop(&mut { Duration::ZERO }));
+    let _ = stderr().push((plain::escaped(&text.to_string()) + "\n").into_bytes(), Full::Drop(&mut { Duration::ZERO }));
 }
 
 /// Says a sentence on standard error.

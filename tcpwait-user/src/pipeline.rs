@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use crate::{
     aggregate::audit::{Audit, AuditReport, Reading},
     event::{Event, Fact, decode, is_from_kernel},
-    ledger::Ledger,
+    ledger::{Ledger, Recorded},
     lifecycle::{Lifecycle, Update},
     names::Names,
     recording::Header,
@@ -106,6 +106,11 @@ impl Stream {
         &mut self.names
     }
 
+    /// What was found wrong so far with the recording that the records are of.
+    pub fn recorded(&mut self, found: Recorded) {
+        self.ledger.recording = found;
+    }
+
     /// The account, to be added to.
     pub fn ledger_mut(&mut self) -> &mut Ledger {
         &mut self.ledger
@@ -172,6 +177,11 @@ impl<W: Write> Pipeline<W> {
         self
     }
 
+    /// What was found wrong so far with the recording that the records are of.
+    pub fn recorded(&mut self, found: Recorded) {
+        self.stream.recorded(found);
+    }
+
     /// Holds what is seen against the kernel's own counters, too.
     pub fn audited(mut self, audit: Audit) -> Self {
         self.audit = Some(audit);
@@ -217,8 +227,15 @@ impl<W: Write> Pipeline<W> {
             let context = stream.context();
             selector.finish(context.names, |update| show(update, steps, view.as_mut(), context, out))?;
         }
+        let ledger = self.ledger();
+        if ledger.recording.is_lossy() {
+            match &mut self.shown {
+                Shown::Transitions(view) => view.damage(&ledger.recording, &mut self.out)?,
+                Shown::Raw { json } => raw::damage(&ledger.recording, *json, &mut self.out)?,
+            }
+        }
         self.out.flush()?;
-        Ok(self.ledger())
+        Ok(ledger)
     }
 
     /// The account so far.

@@ -11,7 +11,7 @@ use tcpwait_wire::wire;
 use crate::{
     aggregate::ports::{Ports, settings::Settings},
     event::Fact,
-    ledger::Ledger,
+    ledger::{Ledger, Recorded},
     pipeline::Stream,
     recording::Header,
     schedule::{Due, Schedule},
@@ -72,6 +72,11 @@ impl<W: Write> PortsReports<W> {
             self.report(self.is_over())?;
         }
         Ok(())
+    }
+
+    /// What was found wrong so far with the recording that the records are of.
+    pub fn recorded(&mut self, found: Recorded) {
+        self.stream.recorded(found);
     }
 
     /// Takes over the kernel side's counts.

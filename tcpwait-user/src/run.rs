@@ -8,7 +8,7 @@ mod stat;
 mod states;
 mod trace;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use ipnet::IpNet;
@@ -17,9 +17,10 @@ use crate::{
     aggregate::audit::{AuditReport, TwCounts},
     cli::{Cli, Command, Filter, Tracing, choices, list},
     kernel::KernelFilter,
-    ledger::Ledger,
+    ledger::{Ledger, Recorded},
     live::{Audited, Live, Settings},
     output::{self, say},
+    recording::{Believed, Reader},
     select::{Criteria, Family, Pick},
     system::{behaviour, cgroup::Cgroups, netns, processes, seed::Seeded},
     tcp::State,
@@ -52,6 +53,19 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build().context("starting the event loop")
+}
+
+/// Opens a recording, of whose times those that cannot be are left out.
+fn open(path: &Path) -> Result<Believed<Reader>> {
+    let reader = Reader::open(path)?;
+    Ok(Believed::new(reader.header().clone(), reader))
+}
+
+/// What is wrong with a recording; `done`: what became of the rest.
+fn say_damage(path: &Path, found: &Recorded, done: &str) {
+    for sentence in ledger::damage(found, done) {
+        say!("tcpwait: {}: {sentence}", path.display());
+    }
 }
 
 /// What the kernel's counter of TIME_WAIT counts, as tried on a connection; `None` where that cannot be tried. To be asked before anything is
@@ -229,7 +243,7 @@ fn close(account: &Ledger, audit: Option<&AuditReport>, fail_on_loss: bool) -> R
     let written = all_is_written()?;
     let mut text = Vec::new();
     let _ = ledger::write(account, &mut text);
-    say!("{}", String::from_utf8_lossy(&text).trim_end());
+    String::from_utf8_lossy(&text).lines().for_each(|line| say!("{line}"));
     if let Some(audit) = audit {
         say!("{}", view::audit::sentence(audit));
     }
@@ -261,7 +275,8 @@ fn log_to_stderr(verbose: bool) {
             if !self.enabled(record.metadata()) {
                 return;
             }
-            say!("{}: {}", record.level().as_str().to_lowercase(), record.args());
+            let level = record.level().as_str().to_lowercase();
+            record.args().to_string().lines().for_each(|line| say!("{level}: {line}"));
         }
         fn flush(&self) {}
     }

@@ -30,14 +30,16 @@ impl Schedule {
 impl Due {
     /// Whether a report is due at this time.
     pub fn is(&self, now_ns: u64) -> bool {
-        now_ns >= self.next_ns && !self.is_over()
+        self.interval_ns.is_some() && now_ns >= self.next_ns && !self.is_over()
     }
 
     /// A report is given at this time. One that comes late is as long as it is; the next ones are on time again.
     pub fn passes(&mut self, now_ns: u64) {
-        let step_ns = self.interval_ns.unwrap_or(u64::MAX);
-        while self.next_ns <= now_ns && step_ns > 0 {
-            self.next_ns = self.next_ns.saturating_add(step_ns);
+        if let Some(step_ns) = self.interval_ns.filter(|step_ns| *step_ns > 0)
+            && let Some(late_ns) = now_ns.checked_sub(self.next_ns)
+        {
+            // However late: a clock that leaps by years is one step.
+            self.next_ns = self.next_ns.saturating_add(step_ns.saturating_mul((late_ns / step_ns).saturating_add(1)));
         }
         self.left = self.left.map(|left| left.saturating_sub(1));
     }
@@ -62,5 +64,23 @@ mod tests {
         due.passes(seconds(16));
         assert!(due.is_over() && !due.is(seconds(99)));
         assert!(!Schedule::default().begin(0).is(seconds(99)), "only the last");
+    }
+
+    /// One that counted its way there would take for ever.
+    #[test]
+    fn a_leap_of_a_clock_is_one_step() {
+        let interval = Some(Duration::from_nanos(1));
+        for end in [u64::MAX / 2, u64::MAX] {
+            let mut due = Schedule { interval, count: None }.begin(0);
+            assert!(due.is(end));
+            due.passes(end);
+            assert_eq!(due.is(end), end == u64::MAX, "the next is later, if there is a later");
+        }
+        let mut due = Schedule::default().begin(0);
+        due.passes(u64::MAX);
+        assert!(!due.is(u64::MAX), "without an interval none is due, whatever the time");
+        let mut due = Schedule { interval: Some(Duration::from_secs(2)), count: None }.begin(10);
+        due.passes(10 + 1_000_000_000_000);
+        assert!(!due.is(10 + 1_001_999_999_999) && due.is(10 + 1_002_000_000_000), "and it is on time");
     }
 }

@@ -14,7 +14,7 @@ use crate::{
         audit::{Audit, Reading},
     },
     event::Fact,
-    ledger::Ledger,
+    ledger::{Ledger, Recorded},
     names::Names,
     pipeline::Stream,
     recording::Header,
@@ -86,6 +86,11 @@ impl<W: Write> Statistics<W> {
             self.report(false)?;
         }
         Ok(())
+    }
+
+    /// What was found wrong so far with the recording that the records are of.
+    pub fn recorded(&mut self, found: Recorded) {
+        self.stream.recorded(found);
     }
 
     /// Names that were learnt otherwise.

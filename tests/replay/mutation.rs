@@ -12,7 +12,7 @@ use proptest::{
 use crate::support::{fixture, records};
 
 #[path = "../fuzz/entry.rs"]
-mod entry;
+pub mod entry;
 
 /// Values that limits are made of.
 const ODD: [u8; 6] = [0, 1, 0x7f, 0x80, 0xfe, 0xff];
@@ -39,7 +39,8 @@ fn damage(bytes: &mut Vec<u8>, random: &mut impl Rng) {
 fn damaged_records() {
     let mut runner = TestRunner::deterministic();
     for name in ["natural", "reasons", "predates"] {
-        let (_, records) = records(name);
+        let (header, records) = records(name);
+        let clocks = [header.started_ns.to_ne_bytes(), header.started_realtime_ns.to_ne_bytes()].concat();
         for chunk in records.chunks(40).cycle().take(300) {
             let mut damaged = chunk.to_vec();
             for record in &mut damaged {
@@ -52,7 +53,7 @@ fn damaged_records() {
                     }
                 }
             }
-            entry::stream(&damaged.concat());
+            entry::stream(&[clocks.clone(), damaged.concat()].concat());
             damaged.iter().for_each(|record| drop(tcpwait::event::decode(record)));
         }
     }
@@ -62,11 +63,24 @@ fn damaged_records() {
 fn damaged_recordings() {
     let whole = fs::read(fixture("natural")).unwrap();
     let mut runner = TestRunner::deterministic();
-    for _ in 0..300 {
+    for _ in 0..60 {
         let mut damaged = whole.clone();
         damage(&mut damaged, runner.rng());
         entry::recording(&damaged);
     }
+}
+
+/// What the fuzzer has found worth keeping: all that its inputs reach.
+#[test]
+fn what_the_fuzzer_found() {
+    let corpus = crate::support::tests().join("fuzz/corpus");
+    let mut tried = 0;
+    for input in fs::read_dir(&corpus).unwrap() {
+        let bytes = fs::read(input.unwrap().path()).unwrap();
+        entry::all(&bytes);
+        tried += 1;
+    }
+    assert!(tried > 100, "{tried}");
 }
 
 #[test]

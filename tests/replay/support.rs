@@ -11,7 +11,7 @@ use std::{
 };
 
 use tcpwait::{
-    ledger::Ledger,
+    ledger::{Cut, Ledger},
     pipeline::{Pipeline, Shown},
     recording::{Header, Reader, Writer},
     select::{Criteria, Selector},
@@ -135,7 +135,7 @@ pub struct Replayed {
     /// The raw view, up to the last record.
     pub raw: String,
     /// Why reading stopped before the proper end.
-    pub cut: Option<String>,
+    pub cut: Option<Cut>,
     pub ledger: Ledger,
 }
 
@@ -154,6 +154,6 @@ pub fn replay(path: &Path) -> Replayed {
     }
     let ledger = pipeline.finish().unwrap();
     drop(pipeline);
-    let (raw, cut) = (String::from_utf8(out).unwrap(), reader.cut().map(str::to_owned));
+    let (raw, cut) = (String::from_utf8(out).unwrap(), reader.cut());
     Replayed { records, raw, cut, ledger }
 }

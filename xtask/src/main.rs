@@ -12,6 +12,7 @@ mod compile;
 mod cross;
 mod debs;
 mod fixtures;
+mod fuzz;
 mod object;
 mod packages;
 mod root;
@@ -53,7 +54,8 @@ enum Verb {
     },
     /// Check formatting, lints and documentation, run all tests, then those that need root and this kernel.
     ///
-    /// Installs the programs that the kernel tests use (nginx, ab, curl, ss and ip) where they are missing. Beside all of that
+    /// Installs the programs that the kernel tests use (nginx, ab, curl, ss and ip) and a C++ compiler where they are missing. A minute of
+    /// `cargo xtask fuzz` goes on beside the kernel tests on this machine, unless only some tests are asked for. Beside all of that
     /// the kernel tests run on other kernels, as `cargo xtask vm` runs them. One that fails on this kernel, which others use,
     /// is run again alone at the end; the last line says which, and more than one in 20 is a failure. Without root and without
     /// sudo the tests on this kernel are left out, and those on the others where QEMU or a kernel cannot be had; either is a
@@ -73,6 +75,19 @@ enum Verb {
         /// What to pass to the benchmark.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
+    },
+    /// Try recordings that nobody made on everything that reads them: `cargo xtask fuzz --seconds 3600`.
+    ///
+    /// Each input is read as `trace`, `stat` and `ports` read it, with every view, with a limit on time and memory. Needs a C++ compiler besides what
+    /// the build needs, and installs it where it is missing. It begins with the inputs in tests/fuzz/corpus; what it finds is in target/fuzz, and the
+    /// exit code is 1 if one of them panics, takes too long or takes too much, and 77 if there is no C++ compiler to be had.
+    Fuzz {
+        /// For so long.
+        #[arg(long, value_name = "N", default_value_t = 600)]
+        seconds: u32,
+        /// Put the fewest inputs that cover everything found into tests/fuzz/corpus.
+        #[arg(long)]
+        keep: bool,
     },
     /// Make the recordings of other kernels in tests/fixtures anew, for a change of the recording format.
     Fixtures {
@@ -96,6 +111,7 @@ fn main() -> ExitCode {
         Verb::Test { filters } => test::run(filters),
         Verb::TestInGuests { filters } => test::in_guests(filters),
         Verb::Bench { args } => bench::run(&args).map(|()| ExitCode::SUCCESS),
+        Verb::Fuzz { seconds, keep } => fuzz::run(seconds, keep),
         Verb::Fixtures { kernels } => fixtures::run(kernels).map(|()| ExitCode::SUCCESS),
         Verb::Vm(options) => vm::run(&options),
     };

@@ -10,6 +10,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::compile::{self, cargo, executable};
+use crate::fuzz;
 use crate::object;
 use crate::root;
 use crate::setup::{self, Toolchain};
@@ -19,10 +20,15 @@ use crate::vm::{Programs, check, suite};
 mod course;
 mod kernel;
 
-use self::course::{Beside, Course, NOT_RUN};
+pub use self::course::NOT_RUN;
+use self::course::{Beside, Course};
 
 const ON_THIS_KERNEL: &str = "kernel tests";
 const IN_GUESTS: &str = "kernel tests in guests";
+const FUZZING: &str = "fuzzing";
+
+/// How long the fuzzer runs, in seconds, beside the kernel tests on this machine, which mostly wait.
+const FUZZING_S: u32 = 60;
 
 /// The verb.
 pub fn run(filters: Vec<String>) -> Result<ExitCode> {
@@ -33,6 +39,8 @@ pub fn run(filters: Vec<String>) -> Result<ExitCode> {
     // Only the kernel tests use these packages.
     if root::available() {
         setup::test_packages()?;
+        // Before anything goes on beside; where there is none to be had, its own step says so.
+        let _ = fuzz::compiler_of_cxx();
     }
 
     // Beside all that follows: downloads first, which wait; then, once the tests are built, the guests.
@@ -46,6 +54,11 @@ pub fn run(filters: Vec<String>) -> Result<ExitCode> {
     course.step("lints of the kernel side", || lint_kernel_side(&toolchain));
     course.step("documentation", document);
     course.step("tests", || filters.iter().try_for_each(test));
+    // A filter names tests, and this is none.
+    let fuzzing = filters
+        .iter()
+        .all(Option::is_none)
+        .then(|| Beside::this_program(&["fuzz".to_owned(), "--seconds".to_owned(), FUZZING_S.to_string()]));
     let together = match &tests {
         Some(_) if !root::available() => {
             course.skip(ON_THIS_KERNEL, "needs root, and there is no sudo here");
@@ -57,6 +70,9 @@ pub fn run(filters: Vec<String>) -> Result<ExitCode> {
             None
         }
     };
+    if let Some(fuzzing) = fuzzing {
+        course.join(FUZZING, fuzzing);
+    }
     course.join(IN_GUESTS, guests);
     // Nothing else runs by now.
     if let (Some(tests), Some(together)) = (tests, together) {

@@ -104,7 +104,7 @@ impl FromStr for By {
             other => other,
         };
         Self::ALL.into_iter().find(|by| by.name() == text).ok_or_else(|| {
-            format!("connections cannot be grouped by {text:?}, only by {}", Self::ALL.map(Self::name).join(", "))
+            format!("connections cannot be grouped by \"{text}\", only by {}", Self::ALL.map(Self::name).join(", "))
         })
     }
 }

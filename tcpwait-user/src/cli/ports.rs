@@ -63,7 +63,7 @@ pub struct Ports {
     #[command(flatten)]
     pub tracing: Tracing,
 
-    /// Read a recording instead of the running kernel
+    /// Read a recording instead of the running kernel; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "ring_buffer"])]
     pub from: Option<PathBuf>,
     /// How many destinations are shown by themselves
@@ -75,7 +75,7 @@ pub struct Ports {
     /// One JSON document a report, each on a line
     #[arg(long)]
     pub json: bool,
-    /// Exit with 3 if anything was lost
+    /// Exit with 3 if anything was lost, or FILE was cut short or is damaged
     #[arg(long)]
     pub fail_on_loss: bool,
 }

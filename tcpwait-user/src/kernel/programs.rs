@@ -139,12 +139,14 @@ fn unload(program: &mut Program) -> Result<(), ProgramError> {
 
 /// What became of a hook whose program could not be loaded or attached.
 pub fn failure(error: &anyhow::Error, kind: Kind, verbose: bool) -> Outcome {
-    let why = if verbose { format!("{error:#}\n{}", verifier_log(error)) } else { short(error, kind) };
+    let log = if verbose { verifier_log(error) } else { String::new() };
+    log.lines().for_each(|line| crate::output::say!("{line}"));
+    let why = if verbose && log.is_empty() { format!("{error:#}") } else { short(error, kind, verbose) };
     if by_the_verifier(error) { Outcome::Refused(why) } else { Outcome::Missing(why) }
 }
 
 /// The sentence for an operator; the verifier's log is for `-v`.
-fn short(error: &anyhow::Error, kind: Kind) -> String {
+fn short(error: &anyhow::Error, kind: Kind, verbose: bool) -> String {
     for cause in error.chain() {
         if let Some(ProgramError::LoadError { io_error, .. }) = cause.downcast_ref::<ProgramError>() {
             return match io_error.raw_os_error() {
@@ -154,6 +156,7 @@ fn short(error: &anyhow::Error, kind: Kind) -> String {
                 Some(nix::libc::EPERM) => {
                     format!("{io_error} (needs CAP_BPF and CAP_PERFMON, or root; lockdown=confidentiality forbids it)")
                 }
+                _ if verbose => format!("{io_error} (the verifier's log is above)"),
                 _ => format!("{io_error} (run with -v for the verifier's log)"),
             };
         }

@@ -1,30 +1,28 @@
 //! `tcpwait ports`: a listing by sock_diag alone, or with tracing; reads the settings whenever a report is due.
 
-use std::{
-    io,
-    path::Path,
-    process::ExitCode,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::{io, path::Path, process::ExitCode};
 
 use anyhow::{Context, Result};
 use jiff::tz::TimeZone;
-use nix::time::{ClockId, clock_gettime};
 use tcpwait_wire::wire::Counters;
 
 use super::{
-    LOSSY, all_is_written, banner, criteria, kernel_filter, log_to_stderr, runtime, say_seeded, settings, stat::screen,
+    LOSSY, all_is_written, banner, criteria, kernel_filter, log_to_stderr, open, runtime, say_damage, say_seeded,
+    settings, stat::screen,
 };
 use crate::{
     cli::Ports,
     ledger::Ledger,
     live::{self, Sink},
-    output::{Output, say},
+    output::Output,
     ports::PortsReports,
-    recording::{self, Header},
+    recording::Header,
     schedule::Schedule,
     select::{Criteria, Selector},
-    system::{netns, port_range, seed},
+    system::{
+        clock::{monotonic_ns, realtime_ns},
+        netns, port_range, seed,
+    },
     view::{
         PortsView,
         ports::{json::Json, text::Text},
@@ -58,18 +56,18 @@ fn list(args: &Ports) -> Result<ExitCode> {
 
 fn replay(args: &Ports, path: &Path) -> Result<ExitCode> {
     let criteria = criteria(&args.filter(), false)?;
-    let mut reader = recording::Reader::open(path)?;
+    let mut reader = open(path)?;
     let mut reports = reports(args, &reader.header().clone(), true, criteria, Output::patient());
     while let Some(record) = reader.next_record() {
         reports.record(record).context("writing to stdout")?;
         if reports.is_over() {
             break;
         }
+        reports.recorded(reader.found());
     }
+    reports.recorded(reader.found());
     let ledger = reports.finish().context("writing to stdout")?;
-    if let Some(why) = reader.cut() {
-        say!("tcpwait: {} was cut short ({why}); everything up to there is counted", path.display());
-    }
+    say_damage(path, &reader.found(), "counted");
     code(args, &ledger)
 }
 
@@ -103,18 +101,6 @@ fn reports(args: &Ports, header: &Header, traced: bool, criteria: Criteria, out:
         false => Box::new(Text::new(screen(args.wide).width, TimeZone::system())),
     };
     PortsReports::new(header, traced, Selector::new(criteria), args.top as usize, schedule, view, out)
-}
-
-fn monotonic_ns() -> u64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .ok()
-        .and_then(|time| u64::try_from(std::time::Duration::from(time).as_nanos()).ok())
-        .unwrap_or_default()
-}
-
-fn realtime_ns() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_nanos()).unwrap_or_default()
 }
 
 /// Records become reports.

@@ -8,7 +8,8 @@ use nix::sys::signal::Signal;
 use tcpwait_wire::wire::Counters;
 
 use super::{
-    LOSSY, all_is_written, banner, criteria, kernel_filter, log_to_stderr, meaning_of_tw, runtime, say_seeded, settings,
+    LOSSY, all_is_written, banner, criteria, kernel_filter, log_to_stderr, meaning_of_tw, open, runtime, say_damage,
+    say_seeded, settings,
 };
 use crate::{
     aggregate::{
@@ -18,7 +19,7 @@ use crate::{
     cli::Stat,
     live::{self, Audited, Settings, Sink},
     output::{self, Output, say},
-    recording::{self, Header},
+    recording::Header,
     schedule::Schedule,
     select::{Criteria, Selector},
     signals,
@@ -61,7 +62,7 @@ fn report(args: &Stat) -> Result<ExitCode> {
 
 fn replay(args: &Stat, path: &std::path::Path) -> Result<ExitCode> {
     let criteria = criteria(&args.filter, false)?;
-    let mut reader = recording::Reader::open(path)?;
+    let mut reader = open(path)?;
     let audit = Audit::new(None, Some("a recording does not hold them".to_owned()));
     let mut statistics = statistics(args, &reader.header().clone(), criteria, audit, Output::patient());
     while let Some(record) = reader.next_record() {
@@ -69,11 +70,11 @@ fn replay(args: &Stat, path: &std::path::Path) -> Result<ExitCode> {
         if statistics.is_over() {
             break;
         }
+        statistics.recorded(reader.found());
     }
+    statistics.recorded(reader.found());
     let account = statistics.finish().context("writing to stdout")?;
-    if let Some(why) = reader.cut() {
-        say!("tcpwait: {} was cut short ({why}); everything up to there is counted", path.display());
-    }
+    say_damage(path, &reader.found(), "counted");
     Ok(code(args, &account))
 }
 

@@ -145,11 +145,11 @@ impl Reports {
 
 /// The next time a report is due.
 fn later(last: Instant, interval: Duration) -> Instant {
-    let (mut next, now) = (last, Instant::now());
-    while next <= now {
-        next += interval;
-    }
-    next
+    let (now, step_ns) = (Instant::now(), interval.as_nanos().max(1));
+    // However short the interval is, and however long the machine was busy.
+    let steps = now.saturating_duration_since(last).as_nanos() / step_ns + 1;
+    let ns = u64::try_from(steps.saturating_mul(step_ns)).unwrap_or(u64::MAX);
+    last.checked_add(Duration::from_nanos(ns)).unwrap_or(now)
 }
 
 /// Says when a signal asks for the end, which then does not end the process in the middle of a report. The second one does.

@@ -5,15 +5,18 @@ use std::{io, path::Path, process::ExitCode};
 use anyhow::{Context, Result};
 use jiff::tz::TimeZone;
 
-use super::{banner, close, criteria, kernel_filter, log_to_stderr, meaning_of_tw, one, runtime, say_seeded, settings};
+use super::{
+    banner, close, criteria, kernel_filter, log_to_stderr, meaning_of_tw, one, open, runtime, say_damage, say_seeded,
+    settings,
+};
 use crate::{
     aggregate::audit::{Audit, Reading},
     cli::Trace,
     ledger::Ledger,
     live::{self as source, Audited, Settings, Sink},
-    output::{Output, say},
+    output::Output,
     pipeline::{Pipeline, Shown},
-    recording::Reader,
+    recording::{Believed, Reader},
     select::{Selector, Steps},
     view::{
         json::Json,
@@ -53,20 +56,19 @@ async fn live(args: &Trace) -> Result<ExitCode> {
 
 fn replay(args: &Trace, path: &Path) -> Result<ExitCode> {
     let criteria = criteria(&args.filter, false)?;
-    let mut reader = Reader::open(path)?;
+    let mut reader = open(path)?;
     let ledger =
         replay_records(&mut reader, Selector::new(criteria), steps(args)?, shown(args)).context("writing to stdout")?;
-    if let Some(why) = reader.cut() {
-        say!("tcpwait: {} was cut short ({why}); everything up to there is shown", path.display());
-    }
+    say_damage(path, &reader.found(), "shown");
     close(&ledger, None, args.fail_on_loss)
 }
 
-fn replay_records(reader: &mut Reader, selector: Selector, steps: Steps, shown: Shown) -> io::Result<Ledger> {
+fn replay_records(reader: &mut Believed<Reader>, selector: Selector, steps: Steps, shown: Shown) -> io::Result<Ledger> {
     let mut pipeline = Pipeline::new(&reader.header().clone(), selector, shown, Output::patient())?.only(steps);
     while let Some(record) = reader.next_record() {
         pipeline.record(record)?;
     }
+    pipeline.recorded(reader.found());
     pipeline.finish()
 }
 

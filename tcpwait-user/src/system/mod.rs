@@ -6,6 +6,7 @@
 
 pub mod behaviour;
 pub mod cgroup;
+pub mod clock;
 pub mod command;
 pub mod counters;
 pub mod facts;

@@ -6,13 +6,15 @@ use serde::Serialize;
 
 use super::{
     table::fold,
-    text::printable,
     units::{at_least, count, duration, known},
 };
-use crate::doctor::{
-    Found, Report, SameSettings,
-    finding::{Evidence, Severity},
-    settings::Explained,
+use crate::{
+    doctor::{
+        Found, Report, SameSettings,
+        finding::{Evidence, Severity},
+        settings::Explained,
+    },
+    plain,
 };
 
 /// Where the sentences of a finding begin.
@@ -43,7 +45,7 @@ struct Document<'a> {
 /// The output cannot be written.
 pub fn json(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let verdict = if report.now > 0 { "worth-changing" } else { "nothing-to-do" };
-    serde_json::to_writer(&mut *out, &Document { verdict, report })?;
+    plain::json(&mut *out, &Document { verdict, report })?;
     writeln!(out)
 }
 
@@ -70,7 +72,7 @@ pub fn text(report: &Report, shape: Shape, out: &mut dyn Write) -> io::Result<()
             lines.extend(fold(&sentence, shape.width, 2));
         }
     }
-    lines.iter().try_for_each(|line| writeln!(out, "{}", printable(line).trim_end()))
+    lines.iter().try_for_each(|line| writeln!(out, "{}", plain::column(line).trim_end()))
 }
 
 fn verdict(report: &Report) -> String {
@@ -272,6 +274,7 @@ mod tests {
     fn json_has_everything() {
         let mut out = Vec::new();
         json(&report(), &mut out).unwrap();
+        assert!(str::from_utf8(&out).unwrap().contains(r"net.ipv4.some\u001bthing"));
         let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
         let evidence = value.pointer("/findings/0/evidence/0").unwrap();
         assert!(evidence.pointer("/grown").unwrap().is_null() && evidence.pointer("/total").unwrap() == 1234);

@@ -2,9 +2,9 @@
 
 use nix::errno::Errno;
 
-use super::text::printable;
 use crate::{
     lifecycle::{Call, Failure, Holder, Holders, Why},
+    plain,
     tcp::State,
 };
 
@@ -133,7 +133,7 @@ fn held(failure: &Failure) -> String {
 }
 
 fn holder_words(holder: &Holder, now_ns: u64) -> String {
-    let who = holder.owner.as_ref().map(|task| format!("{}/{}", task.pid, printable(&task.comm())));
+    let who = holder.owner.as_ref().map(|task| format!("{}/{}", task.pid, plain::column(&task.comm())));
     let count = holder.count;
     if holder.state != State::TimeWait {
         let who = who.unwrap_or_else(|| "an unknown process".to_owned());

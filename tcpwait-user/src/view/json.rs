@@ -15,7 +15,9 @@ use super::{
 };
 use crate::{
     event::Task,
+    ledger::{Cut, Recorded},
     lifecycle::{Call, Failure, Holder, Restarts, Transition, Why},
+    plain,
     tcp::{NetnsId, State},
 };
 
@@ -34,7 +36,7 @@ struct Line<'a>(&'a mut Vec<u8>);
 impl Line<'_> {
     fn put(&mut self, key: &'static str, value: &impl Serialize) -> io::Result<()> {
         self.0.extend_from_slice(key.as_bytes());
-        Ok(serde_json::to_writer(&mut *self.0, value)?)
+        plain::json(&mut *self.0, value)
     }
 
     /// What is left out where there is nothing to say.
@@ -192,9 +194,46 @@ impl View for Json {
                 .map(|holders| Reuseaddr { set: holders.has_reuseaddr, would_do: holders.reuseaddr_would_do }),
         };
         self.line.clear();
-        serde_json::to_writer(&mut self.line, &line)?;
+        plain::json(&mut self.line, &line)?;
         self.line.push(b'\n');
         out.write_all(&self.line)
+    }
+
+    fn damage(&mut self, found: &Recorded, out: &mut dyn Write) -> io::Result<()> {
+        damage(found, out)
+    }
+}
+
+/// The last line where something is wrong with a recording.
+pub(super) fn damage(found: &Recorded, out: &mut dyn Write) -> io::Result<()> {
+    let line = DamageLine {
+        event: "recording-damaged",
+        lossy: true,
+        cut: found.cut.as_ref().map(CutLine::of),
+        impossible_times: found.impossible_times,
+    };
+    plain::json(&mut *out, &line)?;
+    out.write_all(b"\n")
+}
+
+#[derive(Serialize)]
+struct DamageLine {
+    event: &'static str,
+    lossy: bool,
+    cut: Option<CutLine>,
+    impossible_times: u64,
+}
+
+/// Where and why a recording can be read no further.
+#[derive(Serialize)]
+pub(super) struct CutLine {
+    at_byte: u64,
+    why: &'static str,
+}
+
+impl CutLine {
+    pub(super) fn of(cut: &Cut) -> Self {
+        Self { at_byte: cut.at_byte, why: cut.by.name() }
     }
 }
 

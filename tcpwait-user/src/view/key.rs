@@ -2,10 +2,10 @@
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
-use super::text::printable;
 use crate::{
     aggregate::by::{By, Value},
     names::Names,
+    plain,
 };
 
 /// A value as a column shows it.
@@ -14,11 +14,11 @@ pub fn text(value: Value, names: &Names) -> String {
         Value::Unknown => "-".to_owned(),
         Value::Number(number) => number.to_string(),
         Value::Local(port) => format!(":{port}"),
-        Value::Remote(address, interface) => printable(&names.address(address, interface)),
-        Value::Pair(address, port, interface) => printable(&names.endpoint(address, port, interface)),
+        Value::Remote(address, interface) => plain::column(&names.address(address, interface)),
+        Value::Pair(address, port, interface) => plain::column(&names.endpoint(address, port, interface)),
         Value::Netns(netns) => netns.to_string(),
-        Value::Cgroup(id) => printable(names.cgroup(id).unwrap_or("-")),
-        Value::Process(comm) => printable(&comm_of(comm)),
+        Value::Cgroup(id) => plain::column(names.cgroup(id).unwrap_or("-")),
+        Value::Process(comm) => plain::column(&comm_of(comm)),
     }
 }
 

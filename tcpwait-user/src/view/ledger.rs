@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::units::duration;
-use crate::ledger::Ledger;
+use crate::ledger::{Cut, CutBy, Ledger, Recorded};
 
 /// Writes the account.
 ///
@@ -59,7 +59,12 @@ pub fn losses(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
         writeln!(out, "not seen: at most {count} events of {hook} that told of a connection (recursion); most do not")?;
     }
     if ledger.is_lossy() {
-        writeln!(out, "lost: {}", causes(ledger))
+        let more = if ledger.lost_ring.is_some() {
+            ""
+        } else {
+            "; whether more was is not known, the kernel side's counts are missing"
+        };
+        writeln!(out, "lost: {}{more}", causes(ledger))
     } else if ledger.lost_ring.is_none() {
         writeln!(out, "lost: not known, the kernel side's counts are missing")
     } else if ledger.recursion().is_none() {
@@ -67,6 +72,36 @@ pub fn losses(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
     } else {
         writeln!(out, "lost: nothing")
     }
+}
+
+/// What is wrong with a recording, a sentence each; `done`: what became of what could be read.
+pub fn damage(found: &Recorded, done: &str) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if found.impossible_start {
+        sentences.push(
+            "its header says that it began when it cannot have; its first tick is taken for the beginning".to_owned(),
+        );
+    }
+    let others = found.impossible_times - u64::from(found.impossible_start);
+    if others > 0 {
+        sentences.push(format!(
+            "left out: {others} records with times that cannot be, as before it began or after the next tick"
+        ));
+    }
+    sentences.extend(found.cut.map(|Cut { at_byte, by }| {
+        let before = format!("everything up to there is {done}");
+        match by {
+            CutBy::EndsEarly => format!("it was cut short at byte {at_byte}; {before}"),
+            CutBy::Damaged => format!("it is damaged at byte {at_byte}; {before}"),
+            CutBy::RecordLength(len) => {
+                format!("it is damaged at byte {at_byte} or a little before: a record claims to be {len} bytes long; {before}")
+            }
+            CutBy::Unreadable(errno) => {
+                format!("it cannot be read from byte {at_byte} on ({}); {before}", io::Error::from_raw_os_error(errno))
+            }
+        }
+    }));
+    sentences
 }
 
 fn causes(ledger: &Ledger) -> String {
@@ -87,6 +122,10 @@ fn causes(ledger: &Ledger) -> String {
     add(&mut causes, ledger.unread(), "records written and never read");
     add(&mut causes, ledger.unreadable, "reads of kernel memory that failed");
     add(&mut causes, ledger.undecodable, "records that make no sense");
+    add(&mut causes, ledger.recording.impossible_times, "times that cannot be, of records left out or of the header");
+    if let Some(cut) = ledger.recording.cut {
+        causes.push(format!("what the recording had from byte {} on", cut.at_byte));
+    }
     let unmatched = ledger.tally.unmatched;
     add(&mut causes, unmatched.ends, "mini-socket ends without a beginning (unmatched)");
     add(&mut causes, unmatched.beginnings, "mini-socket beginnings without an end before (unmatched)");

@@ -22,6 +22,7 @@ use jiff::Timestamp;
 
 use crate::{
     aggregate::{ports::report::PortsReport, report::Report},
+    ledger::Recorded,
     lifecycle::{Failure, Transition},
     names::Names,
 };
@@ -63,6 +64,14 @@ pub trait View {
     /// # Errors
     /// The output cannot be written.
     fn failure(&mut self, failure: &Failure, context: Context<'_>, out: &mut dyn Write) -> io::Result<()>;
+
+    /// At the end: something is wrong with the recording. A person is told on stderr; a program reads it here.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn damage(&mut self, _found: &Recorded, _out: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Writes reports.

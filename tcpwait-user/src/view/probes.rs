@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::plain;
+
 /// All of it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -49,14 +51,14 @@ pub struct Behaviour {
 /// The output cannot be written.
 pub fn write(report: &Report, json: bool, out: &mut dyn Write) -> io::Result<()> {
     if json {
-        serde_json::to_writer(&mut *out, report)?;
+        plain::json(&mut *out, report)?;
         return writeln!(out);
     }
     writeln!(out, "{:<26} {:<9} WITHOUT IT", "HOOK", "ATTACHED")?;
     for row in &report.hooks {
         writeln!(out, "{:<26} {:<9} {}", row.hook, if row.attached { "yes" } else { "no" }, row.without)?;
         if let Some(why) = &row.why {
-            writeln!(out, "{:<26} {:<9} not attached: {why}", "", "")?;
+            writeln!(out, "{:<26} {:<9} not attached: {}", "", "", plain::column(why))?;
         }
     }
     let Behaviour { destroy_ends_time_wait, tw_counts_beginnings, untried } = &report.behaviour;
@@ -71,7 +73,7 @@ pub fn write(report: &Report, json: bool, out: &mut dyn Write) -> io::Result<()>
         writeln!(out, "{:<36} tried on a connection in a network namespace of its own", "")?;
     }
     if let Some(why) = untried {
-        writeln!(out, "{:<36} {why}", "not known, because of")?;
+        writeln!(out, "{:<36} {}", "not known, because of", plain::column(why))?;
     }
     let (hz, from) = match report.hz {
         Some(hz) => (hz.to_string(), "the resolution of CLOCK_MONOTONIC_COARSE, which is a tick"),
@@ -95,7 +97,7 @@ mod tests {
             why: why.map(str::to_owned),
             without: "nothing is known",
         };
-        let hooks = vec![row("one", None), row("other", Some("refused"))];
+        let hooks = vec![row("one", None), row("other", Some("refused\u{1b}"))];
         let mut out = Vec::new();
         write(&Report { kernel: "6.1".to_owned(), hooks, behaviour, hz: Some(300) }, json, &mut out).unwrap();
         String::from_utf8(out).unwrap()
@@ -107,7 +109,7 @@ mod tests {
         let text = written(old.clone(), false);
         assert!(text.contains("ss -K ends a TIME_WAIT               no: "), "{text}");
         assert!(text.contains("when they end\n") && !text.contains("not known"), "{text}");
-        assert!(text.contains("not attached: refused"), "{text}");
+        assert!(text.contains("not attached: refused?\n"), "{text}");
         assert!(text.contains("ticks per second (HZ)                300\n"), "{text}");
         let none = Behaviour {
             destroy_ends_time_wait: None,
@@ -118,6 +120,10 @@ mod tests {
         assert_eq!(text.matches("not known").count(), 3, "{text}");
         assert!(text.contains("no right\n") && !text.contains("tried on a connection"), "{text}");
         assert!(written(none, true).contains(r#""destroy_ends_time_wait":null"#));
-        assert!(written(old, true).contains(r#""destroy_ends_time_wait":false"#));
+        let json = written(old, true);
+        assert!(
+            json.contains(r#""destroy_ends_time_wait":false"#) && json.contains(r#""why":"refused\u001b""#),
+            "{json}"
+        );
     }
 }

@@ -7,10 +7,11 @@ use serde::Serialize;
 use super::{
     Context,
     json::{id, known, rfc3339},
-    text::printable,
 };
 use crate::{
     event::{Call, Event, Fact, HalfOpen, HalfStart, Segment, Task},
+    ledger::Recorded,
+    plain,
     tcp::{Flow, NetnsId, State},
 };
 
@@ -103,7 +104,7 @@ pub fn flow_of(event: &Event) -> Option<&Flow> {
 pub fn event(event: &Event, context: Context<'_>, json: bool, out: &mut dyn Write) -> io::Result<()> {
     let Some(line) = line(event, context) else { return Ok(()) };
     if json {
-        serde_json::to_writer(&mut *out, &line)?;
+        plain::json(&mut *out, &line)?;
         return out.write_all(b"\n");
     }
     let port = |port: Option<u16>| port.map_or("0".to_owned(), |port| port.to_string());
@@ -115,7 +116,7 @@ pub fn event(event: &Event, context: Context<'_>, json: bool, out: &mut dyn Writ
         line.hook,
         line.id.as_deref().unwrap_or("0"),
         line.laddr,
-        line.interface.as_deref().map(|name| format!("%{}", printable(name))).unwrap_or_default(),
+        line.interface.as_deref().map(|name| format!("%{}", plain::column(name))).unwrap_or_default(),
         port(line.lport),
         line.raddr,
         port(line.rport),
@@ -129,7 +130,7 @@ pub fn event(event: &Event, context: Context<'_>, json: bool, out: &mut dyn Writ
         write!(out, " expires={expires} jiffies={jiffies}")?;
     }
     if let (Some(pid), Some(comm)) = (line.pid, &line.comm) {
-        write!(out, " pid={pid} comm={}", printable(comm))?;
+        write!(out, " pid={pid} comm={}", plain::column(comm))?;
     }
     if let Some(retransmits) = line.retransmits {
         write!(out, " retransmits={retransmits}")?;
@@ -151,6 +152,14 @@ pub fn event(event: &Event, context: Context<'_>, json: bool, out: &mut dyn Writ
         write!(out, " stack={}", stack.join(","))?;
     }
     writeln!(out)
+}
+
+/// The last line where something is wrong with a recording, for a program; a person is told on stderr.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn damage(found: &Recorded, json: bool, out: &mut dyn Write) -> io::Result<()> {
+    if json { super::json::damage(found, out) } else { Ok(()) }
 }
 
 fn line(event: &Event, context: Context<'_>) -> Option<Line> {

@@ -11,6 +11,7 @@ use super::{
 use crate::{
     event::Task,
     lifecycle::{Cause, Failure, Reason, Timing, Transition},
+    plain,
     tcp::{Flow, State},
 };
 
@@ -109,7 +110,7 @@ impl Text {
         let id = if who.id == 0 { "-".to_owned() } else { format!("{:x}", who.id) };
         match who.owner {
             Some(owner) => {
-                let name = printable(&owner.comm());
+                let name = plain::column(&owner.comm());
                 let name = name.get(..name.len().min(comm)).unwrap_or(&name);
                 write!(out, "{id:<8} {:<7} {name:<comm$} ", owner.pid)?;
             }
@@ -123,7 +124,7 @@ impl Text {
         write!(
             out,
             "{:<address$} {:<5} {:<address$} {:<5} ",
-            printable(&context.names.address(who.flow.laddr, who.flow.interface())),
+            plain::column(&context.names.address(who.flow.laddr, who.flow.interface())),
             port(who.flow.lport),
             who.flow.raddr.to_string(),
             port(who.flow.rport),
@@ -139,7 +140,7 @@ impl Text {
         }
         if self.columns.wide {
             let cgroup = who.owner.and_then(|owner| context.names.cgroup(owner.cgroup));
-            write!(out, " {}", printable(cgroup.unwrap_or("-")))?;
+            write!(out, " {}", plain::column(cgroup.unwrap_or("-")))?;
         }
         writeln!(out)
     }
@@ -148,11 +149,6 @@ impl Text {
 /// Widths of a command name and of an address.
 fn widths(wide: bool) -> (usize, usize) {
     if wide { (16, 39) } else { (10, 15) }
-}
-
-/// A process chooses its own name: control characters must not reach the terminal.
-pub(super) fn printable(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// Time in the state that was left: `~` where it is right to a jiffy only, `>` where it was more, `-` where it is not known.
@@ -174,7 +170,7 @@ fn why(step: &Transition) -> Option<String> {
     let Some(reason) = step.reason else { return again };
     let mut text = match (&step.by, reason) {
         (Some(by), Reason::Reused | Reason::Destroyed) => {
-            format!("{} by {}/{}", reason.name(), by.pid, printable(&by.comm()))
+            format!("{} by {}/{}", reason.name(), by.pid, plain::column(&by.comm()))
         }
         _ => reason.name().to_owned(),
     };

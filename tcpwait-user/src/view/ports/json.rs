@@ -25,6 +25,7 @@ use crate::{
         settings::Settings,
     },
     lifecycle::{Call, Why},
+    plain,
     tcp::NetnsId,
 };
 
@@ -169,7 +170,7 @@ impl PortsView for Json {
                 .collect(),
             ledger: report.traced.then(|| account(&report.ledger)),
         };
-        serde_json::to_writer(&mut *out, &document)?;
+        plain::json(&mut *out, &document)?;
         out.write_all(b"\n")
     }
 }

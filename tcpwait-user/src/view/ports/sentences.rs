@@ -4,7 +4,6 @@ use super::{
     super::{
         Context,
         key::comm_of,
-        text::printable,
         units::{count, duration, known, percent, rate},
     },
     text::{from, source, to},
@@ -18,6 +17,7 @@ use crate::{
         settings::Settings,
     },
     lifecycle::Why,
+    plain,
     tcp::NetnsId,
 };
 
@@ -45,7 +45,7 @@ fn span(ns: u64) -> String {
 
 /// `nginx(812)`, or `curl` where several had that name.
 pub fn process(process: &Process) -> String {
-    let comm = printable(&comm_of(process.comm));
+    let comm = plain::column(&comm_of(process.comm));
     process.pid.map_or_else(|| comm.clone(), |pid| format!("{comm}({pid})"))
 }
 
@@ -201,7 +201,7 @@ pub fn bind(bind: &BindFailure, context: Context<'_>) -> String {
     let by = bind.failed.process.as_ref().map_or_else(|| "unknown processes".to_owned(), process);
     format!(
         "bind() to {} port {port} failed {}x for {by}: {}",
-        printable(&context.names.address(bind.laddr, bind.interface)),
+        plain::column(&context.names.address(bind.laddr, bind.interface)),
         count(bind.failed.count),
         why(bind.failed.why)
     )

@@ -10,15 +10,17 @@ use super::{
     super::{
         Context, PortsView, ledger,
         table::{self, Column, fold},
-        text::printable,
         units::{count, duration, known, percent, rate},
     },
     sentences::{self, forecast, process},
 };
-use crate::aggregate::ports::{
-    advice::{Advice, Cause},
-    failures::About,
-    report::{Bound, Destination, PortsReport, Reusable, Row, Source},
+use crate::{
+    aggregate::ports::{
+        advice::{Advice, Cause},
+        failures::About,
+        report::{Bound, Destination, PortsReport, Reusable, Row, Source},
+    },
+    plain,
 };
 
 /// Destinations of which more is said than a line.
@@ -164,12 +166,12 @@ fn destinations(report: &PortsReport, context: Context<'_>, width: usize) -> Vec
 
 /// `10.0.0.1`, `fe80::1%eth0`.
 pub(super) fn from(destination: &Destination, context: Context<'_>) -> String {
-    printable(&context.names.address(destination.laddr, destination.interface()))
+    plain::column(&context.names.address(destination.laddr, destination.interface()))
 }
 
 /// The same of a source.
 pub(super) fn source(source: &Source, context: Context<'_>) -> String {
-    printable(&context.names.address(source.laddr, source.interface()))
+    plain::column(&context.names.address(source.laddr, source.interface()))
 }
 
 /// Ports that bind() gave, by source address.

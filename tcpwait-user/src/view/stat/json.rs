@@ -11,7 +11,11 @@ use std::{
 use serde::{Serialize, Serializer};
 
 use self::handshake::{Connects, Failures, HalfOpen, connects, failures, half_open};
-use super::super::{Context, ReportView, json::rfc3339, key::Key};
+use super::super::{
+    Context, ReportView,
+    json::{CutLine, rfc3339},
+    key::Key,
+};
 use crate::{
     aggregate::{
         DwellSummary, HistogramSummary, Steady,
@@ -23,6 +27,7 @@ use crate::{
     },
     ledger::Ledger,
     lifecycle::Reason,
+    plain,
     tcp::State,
 };
 
@@ -140,6 +145,7 @@ pub(in crate::view) struct Account {
     undecided: u64,
     now_at_most: bool,
     lost: Lost,
+    cut: Option<CutLine>,
     lossy: bool,
 }
 
@@ -151,6 +157,7 @@ struct Lost {
     unread: u64,
     unreadable: u64,
     undecodable: u64,
+    impossible_times: u64,
     unmatched_ends: u64,
     unmatched_beginnings: u64,
     gaps: u64,
@@ -229,7 +236,7 @@ impl ReportView for Json {
             ledger: account(&report.ledger),
             audit: audit(&report.audit, context),
         };
-        serde_json::to_writer(&mut *out, &document)?;
+        plain::json(&mut *out, &document)?;
         out.write_all(b"\n")
     }
 }
@@ -312,12 +319,14 @@ pub(in crate::view) fn account(ledger: &Ledger) -> Account {
             unread: ledger.unread(),
             unreadable: ledger.unreadable,
             undecodable: ledger.undecodable,
+            impossible_times: ledger.recording.impossible_times,
             unmatched_ends: unmatched.ends,
             unmatched_beginnings: unmatched.beginnings,
             gaps: unmatched.gaps,
             unmatched_requests: unmatched.requests,
             unmatched_overdue: unmatched.overdue,
         },
+        cut: ledger.recording.cut.as_ref().map(CutLine::of),
         lossy: ledger.is_lossy(),
     }
 }

@@ -6,7 +6,6 @@ use super::{
         failure::{errno, short},
         key,
         table::{self, Column},
-        text::printable,
         units::{age, count, duration, known, percent, rate},
     },
     sentences::{closed_first, ended_by},
@@ -21,6 +20,7 @@ use crate::{
         report::{Report, TimeWait},
     },
     lifecycle::Call,
+    plain,
     tcp::State,
 };
 
@@ -91,7 +91,7 @@ pub fn failures(report: &Report, context: Context<'_>, width: usize) -> Vec<Stri
         Column::text(
             "PROCESS",
             0,
-            column(&|row| row.kind.comm.map_or("-".to_owned(), |comm| printable(&key::comm_of(comm))), &nothing),
+            column(&|row| row.kind.comm.map_or("-".to_owned(), |comm| plain::column(&key::comm_of(comm))), &nothing),
         ),
         Column::text("ADDRESS", 0, column(&|row| at(row, context), &nothing)),
         Column::text("WHY", 0, column(&why, &nothing)),
@@ -100,7 +100,7 @@ pub fn failures(report: &Report, context: Context<'_>, width: usize) -> Vec<Stri
 }
 
 fn at(row: &FailureRow, context: Context<'_>) -> String {
-    printable(&context.names.endpoint(row.kind.address, row.kind.port, row.kind.interface))
+    plain::column(&context.names.endpoint(row.kind.address, row.kind.port, row.kind.interface))
 }
 
 /// Connects whose SYN was sent again: one row a destination.
@@ -114,8 +114,9 @@ pub fn connects(report: &Report, context: Context<'_>, width: usize) -> Vec<Stri
     let column = |cell: &dyn Fn(&ConnectCounts) -> String, other: &dyn Fn(u64) -> String| {
         connects.rows.iter().map(|(_, counts)| cell(counts)).chain(others.map(other)).collect::<Vec<_>>()
     };
-    let to =
-        |(to, _): &(Destination, ConnectCounts)| printable(&context.names.endpoint(to.address, to.port, to.interface));
+    let to = |(to, _): &(Destination, ConnectCounts)| {
+        plain::column(&context.names.endpoint(to.address, to.port, to.interface))
+    };
     let columns = vec![
         Column::text(
             "SYN SENT AGAIN TO",

@@ -7,6 +7,7 @@ use serde::{Serialize, Serializer};
 use super::{super::key::Key, Moment};
 use crate::{
     aggregate::{age::AgeSummary, by::By},
+    plain,
     states::report::{Group, Report, StateRow, TimeLeft},
     tcp::State,
 };
@@ -112,7 +113,7 @@ pub fn write(report: &Report, moment: Moment<'_>, out: &mut dyn Write) -> io::Re
             unknown: holders.unknown,
         }),
     };
-    serde_json::to_writer(&mut *out, &document)?;
+    plain::json(&mut *out, &document)?;
     out.write_all(b"\n")
 }
 
