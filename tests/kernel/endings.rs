@@ -179,7 +179,9 @@ pub fn new_recording() {
     let to_stdout = command(["record", "-o", "-", "--duration", "0.1", "--netns", &netns]).output().unwrap();
     assert!(to_stdout.status.success(), "{}", String::from_utf8_lossy(&to_stdout.stderr));
     fs::write(&file, to_stdout.stdout).unwrap();
-    let replayed = Tracer::spawn(command(["trace", "--from", file.to_str().unwrap()])).end(SOON);
+    let mut from_stdin = command(["trace", "--from", "-"]);
+    from_stdin.stdin(fs::File::open(&file).unwrap());
+    let replayed = Tracer::spawn(from_stdin).end(SOON);
     assert!(replayed.code == Some(0) && !replayed.stderr.contains("cut short"), "{replayed:?}");
 }
 
