@@ -6,7 +6,9 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use tcpwait::{
-    event::{CancelSite, Context, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, Seed, StateChange, Task},
+    event::{
+        CancelSite, Context, EndFacts, EndSite, Event, Fact, HalfOpen, HalfStart, MiniSocket, Seed, StateChange, Task,
+    },
     lifecycle::{Lifecycle, SegmentSource, Timing, Transition, Unmatched, Update},
     tcp::State,
 };
@@ -95,12 +97,14 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         if portless {
             flow.lport = 0;
         }
-        let no_mini = Some(stack).filter(|stack| !stack.is_empty()).map(|stack| NoMini { full: Some(true), stack });
+        let about = (sk > 0).then(|| EndFacts { orphan: sk == 1, user_timeout_ms: on.into(), ..EndFacts::default() });
+        let site = EndSite { full: Some(true), task: task.clone(), about, stack };
+        let end = (new == State::Close && !site.stack.is_empty()).then(|| Box::new(site));
         Fact::State(StateChange {
             task,
             handed_over,
             half_open: handed_over,
-            no_mini,
+            end,
             ..stories::change(cookie, sk, flow, old, new)
         })
     });

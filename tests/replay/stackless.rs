@@ -8,7 +8,7 @@ use tcpwait::{
     select::{Criteria, Selector},
     view::json::Json,
 };
-use tcpwait_wire::wire::{HalfCancel, Kind, MiniCancel, SockStateStack, Stack};
+use tcpwait_wire::wire::{HalfCancel, Kind, MiniCancel, SockStateEnd, SockStateStack, Stack};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::support::{FIXTURES, records};
@@ -54,6 +54,12 @@ fn without_stack(record: &[u8]) -> Vec<u8> {
     {
         state.stack = NONE;
         return state.as_bytes().to_vec();
+    }
+    if let Ok(mut end) = SockStateEnd::read_from_bytes(record)
+        && end.state.head.kind == Kind::StateEnd as u8
+    {
+        end.stack = NONE;
+        return end.as_bytes().to_vec();
     }
     record.to_vec()
 }

@@ -10,7 +10,7 @@ use super::unfollowed::{self, Unfollowed};
 use crate::{
     event::{Event, Fact, StateChange, Syn},
     ledger::Ledger,
-    lifecycle::{Reason, Update},
+    lifecycle::{KeptIn, Reason, Update},
     tcp::{NetnsId, State},
 };
 
@@ -287,18 +287,18 @@ impl Audit {
             // Its own event may have been lost.
             self.connecting.remove(&step.id);
         }
-        if (step.from, step.to) == (Some(State::SynRecv), State::Close) {
-            // A request socket: tcp_check_req counts an RST or a SYN in its window.
+        if step.kept_in == KeptIn::Request {
+            // tcp_check_req counts an RST or a SYN in its window.
             match step.reason {
                 Some(Reason::Reset) => self.count(step.time_ns, step.flow.netns, What::Failed(Certain::Yes)),
                 Some(Reason::Unknown) => self.count(step.time_ns, step.flow.netns, What::Failed(Certain::Perhaps)),
                 _ => {}
             }
         }
-        match step.reason.filter(|_| step.from != Some(State::SynRecv)) {
-            Some(Reason::Overflow) => self.count(step.time_ns, step.flow.netns, What::Overflowed),
-            Some(reason) => self.count(step.time_ns, step.flow.netns, What::Ended(reason)),
-            None => {}
+        match (step.kept_in, step.reason) {
+            (KeptIn::Full, Some(Reason::Overflow)) => self.count(step.time_ns, step.flow.netns, What::Overflowed),
+            (KeptIn::Mini, Some(reason)) => self.count(step.time_ns, step.flow.netns, What::Ended(reason)),
+            _ => {}
         }
     }
 

@@ -8,7 +8,7 @@ use super::{
     report::Exit,
 };
 use crate::{
-    lifecycle::{Cause, Reason, Restarts, Timing, Transition},
+    lifecycle::{Cause, KeptIn, Reason, Restarts, Timing, Transition},
     tcp::State,
 };
 
@@ -46,7 +46,7 @@ impl Counts {
         self.half_open.step(step);
         match step.reason {
             Some(Reason::Overflow) => self.overflows += 1,
-            Some(reason) if step.from == Some(State::FinWait2) => {
+            Some(reason) if step.from == Some(State::FinWait2) && step.kept_in == KeptIn::Mini => {
                 if let Some(count) = self.orphans.get_mut(reason as usize) {
                     *count += 1;
                 }

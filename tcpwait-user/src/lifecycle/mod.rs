@@ -5,6 +5,7 @@
 //! which may share its cookie with a full socket that was connected again, is found by its addresses and checked by its cookie.
 
 mod death;
+mod end;
 mod failure;
 mod full;
 mod holders;
@@ -32,7 +33,7 @@ pub use self::{
     failure::{Call, Failure, Holder, Holders, Search, Why},
     jiffies::HzSource,
     segment::{Cause, Restarts, SegmentSource},
-    transition::{Found, Reason, Timing, Transition, Update},
+    transition::{Detail, Found, KeptIn, Reason, Timing, Transition, Update},
 };
 use crate::{
     compact::CompactMap,
