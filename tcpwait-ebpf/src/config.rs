@@ -142,6 +142,8 @@ offsets! {
     OFF_USER_TIMEOUT = "inet_connection_sock"."icsk_user_timeout",
     /// Since when a window that stays closed is probed, in jiffies; 0 while none is (5.11).
     OFF_PROBES_TSTAMP = "inet_connection_sock"."icsk_probes_tstamp" optional,
+    /// TCP_RTO_MAX_MS, in jiffies: no retransmission waits longer (6.15). Older kernels have a constant.
+    OFF_RTO_MAX = "inet_connection_sock"."icsk_rto_max" optional,
     /// IP protocol.
     OFF_PROTOCOL = "sock"."sk_protocol",
     /// Its descriptor's half; NULL as long as nobody has accepted the connection.

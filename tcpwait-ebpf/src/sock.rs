@@ -370,15 +370,13 @@ fn memory(sk: Typed) -> u32 {
     END_MEMORY_KNOWN | if is_short { END_MEMORY } else { 0 }
 }
 
-/// TCP_USER_TIMEOUT in milliseconds, and for how many jiffies the peer's closed window has been probed.
+/// TCP_USER_TIMEOUT in milliseconds, for how many jiffies the peer's closed window has been probed, and how many a retransmission may wait.
 #[inline(always)]
-pub fn patience(tcp: Typed, jiffies: u64) -> (u32, u32) {
-    let user_timeout = tcp.read(&OFF_USER_TIMEOUT);
-    if OFF_PROBES_TSTAMP.load() == ABSENT {
-        return (user_timeout, 0);
-    }
-    let since: u32 = tcp.read(&OFF_PROBES_TSTAMP);
-    (user_timeout, if since == 0 { 0 } else { (jiffies as u32).wrapping_sub(since) })
+pub fn patience(tcp: Typed, jiffies: u64) -> (u32, u32, u32) {
+    let since = if OFF_PROBES_TSTAMP.load() == ABSENT { 0 } else { tcp.read::<u32>(&OFF_PROBES_TSTAMP) };
+    let probed = if since == 0 { 0 } else { (jiffies as u32).wrapping_sub(since) };
+    let rto_max = if OFF_RTO_MAX.load() == ABSENT { 0 } else { tcp.read::<u32>(&OFF_RTO_MAX) };
+    (tcp.read(&OFF_USER_TIMEOUT), probed, rto_max)
 }
 
 /// Whether a SYN follows the step into SYN_SENT (`UNSENT_…`).

@@ -246,6 +246,8 @@ pub struct EndFacts {
     pub user_timeout_ms: u32,
     /// For how many jiffies the peer's closed window had been probed; 0 where it was not, or is not known.
     pub probed_jiffies: u32,
+    /// The longest that a retransmission may wait, in jiffies; 0 where the kernel's types do not say.
+    pub rto_max_jiffies: u32,
 }
 
 /// A TIME_WAIT mini-socket as a hook found it.

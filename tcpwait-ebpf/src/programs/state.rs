@@ -159,9 +159,10 @@ fn tell_end(ctx: &BtfTracePointContext, change: Change, flags: u8) {
             }
             if let Some(tcp) = tcp_of(change.sk) {
                 about = end(change.sk, tcp);
-                ((*record).user_timeout_ms, (*record).probed_jiffies) = patience(tcp, bpf_jiffies64());
+                let patience = patience(tcp, bpf_jiffies64());
+                ((*record).user_timeout_ms, (*record).probed_jiffies, (*record).rto_max_jiffies) = patience;
             } else {
-                ((*record).user_timeout_ms, (*record).probed_jiffies) = (0, 0);
+                ((*record).user_timeout_ms, (*record).probed_jiffies, (*record).rto_max_jiffies) = (0, 0, 0);
             }
             if task::on_its_stack(ctx) {
                 about |= END_TASK_STACK;
@@ -174,7 +175,6 @@ fn tell_end(ctx: &BtfTracePointContext, change: Change, flags: u8) {
             }
             ((*record).tw_count, (*record).tw_max) = tw_room(change.sk);
             (*record).about = about;
-            (*record).reserved = 0;
             write_stack(ctx, &raw mut (*record).stack);
         }
     };

@@ -72,8 +72,8 @@ pub struct SockStateEnd {
     pub probed_jiffies: u32,
     /// `END_…`.
     pub about: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// The longest that a retransmission may wait, in jiffies (TCP_RTO_MAX_MS); 0 where the kernel's types do not say.
+    pub rto_max_jiffies: u32,
     /// Where in the kernel.
     pub stack: Stack,
 }

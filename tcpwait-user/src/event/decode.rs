@@ -190,6 +190,7 @@ fn state_end(record: &wire::SockStateEnd) -> Option<StateChange> {
             memory: known(wire::END_MEMORY_KNOWN, wire::END_MEMORY),
             user_timeout_ms: record.user_timeout_ms,
             probed_jiffies: record.probed_jiffies,
+            rto_max_jiffies: record.rto_max_jiffies,
         }),
         stack: frames(&record.stack),
     };

@@ -279,9 +279,15 @@ fn written_off(via: Via, is_probe: bool, change: &StateChange, about: EndFacts, 
         }),
         (State::SynRecv, 1..) => None,
         (State::SynSent | State::SynRecv, 0) => Some(Detail::Retransmissions),
-        // tcp_rtx_probe0_timed_out: the peer took back its window.
+        // The peer took back its window: tcp_rtx_probe0_timed_out waits for TCP_USER_TIMEOUT, but no longer than for two retransmissions.
+        // (Kernels that have no icsk_rto_max may not ask for TCP_USER_TIMEOUT here.)
         (_, 0) if about.window_closed && !about.orphan => Some(Detail::ZeroWindow),
-        (_, 1..) if about.window_closed && !about.orphan => None,
+        (_, 1..) if about.window_closed && !about.orphan => {
+            let asked = clock.hz.filter(|_| about.rto_max_jiffies > 0);
+            asked
+                .filter(|hz| user_timeout_ms * hz <= 2000 * u64::from(about.rto_max_jiffies))
+                .map(|_| Detail::UserTimeout)
+        }
         (_, 0) => Some(Detail::Retransmissions),
         (_, 1..) => Some(Detail::UserTimeout),
     };
@@ -342,6 +348,7 @@ mod tests {
         memory: Some(false),
         user_timeout_ms: 0,
         probed_jiffies: 0,
+        rto_max_jiffies: 0,
     };
     const ORPHAN: EndFacts = EndFacts { orphan: true, ..ABOUT };
 
@@ -496,6 +503,10 @@ mod tests {
         check(SynSent, ETIMEDOUT, write, patient, "timed-out (user-timeout)");
         check(SynSent, ETIMEDOUT, write, EndFacts { user_timeout_ms: 9000, ..ABOUT }, "timed-out (retransmissions)");
         check(Established, ETIMEDOUT, write, EndFacts { window_closed: true, ..ABOUT }, "timed-out (zero-window)");
+        let closed = EndFacts { window_closed: true, ..patient };
+        check(Established, ETIMEDOUT, write, EndFacts { rto_max_jiffies: 125, ..closed }, "timed-out (user-timeout)");
+        check(Established, ETIMEDOUT, write, EndFacts { rto_max_jiffies: 124, ..closed }, "timed-out");
+        check(Established, ETIMEDOUT, write, closed, "timed-out");
         let probe = "tcp_done tcp_write_timer_handler tcp_write_timer";
         check(Established, ETIMEDOUT, probe, ABOUT, "timed-out (zero-window)");
         check(Established, ETIMEDOUT, probe, EndFacts { probed_jiffies: 250, ..patient }, "timed-out (user-timeout)");

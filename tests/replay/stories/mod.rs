@@ -357,6 +357,7 @@ impl<'a> Told<'a> {
             memory: Some(self.flag("memory")),
             user_timeout_ms: self.number("user-timeout", 0) as u32,
             probed_jiffies: self.number("probed", 0) as u32,
+            rto_max_jiffies: 0,
         };
         let site = EndSite {
             full: Some(!self.flag("room")),
