@@ -4,6 +4,7 @@ use super::{
     audit::AuditReport,
     by::By,
     dwell::DwellSummary,
+    ends::EndReport,
     failures::FailureReport,
     groups::{Closed, GroupRow, Rows},
     half_open::HalfOpenReport,
@@ -33,6 +34,8 @@ pub struct Report {
     pub time_wait: TimeWait,
     /// Half-open connections.
     pub half_open: HalfOpenReport,
+    /// How connections, listeners and half-open connections ended.
+    pub ends: EndReport,
     /// Calls that failed.
     pub failures: FailureReport,
     /// What the groups are by.

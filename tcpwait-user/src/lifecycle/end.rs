@@ -4,7 +4,7 @@
 
 use nix::errno::Errno;
 
-use super::transition::{Detail, Reason};
+use super::transition::{Abort, Detail, Reason};
 use crate::{
     event::{EndFacts, EndSite, StateChange},
     symbols::Symbols,
@@ -20,6 +20,10 @@ pub struct End {
     pub detail: Option<Detail>,
     /// The task on the CPU did it.
     pub by: By,
+    /// The counter of TcpExt that the kernel counts it under.
+    pub abort: Option<Abort>,
+    /// This side sent an RST for certain.
+    pub rst: bool,
 }
 
 /// Whether the task on the CPU did it.
@@ -46,15 +50,23 @@ impl End {
     const UNKNOWN: Self = Self::of(Reason::Unknown);
 
     const fn of(reason: Reason) -> Self {
-        Self { reason, detail: None, by: By::Nobody }
+        Self { reason, detail: None, by: By::Nobody, abort: None, rst: false }
     }
 
     const fn how(reason: Reason, detail: Detail) -> Self {
-        Self { reason, detail: Some(detail), by: By::Nobody }
+        Self { detail: Some(detail), ..Self::of(reason) }
     }
 
     const fn by(self, by: By) -> Self {
         Self { by, ..self }
+    }
+
+    const fn counted(self, abort: Abort) -> Self {
+        Self { abort: Some(abort), ..self }
+    }
+
+    const fn with_rst(self) -> Self {
+        Self { rst: true, ..self }
     }
 }
 
@@ -105,7 +117,8 @@ pub fn end(symbols: &Symbols, change: &StateChange, clock: Clock) -> End {
             | "inet_csk_complete_hashdance"
             | "inet_csk_listen_stop" => {
                 let now = function == "inet_csk_listen_stop" || functions.any(|outer| outer == "inet_csk_listen_stop");
-                return End::of(Reason::ListenerClosed).by(if now { By::Task } else { By::Nobody });
+                let end = End::of(Reason::ListenerClosed).by(if now { By::Task } else { By::Nobody });
+                return End { rst: needs_reset(change.old), ..end };
             }
             _ => {
                 if let Some(end) = by_function(function, via, symbols, change, site, clock) {
@@ -140,7 +153,9 @@ fn by_function(
         "tcp_time_wait" | "tcp_fin" | "tcp_data_queue" if change.err == 0 => End::of(Reason::Overflow),
         "tcp_time_wait" | "tcp_fin" | "tcp_data_queue" => End::UNKNOWN,
         "tcp_v4_err" | "tcp_v6_err" => End::of(Reason::Unreachable),
-        "tcp_abort" | "tcp_diag_destroy" | "bpf_sock_destroy" => End::of(Reason::Destroyed).by(By::Task),
+        "tcp_abort" | "tcp_diag_destroy" | "bpf_sock_destroy" => {
+            End { rst: needs_reset(change.old), ..End::of(Reason::Destroyed).by(By::Task) }
+        }
         "__tcp_close" | "tcp_close" => closed(via, change.old, site),
         "tcp_keepalive_timer" => kept_alive(change.old, site),
         "tcp_retransmit_timer"
@@ -187,14 +202,18 @@ fn received(via: Via, symbols: &Symbols, change: &StateChange, site: &EndSite) -
         (State::SynSent, _) if change.err != 0 => End::of(Reason::Reset),
         // RSTs go through tcp_validate_incoming; where that is inlined, both look the same.
         _ if is_reset && !symbols.has("tcp_validate_incoming") => End::UNKNOWN,
-        _ if is_reset => End::how(Reason::ResetSent, Detail::DataAfterClose),
+        _ if is_reset => End::how(Reason::ResetSent, Detail::DataAfterClose).counted(Abort::OnData).with_rst(),
         (State::LastAck, Some(EndFacts { acked: true, .. })) => End::of(Reason::Closed),
         (State::Closing, _) => End::of(Reason::Overflow),
-        (State::FinWait2, Some(EndFacts { no_linger2: true, .. })) => End::how(Reason::TimedOut, Detail::Linger),
+        (State::FinWait2, Some(EndFacts { no_linger2: true, .. })) => {
+            End::how(Reason::TimedOut, Detail::Linger).counted(Abort::OnData).with_rst()
+        }
         // What ends an orphan in the moment in which it comes from FIN_WAIT1.
         (State::FinWait2, about) => match (site.full, about) {
             (Some(true), _) => End::of(Reason::Overflow),
-            (Some(false), Some(_)) => End::how(Reason::ResetSent, Detail::DataAfterClose),
+            (Some(false), Some(_)) => {
+                End::how(Reason::ResetSent, Detail::DataAfterClose).counted(Abort::OnData).with_rst()
+            }
             _ => End::UNKNOWN,
         },
         _ => End::UNKNOWN,
@@ -204,7 +223,9 @@ fn received(via: Via, symbols: &Symbols, change: &StateChange, site: &EndSite) -
 /// `__tcp_close`, in its order.
 fn closed(via: Via, old: State, site: &EndSite) -> End {
     if via.disconnect {
-        return disconnected(old, site.about, Detail::Linger0);
+        let end = disconnected(old, site.about, Detail::Linger0);
+        // Repair comes first.
+        return if end.detail == Some(Detail::Linger0) { end.counted(Abort::OnData) } else { end };
     }
     match (old, site.about) {
         (State::Listen, _) => End::of(Reason::Closed).by(By::Owner),
@@ -213,12 +234,19 @@ fn closed(via: Via, old: State, site: &EndSite) -> End {
         _ if via.done => End::of(Reason::Overflow),
         (_, None) => End::UNKNOWN,
         // The socket becomes an orphan only after this.
-        (_, Some(EndFacts { orphan: false, .. })) => End::how(Reason::ResetSent, Detail::UnreadData).by(By::Owner),
-        (State::FinWait2, Some(EndFacts { no_linger2: true, .. })) => {
-            End::how(Reason::TimedOut, Detail::Linger).by(By::Owner)
+        (_, Some(EndFacts { orphan: false, .. })) => {
+            End::how(Reason::ResetSent, Detail::UnreadData).by(By::Owner).counted(Abort::OnClose).with_rst()
         }
-        (_, Some(about)) => short(about),
+        (State::FinWait2, Some(EndFacts { no_linger2: true, .. })) => {
+            End::how(Reason::TimedOut, Detail::Linger).by(By::Owner).counted(Abort::OnLinger).with_rst()
+        }
+        (_, Some(about)) => End { rst: !about.netns_gone, ..short(about) },
     }
+}
+
+/// `tcp_need_reset`.
+fn needs_reset(state: State) -> bool {
+    matches!(state, State::Established | State::CloseWait | State::FinWait1 | State::FinWait2 | State::SynRecv)
 }
 
 /// `tcp_disconnect`: what was made is reset, anything else goes without a segment.
@@ -228,10 +256,11 @@ fn disconnected(old: State, about: Option<EndFacts>, detail: Detail) -> End {
         (State::Listen, _) => End::of(Reason::Closed),
         (_, Some(true)) => End::of(Reason::Repair),
         (_, None) => return End::UNKNOWN,
-        (State::SynSent, _) => End::how(Reason::Closed, Detail::GivenUp),
+        (State::SynSent, _) if detail == Detail::Disconnect => End::how(Reason::Closed, Detail::GivenUp),
+        (State::SynSent, _) => End::how(Reason::Closed, detail),
         // Their FIN is on its way, or still waits behind what was not sent.
         (State::Closing | State::LastAck, _) if !about.unsent => End::how(Reason::Closed, detail),
-        _ => End::how(Reason::ResetSent, detail),
+        _ => End::how(Reason::ResetSent, detail).with_rst(),
     };
     end.by(By::Owner)
 }
@@ -240,9 +269,9 @@ fn disconnected(old: State, about: Option<EndFacts>, detail: Detail) -> End {
 fn short(about: EndFacts) -> End {
     match (about.netns_gone, about.memory) {
         (true, _) => End::of(Reason::Netns),
-        (_, Some(true)) => End::how(Reason::ResetSent, Detail::OutOfMemory),
-        (_, Some(false)) => End::how(Reason::ResetSent, Detail::TooManyOrphans),
-        (_, None) => End::of(Reason::ResetSent),
+        (_, Some(true)) => End::how(Reason::ResetSent, Detail::OutOfMemory).counted(Abort::OnMemory),
+        (_, Some(false)) => End::how(Reason::ResetSent, Detail::TooManyOrphans).counted(Abort::OnMemory),
+        (_, None) => End::of(Reason::ResetSent).counted(Abort::OnMemory),
     }
 }
 
@@ -251,13 +280,17 @@ fn kept_alive(old: State, site: &EndSite) -> End {
     match (old, site.about) {
         (_, None) => End::UNKNOWN,
         (State::FinWait2, Some(EndFacts { orphan: true, no_linger2: true, .. })) => {
-            End::how(Reason::TimedOut, Detail::Linger)
+            End::how(Reason::TimedOut, Detail::Linger).with_rst()
         }
         // Above a minute a mini-socket goes on with it, if there is room.
         (State::FinWait2, Some(EndFacts { orphan: true, .. })) if site.full != Some(false) => End::UNKNOWN,
-        (State::FinWait2, Some(EndFacts { orphan: true, .. })) => End::how(Reason::TimedOut, Detail::FinWait2),
-        (_, Some(EndFacts { user_timeout_ms: 0, .. })) => End::how(Reason::TimedOut, Detail::Keepalive),
-        _ => End::how(Reason::TimedOut, Detail::UserTimeout),
+        (State::FinWait2, Some(EndFacts { orphan: true, .. })) => {
+            End::how(Reason::TimedOut, Detail::FinWait2).with_rst()
+        }
+        (_, Some(about)) => {
+            let detail = if about.user_timeout_ms == 0 { Detail::Keepalive } else { Detail::UserTimeout };
+            End::how(Reason::TimedOut, detail).counted(Abort::OnTimeout).with_rst()
+        }
     }
 }
 
@@ -291,7 +324,7 @@ fn written_off(via: Via, is_probe: bool, change: &StateChange, about: EndFacts, 
         (_, 0) => Some(Detail::Retransmissions),
         (_, 1..) => Some(Detail::UserTimeout),
     };
-    End { detail, ..End::of(Reason::TimedOut) }
+    End { detail, ..End::of(Reason::TimedOut).counted(Abort::OnTimeout) }
 }
 
 /// `tcp_probe_timer`, which asks for TCP_USER_TIMEOUT first.
@@ -311,9 +344,9 @@ fn by_error(change: &StateChange, site: Option<&EndSite>) -> End {
     let is_full = site.is_some_and(|site| site.full == Some(true));
     match (Errno::from_raw(change.err.into()), change.old) {
         // tcp_write_err; no ICMP error is one (icmp_err_convert).
-        (Errno::ETIMEDOUT, _) => End::of(Reason::TimedOut),
+        (Errno::ETIMEDOUT, _) => End::of(Reason::TimedOut).counted(Abort::OnTimeout),
         // tcp_abort; tcp_disconnect sets it too, but afterwards.
-        (Errno::ECONNABORTED, _) => End::of(Reason::Destroyed).by(By::Task),
+        (Errno::ECONNABORTED, old) => End { rst: needs_reset(old), ..End::of(Reason::Destroyed).by(By::Task) },
         // tcp_reset, and there it is for an RST only.
         (Errno::ECONNRESET, State::Established) => End::of(Reason::Reset),
         // All that is left for them.
@@ -449,6 +482,8 @@ mod tests {
         check(Listen, NO_ERROR, "tcp_disconnect", ABOUT, "closed by owner");
         check(FinWait2, NO_ERROR, close, EndFacts { no_linger2: true, ..ORPHAN }, "timed-out (linger) by owner");
         check(FinWait2, NO_ERROR, &format!("tcp_done {close}"), ORPHAN, "overflow");
+        check(SynSent, NO_ERROR, &format!("tcp_disconnect {close}"), ABOUT, "closed (linger-0) by owner");
+        check(SynSent, NO_ERROR, "tcp_disconnect", ABOUT, "closed (given-up) by owner");
         check(FinWait1, NO_ERROR, close, ORPHAN, "reset-sent (too-many-orphans)");
         check(LastAck, NO_ERROR, close, EndFacts { memory: Some(true), ..ORPHAN }, "reset-sent (out-of-memory)");
         check(FinWait1, NO_ERROR, close, EndFacts { netns_gone: true, ..ORPHAN }, "netns");

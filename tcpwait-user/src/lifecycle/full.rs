@@ -192,6 +192,8 @@ impl Lifecycle {
             reason => reason,
         });
         step.detail = end.detail;
+        step.abort = end.abort;
+        step.rst_sent = end.rst;
         let task = change.end.as_ref().and_then(|site| site.task.as_ref()).filter(|_| end.by != By::Nobody);
         step.by = task.map(|task| self.share(task));
         if end.by == By::Owner && step.by.is_some() {

@@ -402,6 +402,7 @@ fn leave(mini: &Mini, flow: Flow, time_ns: u64, dwell_ns: Option<u64>, timing: T
         owner: mini.owner.clone(),
         reason: Some(reason),
         kept_in: KeptIn::Mini,
+        rst_sent: reason == Reason::ResetSent,
         restarts: (mini.state == State::TimeWait).then(|| mini.restarts.as_deref().cloned().unwrap_or_default()),
         predates: mini.predates,
         origin: mini.origin,

@@ -33,7 +33,7 @@ pub use self::{
     failure::{Call, Failure, Holder, Holders, Search, Why},
     jiffies::HzSource,
     segment::{Cause, Restarts, SegmentSource},
-    transition::{Detail, Found, KeptIn, Reason, Timing, Transition, Update},
+    transition::{Abort, Detail, Found, KeptIn, Reason, Timing, Transition, Update},
 };
 use crate::{
     compact::CompactMap,

@@ -231,6 +231,37 @@ impl Reason {
     }
 }
 
+/// The counters of TcpExt for connections that are given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Abort {
+    /// `TCPAbortOnData`: SO_LINGER of 0 seconds, data after close(), TCP_LINGER2 below 0 when the FIN is acknowledged.
+    OnData,
+    /// `TCPAbortOnClose`: close() before all that came was read.
+    OnClose,
+    /// `TCPAbortOnMemory`: too many orphans, or too much memory.
+    OnMemory,
+    /// `TCPAbortOnTimeout`: a timer gave it up (`tcp_write_err`), be it in SYN_SENT.
+    OnTimeout,
+    /// `TCPAbortOnLinger`: close() in FIN_WAIT2 with TCP_LINGER2 below 0.
+    OnLinger,
+}
+
+impl Abort {
+    /// All of them.
+    pub const ALL: [Abort; 5] = [Abort::OnData, Abort::OnClose, Abort::OnMemory, Abort::OnTimeout, Abort::OnLinger];
+
+    /// The counter's name in TcpExt.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Abort::OnData => "TCPAbortOnData",
+            Abort::OnClose => "TCPAbortOnClose",
+            Abort::OnMemory => "TCPAbortOnMemory",
+            Abort::OnTimeout => "TCPAbortOnTimeout",
+            Abort::OnLinger => "TCPAbortOnLinger",
+        }
+    }
+}
+
 /// What the kernel keeps a connection in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeptIn {
@@ -270,6 +301,10 @@ pub struct Transition {
     pub by: Option<Arc<Task>>,
     /// On the step to CLOSE: the socket's error (`sk_err`), a positive errno or 0.
     pub errno: u16,
+    /// On the step to CLOSE: the counter that the kernel counts it under.
+    pub abort: Option<Abort>,
+    /// On the step to CLOSE: this side sent an RST, for certain.
+    pub rst_sent: bool,
     /// What the kernel kept the connection in until this step.
     pub kept_in: KeptIn,
     /// How often late segments restarted TIME_WAIT's clock, on the step that leaves it.
@@ -305,6 +340,8 @@ impl Transition {
             detail: None,
             by: None,
             errno: 0,
+            abort: None,
+            rst_sent: false,
             kept_in: KeptIn::Full,
             restarts: None,
             predates: false,

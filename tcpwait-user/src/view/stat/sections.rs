@@ -9,11 +9,11 @@ use super::{
         text::printable,
         units::{count, duration, known, percent, rate},
     },
-    sentences::{closed_first, ended_by},
+    sentences::{closed_first, end_name, ended_by},
 };
 use crate::{
-    aggregate::{Bucket, DwellSummary, failures::FailureRow, groups::GroupRow, report::Report},
-    lifecycle::Call,
+    aggregate::{Bucket, DwellSummary, ends::EndRow, failures::FailureRow, groups::GroupRow, report::Report},
+    lifecycle::{Call, Reason},
     tcp::State,
 };
 
@@ -25,7 +25,8 @@ pub fn groups(report: &Report, context: Context<'_>, width: usize) -> Vec<String
     let rows = &report.groups;
     let others = (rows.grouped > 0).then_some(&rows.others);
     // Groups that TIME_WAIT has nothing to do with are for programs.
-    let is_shown = |row: &&GroupRow| row.now > 0 || row.entered > 0 || row.left > 0;
+    let is_shown =
+        |row: &&GroupRow| row.now > 0 || row.entered > 0 || row.left > 0 || row.ends.iter().any(EndRow::is_abnormal);
     let all: Vec<&GroupRow> = rows.groups.iter().chain(others).filter(is_shown).collect();
     if all.is_empty() {
         return Vec::new();
@@ -90,6 +91,31 @@ pub fn failures(report: &Report, context: Context<'_>, width: usize) -> Vec<Stri
 
 fn at(row: &FailureRow, context: Context<'_>) -> String {
     printable(&context.names.endpoint(row.kind.address, row.kind.port, row.kind.interface))
+}
+
+/// How connections ended that did not go through TIME_WAIT, if any of them did otherwise than with the last ACK. (How TIME_WAIT and half-open
+/// connections end is with their states.)
+pub fn ends(report: &Report, width: usize) -> Vec<String> {
+    let of_connections = |row: &&EndRow| !matches!(row.from, Some(State::TimeWait | State::SynRecv | State::Listen));
+    let rows: Vec<&EndRow> = report.ends.rows.iter().filter(of_connections).collect();
+    if rows.iter().all(|row| row.reason == Reason::Closed && row.detail.is_none()) {
+        return Vec::new();
+    }
+    let column = |cell: &dyn Fn(&EndRow) -> String| rows.iter().map(|row| cell(row)).collect::<Vec<_>>();
+    let often = |row: &EndRow| match row.times.shared {
+        Some(shared) => format!("{}x {}", count(shared.count), duration(Some(shared.ns))),
+        None => String::new(),
+    };
+    let columns = vec![
+        Column::text("CONNECTIONS ENDED BY", 0, column(&|row| end_name(row.reason, row.detail))),
+        Column::text("IN", 0, column(&|row| row.from.map_or("?", |from| from.name()).to_owned())),
+        Column::number("COUNT", 0, column(&|row| count(row.count))),
+        Column::number("SHORTEST", 3, column(&|row| duration(row.times.min_ns))),
+        Column::number("MEAN", 2, column(&|row| duration(row.times.mean_ns))),
+        Column::number("LONGEST", 3, column(&|row| duration(row.times.max_ns))),
+        Column::text("MANY AFTER", 1, column(&often)),
+    ];
+    table::lines(columns, width)
 }
 
 /// How long sockets stay where; below SYN_RECV, what became of it; below TIME_WAIT, how it was left. States in which nothing is and nothing happened are left out.
