@@ -87,13 +87,13 @@ fn nginx_served_every_request() {
 /// Every reason that a recording can hold is in one.
 #[test]
 fn the_fixtures_have_every_reason() {
-    let found: std::collections::BTreeSet<String> = ["reasons", "handshakes"]
+    let found: std::collections::BTreeSet<String> = ["reasons", "handshakes", "ends"]
         .iter()
         .flat_map(|name| lines(name, &[]))
         .filter_map(|line| line["reason"].as_str().map(str::to_owned))
         .collect();
     for reason in tcpwait::lifecycle::Reason::ALL.map(tcpwait::lifecycle::Reason::name) {
-        let is_rare = ["unknown", "unreachable", "accept-queue-full", "no-data"].contains(&reason);
+        let is_rare = ["unknown", "accept-queue-full", "no-data"].contains(&reason);
         assert_eq!(found.contains(reason), !is_rare, "{reason}: {found:?}");
     }
 }

@@ -209,7 +209,9 @@ impl Aggregate {
     }
 
     fn group_of(&mut self, step: &Transition) -> GroupId {
-        self.groups.of(&step.flow, step.owner.as_deref(), step.origin)
+        // Of one that nobody accepted it is whose listener it came through.
+        let owner = step.owner.as_deref().or(step.listener.as_deref());
+        self.groups.of(&step.flow, owner, step.origin)
     }
 
     /// A connection is gone, and how was not seen.

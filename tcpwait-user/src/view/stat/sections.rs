@@ -52,7 +52,19 @@ pub fn groups(report: &Report, context: Context<'_>, width: usize) -> Vec<String
         Column::text("CLOSED FIRST", 4, column(&|row| closed_first(&row.closed).unwrap_or_else(|| "-".to_owned()))),
         Column::text("ENDED BY", 5, column(&|row| ended_by(&row.exits))),
     ]);
+    if all.iter().any(|row| row.ends.iter().any(EndRow::is_abnormal)) {
+        columns.push(Column::text("ENDED OTHERWISE", 2, column(&|row| ended_otherwise(&row.ends))));
+    }
     table::lines(columns, width)
+}
+
+/// `20 reset, 3 others`: the connections of a group that ended otherwise than by FINs on both sides, by the most frequent way.
+fn ended_otherwise(rows: &[EndRow]) -> String {
+    let mut abnormal = rows.iter().filter(|row| row.is_abnormal());
+    let Some(most) = abnormal.next() else { return "-".to_owned() };
+    let others: u64 = abnormal.map(|row| row.count).sum();
+    let text = format!("{} {}", count(most.count), end_name(most.reason, most.detail));
+    if others == 0 { text } else { format!("{text}, {} others", count(others)) }
 }
 
 /// Calls that failed: one row for those of one kind.
