@@ -92,6 +92,24 @@ struct Via {
     out_of_resources: bool,
 }
 
+/// The functions that tell, each with the ends that are `unknown` on a kernel in which it cannot be found: a compiler has inlined it.
+pub const TELLING: [(&str, &str); 11] = [
+    ("tcp_validate_incoming", "an RST from the peer and data after close()"),
+    ("tcp_rcv_state_process", "data after close(), and an RST in SYN_SENT"),
+    ("tcp_v4_err", "an ICMP error over IPv4"),
+    ("tcp_v6_err", "an ICMP error over IPv6"),
+    (
+        "__tcp_close",
+        "close() before all was read, with SO_LINGER of 0 seconds or TCP_LINGER2 below 0, and too many orphans",
+    ),
+    ("tcp_disconnect", "SO_LINGER of 0 seconds, connect() with AF_UNSPEC, TCP_REPAIR"),
+    ("inet_csk_listen_stop", "a listener that is closed with connections that nobody had accepted"),
+    ("tcp_abort", "ss -K"),
+    ("tcp_keepalive_timer", "keepalive, and an orphan's FIN_WAIT2"),
+    ("tcp_retransmit_timer", "what was sent again in vain, TCP_USER_TIMEOUT, and a window that stays closed"),
+    ("tcp_write_timer_handler", "a window that stays closed"),
+];
+
 /// Why a full socket came to CLOSE.
 pub fn end(symbols: &Symbols, change: &StateChange, clock: Clock) -> End {
     let Some(site) = &change.end else {

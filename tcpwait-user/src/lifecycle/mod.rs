@@ -30,6 +30,7 @@ use self::{
     request::{HeldRequest, Request},
 };
 pub use self::{
+    end::TELLING,
     failure::{Call, Failure, Holder, Holders, Search, Why},
     jiffies::HzSource,
     segment::{Cause, Restarts, SegmentSource},

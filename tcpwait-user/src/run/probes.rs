@@ -8,9 +8,10 @@ use super::{log_to_stderr, stdout};
 use crate::{
     cli::{Probes, choices},
     kernel::{KernelFilter, Need, Outcome},
+    lifecycle::TELLING,
     live::{self, Audited, Settings},
     system::behaviour::{self, Behaviour},
-    view::probes::{self, Report, Row},
+    view::probes::{self, Report, Row, Untold},
 };
 
 /// Attaches as tracing would, looks, lets go, and tries what cannot be seen that way.
@@ -36,9 +37,12 @@ pub fn run(args: &Probes) -> Result<ExitCode> {
             without: state.hook.without,
         })
         .collect();
+    let symbols = &live.header().symbols;
+    let untold = TELLING.into_iter().filter(|(function, _)| !symbols.has(function));
+    let ends_untold = untold.map(|(function, unknown)| Untold { function, unknown }).collect();
     let (kernel, hz) = (live.header().kernel.clone(), live.header().hz);
     drop(live);
-    let report = Report { kernel, hooks, behaviour: behaviour_shown(&behaviour::of_running_kernel()), hz };
+    let report = Report { kernel, hooks, ends_untold, behaviour: behaviour_shown(&behaviour::of_running_kernel()), hz };
     match probes::write(&report, args.json, &mut stdout()) {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(e).context("writing to stdout"),
         _ => Ok(ExitCode::SUCCESS),
