@@ -12,7 +12,17 @@ pub fn sentence(audit: &AuditReport) -> String {
         return format!("the kernel's own counters: not compared, {why_not}");
     }
     let differs = audit.checks.iter().any(|(_, outcome)| *outcome != Outcome::Agrees);
-    let checks: Vec<String> = audit.checks.iter().map(|(check, outcome)| compared(check, *outcome)).collect();
+    let is_nothing =
+        |(check, outcome): &&(Check, Outcome)| *outcome == Outcome::Agrees && (check.kernel, check.seen_min) == (0, 0);
+    let told = audit.checks.iter().filter(|check| !is_nothing(check));
+    let mut checks: Vec<String> = told.map(|(check, outcome)| compared(check, *outcome)).collect();
+    let nothing = audit.checks.iter().filter(is_nothing).count();
+    if nothing > 0 {
+        checks.push(format!(
+            "{nothing} {} 0 on both sides",
+            if checks.is_empty() { "that are" } else { "more, which are" }
+        ));
+    }
     let left_out = match audit.unread {
         0 => String::new(),
         1 => "; 1 network namespace could not be read, and is left out".to_owned(),

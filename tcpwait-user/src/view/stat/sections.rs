@@ -53,7 +53,7 @@ pub fn groups(report: &Report, context: Context<'_>, width: usize) -> Vec<String
         Column::text("ENDED BY", 5, column(&|row| ended_by(&row.exits))),
     ]);
     if all.iter().any(|row| row.ends.iter().any(EndRow::is_abnormal)) {
-        columns.push(Column::text("ENDED OTHERWISE", 2, column(&|row| ended_otherwise(&row.ends))));
+        columns.push(Column::text("ENDED OTHERWISE", 10, column(&|row| ended_otherwise(&row.ends))));
     }
     table::lines(columns, width)
 }
