@@ -128,12 +128,38 @@ offsets! {
     BIT_FASTOPEN_CONNECT = "tcp_sock"."fastopen_connect" bits,
     /// Segments sent and not acknowledged.
     OFF_PACKETS_OUT = "tcp_sock"."packets_out",
+    /// The first byte that the peer has not acknowledged.
+    OFF_SND_UNA = "tcp_sock"."snd_una",
+    /// The last byte that was written, FIN included, and one more.
+    OFF_WRITE_SEQ = "tcp_sock"."write_seq",
+    /// The next byte to be sent for the first time.
+    OFF_SND_NXT = "tcp_sock"."snd_nxt",
+    /// The peer's window.
+    OFF_SND_WND = "tcp_sock"."snd_wnd",
+    /// TCP_LINGER2 in jiffies; below 0 an orphan does not wait in FIN_WAIT2.
+    OFF_LINGER2 = "tcp_sock"."linger2",
+    /// TCP_USER_TIMEOUT in milliseconds; 0 is none.
+    OFF_USER_TIMEOUT = "inet_connection_sock"."icsk_user_timeout",
+    /// Since when a window that stays closed is probed, in jiffies; 0 while none is (5.11).
+    OFF_PROBES_TSTAMP = "inet_connection_sock"."icsk_probes_tstamp" optional,
+    /// TCP_RTO_MAX_MS, in jiffies: no retransmission waits longer (6.15). Older kernels have a constant.
+    OFF_RTO_MAX = "inet_connection_sock"."icsk_rto_max" optional,
     /// IP protocol.
     OFF_PROTOCOL = "sock"."sk_protocol",
     /// Its descriptor's half; NULL as long as nobody has accepted the connection.
     OFF_SK_SOCKET = "sock"."sk_socket",
     /// Pending error.
     OFF_ERR = "sock"."sk_err",
+    /// `enum sock_flags`, one bit each.
+    OFF_SK_FLAGS = "sock_common"."skc_flags",
+    /// Bytes of memory in its write queue.
+    OFF_WMEM_QUEUED = "sock"."sk_wmem_queued",
+    /// What its protocol does.
+    OFF_PROT = "sock_common"."skc_prot",
+    /// Pages that all sockets of the protocol take.
+    OFF_PROT_MEMORY = "proto"."memory_allocated" followed,
+    /// `net.ipv4.tcp_mem`.
+    OFF_PROT_LIMITS = "proto"."sysctl_mem" followed,
     /// Whether a process holds the socket lock.
     OFF_OWNED = "sock"."sk_lock.owned",
     /// Local port, network order; stays after `skc_num` is cleared.

@@ -7,6 +7,7 @@ use tcpwait_wire::{
 };
 
 use crate::{
+    emit::zero,
     maps::{HERE, PID_NAMESPACE, STACK_BYTES, THREADS},
     sock::{At, Fields, Typed, distance},
 };
@@ -25,6 +26,14 @@ pub fn current() -> Task {
         flags: task.read(&OFF_TASK_FLAGS),
         reserved: 0,
     }
+}
+
+/// No process.
+#[inline(always)]
+pub fn nobody() -> Task {
+    let zero = zero();
+    // SAFETY: same size, every bit pattern is valid.
+    unsafe { core::mem::transmute([zero; 5]) }
 }
 
 /// The process id as the tool's PID namespace has it, which is what `ps` shows there; 0 for a process outside of it (`pid_nr_ns`).

@@ -22,6 +22,7 @@ pub const VERSION: u32 = 6;
 /// Up to 4 what a call gave back was told only of EADDRINUSE, and [`SockState::syn`], [`REUSE_V6ONLY_KNOWN`], [`Half::deferred`] and
 /// [`Half::queue`], [`PortRefused::socket`] and [`Seed::about`] were zero.
 /// Up to 5 a [`Seed`] said nothing of how long the socket had been in its state, and was 8 bytes shorter.
+/// Up to 5 there was no [`Kind::StateEnd`], and [`SYN_ACKED`] was zero.
 pub const OLDEST_VERSION: u32 = 3;
 
 /// Frames kept of a kernel stack, innermost first. The decisive frame of every known early death of a
@@ -92,6 +93,35 @@ pub const SYN_RETURNS: u8 = 4;
 /// In [`SockState::syn`], on the way into SYN_SENT: `inet_sport` is that of a former connection (`tcp_disconnect` leaves it).
 pub const SYN_OLD_PORT: u8 = 8;
 
+/// In [`SockState::syn`] of `LAST_ACK -> CLOSE`: the peer has acknowledged everything, FIN included (`tcp_rcv_state_process`): the normal end.
+pub const SYN_ACKED: u8 = 128;
+
+/// In [`SockStateEnd::about`]: the task made it in a call that only the socket's owner can make (as [`Kind::StateTask`]).
+pub const END_BY_CALL: u32 = 1;
+/// There: the hook ran on the stack of the task, as softirqs mostly do not ([`FLAG_TASK_STACK`]). Else the task is all zero.
+pub const END_TASK_STACK: u32 = 2;
+/// There: no process holds the socket any more (`SOCK_DEAD`).
+pub const END_ORPHAN: u32 = 4;
+/// There: the socket is in TCP_REPAIR, and no segment was sent.
+pub const END_REPAIR: u32 = 8;
+/// There: TCP_LINGER2 is below 0.
+pub const END_NO_LINGER2: u32 = 16;
+/// There: the network namespace has no user left ([`FLAG_NETNS_GONE`]).
+pub const END_NETNS_GONE: u32 = 32;
+/// There: the peer's window is closed (`snd_wnd` is 0).
+pub const END_WINDOW_CLOSED: u32 = 64;
+/// There: the peer has acknowledged everything that was written.
+pub const END_ACKED: u32 = 128;
+/// There: it holds memory while all of TCP has more than `tcp_mem` allows (`tcp_out_of_memory`).
+pub const END_MEMORY: u32 = 256;
+/// There: [`END_MEMORY`] is known.
+pub const END_MEMORY_KNOWN: u32 = 512;
+/// There: [`END_REPAIR`] is known.
+pub const END_REPAIR_KNOWN: u32 = 1024;
+
+/// There: something was written that has never been sent, if only a FIN.
+pub const END_UNSENT: u32 = 2048;
+
 /// In [`PortRefused::call`].
 pub const CALL_WAS_BIND: u8 = 0;
 /// In [`PortRefused::call`]: listen(), which asks for the port once more.
@@ -114,7 +144,7 @@ pub enum Kind {
     State = 1,
     /// [`SockStateTask`]: the same, made by the current task in connect, listen, shutdown or close.
     StateTask = 2,
-    /// [`SockStateStack`]: the same, leaving FIN_WAIT2 or CLOSING for CLOSE with no mini-socket seen: the stack says why.
+    /// [`SockStateStack`]: the same, leaving FIN_WAIT2 or CLOSING for CLOSE with no mini-socket seen. Up to version 5.
     StateStack = 3,
     /// [`Owner`]: the current task reads from a socket whose owner was not known.
     Owner = 4,
@@ -137,6 +167,8 @@ pub enum Kind {
     PortRefused = 12,
     /// [`Accepted`]: the current task took a connection from the accept queue.
     Accepted = 13,
+    /// [`SockStateEnd`]: the same, entering CLOSE in any other way than with the last ACK or for a mini-socket: what says why. Since version 6.
+    StateEnd = 14,
     /// [`Tick`]: user space drained the ring buffer.
     Tick = 32,
     /// [`Seed`]: a socket that was there before the tool, from sock_diag.
@@ -172,6 +204,7 @@ impl Kind {
             11 => Self::ReqCancel,
             12 => Self::PortRefused,
             13 => Self::Accepted,
+            14 => Self::StateEnd,
             32 => Self::Tick,
             33 => Self::Seed,
             34 => Self::SeedEnd,
@@ -264,6 +297,7 @@ const _: () = {
     assert!(size_of::<Flow>() == 48);
     assert!(size_of::<Task>() == 40);
     assert!(size_of::<SockState>() == 88);
+    assert!(size_of::<SockStateEnd>() == 88 + 40 + 24 + 120);
     assert!(size_of::<Mini>() == 104);
     assert!(size_of::<MiniCancel>() == 104 + 40 + 120);
     assert!(size_of::<Half>() == 96);

@@ -122,8 +122,11 @@ A filter selects connections, not single lines: a line that comes before the por
 With a ! before its list it selects all others; whose owner is never known is among them, and is shown when it ends.
 --reason and --longer-than select lines of those connections.
 MS is the time spent in OLDSTATE; ~ marks a time right to a jiffy, > one that was longer (older than the trace), - one that is not known.
-REASON says why a TIME_WAIT (or an orphan's FIN_WAIT2) ended: expired, reused (by a connect), recycled (by a SYN), reset,
-reset-sent, destroyed (ss -K), netns, unknown; or overflow: it never began, tcp_max_tw_buckets was reached.
+REASON says why a connection ended, on its step to CLOSE: closed (the last ACK came), reset (the peer's RST), reset-sent (this side's, and why in
+brackets), timed-out (and by which timer), listener-closed (before anybody accepted it), destroyed (ss -K), unreachable (ICMP), netns, repair
+(TCP_REPAIR), failed (connect or listen took it back), unknown.
+TIME_WAIT, and an orphan's FIN_WAIT2: expired, reused (by a connect), recycled (by a SYN), reset, reset-sent, destroyed, netns, unknown;
+or overflow: it never began, tcp_max_tw_buckets was reached.
 For a half-open connection (SYN_RECV) that came to nothing: timeout, accept-queue-full, no-data (TCP_DEFER_ACCEPT waited for some), reset,
 listener-closed, unreachable (ICMP), destroyed, netns, unknown. A connection that is not accepted yet shows its listener's process.
 connect-failed, bind-failed and listen-failed are lines of their own, with the errno and why, and who holds the port. A socket that tries

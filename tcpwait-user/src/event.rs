@@ -193,8 +193,10 @@ pub struct StateChange {
     pub old_port: bool,
     /// Entering SYN_SENT: whether a SYN follows; `None` where that was not read.
     pub syn: Option<Syn>,
-    /// What is known of an end that had no mini-socket.
-    pub no_mini: Option<NoMini>,
+    /// Leaving LAST_ACK for CLOSE: the peer has acknowledged everything, FIN included.
+    pub acked: bool,
+    /// Entering CLOSE in any other way than with the last ACK or for a mini-socket: what says why. (Up to version 5 only of FIN_WAIT2 and CLOSING.)
+    pub end: Option<Box<EndSite>>,
 }
 
 /// Whether a SYN follows the step into SYN_SENT.
@@ -208,13 +210,44 @@ pub enum Syn {
     Never,
 }
 
-/// FIN_WAIT2 or CLOSING ended in CLOSE, and no mini-socket took over.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NoMini {
+/// Where a full socket came to CLOSE, and what it was like then.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct EndSite {
     /// Whether the namespace had as many mini-sockets as it may have; `None` where the kernel's types do not say.
     pub full: Option<bool>,
-    /// Return addresses, innermost first.
+    /// The task on whose stack the hook ran; it is the cause only where the stack says so.
+    pub task: Option<Task>,
+    /// What the socket was like; `None` in recordings up to version 5.
+    pub about: Option<EndFacts>,
+    /// Return addresses, innermost first; empty where the kernel could not unwind.
     pub stack: Vec<u64>,
+}
+
+/// What a socket was like when it came to CLOSE.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EndFacts {
+    /// No process held it any more.
+    pub orphan: bool,
+    /// It was in TCP_REPAIR; `None` where the kernel's types do not say.
+    pub repair: Option<bool>,
+    /// TCP_LINGER2 was below 0.
+    pub no_linger2: bool,
+    /// Its network namespace had no user left.
+    pub netns_gone: bool,
+    /// The peer's window was closed.
+    pub window_closed: bool,
+    /// The peer had acknowledged everything that was written.
+    pub acked: bool,
+    /// Something was written that has never been sent, if only a FIN.
+    pub unsent: bool,
+    /// All of TCP had more memory than `tcp_mem` allows; `None` where the kernel's types do not say.
+    pub memory: Option<bool>,
+    /// TCP_USER_TIMEOUT in milliseconds; 0 is none.
+    pub user_timeout_ms: u32,
+    /// For how many jiffies the peer's closed window had been probed; 0 where it was not, or is not known.
+    pub probed_jiffies: u32,
+    /// The longest that a retransmission may wait, in jiffies; 0 where the kernel's types do not say.
+    pub rto_max_jiffies: u32,
 }
 
 /// A TIME_WAIT mini-socket as a hook found it.

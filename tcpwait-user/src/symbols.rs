@@ -6,41 +6,78 @@ use std::collections::BTreeMap;
 use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 
-/// The functions that [`crate::lifecycle::reason`] looks for.
+/// The functions that [`crate::lifecycle::reason`] and `lifecycle/end.rs` look for.
 pub const DECISIVE: &[&str] = &[
     "__inet6_check_established",
     "__inet_check_established",
     "__inet_hash_connect",
     "__mod_timer",
+    "__mptcp_close",
+    "__mptcp_close_ssk",
+    "__mptcp_subflow_disconnect",
     "__run_timers",
     "__tcp_close",
     "bpf_sock_destroy",
     "expire_timers",
-    "inet_csk_complete_hashdance",
-    "inet_csk_reqsk_queue_drop_and_put",
-    "inet_hash_connect",
     "inet6_hash_connect",
+    "inet_child_forget",
+    "inet_csk_complete_hashdance",
+    "inet_csk_listen_start",
+    "inet_csk_listen_stop",
+    "inet_csk_reqsk_queue_add",
+    "inet_csk_reqsk_queue_drop_and_put",
+    "inet_ehash_nolisten",
+    "inet_hash_connect",
     "inet_twsk_purge",
     "migrate_timer_list",
     "mod_timer_pending",
+    "mptcp_check_fastclose",
+    "mptcp_check_listen_stop",
+    "mptcp_subflow_data_available",
+    "mptcp_subflow_reset",
+    "mptcp_worker",
     "nf_tproxy_handle_time_wait4",
     "nf_tproxy_handle_time_wait6",
     "run_timer_softirq",
+    "subflow_check_data_avail",
+    "subflow_syn_recv_sock",
     "tcp_abort",
     "tcp_check_req",
+    "tcp_close",
     "tcp_data_queue",
     "tcp_diag_destroy",
+    "tcp_disconnect",
     "tcp_done",
+    "tcp_fastopen_synack_timer",
     "tcp_fin",
+    "tcp_keepalive_timer",
+    "tcp_out_of_resources",
+    "tcp_probe_timer",
+    "tcp_rcv_established",
     "tcp_rcv_state_process",
+    "tcp_rcv_synsent_state_process",
     "tcp_req_err",
     "tcp_reset",
+    "tcp_retransmit_timer",
+    "tcp_sendmsg_fastopen",
+    "tcp_sk_exit_batch",
     "tcp_time_wait",
     "tcp_timewait_state_process",
-    "tcp_v4_rcv",
-    "tcp_v6_rcv",
-    "tcp_sk_exit_batch",
     "tcp_twsk_purge",
+    "tcp_v4_connect",
+    "tcp_v4_do_rcv",
+    "tcp_v4_err",
+    "tcp_v4_rcv",
+    "tcp_v4_syn_recv_sock",
+    "tcp_v6_connect",
+    "tcp_v6_do_rcv",
+    "tcp_v6_err",
+    "tcp_v6_rcv",
+    "tcp_v6_syn_recv_sock",
+    "tcp_validate_incoming",
+    "tcp_write_err",
+    "tcp_write_timer",
+    "tcp_write_timer_handler",
     "timer_expire_remote",
     "timers_dead_cpu",
 ];
@@ -149,6 +186,11 @@ impl Symbols {
         let after = self.0.partition_point(|f| f.start <= address);
         let function = self.0.get(after.checked_sub(1)?)?;
         (address < function.end).then_some(function.name.as_str())
+    }
+
+    /// Whether this kernel has a function of this name, not inlined into another.
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|function| function.name == name)
     }
 
     /// How many were found.

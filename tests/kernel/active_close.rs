@@ -78,7 +78,12 @@ fn whole_life(seen: &Seen, ends: (std::net::SocketAddr, std::net::SocketAddr), f
         for line in steps_of_one {
             assert!(line.is_of(ends), "the same addresses in every line, ports too: {line:?}");
             assert_eq!((line.netns, line.family), (netns::inode(), family), "{line:?}");
-            assert_eq!(line.reason.is_some(), line.step() == "TIME_WAIT>CLOSE", "{line:?}");
+            let reason = match line.step().as_str() {
+                "TIME_WAIT>CLOSE" => Some("expired"),
+                "LAST_ACK>CLOSE" => Some("closed"),
+                _ => None,
+            };
+            assert_eq!((line.reason.as_deref(), &line.detail), (reason, &None), "{line:?}");
             assert!(line.by.is_none() && !line.predates, "{line:?}");
         }
         // What was entered before the eyes of the tool is timed; what a request_sock did is not.

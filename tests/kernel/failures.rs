@@ -46,13 +46,15 @@ fn is_ours(failed: &Failed) {
 }
 
 /// What every connect() that failed has: its addresses, its name, no holders, and its step to CLOSE.
-fn is_between(seen: &Seen, failed: &Failed, from: (IpAddr, Option<u16>), to: SocketAddr) {
+/// Why it ended is told apart where the errno does not: an RST and an ICMP error may both be ECONNREFUSED.
+fn is_between(seen: &Seen, failed: &Failed, from: (IpAddr, Option<u16>), to: SocketAddr, why: (&str, Option<&str>)) {
     assert_eq!((failed.laddr, failed.lport), from, "{failed:?}");
     assert_eq!((failed.raddr, failed.rport), (Some(to.ip()), Some(to.port())), "{failed:?}");
     assert_eq!(failed.family, if to.is_ipv4() { 4 } else { 6 }, "{failed:?}");
     assert!(failed.holders.is_empty() && failed.reuseaddr.is_none(), "{failed:?}");
     let end = seen.connection(failed.id.as_ref()).pop().unwrap();
     assert_eq!((end.step().as_str(), end.pid), ("SYN_SENT>CLOSE", failed.pid), "{end:?} {failed:?}");
+    assert_eq!((end.reason.as_deref(), end.detail.as_deref()), (Some(why.0), why.1), "{end:?}");
 }
 
 /// A connect() that goes on: to a peer that never answers, from this port or any.
@@ -82,7 +84,7 @@ pub fn no_free_port(ip: &str) {
     assert_eq!(failed.what(), "connect-failed no-free-port", "{failed:?}");
     assert_eq!((failed.errno.as_deref(), failed.retransmits), (Some("EADDRNOTAVAIL"), None), "{failed:?}");
     is_of(&failed, &client, "no-port");
-    is_between(&seen, &failed, (to.ip(), None), to);
+    is_between(&seen, &failed, (to.ip(), None), to, ("failed", None));
     assert_eq!(netns::tcp("ActiveOpens"), opens, "no SYN was sent");
 }
 
@@ -104,7 +106,7 @@ pub fn port_taken(ip: &str) {
     assert_eq!(failed.what(), "connect-failed port-taken", "{failed:?}");
     assert_eq!((failed.errno.as_deref(), failed.retransmits), (Some("EADDRNOTAVAIL"), None), "{failed:?}");
     is_of(&failed, &client, "bound");
-    is_between(&seen, &failed, (ends.0.ip(), Some(ends.0.port())), ends.1);
+    is_between(&seen, &failed, (ends.0.ip(), Some(ends.0.port())), ends.1, ("failed", None));
 }
 
 /// Nobody listens there; before, somebody did, and nothing was told.
@@ -121,7 +123,7 @@ pub fn refused(ip: &str) {
     assert_eq!((failed.errno.as_deref(), failed.retransmits), (Some("ECONNREFUSED"), Some(0)), "{failed:?}");
     is_of(&failed, &client, "refused");
     assert!(failed.lport.is_some(), "{failed:?}");
-    is_between(&seen, &failed, (to.ip(), failed.lport), to);
+    is_between(&seen, &failed, (to.ip(), failed.lport), to, ("reset", None));
     assert_eq!(netns::tcp("AttemptFails"), failures + 1);
 }
 
@@ -159,7 +161,7 @@ pub fn timed_out(ip: &str) {
     assert_eq!((failed.errno.as_deref(), failed.retransmits.map(usize::from)), (Some("ETIMEDOUT"), Some(syns - 1)));
     assert!(failed.words.contains(&format!("after {syns} SYNs")), "{failed:?}");
     is_of(&failed, &client, "patient");
-    is_between(&seen, &failed, (peer.own.ip(), failed.lport), peer.own);
+    is_between(&seen, &failed, (peer.own.ip(), failed.lport), peer.own, ("timed-out", Some("retransmissions")));
     assert_eq!(netns::tcp("AttemptFails"), failures + 1);
 }
 
@@ -173,7 +175,7 @@ pub fn unreachable(ip: &str) {
     assert_eq!(failed.what(), "connect-failed unreachable", "{failed:?}");
     assert_eq!((failed.errno.as_deref(), failed.retransmits), (Some("EHOSTUNREACH"), Some(0)), "{failed:?}");
     is_ours(&failed);
-    is_between(&seen, &failed, (from.ip(), Some(from.port())), peer.own);
+    is_between(&seen, &failed, (from.ip(), Some(from.port())), peer.own, ("unreachable", None));
 }
 
 /// A firewall that rejects: to the process it is the same as nobody listening, and it is not said that an RST came.
@@ -187,7 +189,7 @@ pub fn rejected(ip: &str) {
     assert_eq!((failed.errno.as_deref(), failed.retransmits), (Some("ECONNREFUSED"), Some(0)), "{failed:?}");
     assert!(failed.words.contains("or a firewall"), "{failed:?}");
     is_ours(&failed);
-    is_between(&seen, &failed, (from.ip(), Some(from.port())), peer.own);
+    is_between(&seen, &failed, (from.ip(), Some(from.port())), peer.own, ("unreachable", None));
 }
 
 /// Closed before an answer came, from any port and from one that was asked for: neither was taken.
@@ -202,7 +204,7 @@ pub fn given_up(ip: &str) {
         assert_eq!(failed.what(), "connect-failed given-up", "{failed:?}");
         assert_eq!((failed.errno.as_deref(), failed.retransmits), (None, Some(0)), "{failed:?}");
         is_ours(&failed);
-        is_between(&seen, &failed, (from.ip(), Some(from.port())), peer.own);
+        is_between(&seen, &failed, (from.ip(), Some(from.port())), peer.own, ("closed", Some("given-up")));
     }
 }
 
@@ -218,5 +220,5 @@ pub fn destroyed(ip: &str) {
     assert_eq!(failed.what(), "connect-failed other", "{failed:?}");
     assert_eq!(failed.errno.as_deref(), Some("ECONNABORTED"), "{failed:?}");
     is_ours(&failed);
-    is_between(&seen, &failed, (from.ip(), Some(from.port())), peer.own);
+    is_between(&seen, &failed, (from.ip(), Some(from.port())), peer.own, ("destroyed", None));
 }

@@ -18,6 +18,7 @@ mod ages;
 mod bursts;
 mod doctor;
 mod endings;
+mod ends;
 mod exits;
 mod failures;
 mod fifty_thousand;
@@ -110,6 +111,26 @@ fn main() -> ExitCode {
         watched("reasons::overflow_at_close", || reasons::overflow_at_close(V4)),
         watched("reasons::orphan_expires_v4", || reasons::orphan_expires(V4)),
         watched("reasons::orphan_expires_v6", || reasons::orphan_expires(V6)),
+        watched("ends::reset_v4", || ends::reset(V4)),
+        watched("ends::reset_v6", || ends::reset(V6)),
+        watched("ends::by_its_own_process_v4", || ends::by_its_own_process(V4)),
+        watched("ends::by_its_own_process_v6", || ends::by_its_own_process(V6)),
+        watched("ends::data_after_close_v4", || ends::data_after_close(V4)),
+        watched("ends::data_after_close_v6", || ends::data_after_close(V6)),
+        watched("ends::destroyed_v4", || ends::destroyed(V4)),
+        watched("ends::destroyed_v6", || ends::destroyed(V6)),
+        watched("ends::by_timers_v4", || ends::by_timers(V4)),
+        watched("ends::by_timers_v6", || ends::by_timers(V6)),
+        watched("ends::fin_wait_2_v4", || ends::fin_wait_2(V4)),
+        watched("ends::fin_wait_2_v6", || ends::fin_wait_2(V6)),
+        watched("ends::listener_closed_v4", || ends::listener_closed(V4)),
+        watched("ends::listener_closed_v6", || ends::listener_closed(V6)),
+        watched("ends::listener_migrates_v4", || ends::listener_migrates(V4)),
+        watched("ends::listener_migrates_v6", || ends::listener_migrates(V6)),
+        watched("ends::short_of_resources_v4", || ends::short_of_resources(V4)),
+        watched("ends::short_of_resources_v6", || ends::short_of_resources(V6)),
+        isolated("ends::older_v4", || ends::older(V4)),
+        isolated("ends::older_v6", || ends::older(V6)),
         watched("half_close::of_a_full_socket", half_close::of_a_full_socket),
         watched("half_close::of_an_orphan", half_close::of_an_orphan),
         watched("half_close::silent_fin", half_close::silent_fin),
@@ -307,6 +328,7 @@ fn main() -> ExitCode {
         demanding("bursts::of_a_whole_bucket", bursts::of_a_whole_bucket),
         demanding("stat::a_hundred_thousand_agree", stat::a_hundred_thousand_agree),
         demanding("stat::what_is_lost_is_accounted_for", stat::what_is_lost_is_accounted_for),
+        demanding("ends::ten_thousand_resets", ends::ten_thousand_resets),
         demanding("doctor::conntrack_is_full", doctor::conntrack_is_full),
         demanding("states::many_time_waits", states::many_time_waits),
         demanding("exits::fail_on_loss", exits::fail_on_loss),

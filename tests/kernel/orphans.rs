@@ -114,14 +114,15 @@ pub fn linger_not(ip: &str) {
         }
         drop(client);
         let end = seen.wait_for_step(ends, "FIN_WAIT2>CLOSE", SOON);
-        assert_eq!((&end.reason, &end.by, end.restarts), (&None, &None, None), "{end:?}");
+        assert_eq!((end.reason.as_deref(), end.detail.as_deref()), (Some("timed-out"), Some("linger")), "{end:?}");
+        assert_eq!((end.by.is_some(), end.restarts), (in_fin_wait2, None), "{end:?}");
         assert_eq!(end.timing, "exact", "{end:?}");
         assert_eq!(netns::tcp_ext(counter), before + 1, "the kernel did what this test is about");
         let life = seen.connection(end.id.as_ref());
         assert!(steps(&life).ends_with("ESTABLISHED>FIN_WAIT1 FIN_WAIT1>FIN_WAIT2 FIN_WAIT2>CLOSE"), "{life:?}");
         // The RST reaches the peer, which has heard the FIN.
         let peer = seen.wait_for_step(traffic::flip(ends), "CLOSE_WAIT>CLOSE", SOON);
-        assert_eq!(peer.reason, None, "{peer:?}");
+        assert_eq!(peer.reason.as_deref(), Some("reset"), "{peer:?}");
         assert_eq!(server.take_error().unwrap().map(|error| error.kind()), Some(ErrorKind::BrokenPipe));
     }
     assert_eq!(netns::tcp_ext("TCPTimeWaitOverflow"), overflows);

@@ -173,7 +173,10 @@ pub fn agree() {
         traffic(ip);
     }
     let told = tracers.into_iter().map(|(source, tracer)| {
-        let ends = |lines: &[String]| lines.iter().filter(|line| line.contains(r#""reason":"#)).count();
+        let of_a_mini = |line: &&String| {
+            [r#""from":"TIME_WAIT""#, r#""from":"FIN_WAIT2","to":"CLOSE""#].iter().any(|end| line.contains(end))
+        };
+        let ends = |lines: &[String]| lines.iter().filter(of_a_mini).count();
         tracer.wait_for_lines(A_MINUTE, |lines| ends(lines) >= 2 * ENDS.len());
         let ended = tracer.stop();
         ended.expect_clean();
@@ -217,9 +220,9 @@ fn lives(lines: &[Line]) -> BTreeMap<(SocketAddr, SocketAddr, String), Vec<Line>
     lives
 }
 
-/// `TIME_WAIT>CLOSE expired`.
+/// `TIME_WAIT>CLOSE expired`, of a mini-socket.
 fn end(life: &[Line]) -> Option<String> {
-    let last = life.last()?;
+    let last = life.last().filter(|last| matches!(last.from.as_deref(), Some("TIME_WAIT" | "FIN_WAIT2")))?;
     Some(format!("{} {}", last.step(), last.reason.as_ref()?))
 }
 

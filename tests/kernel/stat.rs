@@ -127,7 +127,10 @@ pub fn every_number() {
     ] {
         assert_eq!(transition(&document, from, to), (count, count), "{document}");
     }
-    assert_eq!(document["time_wait"]["closed_first"], serde_json::json!({"this_side": 9, "peer": 9, "both": 0}));
+    assert_eq!(
+        document["time_wait"]["closed_first"],
+        serde_json::json!({"this_side": 9, "peer": 9, "both": 0, "neither": 0})
+    );
 
     let port = |place: &str| place.parse::<SocketAddr>().unwrap().port();
     let service = |place: &str| format!(":{}", port(place));

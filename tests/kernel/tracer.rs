@@ -59,6 +59,8 @@ pub struct Line {
     #[serde(rename = "cgroup")]
     pub _cgroup: Option<String>,
     pub reason: Option<String>,
+    pub detail: Option<String>,
+    pub errno: Option<String>,
     pub by: Option<By>,
     pub restarts: Option<u32>,
     #[serde(default)]

@@ -104,6 +104,26 @@ fn agrees_with_the_naive(updates: &[Update], report: &Report) -> Result<(), Test
     }
     let overflows = steps.iter().filter(|step| step.reason == Some(Reason::Overflow)).count() as u64;
     prop_assert_eq!(time_wait.overflows, overflows);
+    // Each end is counted once, by reason and by the state that was left.
+    let ends = &report.ends;
+    prop_assert_eq!(
+        ends.rows.iter().map(|row| row.count).sum::<u64>(),
+        steps.iter().filter(|step| step.to == State::Close).count() as u64
+    );
+    for reason in Reason::ALL {
+        let with: Vec<_> = steps.iter().filter(|step| step.reason == Some(reason)).collect();
+        let found = ends.reasons.iter().find(|of| of.reason == reason);
+        prop_assert_eq!(found.map_or(0, |of| of.count), with.len() as u64, "{}", reason.name());
+        let known = with.iter().filter(|step| step.dwell_ns.is_some()).count() as u64;
+        prop_assert_eq!(found.map_or(0, |of| of.dwell.count), known, "{}", reason.name());
+        for state in State::ALL {
+            let rows = ends.rows.iter().filter(|row| (row.reason, row.from) == (reason, Some(state)));
+            let left = with.iter().filter(|step| step.from == Some(state)).count() as u64;
+            prop_assert_eq!(rows.map(|row| row.count).sum::<u64>(), left, "{} {}", reason.name(), state);
+        }
+    }
+    let made = ends.rows.iter().filter(|row| row.was_made()).map(|row| row.count).sum::<u64>();
+    prop_assert_eq!(rows(report).flat_map(|row| &row.ends).map(|row| row.count).sum::<u64>(), made);
     // The columns of the groups add up.
     prop_assert_eq!(rows(report).map(|row| row.entered).sum::<u64>(), time_wait.entered.count);
     prop_assert_eq!(rows(report).map(|row| row.left).sum::<u64>(), time_wait.left.count);

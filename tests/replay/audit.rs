@@ -4,7 +4,7 @@
 use tcpwait::{
     aggregate::audit::{Audit, AuditReport, Check, Checked, KernelCounts, Opens, Outcome, Reading, TwCounts},
     ledger::{Ledger, LostRecords},
-    lifecycle::{Lifecycle, SegmentSource},
+    lifecycle::{Abort, Lifecycle, SegmentSource},
     tcp::NetnsId,
 };
 
@@ -48,10 +48,19 @@ impl Audited {
         self.audit.end_reading(&Reading { namespaces: vec![counts], unreadable: 0 });
     }
 
+    fn end_with(&mut self, counts: KernelCounts) {
+        self.audit.end_reading(&Reading { namespaces: vec![counts], unreadable: 0 });
+    }
+
     fn check(&self, what: Checked, ledger: Ledger) -> (Check, Outcome) {
         let checks = self.audit.report(&ledger).checks;
         *checks.iter().find(|(check, _)| check.what == what).unwrap_or_else(|| panic!("no {what:?} in {checks:?}"))
     }
+}
+
+/// Namespace 1 at this time.
+fn at(ms: u64) -> KernelCounts {
+    KernelCounts { netns: NetnsId::new(1, 0), read_ns: (ms * MS, ms * MS), ..KernelCounts::default() }
 }
 
 /// Connection 7 of the story begins at this time.
@@ -266,6 +275,65 @@ fn what_waited_at_the_first_reading_may_count_later() {
         audited.begin();
         audited.read(9_000, Opens { active: sent, ..Opens::default() });
         assert_eq!(audited.check(Checked::ActiveOpens, Ledger::default()).1, Outcome::Agrees);
+    }
+}
+
+/// Each counter of connections that are given up has its reasons; an end that is not known may be in any of them, and RSTs may be more.
+#[test]
+fn connections_that_are_given_up_are_those_that_the_kernel_counts() {
+    use Abort::{OnClose, OnData, OnLinger, OnMemory, OnTimeout};
+    let [data, close, memory, timeout, linger] = [OnData, OnClose, OnMemory, OnTimeout, OnLinger].map(Some);
+    for (end, abort, rst) in [
+        ("ESTABLISHED CLOSE stack=tcp_disconnect,__tcp_close", data, 1),
+        ("SYN_SENT CLOSE stack=tcp_disconnect,__tcp_close", data, 0),
+        ("LAST_ACK CLOSE stack=tcp_disconnect,__tcp_close", data, 0),
+        ("ESTABLISHED CLOSE stack=tcp_disconnect", None, 1),
+        ("ESTABLISHED CLOSE stack=tcp_disconnect,__tcp_close repairing", None, 0),
+        ("CLOSE_WAIT CLOSE stack=__tcp_close", close, 1),
+        ("FIN_WAIT1 CLOSE stack=__tcp_close orphan", memory, 1),
+        ("FIN_WAIT1 CLOSE stack=__tcp_close orphan netns-gone", None, 0),
+        ("LAST_ACK CLOSE stack=tcp_done,tcp_out_of_resources orphan", None, 0),
+        ("LAST_ACK CLOSE stack=tcp_done,tcp_out_of_resources,tcp_retransmit_timer orphan", memory, 0),
+        ("FIN_WAIT2 CLOSE stack=__tcp_close orphan no-linger2", linger, 1),
+        ("FIN_WAIT2 CLOSE stack=tcp_rcv_state_process orphan no-linger2", data, 1),
+        ("FIN_WAIT2 CLOSE stack=tcp_keepalive_timer orphan no-linger2", None, 1),
+        ("FIN_WAIT2 CLOSE stack=tcp_keepalive_timer orphan room", None, 1),
+        ("FIN_WAIT1 CLOSE stack=tcp_reset,tcp_rcv_state_process orphan err=104", data, 1),
+        ("ESTABLISHED CLOSE stack=tcp_keepalive_timer err=110", timeout, 1),
+        ("ESTABLISHED CLOSE stack=tcp_retransmit_timer err=110", timeout, 0),
+        ("SYN_SENT CLOSE stack=tcp_retransmit_timer err=110", timeout, 0),
+        ("ESTABLISHED CLOSE stack=tcp_abort err=103", None, 1),
+        ("SYN_SENT CLOSE stack=tcp_abort err=103", None, 0),
+        ("ESTABLISHED CLOSE stack=tcp_disconnect,inet_child_forget,inet_csk_listen_stop", None, 1),
+        ("ESTABLISHED CLOSE stack=tcp_reset,tcp_validate_incoming err=104", None, 0),
+    ] {
+        let state = end.split(' ').next().unwrap();
+        let read = |aborts: [u64; Abort::ALL.len()], rsts| {
+            let mut audited = Audited::new(TwCounts::Beginnings);
+            audited.see(&format!("0 seed {state}\n0 seeded"));
+            audited.begin();
+            audited.end_with(KernelCounts { aborts: Some([0; Abort::ALL.len()]), rsts: Some(0), ..at(1_000) });
+            audited.see(&format!("10000 state {end}"));
+            audited.begin();
+            audited.end_with(KernelCounts { aborts: Some(aborts), rsts: Some(rsts), ..at(100_000) });
+            audited
+        };
+        let kernel = Abort::ALL.map(|counter| u64::from(Some(counter) == abort));
+        // Somebody sent a segment to a port that is closed.
+        let audited = read(kernel, rst + 7);
+        for counter in Abort::ALL {
+            let (check, outcome) = audited.check(Checked::Aborts(counter), Ledger::default());
+            let of = u64::from(Some(counter) == abort);
+            // Not one of the functions that tell is on that stack.
+            let most = if end.contains("tcp_done,tcp_out_of_resources orphan") { 1 } else { of };
+            assert_eq!((check.seen_min, check.seen_max, outcome), (of, most, Outcome::Agrees), "{end} {counter:?}");
+        }
+        let (check, outcome) = audited.check(Checked::ResetsSent, Ledger::default());
+        assert_eq!((check.seen_min, check.seen_max, outcome), (rst, u64::MAX, Outcome::Agrees), "{end}");
+        if rst > 0 {
+            let fewer = read(kernel, 0).check(Checked::ResetsSent, Ledger::default());
+            assert_eq!(fewer.1, Outcome::Differs(1), "{end}");
+        }
     }
 }
 

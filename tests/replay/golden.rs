@@ -55,6 +55,13 @@ fn half_open_connections_and_calls_that_fail() {
     check("handshakes", "comm", &["--comm", "impostor,restarted"]);
 }
 
+#[test]
+fn connections_that_end_otherwise_than_by_fins() {
+    for (view, arguments) in [("text", &[][..]), ("json", &["--json"]), ("raw", &["--raw"])] {
+        check("ends", view, arguments);
+    }
+}
+
 /// Its other views would be megabytes that nobody reads.
 #[test]
 fn nginx_and_ab() {
@@ -75,7 +82,7 @@ fn other_kernels() {
 /// Reports on a whole recording, on its intervals, and in narrow terminals.
 #[test]
 fn reports() {
-    for name in ["natural", "predates", "reasons", "handshakes", "nginx"] {
+    for name in ["natural", "predates", "reasons", "handshakes", "ends", "nginx"] {
         report(name, "stat", &[], None);
         report(name, "stat-json", &["--json"], None);
     }

@@ -41,18 +41,18 @@ fn every_step_continues_the_one_before() {
 }
 
 #[test]
-fn a_reason_is_said_where_a_mini_socket_or_a_half_open_connection_ends_and_nowhere_else() {
+fn a_reason_is_said_on_every_step_to_close_and_nowhere_else() {
     for name in FIXTURES {
         for line in lines(name, &[]) {
             let ends_mini = line["from"] == "TIME_WAIT";
-            let ends_half_open = line["from"] == "SYN_RECV" && line["to"] == "CLOSE";
-            assert!(!(ends_mini || ends_half_open) || line["reason"].is_string(), "{name}: {line}");
-            if line["reason"].is_string() {
-                assert!(ends_mini || ends_half_open || line["from"] == "FIN_WAIT2", "{name}: {line}");
-                assert_eq!(line["to"], "CLOSE", "{name}: {line}");
-            }
+            assert_eq!(line["to"] == "CLOSE", line["reason"].is_string(), "{name}: {line}");
+            assert!(line["detail"].is_null() || line["reason"].is_string(), "{name}: {line}");
             let names_who = ["reused", "destroyed"].iter().any(|reason| line["reason"] == *reason);
-            assert_eq!(names_who, line["by"].is_object(), "{name}: {line}");
+            assert!(!names_who || line["by"].is_object(), "{name}: {line}");
+            let done_by_nobody = ["expired", "recycled", "reset", "timeout", "unreachable"]
+                .iter()
+                .any(|reason| line["reason"] == *reason);
+            assert!(!done_by_nobody || line["by"].is_null(), "{name}: {line}");
             assert_eq!(ends_mini, line["restarts"].is_u64(), "{name}: {line}");
         }
     }
@@ -87,13 +87,13 @@ fn nginx_served_every_request() {
 /// Every reason that a recording can hold is in one.
 #[test]
 fn the_fixtures_have_every_reason() {
-    let found: std::collections::BTreeSet<String> = ["reasons", "handshakes"]
+    let found: std::collections::BTreeSet<String> = ["reasons", "handshakes", "ends"]
         .iter()
         .flat_map(|name| lines(name, &[]))
         .filter_map(|line| line["reason"].as_str().map(str::to_owned))
         .collect();
     for reason in tcpwait::lifecycle::Reason::ALL.map(tcpwait::lifecycle::Reason::name) {
-        let is_rare = ["unknown", "unreachable", "accept-queue-full", "no-data"].contains(&reason);
+        let is_rare = ["unknown", "accept-queue-full", "no-data"].contains(&reason);
         assert_eq!(found.contains(reason), !is_rare, "{reason}: {found:?}");
     }
 }

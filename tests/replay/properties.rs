@@ -6,8 +6,10 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use tcpwait::{
-    event::{CancelSite, Context, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, Seed, StateChange, Task},
-    lifecycle::{Lifecycle, SegmentSource, Timing, Transition, Unmatched, Update},
+    event::{
+        CancelSite, Context, EndFacts, EndSite, Event, Fact, HalfOpen, HalfStart, MiniSocket, Seed, StateChange, Task,
+    },
+    lifecycle::{Lifecycle, Reason, SegmentSource, Timing, Transition, Unmatched, Update},
     tcp::State,
 };
 
@@ -95,12 +97,14 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         if portless {
             flow.lport = 0;
         }
-        let no_mini = Some(stack).filter(|stack| !stack.is_empty()).map(|stack| NoMini { full: Some(true), stack });
+        let about = (sk > 0).then(|| EndFacts { orphan: sk == 1, user_timeout_ms: on.into(), ..EndFacts::default() });
+        let site = EndSite { full: Some(true), task: task.clone(), about, stack };
+        let end = (new == State::Close && !site.stack.is_empty()).then(|| Box::new(site));
         Fact::State(StateChange {
             task,
             handed_over,
             half_open: handed_over,
-            no_mini,
+            end,
             ..stories::change(cookie, sk, flow, old, new)
         })
     });
@@ -286,6 +290,33 @@ proptest! {
             prop_assert!(step.from != Some(step.to), "{:?}", step);
         }
         prop_assert_eq!(hear(&events), hear(&events));
+    }
+
+    /// Whatever the kernel says: a step to CLOSE has a reason, and no other has one; who did it, and how, are said of nothing else.
+    #[test]
+    fn every_end_has_one_reason(events in any_events()) {
+        for step in run(&events).0 {
+            prop_assert_eq!(step.reason.is_some(), step.to == State::Close, "{:?}", step);
+            let said_more = step.detail.is_some() || step.by.is_some() || step.abort.is_some() || step.rst_sent || step.errno != 0;
+            prop_assert!(!said_more || step.to == State::Close, "{:?}", step);
+            prop_assert!(!matches!(step.reason, Some(Reason::Unknown | Reason::Unreachable | Reason::Netns)) || step.detail.is_none(), "{:?}", step);
+        }
+    }
+
+    #[test]
+    fn every_life_has_one_end(events in connections()) {
+        let mut ends: HashMap<u64, Vec<Reason>> = HashMap::new();
+        for step in run(&events).0 {
+            if let Some(reason) = step.reason {
+                ends.entry(step.id).or_default().push(reason);
+            }
+        }
+        let lives: std::collections::HashSet<u64> = run(&events).0.iter().map(|step| step.id).collect();
+        prop_assert_eq!(ends.len(), lives.len());
+        for (id, reasons) in ends {
+            prop_assert_eq!(reasons.len(), 1, "{}: {:?}", id, reasons);
+            prop_assert!(reasons[0] != Reason::Unknown, "{}", id);
+        }
     }
 
     /// What an exact time measures from is a step that was shown, or the kernel's own word of one that waits.

@@ -179,7 +179,7 @@ fn reasons_and_times() {
     let longer = |ms: u64| Steps { longer_than_ns: Some(ms * 1_000_000), ..Steps::default() };
     assert_eq!(
         admitted(longer(500), told),
-        ["900 #1 SYN_SENT -> CLOSE 890", reset.as_str(), "3000 #7 CLOSE_WAIT -> LAST_ACK - older"],
+        ["900 #1 SYN_SENT -> CLOSE 890 unknown", reset.as_str(), "3000 #7 CLOSE_WAIT -> LAST_ACK - older"],
         "the last had lasted 3 s at least"
     );
     assert_eq!(admitted(longer(890), told).len(), 2, "longer, not as long");

@@ -21,11 +21,12 @@ use tcpwait::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Every recording in `tests/fixtures`.
-pub const FIXTURES: [&str; 10] = [
+pub const FIXTURES: [&str; 11] = [
     "natural",
     "predates",
     "reasons",
     "handshakes",
+    "ends",
     "nginx",
     "6.1-fexit",
     "6.1-timer",

@@ -1,11 +1,11 @@
 //! Full sockets: every state change the kernel reports, with the task where it is known to be the socket's.
 
-use aya_ebpf::{macros::btf_tracepoint, programs::BtfTracePointContext};
+use aya_ebpf::{helpers::bpf_jiffies64, macros::btf_tracepoint, programs::BtfTracePointContext};
 use tcpwait_wire::{
     config::offset::{OFF_ERR, OFF_PACKETS_OUT, OFF_TOTAL_RETRANS},
     wire::{
-        Counter, FLAG_HANDED_OVER, Hook, Kind, SYN_DEFERRED, SYN_OLD_PORT, SYN_RETURNS, SYN_UNSENT, SockState,
-        SockStateStack, SockStateTask,
+        Counter, END_BY_CALL, END_TASK_STACK, FLAG_HANDED_OVER, Hook, Kind, SYN_ACKED, SYN_DEFERRED, SYN_OLD_PORT,
+        SYN_RETURNS, SYN_UNSENT, SockState, SockStateEnd, SockStateTask,
     },
 };
 
@@ -20,8 +20,8 @@ use crate::{
     filter::wanted,
     maps::{NOTES, UNOWNED, unowned_slot},
     sock::{
-        Fields, Netns, Typed, bound_port, flow, full_lport, held_by_task, is_deferred, is_tcp, make_cookie, netns_of,
-        reuse, rport, syn_withheld, tw_room,
+        Fields, Netns, Typed, bound_port, end, flow, full_lport, held_by_task, is_acked, is_deferred, is_tcp,
+        make_cookie, netns_of, patience, reuse, rport, syn_withheld, tcp_of, tw_room,
     },
     task,
 };
@@ -59,7 +59,7 @@ programs! {
 /// Question: which state did a full socket leave, and for which?
 /// Prototype: `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`.
 /// Since: 4.16, the same arguments in every version to 7.3. Runs in process context or softirq, interrupts may be on.
-/// Cost: one record a transition; a stack only where FIN_WAIT2 or CLOSING ends in CLOSE with no mini-socket in sight.
+/// Cost: one record a transition; a stack only where it ends in CLOSE otherwise than with the last ACK or for a mini-socket.
 #[inline(always)]
 fn changed(ctx: BtfTracePointContext, turn: Turn) {
     // SAFETY: the tracepoint's argument.
@@ -102,11 +102,13 @@ fn changed(ctx: BtfTracePointContext, turn: Turn) {
     // A newborn's would be overwritten by its request socket's.
     let cookie = if newborn { 0 } else { make_cookie(sk) };
     let change = Change { sk, old, new, cookie, netns, lport };
-    if new == CLOSE && (old == FIN_WAIT2 || old == CLOSING) {
-        match armed_here(cookie) {
+    if new == CLOSE {
+        let armed = if old == FIN_WAIT2 || old == CLOSING { armed_here(cookie) } else { Armed::NotHere };
+        match armed {
             Armed::Told => count(Counter::Folded),
             Armed::Untold => tell(&ctx, change, FLAG_HANDED_OVER),
-            Armed::NotHere => tell_with_stack(&ctx, change),
+            Armed::NotHere if change.is_normal_end() => tell(&ctx, change, 0),
+            Armed::NotHere => tell_end(&ctx, change, flags),
         }
     } else if by_its_owner(old, new) && held_by_task(sk) {
         tell_with_task(&ctx, change);
@@ -142,18 +144,41 @@ fn tell_with_task(ctx: &BtfTracePointContext, change: Change) {
     emit(ctx, Kind::StateTask, 0, Counter::LostState, write);
 }
 
+/// Tells what says why a connection ended.
 #[inline(always)]
-fn tell_with_stack(ctx: &BtfTracePointContext, change: Change) {
+fn tell_end(ctx: &BtfTracePointContext, change: Change, flags: u8) {
     let write = #[inline(always)]
-    |record: *mut SockStateStack| {
-        // SAFETY: reserved memory, which begins with what changed.
+    |record: *mut SockStateEnd| {
+        let mut about = 0;
+        // SAFETY: reserved memory, which begins with what changed; all of it after the head is written here.
         unsafe {
             change.write(record.cast());
+            if change.old == LAST_ACK {
+                // Not with the last ACK.
+                (*record).state.syn = 0;
+            }
+            if let Some(tcp) = tcp_of(change.sk) {
+                about = end(change.sk, tcp);
+                let patience = patience(tcp, bpf_jiffies64());
+                ((*record).user_timeout_ms, (*record).probed_jiffies, (*record).rto_max_jiffies) = patience;
+            } else {
+                ((*record).user_timeout_ms, (*record).probed_jiffies, (*record).rto_max_jiffies) = (0, 0, 0);
+            }
+            if task::on_its_stack(ctx) {
+                about |= END_TASK_STACK;
+                if by_its_owner(change.old, change.new) && held_by_task(change.sk) {
+                    about |= END_BY_CALL;
+                }
+                (*record).task = task::current();
+            } else {
+                (*record).task = task::nobody();
+            }
             ((*record).tw_count, (*record).tw_max) = tw_room(change.sk);
+            (*record).about = about;
             write_stack(ctx, &raw mut (*record).stack);
         }
     };
-    emit(ctx, Kind::StateStack, 0, Counter::LostState, write);
+    emit(ctx, Kind::StateEnd, flags, Counter::LostState, write);
 }
 
 /// A state change.
@@ -168,6 +193,12 @@ struct Change {
 }
 
 impl Change {
+    /// Whether it is LAST_ACK's end with the last ACK, of which nothing else needs to be known.
+    #[inline(always)]
+    fn is_normal_end(self) -> bool {
+        self.old == LAST_ACK && self.sk.read::<i32>(&OFF_ERR) == 0 && tcp_of(self.sk).is_some_and(is_acked)
+    }
+
     /// Writes everything after the head.
     ///
     /// # Safety
@@ -203,6 +234,9 @@ fn syn(sk: Typed, old: i32, new: i32) -> u8 {
     if new == SYN_SENT {
         let old_port = if bound_port(sk) == 0 && full_lport(sk) != 0 { SYN_OLD_PORT } else { 0 };
         return old_port | if old == CLOSE { syn_withheld(sk) } else { 0 };
+    }
+    if old == LAST_ACK && new == CLOSE {
+        return SYN_ACKED;
     }
     if old != SYN_SENT || new != CLOSE {
         return 0;

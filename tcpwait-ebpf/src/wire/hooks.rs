@@ -26,7 +26,7 @@ pub struct SockState {
     pub retransmits: u16,
     /// `REUSE_…`, read where a socket starts to listen and where a connection is made; else 0.
     pub reuse: u8,
-    /// `SYN_…` and `UNSENT_…`, entering SYN_SENT, and leaving it for CLOSE; else 0.
+    /// `SYN_…` and `UNSENT_…`, entering SYN_SENT, and leaving it or LAST_ACK for CLOSE; else 0.
     pub syn: u8,
 }
 
@@ -40,7 +40,7 @@ pub struct SockStateTask {
     pub task: Task,
 }
 
-/// [`Kind::StateStack`](super::Kind::StateStack).
+/// [`Kind::StateStack`](super::Kind::StateStack): what version 5 and older tell of such an end.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 pub struct SockStateStack {
@@ -50,6 +50,30 @@ pub struct SockStateStack {
     pub tw_count: u32,
     /// `tcp_max_tw_buckets`; `u32::MAX` when not known.
     pub tw_max: u32,
+    /// Where in the kernel.
+    pub stack: Stack,
+}
+
+/// [`Kind::StateEnd`](super::Kind::StateEnd).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct SockStateEnd {
+    /// What changed.
+    pub state: SockState,
+    /// The task on the CPU. It is the cause only where the stack says so.
+    pub task: Task,
+    /// As in [`SockStateStack`].
+    pub tw_count: u32,
+    /// As in [`SockStateStack`].
+    pub tw_max: u32,
+    /// TCP_USER_TIMEOUT in milliseconds; 0 is none.
+    pub user_timeout_ms: u32,
+    /// For how many jiffies the peer's closed window has been probed (`icsk_probes_tstamp`); 0 where it is not, or not known.
+    pub probed_jiffies: u32,
+    /// `END_…`.
+    pub about: u32,
+    /// The longest that a retransmission may wait, in jiffies (TCP_RTO_MAX_MS); 0 where the kernel's types do not say.
+    pub rto_max_jiffies: u32,
     /// Where in the kernel.
     pub stack: Stack,
 }

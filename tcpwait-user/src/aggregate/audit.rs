@@ -10,7 +10,7 @@ use super::unfollowed::{self, Unfollowed};
 use crate::{
     event::{Event, Fact, StateChange, Syn},
     ledger::Ledger,
-    lifecycle::{Reason, Update},
+    lifecycle::{Abort, KeptIn, Reason, Update},
     tcp::{NetnsId, State},
 };
 
@@ -49,6 +49,10 @@ pub struct KernelCounts {
     pub passive_opens: Option<u64>,
     /// `ActiveOpens`, `AttemptFails` and `EstabResets` of Tcp; `None` where one could not be read.
     pub opens: Option<Opens>,
+    /// By [`Abort`]; `None` where one could not be read.
+    pub aborts: Option<[u64; Abort::ALL.len()]>,
+    /// `OutRsts` of Tcp; `None` where it could not be read.
+    pub rsts: Option<u64>,
     /// What is counted of connections that cannot be followed.
     pub unfollowed: Unfollowed,
     /// `tw` of sockstat: mini-sockets that are there.
@@ -93,6 +97,12 @@ enum What {
     /// A connect() or a half-open connection came to nothing as AttemptFails counts it, or at most so.
     Failed(Certain),
     Reset,
+    /// A connection was given up as this counter of TcpExt counts it.
+    Aborted(Abort),
+    /// A connection ended, and why is not known: any of those may have counted it.
+    Unexplained,
+    /// An RST was sent when a connection ended.
+    ResetSent,
 }
 
 /// Whether the kernel counts it for certain.
@@ -114,6 +124,9 @@ struct Seen {
     active: (i64, i64),
     failed: (i64, i64),
     resets: u64,
+    aborted: [u64; Abort::ALL.len()],
+    unexplained: u64,
+    resets_sent: u64,
 }
 
 impl Seen {
@@ -141,7 +154,20 @@ impl Seen {
                 self.failed.1 += 1;
             }
             What::Reset => self.resets += 1,
+            What::Aborted(abort) => {
+                if let Some(count) = self.aborted.get_mut(abort as usize) {
+                    *count += 1;
+                }
+            }
+            What::Unexplained => self.unexplained += 1,
+            What::ResetSent => self.resets_sent += 1,
         }
+    }
+
+    /// At least and at most.
+    fn aborted(&self, abort: Abort) -> (i64, i64) {
+        let certain = self.aborted.get(abort as usize).copied().unwrap_or_default();
+        (certain as i64, (certain + self.unexplained) as i64)
     }
 }
 
@@ -287,18 +313,28 @@ impl Audit {
             // Its own event may have been lost.
             self.connecting.remove(&step.id);
         }
-        if (step.from, step.to) == (Some(State::SynRecv), State::Close) {
-            // A request socket: tcp_check_req counts an RST or a SYN in its window.
+        if step.kept_in == KeptIn::Request {
+            // tcp_check_req counts an RST or a SYN in its window.
             match step.reason {
                 Some(Reason::Reset) => self.count(step.time_ns, step.flow.netns, What::Failed(Certain::Yes)),
                 Some(Reason::Unknown) => self.count(step.time_ns, step.flow.netns, What::Failed(Certain::Perhaps)),
                 _ => {}
             }
         }
-        match step.reason.filter(|_| step.from != Some(State::SynRecv)) {
-            Some(Reason::Overflow) => self.count(step.time_ns, step.flow.netns, What::Overflowed),
-            Some(reason) => self.count(step.time_ns, step.flow.netns, What::Ended(reason)),
-            None => {}
+        if step.rst_sent {
+            self.count(step.time_ns, step.flow.netns, What::ResetSent);
+        }
+        match (step.kept_in, step.abort, step.reason) {
+            (KeptIn::Full, Some(abort), _) => self.count(step.time_ns, step.flow.netns, What::Aborted(abort)),
+            (KeptIn::Full, _, Some(Reason::Unknown)) => {
+                self.count(step.time_ns, step.flow.netns, What::Unexplained);
+            }
+            _ => {}
+        }
+        match (step.kept_in, step.reason) {
+            (KeptIn::Full, Some(Reason::Overflow)) => self.count(step.time_ns, step.flow.netns, What::Overflowed),
+            (KeptIn::Mini, Some(reason)) => self.count(step.time_ns, step.flow.netns, What::Ended(reason)),
+            _ => {}
         }
     }
 
@@ -352,7 +388,7 @@ impl Audit {
             .iter()
             .map(|(kernel, seen)| (baselines.get(&kernel.netns).copied().unwrap_or_default(), kernel, seen))
             .collect();
-        let range = |what: Checked, kernel: fn(&KernelCounts) -> u64, seen: fn(&Seen) -> (i64, i64)| {
+        let range = |what: Checked, kernel: &dyn Fn(&KernelCounts) -> u64, seen: &dyn Fn(&Seen) -> (i64, i64)| {
             let mut check = Check { what, seen_min: 0, seen_max: 0, kernel: 0 };
             let positive = |count: i64| u64::try_from(count).unwrap_or_default();
             for (base, counts, (least, most)) in &pairs {
@@ -383,9 +419,21 @@ impl Audit {
             checks.push(check(Checked::PassiveOpens, |k| k.passive_opens.unwrap_or_default(), |s| s.accepted));
         }
         if pairs.iter().all(|(_, kernel, _)| kernel.opens.is_some()) {
-            checks.push(range(Checked::ActiveOpens, |k| k.opens.map_or(0, |opens| opens.active), |s| s.active));
-            checks.push(range(Checked::AttemptFails, |k| k.opens.map_or(0, |opens| opens.failed), |s| s.failed));
+            checks.push(range(Checked::ActiveOpens, &|k| k.opens.map_or(0, |opens| opens.active), &|s| s.active));
+            checks.push(range(Checked::AttemptFails, &|k| k.opens.map_or(0, |opens| opens.failed), &|s| s.failed));
             checks.push(check(Checked::EstabResets, |k| k.opens.map_or(0, |opens| opens.resets), |s| s.resets));
+        }
+        if pairs.iter().all(|(_, kernel, _)| kernel.aborts.is_some()) {
+            for abort in Abort::ALL {
+                let kernel =
+                    |k: &KernelCounts| k.aborts.and_then(|all| all.get(abort as usize).copied()).unwrap_or_default();
+                checks.push(range(Checked::Aborts(abort), &kernel, &|s| s.aborted(abort)));
+            }
+        }
+        if pairs.iter().all(|(_, kernel, _)| kernel.rsts.is_some()) {
+            // What answers a segment that belongs to no connection is sent for none.
+            let sent = check(Checked::ResetsSent, |k| k.rsts.unwrap_or_default(), |s| s.resets_sent);
+            checks.push(Check { seen_max: u64::MAX, ..sent });
         }
         checks.extend(gauge(Checked::Sockstat, now, kept, |k| Some((k.sockstat?, k.read_ns))));
         checks.extend(gauge(Checked::SockDiag, now, kept, |k| k.listed));
@@ -473,6 +521,10 @@ pub enum Checked {
     AttemptFails,
     /// Connections that came from ESTABLISHED or CLOSE_WAIT to CLOSE, and `TcpEstabResets`.
     EstabResets,
+    /// Connections that were given up, and this counter of TcpExt.
+    Aborts(Abort),
+    /// RSTs that were sent when a connection ended, and `TcpOutRsts`, which counts those too that answer a segment of no connection: no less.
+    ResetsSent,
     /// Mini-sockets there, and sockstat's `tw`.
     Sockstat,
     /// Mini-sockets there, and those that sock_diag lists.
@@ -486,7 +538,7 @@ pub struct Check {
     pub what: Checked,
     /// Seen, at least.
     pub seen_min: u64,
-    /// Seen, at most.
+    /// Seen, at most; [`u64::MAX`] where the kernel counts more than what is followed.
     pub seen_max: u64,
     /// The kernel's number.
     pub kernel: u64,
@@ -516,7 +568,12 @@ impl Check {
             + match self.what {
                 Checked::Entries => ring.beginnings,
                 Checked::Expiries | Checked::Reused => ring.ends,
-                Checked::Overflows | Checked::PassiveOpens | Checked::ActiveOpens | Checked::EstabResets => ring.states,
+                Checked::Overflows
+                | Checked::PassiveOpens
+                | Checked::ActiveOpens
+                | Checked::EstabResets
+                | Checked::Aborts(_) => ring.states,
+                Checked::ResetsSent => ring.states + ring.ends,
                 Checked::AttemptFails => ring.states + ring.requests,
                 Checked::Sockstat | Checked::SockDiag => ring.beginnings + ring.ends + ledger.tally.unmatched.total(),
             };

@@ -2,13 +2,14 @@
 
 use super::{
     dwell::{Dwell, DwellSummary},
+    ends::{EndDwells, Ends},
     groups::{Closed, Closer},
     half_open::HalfOpen,
     histogram::TimeWaitHistogram,
     report::Exit,
 };
 use crate::{
-    lifecycle::{Cause, Reason, Restarts, Timing, Transition},
+    lifecycle::{Cause, KeptIn, Reason, Restarts, Timing, Transition},
     tcp::State,
 };
 
@@ -28,6 +29,8 @@ pub struct Counts {
     pub(super) overflows: u64,
     pub(super) half_open: HalfOpen,
     pub(super) closed: Closed,
+    pub(super) ends: Ends,
+    pub(super) end_dwells: EndDwells,
     pub(super) histogram: TimeWaitHistogram,
     /// The shortest and the longest TIME_WAIT that expired without a restart.
     pub(super) natural_ns: Option<(u64, u64)>,
@@ -44,9 +47,11 @@ impl Counts {
             dwell.record(ns, step.timing != Timing::Exact);
         }
         self.half_open.step(step);
+        self.ends.step(step);
+        self.end_dwells.step(step);
         match step.reason {
             Some(Reason::Overflow) => self.overflows += 1,
-            Some(reason) if step.from == Some(State::FinWait2) => {
+            Some(reason) if step.from == Some(State::FinWait2) && step.kept_in == KeptIn::Mini => {
                 if let Some(count) = self.orphans.get_mut(reason as usize) {
                     *count += 1;
                 }
@@ -84,6 +89,7 @@ impl Counts {
             Closer::ThisSide => self.closed.this_side += 1,
             Closer::Peer => self.closed.peer += 1,
             Closer::Both => self.closed.both += 1,
+            Closer::Neither => self.closed.neither += 1,
         }
     }
 
@@ -104,6 +110,8 @@ impl Counts {
         self.overflows += other.overflows;
         self.half_open.add(&other.half_open);
         self.closed.add(other.closed);
+        self.ends.add(&other.ends);
+        self.end_dwells.add(&other.end_dwells);
         self.histogram.add(&other.histogram);
         self.natural_ns = widest(self.natural_ns, other.natural_ns);
     }

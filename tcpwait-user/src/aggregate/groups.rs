@@ -8,8 +8,14 @@ use hashbrown::HashMap;
 use super::{
     by::{By, Value},
     dwell::{Dwell, DwellSummary},
+    ends::{EndLead, EndRow, Ends},
 };
-use crate::{event::Task, lifecycle::Reason, origin::Origin, tcp::Flow};
+use crate::{
+    event::Task,
+    lifecycle::{Reason, Transition},
+    origin::Origin,
+    tcp::Flow,
+};
 
 /// Groups followed at once: 30 MB at most.
 pub const MAX_GROUPS: usize = 1000;
@@ -40,12 +46,14 @@ pub struct Closed {
     pub peer: u64,
     /// Both at once (CLOSING).
     pub both: u64,
+    /// Neither: the connection ended in ESTABLISHED, without a FIN.
+    pub neither: u64,
 }
 
 impl Closed {
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.this_side + self.peer + self.both
+        self.this_side + self.peer + self.both + self.neither
     }
 
     /// Adds others.
@@ -53,6 +61,7 @@ impl Closed {
         self.this_side += other.this_side;
         self.peer += other.peer;
         self.both += other.both;
+        self.neither += other.neither;
     }
 }
 
@@ -65,6 +74,8 @@ pub enum Closer {
     Peer,
     /// Both at once.
     Both,
+    /// Neither.
+    Neither,
 }
 
 /// What is counted of a group over a time.
@@ -74,6 +85,7 @@ struct Counts {
     left: u64,
     exits: [u64; Reason::ALL.len()],
     closed: Closed,
+    ends: Ends,
     dwell: Dwell,
     peers: HashMap<IpAddr, u64>,
 }
@@ -85,6 +97,7 @@ impl Default for Counts {
             left: 0,
             exits: Default::default(),
             closed: Closed::default(),
+            ends: Ends::default(),
             dwell: Dwell::coarse(),
             peers: HashMap::new(),
         }
@@ -110,6 +123,7 @@ impl Counts {
             *mine += theirs;
         }
         self.closed.add(other.closed);
+        self.ends.add(&other.ends);
         self.dwell.add(&other.dwell);
         let mut peers: Vec<_> = other.peers.iter().collect();
         peers.sort_unstable_by_key(|(peer, times)| (std::cmp::Reverse(**times), **peer));
@@ -119,7 +133,7 @@ impl Counts {
     }
 
     fn is_empty(&self) -> bool {
-        self.entered == 0 && self.left == 0 && self.closed.total() == 0
+        self.entered == 0 && self.left == 0 && self.closed.total() == 0 && self.ends.is_empty()
     }
 }
 
@@ -225,7 +239,26 @@ impl Groups {
             Closer::ThisSide => closed.this_side += 1,
             Closer::Peer => closed.peer += 1,
             Closer::Both => closed.both += 1,
+            Closer::Neither => closed.neither += 1,
         }
+    }
+
+    /// A connection that had been made ended.
+    pub fn ended(&mut self, id: GroupId, step: &Transition) {
+        self.get(id).interval.ends.step(step);
+    }
+
+    /// The groups in which an abnormal end stands out, those with most of them first: call as [`rows`](Self::rows).
+    pub fn end_leads(&self, whole: bool) -> Vec<EndLead> {
+        const TOP: usize = 3;
+        let of = |group: &Group| {
+            let counts = if whole { &group.total } else { &group.interval };
+            EndLead::of(&counts.ends, counts.entered, || row(group.key.clone(), group.now, counts))
+        };
+        let mut leads: Vec<EndLead> = self.groups.values().filter_map(of).collect();
+        leads.sort_by(|a, b| b.row.count.cmp(&a.row.count).then_with(|| a.group.key.cmp(&b.group.key)));
+        leads.truncate(TOP);
+        leads
     }
 
     /// The interval is over: it becomes part of the whole.
@@ -306,6 +339,7 @@ fn row(key: Box<[Value]>, now: u64, counts: &Counts) -> GroupRow {
         left: counts.left,
         exits: Reason::ALL.into_iter().zip(counts.exits).filter(|(_, count)| *count > 0).collect(),
         closed: counts.closed,
+        ends: counts.ends.rows(),
         dwell: counts.dwell.summary(),
         peer: top.map(|(peer, times)| Peer {
             address: *peer,
@@ -347,6 +381,8 @@ pub struct GroupRow {
     pub exits: Vec<(Reason, u64)>,
     /// Who hung up first.
     pub closed: Closed,
+    /// How its connections ended, once they had been made.
+    pub ends: Vec<EndRow>,
     /// Time spent in TIME_WAIT.
     pub dwell: DwellSummary,
     /// The most frequent remote address among those that entered.

@@ -60,7 +60,7 @@ impl HalfOpen {
         let again = u64::from(step.retransmits.unwrap_or_default());
         self.retransmits += again;
         self.retransmitted += u64::from(again > 0);
-        let dwell = match step.reason.filter(|_| step.to == State::Close) {
+        let dwell = match step.reason.filter(|_| step.to == State::Close).map(of_half_open) {
             Some(reason) => {
                 if let Some(count) = self.failed.get_mut(reason as usize) {
                     *count += 1;
@@ -108,5 +108,14 @@ impl HalfOpen {
             retransmitted: self.retransmitted,
             without_request: self.without_request,
         }
+    }
+}
+
+/// A full socket can be half-open too (TCP Fast Open), and ends for other reasons than a request socket.
+fn of_half_open(reason: Reason) -> Reason {
+    match reason {
+        Reason::TimedOut => Reason::Timeout,
+        reason if Reason::OF_HALF_OPEN.contains(&reason) => reason,
+        _ => Reason::Unknown,
     }
 }

@@ -11,6 +11,7 @@ mod connections;
 pub mod connects;
 mod counts;
 mod dwell;
+pub mod ends;
 mod exact;
 pub mod failures;
 pub mod groups;
@@ -30,6 +31,7 @@ use self::{
     connections::{Connections, Since, Standing},
     connects::Connects,
     counts::Counts,
+    ends::EndReport,
     exact::Exact,
     failures::Failures,
     groups::{Closer, GroupId, Groups, MAX_GROUPS, Sort},
@@ -168,15 +170,17 @@ impl Aggregate {
         self.interval.step(step);
         self.connects.step(step);
         self.close(step);
+        let mut group = None;
         if step.from == Some(State::TimeWait) {
             let counted = standing.group.is_some();
-            let group = standing.group.take().unwrap_or_else(|| self.group_of(step));
+            let its = standing.group.take().unwrap_or_else(|| self.group_of(step));
+            group = Some(its);
             let reason = step.reason.unwrap_or(Reason::Unknown);
             let dwell = step.dwell_ns.map(|ns| (ns, step.timing != Timing::Exact));
             self.interval.exit(reason, step, self.wheel.slack_ns);
-            self.groups.left(group, counted, reason, dwell);
-        } else if let Some(group) = standing.group.take() {
-            self.groups.gone(group);
+            self.groups.left(its, counted, reason, dwell);
+        } else if let Some(its) = standing.group.take() {
+            self.groups.gone(its);
         }
         if step.to == State::TimeWait {
             let group = self.group_of(step);
@@ -185,6 +189,10 @@ impl Aggregate {
             standing.group = Some(group);
         }
         if step.to == State::Close {
+            if ends::was_made(step.from) {
+                let group = group.unwrap_or_else(|| self.group_of(step));
+                self.groups.ended(group, step);
+            }
             if place.is_some() {
                 self.connections.forget(name);
             }
@@ -198,12 +206,16 @@ impl Aggregate {
         self.connections.keep(name, place, standing);
     }
 
-    /// Who hung up first is certain once the peer has answered, and whose socket it is once its process has closed it.
+    /// Who hung up first is certain once the peer has answered, or when the connection is over, and whose socket it is once its process has closed
+    /// it.
     fn close(&mut self, step: &Transition) {
         let closer = match (step.from, step.to) {
             (Some(State::FinWait1), State::FinWait2 | State::TimeWait) => Closer::ThisSide,
             (Some(State::FinWait1), State::Closing) => Closer::Both,
-            (Some(State::CloseWait), State::LastAck) => Closer::Peer,
+            (Some(State::CloseWait), State::LastAck | State::Close) => Closer::Peer,
+            // Its FIN was on its way, or waited to be, and none of the peer's had come.
+            (Some(State::FinWait1), State::Close) => Closer::ThisSide,
+            (Some(State::Established), State::Close) => Closer::Neither,
             _ => return,
         };
         let group = self.group_of(step);
@@ -212,7 +224,9 @@ impl Aggregate {
     }
 
     fn group_of(&mut self, step: &Transition) -> GroupId {
-        self.groups.of(&step.flow, step.owner.as_deref(), step.origin)
+        // Of one that nobody accepted it is whose listener it came through.
+        let owner = step.owner.as_deref().or(step.listener.as_deref());
+        self.groups.of(&step.flow, owner, step.origin)
     }
 
     /// A connection is gone, and how was not seen.
@@ -293,6 +307,7 @@ impl Aggregate {
                 steady: self.entries.steady((self.begin_ns, end_ns), self.missed_ns, mean_ns, now),
             },
             half_open: counts.half_open.report(),
+            ends: EndReport::new(&counts.ends, &counts.end_dwells, per_s, self.groups.end_leads(is_final)),
             failures: self.failures.report(is_final, self.wanted.top),
             connects: self.connects.report(is_final, self.wanted.top),
             by: self.groups.by().to_vec(),

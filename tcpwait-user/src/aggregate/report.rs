@@ -7,6 +7,7 @@ use super::{
     by::By,
     connects::ConnectReport,
     dwell::DwellSummary,
+    ends::EndReport,
     failures::FailureReport,
     groups::{Closed, GroupRow, Rows},
     half_open::HalfOpenReport,
@@ -36,6 +37,8 @@ pub struct Report {
     pub time_wait: TimeWait,
     /// Half-open connections.
     pub half_open: HalfOpenReport,
+    /// How connections, listeners and half-open connections ended.
+    pub ends: EndReport,
     /// Calls that failed.
     pub failures: FailureReport,
     /// Connects, and those whose SYN was sent again.

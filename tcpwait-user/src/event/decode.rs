@@ -7,8 +7,8 @@ use tcpwait_wire::wire::{self, Kind};
 use zerocopy::FromBytes;
 
 use super::{
-    Call, CancelSite, Context, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, PortRefused, Queue, Reuse, Seed,
-    Segment, StateChange, Syn, Task, Undecodable,
+    Call, CancelSite, Context, EndFacts, EndSite, Event, Fact, HalfOpen, HalfStart, MiniSocket, PortRefused, Queue,
+    Reuse, Seed, Segment, StateChange, Syn, Task, Undecodable,
 };
 use crate::{
     origin::Origin,
@@ -34,16 +34,18 @@ pub fn decode(bytes: &[u8]) -> Result<Event, Undecodable> {
 
 fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
     Some(match kind {
-        Kind::State => Fact::State(state_change(&wire::SockState::read_from_bytes(bytes).ok()?, None, None)?),
+        Kind::State => Fact::State(state_change(&wire::SockState::read_from_bytes(bytes).ok()?, None)?),
         Kind::StateTask => {
             let record = wire::SockStateTask::read_from_bytes(bytes).ok()?;
-            Fact::State(state_change(&record.state, Task::from_wire(&record.task), None)?)
+            Fact::State(state_change(&record.state, Task::from_wire(&record.task))?)
         }
         Kind::StateStack => {
             let record = wire::SockStateStack::read_from_bytes(bytes).ok()?;
             let full = (record.tw_max != u32::MAX).then_some(record.tw_count >= record.tw_max);
-            Fact::State(state_change(&record.state, None, Some(NoMini { full, stack: frames(&record.stack) }))?)
+            let site = EndSite { full, stack: frames(&record.stack), ..EndSite::default() };
+            Fact::State(StateChange { end: Some(Box::new(site)), ..state_change(&record.state, None)? })
         }
+        Kind::StateEnd => Fact::State(state_end(&wire::SockStateEnd::read_from_bytes(bytes).ok()?)?),
         Kind::Owner => {
             let record = wire::Owner::read_from_bytes(bytes).ok()?;
             Fact::Owner { cookie: record.cookie, task: Task::from_wire(&record.task) }
@@ -142,7 +144,7 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
 
 /// Inlined, since its result is long and would be moved twice.
 #[inline(always)]
-fn state_change(record: &wire::SockState, task: Option<Task>, no_mini: Option<NoMini>) -> Option<StateChange> {
+fn state_change(record: &wire::SockState, task: Option<Task>) -> Option<StateChange> {
     Some(StateChange {
         cookie: record.cookie,
         sk: record.sk,
@@ -163,8 +165,38 @@ fn state_change(record: &wire::SockState, task: Option<Task>, no_mini: Option<No
         returns: record.syn & wire::SYN_RETURNS != 0,
         old_port: record.syn & wire::SYN_OLD_PORT != 0,
         syn: syn(record),
-        no_mini,
+        acked: record.syn & wire::SYN_ACKED != 0,
+        end: None,
     })
+}
+
+/// Not inlined into what is done for every record.
+#[inline(never)]
+fn state_end(record: &wire::SockStateEnd) -> Option<StateChange> {
+    let is = |flag| record.about & flag != 0;
+    let known = |known, flag| is(known).then(|| is(flag));
+    let task = Task::from_wire(&record.task);
+    let by_call = is(wire::END_BY_CALL);
+    let site = EndSite {
+        full: (record.tw_max != u32::MAX).then_some(record.tw_count >= record.tw_max),
+        task: task.clone().filter(|_| is(wire::END_TASK_STACK)),
+        about: Some(EndFacts {
+            orphan: is(wire::END_ORPHAN),
+            repair: known(wire::END_REPAIR_KNOWN, wire::END_REPAIR),
+            no_linger2: is(wire::END_NO_LINGER2),
+            netns_gone: is(wire::END_NETNS_GONE),
+            window_closed: is(wire::END_WINDOW_CLOSED),
+            acked: is(wire::END_ACKED),
+            unsent: is(wire::END_UNSENT),
+            memory: known(wire::END_MEMORY_KNOWN, wire::END_MEMORY),
+            user_timeout_ms: record.user_timeout_ms,
+            probed_jiffies: record.probed_jiffies,
+            rto_max_jiffies: record.rto_max_jiffies,
+        }),
+        stack: frames(&record.stack),
+    };
+    let change = state_change(&record.state, task.filter(|_| by_call))?;
+    Some(StateChange { by_call, end: Some(Box::new(site)), ..change })
 }
 
 /// Records of version 4 did not say.
@@ -293,6 +325,7 @@ pub fn task_of(bytes: &[u8]) -> Option<Task> {
     let (head, _) = wire::Head::read_from_prefix(bytes).ok()?;
     let at = match Kind::from_u8(head.kind)? {
         Kind::StateTask => offset_of!(wire::SockStateTask, task),
+        Kind::StateEnd => offset_of!(wire::SockStateEnd, task),
         Kind::Owner => offset_of!(wire::Owner, task),
         Kind::TwCancel => offset_of!(wire::MiniCancel, task),
         Kind::ReqCancel => offset_of!(wire::HalfCancel, task),

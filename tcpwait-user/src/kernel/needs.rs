@@ -54,6 +54,7 @@ pub const NEEDS: &[Needed] = &[
     need(Thing::Helper(80), "`bpf_get_current_cgroup_id`", (4, 18), "bf6fa2c893c5"),
     need(Thing::Helper(112), "`bpf_probe_read_user` (optional)", (5, 5), "6ae08ae3dea2"),
     need(Thing::Helper(113), "`bpf_probe_read_kernel`", (5, 5), "6ae08ae3dea2"),
+    need(Thing::Helper(137), "`bpf_skc_to_tcp_sock`", (5, 9), "478cfbdf5f13"),
     need(Thing::Helper(118), "`bpf_jiffies64` for tracing programs", (5, 9), "72e2b2b66f9c"),
     need(Thing::Helper(131), "`bpf_ringbuf_reserve`", (5, 8), "457f44363a88"),
     need(Thing::Helper(132), "`bpf_ringbuf_submit`", (5, 8), "457f44363a88"),

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{Lifecycle, PORT_PATIENCE_NS, Reason, Timing, Transition, Update, reason};
+use super::{
+    Lifecycle, PORT_PATIENCE_NS, Reason, Timing, Transition, Update,
+    end::{By, Clock, end},
+};
 use crate::{
     event::{Reuse, Seed, StateChange, Syn, Task},
     origin::{End, Origin},
@@ -121,7 +124,7 @@ impl Lifecycle {
             self.fulls.insert(change.cookie, fresh);
         }
         // What is known is changed where it is: this is the way of almost every record.
-        let Self { fulls, portless, tally, symbols, .. } = self;
+        let Self { fulls, portless, tally, .. } = self;
         let Some(full) = fulls.get_mut(&change.cookie) else { return };
         if let Some(mut step) = full.waiting.take() {
             // Addresses that were not chosen yet then are known now.
@@ -151,18 +154,11 @@ impl Lifecycle {
         };
         let dwell_ns = since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
         let dwell_at_least_ns = full.dwell_at_least_ns(time_ns).filter(|_| full.state == change.old);
-        // Of a socket that was not known, the mini-socket may have begun before the trace did.
-        let overflow = was_known
-            && change
-                .no_mini
-                .as_ref()
-                .is_some_and(|no_mini| change.err == 0 && reason::is_overflow(symbols, change.old, no_mini));
-        let step = Transition {
+        let mut step = Transition {
             dwell_ns,
             dwell_at_least_ns,
             timing: if dwell_ns.is_some() { Timing::Exact } else { Timing::Unknown },
             owner: full.owner.clone(),
-            reason: overflow.then_some(Reason::Overflow),
             predates: full.predates,
             listener: if change.old == State::SynRecv { full.listener.clone() } else { None },
             origin: full.origin,
@@ -174,6 +170,11 @@ impl Lifecycle {
         if change.new == State::Close {
             let full = fulls.remove(&change.cookie);
             self.remember_end(change.cookie);
+            self.explain(change, was_known, &mut step);
+            if step.reason == Some(Reason::ListenerClosed) && step.owner.is_none() {
+                // Nobody had accepted it, and nobody will.
+                step.listener = full.as_ref().and_then(|full| full.listener.clone());
+            }
             out.push(Update::Transition(step));
             if let (State::SynSent, Some(full)) = (change.old, full) {
                 self.connect_failed(time_ns, (full.flow, full.old_port), since_ns, change, full.owner, out);
@@ -188,6 +189,26 @@ impl Lifecycle {
             portless.push(change.cookie);
         } else {
             out.push(Update::Transition(step));
+        }
+    }
+
+    /// Says why a step leads to CLOSE.
+    fn explain(&mut self, change: &StateChange, was_known: bool, step: &mut Transition) {
+        let clock = Clock { hz: self.clock.known().map(|(hz, _)| hz), dwell_ns: step.dwell_ns };
+        let end = end(&self.symbols, change, clock);
+        step.errno = change.err;
+        step.reason = Some(match end.reason {
+            // Of a socket that was not known, the mini-socket may have begun before the trace did.
+            Reason::Overflow if !was_known => Reason::Unknown,
+            reason => reason,
+        });
+        step.detail = end.detail;
+        step.abort = end.abort;
+        step.rst_sent = end.rst;
+        let task = change.end.as_ref().and_then(|site| site.task.as_ref()).filter(|_| end.by != By::Nobody);
+        step.by = task.map(|task| self.share(task));
+        if end.by == By::Owner && step.by.is_some() {
+            step.owner = step.by.clone();
         }
     }
 

@@ -4,7 +4,7 @@
 use std::{num::NonZeroU64, sync::Arc};
 
 use super::{
-    Lifecycle, Reason, Timing, Transition, Update,
+    KeptIn, Lifecycle, Reason, Timing, Transition, Update,
     segment::{Cause, Restarts, restart_cause},
 };
 use crate::{
@@ -405,6 +405,8 @@ fn leave(mini: &Mini, flow: Flow, time_ns: u64, dwell_ns: Option<u64>, timing: T
         timing: if dwell_ns.is_some() { timing } else { Timing::Unknown },
         owner: mini.owner.clone(),
         reason: Some(reason),
+        kept_in: KeptIn::Mini,
+        rst_sent: reason == Reason::ResetSent,
         restarts: (mini.state == State::TimeWait).then(|| mini.restarts.as_deref().cloned().unwrap_or_default()),
         predates: mini.predates,
         origin: mini.origin,

@@ -5,6 +5,7 @@
 //! which may share its cookie with a full socket that was connected again, is found by its addresses and checked by its cookie.
 
 mod death;
+mod end;
 mod failure;
 mod full;
 mod holders;
@@ -29,10 +30,11 @@ use self::{
     request::{HeldRequest, Request},
 };
 pub use self::{
+    end::TELLING,
     failure::{Call, Failure, Holder, Holders, Search, Why},
     jiffies::HzSource,
     segment::{Cause, Restarts, SegmentSource},
-    transition::{Found, Reason, Timing, Transition, Update},
+    transition::{Abort, Detail, Found, KeptIn, Reason, Timing, Transition, Update},
 };
 use crate::{
     compact::CompactMap,

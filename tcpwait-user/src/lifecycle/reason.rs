@@ -3,7 +3,7 @@
 
 use super::transition::Reason;
 use crate::{
-    event::{CancelSite, HalfOpen, NoMini, Queue},
+    event::{CancelSite, HalfOpen, Queue},
     symbols::Symbols,
     tcp::State,
 };
@@ -90,27 +90,6 @@ pub fn half_verdict(symbols: &Symbols, half: &HalfOpen, site: &CancelSite) -> Ha
         _ if !half.listens => HalfVerdict::Death(Reason::ListenerClosed),
         CancelSite { on_task_stack: true, .. } => HalfVerdict::Death(Reason::Destroyed),
         _ => HalfVerdict::Silent,
-    }
-}
-
-/// Whether a full socket that left FIN_WAIT2 or CLOSING (`left`) for CLOSE with no error did so because no mini-socket could be had:
-/// `tcp_time_wait` goes on to `tcp_done` when `inet_twsk_alloc` finds the namespace full, or no memory. `tcp_done` is its last call, so a
-/// compiler may leave no frame of it, and what is seen is its caller (net/ipv4/tcp_input.c, tcp.c, 5.15 to 7.3). Whether the namespace is
-/// full still is asked only where another end looks the same: by then a mini-socket may have gone on another CPU.
-pub fn is_overflow(symbols: &Symbols, left: State, end: &NoMini) -> bool {
-    if end.stack.is_empty() {
-        return end.full == Some(true);
-    }
-    let mut functions = end.stack.iter().filter_map(|address| symbols.name(*address)).peekable();
-    let by_done = functions.next_if(|function| *function == "tcp_done").is_some();
-    match functions.next() {
-        // These end a connection in no other way.
-        Some("tcp_time_wait" | "tcp_fin" | "tcp_data_queue") => true,
-        // TCP_LINGER2 below 0, or too many orphans, set the state without tcp_done.
-        Some("__tcp_close") => by_done,
-        // Late data, or TCP_LINGER2 below 0, end an orphan that has just come from FIN_WAIT1 to FIN_WAIT2, and nothing in CLOSING.
-        Some("tcp_rcv_state_process") => left == State::Closing || end.full != Some(false),
-        _ => false,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use hashbrown::HashSet;
 
-use super::{Found, Lifecycle, Transition, Update, full::Full};
+use super::{Found, Lifecycle, Reason, Transition, Update, full::Full};
 use crate::{
     event::Seed,
     tcp::{Flow, NetnsId, State},
@@ -162,6 +162,7 @@ impl Lifecycle {
                 owner: full.owner.clone(),
                 predates: full.predates,
                 origin: full.origin,
+                reason: Some(Reason::Unknown),
                 ..Transition::new(begun_ns, cookie, full.flow, Some(full.state), State::Close)
             }));
         }

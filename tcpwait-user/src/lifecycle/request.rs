@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::{
-    Lifecycle, PORT_PATIENCE_NS, Reason, Timing, Transition, Update,
+    KeptIn, Lifecycle, PORT_PATIENCE_NS, Reason, Timing, Transition, Update,
     reason::{HalfVerdict, half_verdict},
 };
 use crate::{
@@ -191,6 +191,7 @@ impl Lifecycle {
             timing: if dwell_ns.is_some() { Timing::Exact } else { Timing::Unknown },
             owner: request.owner.or_else(|| self.owner_of(half.listener)),
             reason: Some(reason),
+            kept_in: KeptIn::Request,
             by,
             predates: request.predates,
             origin: Origin::There,
@@ -264,6 +265,7 @@ impl Lifecycle {
             out.push(Update::Transition(Transition {
                 owner: request.owner.clone(),
                 reason: Some(Reason::Unknown),
+                kept_in: KeptIn::Request,
                 predates: request.predates,
                 origin: Origin::There,
                 ..Transition::new(self.now_ns, request.cookie, flow, Some(State::SynRecv), State::Close)

@@ -23,7 +23,7 @@ pub enum Timing {
     Unknown,
 }
 
-/// Why a mini-socket or a half-open connection was left, or why there was none.
+/// Why a connection, a listener, a mini-socket or a half-open connection came to an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
@@ -33,9 +33,9 @@ pub enum Reason {
     Reused,
     /// An acceptable SYN for a listener took its tuple (`TCP_TW_SYN`).
     Recycled,
-    /// An RST killed it.
+    /// The peer's RST ended it.
     Reset,
-    /// Data or a SYN reached an orphan's FIN_WAIT2 and was answered with an RST (`TCP_TW_RST`).
+    /// This side sent an RST. Of a mini-socket: data or a SYN reached an orphan's FIN_WAIT2 (`TCP_TW_RST`).
     ResetSent,
     /// A process destroyed it (`ss -K`, `bpf_sock_destroy`).
     Destroyed,
@@ -52,15 +52,99 @@ pub enum Reason {
     AcceptQueueFull,
     /// Half-open: the ACK came, but no data, which TCP_DEFER_ACCEPT waits for, until the time was over (`tcp_check_req`).
     NoData,
-    /// Half-open: the listener was closed.
+    /// Half-open, or made and not accepted yet: its listener was closed.
     ListenerClosed,
-    /// Half-open: an ICMP error came back (`tcp_req_err`).
+    /// An ICMP error ended it (`tcp_v4_err`, `tcp_v6_err`, `tcp_req_err`), which it does only before the connection is made.
     Unreachable,
+    /// The last ACK came: the normal end of LAST_ACK. Or its process closed it where no segment is sent for that ([`Detail`]), or the listener.
+    Closed,
+    /// A timer of the kernel gave it up; [`Detail`] says which.
+    TimedOut,
+    /// It was taken out by TCP_REPAIR, and no segment was sent.
+    Repair,
+    /// The call that should have begun it failed: connect() before its SYN, listen() for its port.
+    Failed,
+}
+
+/// How, in detail, a connection came to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Detail {
+    /// close() with SO_LINGER of 0 seconds.
+    #[serde(rename = "linger-0")]
+    Linger0,
+    /// close() before all that came was read (`TCPAbortOnClose`).
+    UnreadData,
+    /// Data came after close() (`TCPAbortOnData`).
+    DataAfterClose,
+    /// TCP has more memory than `tcp_mem` allows (`TCPAbortOnMemory`).
+    OutOfMemory,
+    /// More orphans than `tcp_max_orphans` (`TCPAbortOnMemory`).
+    TooManyOrphans,
+    /// connect() with AF_UNSPEC, or shutdown() in SYN_SENT (`tcp_disconnect`).
+    Disconnect,
+    /// Multipath TCP gave the subflow up.
+    Multipath,
+    /// The peer did not answer the probes of SO_KEEPALIVE.
+    Keepalive,
+    /// TCP_USER_TIMEOUT was over.
+    UserTimeout,
+    /// What was sent again and again was not acknowledged (`tcp_retries2`, `tcp_orphan_retries`, `tcp_syn_retries`).
+    Retransmissions,
+    /// The peer's window stayed closed.
+    ZeroWindow,
+    /// An orphan waited for the peer's FIN as long as it may (`tcp_fin_timeout`, TCP_LINGER2).
+    #[serde(rename = "fin-wait-2")]
+    FinWait2,
+    /// The same, with a TCP_LINGER2 below 0: not at all.
+    Linger,
+    /// Its process closed it in SYN_SENT.
+    GivenUp,
+}
+
+impl Detail {
+    /// Every one, in the order in which they are listed to people.
+    pub const ALL: [Detail; 14] = [
+        Detail::Linger0,
+        Detail::UnreadData,
+        Detail::DataAfterClose,
+        Detail::OutOfMemory,
+        Detail::TooManyOrphans,
+        Detail::Disconnect,
+        Detail::Multipath,
+        Detail::Keepalive,
+        Detail::UserTimeout,
+        Detail::Retransmissions,
+        Detail::ZeroWindow,
+        Detail::FinWait2,
+        Detail::Linger,
+        Detail::GivenUp,
+    ];
+
+    /// The word for it, in text and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Detail::Linger0 => "linger-0",
+            Detail::UnreadData => "unread-data",
+            Detail::DataAfterClose => "data-after-close",
+            Detail::OutOfMemory => "out-of-memory",
+            Detail::TooManyOrphans => "too-many-orphans",
+            Detail::Disconnect => "disconnect",
+            Detail::Multipath => "multipath",
+            Detail::Keepalive => "keepalive",
+            Detail::UserTimeout => "user-timeout",
+            Detail::Retransmissions => "retransmissions",
+            Detail::ZeroWindow => "zero-window",
+            Detail::FinWait2 => "fin-wait-2",
+            Detail::Linger => "linger",
+            Detail::GivenUp => "given-up",
+        }
+    }
 }
 
 impl Reason {
     /// Every reason, in the order in which they are listed to people.
-    pub const ALL: [Reason; 14] = [
+    pub const ALL: [Reason; 18] = [
         Reason::Expired,
         Reason::Reused,
         Reason::Recycled,
@@ -75,6 +159,26 @@ impl Reason {
         Reason::NoData,
         Reason::ListenerClosed,
         Reason::Unreachable,
+        Reason::Closed,
+        Reason::TimedOut,
+        Reason::Repair,
+        Reason::Failed,
+    ];
+
+    /// The reasons for which full sockets come to CLOSE.
+    pub const OF_ENDS: [Reason; 12] = [
+        Reason::Closed,
+        Reason::Reset,
+        Reason::ResetSent,
+        Reason::TimedOut,
+        Reason::ListenerClosed,
+        Reason::Destroyed,
+        Reason::Unreachable,
+        Reason::Netns,
+        Reason::Repair,
+        Reason::Overflow,
+        Reason::Failed,
+        Reason::Unknown,
     ];
 
     /// The reasons for which TIME_WAIT is left.
@@ -89,11 +193,12 @@ impl Reason {
     ];
 
     /// The reasons for which a half-open connection comes to nothing.
-    pub const OF_HALF_OPEN: [Reason; 9] = [
+    pub const OF_HALF_OPEN: [Reason; 10] = [
         Reason::Timeout,
         Reason::AcceptQueueFull,
         Reason::NoData,
         Reason::Reset,
+        Reason::ResetSent,
         Reason::ListenerClosed,
         Reason::Unreachable,
         Reason::Destroyed,
@@ -118,8 +223,55 @@ impl Reason {
             Reason::NoData => "no-data",
             Reason::ListenerClosed => "listener-closed",
             Reason::Unreachable => "unreachable",
+            Reason::Closed => "closed",
+            Reason::TimedOut => "timed-out",
+            Reason::Repair => "repair",
+            Reason::Failed => "failed",
         }
     }
+}
+
+/// The counters of TcpExt for connections that are given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Abort {
+    /// `TCPAbortOnData`: SO_LINGER of 0 seconds, data after close(), TCP_LINGER2 below 0 when the FIN is acknowledged.
+    OnData,
+    /// `TCPAbortOnClose`: close() before all that came was read.
+    OnClose,
+    /// `TCPAbortOnMemory`: too many orphans, or too much memory.
+    OnMemory,
+    /// `TCPAbortOnTimeout`: a timer gave it up (`tcp_write_err`), be it in SYN_SENT.
+    OnTimeout,
+    /// `TCPAbortOnLinger`: close() in FIN_WAIT2 with TCP_LINGER2 below 0.
+    OnLinger,
+}
+
+impl Abort {
+    /// All of them.
+    pub const ALL: [Abort; 5] = [Abort::OnData, Abort::OnClose, Abort::OnMemory, Abort::OnTimeout, Abort::OnLinger];
+
+    /// The counter's name in TcpExt.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Abort::OnData => "TCPAbortOnData",
+            Abort::OnClose => "TCPAbortOnClose",
+            Abort::OnMemory => "TCPAbortOnMemory",
+            Abort::OnTimeout => "TCPAbortOnTimeout",
+            Abort::OnLinger => "TCPAbortOnLinger",
+        }
+    }
+}
+
+/// What the kernel keeps a connection in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeptIn {
+    /// A full socket.
+    #[default]
+    Full,
+    /// A mini-socket (`struct inet_timewait_sock`).
+    Mini,
+    /// A request socket (`struct request_sock`).
+    Request,
 }
 
 /// A step of the textbook state machine.
@@ -143,10 +295,20 @@ pub struct Transition {
     pub timing: Timing,
     /// Whose socket it is.
     pub owner: Option<Arc<Task>>,
-    /// Why, for what leaves a mini-socket or never got one, and for a half-open connection that comes to nothing.
+    /// Why, on every step to CLOSE.
     pub reason: Option<Reason>,
-    /// Who did it, where `reason` is `reused` or `destroyed`.
+    /// How, in detail, where there is more to say than `reason`.
+    pub detail: Option<Detail>,
+    /// Who did it, where a process did in a call of its own.
     pub by: Option<Arc<Task>>,
+    /// On the step to CLOSE: the socket's error (`sk_err`), a positive errno or 0.
+    pub errno: u16,
+    /// On the step to CLOSE: the counter that the kernel counts it under.
+    pub abort: Option<Abort>,
+    /// On the step to CLOSE: this side sent an RST, for certain.
+    pub rst_sent: bool,
+    /// What the kernel kept the connection in until this step.
+    pub kept_in: KeptIn,
     /// How often late segments restarted TIME_WAIT's clock, on the step that leaves it.
     pub restarts: Option<Restarts>,
     /// The connection is older than the tool; what happened before is inferred or missing.
@@ -180,7 +342,12 @@ impl Transition {
             timing: Timing::Unknown,
             owner: None,
             reason: None,
+            detail: None,
             by: None,
+            errno: 0,
+            abort: None,
+            rst_sent: false,
+            kept_in: KeptIn::Full,
             restarts: None,
             predates: false,
             timestamps: None,

@@ -8,10 +8,11 @@ use super::log_to_stderr;
 use crate::{
     cli::{Probes, choices},
     kernel::{KernelFilter, Need, Outcome},
+    lifecycle::TELLING,
     live::{self, Audited, Settings},
     output::Output,
     system::behaviour::{self, Behaviour},
-    view::probes::{self, Report, Row},
+    view::probes::{self, Report, Row, Untold},
 };
 
 /// Attaches as tracing would, looks, lets go, and tries what cannot be seen that way.
@@ -38,9 +39,12 @@ pub fn run(args: &Probes) -> Result<ExitCode> {
             without: state.hook.without,
         })
         .collect();
+    let symbols = &live.header().symbols;
+    let untold = TELLING.into_iter().filter(|(function, _)| !symbols.has(function));
+    let ends_untold = untold.map(|(function, unknown)| Untold { function, unknown }).collect();
     let (kernel, hz) = (live.header().kernel.clone(), live.header().hz);
     drop(live);
-    let report = Report { kernel, hooks, behaviour: behaviour_shown(&behaviour::of_running_kernel()), hz };
+    let report = Report { kernel, hooks, ends_untold, behaviour: behaviour_shown(&behaviour::of_running_kernel()), hz };
     let mut out = Output::patient();
     probes::write(&report, args.json, &mut out).and_then(|()| out.flush()).context("writing to stdout")?;
     Ok(ExitCode::SUCCESS)

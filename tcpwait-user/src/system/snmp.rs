@@ -12,6 +12,7 @@ use crate::{
         unfollowed,
     },
     doctor::{MINIS, facts::Counters},
+    lifecycle::Abort,
     select::Pick,
 };
 
@@ -64,6 +65,8 @@ fn read_here(inode: u32, only: &Pick<Identity>, list: bool, now_ns: &impl Fn() -
             overflow: counters.get("TcpExtTCPTimeWaitOverflow")?,
             passive_opens: counters.get("TcpPassiveOpens"),
             opens: opens(&counters),
+            aborts: aborts(&counters),
+            rsts: counters.get("TcpOutRsts"),
             unfollowed: unfollowed::COUNTERS.map(|name| counters.get(&format!("TcpExt{name}"))),
             sockstat: counters.get(MINIS),
             listed: listed.flatten(),
@@ -78,6 +81,14 @@ fn opens(counters: &Counters) -> Option<Opens> {
         failed: counters.get("TcpAttemptFails")?,
         resets: counters.get("TcpEstabResets")?,
     })
+}
+
+fn aborts(counters: &Counters) -> Option<[u64; Abort::ALL.len()]> {
+    let mut all = [0; Abort::ALL.len()];
+    for (count, abort) in all.iter_mut().zip(Abort::ALL) {
+        *count = counters.get(&format!("TcpExt{}", abort.name()))?;
+    }
+    Some(all)
 }
 
 #[cfg(test)]

@@ -135,6 +135,8 @@ impl View for Json {
         line.put(",\"uid\":", &owner.map(|task| task.uid))?;
         line.put(",\"cgroup\":", &owner.and_then(|task| context.names.cgroup(task.cgroup)))?;
         line.put_known(",\"reason\":", step.reason)?;
+        line.put_known(",\"detail\":", step.detail)?;
+        line.put_known(",\"errno\":", errno(step.errno))?;
         line.put_known(",\"by\":", step.by.as_ref().map(|task| By { pid: task.pid, comm: task.comm_text() }))?;
         let restarts = step.restarts.as_ref();
         line.put_known(",\"restarts\":", restarts.map(Restarts::total))?;

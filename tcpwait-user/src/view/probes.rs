@@ -13,6 +13,8 @@ pub struct Report {
     pub kernel: String,
     /// One row a hook, in the order of attachment.
     pub hooks: Vec<Row>,
+    /// Functions that tell why connections end and cannot be found on a kernel stack here.
+    pub ends_untold: Vec<Untold>,
     /// What the kernel does.
     pub behaviour: Behaviour,
     /// Its ticks per second (HZ), as it says itself; `None` where it does not.
@@ -32,6 +34,15 @@ pub struct Row {
     pub why: Option<String>,
     /// What is not known without it.
     pub without: &'static str,
+}
+
+/// A function that cannot be found on a kernel stack.
+#[derive(Clone, Debug, Serialize)]
+pub struct Untold {
+    /// The function.
+    pub function: &'static str,
+    /// The ends of connections whose reason is `unknown` without it.
+    pub unknown: &'static str,
 }
 
 /// What the kernel does; `None` is not known.
@@ -60,6 +71,17 @@ pub fn write(report: &Report, json: bool, out: &mut dyn Write) -> io::Result<()>
         if let Some(why) = &row.why {
             writeln!(out, "{:<26} {:<9} not attached: {}", "", "", plain::column(why))?;
         }
+    }
+    writeln!(out, "\nWHY CONNECTIONS END")?;
+    if report.ends_untold.is_empty() {
+        writeln!(out, "{:<36} yes: the kernel stack of each end", "told")?;
+    }
+    for Untold { function, unknown } in &report.ends_untold {
+        writeln!(
+            out,
+            "{:<36} this kernel has no {function} on its stacks, so it is unknown of: {unknown}",
+            "not told"
+        )?;
     }
     let Behaviour { destroy_ends_time_wait, tw_counts_beginnings, untried } = &report.behaviour;
     writeln!(out, "\nWHAT THIS KERNEL DOES")?;
@@ -99,7 +121,9 @@ mod tests {
         };
         let hooks = vec![row("one", None), row("other", Some("refused\u{1b}"))];
         let mut out = Vec::new();
-        write(&Report { kernel: "6.1".to_owned(), hooks, behaviour, hz: Some(300) }, json, &mut out).unwrap();
+        let ends_untold = vec![Untold { function: "tcp_abort", unknown: "ss -K" }];
+        let report = Report { kernel: "6.1".to_owned(), hooks, ends_untold, behaviour, hz: Some(300) };
+        write(&report, json, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -110,6 +134,7 @@ mod tests {
         assert!(text.contains("ss -K ends a TIME_WAIT               no: "), "{text}");
         assert!(text.contains("when they end\n") && !text.contains("not known"), "{text}");
         assert!(text.contains("not attached: refused?\n"), "{text}");
+        assert!(text.contains("this kernel has no tcp_abort on its stacks, so it is unknown of: ss -K\n"), "{text}");
         assert!(text.contains("ticks per second (HZ)                300\n"), "{text}");
         let none = Behaviour {
             destroy_ends_time_wait: None,

@@ -196,7 +196,7 @@ fn line(event: &Event, context: Context<'_>) -> Option<Line> {
             line.address = format!("{:#x}", change.sk);
             line.name(change.task.as_ref());
             line.retransmits = (change.retransmits > 0).then_some(change.retransmits);
-            line.stack = change.no_mini.as_ref().map(|no_mini| hex(&no_mini.stack));
+            line.stack = change.end.as_ref().map(|site| hex(&site.stack));
             return Some(line);
         }
         Fact::Seed(seed) => {

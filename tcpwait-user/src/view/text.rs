@@ -169,11 +169,15 @@ fn why(step: &Transition) -> Option<String> {
     });
     let Some(reason) = step.reason else { return again };
     let mut text = match (&step.by, reason) {
-        (Some(by), Reason::Reused | Reason::Destroyed) => {
+        // Its own process does what the line says of whose it is.
+        (Some(by), Reason::Reused | Reason::Destroyed | Reason::ListenerClosed) => {
             format!("{} by {}/{}", reason.name(), by.pid, plain::column(&by.comm()))
         }
         _ => reason.name().to_owned(),
     };
+    if let Some(detail) = step.detail {
+        text.push_str(&format!(" ({})", detail.name()));
+    }
     if let Some(restarts) = step.restarts.as_ref().filter(|restarts| restarts.total() > 0) {
         // What only the timer showed may be several within one of its buckets.
         let at_least = if restarts.of(Cause::Unknown) > 0 { "at least " } else { "" };

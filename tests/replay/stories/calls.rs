@@ -23,7 +23,7 @@ fn connect_gives_back_why() {
             ),
             &format!(
                 "10 #1 CLOSE -> SYN_SENT - lport={port} of curl
-                 11 #1 SYN_SENT -> CLOSE 1 lport={port} of curl
+                 11 #1 SYN_SENT -> CLOSE 1 lport={port} of curl unknown
                  11 Connect failed: {why}"
             ),
         );
@@ -47,7 +47,7 @@ fn connect_gives_nothing_back() {
             ),
             &format!(
                 "10 #1 CLOSE -> SYN_SENT -{heard} of curl
-                 11 #1 SYN_SENT -> CLOSE 1{heard} of curl
+                 11 #1 SYN_SENT -> CLOSE 1{heard} of curl unknown
                  11 Connect failed: {why}"
             ),
         );
@@ -62,7 +62,7 @@ fn fast_open_closed_before_its_first_write() {
          10 state CLOSE SYN_SENT lport=0 by=curl
          11 state SYN_SENT CLOSE by=curl unsent deferred returns",
         "10 #1 CLOSE -> SYN_SENT - of curl
-         11 #1 SYN_SENT -> CLOSE 1 of curl
+         11 #1 SYN_SENT -> CLOSE 1 of curl unknown
          11 Connect failed: NeverSent",
     );
 }
@@ -77,7 +77,7 @@ fn an_answer_is_not_told_twice() {
          21 refused connect errno=113 by=curl socket=1
          30 refused connect errno=113 by=curl socket=1",
         "10 #1 CLOSE -> SYN_SENT - of curl
-         20 #1 SYN_SENT -> CLOSE 10 of curl
+         20 #1 SYN_SENT -> CLOSE 10 of curl unknown
          20 Connect failed: Unreachable
          30 Connect failed: NoRoute",
     );
@@ -127,7 +127,7 @@ fn holders_are_those_of_the_moment() {
          3 state LISTEN CLOSE id=9 listener by=old
          400 tick",
         "1 #9 CLOSE -> LISTEN - lport=443 of old
-         3 #9 LISTEN -> CLOSE 2 lport=443 of old
+         3 #9 LISTEN -> CLOSE 2 lport=443 of old unknown
          2 Bind failed: PortHeld 1x LISTEN old",
     );
 }

@@ -168,18 +168,21 @@ fn overflow_is_told_from_a_reset() {
     ] {
         story(&told(&format!("stack={stack}")), &heard("overflow"));
     }
-    for end in [
-        "stack=tcp_reset err=104",
-        "stack=tcp_fin err=104",
-        "stack=tcp_abort",
-        "stack=other",
-        "stack=tcp_rcv_state_process room",
-        "stack=tcp_done,tcp_rcv_state_process room",
-        "stack=__tcp_close",
-        "err=110",
-        "",
+    for (end, reason) in [
+        ("stack=tcp_reset,tcp_validate_incoming err=104", "reset"),
+        ("stack=tcp_fin err=104", "unknown"),
+        ("stack=tcp_abort err=103", "destroyed"),
+        ("stack=other", "unknown"),
+        ("stack=tcp_rcv_state_process room", "reset-sent (data-after-close)"),
+        ("stack=tcp_done,tcp_rcv_state_process room", "reset-sent (data-after-close)"),
+        ("stack=tcp_done,tcp_rcv_state_process room no-linger2", "timed-out (linger)"),
+        ("stack=tcp_rcv_state_process room version-5", "unknown"),
+        ("stack=__tcp_close orphan no-linger2", "timed-out (linger)"),
+        ("stack=__tcp_close version-5", "unknown"),
+        ("err=110", "timed-out"),
+        ("", "unknown"),
     ] {
-        story(&told(end), &heard(""));
+        story(&told(end), &heard(reason));
     }
 }
 

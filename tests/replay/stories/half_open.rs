@@ -207,11 +207,13 @@ fn why_connect_failed() {
         ("by=curl", "GivenUp"),
     ] {
         let port = if why == "NoFreePort" { " lport=0" } else { "" };
+        // Of the others the error alone has several causes, and there is no stack in this story.
+        let reason = if why == "TimedOut" { "timed-out" } else { "unknown" };
         story(
             &format!("0 seeded\n10 state CLOSE SYN_SENT lport=0 by=curl\n11 state SYN_SENT CLOSE {end}"),
             &format!(
                 "10 #1 CLOSE -> SYN_SENT -{port} of curl
-                 11 #1 SYN_SENT -> CLOSE 1{port} of curl
+                 11 #1 SYN_SENT -> CLOSE 1{port} of curl {reason}
                  11 Connect failed: {why}"
             ),
         );
@@ -226,7 +228,7 @@ fn a_bound_port_is_taken() {
             &format!("0 seeded\n10 state CLOSE SYN_SENT by=curl\n{at} state SYN_SENT CLOSE by=curl unsent"),
             &format!(
                 "10 #1 CLOSE -> SYN_SENT - of curl
-                 {at} #1 SYN_SENT -> CLOSE {} of curl
+                 {at} #1 SYN_SENT -> CLOSE {} of curl unknown
                  {at} Connect failed: {why}",
                 at - 10
             ),

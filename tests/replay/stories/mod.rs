@@ -4,7 +4,7 @@
 //! cookie, `again`, how often the SYN-ACK was sent again, `queue`, the accept queue: `room full resets`; flags `deaf`, the listener is gone, `acked` and `deferred`), `accepted`, `refused [connect]` (keys `socket`, `errno`), `state OLD NEW`, `arm`, `rearm`, `segment`, `expire` and `cancel` with the
 //! mini-socket's substate, `owner`, `tick`, `seed STATE`, `seeded`, `lost`, `listed`. Keys: `id` (the cookie, 1 unless said), `on` (which
 //! addresses, those of the id unless said), `dev` (the interface bound to), `era` (which of the namespaces with that inode number), `lport`, `may` (what it shares its port by: `address port both neither`), `v6` (IPV6_V6ONLY: `only both`), `sk`, `cpu`, `thread` (where tracepoints can be preempted), `by` (a task's name), `err`, `room` (the namespace may have more), `stack` (functions,
-//! innermost first), `due` (ms when the timer runs out, 60 s from now unless said), `left` (ms to expiry), `since` (when a seed was in its state at the latest, now unless said), and the
+//! innermost first; of an end also the flags `orphan repairing no-linger2 window-closed acked queued memory version-5 stackless`, `user-timeout` in ms, `probed` in jiffies), `due` (ms when the timer runs out, 60 s from now unless said), `left` (ms to expiry), `since` (when a seed was in its state at the latest, now unless said), and the
 //! flags `mini`, `handed-over`, `half-open`, `newborn`, `unsent`, `repair` and `deferrable` (entering SYN_SENT), `deferred`, `returns`, `old-port`, `unhashed`, `netns-gone`, `in-process`, `listener`. A `segment` has a header if it has `flags` (`FIN,ACK`): `before`
 //! (bytes before the sequence number that is due), `len` (of data), `verdict` (the kernel's).
 //!
@@ -29,8 +29,8 @@ use std::net::Ipv4Addr;
 
 use tcpwait::{
     event::{
-        Call, CancelSite, Context, Event, Fact, HalfOpen, HalfStart, MiniSocket, NoMini, PortRefused, Queue, Reuse,
-        Seed, Segment, StateChange, Syn, Task,
+        Call, CancelSite, Context, EndFacts, EndSite, Event, Fact, HalfOpen, HalfStart, MiniSocket, PortRefused, Queue,
+        Reuse, Seed, Segment, StateChange, Syn, Task,
     },
     lifecycle::{Cause, Lifecycle, SegmentSource, Timing, Transition, Update},
     symbols::{DECISIVE, Symbols},
@@ -156,6 +156,9 @@ pub fn step(step: &Transition) -> String {
     if let Some(reason) = step.reason {
         text.push_str(&format!(" {}", reason.name()));
     }
+    if let Some(detail) = step.detail {
+        text.push_str(&format!(" ({})", detail.name()));
+    }
     if let Some(by) = &step.by {
         text.push_str(&format!(" by {}", by.comm()));
     }
@@ -229,7 +232,8 @@ pub fn change(cookie: u64, sk: u64, flow: Flow, old: State, new: State) -> State
         deferred: false,
         returns: false,
         old_port: false,
-        no_mini: None,
+        acked: (old, new) == (State::LastAck, State::Close),
+        end: None,
     }
 }
 
@@ -339,6 +343,31 @@ impl<'a> Told<'a> {
         }
     }
 
+    /// What is known of an end: where it has a `stack`, or is said to have `none`.
+    fn end(&self, task: Option<Task>) -> Option<Box<EndSite>> {
+        let stack = self.stack().or(self.flag("stackless").then(Vec::new))?;
+        let about = EndFacts {
+            orphan: self.flag("orphan"),
+            repair: Some(self.flag("repairing")),
+            no_linger2: self.flag("no-linger2"),
+            netns_gone: self.flag("netns-gone"),
+            window_closed: self.flag("window-closed"),
+            acked: self.flag("acked"),
+            unsent: self.flag("queued"),
+            memory: Some(self.flag("memory")),
+            user_timeout_ms: self.number("user-timeout", 0) as u32,
+            probed_jiffies: self.number("probed", 0) as u32,
+            rto_max_jiffies: 0,
+        };
+        let site = EndSite {
+            full: Some(!self.flag("room")),
+            task: task.filter(|_| self.flag("in-process") || self.flag("by-call")),
+            about: (!self.flag("version-5")).then_some(about),
+            stack,
+        };
+        Some(Box::new(site))
+    }
+
     /// `flags=FIN,ACK`, at the sequence number that is due, or `before=N` it.
     fn segment(&self) -> Option<Segment> {
         let flags = self.key("flags")?;
@@ -386,8 +415,8 @@ impl<'a> Told<'a> {
             "accepted" => Fact::Accepted { cookie: self.id(), listener: self.number("from", 9), task },
             "state" => Fact::State(StateChange {
                 err: self.number("err", 0) as u16,
-                by_call: task.is_some() || self.flag("by-call"),
-                task,
+                by_call: (task.is_some() && !self.flag("in-process")) || self.flag("by-call"),
+                task: task.clone().filter(|_| !self.flag("in-process")),
                 handed_over: self.flag("handed-over"),
                 newborn: self.flag("newborn"),
                 half_open: self.flag("half-open"),
@@ -403,7 +432,8 @@ impl<'a> Told<'a> {
                 reuse: self.reuse(),
                 v6only: self.v6only(),
                 retransmits: self.number("again", 0) as u16,
-                no_mini: self.stack().map(|stack| NoMini { full: Some(!self.flag("room")), stack }),
+                end: self.end(task),
+                acked: self.words[1] == "LAST_ACK" && self.words[2] == "CLOSE" && self.number("err", 0) == 0,
                 ..change(self.id(), self.number("sk", self.id()), self.flow(), self.state(1), self.state(2))
             }),
             "arm" => Fact::Armed { mini: self.mini(), rearmed: false },

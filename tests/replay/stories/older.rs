@@ -22,7 +22,7 @@ fn a_socket_of_every_sort() {
         ",
         "
         101000 #1 ESTABLISHED -> CLOSE_WAIT - of nginx older
-        102000 #2 LISTEN -> CLOSE - of nginx older
+        102000 #2 LISTEN -> CLOSE - of nginx unknown older
         102500 #4 FIN_WAIT2 -> TIME_WAIT - older
         140900 #3 TIME_WAIT -> CLOSE ~60892 expired older
         162600 #4 TIME_WAIT -> CLOSE 60100 expired older
@@ -107,7 +107,7 @@ fn a_socket_ends_while_sock_diag_is_read() {
         15 seeded
         ",
         "
-        10 #1 ESTABLISHED -> CLOSE - older
+        10 #1 ESTABLISHED -> CLOSE - unknown older
         11 #2 TIME_WAIT -> CLOSE - recycled older
         ",
     );

@@ -101,10 +101,10 @@ fn full_sockets_are_set_right_by_a_new_listing() {
         "
          6500 #4 ESTABLISHED -> FIN_WAIT1 - older
          6000 #2 ? -> CLOSE_WAIT - older
-         6000 #1 ESTABLISHED -> CLOSE - older
-         6000 #5 LISTEN -> CLOSE - older
+         6000 #1 ESTABLISHED -> CLOSE - unknown older
+         6000 #5 LISTEN -> CLOSE - unknown older
          7000 #2 CLOSE_WAIT -> LAST_ACK - older
-         8000 #2 LAST_ACK -> CLOSE 1000 older
+         8000 #2 LAST_ACK -> CLOSE 1000 closed older
         unmatched gaps 2
         unmatched overdue 2
         ",
@@ -125,7 +125,7 @@ fn what_ended_meanwhile_stays_ended() {
          5600 seeded
         ",
         "
-         5500 #1 ESTABLISHED -> CLOSE - older
+         5500 #1 ESTABLISHED -> CLOSE - reset older
         ",
     );
 }

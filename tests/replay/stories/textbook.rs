@@ -75,7 +75,7 @@ fn the_passive_closer() {
             #2 owned by nginx
          20 #2 ESTABLISHED -> CLOSE_WAIT 9 of nginx
          30 #2 CLOSE_WAIT -> LAST_ACK 10 of nginx
-         40 #2 LAST_ACK -> CLOSE 10 of nginx
+         40 #2 LAST_ACK -> CLOSE 10 of nginx closed
         ",
     );
 }
@@ -116,7 +116,7 @@ fn self_transitions_say_nothing() {
         ",
         "
         10 #1 CLOSE -> LISTEN - of nginx
-        90 #1 LISTEN -> CLOSE 80 of nginx
+        90 #1 LISTEN -> CLOSE 80 of nginx unknown
         ",
     );
 }
@@ -155,7 +155,7 @@ fn after_100_ms_it_waits_no_longer() {
          109 #2 CLOSE -> LISTEN -
           10 #1 CLOSE -> SYN_SENT - lport=0
          115 #3 CLOSE -> LISTEN -
-        3010 #1 SYN_SENT -> CLOSE 3000
+        3010 #1 SYN_SENT -> CLOSE 3000 timed-out
         3010 Connect failed: TimedOut
         ",
     );
@@ -167,7 +167,7 @@ fn after_100_ms_it_waits_no_longer() {
         ",
         "
         10 #1 CLOSE -> SYN_SENT - lport=0
-        20 #1 SYN_SENT -> CLOSE 10 lport=0 of curl
+        20 #1 SYN_SENT -> CLOSE 10 lport=0 of curl unknown
         20 Connect failed: NoFreePort
         ",
     );
@@ -228,7 +228,7 @@ fn the_last_owner_is_who_closes() {
         11 #2 SYN_RECV -> ESTABLISHED 6
            #2 owned by inetd
         30 #2 ESTABLISHED -> FIN_WAIT1 19 of ftpd
-        40 #2 FIN_WAIT1 -> CLOSE 10 of ftpd
+        40 #2 FIN_WAIT1 -> CLOSE 10 of ftpd destroyed
         ",
     );
 }

@@ -1,5 +1,6 @@
 //! One JSON document a report, each on a line. The keys and their units are in docs/output.md; what is not known is `null`.
 
+mod ends;
 mod handshake;
 
 use std::{
@@ -10,7 +11,10 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
-use self::handshake::{Connects, Failures, HalfOpen, connects, failures, half_open};
+use self::{
+    ends::{Ended, Times},
+    handshake::{Connects, Failures, HalfOpen, connects, failures, half_open},
+};
 use super::super::{
     Context, ReportView,
     json::{CutLine, rfc3339},
@@ -26,7 +30,7 @@ use crate::{
         report::{Exit, Report, StateRow},
     },
     ledger::Ledger,
-    lifecycle::Reason,
+    lifecycle::{Abort, Reason},
     plain,
     tcp::State,
 };
@@ -49,6 +53,7 @@ struct Document<'a> {
     exits: &'a [Exit],
     orphan_exits: BTreeMap<&'static str, u64>,
     half_open: HalfOpen,
+    ends: BTreeMap<&'static str, Ended<DwellSummary>>,
     failures: Failures,
     connects: Connects,
     transitions: Vec<Transition>,
@@ -103,11 +108,12 @@ struct ClosedFirst {
     this_side: u64,
     peer: u64,
     both: u64,
+    neither: u64,
 }
 
 impl From<Closed> for ClosedFirst {
     fn from(closed: Closed) -> Self {
-        Self { this_side: closed.this_side, peer: closed.peer, both: closed.both }
+        Self { this_side: closed.this_side, peer: closed.peer, both: closed.both, neither: closed.neither }
     }
 }
 
@@ -123,6 +129,7 @@ struct Group<'a> {
     left: u64,
     exits: BTreeMap<&'static str, u64>,
     closed_first: ClosedFirst,
+    ends: BTreeMap<&'static str, Ended<Times>>,
     top_peer: Option<TopPeer>,
     dwell: DwellSummary,
 }
@@ -191,7 +198,8 @@ struct CheckResult {
     what: &'static str,
     counter: &'static str,
     seen_min: u64,
-    seen_max: u64,
+    /// `None`: the kernel counts more than what is followed.
+    seen_max: Option<u64>,
     kernel: u64,
     off_by: u64,
     explained: bool,
@@ -223,6 +231,7 @@ impl ReportView for Json {
             exits: &time_wait.exits,
             orphan_exits: by_reason(&time_wait.orphans),
             half_open: half_open(report),
+            ends: ends::ends(&report.ends),
             failures: failures(report, context),
             connects: connects(report, context),
             transitions: report
@@ -283,6 +292,7 @@ fn group<'a>(row: &'a GroupRow, report: &'a Report, context: Context<'a>) -> Gro
         left: row.left,
         exits: by_reason(&row.exits),
         closed_first: row.closed.into(),
+        ends: ends::of_group(&row.ends),
         top_peer: row.peer.map(|peer| TopPeer { addr: peer.address, entered: peer.entered, only: peer.only }),
         dwell: row.dwell,
     }
@@ -342,6 +352,12 @@ fn audit<'a>(audit: &'a AuditReport, context: Context<'_>) -> Audit<'a> {
             Checked::ActiveOpens => ("active_opens", "TcpActiveOpens"),
             Checked::AttemptFails => ("attempt_fails", "TcpAttemptFails"),
             Checked::EstabResets => ("estab_resets", "TcpEstabResets"),
+            Checked::Aborts(Abort::OnData) => ("abort_on_data", "TcpExtTCPAbortOnData"),
+            Checked::Aborts(Abort::OnClose) => ("abort_on_close", "TcpExtTCPAbortOnClose"),
+            Checked::Aborts(Abort::OnMemory) => ("abort_on_memory", "TcpExtTCPAbortOnMemory"),
+            Checked::Aborts(Abort::OnTimeout) => ("abort_on_timeout", "TcpExtTCPAbortOnTimeout"),
+            Checked::Aborts(Abort::OnLinger) => ("abort_on_linger", "TcpExtTCPAbortOnLinger"),
+            Checked::ResetsSent => ("resets_sent", "TcpOutRsts"),
             Checked::Sockstat => ("now", "sockstat.tw"),
             Checked::SockDiag => ("now", "sock_diag"),
         };
@@ -350,7 +366,8 @@ fn audit<'a>(audit: &'a AuditReport, context: Context<'_>) -> Audit<'a> {
             Outcome::Lost(off) => (*off, true),
             Outcome::Differs(off) => (*off, false),
         };
-        let (seen_min, seen_max, kernel) = (check.seen_min, check.seen_max, check.kernel);
+        let seen_max = (check.seen_max != u64::MAX).then_some(check.seen_max);
+        let (seen_min, kernel) = (check.seen_min, check.kernel);
         CheckResult { what, counter, seen_min, seen_max, kernel, off_by, explained }
     });
     let checks: Vec<CheckResult> = checks.collect();

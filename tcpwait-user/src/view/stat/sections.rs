@@ -8,18 +8,19 @@ use super::{
         table::{self, Column},
         units::{age, count, duration, known, percent, rate},
     },
-    sentences::{closed_first, ended_by},
+    sentences::{closed_first, end_name, ended_by},
 };
 use crate::{
     aggregate::{
         Bucket, DwellSummary,
         amount::Amount,
         connects::{ConnectCounts, Destination},
+        ends::EndRow,
         failures::FailureRow,
         groups::GroupRow,
         report::{Report, TimeWait},
     },
-    lifecycle::Call,
+    lifecycle::{Call, Reason},
     plain,
     tcp::State,
 };
@@ -32,7 +33,8 @@ pub fn groups(report: &Report, context: Context<'_>, width: usize) -> Vec<String
     let rows = &report.groups;
     let others = (rows.grouped > 0).then_some(&rows.others);
     // Groups that TIME_WAIT has nothing to do with are for programs.
-    let is_shown = |row: &&GroupRow| row.now > 0 || row.entered > 0 || row.left > 0;
+    let is_shown =
+        |row: &&GroupRow| row.now > 0 || row.entered > 0 || row.left > 0 || row.ends.iter().any(EndRow::is_abnormal);
     let all: Vec<&GroupRow> = rows.groups.iter().chain(others).filter(is_shown).collect();
     if all.is_empty() {
         return Vec::new();
@@ -62,7 +64,19 @@ pub fn groups(report: &Report, context: Context<'_>, width: usize) -> Vec<String
         Column::text("CLOSED FIRST", 4, column(&|row| closed_first(&row.closed).unwrap_or_else(|| "-".to_owned()))),
         Column::text("ENDED BY", 5, column(&|row| ended_by(&row.exits))),
     ]);
+    if all.iter().any(|row| row.ends.iter().any(EndRow::is_abnormal)) {
+        columns.push(Column::text("ENDED OTHERWISE", 10, column(&|row| ended_otherwise(&row.ends))));
+    }
     table::lines(columns, width)
+}
+
+/// `20 reset, 3 others`: the connections of a group that ended otherwise than by FINs on both sides, by the most frequent way.
+fn ended_otherwise(rows: &[EndRow]) -> String {
+    let mut abnormal = rows.iter().filter(|row| row.is_abnormal());
+    let Some(most) = abnormal.next() else { return "-".to_owned() };
+    let others: u64 = abnormal.map(|row| row.count).sum();
+    let text = format!("{} {}", count(most.count), end_name(most.reason, most.detail));
+    if others == 0 { text } else { format!("{text}, {} others", count(others)) }
 }
 
 /// Calls that failed: one row for those of one kind.
@@ -128,6 +142,31 @@ pub fn connects(report: &Report, context: Context<'_>, width: usize) -> Vec<Stri
         Column::number("SYNS", 2, column(&|row| count(row.syn_retransmits), &nothing)),
         Column::number("MADE AFTER P50", 3, column(&|row| duration(row.dwell.p50_ns), &nothing)),
         Column::number("MAX", 4, column(&|row| duration(row.dwell.max_ns), &nothing)),
+    ];
+    table::lines(columns, width)
+}
+
+/// How connections ended that did not go through TIME_WAIT, if any of them did otherwise than with the last ACK. (How TIME_WAIT and half-open
+/// connections end is with their states.)
+pub fn ends(report: &Report, width: usize) -> Vec<String> {
+    let of_connections = |row: &&EndRow| !matches!(row.from, Some(State::TimeWait | State::SynRecv | State::Listen));
+    let rows: Vec<&EndRow> = report.ends.rows.iter().filter(of_connections).collect();
+    if rows.iter().all(|row| row.reason == Reason::Closed && row.detail.is_none()) {
+        return Vec::new();
+    }
+    let column = |cell: &dyn Fn(&EndRow) -> String| rows.iter().map(|row| cell(row)).collect::<Vec<_>>();
+    let often = |row: &EndRow| match row.times.shared {
+        Some(shared) => format!("{}x {}", count(shared.count), duration(Some(shared.ns))),
+        None => String::new(),
+    };
+    let columns = vec![
+        Column::text("CONNECTIONS ENDED BY", 0, column(&|row| end_name(row.reason, row.detail))),
+        Column::text("IN", 0, column(&|row| row.from.map_or("?", |from| from.name()).to_owned())),
+        Column::number("COUNT", 0, column(&|row| count(row.count))),
+        Column::number("SHORTEST", 3, column(&|row| duration(row.times.min_ns))),
+        Column::number("MEAN", 2, column(&|row| duration(row.times.mean_ns))),
+        Column::number("LONGEST", 3, column(&|row| duration(row.times.max_ns))),
+        Column::text("MANY AFTER", 1, column(&often)),
     ];
     table::lines(columns, width)
 }

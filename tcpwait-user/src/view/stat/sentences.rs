@@ -8,10 +8,11 @@ use crate::{
     aggregate::{
         Verdict,
         by::{By, Value},
+        ends::EndLead,
         groups::{Closed, GroupRow},
         report::{Report, TimeWait},
     },
-    lifecycle::{HzSource, Reason},
+    lifecycle::{Detail, HzSource, Reason},
 };
 
 /// The group to look at first, and why it has so many.
@@ -92,9 +93,55 @@ pub fn closed_first(closed: &Closed) -> Option<String> {
         Closed { this_side, .. } if *this_side == total => "this side".to_owned(),
         Closed { peer, .. } if *peer == total => "peer".to_owned(),
         Closed { both, .. } if *both == total => "both".to_owned(),
+        Closed { neither, .. } if *neither == total => "neither".to_owned(),
         Closed { this_side, .. } if *this_side * 2 >= total => format!("this side {}", share(*this_side)),
+        Closed { neither, .. } if *neither * 2 >= total => format!("neither {}", share(*neither)),
         Closed { peer, .. } => format!("peer {}", share(*peer)),
     })
+}
+
+/// How the connections of a group end, where that stands out: `37% of 1,200 connections to 10.0.0.7:5432, by nginx ended by reset …`.
+pub fn ends(report: &Report, context: Context<'_>) -> Vec<String> {
+    let sentence = |lead: &EndLead| {
+        let EndLead { group, row, over } = lead;
+        let from = row.from.map_or("a state that was not seen", |from| from.name());
+        let mut text = format!(
+            "{} of {} connections {}, ended by {}",
+            percent(Some(row.count as f64 / *over as f64)),
+            count(*over),
+            described(&report.by, group, context),
+            end_name(row.reason, row.detail),
+        );
+        match row.times.shared {
+            Some(shared) if shared.count < row.count => text.push_str(&format!(
+                " in {from}, {} of {} after {}",
+                count(shared.count),
+                count(row.count),
+                duration(Some(shared.ns))
+            )),
+            Some(shared) => text.push_str(&format!(" after {} in {from}", duration(Some(shared.ns)))),
+            None => text.push_str(&format!(" in {from}, after {} on average", duration(row.times.mean_ns))),
+        }
+        if row.times.shared.is_some() {
+            text.push_str(match row.reason {
+                Reason::Reset => {
+                    ". A time that so many share is a timeout: the peer's, or that of something on the way"
+                }
+                Reason::ResetSent | Reason::TimedOut => ". A time that so many share is a timeout, here of this side",
+                _ => ". A time that so many share is a timeout",
+            });
+        }
+        text + "."
+    };
+    report.ends.leads.iter().map(sentence).collect()
+}
+
+/// `reset-sent (linger-0)`.
+pub fn end_name(reason: Reason, detail: Option<Detail>) -> String {
+    match detail {
+        Some(detail) => format!("{} ({})", reason.name(), detail.name()),
+        None => reason.name().to_owned(),
+    }
 }
 
 /// `expired 98%`: the most frequent reason.

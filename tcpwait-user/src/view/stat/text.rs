@@ -73,6 +73,9 @@ impl Text {
         if let Some(lead) = sentences::lead(report, context) {
             lines.extend(fold(&lead, self.screen.width, 10));
         }
+        for ends in sentences::ends(report, context) {
+            lines.extend(fold(&ends, self.screen.width, 10));
+        }
         lines
     }
 
@@ -84,8 +87,9 @@ impl Text {
             Part { drop: 1, lines: spaced(sections::groups(report, context, width)) },
             Part { drop: 2, lines: spaced(sections::failures(report, context, width)) },
             Part { drop: 2, lines: spaced(sections::connects(report, context, width)) },
-            Part { drop: 3, lines: spaced(sections::states(report, width)) },
-            Part { drop: 6, lines: spaced(sections::histogram(report, width)) },
+            Part { drop: 3, lines: spaced(sections::ends(report, width)) },
+            Part { drop: 4, lines: spaced(sections::states(report, width)) },
+            Part { drop: 7, lines: spaced(sections::histogram(report, width)) },
         ];
         let mut trust = folded(sentences::half_open(report));
         trust.extend(folded(sentences::length(&report.time_wait)));
@@ -96,7 +100,7 @@ impl Text {
         }
         account.extend(folded(sentences::rests_on(report)));
         let account = if trust.is_empty() { spaced(account) } else { account };
-        parts.extend([Part { drop: 5, lines: spaced(trust) }, Part { drop: 4, lines: account }]);
+        parts.extend([Part { drop: 6, lines: spaced(trust) }, Part { drop: 5, lines: account }]);
         Ok(parts)
     }
 }
