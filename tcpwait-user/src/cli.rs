@@ -2,8 +2,10 @@
 
 mod doctor;
 pub mod list;
-pub mod states;
 mod ports;
+pub mod states;
+mod tracing;
+mod values;
 
 use std::{ffi::OsString, ops::RangeInclusive, path::PathBuf};
 
@@ -12,14 +14,18 @@ use ipnet::IpNet;
 
 use crate::{
     aggregate::{by::By, groups::Sort},
-    kernel::{Choice, Choices},
     output::{self, say},
     plain,
     select::{Pick, steps::Word},
     tcp::State,
 };
 
-pub use self::{doctor::Doctor, ports::Ports};
+use self::values::{seconds, time};
+pub use self::{
+    doctor::Doctor,
+    ports::Ports,
+    tracing::{PortsBy, TimingBy, Tracing, choices},
+};
 
 /// See what TCP connections really do, above all in TIME_WAIT: who put them there, how long they stay, what ends them.
 #[derive(Debug, Parser)]
@@ -344,112 +350,9 @@ pub struct Filter {
     pub state: Vec<Pick<State>>,
 }
 
-/// How the tracing is done.
-#[derive(Clone, Debug, Args)]
-#[command(next_help_heading = "Tracing")]
-pub struct Tracing {
-    /// Stop after this many seconds
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
-    pub duration: Option<std::time::Duration>,
-    /// Size of the ring buffer in MiB, a power of two
-    #[arg(long, value_name = "MIB", default_value = "16", value_parser = mebibytes)]
-    pub ring_buffer: u32,
-    /// What times the FIN that ends an orphan's FIN_WAIT2 and the segments that restart TIME_WAIT's clock
-    #[arg(long, value_enum, default_value_t)]
-    pub timing: TimingBy,
-    /// What tells of bind(), listen() and connect() that fail before anything is sent
-    #[arg(long, value_enum, default_value_t)]
-    pub refused_ports: PortsBy,
-    /// Say more on stderr: kernel-side diagnostics, the verifier's log
-    #[arg(short = 'v', long)]
-    pub verbose: bool,
-}
-
-/// What times late segments.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum TimingBy {
-    /// the best that this kernel gives
-    #[default]
-    Auto,
-    /// fexit on tcp_timewait_state_process
-    Fexit,
-    /// the tracepoint skb:kfree_skb, where it carries rx_sk
-    #[value(name = "kfree_skb")]
-    KfreeSkb,
-    /// the timer alone: right to a jiffy, and known late
-    Timer,
-}
-
-/// What tells of refused ports.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum PortsBy {
-    /// the best that this kernel gives
-    #[default]
-    Auto,
-    /// fexit on inet_csk_get_port, which costs nothing else
-    Fexit,
-    /// the tracepoint raw_syscalls:sys_exit, which costs a little at every system call of the machine
-    #[value(name = "sys_exit")]
-    SysExit,
-    /// nothing
-    Off,
-}
-
-/// The hooks that are to be taken of those that do the same work.
-pub fn choices(timing: TimingBy, ports: PortsBy) -> Choices {
-    Choices {
-        segments: match timing {
-            TimingBy::Auto => Choice::Best,
-            TimingBy::Fexit => Choice::Hook("tcp_timewait_state_process"),
-            TimingBy::KfreeSkb => Choice::Hook("kfree_skb"),
-            TimingBy::Timer => Choice::None,
-        },
-        ports: match ports {
-            PortsBy::Auto => Choice::Best,
-            PortsBy::Fexit => Choice::Hook("inet_csk_get_port"),
-            PortsBy::SysExit => Choice::Hook("sys_exit"),
-            PortsBy::Off => Choice::None,
-        },
-    }
-}
-
-fn seconds(text: &str) -> Result<std::time::Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "want a number of seconds".to_owned())?;
-    match std::time::Duration::try_from_secs_f64(seconds) {
-        Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("want a number of seconds above 0".to_owned()),
-    }
-}
-
-/// A time as people write it: `500ms`, `5m`, `1h30m`; a number alone is seconds.
-fn time(text: &str) -> Result<std::time::Duration, String> {
-    if text.parse::<f64>().is_ok() {
-        return seconds(text);
-    }
-    let time = text.parse::<jiff::SignedDuration>().ok().and_then(|time| std::time::Duration::try_from(time).ok());
-    time.filter(|time| !time.is_zero()).ok_or_else(|| "want a time, as 500ms, 90s, 5m or 1h30m".to_owned())
-}
-
-/// Gives bytes.
-fn mebibytes(text: &str) -> Result<u32, String> {
-    let mib: u32 = text.parse().map_err(|_| "want a number of MiB".to_owned())?;
-    if mib.is_power_of_two() && mib <= 1024 {
-        Ok(mib << 20)
-    } else {
-        Err("want a power of two from 1 to 1024".to_owned())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
-
-    #[test]
-    fn times() {
-        let ms = |text| super::time(text).map(|time| time.as_millis()).ok();
-        assert_eq!(["500ms", "1.5", "90s", "5m", "1h30m"].map(ms), [500, 1_500, 90_000, 300_000, 5_400_000].map(Some));
-        assert_eq!(["", "0", "0s", "-5m", "5 apples", "nan", "inf"].map(ms), [None; 7]);
-    }
 
     #[test]
     fn the_command_line_is_consistent() {

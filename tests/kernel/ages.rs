@@ -78,9 +78,9 @@ pub fn listed_alone(ip: &str) {
     let mut open = None;
     let begun = Between::doing(|| open = Some(Pair::on(ip)));
     // Data long before the FIN, and after it: neither is when the state began.
-    (&closed.client).send(b"x").unwrap();
+    closed.client.send(b"x").unwrap();
     read_exactly(&closed.server, 1);
-    (&closed.server).send(b"y").unwrap();
+    closed.server.send(b"y").unwrap();
     read_exactly(&closed.client, 1);
     hold(IDLE);
     let fin = Between::doing(|| {
@@ -104,7 +104,7 @@ pub fn listed_alone(ip: &str) {
         assert_eq!((age(&report, state)["oldest_ns"].as_u64(), counts(&report, state)), (None, (0, 0)), "{report}");
     }
     // What comes later makes the bound weaker, never wrong.
-    (&closed.server).send(b"z").unwrap();
+    closed.server.send(b"z").unwrap();
     read_exactly(&closed.client, 1);
     let (report, asked) = listed(&["--state", "FIN_WAIT2"]);
     assert!(Duration::from_nanos(oldest(&report, "FIN_WAIT2")) <= asked.1.duration_since(fin.0), "{report}");

@@ -7,6 +7,7 @@ pub mod facts;
 pub mod finding;
 pub mod settings;
 pub mod sockets;
+pub mod survey;
 pub mod stuck;
 
 mod closing;

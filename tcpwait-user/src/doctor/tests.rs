@@ -7,8 +7,9 @@ use super::{
     Report, examine,
     facts::{Configured, Facts, Namespace},
     finding::{Evidence, Severity},
-    sockets::{Before, Bounds, Destination, Keeper, Owner, Socket, Sockets, Survey, Unacknowledged, Unclosed},
+    sockets::{Destination, Keeper, Owner, Socket, Sockets, Unacknowledged, Unclosed},
     stuck::{Blocked, HalfClosed},
+    survey::{Before, Bounds, Survey},
 };
 use crate::{aggregate::ports::settings::Settings as PortSettings, tcp::State};
 

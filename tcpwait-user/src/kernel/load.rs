@@ -2,8 +2,6 @@
 //! however it ends, the kernel detaches everything.
 
 use std::{
-    collections::BTreeSet,
-    ops::RangeInclusive,
     os::fd::{AsFd, OwnedFd},
     thread,
 };
@@ -11,7 +9,7 @@ use std::{
 use anyhow::{Context, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel, include_bytes_aligned,
-    maps::{Array, HashMap, Map, MapData, PerCpuArray, RingBuf},
+    maps::{Array, Map, MapData, PerCpuArray, RingBuf},
     util::nr_cpus,
 };
 use nix::unistd::{SysconfVar, sysconf};
@@ -19,31 +17,21 @@ use tcpwait_wire::{config, wire};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
-    Handlers, btf,
+    Handlers, KernelFilter, btf,
     counters::recursion_misses,
+    filter::{fill, mode, present, room_for},
     hooks::{Choice, Choices, HOOKS, Hook, HookState, Need, Outcome, attached},
     needs,
-    netns::{self, Identity},
+    netns::{self},
     programs, symbols,
     types::{self, KernelTypes},
 };
-use crate::{select::Pick, symbols::Symbols};
+use crate::symbols::Symbols;
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("TCPWAIT_BPF_OBJECT"));
 
 /// Share of the ring buffer that may fill before the reader is woken at once instead of on its next round.
 const WAKE_SHARE: u32 = 4;
-
-/// What is filtered in the kernel.
-#[derive(Clone, Debug, Default)]
-pub struct KernelFilter {
-    /// Network namespaces.
-    pub netns: Pick<Identity>,
-    /// Local ports.
-    pub lports: Pick<RangeInclusive<u16>>,
-    /// Remote ports.
-    pub rports: Pick<RangeInclusive<u16>>,
-}
 
 /// How to load.
 #[derive(Clone, Debug)]
@@ -402,37 +390,6 @@ where
 {
     let map = ebpf.take_map(name).with_context(|| format!("the eBPF object has no map {name}"))?;
     T::try_from(map).with_context(|| format!("map {name} is of another type"))
-}
-
-/// How a filter selects, as its global has it.
-fn mode<T>(pick: &Pick<T>) -> u8 {
-    match pick {
-        _ if pick.is_empty() => config::FILTER_OFF,
-        Pick { not: true, .. } => config::FILTER_NOT,
-        Pick { not: false, .. } => config::FILTER_ONLY,
-    }
-}
-
-/// Ports, as a filter map has them.
-/// Each port of these ranges, once.
-fn present(ports: &[RangeInclusive<u16>]) -> Vec<(u16, u8)> {
-    let ports: BTreeSet<u16> = ports.iter().cloned().flatten().collect();
-    ports.into_iter().map(|port| (port, 1)).collect()
-}
-
-/// A map has room for one at least.
-fn room_for<T>(entries: &[T]) -> u32 {
-    u32::try_from(entries.len()).unwrap_or(u32::MAX).max(1)
-}
-
-fn fill<K: aya::Pod, V: aya::Pod>(ebpf: &mut Ebpf, name: &str, entries: &[(K, V)]) -> Result<()> {
-    let map = ebpf.map_mut(name).with_context(|| format!("the eBPF object has no map {name}"))?;
-    let mut map: HashMap<_, K, V> = HashMap::try_from(map).with_context(|| format!("map {name} is of another type"))?;
-    for (key, value) in entries {
-        map.insert(key, value, 0)
-            .with_context(|| format!("filling filter map {name} with {} entries", entries.len()))?;
-    }
-    Ok(())
 }
 
 fn refused(error: &aya::EbpfError, doing: &str) -> anyhow::Error {

@@ -3,6 +3,7 @@
 
 pub mod btf;
 mod counters;
+mod filter;
 mod hooks;
 mod load;
 mod needs;
@@ -12,8 +13,9 @@ mod types;
 
 pub use self::{
     counters::recursion_misses,
+    filter::KernelFilter,
     hooks::{Choice, Choices, HOOKS, Hook, HookState, Kind, Need, Outcome, Work, missed, segment_source},
-    load::{KernelFilter, Options, Probes, load},
+    load::{Options, Probes, load},
     needs::{NEEDS, Needed, OLDEST, Thing},
     types::KernelTypes,
 };

@@ -21,7 +21,8 @@ use crate::{
     doctor::{
         facts::{Counters, Facts, Namespace},
         settings,
-        sockets::{Before, Bounds, Owner, Socket, Survey},
+        sockets::{Owner, Socket},
+        survey::{Before, Bounds, Survey},
     },
     select::Pick,
     tcp::State,

@@ -1,0 +1,75 @@
+//! How the tracing is done: options that all commands that trace have.
+
+use clap::{Args, ValueEnum};
+
+use super::values::{mebibytes, seconds};
+use crate::kernel::{Choice, Choices};
+
+/// How the tracing is done.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Tracing")]
+pub struct Tracing {
+    /// Stop after this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    pub duration: Option<std::time::Duration>,
+    /// Size of the ring buffer in MiB, a power of two
+    #[arg(long, value_name = "MIB", default_value = "16", value_parser = mebibytes)]
+    pub ring_buffer: u32,
+    /// What times the FIN that ends an orphan's FIN_WAIT2 and the segments that restart TIME_WAIT's clock
+    #[arg(long, value_enum, default_value_t)]
+    pub timing: TimingBy,
+    /// What tells of bind(), listen() and connect() that fail before anything is sent
+    #[arg(long, value_enum, default_value_t)]
+    pub refused_ports: PortsBy,
+    /// Say more on stderr: kernel-side diagnostics, the verifier's log
+    #[arg(short = 'v', long)]
+    pub verbose: bool,
+}
+
+/// What times late segments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum TimingBy {
+    /// the best that this kernel gives
+    #[default]
+    Auto,
+    /// fexit on tcp_timewait_state_process
+    Fexit,
+    /// the tracepoint skb:kfree_skb, where it carries rx_sk
+    #[value(name = "kfree_skb")]
+    KfreeSkb,
+    /// the timer alone: right to a jiffy, and known late
+    Timer,
+}
+
+/// What tells of refused ports.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum PortsBy {
+    /// the best that this kernel gives
+    #[default]
+    Auto,
+    /// fexit on inet_csk_get_port, which costs nothing else
+    Fexit,
+    /// the tracepoint raw_syscalls:sys_exit, which costs a little at every system call of the machine
+    #[value(name = "sys_exit")]
+    SysExit,
+    /// nothing
+    Off,
+}
+
+/// The hooks that are to be taken of those that do the same work.
+pub fn choices(timing: TimingBy, ports: PortsBy) -> Choices {
+    Choices {
+        segments: match timing {
+            TimingBy::Auto => Choice::Best,
+            TimingBy::Fexit => Choice::Hook("tcp_timewait_state_process"),
+            TimingBy::KfreeSkb => Choice::Hook("kfree_skb"),
+            TimingBy::Timer => Choice::None,
+        },
+        ports: match ports {
+            PortsBy::Auto => Choice::Best,
+            PortsBy::Fexit => Choice::Hook("inet_csk_get_port"),
+            PortsBy::SysExit => Choice::Hook("sys_exit"),
+            PortsBy::Off => Choice::None,
+        },
+    }
+}

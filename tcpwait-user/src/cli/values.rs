@@ -1,0 +1,39 @@
+//! Values on the command line, with a sentence for each that is none.
+
+/// A number of seconds above 0.
+pub fn seconds(text: &str) -> Result<std::time::Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "want a number of seconds".to_owned())?;
+    match std::time::Duration::try_from_secs_f64(seconds) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        _ => Err("want a number of seconds above 0".to_owned()),
+    }
+}
+
+/// A time as people write it: `500ms`, `5m`, `1h30m`; a number alone is seconds.
+pub fn time(text: &str) -> Result<std::time::Duration, String> {
+    if text.parse::<f64>().is_ok() {
+        return seconds(text);
+    }
+    let time = text.parse::<jiff::SignedDuration>().ok().and_then(|time| std::time::Duration::try_from(time).ok());
+    time.filter(|time| !time.is_zero()).ok_or_else(|| "want a time, as 500ms, 90s, 5m or 1h30m".to_owned())
+}
+
+/// A number of MiB, in bytes.
+pub fn mebibytes(text: &str) -> Result<u32, String> {
+    let mib: u32 = text.parse().map_err(|_| "want a number of MiB".to_owned())?;
+    if mib.is_power_of_two() && mib <= 1024 {
+        Ok(mib << 20)
+    } else {
+        Err("want a power of two from 1 to 1024".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn times() {
+        let ms = |text| super::time(text).map(|time| time.as_millis()).ok();
+        assert_eq!(["500ms", "1.5", "90s", "5m", "1h30m"].map(ms), [500, 1_500, 90_000, 300_000, 5_400_000].map(Some));
+        assert_eq!(["", "0", "0s", "-5m", "5 apples", "nan", "inf"].map(ms), [None; 7]);
+    }
+}

@@ -1,0 +1,58 @@
+//! Where records go, and what whoever takes them decides.
+
+use std::io;
+
+use nix::sys::signal::Signal;
+use tcpwait_wire::wire;
+
+use crate::aggregate::audit::Reading;
+
+/// Where records go.
+pub trait Sink {
+    /// One record.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn record(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// The end of a round: bring lines out.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn round(&mut self) -> io::Result<()>;
+
+    /// From time to time: bring everything out.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn sync(&mut self) -> io::Result<()>;
+
+    /// Whether it wants the kernel side's counts at this time, in nanoseconds of `CLOCK_MONOTONIC`.
+    fn is_due(&self, _now_ns: u64) -> bool {
+        false
+    }
+
+    /// The kernel side's counts so far: when they were due.
+    fn account(&mut self, _counters: &wire::Counters) {}
+
+    /// The kernel's own counters are going to be read.
+    fn reading_begins(&mut self) {}
+
+    /// They have been read.
+    fn reading_ends(&mut self, _reading: &Reading) {}
+
+    /// Whether it can take more. While it cannot, records stay in the ring buffer, and what does not fit there is counted by the kernel side.
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    /// Whether it wants no more.
+    fn is_over(&mut self) -> bool {
+        false
+    }
+
+    /// SIGINT, SIGTERM or SIGHUP came: whether to end.
+    fn ends_at(&mut self, _signal: Signal) -> bool {
+        true
+    }
+}
