@@ -8,6 +8,7 @@ pub mod finding;
 pub mod settings;
 pub mod sockets;
 pub mod stuck;
+pub mod unclosed;
 
 mod closing;
 mod conntrack;

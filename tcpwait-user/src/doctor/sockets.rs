@@ -6,7 +6,10 @@ use std::{
     net::IpAddr,
 };
 
-use super::stuck::{Blocked, HalfClosed, Stuck};
+use super::{
+    stuck::{Blocked, HalfClosed, Stuck},
+    unclosed::{self, InCloseWait, Unclosed},
+};
 use crate::{
     aggregate::ports::settings::Settings,
     origin::{Census, Origin},
@@ -128,32 +131,6 @@ impl Destination {
     }
 }
 
-/// Who keeps sockets in CLOSE_WAIT.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Keeper {
-    /// A process that has accepted or made them, as far as that may be known.
-    Process(Option<Owner>),
-    /// Nobody has accepted them: they wait in the queue of the listener here.
-    Queue((IpAddr, u16)),
-    /// They have no file, and no listener's queue has them: TCP connections below a Multipath TCP one, or the kernel's own.
-    Nobody,
-}
-
-/// Sockets in CLOSE_WAIT that were there at both readings, with nothing to send.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unclosed {
-    /// Who keeps them.
-    pub keeper: Keeper,
-    /// Of those that wait in a listener's queue: the listener.
-    pub listener: Option<Listener>,
-    /// How many.
-    pub stuck: u64,
-    /// Of these such with something unread, be it only the end of the stream.
-    pub unread: u64,
-    /// For how many milliseconds the oldest of them has been in CLOSE_WAIT at least.
-    pub oldest_ms: u64,
-}
-
 /// Connections that were closed here and whose FIN is not acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Unacknowledged {
@@ -248,15 +225,6 @@ struct Use {
     used: u64,
     time_wait: u64,
     young: u64,
-}
-
-/// A socket that stays in CLOSE_WAIT.
-#[derive(Clone, Copy, Debug)]
-struct InCloseWait {
-    local: (IpAddr, u16),
-    inode: u32,
-    unread: bool,
-    age_ms: u64,
 }
 
 /// Of a port so many connections are enough to tell who accepts them.
@@ -466,7 +434,7 @@ impl Survey {
             .map(|(listener, count)| (listener.clone(), count))
             .collect();
         full_of_syns.sort_by_key(|(listener, count)| (std::cmp::Reverse(*count), listener.local));
-        let unclosed = self.unclosed(&owner);
+        let unclosed = unclosed::by_keeper(&self.unclosed, |local| self.listener_of(local), &owner);
         let (half_closed, blocked) = self.stuck.finish(|inode| owner(inode, &[]));
         let listeners = self.listeners;
         let known = |found: &mut Listener| {
@@ -482,34 +450,5 @@ impl Survey {
             served: self.served.len() as u64,
             ..self.sockets
         }
-    }
-
-    fn unclosed(&self, owner: &impl Fn(u32, &[u32]) -> Option<Owner>) -> Vec<Unclosed> {
-        let mut unclosed: HashMap<Keeper, (u64, u64, u64, Option<&Listener>)> = HashMap::new();
-        for stuck in &self.unclosed {
-            // accept() gives a connection its file (`sock_graft`).
-            let listener = self.listener_of(stuck.local).filter(|listener| stuck.inode == 0 && listener.waiting > 0);
-            let keeper = match listener {
-                Some(listener) => Keeper::Queue(listener.local),
-                None if stuck.inode == 0 => Keeper::Nobody,
-                None => Keeper::Process(owner(stuck.inode, &[])),
-            };
-            let (count, with_unread, oldest_ms, _) = unclosed.entry(keeper).or_insert((0, 0, 0, listener));
-            *count += 1;
-            *oldest_ms = stuck.age_ms.max(*oldest_ms);
-            *with_unread += u64::from(stuck.unread);
-        }
-        let mut unclosed: Vec<_> = unclosed
-            .into_iter()
-            .map(|(keeper, (stuck, unread, oldest_ms, listener))| Unclosed {
-                keeper,
-                listener: listener.cloned(),
-                stuck,
-                unread,
-                oldest_ms,
-            })
-            .collect();
-        unclosed.sort_by(|a, b| b.stuck.cmp(&a.stuck).then_with(|| a.keeper.cmp(&b.keeper)));
-        unclosed
     }
 }

@@ -7,8 +7,9 @@ use super::{
     Report, examine,
     facts::{Configured, Facts, Namespace},
     finding::{Evidence, Severity},
-    sockets::{Before, Bounds, Destination, Keeper, Owner, Socket, Sockets, Survey, Unacknowledged, Unclosed},
+    sockets::{Before, Bounds, Destination, Owner, Socket, Sockets, Survey, Unacknowledged},
     stuck::{Blocked, HalfClosed},
+    unclosed::{Keeper, Unclosed},
 };
 use crate::{aggregate::ports::settings::Settings as PortSettings, tcp::State};
 
