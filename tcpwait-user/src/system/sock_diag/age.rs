@@ -46,7 +46,7 @@ impl DiagSocket {
             State::FinWait2 => info.ack_received_ms,
             // So does the segment with the peer's FIN, or the one that closed the gap before it, unless its acknowledgement is an old one (`tcp_ack`,
             // `old_ack`): the peer acknowledged data of ours later, and that overtook the FIN. The data was on its way then.
-            State::CloseWait | State::Closing if info.data_acknowledged => {
+            State::CloseWait | State::Closing if info.has_sent => {
                 info.ack_received_ms.min(info.data_sent_ms.saturating_sub(OVERTAKEN_MS))
             }
             State::CloseWait | State::Closing => info.ack_received_ms,
@@ -83,7 +83,7 @@ mod tests {
                 data_sent_ms: 9_000,
                 data_received_ms: 8_000,
                 ack_received_ms: 5_000,
-                data_acknowledged: false,
+                has_sent: false,
                 send_window: None,
             }),
         }
@@ -100,17 +100,13 @@ mod tests {
         for state in [syn_sent, fin_wait1, last_ack, listen] {
             assert_eq!(socket(state).at_least_ms(false), None, "{state}");
         }
-        let acknowledged = |data_sent_ms| {
-            let info = socket(close_wait).info.map(|info| Info { data_sent_ms, data_acknowledged: true, ..info });
+        let sent = |data_sent_ms| {
+            let info = socket(close_wait).info.map(|info| Info { data_sent_ms, has_sent: true, ..info });
             DiagSocket { info, ..socket(close_wait) }.at_least_ms(false)
         };
-        assert_eq!(acknowledged(9_000), Some(4_990), "data long before the FIN");
-        assert_eq!(
-            acknowledged(5_010),
-            Some(4_000),
-            "data as the FIN came, whose acknowledgement may have overtaken it"
-        );
-        assert_eq!(acknowledged(0), Some(0), "data just now");
+        assert_eq!(sent(9_000), Some(4_990), "data long before the FIN");
+        assert_eq!(sent(5_010), Some(4_000), "data as the FIN came, whose acknowledgement may have overtaken it");
+        assert_eq!(sent(0), Some(0), "data just now");
         assert_eq!(DiagSocket { info: None, ..socket(close_wait) }.at_least_ms(false), None);
     }
 

@@ -144,8 +144,8 @@ fn info(value: &[u8]) -> Option<Info> {
         data_sent_ms: number(44)?,
         data_received_ms: number(52)?,
         ack_received_ms: number(56)?,
-        // A SYN is one byte, of whoever sends it first.
-        data_acknowledged: u64::from_ne_bytes(value.get(120..128)?.try_into().ok()?) > 1,
+        // Before 4.19 nothing tells.
+        has_sent: value.get(200..208).is_none_or(|bytes| bytes.iter().any(|byte| *byte != 0)),
         send_window: number(228),
     })
 }
@@ -215,7 +215,7 @@ mod tests {
         for (at, value) in [(44, 7_000u32), (52, 6_000), (56, 5_000), (228, 0)] {
             told[at..at + 4].copy_from_slice(&value.to_ne_bytes());
         }
-        told[120..128].copy_from_slice(&1u64.to_ne_bytes());
+        told[200..208].fill(0);
         let attribute = |value: &[u8]| [&(4 + value.len() as u16).to_ne_bytes(), &2u16.to_ne_bytes(), value].concat();
         let with = |state, value: &[u8]| {
             let socket = Message { state, ..time_wait() };
@@ -229,13 +229,13 @@ mod tests {
             data_sent_ms: 7_000,
             data_received_ms: 6_000,
             ack_received_ms: 5_000,
-            data_acknowledged: false,
+            has_sent: false,
             send_window: Some(0),
         };
         assert_eq!(with(8, &told), Some(info));
-        told[120] = 2;
-        assert_eq!(with(8, &told), Some(Info { data_acknowledged: true, ..info }));
-        told[120] = 0;
+        told[201] = 1;
+        assert_eq!(with(8, &told), Some(Info { has_sent: true, ..info }));
+        told[201] = 0;
         assert_eq!(with(8, &told[..224]), Some(Info { send_window: None, ..info }), "a kernel before 5.4");
         assert_eq!(with(8, &told[..56]), None, "cut short");
         assert_eq!(with(10, &told), None, "a listener");
