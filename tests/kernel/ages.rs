@@ -217,3 +217,24 @@ pub fn an_overtaken_fin(ip: &str) {
     let most = fin.0.elapsed();
     assert!(Duration::from_millis(last_ack) > most, "no older than the FIN, so this tests nothing: {said}");
 }
+
+/// Of a FIN that nobody acknowledges nothing tells, but that it was there at the report before.
+pub fn listed_again(ip: &str) {
+    let deaf = Pair::on(ip);
+    deafen(&deaf.client);
+    let fin = Between::doing(|| shut(&deaf.client));
+    traffic::read_end(&deaf.server);
+    let netns = netns::inode().to_string();
+    let ended = Tracer::spawn(command(["states", "--json", "--netns", &netns, "0.5", "4"])).end(START);
+    let most = fin.0.elapsed();
+    assert_eq!((ended.code, ended.stdout.len()), (Some(0), 4), "{ended:?}");
+    let reports: Vec<Value> = ended.stdout.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(counts(&reports[0], "FIN_WAIT1"), (0, 0), "{}", reports[0]);
+    let time = |report: &Value| report["time"].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    for pair in reports.windows(2) {
+        assert_eq!(counts(&pair[1], "FIN_WAIT1"), (0, 1), "{}", pair[1]);
+    }
+    let age = Duration::from_nanos(oldest(&reports[3], "FIN_WAIT1"));
+    let between = Duration::try_from(time(&reports[0]).duration_until(time(&reports[3]))).unwrap();
+    assert!(age <= between && age <= most && age + Duration::from_secs(1) >= between, "{age:?} in {between:?}");
+}

@@ -265,6 +265,8 @@ fn main() -> ExitCode {
         isolated("ages::older_than_v6", || ages::older_than(V6)),
         isolated("ages::an_overtaken_fin_v4", || ages::an_overtaken_fin(V4)),
         isolated("ages::an_overtaken_fin_v6", || ages::an_overtaken_fin(V6)),
+        isolated("ages::listed_again_v4", || ages::listed_again(V4)),
+        isolated("ages::listed_again_v6", || ages::listed_again(V6)),
         isolated("ages::traced_v4", || ages::traced(V4)),
         isolated("ages::traced_v6", || ages::traced(V6)),
         isolated("ports::run_out_when_forecast_v4", || ports::run_out_when_forecast(V4)),
