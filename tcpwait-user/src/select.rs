@@ -245,7 +245,8 @@ impl Selector {
     pub fn finish<E>(&mut self, names: &Names, mut show: impl FnMut(&Update) -> Result<(), E>) -> Result<(), E> {
         let criteria = &self.criteria;
         let is_wanted = |step: &Transition| {
-            let verdict = criteria.flow(&step.flow, true).and(criteria.owner(step.owner.as_deref(), names, true));
+            // A port is known within microseconds. Where it is not by now, the kernel side has left out the rest, by that port.
+            let verdict = criteria.flow(&step.flow, false).and(criteria.owner(step.owner.as_deref(), names, true));
             verdict == Verdict::Wanted
         };
         let waiting = self.tracks.iter().filter_map(|(_, track)| track.waiting.as_deref());

@@ -9,7 +9,7 @@ use tcpwait::{
     names::Names,
     select::Criteria,
     states::{
-        Socket, Tally, Wanted,
+        Seen, Socket, Tally, Wanted,
         report::{Extent, Holders, Report},
     },
     tcp::{Flow, NetnsId, State},
@@ -26,7 +26,7 @@ fn socket(state: State, local: (&str, u16), remote: (&str, u16)) -> Socket {
         lport: local.1,
         rport: remote.1,
     };
-    Socket { flow, state, at_least_ms: None, mini_left_ms: None, uid: None, inode: None }
+    Socket { cookie: remote.1.into(), flow, state, at_least_ms: None, mini_left_ms: None, uid: None, inode: None }
 }
 
 fn held(socket: Socket, inode: u32, uid: u32) -> Socket {
@@ -135,6 +135,38 @@ fn groups_add_up_to_all() {
     let (rows, folded, holders) = lines(&[By::Netns, By::LocalPort], 1);
     assert_eq!((rows.len(), rows[0].1, rows[1].1, folded), (2, 6, 3, 3));
     assert_eq!(holders, None, "nobody asked who");
+}
+
+/// Listings one after the other: what was there before is as old as that, in the states that a connection enters once.
+#[test]
+fn seen_again() {
+    let closing = |port| socket(State::FinWait1, ("127.0.0.1", 80), ("10.0.0.9", port));
+    let listing = |seen: Seen, begin_ms, sockets: &[Socket]| {
+        let mut seen = seen;
+        seen.begins(begin_ms);
+        let mut tally = Tally::new(Wanted::default()).knowing(seen);
+        sockets.iter().for_each(|socket| tally.socket(socket));
+        let mut seen = tally.take_seen().unwrap();
+        seen.ends(begin_ms + 100);
+        (tally.report(Extent::default()), seen)
+    };
+    let ages = |report: &Report, state| {
+        let age = report.states.iter().find(|row| row.state == state).unwrap().age;
+        (age.at_least, age.oldest_ns.map(|ns| ns / 1_000_000))
+    };
+    let open = socket(State::Established, ("127.0.0.1", 80), ("10.0.0.9", 9));
+    let (first, seen) = listing(Seen::default(), 0, &[closing(1), closing(2), open]);
+    assert_eq!(ages(&first, State::FinWait1), (0, None));
+    // One has gone, one has come; the third has taken a step.
+    let stepped = Socket { state: State::FinWait2, ..closing(2) };
+    let (second, seen) = listing(seen, 1_000, &[closing(1), stepped, closing(3), open]);
+    assert_eq!(ages(&second, State::FinWait1), (1, Some(900)), "since the end of the first");
+    assert_eq!((ages(&second, State::FinWait2), ages(&second, State::Established)), ((0, None), (0, None)));
+    let (third, seen) = listing(seen, 5_000, &[closing(1), old(closing(3), 60_000), stepped]);
+    assert_eq!(ages(&third, State::FinWait1), (2, Some(60_000)), "what the kernel tells is more");
+    assert_eq!(ages(&third, State::FinWait2), (1, Some(3_900)));
+    let (_, seen) = listing(seen, 6_000, &[]);
+    assert_eq!(ages(&listing(seen, 9_000, &[closing(1)]).0, State::FinWait1), (0, None), "forgotten");
 }
 
 /// Who sits on what for so long: what nothing tells of is not counted, and said.

@@ -15,7 +15,8 @@ connections that no process holds any more. A request socket is SYN_RECV. IPv4 c
 socket is IPv4; a listener on :: is IPv6.
 OLDEST, AGE P50, AGE P90: how long they have been in their state, at least (>), by the last
 acknowledgement (FIN_WAIT2, CLOSE_WAIT, CLOSING), that or the last data sent (ESTABLISHED), the timer
-(TIME_WAIT). Of the other states, and of FIN_WAIT2's mini-sockets, the kernel tells nothing.
+(TIME_WAIT). Of the other states, and of FIN_WAIT2's mini-sockets, the kernel tells nothing; with
+INTERVAL, what the report before showed of FIN_WAIT1, LAST_ACK and the like is at least as old as that.
 TIME_WAIT's time to go is nominal: the timer wheel adds up to 2 s at HZ=250, 4.1 s at HZ=1000.
 A process is the one that holds the socket's file, of several the one that started first. TIME_WAIT
 has none (-): only tracing (`tcpwait stat`) tells who left it. `uid` is the socket's own.

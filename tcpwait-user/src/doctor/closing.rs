@@ -7,7 +7,8 @@ use super::{
         Severity::{self, Note, Now},
     },
     listen::{process, queue},
-    sockets::{Keeper, Listener, Owner, Unclosed},
+    sockets::{Listener, Owner},
+    unclosed::{Keeper, Unclosed},
 };
 
 const FIN_TIMEOUT: &str = "net.ipv4.tcp_fin_timeout";

@@ -9,6 +9,7 @@ pub mod settings;
 pub mod sockets;
 pub mod survey;
 pub mod stuck;
+pub mod unclosed;
 
 mod closing;
 mod conntrack;

@@ -3,7 +3,10 @@
 
 use std::net::IpAddr;
 
-use super::stuck::{Blocked, HalfClosed};
+use super::{
+    stuck::{Blocked, HalfClosed},
+    unclosed::Unclosed,
+};
 use crate::tcp::State;
 
 /// One socket.
@@ -107,32 +110,6 @@ impl Destination {
     pub fn is_loopback(&self) -> bool {
         self.laddr.is_loopback() || self.remote.0.is_loopback()
     }
-}
-
-/// Who keeps sockets in CLOSE_WAIT.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Keeper {
-    /// A process that has accepted or made them, as far as that may be known.
-    Process(Option<Owner>),
-    /// Nobody has accepted them: they wait in the queue of the listener here.
-    Queue((IpAddr, u16)),
-    /// They have no file, and no listener's queue has them: TCP connections below a Multipath TCP one, or the kernel's own.
-    Nobody,
-}
-
-/// Sockets in CLOSE_WAIT that were there at both readings, with nothing to send.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unclosed {
-    /// Who keeps them.
-    pub keeper: Keeper,
-    /// Of those that wait in a listener's queue: the listener.
-    pub listener: Option<Listener>,
-    /// How many.
-    pub stuck: u64,
-    /// Of these such with something unread, be it only the end of the stream.
-    pub unread: u64,
-    /// For how many milliseconds the oldest of them has been in CLOSE_WAIT at least.
-    pub oldest_ms: u64,
 }
 
 /// Connections that were closed here and whose FIN is not acknowledged.

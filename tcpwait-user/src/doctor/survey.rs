@@ -6,8 +6,9 @@ use std::{
 };
 
 use super::{
-    sockets::{Destination, Keeper, Listener, Owner, Socket, Sockets, Unclosed},
+    sockets::{Destination, Listener, Owner, Socket, Sockets},
     stuck::Stuck,
+    unclosed::{self, InCloseWait},
 };
 use crate::{
     aggregate::ports::settings::Settings,
@@ -68,15 +69,6 @@ struct Use {
     used: u64,
     time_wait: u64,
     young: u64,
-}
-
-/// A socket that stays in CLOSE_WAIT.
-#[derive(Clone, Copy, Debug)]
-struct InCloseWait {
-    local: (IpAddr, u16),
-    inode: u32,
-    unread: bool,
-    age_ms: u64,
 }
 
 /// Of a port so many connections are enough to tell who accepts them.
@@ -286,7 +278,7 @@ impl Survey {
             .map(|(listener, count)| (listener.clone(), count))
             .collect();
         full_of_syns.sort_by_key(|(listener, count)| (std::cmp::Reverse(*count), listener.local));
-        let unclosed = self.unclosed(&owner);
+        let unclosed = unclosed::by_keeper(&self.unclosed, |local| self.listener_of(local), &owner);
         let (half_closed, blocked) = self.stuck.finish(|inode| owner(inode, &[]));
         let listeners = self.listeners;
         let known = |found: &mut Listener| {
@@ -302,34 +294,5 @@ impl Survey {
             served: self.served.len() as u64,
             ..self.sockets
         }
-    }
-
-    fn unclosed(&self, owner: &impl Fn(u32, &[u32]) -> Option<Owner>) -> Vec<Unclosed> {
-        let mut unclosed: HashMap<Keeper, (u64, u64, u64, Option<&Listener>)> = HashMap::new();
-        for stuck in &self.unclosed {
-            // accept() gives a connection its file (`sock_graft`).
-            let listener = self.listener_of(stuck.local).filter(|listener| stuck.inode == 0 && listener.waiting > 0);
-            let keeper = match listener {
-                Some(listener) => Keeper::Queue(listener.local),
-                None if stuck.inode == 0 => Keeper::Nobody,
-                None => Keeper::Process(owner(stuck.inode, &[])),
-            };
-            let (count, with_unread, oldest_ms, _) = unclosed.entry(keeper).or_insert((0, 0, 0, listener));
-            *count += 1;
-            *oldest_ms = stuck.age_ms.max(*oldest_ms);
-            *with_unread += u64::from(stuck.unread);
-        }
-        let mut unclosed: Vec<_> = unclosed
-            .into_iter()
-            .map(|(keeper, (stuck, unread, oldest_ms, listener))| Unclosed {
-                keeper,
-                listener: listener.cloned(),
-                stuck,
-                unread,
-                oldest_ms,
-            })
-            .collect();
-        unclosed.sort_by(|a, b| b.stuck.cmp(&a.stuck).then_with(|| a.keeper.cmp(&b.keeper)));
-        unclosed
     }
 }

@@ -7,9 +7,10 @@ use super::{
     Report, examine,
     facts::{Configured, Facts, Namespace},
     finding::{Evidence, Severity},
-    sockets::{Destination, Keeper, Owner, Socket, Sockets, Unacknowledged, Unclosed},
+    sockets::{Destination, Owner, Socket, Sockets, Unacknowledged},
     stuck::{Blocked, HalfClosed},
     survey::{Before, Bounds, Survey},
+    unclosed::{Keeper, Unclosed},
 };
 use crate::{aggregate::ports::settings::Settings as PortSettings, tcp::State};
 

@@ -20,7 +20,7 @@ use crate::{
     names::Names,
     output::{Output, say},
     signals,
-    states::{Socket, Tally, Wanted, report::Report},
+    states::{Seen, Socket, Tally, Wanted, report::Report},
     system::{
         cgroup::Cgroups,
         listing,
@@ -35,7 +35,16 @@ pub fn run(args: &States) -> Result<ExitCode> {
     let wanted = wanted(args)?;
     // Signals end one report, and are caught beside many.
     let out = if args.interval.is_none() { Output::patient() } else { Output::live() };
-    let mut reports = Reports { wanted, cgroups: None, names: Names::default(), out, said: Vec::new(), shown: false };
+    let mut reports = Reports {
+        wanted,
+        cgroups: None,
+        names: Names::default(),
+        out,
+        said: Vec::new(),
+        shown: false,
+        seen: args.interval.map(|_| Seen::default()),
+        begun: Instant::now(),
+    };
     let Some(interval) = args.interval else {
         reports.report(args)?;
         return Ok(ExitCode::SUCCESS);
@@ -82,13 +91,26 @@ struct Reports {
     /// What was said on stderr last.
     said: Vec<String>,
     shown: bool,
+    /// What was there at the reports before, where there are several.
+    seen: Option<Seen>,
+    begun: Instant,
 }
 
 impl Reports {
     fn report(&mut self, args: &States) -> Result<()> {
         let time = Timestamp::now();
         let mut tally = Tally::new(self.wanted.clone());
+        let now_ms = |begun: Instant| u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if let Some(mut seen) = self.seen.take() {
+            seen.begins(now_ms(self.begun));
+            tally = tally.knowing(seen);
+        }
         let extent = listing::read(&mut tally, &mut self.names);
+        self.seen = tally.take_seen();
+        if let Some(seen) = &mut self.seen {
+            // Milliseconds that have begun: a moment after the last was read.
+            seen.ends(now_ms(self.begun) + 1);
+        }
         if extent.namespaces == 0 {
             let why = extent.first_reason.unwrap_or_else(|| "no network namespace was found".to_owned());
             bail!("no sockets could be listed: {why}");

@@ -3,10 +3,12 @@
 
 mod groups;
 pub mod report;
+mod seen;
 mod time_left;
 
 use std::collections::HashSet;
 
+pub use self::seen::Seen;
 use self::{
     groups::Groups,
     report::{Extent, Holders, Report, StateRow},
@@ -32,6 +34,8 @@ const NS_PER_MS: u64 = 1_000_000;
 /// A socket in a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Socket {
+    /// Its cookie.
+    pub cookie: u64,
     /// Its addresses.
     pub flow: Flow,
     /// Its state; of a mini-socket its substate.
@@ -85,6 +89,8 @@ pub struct Tally {
     ages: [Ages; STATES],
     /// Sockets that are wanted but for their age, which nothing tells.
     ageless: u64,
+    /// What earlier listings showed, where there are several.
+    seen: Option<Seen>,
     groups: Groups,
     /// Which side made each connection, where that matters.
     census: Census,
@@ -105,12 +111,23 @@ impl Tally {
             left_ms: Vec::new(),
             ages: Default::default(),
             ageless: 0,
+            seen: None,
             groups: Groups::default(),
             census: Census::default(),
             undecided: Vec::new(),
             waiting: Vec::new(),
             holders: Holders::default(),
         }
+    }
+
+    /// With what earlier listings showed, to know better how old sockets are.
+    pub fn knowing(self, seen: Seen) -> Self {
+        Self { seen: Some(seen), ..self }
+    }
+
+    /// The same, and what this one shows.
+    pub fn take_seen(&mut self) -> Option<Seen> {
+        self.seen.take()
     }
 
     /// What is to be counted.
@@ -134,6 +151,8 @@ impl Tally {
         if !self.wanted.criteria.fits(&socket.flow, socket.state) {
             return;
         }
+        let by_listings = self.seen.as_mut().and_then(|seen| seen.at_least_ms(socket));
+        let socket = &Socket { at_least_ms: socket.at_least_ms.max(by_listings), ..*socket };
         if let Some(older_than_ms) = self.wanted.older_than_ms {
             match socket.at_least_ms {
                 Some(at_least_ms) if u64::from(at_least_ms) >= older_than_ms => {}

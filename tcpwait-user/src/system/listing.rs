@@ -128,6 +128,7 @@ fn of(socket: &DiagSocket, netns: NetnsId, own_length: bool) -> Option<Socket> {
     })?;
     let inode = (socket.inode != 0).then_some(socket.inode);
     Some(Socket {
+        cookie: socket.cookie,
         flow,
         state: State::from_kernel(socket.state)?,
         at_least_ms: socket.at_least_ms(own_length),

@@ -77,6 +77,8 @@ pub struct Info {
     pub data_received_ms: u32,
     /// Milliseconds since a segment last came whose acknowledgement is not older than others (`rcv_tstamp`: `tcp_ack`).
     pub ack_received_ms: u32,
+    /// Whether it has ever sent data (`bytes_sent`, which counts neither SYN nor FIN).
+    pub has_sent: bool,
     /// The window that the peer offers, in bytes; `None` before 5.4.
     pub send_window: Option<u32>,
 }

@@ -10,6 +10,10 @@ use crate::tcp::State;
 /// The longest jiffy there is (HZ=100): two events that are so many jiffies apart may be closer by one.
 const JIFFY_MS: u32 = 10;
 
+/// By so much, and not more, a segment may come later than another that was sent after it. One that takes longer is taken for lost by then, and
+/// sent again with the latest acknowledgement.
+const OVERTAKEN_MS: u32 = 1_000;
+
 /// `TCP_TIMEWAIT_LEN`.
 const TIME_WAIT_MS: u32 = 60_000;
 
@@ -40,8 +44,11 @@ impl DiagSocket {
             // The segment that acknowledged our FIN is the first that counts here (`tcp_rcv_state_process`: `tcp_ack` first, then the
             // state); each that came later counts too.
             State::FinWait2 => info.ack_received_ms,
-            // So does the segment with the peer's FIN, or the one that closed the gap before it; unless the network let a later
-            // acknowledgement overtake it, by which the age is too great then (`tcp_ack` does not count an old acknowledgement).
+            // So does the segment with the peer's FIN, or the one that closed the gap before it, unless its acknowledgement is an old one (`tcp_ack`,
+            // `old_ack`): the peer acknowledged data of ours later, and that overtook the FIN. The data was on its way then.
+            State::CloseWait | State::Closing if info.has_sent => {
+                info.ack_received_ms.min(info.data_sent_ms.saturating_sub(OVERTAKEN_MS))
+            }
             State::CloseWait | State::Closing => info.ack_received_ms,
             // FIN_WAIT1 and LAST_ACK begin with a call, SYN_SENT likewise: nothing that is told comes after it for certain.
             _ => return None,
@@ -76,6 +83,7 @@ mod tests {
                 data_sent_ms: 9_000,
                 data_received_ms: 8_000,
                 ack_received_ms: 5_000,
+                has_sent: false,
                 send_window: None,
             }),
         }
@@ -92,6 +100,13 @@ mod tests {
         for state in [syn_sent, fin_wait1, last_ack, listen] {
             assert_eq!(socket(state).at_least_ms(false), None, "{state}");
         }
+        let sent = |data_sent_ms| {
+            let info = socket(close_wait).info.map(|info| Info { data_sent_ms, has_sent: true, ..info });
+            DiagSocket { info, ..socket(close_wait) }.at_least_ms(false)
+        };
+        assert_eq!(sent(9_000), Some(4_990), "data long before the FIN");
+        assert_eq!(sent(5_010), Some(4_000), "data as the FIN came, whose acknowledgement may have overtaken it");
+        assert_eq!(sent(0), Some(0), "data just now");
         assert_eq!(DiagSocket { info: None, ..socket(close_wait) }.at_least_ms(false), None);
     }
 

@@ -144,6 +144,8 @@ fn info(value: &[u8]) -> Option<Info> {
         data_sent_ms: number(44)?,
         data_received_ms: number(52)?,
         ack_received_ms: number(56)?,
+        // Before 4.19 nothing tells.
+        has_sent: value.get(200..208).is_none_or(|bytes| bytes.iter().any(|byte| *byte != 0)),
         send_window: number(228),
     })
 }
@@ -213,6 +215,7 @@ mod tests {
         for (at, value) in [(44, 7_000u32), (52, 6_000), (56, 5_000), (228, 0)] {
             told[at..at + 4].copy_from_slice(&value.to_ne_bytes());
         }
+        told[200..208].fill(0);
         let attribute = |value: &[u8]| [&(4 + value.len() as u16).to_ne_bytes(), &2u16.to_ne_bytes(), value].concat();
         let with = |state, value: &[u8]| {
             let socket = Message { state, ..time_wait() };
@@ -222,8 +225,17 @@ mod tests {
             assert_eq!(answer.unwrap(), Answer::More);
             sockets[0].info
         };
-        let info = Info { data_sent_ms: 7_000, data_received_ms: 6_000, ack_received_ms: 5_000, send_window: Some(0) };
+        let info = Info {
+            data_sent_ms: 7_000,
+            data_received_ms: 6_000,
+            ack_received_ms: 5_000,
+            has_sent: false,
+            send_window: Some(0),
+        };
         assert_eq!(with(8, &told), Some(info));
+        told[201] = 1;
+        assert_eq!(with(8, &told), Some(Info { has_sent: true, ..info }));
+        told[201] = 0;
         assert_eq!(with(8, &told[..224]), Some(Info { send_window: None, ..info }), "a kernel before 5.4");
         assert_eq!(with(8, &told[..56]), None, "cut short");
         assert_eq!(with(10, &told), None, "a listener");
