@@ -81,19 +81,39 @@ fn document(ended: &Ended) -> Value {
 
 /// The four numbers are the same; the device is not. Each is in TIME_WAIT, and none has ended.
 pub fn two_devices() {
-    netns::sysctl("ipv4/conf/all/rp_filter", "0");
     device("left");
     device("right");
+    the_same_through(["left", "right"]);
+}
+
+/// The same where each device is in a VRF of its own, which sockets are bound to (`l3mdev`).
+pub fn two_vrfs() {
+    for (name, vrf, table) in [("left", "red", "10"), ("right", "blue", "20")] {
+        let made = Command::new("ip").args(["link", "add", vrf, "type", "vrf", "table", table]).output().unwrap();
+        if !made.status.success() {
+            println!("identity: this kernel has no VRFs: {}", String::from_utf8_lossy(&made.stderr).trim());
+            return;
+        }
+        ip(&["link", "set", vrf, "up"]);
+        device(name);
+        // Its routes move to the VRF's table.
+        ip(&["link", "set", name, "master", vrf]);
+    }
+    the_same_through(["red", "blue"]);
+}
+
+fn the_same_through(devices: [&'static str; 2]) {
+    netns::sysctl("ipv4/conf/all/rp_filter", "0");
     let here = netns::inode().to_string();
     let stat = Tracer::start(&["stat", "--json", "--netns", &here]);
     let bound = Tracer::start(&["ports", "60", "--json", "--netns", &here]);
     let seen = Seen::through(Tracer::here(&[]));
-    let two = [connect_through("left", 40_000), connect_through("right", 40_000)];
+    let two = devices.map(|device| connect_through(device, 40_000));
     drop(two);
     let waits = |device: &str| {
         seen.wait_for(device, SOON, |line| line.to == "TIME_WAIT" && line.interface.as_deref() == Some(device))
     };
-    let (left, right) = (waits("left"), waits("right"));
+    let [left, right] = devices.map(waits);
     assert_ne!(left.id, right.id);
     assert_eq!((left.laddr, left.lport, left.raddr, left.rport), (right.laddr, right.lport, right.raddr, right.rport));
     assert_eq!(netns::time_waits(), 2);
@@ -111,7 +131,8 @@ pub fn two_devices() {
         rows.sort();
         rows
     };
-    let once = [("left".to_owned(), 1), ("right".to_owned(), 1)];
+    let mut once = devices.map(|device| (device.to_owned(), 1)).to_vec();
+    once.sort();
     assert_eq!(by_device(&document(&ports)["destinations"], "in_use"), once);
     assert_eq!(by_device(&document(&bound.stop())["bound"], "bound"), once);
 }

@@ -231,6 +231,7 @@ fn main() -> ExitCode {
         isolated("filters::lines_v6", || filters::lines(V6)),
         isolated("filters::all_namespaces_but_one", filters::all_namespaces_but_one),
         isolated("identity::two_devices", identity::two_devices),
+        isolated("identity::two_vrfs", identity::two_vrfs),
         isolated("identity::an_inode_number_that_another_gets", identity::an_inode_number_that_another_gets),
         isolated("identity::kept_by_a_thread_or_a_file", identity::kept_by_a_thread_or_a_file),
         isolated("identity::reads_that_a_filter_leaves_out", identity::reads_that_a_filter_leaves_out),
