@@ -333,7 +333,7 @@ pub fn end(sk: Typed, tcp: Typed) -> u32 {
         about |= END_ORPHAN;
     }
     if BIT_REPAIR.load() != ABSENT {
-        about |= END_REPAIR_KNOWN | if tcp.bits(&BIT_REPAIR) & 1 != 0 { END_REPAIR } else { 0 };
+        about |= END_REPAIR_KNOWN | if tcp.at().bits(&BIT_REPAIR) & 1 != 0 { END_REPAIR } else { 0 };
     }
     if tcp.read::<i32>(&OFF_LINGER2) < 0 {
         about |= END_NO_LINGER2;
