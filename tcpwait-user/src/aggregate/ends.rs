@@ -93,7 +93,7 @@ pub struct EndRow {
 }
 
 impl EndRow {
-    /// Whether a connection that had been made ended otherwise than by FINs on both sides.
+    /// Whether a connection that had been made is known to have ended otherwise than by FINs on both sides.
     pub fn is_abnormal(&self) -> bool {
         self.was_made()
             && !matches!(
@@ -104,6 +104,7 @@ impl EndRow {
                     | Reason::Recycled
                     | Reason::Overflow
                     | Reason::Failed
+                    | Reason::Unknown
             )
             && self.from != Some(State::TimeWait)
     }
