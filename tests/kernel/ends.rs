@@ -11,7 +11,7 @@ use std::{
 
 use nix::libc;
 use serde_json::Value;
-use socket2::Socket;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
     V4,
@@ -341,6 +341,44 @@ pub fn listener_migrates(ip: &str) {
     }
     assert_eq!(netns::tcp("OutRsts"), 0);
     assert!(seen.lines().iter().all(|line| line.reason.as_deref() != Some("listener-closed")));
+}
+
+/// Connections below Multipath TCP: the kernel resets them itself (MP_FASTCLOSE) where their process closes with SO_LINGER of 0 seconds, and a listener
+/// takes along what nobody had accepted.
+pub fn multipath() {
+    const IPPROTO_MPTCP: i32 = 262;
+    let multipath = || Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::from(IPPROTO_MPTCP)));
+    let Ok(listener) = multipath() else {
+        println!("ends: this kernel has no Multipath TCP");
+        return;
+    };
+    let seen = Seen::shared();
+    listener.bind(&SocketAddr::new(V4.parse().unwrap(), 0).into()).unwrap();
+    listener.listen(4).unwrap();
+    let at = traffic::address(&listener);
+    let connected = || {
+        let client = multipath().unwrap();
+        client.connect(&at.into()).unwrap();
+        (traffic::address(&client), client)
+    };
+    let (from, client) = connected();
+    let (server, _) = listener.accept().unwrap();
+    // Until data has gone both ways, neither side is sure of Multipath TCP.
+    for (one, other) in [(&client, &server), (&server, &client)] {
+        one.send(b"x").unwrap();
+        traffic::read_exactly(other, 1);
+    }
+    abort(client);
+    expect(&seen, (from, at), "ESTABLISHED", "reset-sent", Some("multipath"));
+    expect(&seen, (at, from), "ESTABLISHED", "reset", None);
+    let (from, _waiting) = connected();
+    seen.wait_for_step((at, from), "SYN_RECV>ESTABLISHED", SOON);
+    drop(listener);
+    let end = expect(&seen, (at, from), "ESTABLISHED", "listener-closed", None);
+    assert_eq!(end.by.map(|by| by.pid), Some(std::process::id()));
+    for abort in ["TCPAbortOnData", "TCPAbortOnClose"] {
+        assert_eq!(netns::tcp_ext(abort), 0, "{abort}");
+    }
 }
 
 /// Too many orphans, and too little memory. Both limits are the machine's, so only a guest is asked.
