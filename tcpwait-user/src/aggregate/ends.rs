@@ -179,7 +179,9 @@ impl EndLead {
             let many = row.count >= MANY && row.count * TENTH >= over;
             row.is_abnormal() && (many || row.times.shared.is_some())
         };
-        let row = ends.rows().into_iter().find(stands_out)?;
+        // A time that many share says more than how many there are.
+        let row =
+            ends.rows().into_iter().filter(stands_out).max_by_key(|row| (row.times.shared.is_some(), row.count))?;
         Some(Self { group: group(), row, over })
     }
 }
