@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used)]
 use std::net::Ipv4Addr;
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::{
     symbols::DECISIVE,
@@ -228,5 +230,68 @@ fn nothing_is_guessed() {
         [("tcp_done __tcp_close", "overflow"), ("tcp_rcv_state_process", "overflow"), ("__tcp_close", "unknown")]
     {
         assert_eq!(told(FinWait2, NO_ERROR, old(stack)), expected, "{stack}");
+    }
+}
+
+fn any_site() -> impl Strategy<Value = EndSite> {
+    let functions = prop::collection::vec(prop::sample::select(DECISIVE.to_vec()), 0..8);
+    (functions, any::<[Option<bool>; 3]>(), any::<[bool; 6]>(), 0..3u32, prop::sample::select(vec![0, 100, 100_000u32]))
+        .prop_map(
+            |(
+                functions,
+                [full, repair, memory],
+                [orphan, no_linger2, netns_gone, window_closed, acked, unsent],
+                timeout,
+                jiffies,
+            )| {
+                let about = EndFacts {
+                    orphan,
+                    repair,
+                    no_linger2,
+                    netns_gone,
+                    window_closed,
+                    acked,
+                    unsent,
+                    memory,
+                    user_timeout_ms: timeout * 1000,
+                    probed_jiffies: jiffies,
+                    rto_max_jiffies: jiffies,
+                };
+                EndSite { full, ..site(&functions.join(" "), about) }
+            },
+        )
+}
+
+proptest! {
+    /// Whatever a stack holds, there is one reason, of those that are for full sockets, and what else is said goes with it.
+    #[test]
+    fn every_end_makes_sense(
+        old in prop::sample::select(State::ALL.to_vec()),
+        err in prop::sample::select(vec![0, 32, 103, 104, 110, 111, 113]),
+        site in prop::option::of(any_site()),
+        dwell_ns in prop::option::of(0..200_000_000_000u64),
+    ) {
+        let change = StateChange { err, ..change(old, NO_ERROR, site) };
+        let found = super::end(&symbols(), &change, Clock { hz: Some(250), dwell_ns });
+        prop_assert!(Reason::OF_ENDS.contains(&found.reason), "{found:?}");
+        let details: &[Detail] = match found.reason {
+            Reason::Closed => &[Detail::GivenUp, Detail::Linger0, Detail::Disconnect, Detail::Multipath],
+            Reason::ResetSent => &[
+                Detail::Linger0, Detail::UnreadData, Detail::DataAfterClose, Detail::OutOfMemory, Detail::TooManyOrphans,
+                Detail::Disconnect, Detail::Multipath,
+            ],
+            Reason::TimedOut => &[
+                Detail::Keepalive, Detail::UserTimeout, Detail::Retransmissions, Detail::ZeroWindow, Detail::FinWait2,
+                Detail::Linger,
+            ],
+            _ => &[],
+        };
+        prop_assert!(found.detail.is_none_or(|detail| details.contains(&detail)), "{found:?}");
+        let may_reset = [Reason::ResetSent, Reason::TimedOut, Reason::Destroyed, Reason::ListenerClosed];
+        prop_assert!(!found.rst || may_reset.contains(&found.reason), "{found:?}");
+        prop_assert!(found.abort != Some(Abort::OnTimeout) || found.reason == Reason::TimedOut, "{found:?}");
+        if found.reason == Reason::Unknown {
+            prop_assert_eq!(found, End::UNKNOWN);
+        }
     }
 }
