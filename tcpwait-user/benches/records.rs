@@ -59,7 +59,7 @@ fn of_client(client: u32, record: &[u8]) -> Vec<u8> {
     add(&mut record, offset_of!(Head, time_ns), later_ns);
     let kind = record.get(offset_of!(Head, kind)).copied().and_then(Kind::from_u8).unwrap();
     let (numbers, flow): (&[usize], _) = match kind {
-        Kind::State | Kind::StateTask | Kind::StateStack => {
+        Kind::State | Kind::StateTask | Kind::StateStack | Kind::StateEnd => {
             (&[offset_of!(SockState, cookie), offset_of!(SockState, sk)], Some(offset_of!(SockState, flow)))
         }
         Kind::TwArm | Kind::TwExpire | Kind::TwCancel | Kind::TwSegment => {

@@ -129,6 +129,7 @@ fn main() -> ExitCode {
         watched("ends::listener_migrates_v6", || ends::listener_migrates(V6)),
         watched("ends::short_of_resources_v4", || ends::short_of_resources(V4)),
         watched("ends::short_of_resources_v6", || ends::short_of_resources(V6)),
+        watched("ends::multipath", ends::multipath),
         isolated("ends::older_v4", || ends::older(V4)),
         isolated("ends::older_v6", || ends::older(V6)),
         watched("half_close::of_a_full_socket", half_close::of_a_full_socket),

@@ -2,8 +2,15 @@
 //! once. Only `xtask` reads this; a name that no test has is an error there.
 
 /// Whole names of tests.
-pub const TESTS: [&str; 14] = [
+pub const TESTS: [&str; 21] = [
     "active_close::v4",
+    "ends::reset_v4",
+    "ends::by_its_own_process_v6",
+    "ends::data_after_close_v4",
+    "ends::destroyed_v6",
+    "ends::by_timers_v4",
+    "ends::listener_closed_v6",
+    "ends::short_of_resources_v4",
     "reasons::reused_auto_port_v4",
     "reasons::recycled_v6",
     "reasons::reset_v4",

@@ -1,6 +1,7 @@
 //! One file a story.
 
 mod birth;
+mod end;
 mod owner;
 mod port;
 mod request;

@@ -11,6 +11,7 @@ use tcpwait_wire::{
 
 use super::{
     birth::{born, goes_on, is_told_at_once},
+    end::{end, is_acked, patience},
     owner::multipath,
     write_stack,
 };
@@ -20,8 +21,8 @@ use crate::{
     filter::wanted,
     maps::{NOTES, UNOWNED, unowned_slot},
     sock::{
-        Fields, Netns, Typed, bound_port, end, flow, full_lport, held_by_task, is_acked, is_deferred, is_tcp,
-        make_cookie, netns_of, patience, reuse, rport, syn_withheld, tcp_of, tw_room,
+        Fields, Netns, Typed, bound_port, flow, full_lport, held_by_task, is_deferred, is_tcp, make_cookie, netns_of,
+        reuse, rport, syn_withheld, tcp_of, tw_room,
     },
     task,
 };

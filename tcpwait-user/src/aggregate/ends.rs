@@ -93,7 +93,7 @@ pub struct EndRow {
 }
 
 impl EndRow {
-    /// Whether a connection that had been made ended otherwise than by FINs on both sides.
+    /// Whether a connection that had been made is known to have ended otherwise than by FINs on both sides.
     pub fn is_abnormal(&self) -> bool {
         self.was_made()
             && !matches!(
@@ -104,6 +104,7 @@ impl EndRow {
                     | Reason::Recycled
                     | Reason::Overflow
                     | Reason::Failed
+                    | Reason::Unknown
             )
             && self.from != Some(State::TimeWait)
     }
@@ -178,7 +179,9 @@ impl EndLead {
             let many = row.count >= MANY && row.count * TENTH >= over;
             row.is_abnormal() && (many || row.times.shared.is_some())
         };
-        let row = ends.rows().into_iter().find(stands_out)?;
+        // A time that many share says more than how many there are.
+        let row =
+            ends.rows().into_iter().filter(stands_out).max_by_key(|row| (row.times.shared.is_some(), row.count))?;
         Some(Self { group: group(), row, over })
     }
 }

@@ -248,7 +248,7 @@ impl Groups {
         self.get(id).interval.ends.step(step);
     }
 
-    /// The groups in which an abnormal end stands out, those with most of them first: call as [`rows`](Self::rows).
+    /// The groups in which an abnormal end stands out, those with a time that many share first, and with most of them: call as [`rows`](Self::rows).
     pub fn end_leads(&self, whole: bool) -> Vec<EndLead> {
         const TOP: usize = 3;
         let of = |group: &Group| {
@@ -256,7 +256,10 @@ impl Groups {
             EndLead::of(&counts.ends, counts.entered, || row(group.key.clone(), group.now, counts))
         };
         let mut leads: Vec<EndLead> = self.groups.values().filter_map(of).collect();
-        leads.sort_by(|a, b| b.row.count.cmp(&a.row.count).then_with(|| a.group.key.cmp(&b.group.key)));
+        leads.sort_by(|a, b| {
+            let weight = |lead: &EndLead| (lead.row.times.shared.is_some(), lead.row.count);
+            weight(b).cmp(&weight(a)).then_with(|| a.group.key.cmp(&b.group.key))
+        });
         leads.truncate(TOP);
         leads
     }

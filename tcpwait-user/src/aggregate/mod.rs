@@ -209,13 +209,14 @@ impl Aggregate {
     /// Who hung up first is certain once the peer has answered, or when the connection is over, and whose socket it is once its process has closed
     /// it.
     fn close(&mut self, step: &Transition) {
+        let seen_to_end = step.reason != Some(Reason::Unknown);
         let closer = match (step.from, step.to) {
             (Some(State::FinWait1), State::FinWait2 | State::TimeWait) => Closer::ThisSide,
             (Some(State::FinWait1), State::Closing) => Closer::Both,
             (Some(State::CloseWait), State::LastAck | State::Close) => Closer::Peer,
             // Its FIN was on its way, or waited to be, and none of the peer's had come.
-            (Some(State::FinWait1), State::Close) => Closer::ThisSide,
-            (Some(State::Established), State::Close) => Closer::Neither,
+            (Some(State::FinWait1), State::Close) if seen_to_end => Closer::ThisSide,
+            (Some(State::Established), State::Close) if seen_to_end => Closer::Neither,
             _ => return,
         };
         let group = self.group_of(step);

@@ -25,7 +25,8 @@ pub fn lead(report: &Report, context: Context<'_>) -> Option<String> {
         false => "of those there now".to_owned(),
     };
     let mut text = format!("{} {of}: {}", percent(Some(lead.share)), described(&report.by, &lead.group, context));
-    if let Some(closed) = closed_first(&lead.group.closed) {
+    // What ended without a FIN is not in TIME_WAIT.
+    if let Some(closed) = closed_first(&Closed { neither: 0, ..lead.group.closed }) {
         let sentence = match closed.as_str() {
             "this side" => "This side closes first, and who closes first keeps TIME_WAIT".to_owned(),
             "both" => "Both sides close at once, and both keep TIME_WAIT".to_owned(),
@@ -84,19 +85,16 @@ pub fn half_open(report: &Report) -> Option<String> {
     (!parts.is_empty()).then(|| format!("half-open: {}", parts.join("; ")))
 }
 
-/// Who hung up first: one side, or the shares of both.
+/// Who hung up first: always the same, or the most frequent and its share.
 pub fn closed_first(closed: &Closed) -> Option<String> {
     let total = closed.total();
-    let share = |count: u64| percent(Some(count as f64 / total as f64));
-    Some(match closed {
-        _ if total == 0 => return None,
-        Closed { this_side, .. } if *this_side == total => "this side".to_owned(),
-        Closed { peer, .. } if *peer == total => "peer".to_owned(),
-        Closed { both, .. } if *both == total => "both".to_owned(),
-        Closed { neither, .. } if *neither == total => "neither".to_owned(),
-        Closed { this_side, .. } if *this_side * 2 >= total => format!("this side {}", share(*this_side)),
-        Closed { neither, .. } if *neither * 2 >= total => format!("neither {}", share(*neither)),
-        Closed { peer, .. } => format!("peer {}", share(*peer)),
+    let most =
+        [("this side", closed.this_side), ("peer", closed.peer), ("both", closed.both), ("neither", closed.neither)];
+    // Of two that are as many, the first.
+    let (who, count) = most.into_iter().rev().max_by_key(|(_, count)| *count).filter(|(_, count)| *count > 0)?;
+    Some(match count == total {
+        true => who.to_owned(),
+        false => format!("{who} {}", percent(Some(count as f64 / total as f64))),
     })
 }
 
