@@ -4,8 +4,13 @@
 //! countable event is kept with its time, and what was seen is known for that very moment: on a busy machine too, the two
 //! may differ only where something was missed. Reads no clock and no file.
 
+mod report;
+mod seen;
+
 use hashbrown::{HashMap, HashSet};
 
+pub use self::report::{AuditReport, Check, Checked, Outcome};
+use self::seen::{Certain, Seen, What};
 use super::unfollowed::{self, Unfollowed};
 use crate::{
     event::{Event, Fact, StateChange, Syn},
@@ -79,96 +84,6 @@ pub struct Reading {
     pub namespaces: Vec<KernelCounts>,
     /// How many could not be.
     pub unreadable: u32,
-}
-
-/// What is countable.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
-    Accepted,
-    Began,
-    Ended(Reason),
-    Overflowed,
-    /// connect() that sends a SYN at once, or perhaps: it may wait for data.
-    Connects(Certain),
-    /// Such a one came to an end, and no SYN was sent.
-    Unsent(Certain),
-    /// One that was not certain sent its SYN.
-    Sent,
-    /// A connect() or a half-open connection came to nothing as AttemptFails counts it, or at most so.
-    Failed(Certain),
-    Reset,
-    /// A connection was given up as this counter of TcpExt counts it.
-    Aborted(Abort),
-    /// A connection ended, and why is not known: any of those may have counted it.
-    Unexplained,
-    /// An RST was sent when a connection ended.
-    ResetSent,
-}
-
-/// Whether the kernel counts it for certain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Certain {
-    Yes,
-    Perhaps,
-}
-
-/// What was seen of a namespace.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Seen {
-    accepted: u64,
-    began: u64,
-    expired: u64,
-    reused: u64,
-    overflowed: u64,
-    /// At least and at most.
-    active: (i64, i64),
-    failed: (i64, i64),
-    resets: u64,
-    aborted: [u64; Abort::ALL.len()],
-    unexplained: u64,
-    resets_sent: u64,
-}
-
-impl Seen {
-    fn count(&mut self, what: What) {
-        match what {
-            What::Accepted => self.accepted += 1,
-            What::Began => self.began += 1,
-            What::Ended(Reason::Expired) => self.expired += 1,
-            What::Ended(Reason::Reused) => self.reused += 1,
-            What::Ended(_) => {}
-            What::Overflowed => self.overflowed += 1,
-            What::Connects(Certain::Yes) => {
-                self.active.0 += 1;
-                self.active.1 += 1;
-            }
-            What::Connects(Certain::Perhaps) => self.active.1 += 1,
-            What::Unsent(Certain::Yes) => {
-                self.active.0 -= 1;
-                self.active.1 -= 1;
-            }
-            What::Unsent(Certain::Perhaps) => self.active.1 -= 1,
-            What::Sent => self.active.0 += 1,
-            What::Failed(certain) => {
-                self.failed.0 += i64::from(certain == Certain::Yes);
-                self.failed.1 += 1;
-            }
-            What::Reset => self.resets += 1,
-            What::Aborted(abort) => {
-                if let Some(count) = self.aborted.get_mut(abort as usize) {
-                    *count += 1;
-                }
-            }
-            What::Unexplained => self.unexplained += 1,
-            What::ResetSent => self.resets_sent += 1,
-        }
-    }
-
-    /// At least and at most.
-    fn aborted(&self, abort: Abort) -> (i64, i64) {
-        let certain = self.aborted.get(abort as usize).copied().unwrap_or_default();
-        (certain as i64, (certain + self.unexplained) as i64)
-    }
 }
 
 /// Countable events while a reading is under way.
@@ -500,107 +415,4 @@ fn gauge(
         seen_max: there + added,
         kernel: read.iter().map(|(count, _)| count).sum(),
     })
-}
-
-/// What was compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Checked {
-    /// Mini-sockets that began, and `TcpExtTW` with `TcpExtTWKilled`: one or the other counts each.
-    Entries,
-    /// Mini-sockets that expired, and `TcpExtTW` with `TcpExtTWKilled`.
-    Expiries,
-    /// Mini-sockets reused by `connect()`, and `TcpExtTWRecycled`.
-    Reused,
-    /// Overflows, and `TcpExtTCPTimeWaitOverflow`.
-    Overflows,
-    /// Sockets made of a listener's, and `TcpPassiveOpens`.
-    PassiveOpens,
-    /// connect() that sent a SYN, and `TcpActiveOpens`.
-    ActiveOpens,
-    /// Connections that failed in SYN_SENT or SYN_RECV, and `TcpAttemptFails`.
-    AttemptFails,
-    /// Connections that came from ESTABLISHED or CLOSE_WAIT to CLOSE, and `TcpEstabResets`.
-    EstabResets,
-    /// Connections that were given up, and this counter of TcpExt.
-    Aborts(Abort),
-    /// RSTs that were sent when a connection ended, and `TcpOutRsts`, which counts those too that answer a segment of no connection: no less.
-    ResetsSent,
-    /// Mini-sockets there, and sockstat's `tw`.
-    Sockstat,
-    /// Mini-sockets there, and those that sock_diag lists.
-    SockDiag,
-}
-
-/// One comparison. What was seen by the time the kernel was read lies between two numbers where something happened just then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Check {
-    /// What was compared.
-    pub what: Checked,
-    /// Seen, at least.
-    pub seen_min: u64,
-    /// Seen, at most; [`u64::MAX`] where the kernel counts more than what is followed.
-    pub seen_max: u64,
-    /// The kernel's number.
-    pub kernel: u64,
-}
-
-/// What came of a comparison.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// They agree.
-    Agrees,
-    /// They differ by no more than is known to be lost: this many of the kind compared.
-    Lost(u64),
-    /// They differ by so many, and the ledger does not say why.
-    Differs(u64),
-}
-
-impl Check {
-    fn outcome(&self, ledger: &Ledger) -> Outcome {
-        if (self.seen_min..=self.seen_max).contains(&self.kernel) {
-            return Outcome::Agrees;
-        }
-        let off = self.kernel.abs_diff(if self.kernel > self.seen_max { self.seen_max } else { self.seen_min });
-        let ring = ledger.lost_ring.unwrap_or_default();
-        let anything =
-            ledger.recursion().unwrap_or_default() + ledger.unread() + ledger.unreadable + ledger.undecodable;
-        let lost = anything
-            + match self.what {
-                Checked::Entries => ring.beginnings,
-                Checked::Expiries | Checked::Reused => ring.ends,
-                Checked::Overflows
-                | Checked::PassiveOpens
-                | Checked::ActiveOpens
-                | Checked::EstabResets
-                | Checked::Aborts(_) => ring.states,
-                Checked::ResetsSent => ring.states + ring.ends,
-                Checked::AttemptFails => ring.states + ring.requests,
-                Checked::Sockstat | Checked::SockDiag => ring.beginnings + ring.ends + ledger.tally.unmatched.total(),
-            };
-        if off <= lost { Outcome::Lost(off) } else { Outcome::Differs(off) }
-    }
-}
-
-/// What a report says of the audit.
-#[derive(Clone, Debug, Default)]
-pub struct AuditReport {
-    /// When the kernel was read last, in nanoseconds of `CLOCK_MONOTONIC`.
-    pub time_ns: Option<u64>,
-    /// Namespaces read.
-    pub namespaces: usize,
-    /// Namespaces that have sockets, or are known, and could not be read: what is in them is not compared.
-    pub unread: usize,
-    /// Each comparison and what came of it.
-    pub checks: Vec<(Check, Outcome)>,
-    /// What the kernel counted since the start of connections that cannot be followed, by the counter's name.
-    pub unfollowed: Vec<(&'static str, u64)>,
-    /// Why nothing was compared.
-    pub why_not: Option<String>,
-}
-
-impl AuditReport {
-    /// Whether a difference remains that nothing explains.
-    pub fn differs(&self) -> bool {
-        self.checks.iter().any(|(_, outcome)| matches!(outcome, Outcome::Differs(_)))
-    }
 }
