@@ -1,7 +1,7 @@
 //! Everything that talks to the kernel's BPF side: types, symbols, programs, the ring buffer. The only place that imports aya,
 //! and the only one with `unsafe`. It delivers bytes and counts, and knows nothing of what they mean.
 
-pub mod btf;
+mod btf;
 mod counters;
 mod filter;
 mod hooks;
@@ -12,12 +12,13 @@ mod programs;
 mod types;
 
 pub use self::{
+    btf::{Extracts, extract},
     counters::recursion_misses,
     filter::KernelFilter,
     hooks::{Choice, Choices, HOOKS, Hook, HookState, Kind, Need, Outcome, Work, missed, segment_source},
     load::{Options, Probes, load},
     needs::{NEEDS, Needed, OLDEST, Thing},
-    types::KernelTypes,
+    types::{KernelTypes, asked},
 };
 
 use std::{

@@ -3,7 +3,7 @@
 use std::panic::catch_unwind;
 
 use aya_obj::btf::{Btf, BtfKind};
-use tcpwait::kernel::{HOOKS, KernelTypes, Kind};
+use tcpwait::kernel::{HOOKS, KernelTypes, Kind, asked, extract};
 use tcpwait_wire::config::{ABSENT, OFFSETS};
 
 use super::{KERNELS, bytes, report, text};
@@ -93,6 +93,58 @@ fn arguments_of_functions_are_counted() {
         // A tracepoint's type is no function, nor is a structure.
         assert_eq!(of(kernel).arguments_of("btf_trace_kfree_skb"), None, "on {kernel}");
         assert_eq!(of(kernel).arguments_of("sock"), None, "on {kernel}");
+    }
+}
+
+/// What is cut out of the types before they are parsed says the same, and aya finds the same numbers in it.
+#[test]
+fn an_extract_says_the_same() {
+    for kernel in KERNELS {
+        let whole = bytes(kernel, "btf");
+        let extracts = extract(&whole, &asked()).unwrap();
+        let (from_whole, from_extract) = (of(kernel), KernelTypes::parse(&extracts.alone).unwrap());
+        assert_eq!(from_extract.offsets().unwrap(), from_whole.offsets().unwrap(), "on {kernel}");
+        assert_eq!(from_extract.stack_bytes(4096), from_whole.stack_bytes(4096), "on {kernel}");
+        assert_eq!(from_extract.has_preemptible_tracepoints(), from_whole.has_preemptible_tracepoints(), "on {kernel}");
+        assert_eq!(from_extract.has_threaded_softirqs(), from_whole.has_threaded_softirqs(), "on {kernel}");
+        let numbers = |blob: &[u8]| {
+            let btf = Btf::parse(blob, Default::default()).unwrap();
+            let of = |name: &str, kind| btf.id_by_type_name_kind(name, kind).ok();
+            let hooks = HOOKS
+                .iter()
+                .map(|hook| (of(&format!("btf_trace_{}", hook.name), BtfKind::Typedef), of(hook.name, BtfKind::Func)));
+            hooks.collect::<Vec<_>>()
+        };
+        assert_eq!(numbers(&extracts.in_place), numbers(&whole), "on {kernel}");
+        for hook in HOOKS {
+            assert_eq!(
+                from_extract.arguments_of(hook.name),
+                from_whole.arguments_of(hook.name),
+                "{} on {kernel}",
+                hook.name
+            );
+        }
+        assert_eq!(
+            from_extract.tracepoint_arg_is("kfree_skb", 3, "sock"),
+            from_whole.tracepoint_arg_is("kfree_skb", 3, "sock"),
+            "on {kernel}"
+        );
+    }
+}
+
+/// Types that are damaged are no types, or others; nothing panics or goes on for ever.
+#[test]
+fn an_extract_of_damaged_types() {
+    let whole = bytes("6.12", "btf");
+    assert!(extract(&[], &asked()).is_none() && extract(b"not BTF at all, but long enough", &asked()).is_none());
+    for at in (0..whole.len()).step_by(whole.len() / 400) {
+        let cut = extract(&whole[..at], &asked());
+        assert!(cut.is_none(), "cut at {at}");
+        for bit in [0, 3, 7] {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 1 << bit;
+            drop(extract(&damaged, &asked()));
+        }
     }
 }
 
