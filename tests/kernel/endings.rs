@@ -30,6 +30,19 @@ struct Unread {
     place: tempfile::TempDir,
 }
 
+/// tcpwait as a terminal starts it: whoever started the tests may ignore SIGHUP, as nohup(1) does, and what is ignored stays so.
+fn heeding(arguments: &[&str]) -> Command {
+    let mut tcpwait = command(arguments);
+    // SAFETY: signal() is a system call, and changes nothing of this process.
+    unsafe {
+        tcpwait.pre_exec(|| {
+            libc::signal(libc::SIGHUP, libc::SIG_DFL);
+            Ok(())
+        });
+    }
+    tcpwait
+}
+
 impl Unread {
     fn start(arguments: &[&str]) -> Self {
         let (reader, mut writer) = std::io::pipe().unwrap();
@@ -39,7 +52,7 @@ impl Unread {
         fcntl(writer.as_fd(), FcntlArg::F_SETFL(flags)).unwrap();
         let place = tempfile::tempdir().unwrap();
         let said = fs::File::create(place.path().join("stderr")).unwrap();
-        let child = command(arguments).stdout(writer).stderr(said).spawn().unwrap();
+        let child = heeding(arguments).stdout(writer).stderr(said).spawn().unwrap();
         Self { child, _reader: reader, place }
     }
 
@@ -130,7 +143,7 @@ pub fn hangs_up() {
     let netns = netns::inode().to_string();
     for ignored in [false, true] {
         let file = place.path().join(ignored.to_string());
-        let mut recorder = command(["record", "-o", file.to_str().unwrap(), "--netns", &netns]);
+        let mut recorder = heeding(&["record", "-o", file.to_str().unwrap(), "--netns", &netns]);
         if ignored {
             // SAFETY: signal() is a system call, and changes nothing of this process.
             unsafe {

@@ -404,12 +404,10 @@ pub fn short_of_resources(ip: &str) {
     hold(Duration::from_millis(500));
     for (name, value, detail) in [("tcp_max_orphans", "0", "too-many-orphans"), ("tcp_mem", "0 0 0", "out-of-memory")] {
         let (ends, client, _rest) = loaded();
-        let file = format!("/proc/sys/net/ipv4/{name}");
-        let before = std::fs::read_to_string(&file).unwrap();
         let aborted = netns::tcp_ext("TCPAbortOnMemory");
-        std::fs::write(&file, value).unwrap();
+        let before = netns::machines_sysctl(name, value);
         drop(client);
-        std::fs::write(file, before).unwrap();
+        netns::machines_sysctl(name, &before);
         // The other orphan may be asked meanwhile, too, by its timer.
         assert!(netns::tcp_ext("TCPAbortOnMemory") > aborted, "{name}");
         expect(&seen, ends, "FIN_WAIT1", "reset-sent", Some(detail));

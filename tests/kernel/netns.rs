@@ -108,6 +108,20 @@ pub fn sysctl(name: &str, value: &str) {
     fs::write(format!("/proc/sys/net/{name}"), value).unwrap_or_else(|e| panic!("{name} = {value}: {e}"));
 }
 
+/// Sets a sysctl below `net.ipv4` that is the whole machine's, and is seen in its first namespace only. Gives what it was.
+pub fn machines_sysctl(name: &str, value: &str) -> String {
+    let file = format!("/proc/sys/net/ipv4/{name}");
+    let (thread, value) = (thread::Builder::new(), value.to_owned());
+    let set = move || {
+        // SAFETY: setns is a system call without any state in this process but the thread's namespace.
+        assert_eq!(unsafe { libc::setns(home(), libc::CLONE_NEWNET) }, 0);
+        let before = fs::read_to_string(&file).unwrap();
+        fs::write(&file, value).unwrap();
+        before
+    };
+    thread.spawn(set).unwrap().join().unwrap()
+}
+
 /// A counter of this thread's namespace, as `nstat` calls it without the prefix `TcpExt`.
 pub fn tcp_ext(name: &str) -> u64 {
     counter("netstat", "TcpExt:", name).unwrap_or_else(|| panic!("this kernel has no {name}"))

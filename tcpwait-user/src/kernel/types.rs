@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use btfparse::{Integer32Value, Member, MemberList, Offset, Readable, TypeInformation, TypeVariant};
 use tcpwait_wire::config::{self, ABSENT, OFFSETS};
 
-use super::{HOOKS, btf::Asked};
+use super::{HOOKS, Hook, btf::Asked};
 
 /// Structures that say something by what they have, and the enumeration of reasons to drop a segment.
 const SNAPSHOT: &str = "tp_transition_snapshot";
@@ -45,8 +45,14 @@ pub fn asked() -> Asked<'static> {
     let structures = OFFSETS.iter().map(|field| field.structure);
     Asked {
         whole: structures.chain([SNAPSHOT, SPINLOCK, INTERRUPT_STACK, DROP_REASON]).collect(),
-        called: HOOKS.iter().flat_map(|hook| [hook.name.to_owned(), format!("btf_trace_{}", hook.name)]).collect(),
+        called: HOOKS.iter().flat_map(names).collect(),
     }
+}
+
+/// The functions of a hook, and what the type of a tracepoint is called.
+fn names(hook: &Hook) -> impl Iterator<Item = String> {
+    let along = hook.along.iter().map(|along| along.name.to_owned());
+    [hook.name.to_owned(), format!("btf_trace_{}", hook.name)].into_iter().chain(along)
 }
 
 struct Bytes<'a>(&'a [u8]);

@@ -18,7 +18,7 @@ use crate::{
     cli::states::States,
     event::Task,
     names::Names,
-    output::{Output, say},
+    output::{self, Output, say},
     signals,
     states::{Seen, Socket, Tally, Wanted, report::Report},
     system::{
@@ -29,6 +29,9 @@ use crate::{
     tcp::{Flow, State},
     view::states::{Moment, json, notes, text},
 };
+
+/// How long a report that is being made may still take once a signal asked for the end.
+const AT_MOST: Duration = Duration::from_millis(700);
 
 /// Carries it out.
 pub fn run(args: &States) -> Result<ExitCode> {
@@ -183,6 +186,10 @@ fn on_signal() -> Result<Receiver<()>> {
         // Whoever is told may be gone already.
         if signals.forever().next().is_some() {
             let _ = tell.send(());
+            // A report of a machine with a thousand network namespaces takes longer; nobody waits for its end.
+            thread::sleep(AT_MOST);
+            output::end();
+            std::process::exit(0);
         }
     };
     thread::Builder::new().name("signals".to_owned()).spawn(wait).context("starting a thread")?;

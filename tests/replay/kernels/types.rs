@@ -110,9 +110,11 @@ fn an_extract_says_the_same() {
         let numbers = |blob: &[u8]| {
             let btf = Btf::parse(blob, Default::default()).unwrap();
             let of = |name: &str, kind| btf.id_by_type_name_kind(name, kind).ok();
-            let hooks = HOOKS
-                .iter()
-                .map(|hook| (of(&format!("btf_trace_{}", hook.name), BtfKind::Typedef), of(hook.name, BtfKind::Func)));
+            let hooks = HOOKS.iter().flat_map(|hook| {
+                let functions = [hook.name].into_iter().chain(hook.along.iter().map(|along| along.name));
+                let typedef = of(&format!("btf_trace_{}", hook.name), BtfKind::Typedef);
+                [typedef].into_iter().chain(functions.map(|function| of(function, BtfKind::Func)))
+            });
             hooks.collect::<Vec<_>>()
         };
         assert_eq!(numbers(&extracts.in_place), numbers(&whole), "on {kernel}");
