@@ -15,6 +15,8 @@ pub struct Ledger {
     pub filtered: Option<u64>,
     /// Records that did not fit into the ring buffer.
     pub lost_ring: Option<LostRecords>,
+    /// Records that had not fitted by the time that was last said, which a recording has long before its counts.
+    pub lost_by_then: u64,
     /// Records the kernel side has written.
     pub written: Option<u64>,
     /// Records of the kernel side that were read.
@@ -169,7 +171,7 @@ impl Ledger {
 
     /// Events that are known to be missing.
     pub fn missed(&self) -> u64 {
-        let ring = self.lost_ring.map_or(0, |lost| lost.total());
+        let ring = self.lost_ring.map_or(0, |lost| lost.total()).max(self.lost_by_then);
         let withheld = self.recursion().unwrap_or_default();
         ring.saturating_add(withheld)
             .saturating_add(self.unread())
@@ -187,7 +189,15 @@ impl Ledger {
 mod tests {
     use tcpwait_wire::wire::{HOOKS, Hook};
 
-    use super::Ledger;
+    use super::{Ledger, LostRecords};
+
+    #[test]
+    fn what_was_lost_by_some_time_is_not_forgotten() {
+        let early = Ledger { lost_by_then: 5, ..Ledger::default() };
+        assert!(early.is_lossy() && early.missed() == 5);
+        let late = Ledger { lost_ring: Some(LostRecords { states: 7, ..LostRecords::default() }), ..early };
+        assert_eq!(late.missed(), 7, "the counts have those, too");
+    }
 
     #[test]
     fn what_may_be_of_no_interest_is_no_loss() {

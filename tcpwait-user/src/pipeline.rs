@@ -70,6 +70,7 @@ impl Stream {
             Fact::CgroupName { id, path } => self.names.learn_cgroup(*id, path),
             Fact::InterfaceName { interface, name } => self.names.learn_interface(*interface, name),
             Fact::Counters(counters) => self.ledger.count_kernel(counters),
+            Fact::Loss { lost } => self.ledger.lost_by_then = self.ledger.lost_by_then.max(*lost),
             _ => {}
         }
         self.lifecycle.apply(event, &mut self.updates);
