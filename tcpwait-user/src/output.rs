@@ -166,6 +166,11 @@ impl Drop for Output {
     }
 }
 
+/// Why standard output could not be written, if it could not.
+pub fn error() -> Option<io::Error> {
+    STDOUT.get()?.lock().error.map(io::Error::from_raw_os_error)
+}
+
 /// Whether whoever read standard output has gone.
 pub fn reader_is_gone() -> bool {
     STDOUT.get().is_some_and(|queue| queue.lock().error == Some(libc::EPIPE))

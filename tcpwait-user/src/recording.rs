@@ -15,6 +15,7 @@ use std::{
 use anyhow::{Context, Result};
 use lz4_flex::frame::{BlockSize, FrameEncoder, FrameInfo};
 use serde::{Deserialize, Serialize};
+use twox_hash::XxHash32;
 
 pub use self::new::New;
 pub use self::{
@@ -28,6 +29,9 @@ const MAGIC: [u8; 8] = *b"tcpwait\n";
 
 /// Version of the container: magic, version, header length, header, body.
 const FORMAT: u32 = 1;
+
+/// Before the sum of a header, which is its last field, in hexadecimal digits: of all that comes before it. Older recordings have none.
+const SUM: &[u8] = b",\"sum\":\"";
 
 /// A header longer than this is damage.
 const MAX_HEADER: u32 = 16 << 20;
@@ -85,7 +89,7 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// It cannot be written.
     pub fn begin(mut out: W, header: &Header) -> Result<Self> {
-        let header = serde_json::to_vec(header)?;
+        let header = summed(serde_json::to_vec(header)?)?;
         out.write_all(&MAGIC)?;
         out.write_all(&FORMAT.to_le_bytes())?;
         out.write_all(&u32::try_from(header.len())?.to_le_bytes())?;
@@ -125,5 +129,46 @@ impl<W: Write> Writer<W> {
     /// What it is written to.
     pub fn get_ref(&self) -> &W {
         self.body.get_ref()
+    }
+}
+
+/// A header as JSON, and its sum.
+fn summed(mut header: Vec<u8>) -> io::Result<Vec<u8>> {
+    // The brace that ends it.
+    header.pop();
+    let sum = XxHash32::oneshot(0, &header);
+    header.write_all(SUM)?;
+    write!(header, "{sum:08x}\"}}")?;
+    Ok(header)
+}
+
+/// Whether a header is as it was written, if it says so.
+fn is_as_written(header: &[u8]) -> bool {
+    const DIGITS: usize = 8;
+    let Some(rest) = header.strip_suffix(b"\"}") else { return true };
+    let Some((rest, digits)) = rest.split_at_checked(rest.len().saturating_sub(DIGITS)) else { return true };
+    let Some(summed) = rest.strip_suffix(SUM) else { return true };
+    let sum = std::str::from_utf8(digits).ok().and_then(|digits| u32::from_str_radix(digits, 16).ok());
+    sum == Some(XxHash32::oneshot(0, summed))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_header_that_was_changed_is_not_as_it_was_written() {
+        let json = serde_json::to_vec(&Header::default()).unwrap();
+        assert!(is_as_written(&json), "an older one does not say");
+        let summed = summed(json).unwrap();
+        assert!(is_as_written(&summed));
+        serde_json::from_slice::<Header>(&summed).unwrap();
+        let before = summed.len() - SUM.len() - 10;
+        for at in 0..before {
+            let mut damaged = summed.clone();
+            *damaged.get_mut(at).unwrap() ^= 1;
+            assert!(!is_as_written(&damaged), "at {at}");
+        }
     }
 }

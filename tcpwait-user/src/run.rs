@@ -38,6 +38,10 @@ const MAX_COMM: usize = 15;
 /// # Errors
 /// One clear sentence, with the remedy.
 pub fn run(cli: Cli) -> Result<ExitCode> {
+    let written_to = match &cli.command {
+        Command::Stat(args) => args.output.clone(),
+        _ => None,
+    };
     let done = match cli.command {
         Command::Stat(args) => stat::run(&args),
         Command::States(args) => states::run(&args),
@@ -48,7 +52,14 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Probes(args) => runtime()?.block_on(async { probes::run(&args) }),
     };
     // Whoever closes the pipe, as head(1) does, has what was wanted.
-    if output::reader_is_gone() { done.or(Ok(ExitCode::SUCCESS)) } else { done }
+    match output::error() {
+        _ if output::reader_is_gone() => done.or(Ok(ExitCode::SUCCESS)),
+        Some(error) => Err(error).context(match &written_to {
+            Some(file) => format!("writing to {}", file.display()),
+            None => "writing to stdout".to_owned(),
+        }),
+        None => done,
+    }
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
@@ -84,6 +95,16 @@ fn settings(args: &Tracing, filter: KernelFilter) -> Settings {
         audit: Audited::Never,
         first_signal_ends: true,
         verbose: args.verbose,
+    }
+}
+
+/// A connection goes through many states, so that all but one say nothing; of a socket as it is now they do (`tcpwait states`).
+fn refuse_all_but(states: &[Pick<State>]) -> Result<()> {
+    match states.iter().any(|list| list.not) {
+        true => bail!(
+            "--state '!...' would leave nothing out: a connection enters other states too; name those that are wanted"
+        ),
+        false => Ok(()),
     }
 }
 

@@ -17,6 +17,9 @@ pub const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP
 /// What a shell adds to a signal's number for an exit code.
 pub const SIGNALLED: i32 = 128;
 
+/// The exit code of what SIGTERM ended.
+pub const TERMINATED: u8 = 143;
+
 static ASKED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
 /// Has the next signal end the process at once if one has asked for the end before. `first_asks`: the first signal asks for it; else [`ask`] does.

@@ -256,6 +256,33 @@ pub fn killed_beside_its_command() {
     assert!(!Path::new(&left).exists(), "{left}");
 }
 
+/// A command that ignores what it is told does not keep tcpwait.
+pub fn a_command_that_goes_on() {
+    let tcpwait = Tracer::start(&[
+        "stat",
+        "--",
+        "sh",
+        "-c",
+        "trap '' TERM; for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do sleep 1; done",
+    ]);
+    until("the command runs", SOON, || children_of(tcpwait.pid()).into_iter().any(|pid| !children_of(pid).is_empty()));
+    tcpwait.signal(Signal::SIGTERM);
+    // Its output is the command's, too, which goes on.
+    let ended = until_gone(tcpwait.pid());
+    assert!(ended, "it waits for its command");
+    drop(tcpwait);
+}
+
+fn until_gone(pid: u32) -> bool {
+    let mut gone = false;
+    until("it ends", SOON, || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        gone = stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'));
+        gone
+    });
+    gone
+}
+
 fn comm(pid: u32) -> String {
     fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim().to_owned()
 }

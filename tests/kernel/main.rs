@@ -319,6 +319,7 @@ fn main() -> ExitCode {
         isolated("endings::new_recording", endings::new_recording),
         isolated("endings::a_filter_holds_for_every_record", endings::a_filter_holds_for_every_record),
         isolated("endings::killed_beside_its_command", endings::killed_beside_its_command),
+        isolated("endings::a_command_that_goes_on", endings::a_command_that_goes_on),
         isolated("endings::in_little_memory", endings::in_little_memory),
         isolated("endings::capabilities", endings::capabilities),
         demanding("offline::its_timers_move", offline::its_timers_move),

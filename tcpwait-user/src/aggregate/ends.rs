@@ -35,7 +35,7 @@ impl Ends {
         let row = self.row(key);
         row.count += 1;
         if let Some(ns) = step.dwell_ns {
-            row.times.record(ns);
+            row.times.record(ns, step.time_ns);
         }
     }
 
@@ -243,11 +243,18 @@ struct Times {
     followed: [Followed; FOLLOWED],
 }
 
+/// Of a time that many share, how far apart the ends must lie, in times of what makes two times the same. Connections that were made at once and
+/// ended at once have the same time too, whatever ended them: a process that was killed, a deployment.
+const APART: u64 = 4;
+
 /// A time, and how many share it at least.
 #[derive(Clone, Copy, Debug, Default)]
 struct Followed {
     count: u64,
     sum_ns: u128,
+    /// When the first and the last of them ended.
+    first_ns: u64,
+    last_ns: u64,
 }
 
 impl Followed {
@@ -255,16 +262,26 @@ impl Followed {
         self.sum_ns.checked_div(self.count.into()).and_then(|mean| u64::try_from(mean).ok()).unwrap_or_default()
     }
 
+    /// By how much times may differ that are the same.
+    fn width_ns(&self) -> u64 {
+        SAME_NS.max(self.mean_ns() / 50)
+    }
+
     fn is_near(&self, ns: u64) -> bool {
-        let mean_ns = self.mean_ns();
-        self.count > 0 && mean_ns.abs_diff(ns) <= SAME_NS.max(mean_ns / 50)
+        self.count > 0 && self.mean_ns().abs_diff(ns) <= self.width_ns()
+    }
+
+    /// Whether the connections ended one after the other, so that it is the time that they share, and not the moment.
+    fn is_of_many_moments(&self) -> bool {
+        self.last_ns.saturating_sub(self.first_ns) >= APART * self.width_ns()
     }
 }
 
 impl Times {
-    fn record(&mut self, ns: u64) {
+    /// A time, of a connection that ended then.
+    fn record(&mut self, ns: u64, ended_ns: u64) {
         self.take(&Self { known: 1, sum_ns: ns.into(), min_ns: ns, max_ns: ns, followed: Default::default() });
-        self.follow(Followed { count: 1, sum_ns: ns.into() });
+        self.follow(Followed { count: 1, sum_ns: ns.into(), first_ns: ended_ns, last_ns: ended_ns });
     }
 
     fn take(&mut self, other: &Self) {
@@ -282,6 +299,8 @@ impl Times {
         if let Some(same) = self.followed.iter_mut().find(|followed| followed.is_near(mean_ns)) {
             same.count += new.count;
             same.sum_ns += new.sum_ns;
+            same.first_ns = same.first_ns.min(new.first_ns);
+            same.last_ns = same.last_ns.max(new.last_ns);
             return;
         }
         let Some(least) = self.followed.iter_mut().min_by_key(|followed| followed.count) else { return };
@@ -300,6 +319,7 @@ impl Times {
             self.follow(Followed {
                 count: new.count - less,
                 sum_ns: u128::from(mean_ns) * u128::from(new.count - less),
+                ..new
             });
         }
     }
@@ -314,7 +334,9 @@ impl Times {
     fn summary(&self, of: u64) -> TimesSummary {
         let known = (self.known > 0).then_some(self);
         let most = self.followed.iter().max_by_key(|followed| followed.count);
-        let shared = most.filter(|most| most.count >= MANY && most.count * 3 >= of && most.mean_ns() >= LONG_NS);
+        let shared = most.filter(|most| {
+            most.count >= MANY && most.count * 3 >= of && most.mean_ns() >= LONG_NS && most.is_of_many_moments()
+        });
         TimesSummary {
             known: self.known,
             mean_ns: self.sum_ns.checked_div(self.known.into()).and_then(|mean| u64::try_from(mean).ok()),
@@ -340,7 +362,7 @@ pub struct TimesSummary {
     pub shared: Option<Shared>,
 }
 
-/// A time that many share: somebody's timeout.
+/// A time that many share which ended one after the other: somebody's timeout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shared {
     /// Their mean.
@@ -357,7 +379,7 @@ mod tests {
 
     fn times(all: impl IntoIterator<Item = u64>) -> Times {
         let mut times = Times::default();
-        all.into_iter().for_each(|ns| times.record(ns));
+        all.into_iter().zip(0..).for_each(|(ns, n)| times.record(ns, n * S));
         times
     }
 
@@ -374,6 +396,10 @@ mod tests {
         // Few, or short ones.
         assert_eq!(times([60 * S; 4]).summary(4).shared, None);
         assert_eq!(times([S / 2; 400]).summary(400).shared, None);
+        // All at once.
+        let mut killed = Times::default();
+        (0..400).for_each(|n| killed.record(60 * S + n * 1_000_000, 100 * S + n * 1_000_000));
+        assert_eq!(killed.summary(400).shared, None);
         // The times of most are not known.
         assert_eq!(times([60 * S; 9]).summary(28).shared, None);
     }

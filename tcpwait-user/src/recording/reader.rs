@@ -13,7 +13,7 @@ use lz4_flex::frame::FrameDecoder;
 use tcpwait_wire::wire::{self, Kind};
 use zerocopy::FromBytes;
 
-use super::{FORMAT, Header, MAGIC, MAX_HEADER, Records};
+use super::{FORMAT, Header, MAGIC, MAX_HEADER, Records, is_as_written};
 use crate::{
     ledger::{Cut, CutBy},
     plain::beginning,
@@ -66,6 +66,11 @@ impl Reader {
         let header = read_up_to(&mut file, len.into()).with_context(|| format!("reading {shown}"))?;
         if header.len() as u64 != u64::from(len) {
             bail!("{shown} is a recording cut off within its header, at byte {}", file.bytes);
+        }
+        if !is_as_written(&header) {
+            bail!(
+                "{shown} is a recording with a damaged header: its sum does not fit, so nothing that follows can be trusted"
+            );
         }
         let header = parsed(&header).map_err(|error| {
             anyhow!("{shown} is a recording with a damaged header: {}", beginning(&error.to_string(), MAX_QUOTED))

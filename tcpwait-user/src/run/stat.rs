@@ -1,6 +1,6 @@
 //! `tcpwait stat`: connects a source with the statistics, a command to its own connections, and gives the exit code.
 
-use std::{fs::File, io, os::unix::process::ExitStatusExt, process::ExitCode};
+use std::{fs::File, io, os::unix::process::ExitStatusExt, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result};
 use jiff::tz::TimeZone;
@@ -8,8 +8,8 @@ use nix::sys::signal::Signal;
 use tcpwait_wire::wire::Counters;
 
 use super::{
-    LOSSY, all_is_written, banner, criteria, kernel_filter, log_to_stderr, meaning_of_tw, open, runtime, say_damage,
-    say_seeded, settings,
+    LOSSY, all_is_written, banner, criteria, kernel_filter, log_to_stderr, meaning_of_tw, open, refuse_all_but,
+    runtime, say_damage, say_seeded, settings,
 };
 use crate::{
     aggregate::{
@@ -37,6 +37,9 @@ use crate::{
 /// Columns where there is no terminal to ask.
 const WIDTH: usize = 80;
 
+/// How long a command may take to end once it was told to.
+const A_MOMENT: Duration = Duration::from_millis(500);
+
 /// Carries it out.
 pub fn run(args: &Stat) -> Result<ExitCode> {
     let done = report(args);
@@ -47,6 +50,7 @@ pub fn run(args: &Stat) -> Result<ExitCode> {
 
 fn report(args: &Stat) -> Result<ExitCode> {
     log_to_stderr(args.tracing.verbose);
+    refuse_all_but(&args.filter.state)?;
     if let Some(program) = args.command.first() {
         command::check(program)?;
     }
@@ -124,7 +128,14 @@ async fn live(args: &Stat) -> Result<ExitCode> {
 
 /// The command's own exit code, or as a shell has it for a signal.
 fn exit_of(command: &mut Started) -> Result<ExitCode> {
-    let status = command.wait().context("waiting for the command")?;
+    let status = match signals::asked() {
+        false => command.wait(),
+        true => command.wait_for(A_MOMENT),
+    };
+    // It ignores the signal that it was sent; another is sent to it when tcpwait ends.
+    let Some(status) = status.context("waiting for the command")? else {
+        return Ok(ExitCode::from(signals::TERMINATED));
+    };
     let signalled = u8::try_from(signals::SIGNALLED).unwrap_or(u8::MAX);
     let signal = status.signal().and_then(|signal| u8::try_from(signal).ok());
     let code = status.code().and_then(|code| u8::try_from(code).ok());
@@ -197,12 +208,13 @@ impl Sink for Reports {
     fn is_over(&mut self) -> bool {
         self.statistics.is_over() || self.command.as_mut().is_some_and(Started::is_over)
     }
-    /// The command gets the terminal's Ctrl-C itself, and decides when it ends; the second one does not wait for it.
+    /// The command gets the terminal's Ctrl-C itself, and decides when it ends; nothing else, and no second one, waits for it.
     fn ends_at(&mut self, signal: Signal) -> bool {
         let Some(command) = &self.command else { return true };
-        if signal == Signal::SIGTERM || self.signalled {
-            command.signal(Signal::SIGTERM);
+        if signal == Signal::SIGINT && !std::mem::replace(&mut self.signalled, true) {
+            return false;
         }
-        std::mem::replace(&mut self.signalled, true)
+        command.signal(Signal::SIGTERM);
+        true
     }
 }

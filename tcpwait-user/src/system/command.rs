@@ -8,6 +8,8 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, id},
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
@@ -21,6 +23,9 @@ use nix::{
 
 /// The first argument of a process that is to become the command. Nobody else would begin with it.
 pub const VERB: &str = "--become-command";
+
+/// How often it is looked whether a command that was told to end has.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Before the process id in the name of a cgroup.
 const PREFIX: &str = "tcpwait-";
@@ -197,8 +202,23 @@ impl Started {
     ///
     /// # Errors
     /// It cannot be waited for.
-    pub fn wait(&mut self) -> io::Result<ExitStatus> {
-        self.child.wait()
+    pub fn wait(&mut self) -> io::Result<Option<ExitStatus>> {
+        self.child.wait().map(Some)
+    }
+
+    /// Waits for its end for so long at most. `None`: it goes on.
+    ///
+    /// # Errors
+    /// It cannot be waited for.
+    pub fn wait_for(&mut self, most: Duration) -> io::Result<Option<ExitStatus>> {
+        let end = Instant::now() + most;
+        loop {
+            let status = self.child.try_wait()?;
+            if status.is_some() || Instant::now() >= end {
+                return Ok(status);
+            }
+            thread::sleep(LOOK);
+        }
     }
 }
 

@@ -30,7 +30,8 @@ pub fn short(why: Why) -> &'static str {
         Why::Refused => "nobody listens there, or a firewall rejects it",
         Why::TimedOut => "nothing answered",
         Why::Unreachable => "an ICMP error, or nobody found by ARP",
-        Why::GivenUp => "the process closed it before an answer came",
+        // An ICMP error that comes while connect() holds the socket ends nothing (`sk_err_soft` of tcp_v4_err), so there may have been an answer.
+        Why::GivenUp => "the process closed it before it was connected",
         Why::RangeFull => "no port of the range is free",
         Why::PortHeld => "somebody holds the port",
         Why::NeverSent => "closed before the first write, which TCP Fast Open's SYN waits for",
@@ -57,7 +58,7 @@ pub fn words(failure: &Failure) -> String {
         }
         Why::TimedOut => format!("nothing answered{}", sent(failure)),
         Why::Unreachable => "an ICMP error came back, or ARP found nobody".to_owned(),
-        Why::GivenUp => format!("closed by the process before an answer came{}", sent(failure)),
+        Why::GivenUp => format!("closed by the process before it was connected{}", sent(failure)),
         Why::RangeFull => "no port of the range is free".to_owned(),
         Why::PortHeld => held(failure),
         Why::NeverSent => "closed by the process before its first write; TCP_FASTOPEN_CONNECT keeps the SYN back until then, so none was \

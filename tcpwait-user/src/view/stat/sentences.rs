@@ -126,7 +126,7 @@ pub fn ends(report: &Report, context: Context<'_>) -> Vec<String> {
                     ". A time that so many share is a timeout: the peer's, or that of something on the way"
                 }
                 Reason::ResetSent | Reason::TimedOut => ". A time that so many share is a timeout, here of this side",
-                _ => ". A time that so many share is a timeout",
+                _ => "",
             });
         }
         text + "."
