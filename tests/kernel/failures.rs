@@ -217,7 +217,7 @@ pub fn destroyed(ip: &str) {
     kill.args(["-K", "-tan", "state", "syn-sent", "sport", "=", &format!(":{}", from.port())]).stdout(Stdio::null());
     assert!(kill.status().unwrap().success());
     let failed = seen.wait_for_failure(1, SOON);
-    assert_eq!(failed.what(), "connect-failed other", "{failed:?}");
+    assert_eq!(failed.what(), "connect-failed destroyed", "{failed:?}");
     assert_eq!(failed.errno.as_deref(), Some("ECONNABORTED"), "{failed:?}");
     is_ours(&failed);
     is_between(&seen, &failed, (from.ip(), Some(from.port())), peer.own, ("destroyed", None));

@@ -65,13 +65,15 @@ pub enum Why {
     NotTold,
     /// bind(): EADDRINUSE on one port after the other, as by a search for a free one (bindresvport(3)).
     PortSearch,
+    /// connect(): ECONNABORTED, somebody destroyed the socket (`ss -K`).
+    Destroyed,
     /// Some other error; its errno is known.
     Other,
 }
 
 impl Why {
     /// Each of them.
-    pub const ALL: [Why; 17] = [
+    pub const ALL: [Why; 18] = [
         Why::NoFreePort,
         Why::PortTaken,
         Why::Refused,
@@ -88,6 +90,7 @@ impl Why {
         Why::Invalid,
         Why::NotTold,
         Why::PortSearch,
+        Why::Destroyed,
         Why::Other,
     ];
 
@@ -110,6 +113,7 @@ impl Why {
             Why::Invalid => "invalid",
             Why::NotTold => "not-told",
             Why::PortSearch => "port-search",
+            Why::Destroyed => "destroyed",
             Why::Other => "other",
         }
     }
@@ -209,7 +213,7 @@ impl Lifecycle {
     pub(super) fn connect_failed(
         &mut self,
         time_ns: u64,
-        (asked, old_port): (Flow, bool),
+        (asked, old_port, destroyed): (Flow, bool, bool),
         since_ns: Option<u64>,
         change: &StateChange,
         owner: Option<Arc<Task>>,
@@ -229,6 +233,7 @@ impl Lifecycle {
             _ if in_the_call && asked.lport == 0 => (Why::NoFreePort, Errno::EADDRNOTAVAIL as u16),
             _ if in_the_call => (Why::PortTaken, Errno::EADDRNOTAVAIL as u16),
             _ if change.err == 0 => (Why::GivenUp, 0),
+            _ if destroyed => (Why::Destroyed, change.err),
             Errno::ECONNREFUSED => (Why::Refused, change.err),
             Errno::ETIMEDOUT => (Why::TimedOut, change.err),
             Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::EHOSTDOWN => (Why::Unreachable, change.err),

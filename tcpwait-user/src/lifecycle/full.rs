@@ -175,9 +175,11 @@ impl Lifecycle {
                 // Nobody had accepted it, and nobody will.
                 step.listener = full.as_ref().and_then(|full| full.listener.clone());
             }
+            let destroyed = step.reason == Some(Reason::Destroyed);
             out.push(Update::Transition(step));
             if let (State::SynSent, Some(full)) = (change.old, full) {
-                self.connect_failed(time_ns, (full.flow, full.old_port), since_ns, change, full.owner, out);
+                let asked = (full.flow, full.old_port, destroyed);
+                self.connect_failed(time_ns, asked, since_ns, change, full.owner, out);
             }
             return;
         }

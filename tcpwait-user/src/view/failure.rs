@@ -42,6 +42,7 @@ pub fn short(why: Why) -> &'static str {
         Why::Invalid => "the address does not fit, the socket is bound, or the route is a blackhole",
         Why::NotTold => "a port was found; the route, a policy or want of memory ended it",
         Why::PortSearch => "one port after the other is held: a search for a free one",
+        Why::Destroyed => "somebody destroyed the socket (ss -K)",
         Why::Other => "the kernel gave no other reason",
     }
 }
@@ -80,6 +81,7 @@ pub fn words(failure: &Failure) -> String {
             flow.lport
         ),
         Why::PortSearch => searched(failure),
+        Why::Destroyed => "somebody destroyed the socket (ss -K); its step to CLOSE says who".to_owned(),
         Why::Other => "the kernel gave no other reason".to_owned(),
     };
     match errno(failure.errno) {

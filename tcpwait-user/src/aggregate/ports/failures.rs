@@ -134,6 +134,7 @@ impl Failed {
             | Why::NoMemory
             | Why::Invalid
             | Why::NotTold
+            | Why::Destroyed
             | Why::Other => About::Else,
         }
     }

@@ -227,6 +227,7 @@ fn why(why: Why) -> &'static str {
         Why::Invalid => "the address or the socket does not fit (EINVAL)",
         Why::NotTold => "a port was found, and then the call failed without a SYN",
         Why::PortSearch => "one port after the other is held (EADDRINUSE): a search for a free one",
+        Why::Destroyed => "somebody destroyed it",
         Why::Other => "it failed for another reason",
     }
 }
