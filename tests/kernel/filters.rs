@@ -91,10 +91,15 @@ pub fn select_whole_connections() {
         ),
     ];
     let start = |more: &[&str]| Tracer::spawn(command([&["trace", "--json"], more].concat()));
+    // As many at once as there are cores: each attaches for a while in which the kernel lets no other (`direct_mutex`), and two dozen on one core take minutes.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let all = start(&["--netns", &netns]);
-    let tracers: Vec<Tracer> = filters.iter().map(|(arguments, _)| start(arguments)).collect();
-    for tracer in tracers.iter().chain([&all]) {
-        tracer.wait_until_tracing();
+    all.wait_until_tracing();
+    let mut tracers: Vec<Tracer> = Vec::new();
+    for some in filters.chunks(cores) {
+        let begun = tracers.len();
+        tracers.extend(some.iter().map(|(arguments, _)| start(arguments)));
+        tracers[begun..].iter().for_each(Tracer::wait_until_tracing);
     }
     let all = Seen::through(all);
 

@@ -26,7 +26,7 @@ use zerocopy::FromBytes;
 use crate::{
     V4, netns,
     tracer::{Ended, SOON, START, Seen, Tracer, command},
-    traffic::{self, until},
+    traffic,
 };
 
 const NEAR: &str = "10.5.0.1";
