@@ -197,7 +197,7 @@ pub fn an_overtaken_fin(ip: &str) {
     let pair = Pair::on(ip);
     let (client, server) = pair.ends();
     let before = packet::numbers(&pair.client);
-    (&pair.server).send(b"x").unwrap();
+    pair.server.send(b"x").unwrap();
     read_exactly(&pair.client, 1);
     // Its ACK may be delayed; and then it answers nothing any more.
     hold(Duration::from_millis(400));
