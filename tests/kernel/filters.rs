@@ -100,6 +100,8 @@ pub fn select_whole_connections() {
         let begun = tracers.len();
         tracers.extend(some.iter().map(|(arguments, _)| start(arguments)));
         tracers[begun..].iter().for_each(Tracer::wait_until_tracing);
+        // A guest that says nothing for minutes is taken for one that hangs.
+        println!("filters: {} of {} tracers trace", tracers.len(), filters.len());
     }
     let all = Seen::through(all);
 
