@@ -32,7 +32,7 @@ fn and<'a>(one: Wanted<'a>, other: Wanted<'a>) -> Wanted<'a> {
 }
 
 /// Tracers that trace beside each other.
-const AT_ONCE: usize = 7;
+const AT_ONCE: usize = 4;
 
 pub fn select_whole_connections() {
     let netns = netns::inode().to_string();
