@@ -285,16 +285,14 @@ impl Lifecycle {
         if taken {
             self.tally.seeded += 1;
             self.tally.seeded_minis += u64::from(seed.mini);
-            let by_ns = self.seeded_by_ns(seed);
-            out.push(Update::Found(Found {
-                id: seed.cookie,
-                flow: seed.flow,
-                state: seed.state,
-                owner,
-                origin,
-                by_ns,
-            }));
+            out.push(self.found(seed, owner, origin));
         }
+    }
+
+    /// What is said of a connection that sock_diag lists.
+    fn found(&self, seed: &Seed, owner: Option<Arc<Task>>, origin: Origin) -> Update {
+        let by_ns = self.seeded_by_ns(seed);
+        Update::Found(Found { id: seed.cookie, flow: seed.flow, state: seed.state, owner, origin, by_ns })
     }
 
     /// Which side made a connection that sock_diag lists.

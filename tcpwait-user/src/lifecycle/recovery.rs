@@ -3,7 +3,7 @@
 
 use hashbrown::HashSet;
 
-use super::{Found, Lifecycle, Reason, Transition, Update, full::Full};
+use super::{Lifecycle, Reason, Transition, Update, full::Full};
 use crate::{
     event::Seed,
     tcp::{Flow, NetnsId, State},
@@ -92,15 +92,7 @@ impl Lifecycle {
         let Some(full) = self.fulls.get_mut(&seed.cookie) else {
             self.tally.unmatched.gaps += 1;
             self.fulls.insert(seed.cookie, Full::found_again(seed, owner.clone(), origin));
-            let by_ns = self.seeded_by_ns(seed);
-            out.push(Update::Found(Found {
-                id: seed.cookie,
-                flow: seed.flow,
-                state: seed.state,
-                owner,
-                origin,
-                by_ns,
-            }));
+            out.push(self.found(seed, owner, origin));
             return;
         };
         full.owner = full.owner.take().or(owner);
