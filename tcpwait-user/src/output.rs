@@ -53,13 +53,13 @@ pub struct Output {
     taken: u64,
 }
 
-/// A file that a thread of its own writes. Everything is taken; whoever writes more than there is [room](Behind::has_room) for fills the memory.
-pub struct Behind {
+/// A file that a thread of its own writes. Everything is taken; whoever writes more than there is [room](WriteBehind::has_room) for fills the memory.
+pub struct WriteBehind {
     queue: Queue,
     bytes: u64,
 }
 
-impl Behind {
+impl WriteBehind {
     /// Bytes that wait for this file with nobody the worse for it.
     const ROOM: usize = 8 << 20;
 
@@ -103,7 +103,7 @@ impl Behind {
     }
 }
 
-impl Write for Behind {
+impl Write for WriteBehind {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.queue.push(bytes.to_vec(), Full::Keep)?;
         self.bytes += bytes.len() as u64;

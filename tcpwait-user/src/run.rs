@@ -99,7 +99,7 @@ fn settings(args: &Tracing, filter: KernelFilter) -> Settings {
 }
 
 /// A connection goes through many states, so that all but one say nothing; of a socket as it is now they do (`tcpwait states`).
-fn refuse_all_but(states: &[Pick<State>]) -> Result<()> {
+fn check_states(states: &[Pick<State>]) -> Result<()> {
     match states.iter().any(|list| list.not) {
         true => bail!(
             "--state '!...' would leave nothing out: a connection enters other states too; name those that are wanted"

@@ -15,7 +15,7 @@ use std::{
 use anyhow::{Context, Result};
 
 use super::{Header, Writer};
-use crate::output::Behind;
+use crate::output::WriteBehind;
 
 /// Read and written by the owner.
 const MODE: u32 = 0o600;
@@ -70,9 +70,9 @@ impl New {
     ///
     /// # Errors
     /// The header cannot be written.
-    pub fn begin(self, header: &Header) -> Result<Writer<Behind>> {
+    pub fn begin(self, header: &Header) -> Result<Writer<WriteBehind>> {
         let Self { file, shown, moves } = self;
-        let begun = Behind::new(file).map_err(anyhow::Error::from).and_then(|out| {
+        let begun = WriteBehind::new(file).map_err(anyhow::Error::from).and_then(|out| {
             let writer = Writer::begin(out, header)?;
             if let Some((beside, target)) = &moves {
                 writer.get_ref().settle()?;

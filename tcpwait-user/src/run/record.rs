@@ -12,7 +12,7 @@ use crate::{
     kernel::KernelFilter,
     ledger::Ledger,
     live::{self, Sink},
-    output::{Behind, say},
+    output::{WriteBehind, say},
     recording::{self, Writer},
     system::netns,
 };
@@ -56,7 +56,7 @@ async fn record(args: &Record) -> Result<ExitCode> {
 
 /// Records become a file.
 struct Recording {
-    writer: Writer<Behind>,
+    writer: Writer<WriteBehind>,
     ledger: Ledger,
     records: u64,
 }

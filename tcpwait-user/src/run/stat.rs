@@ -8,8 +8,8 @@ use nix::sys::signal::Signal;
 use tcpwait_wire::wire::Counters;
 
 use super::{
-    LOSSY, all_is_written, banner, criteria, kernel_filter, log_to_stderr, meaning_of_tw, open, refuse_all_but,
-    runtime, say_damage, say_seeded, settings,
+    LOSSY, all_is_written, banner, check_states, criteria, kernel_filter, log_to_stderr, meaning_of_tw, open, runtime,
+    say_damage, say_seeded, settings,
 };
 use crate::{
     aggregate::{
@@ -50,7 +50,7 @@ pub fn run(args: &Stat) -> Result<ExitCode> {
 
 fn report(args: &Stat) -> Result<ExitCode> {
     log_to_stderr(args.tracing.verbose);
-    refuse_all_but(&args.filter.state)?;
+    check_states(&args.filter.state)?;
     if let Some(program) = args.command.first() {
         command::check(program)?;
     }

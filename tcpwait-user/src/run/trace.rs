@@ -6,8 +6,8 @@ use anyhow::{Context, Result};
 use jiff::tz::TimeZone;
 
 use super::{
-    banner, close, criteria, kernel_filter, log_to_stderr, meaning_of_tw, one, open, refuse_all_but, runtime,
-    say_damage, say_seeded, settings,
+    banner, check_states, close, criteria, kernel_filter, log_to_stderr, meaning_of_tw, one, open, runtime, say_damage,
+    say_seeded, settings,
 };
 use crate::{
     aggregate::audit::{Audit, Reading},
@@ -27,7 +27,7 @@ use crate::{
 /// Carries it out.
 pub fn run(args: &Trace) -> Result<ExitCode> {
     log_to_stderr(args.tracing.verbose);
-    refuse_all_but(&args.filter.state)?;
+    check_states(&args.filter.state)?;
     match &args.from {
         Some(path) => replay(args, path),
         None => runtime()?.block_on(live(args)),
