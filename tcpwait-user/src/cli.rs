@@ -20,7 +20,7 @@ use crate::{
     tcp::State,
 };
 
-use self::values::{seconds, time};
+use self::values::{count, seconds, time, up_to};
 pub use self::{
     doctor::Doctor,
     ports::Ports,
@@ -200,7 +200,7 @@ pub struct Stat {
     #[arg(value_parser = seconds)]
     pub interval: Option<std::time::Duration>,
     /// Stop after so many reports
-    #[arg(value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "duration")]
+    #[arg(value_parser = count, conflicts_with = "duration")]
     pub count: Option<u64>,
     /// Run this, report on the connections of it and its children, and exit as it does
     #[arg(last = true, value_name = "COMMAND", conflicts_with_all = ["from", "duration", "cgroup"])]
@@ -225,7 +225,7 @@ pub struct Stat {
     #[arg(long, value_enum, default_value_t)]
     pub sort: SortBy,
     /// How many groups are shown by themselves
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = up_to::<1000>)]
     pub top: u32,
 
     /// Lines as long as they need to be, whatever the terminal's width

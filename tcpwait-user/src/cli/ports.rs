@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use ipnet::IpNet;
 
-use super::{Filter, Tracing, list, seconds};
+use super::{Filter, Tracing, count, list, seconds, up_to};
 use crate::select::Pick;
 
 /// What `tcpwait ports --help` ends with.
@@ -38,7 +38,7 @@ pub struct Ports {
     #[arg(value_parser = seconds)]
     pub interval: Option<Duration>,
     /// Stop after so many reports
-    #[arg(value_parser = clap::value_parser!(u64).range(1..), conflicts_with = "duration")]
+    #[arg(value_parser = count, conflicts_with = "duration")]
     pub count: Option<u64>,
 
     /// Destination port(s); with a ! before the list all others, as of the filters below
@@ -67,7 +67,7 @@ pub struct Ports {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "ring_buffer"])]
     pub from: Option<PathBuf>,
     /// How many destinations are shown by themselves
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = up_to::<100_000>)]
     pub top: u32,
     /// Lines as long as they need to be, whatever the terminal's width
     #[arg(short = 'w', long, conflicts_with = "json")]

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Filter, seconds, time};
+use super::{Filter, count, seconds, time, up_to};
 use crate::aggregate::by::By;
 
 /// What `--help` says at the end.
@@ -42,7 +42,7 @@ pub struct States {
     #[arg(value_parser = seconds)]
     pub interval: Option<std::time::Duration>,
     /// Stop after so many reports
-    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(value_parser = count)]
     pub count: Option<u64>,
 
     /// Groups too, by one or several of: service (the end that is listened on), process, pid, remote (or peer), remote-port,
@@ -54,7 +54,7 @@ pub struct States {
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub older_than: Option<std::time::Duration>,
     /// How many groups are shown by themselves
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..), requires = "by")]
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = up_to::<{ u32::MAX }>, requires = "by")]
     pub top: u32,
 
     /// Lines as long as they need to be, whatever the terminal's width

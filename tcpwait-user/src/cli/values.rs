@@ -18,6 +18,20 @@ pub fn time(text: &str) -> Result<std::time::Duration, String> {
     time.filter(|time| !time.is_zero()).ok_or_else(|| "want a time, as 500ms, 90s, 5m or 1h30m".to_owned())
 }
 
+/// A whole number of 1 or more.
+pub fn count(text: &str) -> Result<u64, String> {
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "want a whole number of 1 or more".to_owned())
+}
+
+/// A whole number from 1 to so many.
+pub fn up_to<const MOST: u32>(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| (1..=MOST).contains(number));
+    number.ok_or_else(|| match MOST {
+        u32::MAX => "want a whole number of 1 or more".to_owned(),
+        _ => format!("want a whole number from 1 to {MOST}"),
+    })
+}
+
 /// A number of MiB, in bytes.
 pub fn mebibytes(text: &str) -> Result<u32, String> {
     let mib: u32 = text.parse().map_err(|_| "want a number of MiB".to_owned())?;
@@ -30,6 +44,18 @@ pub fn mebibytes(text: &str) -> Result<u32, String> {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn whole_numbers() {
+        assert_eq!((super::count("3"), super::up_to::<10>("10")), (Ok(3), Ok(10)));
+        for wrong in ["", "0", "-1", "1.5", "x", "11"] {
+            assert_eq!(super::up_to::<10>(wrong).unwrap_err(), "want a whole number from 1 to 10");
+        }
+        assert!(
+            super::count("0").is_err()
+                && super::up_to::<{ u32::MAX }>("x").is_err_and(|why| why.ends_with("1 or more"))
+        );
+    }
+
     #[test]
     fn times() {
         let ms = |text| super::time(text).map(|time| time.as_millis()).ok();
