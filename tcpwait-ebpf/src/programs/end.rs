@@ -17,50 +17,80 @@ pub fn is_acked(tcp: Typed) -> bool {
     tcp.read::<u32>(&OFF_SND_UNA) == tcp.read::<u32>(&OFF_WRITE_SEQ)
 }
 
-/// What a socket says of its end (`END_…`), but for who is on the CPU.
+/// Bits that are set one by one in the record itself. Kept in a register, each choice would be another value for the verifier to follow: 273,000
+/// instructions instead of 25,000 on 6.18.
+#[derive(Clone, Copy)]
+pub struct About(*mut u32);
+
+impl About {
+    /// None set.
+    ///
+    /// # Safety
+    /// The word is in a reserved record, and outlives this.
+    #[inline(always)]
+    pub unsafe fn clear(about: *mut u32) -> Self {
+        // SAFETY: the caller's.
+        unsafe { about.write_volatile(0) };
+        Self(about)
+    }
+
+    /// Sets one.
+    #[inline(always)]
+    pub fn set(self, bit: u32) {
+        // SAFETY: as it was made. Volatile, so that it stays in memory.
+        unsafe { self.0.write_volatile(self.0.read_volatile() | bit) };
+    }
+}
+
+/// Tells what a socket says of its end (`END_…`), but for who is on the CPU.
 #[inline(always)]
-pub fn end(sk: Typed, tcp: Typed) -> u32 {
+pub fn end(sk: Typed, tcp: Typed, about: About) {
     const SOCK_DEAD: u64 = 0;
-    let mut about = 0;
     if sk.read::<u64>(&OFF_SK_FLAGS) >> SOCK_DEAD & 1 != 0 {
-        about |= END_ORPHAN;
+        about.set(END_ORPHAN);
     }
     if BIT_REPAIR.load() != ABSENT {
-        about |= END_REPAIR_KNOWN | if tcp.at().bits(&BIT_REPAIR) & 1 != 0 { END_REPAIR } else { 0 };
+        about.set(END_REPAIR_KNOWN);
+        if tcp.at().bits(&BIT_REPAIR) & 1 != 0 {
+            about.set(END_REPAIR);
+        }
     }
     if tcp.read::<i32>(&OFF_LINGER2) < 0 {
-        about |= END_NO_LINGER2;
+        about.set(END_NO_LINGER2);
     }
     if no_users(sk) {
-        about |= END_NETNS_GONE;
+        about.set(END_NETNS_GONE);
     }
     if tcp.read::<u32>(&OFF_SND_WND) == 0 {
-        about |= END_WINDOW_CLOSED;
+        about.set(END_WINDOW_CLOSED);
     }
     if is_acked(tcp) {
-        about |= END_ACKED;
+        about.set(END_ACKED);
     }
     if tcp.read::<u32>(&OFF_SND_NXT) != tcp.read::<u32>(&OFF_WRITE_SEQ) {
-        about |= END_UNSENT;
+        about.set(END_UNSENT);
     }
-    about | memory(sk)
+    memory(sk, about);
 }
 
 /// `tcp_out_of_memory` (include/net/tcp.h and net/ipv4/tcp.c, 5.15 to 7.3).
 #[inline(always)]
-fn memory(sk: Typed) -> u32 {
+fn memory(sk: Typed, about: About) {
     /// `SOCK_MIN_SNDBUF`: twice 2048 bytes and a `struct sk_buff`.
     const SOCK_MIN_SNDBUF: i32 = 2 * (2048 + 256);
     /// The last of the three of `tcp_mem`.
     const LIMIT: u64 = 2 * 8;
     if OFF_PROT_MEMORY.load() == ABSENT || OFF_PROT_LIMITS.load() == ABSENT {
-        return 0;
+        return;
     }
     let prot = sk.at().follow(&OFF_PROT);
     let allocated: i64 = prot.follow(&OFF_PROT_MEMORY).read_here();
     let limit: i64 = At(prot.follow(&OFF_PROT_LIMITS).0 + LIMIT).read_here();
     let is_short = sk.read::<i32>(&OFF_WMEM_QUEUED) > SOCK_MIN_SNDBUF && allocated > limit;
-    END_MEMORY_KNOWN | if is_short { END_MEMORY } else { 0 }
+    about.set(END_MEMORY_KNOWN);
+    if is_short {
+        about.set(END_MEMORY);
+    }
 }
 
 /// TCP_USER_TIMEOUT in milliseconds, for how many jiffies the peer's closed window has been probed, and how many a retransmission may wait.

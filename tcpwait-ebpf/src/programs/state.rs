@@ -11,7 +11,7 @@ use tcpwait_wire::{
 
 use super::{
     birth::{born, goes_on, is_told_at_once},
-    end::{end, is_acked, patience},
+    end::{About, end, is_acked, patience},
     owner::multipath,
     write_stack,
 };
@@ -150,7 +150,6 @@ fn tell_with_task(ctx: &BtfTracePointContext, change: Change) {
 fn tell_end(ctx: &BtfTracePointContext, change: Change, flags: u8) {
     let write = #[inline(always)]
     |record: *mut SockStateEnd| {
-        let mut about = 0;
         // SAFETY: reserved memory, which begins with what changed; all of it after the head is written here.
         unsafe {
             change.write(record.cast());
@@ -158,24 +157,24 @@ fn tell_end(ctx: &BtfTracePointContext, change: Change, flags: u8) {
                 // Not with the last ACK.
                 (*record).state.syn = 0;
             }
+            let about = About::clear(&raw mut (*record).about);
             if let Some(tcp) = tcp_of(change.sk) {
-                about = end(change.sk, tcp);
+                end(change.sk, tcp, about);
                 let patience = patience(tcp, bpf_jiffies64());
                 ((*record).user_timeout_ms, (*record).probed_jiffies, (*record).rto_max_jiffies) = patience;
             } else {
                 ((*record).user_timeout_ms, (*record).probed_jiffies, (*record).rto_max_jiffies) = (0, 0, 0);
             }
             if task::on_its_stack(ctx) {
-                about |= END_TASK_STACK;
+                about.set(END_TASK_STACK);
                 if by_its_owner(change.old, change.new) && held_by_task(change.sk) {
-                    about |= END_BY_CALL;
+                    about.set(END_BY_CALL);
                 }
                 (*record).task = task::current();
             } else {
                 (*record).task = task::nobody();
             }
             ((*record).tw_count, (*record).tw_max) = tw_room(change.sk);
-            (*record).about = about;
             write_stack(ctx, &raw mut (*record).stack);
         }
     };

@@ -1,7 +1,11 @@
 //! Loads and attaches the programs of the hooks, detaches them, and says why one cannot be had. Does not know which hooks are
 //! wanted, nor what becomes of a tool without them.
 
-use std::{collections::HashMap, thread};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
 use anyhow::{Context, Result, bail};
 use aya::{
@@ -20,7 +24,7 @@ type Try<'a> = (&'static Hook, Vec<(&'static str, Vec<Found<'a>>)>);
 /// A program's name, and the program, if the object has it.
 type Found<'a> = (&'static str, Option<&'a mut Program>);
 
-/// Loads and attaches programs, hooks beside each other, as the verifier takes milliseconds for each program. Of hooks that do the same work the
+/// Loads and attaches programs, hooks beside each other, as the kernel waits tens of milliseconds for each. Of hooks that do the same work the
 /// first that can be had is taken, and the rest is not tried.
 pub fn attach(ebpf: &mut Ebpf, hooks: impl Iterator<Item = &'static Hook>, preemptible: bool, btf: &Btf) -> Tried {
     let mut programs: HashMap<&str, &mut Program> = ebpf.programs_mut().collect();
@@ -58,28 +62,15 @@ fn attach_one_of(lot: Vec<Try<'_>>, btf: &Btf) -> Vec<(&'static str, Result<()>)
     tried
 }
 
-/// All programs of a hook or none. They are loaded beside each other. Those on one function are alike, but the first has to run first, so they are attached
+/// All programs of a hook or none. Those on one function are alike, but the first has to run first, so they are attached
 /// one after the other. A tracepoint runs them in that order (`func_add`), a trampoline the other way round (`bpf_trampoline_link_prog` adds at the head).
 fn attach_all(kind: Kind, functions: &mut [(&'static str, Vec<Found<'_>>)], btf: &Btf) -> Result<()> {
-    thread::scope(|scope| {
-        let programs = functions
-            .iter_mut()
-            .flat_map(|(function, programs)| programs.iter_mut().map(|program| (&*function, program)));
-        let loading = programs.map(|(function, (name, program))| {
+    for (function, programs) in &mut *functions {
+        for (name, program) in programs {
             let program = program.as_mut().with_context(|| format!("the eBPF object has no program {name}"))?;
-            let load = || load_one(program, kind, function, btf);
-            let thread = thread::Builder::new().spawn_scoped(scope, load);
-            Ok((function, thread.context("starting a thread to load a program on")?))
-        });
-        let loading: Vec<Result<_>> = loading.collect();
-        loading.into_iter().try_for_each(|loading| {
-            let (function, thread) = loading?;
-            match thread.join() {
-                Ok(result) => result,
-                Err(_) => bail!("loading the program for {function}: the thread died"),
-            }
-        })
-    })?;
+            load_one(program, kind, function, btf)?;
+        }
+    }
     let attached = functions.iter_mut().try_for_each(|(function, programs)| {
         let in_order = programs.iter_mut().filter_map(|(_, program)| program.as_mut());
         let attach = |program: &mut &mut Program| attach_one(program, function);
@@ -98,7 +89,12 @@ fn attach_all(kind: Kind, functions: &mut [(&'static str, Vec<Found<'_>>)], btf:
 }
 
 fn load_one(program: &mut Program, kind: Kind, function: &str, btf: &Btf) -> Result<()> {
+    /// The verifier takes megabytes for a program while it is at it, from the memory of the cgroup (`GFP_KERNEL_ACCOUNT`, 7.3): two dozen
+    /// programs beside each other took 40 MB, one after the other they take 8. What is waited for, the kernel's grace periods, comes with attaching.
+    static VERIFIER: Mutex<()> = Mutex::new(());
+
     let loading = || format!("loading the program for {function}");
+    let _turn = VERIFIER.lock().unwrap_or_else(PoisonError::into_inner);
     match kind {
         Kind::Tracepoint => {
             let program: &mut BtfTracePoint = program.try_into().with_context(loading)?;
