@@ -339,6 +339,17 @@ pub enum Call {
     Listen,
 }
 
+impl Call {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Call::Connect => "connect",
+            Call::Bind => "bind",
+            Call::Listen => "listen",
+        }
+    }
+}
+
 /// bind(), listen() or connect() failed before anything was sent.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PortRefused {

@@ -260,13 +260,13 @@ fn say_seeded(seeded: Option<&Seeded>, verbose: bool) {
     }
 }
 
-fn close(account: &Ledger, audit: Option<&AuditReport>, fail_on_loss: bool) -> Result<ExitCode> {
+fn close(account: &Ledger, audit: Option<&AuditReport>, verbose: bool, fail_on_loss: bool) -> Result<ExitCode> {
     let written = all_is_written()?;
     let mut text = Vec::new();
     let _ = ledger::write(account, &mut text);
     String::from_utf8_lossy(&text).lines().for_each(|line| say!("{line}"));
     if let Some(audit) = audit {
-        say!("{}", view::audit::sentence(audit));
+        say!("{}", view::audit::sentence(audit, verbose));
     }
     let lossy = !written || account.is_lossy() || audit.is_some_and(AuditReport::differs);
     Ok(if fail_on_loss && lossy { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS })

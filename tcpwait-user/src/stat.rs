@@ -6,12 +6,15 @@ use std::{
     io::{self, Write},
 };
 
+use hashbrown::HashSet;
 use tcpwait_wire::wire;
 
 use crate::{
     aggregate::{
         Aggregate, Wanted, Wheel,
         audit::{Audit, Reading},
+        census::Census,
+        ports::settings::Settings,
     },
     event::Fact,
     ledger::{Ledger, Recorded},
@@ -20,6 +23,7 @@ use crate::{
     recording::Header,
     schedule::{Due, Schedule},
     select::Selector,
+    tcp::NetnsId,
     view::ReportView,
 };
 
@@ -41,6 +45,7 @@ pub struct Statistics<W: Write> {
     view: Box<dyn ReportView>,
     out: W,
     due: Due,
+    began_ns: u64,
     now_ns: u64,
 }
 
@@ -63,6 +68,7 @@ impl<W: Write> Statistics<W> {
             view,
             out,
             due: schedule.begin(header.started_ns),
+            began_ns: header.started_ns,
             now_ns: header.started_ns,
         }
     }
@@ -81,6 +87,10 @@ impl<W: Write> Statistics<W> {
         self.now_ns = self.now_ns.max(event.time_ns);
         let is_tick = matches!(event.fact, Fact::Tick { .. });
         self.take_in();
+        if is_tick && !self.aggregate.has_first() && self.stream.lifecycle().are_seeds_read() {
+            let census = self.census(self.began_ns);
+            self.aggregate.set_first(census);
+        }
         if is_tick && self.is_due(self.now_ns) {
             self.due.passes(self.now_ns);
             self.report(false)?;
@@ -145,6 +155,30 @@ impl<W: Write> Statistics<W> {
         Ledger { undecided: self.selector.undecided(), ..self.stream.ledger() }
     }
 
+    /// The namespaces whose settings matter: those in which something connects.
+    pub fn namespaces(&self) -> Vec<NetnsId> {
+        let outgoing = self.stream.lifecycle().present().filter(|socket| socket.origin.is_outgoing());
+        let namespaces: HashSet<NetnsId> = outgoing.map(|socket| socket.flow.netns).collect();
+        namespaces.into_iter().collect()
+    }
+
+    /// The settings of namespaces as they are now.
+    pub fn set_settings(&mut self, settings: impl IntoIterator<Item = (NetnsId, Settings)>) {
+        settings.into_iter().for_each(|(netns, settings)| self.aggregate.set_settings(netns, settings));
+    }
+
+    /// The sockets there are that are wanted, and were there before `before_ns`.
+    fn census(&self, before_ns: u64) -> Census {
+        let (criteria, names) = (self.selector.criteria(), self.stream.context().names);
+        let present = self.stream.lifecycle().present();
+        let wanted = present.filter(|socket| {
+            socket.since_ns.is_none_or(|since_ns| since_ns < before_ns)
+                && criteria.fits(socket.flow, socket.state)
+                && criteria.fits_owner(socket.owner, names)
+        });
+        Census::take(wanted, self.now_ns)
+    }
+
     fn take_in(&mut self) {
         let Self { stream, selector, aggregate, audit, .. } = self;
         let names = stream.context().names;
@@ -162,7 +196,8 @@ impl<W: Write> Statistics<W> {
         self.aggregate.set_wheel(Wheel { hz: lifecycle.hz(), slack_ns: lifecycle.timewait_slack_ns() });
         let ledger = self.ledger();
         let audit = self.audit.report(&ledger);
-        let report = self.aggregate.report(self.now_ns, is_final, ledger, audit);
+        let census = self.census(u64::MAX);
+        let report = self.aggregate.report(self.now_ns, is_final, ledger, audit, census);
         self.view.report(&report, self.stream.context(), &mut self.out)?;
         self.out.flush()
     }

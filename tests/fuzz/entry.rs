@@ -156,7 +156,7 @@ fn reports(header: &Header, records: &[Vec<u8>], schedule: Schedule, json: bool)
     let wanted = Wanted { by, sort: Default::default(), top: 10 };
     let view: Box<dyn ReportView> = match json {
         true => Box::new(stat::json::Json),
-        false => Box::new(stat::text::Text::new(stat::text::Screen { width: 80, height: None }, TimeZone::UTC)),
+        false => Box::new(stat::text::Text::new(stat::text::Screen { width: 80, height: None }, TimeZone::UTC, false)),
     };
     let out = if json { Lines::json() } else { Lines::text() };
     let (selector, audit) = (Selector::new(Criteria::default()), Audit::new(None, None));

@@ -3,7 +3,7 @@
 //! Heard as `STATE NOW KNOWN AT-LEAST OLDEST P50 P90`, the ages in ms; quantiles are never above the truth, and within 1 % of it.
 
 use tcpwait::{
-    aggregate::{Aggregate, Wanted, age::AgeSummary, audit::AuditReport, groups::Sort},
+    aggregate::{Aggregate, Wanted, age::AgeSummary, audit::AuditReport, census::Census, groups::Sort},
     ledger::Ledger,
     lifecycle::{Lifecycle, SegmentSource},
 };
@@ -21,7 +21,7 @@ fn ages(told: &str, at_ms: u64) -> Vec<String> {
         model.apply(&event, &mut updates);
         updates.drain(..).for_each(|update| aggregate.update(&update));
     }
-    let report = aggregate.report(at_ms * MS, true, Ledger::default(), AuditReport::default());
+    let report = aggregate.report(at_ms * MS, true, Ledger::default(), AuditReport::default(), Census::default());
     let there = report.states.iter().filter(|row| row.now.unwrap_or(0) > 0);
     let ms = |ns: Option<u64>| ns.map_or("-".to_owned(), |ns| (ns / MS).to_string());
     let line = |state, now, age: AgeSummary| {

@@ -8,6 +8,7 @@ use tcpwait::{
         Aggregate, Wanted,
         audit::AuditReport,
         by::By,
+        census::Census,
         groups::{GroupRow, MAX_GROUPS, Sort},
         report::Report,
     },
@@ -45,12 +46,18 @@ fn reports(updates: &[Update], cuts: &[usize]) -> (Vec<Report>, Report) {
     for (index, update) in updates.iter().enumerate() {
         aggregate.update(update);
         if cuts.contains(&index) {
-            intervals.push(aggregate.report(index as u64 + 1, false, Ledger::default(), AuditReport::default()));
+            intervals.push(aggregate.report(
+                index as u64 + 1,
+                false,
+                Ledger::default(),
+                AuditReport::default(),
+                Census::default(),
+            ));
         }
     }
     let end_ns = updates.len() as u64 + 1;
-    intervals.push(aggregate.report(end_ns, false, Ledger::default(), AuditReport::default()));
-    let last = aggregate.report(end_ns, true, Ledger::default(), AuditReport::default());
+    intervals.push(aggregate.report(end_ns, false, Ledger::default(), AuditReport::default(), Census::default()));
+    let last = aggregate.report(end_ns, true, Ledger::default(), AuditReport::default(), Census::default());
     (intervals, last)
 }
 
@@ -198,7 +205,7 @@ proptest! {
             last.insert(step.id, (step.to, step.time_ns));
         }
         let end_ns = steps(updates).iter().map(|step| step.time_ns).max().unwrap_or_default() + LATER_NS;
-        let report = aggregate.report(end_ns, true, Ledger::default(), AuditReport::default());
+        let report = aggregate.report(end_ns, true, Ledger::default(), AuditReport::default(), Census::default());
         for row in report.states.iter().filter(|row| row.state != State::Close) {
             let mut ages: Vec<u64> =
                 last.values().filter(|(state, _)| *state == row.state).map(|(_, since_ns)| end_ns - since_ns).collect();
@@ -237,7 +244,7 @@ fn groups_beyond_the_limit_are_folded() {
         aggregate.update(&step(id.into(), to(0), State::FinWait2, State::TimeWait));
     }
     let all = u64::from(many) + 49;
-    let report = aggregate.report(1, false, Ledger::default(), AuditReport::default());
+    let report = aggregate.report(1, false, Ledger::default(), AuditReport::default(), Census::default());
     assert_eq!((report.time_wait.entered.count, report.time_wait.now), (all, all));
     assert_eq!(rows(&report).map(|row| row.entered).sum::<u64>(), all);
     assert_eq!(rows(&report).map(|row| row.now).sum::<u64>(), all);
@@ -250,7 +257,7 @@ fn groups_beyond_the_limit_are_folded() {
     for id in 1..=many {
         aggregate.update(&step(id.into(), to(id), State::TimeWait, State::Close));
     }
-    let report = aggregate.report(2, true, Ledger::default(), AuditReport::default());
+    let report = aggregate.report(2, true, Ledger::default(), AuditReport::default(), Census::default());
     assert_eq!((report.time_wait.left.count, report.time_wait.now), (u64::from(many), 49));
     assert_eq!(rows(&report).map(|row| row.left).sum::<u64>(), u64::from(many));
     assert_eq!(rows(&report).map(|row| row.now).sum::<u64>(), 49);

@@ -4,6 +4,7 @@ use tcpwait::{
     aggregate::{
         Aggregate, Wanted,
         audit::AuditReport,
+        census::Census,
         connects::{ConnectCounts, ConnectReport},
         groups::Sort,
     },
@@ -33,7 +34,7 @@ fn aggregate(told: &str, aggregate: &mut Aggregate) {
 }
 
 fn report(aggregate: &mut Aggregate, is_final: bool) -> ConnectReport {
-    aggregate.report(1, is_final, Ledger::default(), AuditReport::default()).connects
+    aggregate.report(1, is_final, Ledger::default(), AuditReport::default(), Census::default()).connects
 }
 
 fn new(top: usize) -> Aggregate {

@@ -11,7 +11,7 @@ use hashbrown::{HashMap, HashSet};
 
 pub use self::report::{AuditReport, Check, Checked, Outcome};
 use self::seen::{Certain, Seen, What};
-use super::unfollowed::{self, Unfollowed};
+use super::unfollowed::{self, FullQueue, Unfollowed};
 use crate::{
     event::{Event, Fact, StateChange, Syn},
     ledger::Ledger,
@@ -60,6 +60,8 @@ pub struct KernelCounts {
     pub rsts: Option<u64>,
     /// What is counted of connections that cannot be followed.
     pub unfollowed: Unfollowed,
+    /// The fullest accept queue, if one was full.
+    pub full: Option<FullQueue>,
     /// `tw` of sockstat: mini-sockets that are there.
     pub sockstat: Option<u64>,
     /// Mini-sockets that sock_diag listed, and when.
@@ -122,6 +124,7 @@ struct Comparison {
     unread: usize,
     checks: Vec<Check>,
     unfollowed: Vec<(&'static str, u64)>,
+    full: Option<FullQueue>,
 }
 
 impl Audit {
@@ -358,7 +361,8 @@ impl Audit {
         let is_read = |netns: &NetnsId| now.iter().any(|(kernel, _)| kernel.netns == *netns);
         let unread = kept.minis.iter().flatten().filter(|(netns, minis)| **minis > 0 && !is_read(netns)).count();
         let unread = unread.max(reading.unreadable as usize);
-        Comparison { time_ns, namespaces: now.len(), unread, checks, unfollowed }
+        let full = now.iter().filter_map(|(kernel, _)| kernel.full).max_by_key(|queue| queue.waiting);
+        Comparison { time_ns, namespaces: now.len(), unread, checks, unfollowed, full }
     }
 
     /// What came of it, given what is known to be lost.
@@ -379,6 +383,7 @@ impl Audit {
             unread: latest.unread,
             checks,
             unfollowed: latest.unfollowed.clone(),
+            full: latest.full,
             why_not: None,
         }
     }

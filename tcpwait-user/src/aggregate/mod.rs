@@ -7,6 +7,7 @@ pub mod age;
 pub mod amount;
 pub mod audit;
 pub mod by;
+pub mod census;
 mod connections;
 pub mod connects;
 mod counts;
@@ -14,6 +15,7 @@ mod dwell;
 pub mod ends;
 mod exact;
 pub mod failures;
+pub mod findings;
 pub mod groups;
 pub mod half_open;
 mod histogram;
@@ -22,21 +24,26 @@ pub mod report;
 mod steady;
 pub mod unfollowed;
 
+use hashbrown::HashMap;
 use tcpwait_wire::wire;
 
 use self::{
     age::{AgeSummary, Ages},
     amount::Amount,
     by::By,
+    census::Census,
     connections::{Connections, Since, Standing},
     connects::Connects,
     counts::Counts,
     ends::EndReport,
     exact::Exact,
     failures::Failures,
+    findings::Sources,
     groups::{Closer, GroupId, Groups, MAX_GROUPS, Sort},
+    ports::settings::Settings,
     report::{Lead, Report, StateRow, TimeWait, TransitionRow},
     steady::Entries,
+    unfollowed::Growth,
 };
 pub use self::{
     dwell::DwellSummary,
@@ -47,7 +54,7 @@ use crate::{
     connection::Name,
     ledger::Ledger,
     lifecycle::{Found, HzSource, Reason, Timing, Transition, Update},
-    tcp::State,
+    tcp::{NetnsId, State},
 };
 
 const NS: f64 = 1e9;
@@ -89,6 +96,12 @@ pub struct Aggregate {
     /// Events that were lost by the end of the last interval, and when some were last.
     missed: u64,
     missed_ns: Option<u64>,
+    /// What was there when tracing began, and when the interval did; `None` while that is not known.
+    first: Option<Census>,
+    before: Option<Census>,
+    /// What the kernel alone had counted when the interval began.
+    unfollowed: Vec<(&'static str, u64)>,
+    settings: HashMap<NetnsId, Settings>,
     begin_ns: u64,
     interval_begin_ns: u64,
 }
@@ -110,6 +123,10 @@ impl Aggregate {
             wheel: Wheel::default(),
             missed: 0,
             missed_ns: None,
+            first: None,
+            before: None,
+            unfollowed: Vec::new(),
+            settings: HashMap::new(),
             begin_ns,
             interval_begin_ns: begin_ns,
         }
@@ -118,6 +135,22 @@ impl Aggregate {
     /// What has been found out of the kernel's clock.
     pub fn set_wheel(&mut self, wheel: Wheel) {
         self.wheel = wheel;
+    }
+
+    /// What there is before anything is counted.
+    pub fn set_first(&mut self, census: Census) {
+        self.before.get_or_insert_with(|| census.clone());
+        self.first.get_or_insert(census);
+    }
+
+    /// Whether it is known what there was before.
+    pub fn has_first(&self) -> bool {
+        self.first.is_some()
+    }
+
+    /// The settings of a namespace as they are now.
+    pub fn set_settings(&mut self, netns: NetnsId, settings: Settings) {
+        self.settings.insert(netns, settings);
     }
 
     /// The kernel side's counts so far, of all connections that are wanted and no others.
@@ -249,7 +282,14 @@ impl Aggregate {
     }
 
     /// Ends the interval at this time and reports on it, or (`is_final`) on the whole time.
-    pub fn report(&mut self, end_ns: u64, is_final: bool, ledger: Ledger, audit: audit::AuditReport) -> Report {
+    pub fn report(
+        &mut self,
+        end_ns: u64,
+        is_final: bool,
+        ledger: Ledger,
+        audit: audit::AuditReport,
+        census: Census,
+    ) -> Report {
         let exact = self.exact.since(is_final);
         let begin_ns = if is_final { self.begin_ns } else { self.interval_begin_ns };
         let seconds = Some(end_ns.saturating_sub(begin_ns) as f64 / NS).filter(|seconds| *seconds > 0.0);
@@ -283,6 +323,21 @@ impl Aggregate {
         let mut ages = ages.map(Ages::summary);
         let mut age = |state: State| ages.get_mut(state as usize).map(std::mem::take).unwrap_or_default();
         let mean_ns = self.total.dwell(State::TimeWait).mean_ns;
+        let failures = self.failures.report(is_final, self.wanted.top);
+        let leads = self.groups.end_leads(is_final);
+        let none = Vec::new();
+        let unfollowed = if is_final { &none } else { &self.unfollowed };
+        let before = if is_final { self.first.as_ref() } else { self.before.as_ref() };
+        let findings = findings::find(&Sources {
+            census: &census,
+            before,
+            length_ns: end_ns.saturating_sub(begin_ns),
+            failures: &failures.rows,
+            unfollowed: &Growth::between(unfollowed, &audit.unfollowed, audit.full),
+            settings: &|netns| self.settings.get(&netns),
+            overflows: counts.overflows,
+            leads: &leads,
+        });
         let report = Report {
             begin_ns,
             end_ns,
@@ -308,8 +363,11 @@ impl Aggregate {
                 steady: self.entries.steady((self.begin_ns, end_ns), self.missed_ns, mean_ns, now),
             },
             half_open: counts.half_open.report(),
-            ends: EndReport::new(&counts.ends, &counts.end_dwells, per_s, self.groups.end_leads(is_final)),
-            failures: self.failures.report(is_final, self.wanted.top),
+            findings,
+            places: census.places(before),
+            time_waits: census.time_waits(),
+            ends: EndReport::new(&counts.ends, &counts.end_dwells, per_s, leads),
+            failures,
             connects: self.connects.report(is_final, self.wanted.top),
             by: self.groups.by().to_vec(),
             groups,
@@ -317,6 +375,8 @@ impl Aggregate {
             ledger,
             audit,
         };
+        self.unfollowed.clone_from(&report.audit.unfollowed);
+        self.before = Some(census);
         self.exact.end_interval();
         self.missed = missed;
         self.groups.end_interval();

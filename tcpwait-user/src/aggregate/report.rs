@@ -5,10 +5,12 @@ use super::{
     amount::Amount,
     audit::AuditReport,
     by::By,
+    census::{PlaceRow, TimeWaits},
     connects::ConnectReport,
     dwell::DwellSummary,
     ends::EndReport,
     failures::FailureReport,
+    findings::Finding,
     groups::{Closed, GroupRow, Rows},
     half_open::HalfOpenReport,
     histogram::HistogramSummary,
@@ -37,6 +39,12 @@ pub struct Report {
     pub time_wait: TimeWait,
     /// Half-open connections.
     pub half_open: HalfOpenReport,
+    /// What stands out, worst first.
+    pub findings: Vec<Finding>,
+    /// Sockets that wait for somebody, by state, service and network namespace, the most first.
+    pub places: Vec<PlaceRow>,
+    /// TIME_WAITs by the side that made them.
+    pub time_waits: TimeWaits,
     /// How connections, listeners and half-open connections ended.
     pub ends: EndReport,
     /// Calls that failed.

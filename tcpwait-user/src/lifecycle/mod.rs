@@ -11,6 +11,7 @@ mod full;
 mod holders;
 mod jiffies;
 mod mini;
+mod present;
 pub mod reason;
 mod recovery;
 mod request;
@@ -33,6 +34,7 @@ pub use self::{
     end::TELLING,
     failure::{Call, Failure, Holder, Holders, Search, Why},
     jiffies::HzSource,
+    present::Present,
     segment::{Cause, Restarts, SegmentSource},
     transition::{Abort, Detail, Found, KeptIn, Reason, Timing, Transition, Update},
 };
@@ -176,6 +178,11 @@ impl Lifecycle {
     /// How long after its 60 s a natural TIME_WAIT may end at the latest, for the timer wheel's sake; `None` before HZ is known.
     pub fn timewait_slack_ns(&self) -> Option<u64> {
         self.clock.timewait_slack_ns()
+    }
+
+    /// Whether the sockets that were there before are known.
+    pub fn are_seeds_read(&self) -> bool {
+        self.seeds_read
     }
 
     /// Takes in one event and appends what follows from it.

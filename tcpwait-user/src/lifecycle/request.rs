@@ -25,7 +25,7 @@ pub(super) struct Request {
     /// The listener's cookie.
     listener: u64,
     /// Whose listener it is; the listener may be closed first.
-    owner: Option<Arc<Task>>,
+    pub(super) owner: Option<Arc<Task>>,
     retransmits: u8,
     /// Its first step waits for the connection's cookie.
     unsaid: bool,

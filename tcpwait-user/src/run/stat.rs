@@ -24,7 +24,10 @@ use crate::{
     select::{Criteria, Selector},
     signals,
     stat::{Account, Statistics},
-    system::command::{self, Refused, Started},
+    system::{
+        command::{self, Refused, Started},
+        port_range,
+    },
     view::{
         ReportView,
         stat::{
@@ -111,6 +114,8 @@ async fn live(args: &Stat) -> Result<ExitCode> {
         true => None,
         false => {
             say_seeded(run?.as_ref(), args.tracing.verbose);
+            let settings = port_range::read(&sink.statistics.namespaces());
+            sink.statistics.set_settings(settings);
             Some(sink.statistics.finish().context("writing to stdout")?)
         }
     };
@@ -163,7 +168,7 @@ fn statistics(args: &Stat, header: &Header, criteria: Criteria, audit: Audit, ou
     let schedule = Schedule { interval: args.interval, count: args.count };
     let view: Box<dyn ReportView> = match args.json {
         true => Box::new(Json),
-        false => Box::new(Text::new(screen(args.wide), TimeZone::system())),
+        false => Box::new(Text::new(screen(args.wide), TimeZone::system(), args.tracing.verbose)),
     };
     Statistics::new(header, Selector::new(criteria), wanted, schedule, audit, view, out)
 }
@@ -198,6 +203,7 @@ impl Sink for Reports {
     }
     fn account(&mut self, counters: &Counters) {
         self.statistics.account(counters);
+        self.statistics.set_settings(port_range::read(&self.statistics.namespaces()));
     }
     fn reading_begins(&mut self) {
         self.statistics.reading_begins();

@@ -52,7 +52,7 @@ async fn live(args: &Trace) -> Result<ExitCode> {
     let seeded = live.run(&mut sink).await?;
     say_seeded(seeded.as_ref(), args.tracing.verbose);
     let ledger = sink.0.finish().context("writing to stdout")?;
-    close(&ledger, sink.0.audit().as_ref(), args.fail_on_loss)
+    close(&ledger, sink.0.audit().as_ref(), args.tracing.verbose, args.fail_on_loss)
 }
 
 fn replay(args: &Trace, path: &Path) -> Result<ExitCode> {
@@ -61,7 +61,7 @@ fn replay(args: &Trace, path: &Path) -> Result<ExitCode> {
     let ledger =
         replay_records(&mut reader, Selector::new(criteria), steps(args)?, shown(args)).context("writing to stdout")?;
     say_damage(path, &reader.found(), "shown");
-    close(&ledger, None, args.fail_on_loss)
+    close(&ledger, None, args.tracing.verbose, args.fail_on_loss)
 }
 
 fn replay_records(reader: &mut Believed<Reader>, selector: Selector, steps: Steps, shown: Shown) -> io::Result<Ledger> {

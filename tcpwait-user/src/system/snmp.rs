@@ -9,11 +9,12 @@ use super::{
 use crate::{
     aggregate::{
         audit::{KernelCounts, Opens, Reading},
-        unfollowed,
+        unfollowed::{self, FullQueue},
     },
     doctor::{MINIS, facts::Counters},
     lifecycle::Abort,
     select::Pick,
+    tcp::{NetnsId, State},
 };
 
 /// The timer that sock_diag shows of a mini-socket (`inet_twsk_diag_fill`).
@@ -68,11 +69,32 @@ fn read_here(inode: u32, only: &Pick<Identity>, list: bool, now_ns: &impl Fn() -
             aborts: aborts(&counters),
             rsts: counters.get("TcpOutRsts"),
             unfollowed: unfollowed::COUNTERS.map(|name| counters.get(&format!("TcpExt{name}"))),
+            full: full_queue(here.id()),
             sockstat: counters.get(MINIS),
             listed: listed.flatten(),
         })
     };
     read().map_or(Here::Unreadable, |counts| Here::Read(Box::new(counts)))
+}
+
+/// The fullest accept queue of this network namespace, if one is full.
+fn full_queue(netns: NetnsId) -> Option<FullQueue> {
+    let mut fullest: Option<FullQueue> = None;
+    let mut full = 0;
+    let listeners = sock_diag::Asked { states: 1 << State::Listen as u32, ..sock_diag::Asked::EVERYTHING };
+    let look = |socket: sock_diag::DiagSocket| {
+        // Of a listener these are how many wait for accept(), and how many may (tcp_diag_get_info).
+        let (waiting, backlog) = (socket.receive_queue, socket.send_queue);
+        if waiting <= backlog {
+            return;
+        }
+        full += 1;
+        if fullest.is_none_or(|queue| queue.waiting < waiting) {
+            fullest = Some(FullQueue { netns, port: socket.lport, waiting, backlog, others: 0 });
+        }
+    };
+    sock_diag::tcp_sockets_of(listeners, look).ok()?;
+    fullest.map(|queue| FullQueue { others: full - 1, ..queue })
 }
 
 fn opens(counters: &Counters) -> Option<Opens> {

@@ -6,33 +6,27 @@ use crate::{
     lifecycle::Abort,
 };
 
-/// What came of the audit.
-pub fn sentence(audit: &AuditReport) -> String {
+/// What came of the audit: every comparison (`all`), or those that do not agree.
+pub fn sentence(audit: &AuditReport, all: bool) -> String {
     if let Some(why_not) = &audit.why_not {
-        return format!("the kernel's own counters: not compared, {why_not}");
+        return format!("audit: not made, {why_not}");
     }
-    let differs = audit.checks.iter().any(|(_, outcome)| *outcome != Outcome::Agrees);
-    let is_nothing =
-        |(check, outcome): &&(Check, Outcome)| *outcome == Outcome::Agrees && (check.kernel, check.seen_min) == (0, 0);
-    let told = audit.checks.iter().filter(|check| !is_nothing(check));
-    let mut checks: Vec<String> = told.map(|(check, outcome)| compared(check, *outcome)).collect();
-    let nothing = audit.checks.iter().filter(is_nothing).count();
-    if nothing > 0 {
-        checks.push(format!(
-            "{nothing} {} 0 on both sides",
-            if checks.is_empty() { "that are" } else { "more, which are" }
-        ));
+    let agrees = |(_, outcome): &&(Check, Outcome)| *outcome == Outcome::Agrees;
+    let is_zero = |checked: &&(Check, Outcome)| agrees(checked) && (checked.0.kernel, checked.0.seen_min) == (0, 0);
+    let told = audit.checks.iter().filter(|checked| if all { !is_zero(checked) } else { !agrees(checked) });
+    let mut parts: Vec<String> = told.map(|(check, outcome)| compared(check, *outcome)).collect();
+    let zeros = audit.checks.iter().filter(is_zero).count();
+    if all && zeros > 0 {
+        parts.push(format!("{zeros} other counters are 0 on both sides"));
     }
-    let left_out = match audit.unread {
+    let verdict = if audit.checks.iter().all(|checked| agrees(&checked)) { "agrees" } else { "DIFFERS" };
+    let list = if parts.is_empty() { String::new() } else { format!(": {}", parts.join("; ")) };
+    let unread = match audit.unread {
         0 => String::new(),
-        1 => "; 1 network namespace could not be read, and is left out".to_owned(),
-        unread => format!("; {} network namespaces could not be read, and are left out", count(unread as u64)),
+        1 => "; 1 network namespace could not be read and is left out".to_owned(),
+        unread => format!("; {} network namespaces could not be read and are left out", count(unread as u64)),
     };
-    format!(
-        "{}: {}{left_out}",
-        if differs { "the kernel's own counters DIFFER" } else { "the kernel's own counters agree" },
-        checks.join("; ")
-    )
+    format!("audit: {verdict}{list}{unread}")
 }
 
 /// The reasons that a counter counts.
@@ -48,8 +42,8 @@ fn aborted(abort: Abort) -> &'static str {
 
 fn compared(check: &Check, outcome: Outcome) -> String {
     let (what, counter) = match check.what {
-        Checked::Entries => ("entries", "TcpExtTW and TWKilled"),
-        Checked::Expiries => ("expired", "TcpExtTW and TWKilled"),
+        Checked::Entries => ("entries", "TW + TWKilled"),
+        Checked::Expiries => ("expired", "TW + TWKilled"),
         Checked::Reused => ("reused", "TWRecycled"),
         Checked::Overflows => ("overflows", "TCPTimeWaitOverflow"),
         Checked::PassiveOpens => ("passive opens", "PassiveOpens"),
@@ -58,18 +52,18 @@ fn compared(check: &Check, outcome: Outcome) -> String {
         Checked::EstabResets => ("lost in ESTABLISHED or CLOSE_WAIT", "EstabResets"),
         Checked::Aborts(abort) => (aborted(abort), abort.name()),
         Checked::ResetsSent => ("RSTs of connections", "OutRsts"),
-        Checked::Sockstat => ("now", "sockstat"),
-        Checked::SockDiag => ("now", "sock_diag"),
+        Checked::Sockstat => ("mini-sockets now", "tw of sockstat"),
+        Checked::SockDiag => ("mini-sockets now", "sock_diag"),
     };
     let seen = match check.seen_min == check.seen_max {
         true => count(check.seen_min),
         false if check.seen_max == u64::MAX => format!("at least {}", count(check.seen_min)),
         false => format!("{} to {}", count(check.seen_min), count(check.seen_max)),
     };
-    let text = format!("{what} {seen} seen, {} in {counter}", count(check.kernel));
+    let text = format!("{what}: {seen} seen, {} in {counter}", count(check.kernel));
     match outcome {
         Outcome::Agrees => text,
         Outcome::Lost(off) => format!("{text} (off by {}, no more than was lost)", count(off)),
-        Outcome::Differs(off) => format!("{text} (OFF BY {}, and nothing says why)", count(off)),
+        Outcome::Differs(off) => format!("{text} (off by {}, unexplained)", count(off)),
     }
 }

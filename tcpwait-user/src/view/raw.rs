@@ -217,11 +217,7 @@ fn line(event: &Event, context: Context<'_>) -> Option<Line> {
             return Some(line.half(half, "timer_cancel"));
         }
         Fact::PortRefused(refused) => {
-            line.hook = match refused.call {
-                Call::Bind => "bind",
-                Call::Listen => "listen",
-                Call::Connect => "connect",
-            };
+            line.hook = refused.call.name();
             line.id = id(refused.cookie);
             line.to = if refused.call == Call::Listen { State::Listen } else { State::Close };
             line.address = "-".to_owned();

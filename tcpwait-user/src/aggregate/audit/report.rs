@@ -1,6 +1,6 @@
 //! What came of holding counts against the kernel's: they agree, differ by what is known to be lost, or differ.
 
-use crate::{ledger::Ledger, lifecycle::Abort};
+use crate::{aggregate::unfollowed::FullQueue, ledger::Ledger, lifecycle::Abort};
 
 /// What was compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,6 +94,8 @@ pub struct AuditReport {
     pub checks: Vec<(Check, Outcome)>,
     /// What the kernel counted since the start of connections that cannot be followed, by the counter's name.
     pub unfollowed: Vec<(&'static str, u64)>,
+    /// The fullest accept queue, if one was full when the kernel was read last.
+    pub full: Option<FullQueue>,
     /// Why nothing was compared.
     pub why_not: Option<String>,
 }

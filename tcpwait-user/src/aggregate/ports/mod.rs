@@ -346,8 +346,7 @@ impl Ports {
 
     /// The destination of a connection, shared by all that go there.
     fn destination(&mut self, flow: &Flow) -> Arc<Destination> {
-        let Flow { netns, bound_dev_if, laddr, raddr, rport, .. } = *flow;
-        let destination = Destination { netns, bound_dev_if, laddr, raddr, rport };
+        let destination = Destination::of(flow);
         if let Some((shared, _)) = self.tracks.get_key_value(&destination) {
             return shared.clone();
         }

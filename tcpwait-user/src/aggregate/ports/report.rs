@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     ledger::Ledger,
-    tcp::{Interface, NetnsId},
+    tcp::{Flow, Interface, NetnsId},
 };
 
 /// What connect() looks for a free port towards: an unbound socket's source address is chosen by route before its port is.
@@ -33,6 +33,12 @@ pub struct Destination {
 }
 
 impl Destination {
+    /// Where a connection with these addresses goes to.
+    pub fn of(flow: &Flow) -> Self {
+        let Flow { netns, bound_dev_if, laddr, raddr, rport, .. } = *flow;
+        Self { netns, bound_dev_if, laddr, raddr, rport }
+    }
+
     /// The interface that the sockets are bound to, if they are to one.
     pub fn interface(&self) -> Option<Interface> {
         (self.bound_dev_if != 0).then_some(Interface { netns: self.netns, index: self.bound_dev_if })

@@ -1,6 +1,7 @@
 //! One JSON document a report, each on a line. The keys and their units are in docs/output.md; what is not known is `null`.
 
 mod ends;
+mod findings;
 mod handshake;
 
 use std::{
@@ -13,6 +14,7 @@ use serde::{Serialize, Serializer};
 
 use self::{
     ends::{Ended, Times},
+    findings::{Found, MadeBy, Waiting},
     handshake::{Connects, Failures, HalfOpen, connects, failures, half_open},
 };
 use super::super::{
@@ -46,6 +48,8 @@ struct Document<'a> {
     interval_ns: u64,
     #[serde(rename = "final")]
     is_final: bool,
+    findings: Vec<Found>,
+    waiting: Vec<Waiting>,
     #[serde(serialize_with = "states")]
     states: &'a [StateRow],
     time_wait: TimeWait<'a>,
@@ -71,6 +75,7 @@ struct TimeWait<'a> {
     restarts: u64,
     restart_causes: BTreeMap<&'static str, u64>,
     overflows: u64,
+    made: MadeBy,
     closed_first: ClosedFirst,
     hz: Option<u64>,
     histogram: &'a HistogramSummary,
@@ -216,6 +221,8 @@ impl ReportView for Json {
             begin: rfc3339(context, report.begin_ns),
             interval_ns: report.end_ns.saturating_sub(report.begin_ns),
             is_final: report.is_final,
+            findings: findings::findings(report, context),
+            waiting: findings::waiting(report, context),
             states: &report.states,
             time_wait: TimeWait {
                 entered_per_s: time_wait.entered_per_s,
@@ -223,6 +230,7 @@ impl ReportView for Json {
                 restarts: time_wait.restarts,
                 restart_causes: time_wait.restart_causes.iter().map(|(cause, count)| (cause.name(), *count)).collect(),
                 overflows: time_wait.overflows,
+                made: findings::made_by(report.time_waits),
                 closed_first: time_wait.closed.into(),
                 hz: time_wait.hz.map(|(hz, _)| hz),
                 histogram: &time_wait.histogram,

@@ -1,5 +1,6 @@
 //! Reports: as text for a terminal, as JSON for programs.
 
+mod findings;
 pub mod json;
 mod sections;
 mod sentences;

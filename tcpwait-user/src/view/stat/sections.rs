@@ -20,7 +20,7 @@ use crate::{
         groups::GroupRow,
         report::{Report, TimeWait},
     },
-    lifecycle::{Call, Reason},
+    lifecycle::Reason,
     plain,
     tcp::State,
 };
@@ -85,11 +85,6 @@ pub fn failures(report: &Report, context: Context<'_>, width: usize) -> Vec<Stri
     if failures.total == 0 {
         return Vec::new();
     }
-    let call = |call: Call| match call {
-        Call::Connect => "connect",
-        Call::Bind => "bind",
-        Call::Listen => "listen",
-    };
     let others = (failures.others > 0).then_some(failures.others);
     let column = |cell: &dyn Fn(&FailureRow) -> String, other: &dyn Fn(u64) -> String| {
         failures.rows.iter().map(cell).chain(others.map(other)).collect::<Vec<_>>()
@@ -100,7 +95,7 @@ pub fn failures(report: &Report, context: Context<'_>, width: usize) -> Vec<Stri
         None => short(row.kind.why).to_owned(),
     };
     let columns = vec![
-        Column::text("FAILED", 0, column(&|row| call(row.kind.call).to_owned(), &|_| "other".to_owned())),
+        Column::text("FAILED", 0, column(&|row| row.kind.call.name().to_owned(), &|_| "other".to_owned())),
         Column::number("COUNT", 0, column(&|row| count(row.count), &count)),
         Column::text(
             "PROCESS",

@@ -8,12 +8,31 @@ use crate::{
     aggregate::{
         Verdict,
         by::{By, Value},
+        census::TimeWaits,
         ends::EndLead,
         groups::{Closed, GroupRow},
         report::{Report, TimeWait},
     },
     lifecycle::{Detail, HzSource, Reason},
 };
+
+/// Whether those in TIME_WAIT hold ports of connect()'s: `, all accepted, which hold no port`.
+pub fn made_by(time_waits: TimeWaits) -> String {
+    let TimeWaits { outgoing, accepted, unknown } = time_waits;
+    match (outgoing, accepted, unknown) {
+        (0, 0, _) => String::new(),
+        (0, 1.., 0) => ", all accepted: they hold no port".to_owned(),
+        (1.., 0, 0) => ", all of connections made here: each holds a port".to_owned(),
+        (_, _, unknown) => {
+            let unknown = if unknown > 0 { format!(", {} unknown", count(unknown)) } else { String::new() };
+            format!(
+                " ({} of connections made here, which hold a port each; {} accepted{unknown})",
+                count(outgoing),
+                count(accepted)
+            )
+        }
+    }
+}
 
 /// The group to look at first, and why it has so many.
 pub fn lead(report: &Report, context: Context<'_>) -> Option<String> {
@@ -99,39 +118,34 @@ pub fn closed_first(closed: &Closed) -> Option<String> {
 }
 
 /// How the connections of a group end, where that stands out: `37% of 1,200 connections to 10.0.0.7:5432, by nginx ended by reset …`.
-pub fn ends(report: &Report, context: Context<'_>) -> Vec<String> {
-    let sentence = |lead: &EndLead| {
-        let EndLead { group, row, over } = lead;
-        let from = row.from.map_or("a state that was not seen", |from| from.name());
-        let mut text = format!(
-            "{} of {} connections {}, ended by {}",
-            percent(Some(row.count as f64 / *over as f64)),
-            count(*over),
-            described(&report.by, group, context),
-            end_name(row.reason, row.detail),
-        );
-        match row.times.shared {
-            Some(shared) if shared.count < row.count => text.push_str(&format!(
-                " in {from}, {} of {} after {}",
-                count(shared.count),
-                count(row.count),
-                duration(Some(shared.ns))
-            )),
-            Some(shared) => text.push_str(&format!(" after {} in {from}", duration(Some(shared.ns)))),
-            None => text.push_str(&format!(" in {from}, after {} on average", duration(row.times.mean_ns))),
-        }
-        if row.times.shared.is_some() {
-            text.push_str(match row.reason {
-                Reason::Reset => {
-                    ". A time that so many share is a timeout: the peer's, or that of something on the way"
-                }
-                Reason::ResetSent | Reason::TimedOut => ". A time that so many share is a timeout, here of this side",
-                _ => "",
-            });
-        }
-        text + "."
-    };
-    report.ends.leads.iter().map(sentence).collect()
+pub fn ended(lead: &EndLead, by: &[By], context: Context<'_>) -> String {
+    let EndLead { group, row, over } = lead;
+    let from = row.from.map_or("a state that was not seen", |from| from.name());
+    let mut text = format!(
+        "{} of {} connections {}, ended by {}",
+        percent(Some(row.count as f64 / *over as f64)),
+        count(*over),
+        described(by, group, context),
+        end_name(row.reason, row.detail),
+    );
+    match row.times.shared {
+        Some(shared) if shared.count < row.count => text.push_str(&format!(
+            " in {from}, {} of {} after {}",
+            count(shared.count),
+            count(row.count),
+            duration(Some(shared.ns))
+        )),
+        Some(shared) => text.push_str(&format!(" after {} in {from}", duration(Some(shared.ns)))),
+        None => text.push_str(&format!(" in {from}, after {} on average", duration(row.times.mean_ns))),
+    }
+    if row.times.shared.is_some() {
+        text.push_str(match row.reason {
+            Reason::Reset => ". A time that so many share is a timeout: the peer's, or that of something on the way",
+            Reason::ResetSent | Reason::TimedOut => ". A time that so many share is a timeout, here of this side",
+            _ => "",
+        });
+    }
+    text + "."
 }
 
 /// `reset-sent (linger-0)`.

@@ -13,7 +13,7 @@ use super::{
         table::fold,
         units::{count, duration, rate},
     },
-    sections, sentences,
+    findings, sections, sentences,
 };
 use crate::aggregate::{amount::Amount, report::Report};
 
@@ -31,6 +31,7 @@ pub struct Screen {
 pub struct Text {
     screen: Screen,
     zone: TimeZone,
+    verbose: bool,
     reports: u64,
 }
 
@@ -42,39 +43,39 @@ struct Part {
 }
 
 impl Text {
-    /// Text for such a screen, with the time of day in this zone.
-    pub fn new(screen: Screen, zone: TimeZone) -> Self {
-        Self { screen, zone, reports: 0 }
+    /// Text for such a screen, with times in this zone; `verbose`: with what the counts rest on.
+    pub fn new(screen: Screen, zone: TimeZone, verbose: bool) -> Self {
+        Self { screen, zone, verbose, reports: 0 }
     }
 
     fn heading(&self, report: &Report, context: Context<'_>) -> Vec<String> {
         let time_wait = &report.time_wait;
-        let time = context
-            .wall(report.end_ns)
-            .map_or_else(|| "-".to_owned(), |time| time.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string());
+        let time = context.wall(report.end_ns).map_or_else(
+            || "-".to_owned(),
+            |time| time.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string(),
+        );
         let span = duration(Some(report.end_ns.saturating_sub(report.begin_ns)));
         let what = if report.is_final { "in all" } else { "in the last" };
         let at_most = if report.ledger.now_at_most { "at most " } else { "" };
+        let mut lines = fold(&format!("{time}, {what} {span}"), self.screen.width, 2);
+        for finding in findings::lines(report, context) {
+            lines.extend(fold(&finding, self.screen.width, 2));
+        }
         let mut text = format!(
-            "{time}  TIME_WAIT: {at_most}{} now; {what} {span} {} entered ({}/s), {} left ({}/s)",
+            "TIME_WAIT: {at_most}{} now{}; {} entered ({}/s), {} left ({}/s)",
             count(time_wait.now),
+            sentences::made_by(report.time_waits),
             said(time_wait.entered),
             rate(time_wait.entered_per_s),
             said(time_wait.left),
             rate(time_wait.left_per_s),
         );
-        if time_wait.overflows > 0 {
-            text.push_str(&format!("; {} more found no room (tcp_max_tw_buckets)", count(time_wait.overflows)));
-        }
         if time_wait.restarts > 0 {
             text.push_str(&format!("; restarted {}x by late segments", count(time_wait.restarts)));
         }
-        let mut lines = fold(&text, self.screen.width, 10);
+        lines.extend(fold(&text, self.screen.width, 2));
         if let Some(lead) = sentences::lead(report, context) {
-            lines.extend(fold(&lead, self.screen.width, 10));
-        }
-        for ends in sentences::ends(report, context) {
-            lines.extend(fold(&ends, self.screen.width, 10));
+            lines.extend(fold(&lead, self.screen.width, 2));
         }
         lines
     }
@@ -85,7 +86,14 @@ impl Text {
         let mut parts = vec![
             Part { drop: 0, lines: self.heading(report, context) },
             Part { drop: 1, lines: spaced(sections::groups(report, context, width)) },
-            Part { drop: 2, lines: spaced(sections::failures(report, context, width)) },
+            Part {
+                drop: 2,
+                lines: if findings::tell_all_failures(report) {
+                    Vec::new()
+                } else {
+                    spaced(sections::failures(report, context, width))
+                },
+            },
             Part { drop: 2, lines: spaced(sections::connects(report, context, width)) },
             Part { drop: 3, lines: spaced(sections::ends(report, width)) },
             Part { drop: 4, lines: spaced(sections::states(report, width)) },
@@ -94,11 +102,11 @@ impl Text {
         let mut trust = folded(sentences::half_open(report));
         trust.extend(folded(sentences::length(&report.time_wait)));
         trust.extend(folded(sentences::steady(&report.time_wait)));
-        let mut account = fold(&audit::sentence(&report.audit), width, 2);
+        let mut account = fold(&audit::sentence(&report.audit, self.verbose), width, 2);
         for line in ledger_lines(report)? {
             account.extend(fold(&line, width, 2));
         }
-        account.extend(folded(sentences::rests_on(report)));
+        account.extend(folded(sentences::rests_on(report).filter(|_| self.verbose || report.ledger.is_lossy())));
         let account = if trust.is_empty() { spaced(account) } else { account };
         parts.extend([Part { drop: 6, lines: spaced(trust) }, Part { drop: 5, lines: account }]);
         Ok(parts)

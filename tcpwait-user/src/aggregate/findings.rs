@@ -1,0 +1,189 @@
+//! What stands out in a report, worst first: what fails, what is about to, what waits for somebody. Decides what is worth a line, and in which order;
+//! the words are the view's.
+
+use std::cmp::Reverse;
+
+use super::{
+    census::{Census, PlaceRow, TakenRow},
+    ends::EndLead,
+    failures::FailureRow,
+    ports::settings::Settings,
+    unfollowed::{FullQueue, Growth},
+};
+use crate::{
+    lifecycle::Why,
+    tcp::{NetnsId, State},
+};
+
+/// So many more in an interval are worth a line.
+const MORE: i64 = 10;
+
+/// So many that have been there for [`LONG_NS`] are worth one, too.
+const MANY: u64 = 10;
+
+/// A process that has not answered the peer's FIN for so long does not do so by itself any more.
+const LONG_NS: u64 = 60_000_000_000;
+
+/// Two SYNs without an answer may be lost; the third is sent after three seconds (`TCP_TIMEOUT_INIT`, doubled).
+const THIRD_SYN_NS: u64 = 3_000_000_000;
+
+/// A share of the ports at which they are worth a line whatever the rate.
+const FILLED: f64 = 0.8;
+
+/// And with a rate at which they run out within a minute.
+const FILLING: f64 = 0.25;
+
+/// A rate over a longer time says nothing of the next minute.
+const PACE_NS: u64 = 60_000_000_000;
+
+/// One thing that stands out.
+#[derive(Clone, Debug)]
+pub enum Finding {
+    /// Calls that failed.
+    Failed(FailureRow),
+    /// Ports towards a destination are taken, or soon are.
+    Ports {
+        /// The destination and who connects.
+        row: TakenRow,
+        /// How many connect() may take.
+        available: u64,
+        /// In how many nanoseconds none is left at the rate of the interval; `None` where they do not become more, or that is not known.
+        in_ns: Option<u64>,
+    },
+    /// SYNs, and ACKs of handshakes, that this machine dropped.
+    Dropped {
+        /// How many.
+        count: u64,
+        /// A listener whose accept queue was full when it was last looked at.
+        queue: Option<FullQueue>,
+        /// Who listens there.
+        owner: Option<[u8; 16]>,
+    },
+    /// A SYN queue was full and answered with cookies.
+    Cookies {
+        /// How many.
+        count: u64,
+    },
+    /// Connects to which nothing has come back.
+    Unanswered(PlaceRow),
+    /// Connections that wait for somebody, in CLOSE_WAIT, FIN_WAIT1, FIN_WAIT2 or LAST_ACK.
+    Waiting(PlaceRow),
+    /// TIME_WAITs that were not entered, as `tcp_max_tw_buckets` was reached.
+    Overflow {
+        /// How many.
+        count: u64,
+    },
+    /// Connections of a group that end otherwise than by FINs.
+    Ended(Box<EndLead>),
+}
+
+/// What findings are made of.
+pub struct Sources<'a> {
+    /// The sockets there are.
+    pub census: &'a Census,
+    /// Those that there were at the beginning; `None` where that is not known.
+    pub before: Option<&'a Census>,
+    /// How long the report is on.
+    pub length_ns: u64,
+    /// Calls that failed.
+    pub failures: &'a [FailureRow],
+    /// What the kernel alone counts.
+    pub unfollowed: &'a Growth,
+    /// The settings of namespaces, as far as they were read.
+    pub settings: &'a dyn Fn(NetnsId) -> Option<&'a Settings>,
+    /// TIME_WAITs that found no room.
+    pub overflows: u64,
+    /// Ends that stand out.
+    pub leads: &'a [EndLead],
+}
+
+/// Everything that stands out, worst first.
+pub fn find(from: &Sources<'_>) -> Vec<Finding> {
+    let mut found: Vec<Finding> = from.failures.iter().map(|row| Finding::Failed(*row)).collect();
+    found.extend(ports(from));
+    let queue = from.unfollowed.full;
+    let listens = queue.and_then(|queue| from.census.listener(queue.netns, queue.port));
+    found.extend(from.unfollowed.dropped().map(|count| Finding::Dropped { count, queue, owner: listens }));
+    found.extend(from.unfollowed.cookies().map(|count| Finding::Cookies { count }));
+    found.extend(from.census.places(from.before).into_iter().filter_map(waiting));
+    if from.overflows > 0 {
+        found.push(Finding::Overflow { count: from.overflows });
+    }
+    found.extend(from.leads.iter().cloned().map(|lead| Finding::Ended(Box::new(lead))));
+    found.sort_by_key(|finding| (finding.rank(), Reverse(finding.weight())));
+    found
+}
+
+impl Finding {
+    /// The word for it, as in JSON.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Failed(_) => "call-failed",
+            Self::Ports { .. } => "ports",
+            Self::Dropped { .. } => "handshakes-dropped",
+            Self::Cookies { .. } => "syn-cookies",
+            Self::Unanswered(_) => "connect-unanswered",
+            Self::Waiting(_) => "not-closed",
+            Self::Overflow { .. } => "time-wait-overflow",
+            Self::Ended(_) => "ended",
+        }
+    }
+
+    /// What fails comes first, then what is about to, then what waits.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Failed(FailureRow { kind, .. }) => match kind.why {
+                Why::NoFreePort | Why::PortTaken | Why::RangeFull => 0,
+                Why::PortHeld | Why::NoMemory => 1,
+                Why::NotTold | Why::NotAllowed | Why::NoRoute | Why::NoAddress | Why::Invalid => 2,
+                Why::TimedOut | Why::Unreachable | Why::Refused => 5,
+                // The process's own doing.
+                Why::PortSearch | Why::NeverSent | Why::GivenUp | Why::Destroyed | Why::Other => 9,
+            },
+            Self::Dropped { .. } => 3,
+            Self::Ports { .. } => 4,
+            Self::Unanswered(_) => 5,
+            Self::Waiting(row) if row.place.state == State::CloseWait => 6,
+            Self::Ended(_) => 7,
+            Self::Waiting(_) | Self::Overflow { .. } | Self::Cookies { .. } => 8,
+        }
+    }
+
+    /// How many sockets or calls it is about.
+    pub fn weight(&self) -> u64 {
+        match self {
+            Self::Failed(row) => row.count,
+            Self::Ports { row, .. } => row.taken,
+            Self::Dropped { count, .. } | Self::Cookies { count } | Self::Overflow { count } => *count,
+            Self::Unanswered(row) => row.unanswered,
+            Self::Waiting(row) => row.now,
+            Self::Ended(lead) => lead.row.count,
+        }
+    }
+}
+
+fn waiting(row: PlaceRow) -> Option<Finding> {
+    let old = row.oldest_ns.unwrap_or_default();
+    if row.place.state == State::SynSent {
+        return (row.unanswered > 0 && (old >= THIRD_SYN_NS || row.unanswered >= MANY))
+            .then_some(Finding::Unanswered(row));
+    }
+    let is_long = old >= LONG_NS && row.now >= MANY;
+    (is_long || row.growth.is_some_and(|growth| growth >= MORE)).then_some(Finding::Waiting(row))
+}
+
+fn ports(from: &Sources<'_>) -> Vec<Finding> {
+    let finding = |row: TakenRow| {
+        let settings = (from.settings)(row.destination.netns)?;
+        let available = settings.available(from.census.closed(row.destination.netns))?;
+        let share = row.taken as f64 / available.max(1) as f64;
+        let per_ns = row.growth.filter(|growth| *growth > 0 && (1..=PACE_NS).contains(&from.length_ns));
+        let in_ns = per_ns.map(|growth| {
+            let left = available.saturating_sub(row.taken) as f64;
+            (left / growth as f64 * from.length_ns as f64) as u64
+        });
+        let is_near = share >= FILLED || (share >= FILLING && in_ns.is_some_and(|ns| ns <= PACE_NS));
+        is_near.then_some(Finding::Ports { row, available, in_ns })
+    };
+    from.census.taken(from.before).into_iter().filter_map(finding).collect()
+}

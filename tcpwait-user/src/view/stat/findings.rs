@@ -1,0 +1,158 @@
+//! What stands out, a line each: the number first, what it means, who.
+
+use super::{
+    super::{
+        Context,
+        failure::{errno, short},
+        key,
+        units::{at_least, count, duration, percent},
+    },
+    sentences,
+};
+use crate::{
+    aggregate::{
+        by::{By, Value},
+        census::PlaceRow,
+        failures::FailureRow,
+        findings::Finding,
+        report::Report,
+        unfollowed::FullQueue,
+    },
+    lifecycle::Call,
+    plain,
+    tcp::State,
+};
+
+/// So many lines; what is beyond is in the tables.
+const LINES: usize = 6;
+
+/// The lines, worst first.
+pub fn lines(report: &Report, context: Context<'_>) -> Vec<String> {
+    let mut lines: Vec<String> =
+        report.findings.iter().take(LINES).map(|finding| line(finding, report, context)).collect();
+    let beyond = report.findings.len().saturating_sub(LINES);
+    if beyond > 0 {
+        lines.push(format!("{} more: tcpwait stat --json has them under \"findings\"", count(beyond as u64)));
+    }
+    lines
+}
+
+/// Whether every call that failed is in one of the lines.
+pub fn tell_all_failures(report: &Report) -> bool {
+    let told = report.findings.iter().take(LINES).filter(|finding| matches!(finding, Finding::Failed(_))).count();
+    told == report.failures.rows.len() && report.failures.others == 0
+}
+
+/// One of them in words.
+pub(super) fn line(finding: &Finding, report: &Report, context: Context<'_>) -> String {
+    match finding {
+        Finding::Failed(row) => failed(row, context),
+        Finding::Ports { row, available, in_ns } => {
+            let to = &row.destination;
+            let to = plain::column(&context.names.endpoint(to.raddr, to.rport, to.interface()));
+            let share = percent(Some(row.taken as f64 / (*available).max(1) as f64));
+            let soon = match in_ns {
+                Some(0) => "; none is left".to_owned(),
+                Some(ns) => format!("; none is left in {} at this rate", duration(Some(*ns))),
+                None => String::new(),
+            };
+            let held = format!("{} of {} ports to {to} are taken ({share}){soon}", count(row.taken), count(*available));
+            format!("{held}: {}. See tcpwait ports", owner(row.owner))
+        }
+        Finding::Dropped { count: dropped, queue, owner } => {
+            format!(
+                "{} dropped: {}",
+                counted(*dropped, "SYN or handshake ACK", "SYNs or handshake ACKs"),
+                full(*queue, *owner)
+            )
+        }
+        Finding::Cookies { count: sent } => format!(
+            "{}: a SYN queue is full. See tcpwait doctor",
+            counted(*sent, "SYN was answered with a cookie", "SYNs were answered with cookies")
+        ),
+        Finding::Unanswered(row) => format!(
+            "{} unanswered for 1s or more, the oldest for {}: {} {}",
+            counted(row.unanswered, "connect", "connects"),
+            oldest(row),
+            owner(row.owner),
+            service(row, context)
+        ),
+        Finding::Waiting(row) => waiting(row, context),
+        Finding::Overflow { count: missed } => format!(
+            "{} not entered: net.ipv4.tcp_max_tw_buckets is reached",
+            counted(*missed, "TIME_WAIT was", "TIME_WAITs were")
+        ),
+        Finding::Ended(lead) => sentences::ended(lead, &report.by, context),
+    }
+}
+
+fn failed(row: &FailureRow, context: Context<'_>) -> String {
+    let kind = &row.kind;
+    let call = kind.call.name();
+    let at = if kind.call == Call::Connect { "to" } else { "at" };
+    let address = plain::column(&context.names.endpoint(kind.address, kind.port, kind.interface));
+    let errno = errno(kind.errno).map(|errno| format!("{errno}, ")).unwrap_or_default();
+    format!(
+        "{} failed: {} {at} {address}: {errno}{}",
+        counted(row.count, &format!("{call}()"), &format!("{call}()s")),
+        owner(kind.comm.map(|comm| (comm, true))),
+        short(kind.why)
+    )
+}
+
+fn waiting(row: &PlaceRow, context: Context<'_>) -> String {
+    let PlaceRow { place, now, growth, .. } = row;
+    let more = growth.filter(|growth| *growth != 0).map(|growth| format!(", {growth:+}")).unwrap_or_default();
+    let head = format!("{} {} now{more}, the oldest for {}", place.state, count(*now), oldest(row));
+    let (who, service) = (owner(row.owner), service(row, context));
+    match place.state {
+        State::CloseWait => format!("{head}: {who} has not closed them, the peer has ({service})"),
+        State::FinWait2 => format!("{head}: the peer has not closed them, {who} has ({service})"),
+        // What was written before the FIN may be what is not acknowledged.
+        _ => format!("{head}: the peer does not acknowledge the FIN or what is before it ({who} {service})"),
+    }
+}
+
+fn full(queue: Option<FullQueue>, owner: Option<[u8; 16]>) -> String {
+    let Some(queue) = queue else {
+        return "no accept queue was full when the queues were read. See tcpwait doctor".to_owned();
+    };
+    let whose = owner.map(|comm| format!(" of {}", plain::column(&key::comm_of(comm))));
+    let others = match queue.others {
+        0 => String::new(),
+        1 => ", and one more is full".to_owned(),
+        others => format!(", and {} more are full", count(others.into())),
+    };
+    format!(
+        "the accept queue{} (:{}) is full, {} wait and {} fit{others}",
+        whose.unwrap_or_default(),
+        queue.port,
+        count(queue.waiting.into()),
+        count(u64::from(queue.backlog) + 1)
+    )
+}
+
+fn service(row: &PlaceRow, context: Context<'_>) -> String {
+    match row.place.service {
+        Value::Local(port) => format!("on :{port}"),
+        Value::Unknown => format!("{} unknown", By::Service.name()),
+        value => format!("to {}", key::text(value, context.names)),
+    }
+}
+
+/// `nginx`, `mostly nginx`.
+fn owner(owner: Option<([u8; 16], bool)>) -> String {
+    match owner {
+        Some((comm, true)) => plain::column(&key::comm_of(comm)),
+        Some((comm, false)) => format!("mostly {}", plain::column(&key::comm_of(comm))),
+        None => "an unknown process".to_owned(),
+    }
+}
+
+fn oldest(row: &PlaceRow) -> String {
+    if row.oldest_exact { duration(row.oldest_ns) } else { at_least(row.oldest_ns) }
+}
+
+fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
