@@ -24,6 +24,9 @@ const PIECE: usize = 16 << 10;
 /// How often it is looked whether a reader that is sent nothing is still there.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// How long a write may take that there is room for.
+const BUSY: Duration = Duration::from_secs(1);
+
 /// What becomes of text that comes while the queue is full.
 pub(super) enum Full<'a> {
     Wait,
@@ -42,6 +45,8 @@ struct Shared {
     /// Bytes that may wait.
     limit: usize,
     dropped_lines: AtomicU64,
+    /// `None` where it cannot be written.
+    file: Option<File>,
 }
 
 #[derive(Default)]
@@ -51,6 +56,8 @@ pub(super) struct State {
     pub(super) waiting: usize,
     /// Lines of the one that is being written.
     under_way: u64,
+    /// Whether the thread is writing: else it has not been on a CPU since text came, which is not the reader's doing.
+    writing: bool,
     /// Grows whenever a reader took something.
     pub(super) taken: u64,
     /// It was waited for in vain.
@@ -61,16 +68,20 @@ pub(super) struct State {
 
 impl Queue {
     pub(super) fn new(file: io::Result<File>, limit: usize) -> Self {
+        let (file, refused) = match file {
+            Ok(file) => (Some(file), None),
+            Err(e) => (None, Some(errno(&e))),
+        };
         let shared = Arc::new(Shared {
-            state: Mutex::default(),
+            state: Mutex::new(State { error: refused, ..State::default() }),
             changed: Condvar::new(),
             limit,
             dropped_lines: AtomicU64::new(0),
+            file,
         });
         let writer = Arc::clone(&shared);
-        let started = file
-            .and_then(|file| thread::Builder::new().name("output".to_owned()).spawn(move || writer.write_all(&file)));
-        if let Err(e) = started {
+        let write = move || writer.file.as_ref().map_or((), |file| writer.write_all(file));
+        if let Err(e) = thread::Builder::new().name("output".to_owned()).spawn(write) {
             shared.lock().error = Some(errno(&e));
         }
         Self(shared)
@@ -115,15 +126,18 @@ impl Queue {
         Ok(())
     }
 
-    /// Waits until everything is written, or nothing is taken for so long; once.
+    /// Waits until everything is written, or nothing is taken for so long; once. On a busy machine the thread may have to wait for a CPU: that is
+    /// no reason to give up what there is room for.
     pub(super) fn settle(&self, patience: impl Fn() -> Duration) {
         let mut state = self.lock();
         let (mut taken, mut since) = (state.taken, Instant::now());
         while state.waiting > 0 && state.error.is_none() {
-            if state.taken != taken {
+            if state.taken != taken || !state.writing {
                 (taken, since) = (state.taken, Instant::now());
             }
-            let Some(left) = patience().checked_sub(since.elapsed()).filter(|_| !state.given_up) else {
+            let has_room = self.0.file.as_ref().is_some_and(|file| has_room(file.as_fd()));
+            let most = if has_room { patience().max(BUSY) } else { patience() };
+            let Some(left) = most.checked_sub(since.elapsed()).filter(|_| !state.given_up) else {
                 state.given_up = true;
                 return;
             };
@@ -166,10 +180,11 @@ impl Shared {
             };
             let mut rest = chunk.as_slice();
             while !rest.is_empty() && state.error.is_none() {
-                state.under_way = lines(rest);
+                (state.under_way, state.writing) = (lines(rest), true);
                 drop(state);
                 let written = file.write(rest.get(..PIECE).unwrap_or(rest));
                 state = self.lock();
+                state.writing = false;
                 match written {
                     Ok(written) => {
                         rest = rest.get(written..).unwrap_or_default();
@@ -178,9 +193,11 @@ impl Shared {
                     }
                     Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                        state.writing = true;
                         drop(state);
                         wait_for_room(file.as_fd());
                         state = self.lock();
+                        state.writing = false;
                     }
                     Err(e) => state.error = Some(errno(&e)),
                 }
@@ -198,6 +215,14 @@ fn has_no_reader(file: BorrowedFd<'_>) -> bool {
     let [asked] = &mut asked;
     poll(std::slice::from_mut(asked), PollTimeout::ZERO).is_ok()
         && asked.revents().is_some_and(|said| said.contains(PollFlags::POLLERR))
+}
+
+/// Whether a write would be taken at once.
+fn has_room(file: BorrowedFd<'_>) -> bool {
+    let mut asked = [PollFd::new(file, PollFlags::POLLOUT)];
+    let [asked] = &mut asked;
+    poll(std::slice::from_mut(asked), PollTimeout::ZERO).is_ok()
+        && asked.revents().is_some_and(|said| said.contains(PollFlags::POLLOUT))
 }
 
 /// Standard output may be shared with a program that made it non-blocking.
