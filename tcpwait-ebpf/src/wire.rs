@@ -185,6 +185,8 @@ pub enum Kind {
     Loss = 38,
     /// [`Listed`]: the full sockets of a namespace have been told once more. Since version 5.
     Listed = 39,
+    /// [`NetnsName`]: what people call a network namespace. Since version 6.
+    NetnsName = 40,
 }
 
 impl Kind {
@@ -213,6 +215,7 @@ impl Kind {
             37 => Self::InterfaceName,
             38 => Self::Loss,
             39 => Self::Listed,
+            40 => Self::NetnsName,
             _ => return None,
         })
     }

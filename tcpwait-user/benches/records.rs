@@ -110,7 +110,7 @@ fn model(header: &Header) -> Lifecycle {
 }
 
 fn wanted() -> Wanted {
-    Wanted { by: vec![By::Service, By::Process], sort: Sort::Entered, top: 10 }
+    Wanted { by: vec![By::Service, By::Process], netns_implied: false, sort: Sort::Entered, top: 10 }
 }
 
 fn throughput<'a>(c: &'a mut Criterion, records: &[Vec<u8>]) -> BenchmarkGroup<'a, WallTime> {

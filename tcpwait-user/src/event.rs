@@ -148,6 +148,13 @@ pub enum Fact {
         /// Its name.
         name: String,
     },
+    /// What people call a network namespace.
+    NetnsName {
+        /// The namespace.
+        netns: NetnsId,
+        /// Its name.
+        name: String,
+    },
     /// The kernel side's counts.
     Counters(Box<wire::Counters>),
 }

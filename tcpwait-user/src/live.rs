@@ -194,7 +194,7 @@ impl Live {
         let ring = self.probes.waiter()?;
         // The first line is to have them.
         let mut names = Vec::new();
-        seed::name_interfaces(self.only(), monotonic_ns, |record| names.push(record.to_vec()));
+        seed::name_all(self.only(), monotonic_ns, |record| names.push(record.to_vec()));
         names.iter().try_for_each(|record| sink.record(record))?;
         let mut seeds = Some(self.read_seeds(false));
         let mut seeded = None;

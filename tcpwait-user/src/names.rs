@@ -1,19 +1,38 @@
 //! Names for numbers that a record carries: cgroup paths by id, interfaces. Filled from the records themselves.
 
+pub mod container;
+
 use std::{borrow::Cow, net::IpAddr};
 
 use hashbrown::HashMap;
 
-use crate::tcp::Interface;
+use crate::{
+    event::Task,
+    tcp::{Interface, NetnsId},
+};
 
 /// What is known of names.
 #[derive(Debug, Default)]
 pub struct Names {
     cgroups: HashMap<u64, String>,
     interfaces: HashMap<Interface, String>,
+    namespaces: HashMap<NetnsId, Called>,
+}
+
+/// What people call a network namespace.
+#[derive(Debug)]
+struct Called {
+    name: String,
+    /// Of its first process, whose container says more than the process.
+    cgroup: Option<u64>,
 }
 
 impl Names {
+    /// What people call the network namespaces that are known.
+    pub fn namespaces(&self) -> impl Iterator<Item = (NetnsId, Cow<'_, str>)> {
+        self.namespaces.keys().map(|netns| (*netns, self.netns(*netns)))
+    }
+
     /// Remembers a cgroup's path.
     pub fn learn_cgroup(&mut self, id: u64, path: &str) {
         self.cgroups.insert(id, path.to_owned());
@@ -22,6 +41,26 @@ impl Names {
     /// Remembers an interface's name.
     pub fn learn_interface(&mut self, interface: Interface, name: &str) {
         self.interfaces.insert(interface, name.to_owned());
+    }
+
+    /// Remembers what people call a network namespace.
+    pub fn learn_netns(&mut self, netns: NetnsId, name: &str) {
+        self.namespaces.insert(netns, Called { name: name.to_owned(), cgroup: None });
+    }
+
+    /// A process acts in a network namespace: one that has no name, since it is younger than the trace, gets that of the process's pod or container, or
+    /// the process's.
+    pub fn meet(&mut self, netns: NetnsId, task: &Task) {
+        let first = || Called { name: format!("{}/{}", task.comm(), task.pid), cgroup: Some(task.cgroup) };
+        self.namespaces.entry(netns).or_insert_with(first);
+    }
+
+    /// What people call a network namespace; its inode number where nothing is known, as of one in which no process was seen to act.
+    pub fn netns(&self, netns: NetnsId) -> Cow<'_, str> {
+        let Some(called) = self.namespaces.get(&netns) else { return Cow::Owned(netns.to_string()) };
+        // A cgroup's path comes later than its id.
+        let path = called.cgroup.and_then(|cgroup| self.cgroups.get(&cgroup));
+        path.and_then(|path| container::of_path(path)).map_or(Cow::Borrowed(called.name.as_str()), Cow::Owned)
     }
 
     /// An interface's name; `if7` where only its number is known, as ip(8) has it.

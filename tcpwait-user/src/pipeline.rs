@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use crate::{
     aggregate::audit::{Audit, AuditReport, Reading},
-    event::{Event, Fact, decode, is_from_kernel},
+    event::{Event, Fact, StateChange, decode, is_from_kernel},
     ledger::{Ledger, Recorded},
     lifecycle::{Lifecycle, Update},
     names::Names,
@@ -67,7 +67,9 @@ impl Stream {
             Fact::Tick { realtime_ns } => {
                 self.realtime_offset_ns = i128::from(*realtime_ns) - i128::from(event.time_ns)
             }
+            Fact::State(StateChange { flow, task: Some(task), .. }) => self.names.meet(flow.netns, task),
             Fact::CgroupName { id, path } => self.names.learn_cgroup(*id, path),
+            Fact::NetnsName { netns, name } => self.names.learn_netns(*netns, name),
             Fact::InterfaceName { interface, name } => self.names.learn_interface(*interface, name),
             Fact::Counters(counters) => self.ledger.count_kernel(counters),
             Fact::Loss { lost } => self.ledger.lost_by_then = self.ledger.lost_by_then.max(*lost),

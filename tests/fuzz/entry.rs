@@ -153,7 +153,7 @@ fn traces(header: &Header, records: &[Vec<u8>]) {
 
 fn reports(header: &Header, records: &[Vec<u8>], schedule: Schedule, json: bool) {
     let by = vec![By::Service, By::Process, By::Remote, By::Cgroup, By::Netns];
-    let wanted = Wanted { by, sort: Default::default(), top: 10 };
+    let wanted = Wanted { by, netns_implied: false, sort: Default::default(), top: 10 };
     let view: Box<dyn ReportView> = match json {
         true => Box::new(stat::json::Json),
         false => Box::new(stat::text::Text::new(stat::text::Screen { width: 80, height: None }, TimeZone::UTC, false)),

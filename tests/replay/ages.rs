@@ -15,7 +15,7 @@ const MS: u64 = 1_000_000;
 /// What is said at this time.
 fn ages(told: &str, at_ms: u64) -> Vec<String> {
     let mut model = Lifecycle::new(symbols(), SegmentSource::Fexit);
-    let mut aggregate = Aggregate::new(Wanted { by: Vec::new(), sort: Sort::Entered, top: 1 }, 0);
+    let mut aggregate = Aggregate::new(Wanted { by: Vec::new(), netns_implied: false, sort: Sort::Entered, top: 1 }, 0);
     let mut updates = Vec::new();
     for event in events(told) {
         model.apply(&event, &mut updates);

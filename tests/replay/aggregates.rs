@@ -26,7 +26,7 @@ use crate::{
 const TOP: usize = 2;
 
 fn wanted() -> Wanted {
-    Wanted { by: vec![By::Service, By::Process], sort: Sort::Entered, top: TOP }
+    Wanted { by: vec![By::Service, By::Process], netns_implied: false, sort: Sort::Entered, top: TOP }
 }
 
 fn updates(events: &[Event]) -> Vec<Update> {
@@ -235,7 +235,8 @@ fn step(id: u64, flow: Flow, from: State, to: State) -> Update {
 #[test]
 fn groups_beyond_the_limit_are_folded() {
     let to = |n: u32| Flow { raddr: Ipv4Addr::from_bits(0x0a00_0000 + n).into(), ..flow(1) };
-    let mut aggregate = Aggregate::new(Wanted { by: vec![By::Remote], sort: Sort::Entered, top: 5 }, 0);
+    let mut aggregate =
+        Aggregate::new(Wanted { by: vec![By::Remote], netns_implied: false, sort: Sort::Entered, top: 5 }, 0);
     let many = u32::try_from(MAX_GROUPS * 3).unwrap();
     for id in 1..=many {
         aggregate.update(&step(id.into(), to(id), State::FinWait2, State::TimeWait));

@@ -38,7 +38,7 @@ fn report(aggregate: &mut Aggregate, is_final: bool) -> ConnectReport {
 }
 
 fn new(top: usize) -> Aggregate {
-    Aggregate::new(Wanted { by: Vec::new(), sort: Sort::Entered, top }, 0)
+    Aggregate::new(Wanted { by: Vec::new(), netns_implied: false, sort: Sort::Entered, top }, 0)
 }
 
 fn numbers(counts: &ConnectCounts) -> [u64; 5] {

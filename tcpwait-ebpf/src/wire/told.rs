@@ -72,6 +72,22 @@ pub struct InterfaceName {
     pub reserved: [u16; 3],
 }
 
+/// [`Kind::NetnsName`](super::Kind::NetnsName).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct NetnsName {
+    /// The record's head.
+    pub head: Head,
+    /// As in [`Flow`].
+    pub netns: u32,
+    /// As in [`Flow`].
+    pub generation: u16,
+    /// Zero.
+    pub reserved: u16,
+    /// What people call it, NUL-padded; cut where it is longer.
+    pub name: [u8; 64],
+}
+
 /// [`Kind::Loss`](super::Kind::Loss).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

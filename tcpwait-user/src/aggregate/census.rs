@@ -113,6 +113,7 @@ pub struct Census {
     /// Who listens where.
     listeners: HashMap<(NetnsId, u16), [u8; 16]>,
     time_waits: TimeWaits,
+    namespaces: HashSet<NetnsId>,
     /// Sockets in no place, as there were too many.
     beyond: u64,
 }
@@ -128,6 +129,7 @@ impl Census {
     fn add(&mut self, socket: &Present<'_>, now_ns: u64) {
         let flow = socket.flow;
         let comm = socket.owner.map(|task| task.comm);
+        self.namespaces.insert(flow.netns);
         if socket.state == State::TimeWait {
             match socket.origin.made_here() {
                 Some(true) => self.time_waits.outgoing += 1,
@@ -227,6 +229,11 @@ impl Census {
     /// Who listens on a port; `None` where that is not known.
     pub fn listener(&self, netns: NetnsId, port: u16) -> Option<[u8; 16]> {
         self.listeners.get(&(netns, port)).copied()
+    }
+
+    /// The network namespaces that have any.
+    pub fn namespaces(&self) -> &HashSet<NetnsId> {
+        &self.namespaces
     }
 
     /// Sockets that are in no row, as there are too many places.

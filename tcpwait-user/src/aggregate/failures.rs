@@ -6,7 +6,7 @@ use hashbrown::HashMap;
 
 use crate::{
     lifecycle::{Call, Failure, Why},
-    tcp::Interface,
+    tcp::{Interface, NetnsId},
 };
 
 /// Kinds of failures that are kept apart.
@@ -29,6 +29,8 @@ pub struct Kind {
     pub port: u16,
     /// The interface that the socket is bound to, if it is to one.
     pub interface: Option<Interface>,
+    /// The network namespace.
+    pub netns: NetnsId,
 }
 
 /// A row of a report.
@@ -68,7 +70,16 @@ impl Failures {
             Call::Bind | Call::Listen => (flow.laddr, flow.lport),
         };
         let comm = owner.as_ref().map(|task| task.comm);
-        let kind = Kind { call: *call, why: *why, errno: *errno, comm, address, port, interface: flow.interface() };
+        let kind = Kind {
+            call: *call,
+            why: *why,
+            errno: *errno,
+            comm,
+            address,
+            port,
+            interface: flow.interface(),
+            netns: flow.netns,
+        };
         let calls = failure.calls();
         self.interval += calls;
         self.total += calls;

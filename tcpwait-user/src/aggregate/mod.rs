@@ -64,6 +64,8 @@ const NS: f64 = 1e9;
 pub struct Wanted {
     /// What to group by.
     pub by: Vec<By>,
+    /// Whether the network namespace is one of them only so that groups of several are not mixed.
+    pub netns_implied: bool,
     /// What groups are sorted by.
     pub sort: Sort,
     /// How many groups are shown by themselves.
@@ -363,6 +365,8 @@ impl Aggregate {
                 steady: self.entries.steady((self.begin_ns, end_ns), self.missed_ns, mean_ns, now),
             },
             half_open: counts.half_open.report(),
+            several_namespaces: several(&census, &groups, self.groups.by()),
+            netns_implied: self.wanted.netns_implied,
             findings,
             places: census.places(before),
             time_waits: census.time_waits(),
@@ -406,6 +410,17 @@ impl Aggregate {
             age,
         }
     }
+}
+
+/// Whether there are sockets of more than one network namespace, or groups.
+fn several(census: &Census, groups: &groups::Rows, by: &[By]) -> bool {
+    let mut namespaces = census.namespaces().clone();
+    let keys = groups.groups.iter().flat_map(|row| by.iter().zip(&row.key));
+    namespaces.extend(keys.filter_map(|(_, value)| match value {
+        by::Value::Netns(netns) => Some(*netns),
+        _ => None,
+    }));
+    namespaces.len() > 1
 }
 
 /// What was seen, and what the kernel side counted meanwhile.

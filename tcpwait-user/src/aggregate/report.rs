@@ -39,6 +39,10 @@ pub struct Report {
     pub time_wait: TimeWait,
     /// Half-open connections.
     pub half_open: HalfOpenReport,
+    /// Whether it is on more than one network namespace.
+    pub several_namespaces: bool,
+    /// Whether groups are by network namespace only so that those of several are not mixed.
+    pub netns_implied: bool,
     /// What stands out, worst first.
     pub findings: Vec<Finding>,
     /// Sockets that wait for somebody, by state, service and network namespace, the most first.

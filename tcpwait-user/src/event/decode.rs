@@ -138,6 +138,14 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
                 name: String::from_utf8_lossy(&name).into_owned(),
             }
         }
+        Kind::NetnsName => {
+            let record = wire::NetnsName::read_from_bytes(bytes).ok()?;
+            let name: Vec<u8> = record.name.iter().copied().take_while(|b| *b != 0).collect();
+            Fact::NetnsName {
+                netns: NetnsId::new(record.netns, record.generation.into()),
+                name: String::from_utf8_lossy(&name).into_owned(),
+            }
+        }
         Kind::Counters => Fact::Counters(Box::new(counters(bytes)?)),
     })
 }

@@ -245,7 +245,7 @@ impl Lifecycle {
                 self.ended = self.ended.take().filter(|_| self.knows_at_most());
                 self.seeds_read = true;
             }
-            Fact::CgroupName { .. } | Fact::InterfaceName { .. } | Fact::Counters(_) => {}
+            Fact::CgroupName { .. } | Fact::InterfaceName { .. } | Fact::NetnsName { .. } | Fact::Counters(_) => {}
         }
         self.tally.transitions +=
             out.iter().skip(before).filter(|update| matches!(update, Update::Transition(_))).count() as u64;

@@ -15,6 +15,7 @@ use crate::{
     aggregate::{
         Wanted,
         audit::{Audit, Reading},
+        by::By,
     },
     cli::Stat,
     live::{self, Audited, Settings, Sink},
@@ -164,7 +165,11 @@ fn statistics(args: &Stat, header: &Header, criteria: Criteria, audit: Audit, ou
             by.push(*what);
         }
     }
-    let wanted = Wanted { by, sort: args.sort.into(), top: args.top as usize };
+    let netns_implied = !by.contains(&By::Netns);
+    if netns_implied {
+        by.push(By::Netns);
+    }
+    let wanted = Wanted { by, netns_implied, sort: args.sort.into(), top: args.top as usize };
     let schedule = Schedule { interval: args.interval, count: args.count };
     let view: Box<dyn ReportView> = match args.json {
         true => Box::new(Json),

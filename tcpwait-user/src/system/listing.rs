@@ -7,7 +7,7 @@ use tcpwait_wire::wire;
 
 use super::{
     counters,
-    netns::{self, Netns},
+    netns::{self, Netns, name::Named},
     sock_diag::{self, Asked, DiagSocket, Dump},
 };
 use crate::{
@@ -44,8 +44,9 @@ pub fn read(tally: &mut Tally, names: &mut Names) -> Extent {
             ));
         }
     }
+    let named = Named::read();
     for ns in &namespaces {
-        match list(ns, &criteria, tally, names, &mut extent) {
+        match list(ns, &criteria, tally, (names, &named), &mut extent) {
             Ok(dump) => {
                 extent.namespaces += 1;
                 extent.inconsistent += u32::from(dump.inconsistent);
@@ -60,11 +61,14 @@ fn list(
     ns: &Netns,
     criteria: &Criteria,
     tally: &mut Tally,
-    names: &mut Names,
+    (names, named): (&mut Names, &Named),
     extent: &mut Extent,
 ) -> Result<Dump, String> {
     let inside = || {
         let netns = netns::here(ns.inode).id();
+        if let Some(name) = named.of(ns.inode, ns.first_process) {
+            names.learn_netns(netns, &name);
+        }
         let own_length = sock_diag::time_wait_has_own_length();
         // A listing takes milliseconds, as the tables it goes through are those of the whole machine; these take microseconds.
         if counters::tell_of_no_segment(&counters::read()) {

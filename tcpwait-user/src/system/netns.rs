@@ -5,6 +5,8 @@
 //! (of any mount namespace) or an open file keeps; one that only a socket keeps is not.
 //! What is done inside a namespace is not this module's business.
 
+pub mod name;
+
 use std::{
     collections::{BTreeMap, HashSet, btree_map::Entry},
     fs::{self, File},
@@ -42,6 +44,8 @@ const HELD: usize = 256;
 pub struct Netns {
     /// Its inode number on the `nsfs` device.
     pub inode: u32,
+    /// The first process that is in it, if any is.
+    pub first_process: Option<u32>,
     /// Where it was found.
     source: PathBuf,
     /// Keeps it alive and reachable. `None` beyond [`HELD`]: then `source` is opened again.
@@ -123,7 +127,12 @@ pub fn survey() -> Survey {
         |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().iter().all(u8::is_ascii_digit));
     let processes: Vec<PathBuf> = entries(Path::new("/proc")).filter(is_process).collect();
     for process in &processes {
-        unseen |= keep(&mut found, &process.join("ns/net")) == Access::Denied;
+        let file = process.join("ns/net");
+        unseen |= keep(&mut found, &file) == Access::Denied;
+        let ns = inode(&file).and_then(|inode| found.get_mut(&u32::try_from(inode).ok()?));
+        if let (Some(ns), Some(pid)) = (ns, pid_of(process)) {
+            ns.first_process = Some(ns.first_process.map_or(pid, |first| first.min(pid)));
+        }
     }
     let mut mount_namespaces: HashSet<u64> = inode(Path::new("/proc/self/ns/mnt")).into_iter().collect();
     for process in &processes {
@@ -172,6 +181,10 @@ fn open_files(found: &mut BTreeMap<u32, Netns>, process: &Path) {
 
 fn namespace_of(mount: &super::Mount) -> Option<u32> {
     mount.root.to_str().filter(|_| mount.fstype == "nsfs").and_then(bracketed)
+}
+
+fn pid_of(process: &Path) -> Option<u32> {
+    process.file_name()?.to_str()?.parse().ok()
 }
 
 fn inode(path: &Path) -> Option<u64> {
@@ -269,7 +282,7 @@ fn keep(found: &mut BTreeMap<u32, Netns>, path: &Path) -> Access {
     let Ok(Some((inode, file))) = open(path) else { return Access::Given };
     let handle = (found.len() < HELD).then_some(file);
     if let Entry::Vacant(place) = found.entry(inode) {
-        place.insert(Netns { inode, source: path.to_owned(), handle });
+        place.insert(Netns { inode, first_process: None, source: path.to_owned(), handle });
     }
     Access::Given
 }

@@ -6,12 +6,12 @@
 use std::collections::HashSet;
 
 use tcpwait_wire::wire::{
-    Flow, Head, InterfaceName, Kind, Listed, REUSE_V6ONLY, REUSE_V6ONLY_KNOWN, Seed, SeedEnd, Task,
+    Flow, Head, InterfaceName, Kind, Listed, NetnsName, REUSE_V6ONLY, REUSE_V6ONLY_KNOWN, Seed, SeedEnd, Task,
 };
 use zerocopy::IntoBytes;
 
 use super::{
-    netns::{self, Identity, Netns},
+    netns::{self, Identity, Netns, name::Named},
     owners::{Accepted, Owners},
     sock_diag::{self, ALL_STATES, Asked, DiagSocket},
 };
@@ -55,11 +55,16 @@ pub fn collect_again(only: &Pick<Identity>, now_ns: impl Fn() -> u64, mut sink: 
     write(only, FULL, now_ns, &mut sink)
 }
 
-/// Before anything else: an [`InterfaceName`] for every network interface but loopback, which takes much less time than the sockets do.
-pub fn name_interfaces(only: &Pick<Identity>, now_ns: impl Fn() -> u64, mut sink: impl FnMut(&[u8])) {
+/// Before anything else: a [`NetnsName`] for every network namespace and an [`InterfaceName`] for every network interface but loopback, which takes much
+/// less time than the sockets do.
+pub fn name_all(only: &Pick<Identity>, now_ns: impl Fn() -> u64, mut sink: impl FnMut(&[u8])) {
+    let names = Named::read();
     for ns in wanted(only, &mut Seeded::default()) {
         let found = netns::inside(&ns, || (netns::here(ns.inode).id(), netns::interfaces()));
         let Ok((netns, interfaces)) = found else { continue };
+        if let Some(name) = names.of(ns.inode, ns.first_process) {
+            sink(called(netns, now_ns(), &name).as_bytes());
+        }
         for (index, name) in interfaces.iter().filter(|(index, _)| *index != LOOPBACK) {
             sink(named(netns, now_ns(), *index, name).as_bytes());
         }
@@ -218,6 +223,20 @@ struct Read {
     read_ns: u64,
     /// As [`sock_diag::time_wait_has_own_length`].
     own_length: bool,
+}
+
+fn called(netns: NetnsId, time_ns: u64, name: &str) -> NetnsName {
+    let mut record = NetnsName {
+        head: head::<NetnsName>(Kind::NetnsName, time_ns),
+        netns: netns.inode(),
+        generation: netns.generation(),
+        reserved: 0,
+        name: [0; 64],
+    };
+    for (to, from) in record.name.iter_mut().zip(name.bytes()) {
+        *to = from;
+    }
+    record
 }
 
 fn named(netns: NetnsId, time_ns: u64, index: u32, name: &str) -> InterfaceName {

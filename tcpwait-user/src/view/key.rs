@@ -16,7 +16,7 @@ pub fn text(value: Value, names: &Names) -> String {
         Value::Local(port) => format!(":{port}"),
         Value::Remote(address, interface) => plain::column(&names.address(address, interface)),
         Value::Pair(address, port, interface) => plain::column(&names.endpoint(address, port, interface)),
-        Value::Netns(netns) => netns.to_string(),
+        Value::Netns(netns) => plain::column(&names.netns(netns)),
         Value::Cgroup(id) => plain::column(names.cgroup(id).unwrap_or("-")),
         Value::Process(comm) => plain::column(&comm_of(comm)),
     }

@@ -15,6 +15,9 @@ use crate::{
     tcp::{Flow, State},
 };
 
+/// Width of the column NETNS: `docker:0123456789ab`.
+const NETNS: usize = 19;
+
 /// Which columns stand where.
 #[derive(Clone, Debug, Default)]
 pub struct Columns {
@@ -50,7 +53,7 @@ impl View for Text {
         let (comm, address) = widths(self.columns.wide);
         write!(out, "{:<8} {:<7} {:<comm$} ", "SK", "PID", "COMM")?;
         if self.columns.wide {
-            write!(out, "{:<10} {:<6} ", "NETNS", "UID")?;
+            write!(out, "{:<NETNS$} {:<6} ", "NETNS", "UID")?;
         }
         write!(
             out,
@@ -118,7 +121,9 @@ impl Text {
         }
         if self.columns.wide {
             let uid = who.owner.map_or_else(|| "-".to_owned(), |owner| owner.uid.to_string());
-            write!(out, "{:<10} {uid:<6} ", who.flow.netns)?;
+            let netns = plain::column(&context.names.netns(who.flow.netns));
+            let netns = netns.get(..netns.len().min(NETNS)).unwrap_or(&netns);
+            write!(out, "{netns:<NETNS$} {uid:<6} ")?;
         }
         let port = |port: u16| if port == 0 { "-".to_owned() } else { port.to_string() };
         write!(

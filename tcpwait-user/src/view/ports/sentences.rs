@@ -50,8 +50,8 @@ pub fn process(process: &Process) -> String {
 }
 
 /// What the settings of a namespace are.
-pub fn settings((netns, settings): &(NetnsId, Option<Settings>), several: bool) -> String {
-    let place = if several { format!("net:[{netns}]: ") } else { String::new() };
+pub fn settings((netns, settings): &(NetnsId, Option<Settings>), several: bool, context: Context<'_>) -> String {
+    let place = if several { format!("{}: ", plain::column(&context.names.netns(*netns))) } else { String::new() };
     let Some(settings) = settings else {
         return format!("{place}ip_local_port_range and tcp_tw_reuse are not known");
     };

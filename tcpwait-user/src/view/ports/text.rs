@@ -69,7 +69,7 @@ impl PortsView for Text {
     fn report(&mut self, report: &PortsReport, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
         let mut lines = fold(&self.heading(report, context), self.width, 10);
         for namespace in &report.namespaces {
-            lines.extend(fold(&sentences::settings(namespace, report.namespaces.len() > 1), self.width, 2));
+            lines.extend(fold(&sentences::settings(namespace, report.namespaces.len() > 1, context), self.width, 2));
         }
         if !report.rows.is_empty() {
             lines.push(String::new());
@@ -135,7 +135,11 @@ fn destinations(report: &PortsReport, context: Context<'_>, width: usize) -> Vec
     let none = String::new;
     let mut columns = Vec::new();
     if report.namespaces.len() > 1 {
-        columns.push(Column::text("NETNS", 0, column(&|row| row.destination.netns.to_string(), none())));
+        columns.push(Column::text(
+            "NETNS",
+            0,
+            column(&|row| plain::column(&context.names.netns(row.destination.netns)), none()),
+        ));
     }
     let reuse = |row: &Row| reusable(&row.reusable);
     columns.extend([
@@ -179,7 +183,7 @@ fn bound_addresses(rows: &[Bound], several: bool, context: Context<'_>, width: u
     let column = |cell: &dyn Fn(&Bound) -> String| rows.iter().map(cell).collect::<Vec<_>>();
     let mut columns = Vec::new();
     if several {
-        columns.push(Column::text("NETNS", 0, column(&|row| row.source.netns.to_string())));
+        columns.push(Column::text("NETNS", 0, column(&|row| plain::column(&context.names.netns(row.source.netns)))));
     }
     columns.extend([
         Column::text("BOUND TO", 0, column(&|row| source(&row.source, context))),

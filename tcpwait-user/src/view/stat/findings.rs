@@ -43,8 +43,23 @@ pub fn tell_all_failures(report: &Report) -> bool {
     told == report.failures.rows.len() && report.failures.others == 0
 }
 
-/// One of them in words.
+/// One of them in words, with the network namespace where there are several.
 pub(super) fn line(finding: &Finding, report: &Report, context: Context<'_>) -> String {
+    let netns = match finding {
+        Finding::Failed(row) => Some(row.kind.netns),
+        Finding::Ports { row, .. } => Some(row.destination.netns),
+        Finding::Dropped { queue, .. } => queue.map(|queue| queue.netns),
+        Finding::Unanswered(row) | Finding::Waiting(row) => Some(row.place.netns),
+        Finding::Cookies { .. } | Finding::Overflow { .. } | Finding::Ended(_) => None,
+    };
+    let text = words(finding, report, context);
+    match netns.filter(|_| report.several_namespaces) {
+        Some(netns) => format!("{text} [netns {}]", plain::column(&context.names.netns(netns))),
+        None => text,
+    }
+}
+
+fn words(finding: &Finding, report: &Report, context: Context<'_>) -> String {
     match finding {
         Finding::Failed(row) => failed(row, context),
         Finding::Ports { row, available, in_ns } => {
@@ -82,7 +97,7 @@ pub(super) fn line(finding: &Finding, report: &Report, context: Context<'_>) -> 
             "{} not entered: net.ipv4.tcp_max_tw_buckets is reached",
             counted(*missed, "TIME_WAIT was", "TIME_WAITs were")
         ),
-        Finding::Ended(lead) => sentences::ended(lead, &report.by, context),
+        Finding::Ended(lead) => sentences::ended(lead, report, context),
     }
 }
 

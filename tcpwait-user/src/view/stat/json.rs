@@ -62,6 +62,8 @@ struct Document<'a> {
     connects: Connects,
     transitions: Vec<Transition>,
     by: &'a [By],
+    /// Names by inode number.
+    namespaces: BTreeMap<String, String>,
     groups: Vec<Group<'a>>,
     groups_folded: u64,
     ledger: Account,
@@ -248,6 +250,11 @@ impl ReportView for Json {
                 .map(|row| Transition { from: row.from, to: row.to, count: row.count, kernel: row.kernel })
                 .collect(),
             by: &report.by,
+            namespaces: context
+                .names
+                .namespaces()
+                .map(|(netns, name)| (netns.to_string(), name.into_owned()))
+                .collect(),
             groups: rows.groups.iter().map(group).chain(others).collect(),
             groups_folded: rows.folded,
             ledger: account(&report.ledger),

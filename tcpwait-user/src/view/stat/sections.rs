@@ -14,6 +14,7 @@ use crate::{
     aggregate::{
         Bucket, DwellSummary,
         amount::Amount,
+        by::By,
         connects::{ConnectCounts, Destination},
         ends::EndRow,
         failures::FailureRow,
@@ -46,6 +47,9 @@ pub fn groups(report: &Report, context: Context<'_>, width: usize) -> Vec<String
     let seen = |number: String| if at_least { format!(">={number}") } else { number };
     let mut columns = Vec::new();
     for (index, by) in report.by.iter().enumerate() {
+        if *by == By::Netns && report.netns_implied && !report.several_namespaces {
+            continue;
+        }
         let cells = column(&|row| match row.key.get(index) {
             Some(value) => key::text(*value, context.names),
             None if index == 0 => format!("other ({})", count(rows.grouped)),

@@ -43,7 +43,7 @@ pub fn lead(report: &Report, context: Context<'_>) -> Option<String> {
         true => "of those that entered".to_owned(),
         false => "of those there now".to_owned(),
     };
-    let mut text = format!("{} {of}: {}", percent(Some(lead.share)), described(&report.by, &lead.group, context));
+    let mut text = format!("{} {of}: {}", percent(Some(lead.share)), described(report, &lead.group, context));
     // What ended without a FIN is not in TIME_WAIT.
     if let Some(closed) = closed_first(&Closed { neither: 0, ..lead.group.closed }) {
         let sentence = match closed.as_str() {
@@ -57,8 +57,9 @@ pub fn lead(report: &Report, context: Context<'_>) -> Option<String> {
 }
 
 /// `to 10.0.0.7:5432, by php-fpm`.
-fn described(by: &[By], group: &GroupRow, context: Context<'_>) -> String {
-    let parts = by.iter().zip(&group.key).map(|(by, value)| match (by, value) {
+fn described(report: &Report, group: &GroupRow, context: Context<'_>) -> String {
+    let is_told = |by: &By| *by != By::Netns || !report.netns_implied || report.several_namespaces;
+    let parts = report.by.iter().zip(&group.key).filter(|(by, _)| is_told(by)).map(|(by, value)| match (by, value) {
         (By::Process, Value::Unknown) => "by an unknown process".to_owned(),
         (_, Value::Unknown) => format!("{} unknown", by.name()),
         (By::Process, value) => format!("by {}", key::text(*value, context.names)),
@@ -118,14 +119,14 @@ pub fn closed_first(closed: &Closed) -> Option<String> {
 }
 
 /// How the connections of a group end, where that stands out: `37% of 1,200 connections to 10.0.0.7:5432, by nginx ended by reset …`.
-pub fn ended(lead: &EndLead, by: &[By], context: Context<'_>) -> String {
+pub fn ended(lead: &EndLead, report: &Report, context: Context<'_>) -> String {
     let EndLead { group, row, over } = lead;
     let from = row.from.map_or("a state that was not seen", |from| from.name());
     let mut text = format!(
         "{} of {} connections {}, ended by {}",
         percent(Some(row.count as f64 / *over as f64)),
         count(*over),
-        described(by, group, context),
+        described(report, group, context),
         end_name(row.reason, row.detail),
     );
     match row.times.shared {
