@@ -106,11 +106,11 @@ const STAT_HELP: &str = "\
 Without INTERVAL there is one report, at Ctrl-C, after --duration, or when COMMAND ends; with it one more, on the whole time, at the end.
 ENTERED and LEFT are counts of the interval, NOW is at its end; P50 P90 P99 MAX MEAN are times spent in a state by sockets that left it.
 OLDEST and AGE P50: how long those that are there NOW have been in it; > is at least, where any is older than the trace.
-CLOSED FIRST: who closed first keeps TIME_WAIT. ENDED BY: the most frequent reason, as in `tcpwait trace --help`.
+CLOSED FIRST: whoever closes first enters TIME_WAIT. ENDED BY: the most frequent reason, as in `tcpwait trace --help`.
 >= marks a count of what was seen while some events were lost and the kernel side has no count of its own; the others are exact all the same.
 A group that is not shown by itself is counted under \"other\". At most 1,000 groups are kept; the least go to \"other\" then.
 Where a line is too short, columns are left out: of groups LEFT, MAX, P50, IN/s, ENDED BY, CLOSED FIRST, %, NOW, ENTERED;
-of states AGE P50, /s, MEAN, P90, P99, MAX, LEFT, ENTERED, OLDEST, P50. Where the terminal is too low, reports on intervals leave out the histogram,
+of states AGE P50, /s, MEAN, P90, P99, MAX, LEFT, ENTERED, OLDEST, P50. If the terminal has too few lines, reports on intervals leave out the histogram,
 what is said of it, the account, the states and FAILED; the last report leaves out nothing.
 FAILED: calls that came to nothing, as in `tcpwait trace`. SYN SENT AGAIN TO: connects whose SYN was lost, and how long those that were
 made all the same took. Below SYN_RECV: what became of half-open connections.
@@ -224,11 +224,11 @@ pub struct Stat {
     /// What the groups are sorted by, greatest first
     #[arg(long, value_enum, default_value_t)]
     pub sort: SortBy,
-    /// How many groups are shown by themselves
+    /// The most groups to list; the rest is one row, "other"
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = up_to::<1000>)]
     pub top: u32,
 
-    /// Lines as long as they need to be, whatever the terminal's width
+    /// Do not fit lines to the terminal's width
     #[arg(short = 'w', long, conflicts_with = "json")]
     pub wide: bool,
     /// One JSON document a report, each on a line
@@ -300,10 +300,10 @@ pub struct Probes {
     /// One JSON object instead of text: "kernel", "hooks" (an array), "behaviour"
     #[arg(long)]
     pub json: bool,
-    /// What times late segments, as for trace
+    /// Hook that timestamps late segments, as for trace
     #[arg(long, value_enum, default_value_t)]
     pub timing: TimingBy,
-    /// What tells of calls that fail, as for trace
+    /// Hook that reports calls that fail, as for trace
     #[arg(long, value_enum, default_value_t)]
     pub refused_ports: PortsBy,
     /// Say more on stderr: the verifier's log of a hook that it refused

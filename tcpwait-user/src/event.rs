@@ -491,7 +491,7 @@ pub struct Undecodable {
 impl fmt::Display for Undecodable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind {
-            Some(kind) => write!(f, "record of kind {kind} and {} bytes makes no sense", self.len),
+            Some(kind) => write!(f, "record of kind {kind} and {} bytes is malformed", self.len),
             None => write!(f, "record of {} bytes is too short", self.len),
         }
     }

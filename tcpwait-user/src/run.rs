@@ -241,7 +241,7 @@ fn banner(live: &Live, verbose: bool) {
         );
     }
     if verbose {
-        say!("kernel {}, {} decisive functions known", live.header().kernel, live.header().symbols.len());
+        say!("kernel {}, {} kernel symbols resolved", live.header().kernel, live.header().symbols.len());
     }
     say!("Tracing TCP state transitions. Hit Ctrl-C to end.");
 }

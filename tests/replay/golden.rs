@@ -132,7 +132,8 @@ fn check(name: &str, view: &str, arguments: &[&str]) {
     }
 }
 
-fn compare(file: &str, found: &str) {
+/// Holds it against a golden file.
+pub fn compare(file: &str, found: &str) {
     let path = tests().join("golden").join(file);
     if env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
         fs::create_dir_all(path.parent().unwrap()).unwrap();

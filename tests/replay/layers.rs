@@ -78,6 +78,13 @@ fn sources() -> Vec<(PathBuf, String, String)> {
     found
 }
 
+/// Every source file below `src/`, whole, in the order of their paths.
+pub fn texts() -> Vec<(PathBuf, String)> {
+    let mut texts: Vec<_> = sources().into_iter().map(|(path, ..)| path).collect();
+    texts.sort();
+    texts.into_iter().map(|path| (path.clone(), fs::read_to_string(source().join(path)).unwrap())).collect()
+}
+
 fn code(text: &str) -> String {
     text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
 }

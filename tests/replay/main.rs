@@ -36,3 +36,4 @@ mod support;
 mod tally;
 mod ticks;
 mod usage;
+mod words;

@@ -40,7 +40,7 @@ pub fn networks(text: &str) -> Result<Pick<IpNet>, String> {
         let address = || text.parse::<IpAddr>().map(IpNet::from);
         text.parse::<IpNet>()
             .or_else(|_| address())
-            .map_err(|_| format!("{text:?}: want an address or a network, as 10.0.0.1, 10.0.0.0/8 or fd00::/8"))
+            .map_err(|_| format!("{text:?}: expected an address or a network, e.g. 10.0.0.1, 10.0.0.0/8 or fd00::/8"))
     })
 }
 

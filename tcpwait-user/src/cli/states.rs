@@ -53,7 +53,7 @@ pub struct States {
     /// stderr
     #[arg(long, value_name = "TIME", value_parser = time)]
     pub older_than: Option<std::time::Duration>,
-    /// How many groups are shown by themselves
+    /// The most groups to list; the rest is one row, "other"
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = up_to::<{ u32::MAX }>, requires = "by")]
     pub top: u32,
 

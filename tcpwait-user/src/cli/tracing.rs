@@ -15,10 +15,10 @@ pub struct Tracing {
     /// Size of the ring buffer in MiB, a power of two
     #[arg(long, value_name = "MIB", default_value = "16", value_parser = mebibytes)]
     pub ring_buffer: u32,
-    /// What times the FIN that ends an orphan's FIN_WAIT2 and the segments that restart TIME_WAIT's clock
+    /// Hook that timestamps the FIN that ends an orphan's FIN_WAIT2 and the segments that restart TIME_WAIT's clock
     #[arg(long, value_enum, default_value_t)]
     pub timing: TimingBy,
-    /// What tells of bind(), listen() and connect() that fail before anything is sent
+    /// Hook that reports bind(), listen() and connect() calls that fail before anything is sent
     #[arg(long, value_enum, default_value_t)]
     pub refused_ports: PortsBy,
     /// Say more on stderr: kernel-side diagnostics, the verifier's log

@@ -2,10 +2,10 @@
 
 /// A number of seconds above 0.
 pub fn seconds(text: &str) -> Result<std::time::Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "want a number of seconds".to_owned())?;
+    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
     match std::time::Duration::try_from_secs_f64(seconds) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
-        _ => Err("want a number of seconds above 0".to_owned()),
+        _ => Err("expected a number of seconds above 0".to_owned()),
     }
 }
 
@@ -34,7 +34,7 @@ pub fn up_to<const MOST: u32>(text: &str) -> Result<u32, String> {
 
 /// A number of MiB, in bytes.
 pub fn mebibytes(text: &str) -> Result<u32, String> {
-    let mib: u32 = text.parse().map_err(|_| "want a number of MiB".to_owned())?;
+    let mib: u32 = text.parse().map_err(|_| "expected a number of MiB".to_owned())?;
     if mib.is_power_of_two() && mib <= 1024 {
         Ok(mib << 20)
     } else {

@@ -148,7 +148,7 @@ pub fn syn_queue(ns: &Namespace) -> Option<Finding> {
         );
     Some(match mode {
         Some(0) | None => finding,
-        _ => finding.in_vain(format!("{SYN_BACKLOG}: it has no say while {SYNCOOKIES} is not 0")),
+        _ => finding.in_vain(format!("{SYN_BACKLOG}: it has no effect while {SYNCOOKIES} is not 0")),
     })
 }
 
@@ -169,7 +169,7 @@ pub fn syn_backlog_without_say(ns: &Namespace) -> Option<Finding> {
         return None;
     }
     let what = format!(
-        "tcp_max_syn_backlog was changed from {default} and has no say: while tcp_syncookies is not 0, the queue of half-open \
+        "tcp_max_syn_backlog was changed from {default} and has no effect: while tcp_syncookies is not 0, the queue of half-open \
          connections is as long as the backlog of listen(), at most somaxconn"
     );
     Some(Finding::new("syn-backlog-without-say", Note, what).known_by(ns.set(&[SYN_BACKLOG, SYNCOOKIES, SOMAXCONN])))

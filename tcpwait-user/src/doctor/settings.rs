@@ -80,7 +80,7 @@ const SETTINGS: [Setting; 22] = [
         default: |_| some("2"),
         here: |ns, value| {
             let reuse = match value {
-                "0" => "connect() takes over no TIME_WAIT but of a port it is bound to",
+                "0" => "connect() reuses a TIME_WAIT port only if bound to it explicitly",
                 "1" => "connect() takes over a TIME_WAIT that is old enough, by its timestamp",
                 "2" => "connect() takes over a TIME_WAIT that is old enough on loopback only",
                 _ => "not known to this tool",

@@ -84,7 +84,7 @@ const UNACCEPTED: &str =
 /// Every hook, ends before beginnings; of those that do the same work, the better first. They are attached beside each other, and
 /// tell nothing before all of them are.
 pub const HOOKS: &[Hook] = &[
-    required("timer_cancel", wire::Hook::TimerCancel, "nothing says why TIME_WAIT ends early"),
+    required("timer_cancel", wire::Hook::TimerCancel, "why a TIME_WAIT ends early is unknown"),
     Hook {
         copies: &["timer_expire_entry_2"],
         ..required("timer_expire_entry", wire::Hook::TimerExpire, "nothing says when TIME_WAIT ends")
@@ -239,7 +239,7 @@ impl HookState {
     /// The sentence for the operator of a kernel that does not give this hook.
     pub fn loss(&self) -> String {
         let Self { hook, .. } = self;
-        format!("this kernel gives no hook on {} ({}); so {}", hook.name, self.why().unwrap_or_default(), hook.without)
+        format!("cannot attach to {} ({}): {}", hook.name, self.why().unwrap_or_default(), hook.without)
     }
 }
 
@@ -286,7 +286,7 @@ mod tests {
         let timing =
             |hook: &Hook| if hook.need == Need::OneOf(Work::Segments) { refused(hook) } else { Outcome::Attached };
         let said: Vec<String> = missed(&states(timing)).map(HookState::loss).collect();
-        let start = "this kernel gives no hook on kfree_skb (no kfree_skb); so late segments ";
+        let start = "cannot attach to kfree_skb (no kfree_skb): late segments ";
         assert!(said.len() == 1 && said.iter().all(|sentence| sentence.starts_with(start)), "{said:?}");
         let first = |hook: &Hook| if hook.kind == Kind::Fexit { refused(hook) } else { Outcome::Attached };
         assert_eq!(missed(&states(first)).count(), 0, "the other does its work");

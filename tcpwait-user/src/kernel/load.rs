@@ -181,7 +181,7 @@ fn probes(options: &Options) -> Result<Probes> {
         }
         let by_force = matches!(hook.need, Need::OneOf(work) if matches!(options.choices.of(work), Choice::Hook(_)));
         if let (Outcome::Missing(why) | Outcome::Refused(why), true) = (&outcome, by_force) {
-            bail!("the hook on {} that was asked for cannot be had: {why}", hook.name);
+            bail!("the hook on {} that was asked for is unavailable: {why}", hook.name);
         }
         hooks.push(HookState { hook, outcome });
     }

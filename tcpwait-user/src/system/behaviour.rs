@@ -95,7 +95,7 @@ fn time_wait() -> io::Result<(SocketAddr, SocketAddr)> {
     let end = Instant::now() + PATIENCE;
     while !is_in_time_wait(ends)? {
         if Instant::now() > end {
-            return Err(io::Error::other("a connection on loopback did not come to TIME_WAIT"));
+            return Err(io::Error::other("a connection on loopback did not enter TIME_WAIT"));
         }
         thread::sleep(PAUSE);
     }
@@ -212,7 +212,7 @@ fn ask(protocol: isize, request: &[u8]) -> io::Result<()> {
     let mut buffer = [0; 4096];
     loop {
         let length = socket.recv(&mut &mut buffer[..], 0)?;
-        let unclear = || io::Error::other("the kernel's answer on a netlink socket makes no sense");
+        let unclear = || io::Error::other("the kernel's answer on a netlink socket is malformed");
         let message =
             buffer.get(..length).and_then(|bytes| NetlinkBuffer::new_checked(bytes).ok()).ok_or_else(unclear)?;
         if message.message_type() != NLMSG_ERROR {

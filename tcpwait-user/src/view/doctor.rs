@@ -79,7 +79,7 @@ fn verdict(report: &Report) -> String {
     let Report { now, before, notes, .. } = report;
     let mut others = Vec::new();
     if *before > 0 {
-        others.push(things(*before, "thing that happened before", "things that happened before"));
+        others.push(things(*before, "past problem", "past problems"));
     }
     if *notes > 0 {
         others.push(things(*notes, "note", "notes"));
@@ -88,8 +88,8 @@ fn verdict(report: &Report) -> String {
     match (now, others.is_empty()) {
         (0, true) => "nothing to do: no finding, now or before".to_owned(),
         (0, false) => format!("nothing to do now; {others}"),
-        (_, true) => things(*now, "thing worth changing", "things worth changing"),
-        (_, false) => format!("{}, {others}", things(*now, "thing worth changing", "things worth changing")),
+        (_, true) => things(*now, "recommendation", "recommendations"),
+        (_, false) => format!("{}, {others}", things(*now, "recommendation", "recommendations")),
     }
 }
 
@@ -129,7 +129,7 @@ fn finding(found: &Found, width: usize, several: bool) -> Vec<String> {
         say(format!("{change}: {}. Risk: {}", advice.change, advice.risk));
     }
     for what in &finding.in_vain {
-        say(format!("in vain: {what}"));
+        say(format!("will not help: {what}"));
     }
     lines
 }

@@ -25,8 +25,8 @@ pub fn errno(errno: u16) -> Option<String> {
 /// The reason in few words, of many failures at once.
 pub fn short(why: Why) -> &'static str {
     match why {
-        Why::NoFreePort => "every port of the range is taken towards it",
-        Why::PortTaken => "its own port is still taken towards it",
+        Why::NoFreePort => "every port of the range is in use for this destination",
+        Why::PortTaken => "its source port is in use for this destination",
         Why::Refused => "nobody listens there, or a firewall rejects it",
         Why::TimedOut => "nothing answered",
         Why::Unreachable => "an ICMP error, or nobody found by ARP",
@@ -52,8 +52,8 @@ pub fn words(failure: &Failure) -> String {
     let flow = &failure.flow;
     let to = std::net::SocketAddr::new(flow.raddr, flow.rport);
     let why = match failure.why {
-        Why::NoFreePort => format!("every port of the range is taken from {} to {to}", flow.laddr),
-        Why::PortTaken => format!("its own port {} is still taken to {to}, as by a TIME_WAIT", flow.lport),
+        Why::NoFreePort => format!("every port of the range is in use from {} to {to}", flow.laddr),
+        Why::PortTaken => format!("its source port {} is in use for {to}, as by a TIME_WAIT", flow.lport),
         Why::Refused => {
             "nobody listens there, or a firewall rejects it: an RST or an ICMP error answered the SYN".to_owned()
         }
@@ -146,7 +146,7 @@ fn holder_words(holder: &Holder, now_ns: u64) -> String {
             format!("{count} in {} of {who}", holder.state)
         };
     }
-    let who = who.unwrap_or_else(|| "nobody knows whom".to_owned());
+    let who = who.unwrap_or_else(|| "an unknown process".to_owned());
     let seconds = |ns: u64| ns.saturating_sub(now_ns).div_ceil(1_000_000_000);
     let end = match holder.end_ns {
         Some((first, _)) if count == 1 => format!(", which ends in {} s", seconds(first)),
@@ -182,7 +182,7 @@ fn advice(port: u16, holders: &Holders) -> String {
     let theirs = match theirs {
         Some(true) => "those have it",
         Some(false) => "those do not",
-        None => "of those it is not known",
+        None => "unknown for the others",
     };
     format!(
         "SO_REUSEADDR on both sides would have let it through: this socket {}, {theirs}",

@@ -30,11 +30,11 @@ pub fn write(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
 pub fn losses(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
     let tally = &ledger.tally;
     if ledger.older_unknown {
-        writeln!(out, "older than this trace: not known, there was no time to list the sockets that were there")?;
+        writeln!(out, "older sockets: not listed, as the run ended first")?;
     } else if tally.seeded > 0 {
         writeln!(
             out,
-            "older than this trace: {} sockets taken in, {} of them mini-sockets",
+            "older sockets: {}, of which {} in TIME_WAIT or an orphan's FIN_WAIT2",
             tally.seeded, tally.seeded_minis
         )?;
     }
@@ -121,7 +121,7 @@ fn causes(ledger: &Ledger) -> String {
     }
     add(&mut causes, ledger.unread(), "records written and never read");
     add(&mut causes, ledger.unreadable, "reads of kernel memory that failed");
-    add(&mut causes, ledger.undecodable, "records that make no sense");
+    add(&mut causes, ledger.undecodable, "malformed records");
     add(&mut causes, ledger.recording.impossible_times, "times that cannot be, of records left out or of the header");
     if let Some(cut) = ledger.recording.cut {
         causes.push(format!("what the recording had from byte {} on", cut.at_byte));

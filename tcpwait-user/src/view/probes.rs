@@ -95,7 +95,7 @@ pub fn write(report: &Report, json: bool, out: &mut dyn Write) -> io::Result<()>
         writeln!(out, "{:<36} tried on a connection in a network namespace of its own", "")?;
     }
     if let Some(why) = untried {
-        writeln!(out, "{:<36} {}", "not known, because of", plain::column(why))?;
+        writeln!(out, "{:<36} {}", "unknown:", plain::column(why))?;
     }
     let (hz, from) = match report.hz {
         Some(hz) => (hz.to_string(), "the resolution of CLOCK_MONOTONIC_COARSE, which is a tick"),

@@ -105,7 +105,7 @@ pub fn of(row: &Row, context: Context<'_>, clock: &dyn Fn(u64) -> String) -> Vec
 pub fn advice(advice: &Advice, row: &Row) -> [String; 2] {
     let helps: Vec<String> = advice.help.iter().map(|help| words(help, row)).collect();
     let others: Vec<&str> = advice.no_help.iter().map(not).collect();
-    [format!("Would help: {}.", helps.join("; ")), format!("Would not: {}.", others.join("; "))]
+    [format!("Helps: {}.", helps.join("; ")), format!("Does not help: {}.", others.join("; "))]
 }
 
 /// `10.0.0.1 to 10.0.0.2:80 will be full in 41s: 12 of 20 ports are in use, 11 of them in TIME_WAIT.`
@@ -116,7 +116,7 @@ fn stands(row: &Row, context: Context<'_>) -> String {
         Some(Forecast::FullIn { in_ns }) => format!("will be full in {}", span(in_ns)),
         Some(Forecast::Steady { share, .. }) => format!("stays at {}", percent(Some(share))),
         Some(Forecast::Idle) => "is not connected to any more".to_owned(),
-        None => row.share.map_or_else(|| "stands so".to_owned(), |share| format!("is at {}", percent(Some(share)))),
+        None => row.share.map_or_else(|| "has no estimate".to_owned(), |share| format!("is at {}", percent(Some(share)))),
     };
     let cause = row.advice.as_ref().map(|advice| advice.cause);
     let states = &row.states;
@@ -164,7 +164,7 @@ fn who(row: &Row) -> Option<String> {
             }
         },
     );
-    let Some(rates) = rates else { return Some(format!("It is {by} that holds them.")) };
+    let Some(rates) = rates else { return Some(format!("{by} holds them.")) };
     let held = match row.held.mean_ns {
         Some(ns) => format!("; a port was held for {}", duration(Some(ns))),
         None if rates.waits > 0.0 => format!(", where each holds its port for {}", duration(Some(row.wait_ns))),
@@ -172,7 +172,7 @@ fn who(row: &Row) -> Option<String> {
     };
     let waits = match rates.waits {
         0.0 => String::new(),
-        waits => format!("; {}/s come to TIME_WAIT", rate(Some(waits))),
+        waits => format!("; {}/s enter TIME_WAIT", rate(Some(waits))),
     };
     let failed = match rates.failed {
         0.0 => String::new(),
@@ -182,7 +182,7 @@ fn who(row: &Row) -> Option<String> {
         .needed
         .map_or_else(String::new, |needed| format!(" At this rate {} ports are needed.", count(needed.ceil() as u64)));
     Some(format!(
-        "It is {by} that connects: {}/s over the last {}{failed}{waits}{held}.{needed}",
+        "{by} opens {}/s over the last {}{failed}{waits}{held}.{needed}",
         rate(Some(rates.taken)),
         span(rates.window_ns),
     ))
@@ -236,7 +236,7 @@ fn words(help: &Help, row: &Row) -> String {
     match help {
         Help::KeepOpen => "keep connections open and use them again (a pool, keep-alive)".to_owned(),
         Help::PeerClosesFirst => {
-            "let the peer close first, as TIME_WAIT stays with who closes first, and holds no port of this side there"
+            "let the peer close first: the side that closes first keeps TIME_WAIT, and on the peer it uses no local port"
                 .to_owned()
         }
         Help::TwReuse { now, after_ms, timestamps_off, have_timestamps } => {
@@ -313,7 +313,7 @@ pub fn bound(row: &Bound, context: Context<'_>) -> Option<String> {
     });
     Some(format!(
         "The ports of {} {verdict}: {} of {} are in use, {least}{} of them given by bind(){by}. A port that bind() gives is taken for all \
-         destinations. Would help: IP_BIND_ADDRESS_NO_PORT on sockets that bind() an address only, which leaves the choice to connect(); \
+         destinations. Helps: IP_BIND_ADDRESS_NO_PORT on sockets that bind() an address only, which leaves the choice to connect(); \
          more source addresses; a wider net.ipv4.ip_local_port_range.",
         source(&row.source, context),
         count(row.in_use),

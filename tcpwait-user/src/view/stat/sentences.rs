@@ -47,9 +47,9 @@ pub fn lead(report: &Report, context: Context<'_>) -> Option<String> {
     // What ended without a FIN is not in TIME_WAIT.
     if let Some(closed) = closed_first(&Closed { neither: 0, ..lead.group.closed }) {
         let sentence = match closed.as_str() {
-            "this side" => "This side closes first, and who closes first keeps TIME_WAIT".to_owned(),
-            "both" => "Both sides close at once, and both keep TIME_WAIT".to_owned(),
-            mixed => format!("Closed first by {mixed}; who closes first keeps TIME_WAIT"),
+            "this side" => "This side closes first, and whoever closes first enters TIME_WAIT".to_owned(),
+            "both" => "Both sides close at once, and both enter TIME_WAIT".to_owned(),
+            mixed => format!("Closed first by {mixed}; whoever closes first enters TIME_WAIT"),
         };
         text.push_str(&format!(". {sentence}"));
     }
@@ -193,18 +193,18 @@ pub fn length(time_wait: &TimeWait) -> Option<String> {
 pub fn steady(time_wait: &TimeWait) -> Option<String> {
     let steady = &time_wait.steady;
     if steady.verdict == Verdict::Lost {
-        return Some("steady state: not known, as events were lost in the last 65 s".to_owned());
+        return Some("steady state: unknown, events were lost in the last 65 s".to_owned());
     }
     if steady.now == 0 && steady.expected.unwrap_or_default() == 0 {
         return None;
     }
     let verdict = match steady.verdict {
-        Verdict::Fits => "that fits",
-        Verdict::More => "more: the rate was higher, and they will become fewer",
-        Verdict::Fewer => "fewer: the rate was not even, or has just grown",
+        Verdict::Fits => "as expected",
+        Verdict::More => "more: the rate was higher before, and they will become fewer",
+        Verdict::Fewer => "fewer: the rate is uneven, or has just grown",
         Verdict::TooEarly | Verdict::Lost => {
             return Some(format!(
-                "steady state: not known in the first 65 s; at {}/s and 60 s each {} would be there, and {} are",
+                "steady state: unknown in the first 65 s; {}/s for 60 s each makes {}, found {}",
                 rate(steady.rate_per_s),
                 known(steady.if_all_stay),
                 count(steady.now)
@@ -212,7 +212,7 @@ pub fn steady(time_wait: &TimeWait) -> Option<String> {
         }
     };
     Some(format!(
-        "steady state: {}/s x {} = {}, and {} are there: {verdict}",
+        "steady state: {}/s x {} = {}, found {}: {verdict}",
         rate(steady.rate_per_s),
         duration(steady.mean_dwell_ns),
         known(steady.expected),
@@ -226,17 +226,17 @@ pub fn rests_on(report: &Report) -> Option<String> {
     let (states, minis) = ledger.states_seen.zip(ledger.minis_entered)?;
     let counted = format!("{} state changes and {} entries to mini-sockets", count(states), count(minis));
     Some(match (ledger.is_lossy(), ledger.recursion()) {
-        (false, _) => format!("counted from {counted}, one by one"),
+        (false, _) => format!("exact: counted from {counted}"),
         (true, Some(0)) if report.audit.differs() => {
             format!(
-                "the kernel side counted {counted}: whatever the kernel gave to its hooks, which was not everything"
+                "incomplete: the kernel skipped some hook calls; counted from {counted}"
             )
         }
         (true, Some(0)) => {
-            format!("the kernel side counted {counted}, exact in spite of that; all else is of what was not lost")
+            format!("exact: {counted}, counted in the kernel; other figures exclude lost events")
         }
         (true, _) => {
-            format!("the kernel side counted {counted}, all but what was withheld; all else is of what was not lost")
+            format!("complete except for skipped hook calls: {counted}; other figures exclude lost events")
         }
     })
 }

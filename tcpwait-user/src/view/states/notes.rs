@@ -23,7 +23,7 @@ fn extent(extent: &Extent, root: bool) -> Vec<String> {
         notes.push(format!("{}, their sockets are not all counted: {why}", unreadable(extent.unreadable)));
     }
     if extent.unseen {
-        let remedy = if root { "this root may not" } else { "run as root" };
+        let remedy = if root { "insufficient privileges even as root (user namespace, LSM)" } else { "run as root" };
         notes.push(format!("some processes' network namespaces cannot be seen, and may not be counted: {remedy}"));
     }
     if extent.inconsistent > 0 {
@@ -42,7 +42,7 @@ fn owners(holders: &Holders, root: bool) -> Vec<String> {
     let mut notes = Vec::new();
     if holders.of_time_wait > 0 {
         notes.push(format!(
-            "TIME_WAIT belongs to no process any more ({}): who left it is known only to those that watch: `tcpwait stat`",
+            "TIME_WAIT belongs to no process any more ({}): run `tcpwait stat` to see which process leaves it",
             sockets(holders.of_time_wait)
         ));
     }
@@ -56,10 +56,10 @@ fn owners(holders: &Holders, root: bool) -> Vec<String> {
     }
     if holders.unknown > 0 {
         let why = match root {
-            true => "the kernel's own, on the way between processes, or of one that this root may not look into",
+            true => "kernel sockets, sockets in transit (SCM_RIGHTS), or processes that cannot be inspected",
             false => "run as root to look into the processes of others",
         };
-        notes.push(format!("of {} the process is not known: {why}", sockets(holders.unknown)));
+        notes.push(format!("process unknown for {}: {why}", sockets(holders.unknown)));
     }
     notes
 }
