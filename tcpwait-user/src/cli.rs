@@ -237,7 +237,7 @@ pub struct Stat {
     /// Write the reports to this file; standard output is COMMAND's own then
     #[arg(short = 'o', long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Exit with 3 if anything was lost, FILE was cut short or is damaged, or the kernel's own counters differ and nothing says why
+    /// Exit with 3 if anything was lost, FILE was cut short or is damaged, or the kernel's own counters differ without explanation
     #[arg(long)]
     pub fail_on_loss: bool,
 }

@@ -1,5 +1,5 @@
 //! Damaged recordings of every kind: what is not one at all, what is of another version, what was cut short at any
-//! byte, what has a flipped bit, and records that make no sense. None may panic, and each is told apart.
+//! byte, what has a flipped bit, and malformed records. None may panic, and each is told apart.
 
 use std::{
     collections::BTreeMap,
@@ -259,7 +259,7 @@ fn records_without_sense_are_counted() {
     write(&path, &header, &all, 6);
     let ran = trace(&path, &["--json"]);
     assert_eq!((ran.code, &ran.stdout), (Some(0), &whole.stdout));
-    assert!(ran.stderr.contains(&format!("{count} records that make no sense")), "{}", ran.stderr);
+    assert!(ran.stderr.contains(&format!("{count} malformed records")), "{}", ran.stderr);
 }
 
 /// After a record whose length cannot be, nothing tells where the next one begins.

@@ -281,7 +281,7 @@ fn what_is_not_known_is_said() {
     let text = said(&report, false);
     assert!(text.contains("TIME_WAIT belongs to no process any more (3 sockets)"), "{text}");
     assert!(text.contains("1 socket has no process"), "{text}");
-    assert!(text.contains("of 1 socket the process is not known: run as root"), "{text}");
+    assert!(text.contains("process unknown for 1 socket: run as root"), "{text}");
     assert!(!said(&report, true).contains("run as root"), "{text}");
     report.extent = Extent { unreadable: 2, unseen: true, inconsistent: 1, odd: 3, ..Extent::default() };
     assert_eq!(said(&report, false).lines().count(), 7);

@@ -15,8 +15,8 @@ use crate::support::{Ran, finish, fixture, records, run, tcpwait, trace, write};
 fn wrong_usage_is_refused_with_2() {
     for (arguments, said) in [
         (&["trace", "-4", "-6"][..], "cannot be used with"),
-        (&["trace", "--laddr", "10.0.0.0/33"], "want an address or a network"),
-        (&["trace", "--raddr", "example.com"], "want an address or a network"),
+        (&["trace", "--laddr", "10.0.0.0/33"], "expected an address or a network"),
+        (&["trace", "--raddr", "example.com"], "expected an address or a network"),
         (&["trace", "-L", "65536"], "65536"),
         (&["trace", "-L", "0"], "0"),
         (&["trace", "-D", "http"], "http"),
@@ -297,7 +297,7 @@ fn a_loss_is_an_error_only_if_asked_for() {
     ] {
         let ran = trace(file, arguments);
         assert_eq!(ran.code, Some(code), "{}", ran.stderr);
-        let loss = if *file == lossy { "lost: 1 records that make no sense" } else { "lost: nothing" };
+        let loss = if *file == lossy { "lost: 1 malformed records" } else { "lost: nothing" };
         assert!(ran.stderr.contains(loss), "{}", ran.stderr);
     }
 }

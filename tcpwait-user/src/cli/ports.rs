@@ -66,7 +66,7 @@ pub struct Ports {
     /// Read a recording instead of the running kernel; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "ring_buffer"])]
     pub from: Option<PathBuf>,
-    /// How many destinations are shown by themselves
+    /// The most destinations to list; the rest is one row, "other"
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = up_to::<100_000>)]
     pub top: u32,
     /// Lines as long as they need to be, whatever the terminal's width

@@ -106,7 +106,7 @@ pub const TELLING: [(&str, &str); 11] = [
     ("inet_csk_listen_stop", "a listener that is closed with connections that nobody had accepted"),
     ("tcp_abort", "ss -K"),
     ("tcp_keepalive_timer", "keepalive, and an orphan's FIN_WAIT2"),
-    ("tcp_retransmit_timer", "what was sent again in vain, TCP_USER_TIMEOUT, and a window that stays closed"),
+    ("tcp_retransmit_timer", "retransmissions without an answer, TCP_USER_TIMEOUT, and a window that stays closed"),
     ("tcp_write_timer_handler", "a window that stays closed"),
 ];
 

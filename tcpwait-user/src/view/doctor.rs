@@ -9,6 +9,7 @@ use super::{
     units::{at_least, count, duration, known},
 };
 use crate::{
+    view::schema,
     doctor::{
         Found, Report, SameSettings,
         finding::{Evidence, Severity},
@@ -34,6 +35,7 @@ pub struct Shape {
 
 #[derive(Serialize)]
 struct Document<'a> {
+    schema: &'static str,
     verdict: &'static str,
     #[serde(flatten)]
     report: &'a Report,
@@ -45,7 +47,7 @@ struct Document<'a> {
 /// The output cannot be written.
 pub fn json(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let verdict = if report.now > 0 { "worth-changing" } else { "nothing-to-do" };
-    plain::json(&mut *out, &Document { verdict, report })?;
+    plain::json(&mut *out, &Document { schema: schema::DOCTOR, verdict, report })?;
     writeln!(out)
 }
 

@@ -14,6 +14,7 @@ use super::{
     failure::{errno, event, words},
 };
 use crate::{
+    view::schema,
     event::Task,
     ledger::{Cut, Recorded},
     lifecycle::{Call, Failure, Holder, Restarts, Transition, Why},
@@ -47,6 +48,7 @@ impl Line<'_> {
 
 #[derive(Serialize)]
 struct FailureLine<'a> {
+    schema: &'static str,
     event: &'static str,
     time: Option<&'a str>,
     id: Option<Id>,
@@ -116,7 +118,8 @@ impl View for Json {
         let flow = &step.flow;
         self.line.clear();
         let mut line = Line(&mut self.line);
-        line.put("{\"time\":", &self.clock.rfc3339(context, step.time_ns))?;
+        line.put("{\"schema\":", &schema::TRACE)?;
+        line.put(",\"time\":", &self.clock.rfc3339(context, step.time_ns))?;
         line.put(",\"id\":", &Id::of(step.id))?;
         line.put(",\"netns\":", &flow.netns)?;
         line.put_known(",\"interface\":", flow.interface().map(|interface| context.names.interface(interface)))?;
@@ -166,6 +169,7 @@ impl View for Json {
             holders.sockets.iter().map(line).collect()
         });
         let line = FailureLine {
+            schema: schema::TRACE,
             event: event(failure.call),
             time: self.clock.rfc3339(context, failure.time_ns),
             id: Id::of(failure.id),
@@ -202,13 +206,14 @@ impl View for Json {
     }
 
     fn damage(&mut self, found: &Recorded, out: &mut dyn Write) -> io::Result<()> {
-        damage(found, out)
+        damage(found, schema::TRACE, out)
     }
 }
 
 /// The last line where something is wrong with a recording.
-pub(super) fn damage(found: &Recorded, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn damage(found: &Recorded, schema: &'static str, out: &mut dyn Write) -> io::Result<()> {
     let line = DamageLine {
+        schema,
         event: "recording-damaged",
         lossy: true,
         cut: found.cut.as_ref().map(CutLine::of),
@@ -220,6 +225,7 @@ pub(super) fn damage(found: &Recorded, out: &mut dyn Write) -> io::Result<()> {
 
 #[derive(Serialize)]
 struct DamageLine {
+    schema: &'static str,
     event: &'static str,
     lossy: bool,
     cut: Option<CutLine>,

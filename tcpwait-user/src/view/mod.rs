@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod ports;
 pub mod probes;
 pub mod raw;
+pub mod schema;
 pub mod stat;
 pub mod states;
 pub mod table;

@@ -4,7 +4,15 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use crate::plain;
+use crate::{plain, view::schema};
+
+/// What a program reads.
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    #[serde(flatten)]
+    report: &'a Report,
+}
 
 /// All of it.
 #[derive(Clone, Debug, Serialize)]
@@ -62,7 +70,7 @@ pub struct Behaviour {
 /// The output cannot be written.
 pub fn write(report: &Report, json: bool, out: &mut dyn Write) -> io::Result<()> {
     if json {
-        plain::json(&mut *out, report)?;
+        plain::json(&mut *out, &Document { schema: schema::PROBES, report })?;
         return writeln!(out);
     }
     writeln!(out, "{:<26} {:<9} WITHOUT IT", "HOOK", "ATTACHED")?;

@@ -9,6 +9,7 @@ use super::{
     json::{id, known, rfc3339},
 };
 use crate::{
+    view::schema,
     event::{Call, Event, Fact, HalfOpen, HalfStart, Segment, Task},
     ledger::Recorded,
     plain,
@@ -18,6 +19,7 @@ use crate::{
 /// One event, flattened.
 #[derive(Serialize)]
 struct Line {
+    schema: &'static str,
     time: Option<String>,
     cpu: u16,
     hook: &'static str,
@@ -159,12 +161,13 @@ pub fn event(event: &Event, context: Context<'_>, json: bool, out: &mut dyn Writ
 /// # Errors
 /// The output cannot be written.
 pub fn damage(found: &Recorded, json: bool, out: &mut dyn Write) -> io::Result<()> {
-    if json { super::json::damage(found, out) } else { Ok(()) }
+    if json { super::json::damage(found, schema::RAW, out) } else { Ok(()) }
 }
 
 fn line(event: &Event, context: Context<'_>) -> Option<Line> {
     let flow = flow_of(event)?;
     let mut line = Line {
+        schema: schema::RAW,
         time: rfc3339(context, event.time_ns),
         cpu: event.cpu,
         hook: "",

@@ -16,6 +16,7 @@ use super::super::{
     stat::json::{Account, account},
 };
 use crate::{
+    view::schema,
     aggregate::ports::{
         advice::Advice,
         failures::Failed,
@@ -35,6 +36,7 @@ pub struct Json;
 
 #[derive(Serialize)]
 struct Document<'a> {
+    schema: &'static str,
     time: Option<String>,
     begin: Option<String>,
     #[serde(rename = "final")]
@@ -148,6 +150,7 @@ struct Bind<'a> {
 impl PortsView for Json {
     fn report(&mut self, report: &PortsReport, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
         let document = Document {
+            schema: schema::PORTS,
             time: rfc3339(context, report.end_ns),
             begin: report.traced.then(|| rfc3339(context, report.begin_ns)).flatten(),
             is_final: report.is_final,

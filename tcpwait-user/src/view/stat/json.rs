@@ -23,6 +23,7 @@ use super::super::{
     key::Key,
 };
 use crate::{
+    view::schema,
     aggregate::{
         DwellSummary, HistogramSummary, Steady,
         age::AgeSummary,
@@ -43,6 +44,7 @@ pub struct Json;
 
 #[derive(Serialize)]
 struct Document<'a> {
+    schema: &'static str,
     time: Option<String>,
     begin: Option<String>,
     interval_ns: u64,
@@ -219,6 +221,7 @@ impl ReportView for Json {
         let group = |row| group(row, report, context);
         let others = (rows.grouped > 0).then(|| Group { groups: rows.grouped, ..group(&rows.others) });
         let document = Document {
+            schema: schema::STAT,
             time: rfc3339(context, report.end_ns),
             begin: rfc3339(context, report.begin_ns),
             interval_ns: report.end_ns.saturating_sub(report.begin_ns),

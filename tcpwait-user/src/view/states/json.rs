@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer};
 
 use super::{super::key::Key, Moment};
 use crate::{
+    view::schema,
     aggregate::{age::AgeSummary, by::By},
     plain,
     states::report::{Group, Report, StateRow, TimeLeft},
@@ -17,6 +18,7 @@ const MS: u64 = 1_000_000;
 
 #[derive(Serialize)]
 struct Document<'a> {
+    schema: &'static str,
     time: String,
     sockets: u64,
     #[serde(serialize_with = "states")]
@@ -91,6 +93,7 @@ pub fn write(report: &Report, moment: Moment<'_>, out: &mut dyn Write) -> io::Re
     let rows = &report.groups;
     let others = (rows.folded > 0).then(|| of_group(report, moment, &rows.others, rows.folded));
     let document = Document {
+        schema: schema::STATES,
         time: format!("{:.9}", moment.time),
         sockets: report.total,
         states: &report.states,
