@@ -2,6 +2,7 @@
 //!
 //! The order of the modules is the layering: a module imports only from modules above it (a test holds it to that).
 
+pub mod fold;
 pub mod plain;
 pub mod signals;
 pub mod output;

@@ -15,7 +15,7 @@ use std::{
 use nix::libc;
 
 use self::queue::{Full, Queue};
-use crate::{plain, signals};
+use crate::{fold, plain, signals};
 
 /// Bytes that are handed over in one go.
 const CHUNK: usize = 64 << 10;
@@ -198,7 +198,13 @@ fn stalled() -> Duration {
 
 /// A sentence for the person at the terminal, on a line of standard error, without what acts on one. Never waits, never fails: nobody is there to be told.
 pub fn sentence(text: fmt::Arguments<'_>) {
-    let _ = stderr().push((plain::escaped(&text.to_string()) + "\n").into_bytes(), Full::Drop(&mut { Duration::ZERO }));
+    let text = plain::escaped(&text.to_string());
+    let terminal = terminal_size::terminal_size_of(io::stderr());
+    let lines = match terminal {
+        Some((width, _)) => fold::row(&text, width.0.into(), 2).join("\n"),
+        None => text,
+    };
+    let _ = stderr().push((lines + "\n").into_bytes(), Full::Drop(&mut { Duration::ZERO }));
 }
 
 /// Says a sentence on standard error.

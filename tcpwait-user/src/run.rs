@@ -4,6 +4,7 @@ mod doctor;
 mod ports;
 mod probes;
 mod record;
+mod screen;
 mod stat;
 mod states;
 mod trace;

@@ -127,8 +127,12 @@ fn every_view(header: &Header, records: &[Vec<u8>]) {
 }
 
 fn traces(header: &Header, records: &[Vec<u8>]) {
-    let columns =
-        Columns { relative_time: true, time_of_day: Some(TimeZone::fixed(jiff::tz::offset(-11))), wide: true };
+    let columns = Columns {
+        relative_time: true,
+        time_of_day: Some(TimeZone::fixed(jiff::tz::offset(-11))),
+        wide: true,
+        width: Some(80),
+    };
     let by_owner = Criteria { comms: vec!["nginx".to_owned()].into(), ..Criteria::default() };
     let by_state = Criteria { states: vec![State::TimeWait], lports: vec![8080..=8080].into(), ..Criteria::default() };
     for (shown, criteria, out) in [

@@ -85,7 +85,9 @@ fn judge(effective: u64, in_user_namespace: bool, is_root: bool) -> Result<Vec<S
         let named = named.join(", ");
         match is_root {
             true => {
-                bail!("missing {named} (running in a container?): tracing needs it; run tcpwait on the host, or grant it")
+                bail!(
+                    "missing {named} (running in a container?): tracing needs it; run tcpwait on the host, or grant it"
+                )
             }
             false => bail!("tracing the kernel needs root: run it with sudo (or grant {named})"),
         }

@@ -12,7 +12,7 @@ use nix::sys::{
     signalfd::{SfdFlags, SignalFd},
 };
 
-use super::{inodes, stat::screen};
+use super::{inodes, screen::screen};
 use crate::{
     cli::Doctor,
     doctor,

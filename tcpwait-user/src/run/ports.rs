@@ -8,7 +8,7 @@ use tcpwait_wire::wire::Counters;
 
 use super::{
     LOSSY, all_is_written, banner, criteria, kernel_filter, log_to_stderr, open, runtime, say_damage, say_seeded,
-    settings, stat::screen,
+    screen::screen, settings,
 };
 use crate::{
     cli::Ports,

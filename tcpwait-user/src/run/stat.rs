@@ -9,7 +9,7 @@ use tcpwait_wire::wire::Counters;
 
 use super::{
     LOSSY, all_is_written, banner, check_states, criteria, kernel_filter, log_to_stderr, meaning_of_tw, open, runtime,
-    say_damage, say_seeded, settings,
+    say_damage, say_seeded, screen::screen, settings,
 };
 use crate::{
     aggregate::{
@@ -31,15 +31,9 @@ use crate::{
     },
     view::{
         ReportView,
-        stat::{
-            json::Json,
-            text::{Screen, Text},
-        },
+        stat::{json::Json, text::Text},
     },
 };
-
-/// Columns where there is no terminal to ask.
-const WIDTH: usize = 80;
 
 /// How long a command may take to end once it was told to.
 const A_MOMENT: Duration = Duration::from_millis(500);
@@ -176,14 +170,6 @@ fn statistics(args: &Stat, header: &Header, criteria: Criteria, audit: Audit, ou
         false => Box::new(Text::new(screen(args.wide), TimeZone::system(), args.tracing.verbose)),
     };
     Statistics::new(header, Selector::new(criteria), wanted, schedule, audit, view, out)
-}
-
-/// `COLUMNS` counts where it is set, as for ps(1); else the terminal.
-pub(super) fn screen(wide: bool) -> Screen {
-    let terminal = terminal_size::terminal_size_of(io::stdout());
-    let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok()).filter(|columns| *columns > 0);
-    let width = columns.or(terminal.map(|(width, _)| width.0.into())).unwrap_or(WIDTH);
-    Screen { width: if wide { usize::MAX } else { width }, height: terminal.map(|(_, height)| height.0.into()) }
 }
 
 /// Records become reports.

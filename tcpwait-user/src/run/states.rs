@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 use jiff::{Timestamp, tz::TimeZone};
 use signal_hook::iterator::Signals;
 
-use super::{all_is_written, criteria, stat::screen};
+use super::{all_is_written, criteria, screen::screen};
 use crate::{
     aggregate::by::By,
     cli::states::States,

@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::{
     banner, check_states, close, criteria, kernel_filter, log_to_stderr, meaning_of_tw, one, open, runtime, say_damage,
-    say_seeded, settings,
+    say_seeded, screen::line_width, settings,
 };
 use crate::{
     aggregate::audit::{Audit, Reading},
@@ -110,5 +110,6 @@ fn shown(args: &Trace) -> Shown {
         relative_time: args.relative_time,
         time_of_day: args.time_of_day.then(TimeZone::system),
         wide: args.wide,
+        width: line_width(args.wide),
     })))
 }

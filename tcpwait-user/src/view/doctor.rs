@@ -4,18 +4,16 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{
-    table::fold,
-    units::{at_least, count, duration, known},
-};
+use super::units::{at_least, count, counted, duration, known};
 use crate::{
-    view::schema,
     doctor::{
         Found, Report, SameSettings,
         finding::{Evidence, Severity},
         settings::Explained,
     },
+    fold::fold,
     plain,
+    view::schema,
 };
 
 /// Where the sentences of a finding begin.
@@ -81,17 +79,17 @@ fn verdict(report: &Report) -> String {
     let Report { now, before, notes, .. } = report;
     let mut others = Vec::new();
     if *before > 0 {
-        others.push(things(*before, "past problem", "past problems"));
+        others.push(counted(*before as u64, "past problem", "past problems"));
     }
     if *notes > 0 {
-        others.push(things(*notes, "note", "notes"));
+        others.push(counted(*notes as u64, "note", "notes"));
     }
     let others = others.join(", ");
     match (now, others.is_empty()) {
         (0, true) => "nothing to do: no finding, now or before".to_owned(),
         (0, false) => format!("nothing to do now; {others}"),
-        (_, true) => things(*now, "recommendation", "recommendations"),
-        (_, false) => format!("{}, {others}", things(*now, "recommendation", "recommendations")),
+        (_, true) => counted(*now as u64, "recommendation", "recommendations"),
+        (_, false) => format!("{}, {others}", counted(*now as u64, "recommendation", "recommendations")),
     }
 }
 
@@ -108,10 +106,6 @@ fn scope(report: &Report) -> String {
         count(namespaces as u64),
         duration(Some(report.window_ns))
     )
-}
-
-fn things(number: usize, one: &str, many: &str) -> String {
-    format!("{} {}", count(number as u64), if number == 1 { one } else { many })
 }
 
 fn finding(found: &Found, width: usize, several: bool) -> Vec<String> {
@@ -141,7 +135,7 @@ fn places(namespaces: &[String]) -> String {
     match namespaces {
         [] => String::new(),
         [one] => one.clone(),
-        [first, others @ ..] => format!("{first} and {}", things(others.len(), "other", "others")),
+        [first, others @ ..] => format!("{first} and {}", counted(others.len() as u64, "other", "others")),
     }
 }
 

@@ -14,12 +14,12 @@ use super::{
     failure::{errno, event, words},
 };
 use crate::{
-    view::schema,
     event::Task,
     ledger::{Cut, Recorded},
     lifecycle::{Call, Failure, Holder, Restarts, Transition, Why},
     plain,
     tcp::{NetnsId, State},
+    view::schema,
 };
 
 /// The JSON view.

@@ -9,11 +9,11 @@ use super::{
     json::{id, known, rfc3339},
 };
 use crate::{
-    view::schema,
     event::{Call, Event, Fact, HalfOpen, HalfStart, Segment, Task},
     ledger::Recorded,
     plain,
     tcp::{Flow, NetnsId, State},
+    view::schema,
 };
 
 /// One event, flattened.

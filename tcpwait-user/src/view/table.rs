@@ -70,26 +70,9 @@ pub fn lines(mut columns: Vec<Column>, width: usize) -> Vec<String> {
     std::iter::once(header).chain(body).collect()
 }
 
-/// A sentence in lines at most `width` wide; those after the first begin with `indent` blanks. Only a word longer than a line
-/// is cut.
-pub fn fold(sentence: &str, width: usize, indent: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in sentence.split(' ') {
-        match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            Some(_) => lines.push(format!("{:indent$}{word}", "")),
-            None => lines.push(word.to_owned()),
-        }
-    }
-    lines.into_iter().map(|line| line.chars().take(width).collect()).collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Column, fold, lines};
+    use super::{Column, lines};
 
     fn columns() -> Vec<Column> {
         vec![
@@ -109,11 +92,5 @@ mod tests {
             vec![Column::text("NAME", 0, vec!["longer".to_owned()]), Column::number("N", 0, vec!["1,000".to_owned()])]
         };
         assert_eq!(lines(needed(), 10), ["NAME     N", "lon+ 1,000"]);
-    }
-
-    #[test]
-    fn sentences_are_folded_between_words() {
-        assert_eq!(fold("one two three four", 9, 2), ["one two", "  three", "  four"]);
-        assert_eq!(fold("enormous", 4, 0), ["enor"]);
     }
 }

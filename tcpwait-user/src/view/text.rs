@@ -10,6 +10,7 @@ use super::{
 };
 use crate::{
     event::Task,
+    fold,
     lifecycle::{Cause, Failure, Reason, Timing, Transition},
     plain,
     tcp::{Flow, State},
@@ -27,25 +28,75 @@ pub struct Columns {
     pub time_of_day: Option<TimeZone>,
     /// `-w`: whole IPv6 addresses and names, and the columns NETNS, UID and CGROUP.
     pub wide: bool,
+    /// The terminal's width, in which longer lines are broken between words; `None` where there is no terminal.
+    pub width: Option<usize>,
 }
 
 /// The text view.
 #[derive(Debug)]
 pub struct Text {
     columns: Columns,
+    /// The line that is being written.
+    line: Vec<u8>,
 }
 
 impl Text {
     /// A text view with these columns.
     pub fn new(columns: Columns) -> Self {
-        Self { columns }
+        Self { columns, line: Vec::new() }
     }
+}
+
+/// A line, as many of the terminal's as it takes.
+fn put(line: &[u8], width: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
+    let Some(width) = width else {
+        out.write_all(line)?;
+        return out.write_all(b"\n");
+    };
+    let lines = fold::row(&String::from_utf8_lossy(line), width, 2);
+    lines.iter().try_for_each(|line| writeln!(out, "{line}"))
 }
 
 impl View for Text {
     fn header(&mut self, out: &mut dyn Write) -> io::Result<()> {
+        let mut line = Vec::new();
+        self.names(&mut line)?;
+        put(&line, self.columns.width, out)
+    }
+
+    fn transition(&mut self, step: &Transition, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let who = Who { id: step.id, owner: step.owner.as_deref().or(step.listener.as_deref()), flow: &step.flow };
+        self.line.clear();
+        let mut line = std::mem::take(&mut self.line);
+        self.begin(step.time_ns, &who, context, &mut line)?;
+        write!(
+            line,
+            "{:<11} -> {:<11} {:>11}",
+            step.from.map_or("?", |state| state.name()),
+            step.to,
+            milliseconds(step),
+        )?;
+        self.end(why(step), &who, context, &mut line)?;
+        put(&line, self.columns.width, out)?;
+        self.line = line;
+        Ok(())
+    }
+
+    fn failure(&mut self, failure: &Failure, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+        let who = Who { id: failure.id, owner: failure.owner.as_deref(), flow: &failure.flow };
+        let mut line = Vec::new();
+        self.begin(failure.time_ns, &who, context, &mut line)?;
+        write!(line, "{:<38}", event(failure.call))?;
+        self.end(Some(words(failure)), &who, context, &mut line)?;
+        put(&line, self.columns.width, out)
+    }
+}
+
+impl Text {
+    /// What stands above the columns.
+    fn names(&self, out: &mut dyn Write) -> io::Result<()> {
         if self.columns.time_of_day.is_some() {
-            write!(out, "{:<8} ", "TIME")?;
+            write!(out, "{:<25} ", "TIME")?;
         }
         if self.columns.relative_time {
             write!(out, "{:<10} ", "TIME(s)")?;
@@ -63,27 +114,7 @@ impl View for Text {
         if self.columns.wide {
             write!(out, " CGROUP")?;
         }
-        writeln!(out)
-    }
-
-    fn transition(&mut self, step: &Transition, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
-        let who = Who { id: step.id, owner: step.owner.as_deref().or(step.listener.as_deref()), flow: &step.flow };
-        self.begin(step.time_ns, &who, context, out)?;
-        write!(
-            out,
-            "{:<11} -> {:<11} {:>11}",
-            step.from.map_or("?", |state| state.name()),
-            step.to,
-            milliseconds(step),
-        )?;
-        self.end(why(step), &who, context, out)
-    }
-
-    fn failure(&mut self, failure: &Failure, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
-        let who = Who { id: failure.id, owner: failure.owner.as_deref(), flow: &failure.flow };
-        self.begin(failure.time_ns, &who, context, out)?;
-        write!(out, "{:<38}", event(failure.call))?;
-        self.end(Some(words(failure)), &who, context, out)
+        Ok(())
     }
 }
 
@@ -99,8 +130,8 @@ impl Text {
     fn begin(&self, time_ns: u64, who: &Who<'_>, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
         if let Some(zone) = &self.columns.time_of_day {
             match context.wall(time_ns) {
-                Some(time) => write!(out, "{} ", time.to_zoned(zone.clone()).strftime("%H:%M:%S"))?,
-                None => write!(out, "{:<8} ", "-")?,
+                Some(time) => write!(out, "{} ", time.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z"))?,
+                None => write!(out, "{:<25} ", "-")?,
             }
         }
         if self.columns.relative_time {
@@ -147,7 +178,7 @@ impl Text {
             let cgroup = who.owner.and_then(|owner| context.names.cgroup(owner.cgroup));
             write!(out, " {}", plain::column(cgroup.unwrap_or("-")))?;
         }
-        writeln!(out)
+        Ok(())
     }
 }
 

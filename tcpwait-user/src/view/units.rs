@@ -1,5 +1,7 @@
 //! Numbers as people read them: durations with a unit, counts in groups of three, `-` for what is not known.
 
+use jiff::{Timestamp, tz::TimeZone};
+
 use crate::aggregate::age::AgeSummary;
 
 /// A duration in three or four digits: `412ns`, `41.2us`, `3.07ms`, `61.02s`, `20.6m`, `3.1h`, `12d`.
@@ -53,6 +55,17 @@ pub fn count(count: u64) -> String {
         grouped.push(digit);
     }
     grouped
+}
+
+/// `1 socket`, `27,912 sockets`.
+pub fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
+/// `2026-11-26 04:50:18 UTC`: a time that may stand in a ticket.
+pub fn date_time(time: Option<Timestamp>, zone: &TimeZone) -> String {
+    let text = |time: Timestamp| time.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string();
+    time.map_or_else(|| "-".to_owned(), text)
 }
 
 /// `27,912`, or `-` where it is not known.

@@ -1,8 +1,11 @@
 //! The tables for people: each line of a width, none wraps. It computes nothing but percentages.
 
 use serde_json::Value;
-use tcpwait::view::table::{Column, fold, lines};
 use tcpwait::view::units;
+use tcpwait::{
+    fold::fold,
+    view::table::{Column, lines},
+};
 
 use crate::findings::Findings;
 use crate::load::Kind;

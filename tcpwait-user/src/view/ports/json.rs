@@ -16,7 +16,6 @@ use super::super::{
     stat::json::{Account, account},
 };
 use crate::{
-    view::schema,
     aggregate::ports::{
         advice::Advice,
         failures::Failed,
@@ -28,6 +27,7 @@ use crate::{
     lifecycle::{Call, Why},
     plain,
     tcp::NetnsId,
+    view::schema,
 };
 
 /// The JSON view.

@@ -116,7 +116,9 @@ fn stands(row: &Row, context: Context<'_>) -> String {
         Some(Forecast::FullIn { in_ns }) => format!("will be full in {}", span(in_ns)),
         Some(Forecast::Steady { share, .. }) => format!("stays at {}", percent(Some(share))),
         Some(Forecast::Idle) => "is not connected to any more".to_owned(),
-        None => row.share.map_or_else(|| "has no estimate".to_owned(), |share| format!("is at {}", percent(Some(share)))),
+        None => {
+            row.share.map_or_else(|| "has no estimate".to_owned(), |share| format!("is at {}", percent(Some(share))))
+        }
     };
     let cause = row.advice.as_ref().map(|advice| advice.cause);
     let states = &row.states;
@@ -236,7 +238,7 @@ fn words(help: &Help, row: &Row) -> String {
     match help {
         Help::KeepOpen => "keep connections open and use them again (a pool, keep-alive)".to_owned(),
         Help::PeerClosesFirst => {
-            "let the peer close first: the side that closes first keeps TIME_WAIT, and on the peer it uses no local port"
+            "let the peer close first: whoever closes first enters TIME_WAIT, which uses no local port on the peer"
                 .to_owned()
         }
         Help::TwReuse { now, after_ms, timestamps_off, have_timestamps } => {

@@ -9,8 +9,8 @@ use jiff::tz::TimeZone;
 use super::{
     super::{
         Context, PortsView, ledger,
-        table::{self, Column, fold},
-        units::{count, duration, known, percent, rate},
+        table::{self, Column},
+        units::{count, counted, date_time, duration, known, percent, rate},
     },
     sentences::{self, forecast, process},
 };
@@ -20,6 +20,7 @@ use crate::{
         failures::About,
         report::{Bound, Destination, PortsReport, Reusable, Row, Source},
     },
+    fold::fold,
     plain,
 };
 
@@ -43,7 +44,7 @@ impl Text {
     }
 
     fn heading(&self, report: &PortsReport, context: Context<'_>) -> String {
-        let clock = |time_ns| time_of_day(context, &self.zone, time_ns);
+        let clock = |time_ns| date_time(context.wall(time_ns), &self.zone);
         let used: u64 = report.rows.iter().map(|row| row.in_use).sum::<u64>() + report.others.in_use;
         let destinations = report.rows.len() as u64 + report.others.destinations;
         let traced = match report.traced {
@@ -51,18 +52,12 @@ impl Text {
             false => String::new(),
         };
         format!(
-            "{}  {} ports in use towards {} destinations{traced}",
+            "{}  {} in use towards {}{traced}",
             clock(report.end_ns),
-            count(used),
-            count(destinations)
+            counted(used, "port", "ports"),
+            counted(destinations, "destination", "destinations")
         )
     }
-}
-
-pub(super) fn time_of_day(context: Context<'_>, zone: &TimeZone, time_ns: u64) -> String {
-    context
-        .wall(time_ns)
-        .map_or_else(|| "-".to_owned(), |time| time.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string())
 }
 
 impl PortsView for Text {
@@ -90,7 +85,7 @@ impl PortsView for Text {
         let worst = report.rows.iter().filter(is_said).take(IN_WORDS);
         for row in worst {
             lines.push(String::new());
-            let clock = |time_ns| time_of_day(context, &self.zone, time_ns);
+            let clock = |time_ns| date_time(context.wall(time_ns), &self.zone);
             let mut sentences = sentences::of(row, context, &clock);
             let Some(advice) = &row.advice else { continue };
             if report.is_final || self.told.get(&row.destination) != Some(advice) {

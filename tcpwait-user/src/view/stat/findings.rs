@@ -5,7 +5,7 @@ use super::{
         Context,
         failure::{errno, short},
         key,
-        units::{at_least, count, duration, percent},
+        units::{at_least, count, counted, duration, percent},
     },
     sentences,
 };
@@ -166,8 +166,4 @@ fn owner(owner: Option<([u8; 16], bool)>) -> String {
 
 fn oldest(row: &PlaceRow) -> String {
     if row.oldest_exact { duration(row.oldest_ns) } else { at_least(row.oldest_ns) }
-}
-
-fn counted(number: u64, one: &str, many: &str) -> String {
-    format!("{} {}", count(number), if number == 1 { one } else { many })
 }

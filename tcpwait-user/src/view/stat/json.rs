@@ -23,7 +23,6 @@ use super::super::{
     key::Key,
 };
 use crate::{
-    view::schema,
     aggregate::{
         DwellSummary, HistogramSummary, Steady,
         age::AgeSummary,
@@ -36,6 +35,7 @@ use crate::{
     lifecycle::{Abort, Reason},
     plain,
     tcp::State,
+    view::schema,
 };
 
 /// The JSON view.

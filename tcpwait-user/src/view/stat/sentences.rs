@@ -228,9 +228,7 @@ pub fn rests_on(report: &Report) -> Option<String> {
     Some(match (ledger.is_lossy(), ledger.recursion()) {
         (false, _) => format!("exact: counted from {counted}"),
         (true, Some(0)) if report.audit.differs() => {
-            format!(
-                "incomplete: the kernel skipped some hook calls; counted from {counted}"
-            )
+            format!("incomplete: the kernel skipped some hook calls; counted from {counted}")
         }
         (true, Some(0)) => {
             format!("exact: {counted}, counted in the kernel; other figures exclude lost events")

@@ -10,12 +10,14 @@ use jiff::tz::TimeZone;
 use super::{
     super::{
         Context, ReportView, audit, ledger,
-        table::fold,
-        units::{count, duration, rate},
+        units::{count, date_time, duration, rate},
     },
     findings, sections, sentences,
 };
-use crate::aggregate::{amount::Amount, report::Report};
+use crate::{
+    aggregate::{amount::Amount, report::Report},
+    fold::fold,
+};
 
 /// The place that text goes to.
 #[derive(Clone, Copy, Debug)]
@@ -50,10 +52,7 @@ impl Text {
 
     fn heading(&self, report: &Report, context: Context<'_>) -> Vec<String> {
         let time_wait = &report.time_wait;
-        let time = context.wall(report.end_ns).map_or_else(
-            || "-".to_owned(),
-            |time| time.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S %Z").to_string(),
-        );
+        let time = date_time(context.wall(report.end_ns), &self.zone);
         let span = duration(Some(report.end_ns.saturating_sub(report.begin_ns)));
         let what = if report.is_final { "in all" } else { "in the last" };
         let at_most = if report.ledger.now_at_most { "at most " } else { "" };

@@ -6,11 +6,11 @@ use serde::{Serialize, Serializer};
 
 use super::{super::key::Key, Moment};
 use crate::{
-    view::schema,
     aggregate::{age::AgeSummary, by::By},
     plain,
     states::report::{Group, Report, StateRow, TimeLeft},
     tcp::State,
+    view::schema,
 };
 
 /// A number of milliseconds in nanoseconds, the unit of all times in JSON.

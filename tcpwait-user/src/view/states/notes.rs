@@ -1,6 +1,6 @@
 //! What a report on states leaves out, and what would help; one sentence each, for stderr.
 
-use super::super::units::count;
+use super::super::units::{count, counted};
 use crate::states::report::{Extent, Holders, Report};
 
 /// The sentences. `root`: whether this process may look everywhere.
@@ -75,5 +75,5 @@ pub(super) fn namespaces(number: u32) -> String {
 }
 
 fn sockets(number: u64) -> String {
-    format!("{} socket{}", count(number), if number == 1 { "" } else { "s" })
+    counted(number, "socket", "sockets")
 }

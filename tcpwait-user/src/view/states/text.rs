@@ -8,13 +8,14 @@ use jiff::tz::TimeZone;
 use super::{
     super::{
         key,
-        table::{self, Column, fold},
-        units::{age, at_least, count, duration, known, percent},
+        table::{self, Column},
+        units::{age, at_least, count, counted, date_time, duration, known, percent},
     },
     Moment,
     notes::namespaces,
 };
 use crate::{
+    fold::fold,
     states::report::{Group, Report, TimeLeft},
     tcp::State,
 };
@@ -51,9 +52,9 @@ pub fn write(
 }
 
 fn heading(report: &Report, moment: Moment<'_>, zone: &TimeZone) -> String {
-    let time = moment.time.to_zoned(zone.clone()).strftime("%H:%M:%S");
+    let time = date_time(Some(moment.time), zone);
     let asked = |state| report.states.iter().any(|row| row.state == state);
-    let sockets = format!("{} TCP socket{}", count(report.total), if report.total == 1 { "" } else { "s" });
+    let sockets = counted(report.total, "TCP socket", "TCP sockets");
     let what = match asked(State::TimeWait) {
         true => format!("TIME_WAIT: {} of {sockets}", count(report.time_wait)),
         false => sockets,

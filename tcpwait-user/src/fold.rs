@@ -1,0 +1,63 @@
+//! Lines that fit into a terminal: broken between words.
+
+/// A sentence in lines at most `width` wide; those after the first begin with `indent` blanks. Only a word longer than a line
+/// is cut.
+pub fn fold(sentence: &str, width: usize, indent: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in sentence.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            Some(_) => lines.push(format!("{:indent$}{word}", "")),
+            None => lines.push(word.to_owned()),
+        }
+    }
+    lines.into_iter().map(|line| line.chars().take(width).collect()).collect()
+}
+
+/// A row of columns in lines at most `width` wide, its blanks kept; those after the first begin with `indent` blanks. Only a word longer than a line is
+/// broken.
+pub fn row(row: &str, width: usize, indent: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut rest = row;
+    loop {
+        let indented = if lines.is_empty() { String::new() } else { " ".repeat(indent) };
+        let room = width.saturating_sub(indented.len()).max(1);
+        let Some((end, _)) = rest.char_indices().nth(room) else {
+            lines.push(indented + rest);
+            return lines;
+        };
+        // What is just as long as the line may end before a blank.
+        let whole = rest.get(..=end).unwrap_or(rest);
+        let at = whole.rfind(' ').filter(|at| !whole.get(..*at).unwrap_or_default().trim().is_empty()).unwrap_or(end);
+        let (line, more) = rest.split_at_checked(at).unwrap_or((rest, ""));
+        lines.push(format!("{indented}{}", line.trim_end()));
+        rest = more.trim_start();
+        if rest.is_empty() {
+            return lines;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{fold, row};
+
+    #[test]
+    fn sentences_are_folded_between_words() {
+        assert_eq!(fold("one two three four", 9, 2), ["one two", "  three", "  four"]);
+        assert_eq!(fold("enormous", 4, 0), ["enor"]);
+    }
+
+    #[test]
+    fn rows_keep_their_blanks() {
+        assert_eq!(row("a    b    c", 20, 2), ["a    b    c"]);
+        assert_eq!(row("a    b    c", 6, 2), ["a    b", "  c"]);
+        assert_eq!(row("a    bb   c", 6, 2), ["a", "  bb", "  c"]);
+        assert_eq!(row("enormous word", 4, 2), ["enor", "  mo", "  us", "  wo", "  rd"]);
+        assert_eq!(row("äöü äöü", 3, 0), ["äöü", "äöü"]);
+        assert_eq!(row("", 3, 0), [""]);
+    }
+}
