@@ -157,13 +157,14 @@ fn state_change(record: &wire::SockState, task: Option<Task>) -> Option<StateCha
         handed_over: record.head.flags & wire::FLAG_HANDED_OVER != 0,
         newborn: record.head.flags & wire::FLAG_NEWBORN != 0,
         half_open: record.head.flags & wire::FLAG_HALF_OPEN != 0,
-        retransmits: record.retransmits,
+        retransmits: retransmits(record),
         reuse: reuse(record.reuse),
         v6only: v6only(record.reuse),
         unsent: record.syn & wire::SYN_UNSENT != 0,
         deferred: record.syn & wire::SYN_DEFERRED != 0,
         returns: record.syn & wire::SYN_RETURNS != 0,
         old_port: record.syn & wire::SYN_OLD_PORT != 0,
+        old_soft: record.syn & wire::SYN_OLD_SOFT != 0,
         syn: syn(record),
         acked: record.syn & wire::SYN_ACKED != 0,
         end: None,
@@ -189,6 +190,8 @@ fn state_end(record: &wire::SockStateEnd) -> Option<StateChange> {
             acked: is(wire::END_ACKED),
             unsent: is(wire::END_UNSENT),
             memory: known(wire::END_MEMORY_KNOWN, wire::END_MEMORY),
+            soft_err: is(wire::END_SOFT_KNOWN).then_some((record.about >> wire::END_SOFT_SHIFT) as u16),
+            soft_asked: is(wire::END_SOFT_ASKED),
             user_timeout_ms: record.user_timeout_ms,
             probed_jiffies: record.probed_jiffies,
             rto_max_jiffies: record.rto_max_jiffies,
@@ -197,6 +200,13 @@ fn state_end(record: &wire::SockStateEnd) -> Option<StateChange> {
     };
     let change = state_change(&record.state, task.filter(|_| by_call))?;
     Some(StateChange { by_call, end: Some(Box::new(site)), ..change })
+}
+
+/// The first records of version 6, and older ones, tell it of handshakes alone.
+fn retransmits(record: &wire::SockState) -> Option<u16> {
+    let of_a_handshake = record.old == State::SynSent as u8 || record.old == State::SynRecv as u8;
+    let is_told = record.new != State::SynSent as u8 && record.syn & wire::RETRANSMITS_KNOWN != 0;
+    (of_a_handshake || is_told).then_some(record.retransmits)
 }
 
 /// Records of version 4 did not say.

@@ -6,11 +6,11 @@ use jiff::tz::TimeZone;
 
 use super::{
     Context, View,
-    failure::{event, words},
+    failure::{errno, event, words},
 };
 use crate::{
     event::Task,
-    lifecycle::{Cause, Failure, Reason, Timing, Transition},
+    lifecycle::{Cause, Detail, Failure, Reason, Timing, Transition},
     plain,
     tcp::{Flow, State},
 };
@@ -22,7 +22,7 @@ pub struct Columns {
     pub relative_time: bool,
     /// `-T`: time of day in this zone.
     pub time_of_day: Option<TimeZone>,
-    /// `-w`: whole IPv6 addresses and names, and the columns NETNS, UID and CGROUP.
+    /// `-w`: whole IPv6 addresses and names, and the columns NETNS, UID, RETRANS and CGROUP.
     pub wide: bool,
 }
 
@@ -54,13 +54,10 @@ impl View for Text {
         }
         write!(
             out,
-            "{:<address$} {:<5} {:<address$} {:<5} {:<11} -> {:<11} {:>11} REASON",
+            "{:<address$} {:<5} {:<address$} {:<5} {:<11} -> {:<11} {:>11} ",
             "LADDR", "LPORT", "RADDR", "RPORT", "OLDSTATE", "NEWSTATE", "MS"
         )?;
-        if self.columns.wide {
-            write!(out, " CGROUP")?;
-        }
-        writeln!(out)
+        if self.columns.wide { writeln!(out, "RETRANS REASON CGROUP") } else { writeln!(out, "REASON") }
     }
 
     fn transition(&mut self, step: &Transition, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
@@ -73,14 +70,14 @@ impl View for Text {
             step.to,
             milliseconds(step),
         )?;
-        self.end(why(step), &who, context, out)
+        self.end(step.retransmits, why(step), &who, context, out)
     }
 
     fn failure(&mut self, failure: &Failure, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
         let who = Who { id: failure.id, owner: failure.owner.as_deref(), flow: &failure.flow };
         self.begin(failure.time_ns, &who, context, out)?;
         write!(out, "{:<38}", event(failure.call))?;
-        self.end(Some(words(failure)), &who, context, out)
+        self.end(failure.retransmits, Some(words(failure)), &who, context, out)
     }
 }
 
@@ -131,8 +128,18 @@ impl Text {
         )
     }
 
-    /// The columns from the reason on.
-    fn end(&self, why: Option<String>, who: &Who<'_>, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+    /// The columns from how often segments were sent again on.
+    fn end(
+        &self,
+        retransmits: Option<u16>,
+        why: Option<String>,
+        who: &Who<'_>,
+        context: Context<'_>,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        if self.columns.wide {
+            write!(out, " {:>7}", retransmits.map_or_else(|| "-".to_owned(), |again| again.to_string()))?;
+        }
         match why {
             Some(why) => write!(out, " {why}")?,
             None if self.columns.wide => write!(out, " -")?,
@@ -163,10 +170,13 @@ fn milliseconds(step: &Transition) -> String {
 }
 
 fn why(step: &Transition) -> Option<String> {
-    let again = step.retransmits.filter(|again| *again > 0).map(|again| {
-        let what = if step.from == Some(State::SynSent) { "SYN" } else { "SYN-ACK" };
-        format!("{what} sent again {again}x")
-    });
+    let what = match step.from {
+        Some(State::SynSent) => Some("SYN"),
+        Some(State::SynRecv) => Some("SYN-ACK"),
+        _ => None,
+    };
+    let again = what.zip(step.retransmits.filter(|again| *again > 0));
+    let again = again.map(|(what, again)| format!("{what} sent again {again}x"));
     let Some(reason) = step.reason else { return again };
     let mut text = match (&step.by, reason) {
         // Its own process does what the line says of whose it is.
@@ -176,7 +186,8 @@ fn why(step: &Transition) -> Option<String> {
         _ => reason.name().to_owned(),
     };
     if let Some(detail) = step.detail {
-        text.push_str(&format!(" ({})", detail.name()));
+        let soft_errno = errno(step.soft_errno).filter(|_| detail == Detail::SoftError);
+        text.push_str(&format!(" ({}{})", detail.name(), soft_errno.map(|errno| format!(": {errno}")).unwrap_or_default()));
     }
     if let Some(restarts) = step.restarts.as_ref().filter(|restarts| restarts.total() > 0) {
         // What only the timer showed may be several within one of its buckets.
