@@ -88,7 +88,7 @@ fn what_is_restored_is_not_made_by_that() {
         told(&events).0
     };
     let gone = elsewhere(&format!("0 seeded\n{restored}{TO_TIME_WAIT}"));
-    assert!(gone.len() == 6 && gone.iter().all(|origin| *origin == UNKNOWN), "{gone:?}");
+    assert!(gone.len() == 6 && gone.iter().all(|origin| *origin == Origin::Unknown(None)), "{gone:?}");
     let listens = elsewhere(&format!("0 seeded\n1 state CLOSE LISTEN id=9 listener\n{restored}{TO_TIME_WAIT}"));
     assert!(listens.len() == 6 && listens.iter().all(|origin| *origin == Origin::There), "{listens:?}");
 }

@@ -300,9 +300,11 @@ impl Lifecycle {
         if change.new != State::Close || !matches!(change.old, State::FinWait2 | State::Closing) {
             return false;
         }
-        // The mini-socket may be gone already. And it has no cookie if the full socket had none yet when it was copied.
-        let seen_to_begin = self.handed_over.contains(&change.cookie)
-            || self.minis.get(&change.flow).is_some_and(|mini| mini.cookie == change.cookie || mini.cookie == 0);
+        // The mini-socket may be gone already. And it has no cookie if the full socket had none yet when it was copied. Where its beginning was seen, the full
+        // socket was forgotten then: one that is known has been connected again since.
+        let seen_to_begin = !self.fulls.contains_key(&change.cookie)
+            && (self.handed_over.contains(&change.cookie)
+                || self.minis.get(&change.flow).is_some_and(|mini| mini.cookie == change.cookie || mini.cookie == 0));
         if !seen_to_begin {
             if !change.handed_over {
                 return false;
