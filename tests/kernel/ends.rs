@@ -144,6 +144,26 @@ pub fn disconnect(socket: &Socket) {
     assert_eq!(done, 0, "connect(AF_UNSPEC): {}", io::Error::last_os_error());
 }
 
+/// A socket whose connection went on in a TIME_WAIT, and that is connected again, has another end: `ss -K` in FIN_WAIT2, where a mini-socket would have taken over.
+pub fn connected_again(ip: &str) {
+    let seen = Seen::shared();
+    let Pair { listener, client, server } = Pair::on(ip);
+    let ends = (traffic::address(&client), traffic::peer(&client));
+    client.shutdown(Shutdown::Both).unwrap();
+    drop(server);
+    seen.wait_for_step(ends, "FIN_WAIT2>TIME_WAIT", SOON);
+    disconnect(&client);
+    client.connect(&traffic::address(&listener).into()).unwrap();
+    let _server = traffic::accept(&listener);
+    let ends = (traffic::address(&client), traffic::peer(&client));
+    client.shutdown(Shutdown::Write).unwrap();
+    is_in(&client, FIN_WAIT2);
+    let mut kill = Command::new("ss");
+    kill.args(["-K", "-t", &format!("sport = :{}", ends.0.port())]).stdout(Stdio::null());
+    assert!(kill.status().unwrap().success());
+    expect(&seen, ends, "FIN_WAIT2", "destroyed", None);
+}
+
 /// Data that comes after close(), when the peer has not heard of that yet; and the normal end.
 pub fn data_after_close(ip: &str) {
     let seen = Seen::shared();
@@ -270,12 +290,46 @@ pub fn fill(socket: &Socket) {
             let _ = socket.send(&[0; 100]);
             thread::sleep(Duration::from_millis(1));
         }
-        // `struct tcp_info`: tcpi_unacked is its seventh word of 32 bits, tcpi_snd_wnd its fifty-eighth.
-        let info: [u64; 29] = traffic::get_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO);
-        let bytes: Vec<u8> = info.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        let word = |at: usize| u32::from_ne_bytes(bytes[4 * at..4 * at + 4].try_into().unwrap());
-        word(6) == 0 && word(57) == 0
+        let info = info(socket);
+        info[6] == 0 && info[57] == 0
     });
+}
+
+/// How often segments were sent again is told where it is final: by the kernel's own count, of a connection that goes its way and of one that is reset.
+pub fn sent_again(ip: &str) {
+    let seen = Seen::shared();
+    for is_reset in [false, true] {
+        let pair = Pair::on(ip);
+        let ends = pair.ends();
+        deafen(&pair.server);
+        pair.client.send(b"x").unwrap();
+        traffic::in_time("it is sent again, twice", SOON, || total_retrans(&pair.client) > 1);
+        pair.server.detach_filter().unwrap();
+        traffic::read_exactly(&pair.server, 1);
+        until("it is acknowledged", SOON, || info(&pair.client)[6] == 0);
+        let again = Some(u16::try_from(total_retrans(&pair.client)).unwrap());
+        if is_reset {
+            abort(pair.client);
+            assert_eq!(seen.wait_for_step(ends, "ESTABLISHED>CLOSE", SOON).retransmits, again);
+            continue;
+        }
+        pair.close_client_first();
+        assert_eq!(seen.wait_for_step(ends, "FIN_WAIT1>FIN_WAIT2", SOON).retransmits, again);
+        let end = seen.wait_for_step(flip(ends), "LAST_ACK>CLOSE", SOON);
+        assert_eq!(end.retransmits, Some(0), "the server's own: {end:?}");
+        assert_eq!(seen.wait_for_step(ends, "FIN_WAIT2>TIME_WAIT", SOON).retransmits, None);
+    }
+}
+
+/// `struct tcp_info` in words of 32 bits: tcpi_unacked is the seventh, tcpi_total_retrans the twenty-sixth, tcpi_snd_wnd the fifty-eighth.
+fn info(socket: &Socket) -> Vec<u32> {
+    let info: [u64; 29] = traffic::get_option(socket, libc::IPPROTO_TCP, libc::TCP_INFO);
+    let bytes: Vec<u8> = info.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    bytes.chunks_exact(4).map(|word| u32::from_ne_bytes(word.try_into().unwrap())).collect()
+}
+
+fn total_retrans(socket: &Socket) -> u32 {
+    info(socket)[25]
 }
 
 /// An orphan's FIN_WAIT2 that a full socket keeps: it ends with an RST where a minute has become less meanwhile (`tcp_keepalive_timer`).
