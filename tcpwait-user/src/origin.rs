@@ -271,7 +271,10 @@ mod tests {
         let mut flows: Vec<Flow> = (0..4).map(|n| flow("10.0.0.1", 40_000 + n, "10.0.0.9", 5432)).collect();
         assert!(told(&[], &flows).iter().all(|origin| *origin == Origin::Here));
         flows.pop();
-        assert!(told(&[], &flows).iter().all(|origin| *origin == Origin::Unknown(Some(End::Remote))), "three may be chance");
+        assert!(
+            told(&[], &flows).iter().all(|origin| *origin == Origin::Unknown(Some(End::Remote))),
+            "three may be chance"
+        );
         // A crawler shares its ports between destinations of one service.
         let crawler: Vec<Flow> =
             (0..200u16).map(|n| flow("10.0.0.1", 40_000 + n % 90, &format!("10.1.0.{n}"), 8333)).collect();

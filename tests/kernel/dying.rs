@@ -69,7 +69,10 @@ pub fn ten_thousand_resets() {
     let stat = Tracer::start(&["stat", "--json", "--netns", &netns, "--by", "process,service", "--ring-buffer", "64"]);
     let trace = Tracer::here(&["--ring-buffer", "64"]);
     let took = reset(each);
-    println!("dying: {connections} connections made and reset, {} a second; {untraced} with nobody looking", a_second(connections, took));
+    println!(
+        "dying: {connections} connections made and reset, {} a second; {untraced} with nobody looking",
+        a_second(connections, took)
+    );
     let (stat, trace) = (stat.stop_within(AT_THE_END), trace.stop_within(AT_THE_END));
     let report = Report::of(&stat, connections * 10);
     report.is("/ends/reset/count", connections);
@@ -295,7 +298,8 @@ pub fn ten_ways() {
     }
     report.is("/ends/unknown/count", 0);
     // The kernel's own say the same.
-    let from = |state: &str| ends.iter().filter(|((_, _, from), _)| *from == state).map(|(_, count)| count).sum::<u64>();
+    let from =
+        |state: &str| ends.iter().filter(|((_, _, from), _)| *from == state).map(|(_, count)| count).sum::<u64>();
     counted.insert("TcpEstabResets", from("ESTABLISHED") + from("CLOSE_WAIT"));
     counted.insert("TcpAttemptFails", from("SYN_SENT"));
     for name in names().filter(|name| *name != "TcpOutRsts") {
@@ -307,7 +311,11 @@ pub fn ten_ways() {
     assert!(check["explained"] == true, "{check}");
     let way = WAYS.map(|way| way.name).join(", ");
     // Those of no connection, which answer a SYN that nobody listens for, are no end of this side.
-    assert_eq!((check["kernel"].as_u64(), check["seen_min"].as_u64()), (Some(9 * of_a_way), Some(8 * of_a_way)), "{check}");
+    assert_eq!(
+        (check["kernel"].as_u64(), check["seen_min"].as_u64()),
+        (Some(9 * of_a_way), Some(8 * of_a_way)),
+        "{check}"
+    );
     println!("dying: {way}");
 }
 

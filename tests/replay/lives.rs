@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use tcpwait::{
     event::{Context, EndFacts, EndSite, Event, Fact, MiniSocket, StateChange},
     lifecycle::{Lifecycle, Reason, SegmentSource, Transition, Update},
-    tcp::State::{self, Close, CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent, TimeWait},
+    tcp::State::{
+        self, Close, CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent, TimeWait,
+    },
 };
 
 use crate::stories::{address, change, flow, jiffies, symbols};
@@ -59,9 +61,8 @@ struct Life {
 
 fn life() -> impl Strategy<Value = Life> {
     let how = prop_oneof![Just(How::ByFins), (0..ENDS.len()).prop_map(How::By), Just(How::InAMini)];
-    (0..PATHS.len(), any::<bool>(), how, prop::collection::vec(1..3_000u64, 8)).prop_map(
-        |(path, passive, how, pauses)| Life { path, passive, how, pauses },
-    )
+    (0..PATHS.len(), any::<bool>(), how, prop::collection::vec(1..3_000u64, 8))
+        .prop_map(|(path, passive, how, pauses)| Life { path, passive, how, pauses })
 }
 
 /// Its events, from this time on; when it is over.

@@ -4,8 +4,8 @@ use aya_ebpf::{helpers::bpf_jiffies64, macros::btf_tracepoint, programs::BtfTrac
 use tcpwait_wire::{
     config::offset::{OFF_ERR, OFF_ERR_SOFT, OFF_PACKETS_OUT, OFF_TOTAL_RETRANS},
     wire::{
-        Counter, END_BY_CALL, END_TASK_STACK, FLAG_HANDED_OVER, Hook, Kind, RETRANSMITS_KNOWN, SYN_ACKED,
-        SYN_DEFERRED, SYN_OLD_PORT, SYN_OLD_SOFT, SYN_RETURNS, SYN_UNSENT, SockState, SockStateEnd, SockStateTask,
+        Counter, END_BY_CALL, END_TASK_STACK, FLAG_HANDED_OVER, Hook, Kind, RETRANSMITS_KNOWN, SYN_ACKED, SYN_DEFERRED,
+        SYN_OLD_PORT, SYN_OLD_SOFT, SYN_RETURNS, SYN_UNSENT, SockState, SockStateEnd, SockStateTask,
     },
 };
 

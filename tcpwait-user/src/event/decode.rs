@@ -347,3 +347,51 @@ pub fn task_of(bytes: &[u8]) -> Option<Task> {
     let (task, _) = wire::Task::read_from_prefix(bytes.get(at..)?).ok()?;
     Task::from_wire(&task).filter(|task| task.cgroup != 0)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use zerocopy::{FromZeros, IntoBytes};
+
+    use super::{Fact, StateChange, decode, wire};
+    use crate::tcp::State;
+
+    fn changed(old: State, new: State, write: impl FnOnce(&mut wire::SockStateEnd)) -> StateChange {
+        let mut record = wire::SockStateEnd::new_zeroed();
+        record.state.head.kind = wire::Kind::StateEnd as u8;
+        record.state.head.len = size_of::<wire::SockStateEnd>() as u16;
+        record.state.flow.family = 2;
+        (record.state.old, record.state.new, record.state.retransmits) = (old as u8, new as u8, 7);
+        write(&mut record);
+        match decode(record.as_bytes()).unwrap().fact {
+            Fact::State(change) => change,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The bits that say that something was read are not in older records, which say what they said.
+    #[test]
+    fn what_was_not_read_is_not_known() {
+        let about = |change: &StateChange| change.end.as_ref().and_then(|site| site.about).unwrap();
+        let older = changed(State::Established, State::Close, |_| ());
+        assert_eq!((older.retransmits, about(&older).soft_err, older.old_soft), (None, None, false));
+        let handshake = changed(State::SynSent, State::Close, |_| ());
+        assert_eq!(handshake.retransmits, Some(7));
+        let newer = changed(State::LastAck, State::Close, |record| {
+            record.state.syn = wire::RETRANSMITS_KNOWN;
+            record.about = wire::END_SOFT_KNOWN | wire::END_ORPHAN | 113 << wire::END_SOFT_SHIFT;
+        });
+        assert_eq!((newer.retransmits, newer.acked), (Some(7), false));
+        let told = about(&newer);
+        assert_eq!((told.soft_err, told.soft_asked, told.orphan, told.unsent), (Some(113), false, true, false));
+        let asked = changed(State::SynSent, State::Close, |record| {
+            record.about = wire::END_SOFT_KNOWN | wire::END_SOFT_ASKED | 111 << wire::END_SOFT_SHIFT;
+        });
+        assert_eq!((about(&asked).soft_err, about(&asked).soft_asked), (Some(111), true));
+        // Entering SYN_SENT the same bits mean something else.
+        let begins = changed(State::Close, State::SynSent, |record| {
+            record.state.syn = wire::UNSENT_KNOWN | wire::SYN_OLD_SOFT;
+        });
+        assert_eq!((begins.retransmits, begins.old_soft), (None, true));
+    }
+}

@@ -254,7 +254,9 @@ impl Lifecycle {
             _ if in_the_call && found_one && change.returns && !old_port => (Why::NotTold, 0),
             _ if in_the_call && asked.lport == 0 => (Why::NoFreePort, Errno::EADDRNOTAVAIL as u16),
             _ if in_the_call => (Why::PortTaken, Errno::EADDRNOTAVAIL as u16),
-            _ if change.err == 0 && found.asked && found.soft_errno != 0 => (answered(found.soft_errno), found.soft_errno),
+            _ if change.err == 0 && found.asked && found.soft_errno != 0 => {
+                (answered(found.soft_errno), found.soft_errno)
+            }
             _ if change.err == 0 && found.soft_errno != 0 => (Why::SoftError, 0),
             _ if change.err == 0 => (Why::GivenUp, 0),
             _ if found.destroyed => (Why::Destroyed, change.err),

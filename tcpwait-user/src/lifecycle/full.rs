@@ -182,8 +182,7 @@ impl Lifecycle {
                 step.listener = full.as_ref().and_then(|full| full.listener.clone());
             }
             let asked = change.end.as_ref().and_then(|site| site.about).is_some_and(|about| about.soft_asked);
-            let found =
-                Found { destroyed: step.reason == Some(Reason::Destroyed), soft_errno: step.soft_errno, asked };
+            let found = Found { destroyed: step.reason == Some(Reason::Destroyed), soft_errno: step.soft_errno, asked };
             out.push(Update::Transition(step));
             if let (State::SynSent, Some(full)) = (change.old, full) {
                 let asked = Asked { flow: full.flow, old_port: full.old_port };

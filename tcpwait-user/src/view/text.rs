@@ -187,7 +187,11 @@ fn why(step: &Transition) -> Option<String> {
     };
     if let Some(detail) = step.detail {
         let soft_errno = errno(step.soft_errno).filter(|_| detail == Detail::SoftError);
-        text.push_str(&format!(" ({}{})", detail.name(), soft_errno.map(|errno| format!(": {errno}")).unwrap_or_default()));
+        text.push_str(&format!(
+            " ({}{})",
+            detail.name(),
+            soft_errno.map(|errno| format!(": {errno}")).unwrap_or_default()
+        ));
     }
     if let Some(restarts) = step.restarts.as_ref().filter(|restarts| restarts.total() > 0) {
         // What only the timer showed may be several within one of its buckets.

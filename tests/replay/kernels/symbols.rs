@@ -68,6 +68,7 @@ fn names_by_address_are_right_at_the_borders() {
 #[test]
 fn every_kernel_has_the_functions_that_tell_of_ends() {
     for kernel in KERNELS {
+        assert!(super::report(kernel).ends_untold.is_empty(), "{kernel}");
         let (_, symbols) = find_symbols(&text(kernel, "kallsyms"), "1").unwrap();
         for (function, unknown) in TELLING {
             assert!(symbols.has(function), "{function} on {kernel}: {unknown}");
