@@ -73,7 +73,7 @@ pub fn end(sk: Typed, tcp: Typed, about: About) {
     memory(sk, about);
 }
 
-/// An error that the kernel noted and did not end the connection for. SO_ERROR takes it away (`sk_getsockopt`); from 5.18 on an ICMP error over IPv4 in
+/// An error that the kernel noted and did not end the connection for. SO_ERROR takes it away (`sk_getsockopt`); an ICMP error over IPv4 in
 /// SYN_SENT stays in the queue of errors (`tcp_v4_err`, `ip_icmp_error`), where few read it. Over IPv6 it does so with IPV6_RECVERR only.
 #[inline(always)]
 pub fn soft_error(sk: Typed, connects: bool, about: About) {
