@@ -150,6 +150,18 @@ offsets! {
     OFF_SK_SOCKET = "sock"."sk_socket",
     /// Pending error.
     OFF_ERR = "sock"."sk_err",
+    /// An error that is told only when a timer gives the connection up.
+    OFF_ERR_SOFT = "sock"."sk_err_soft",
+    /// How many errors wait to be read (MSG_ERRQUEUE).
+    OFF_ERRORS = "sock"."sk_error_queue.qlen",
+    /// The first of them.
+    OFF_FIRST_ERROR = "sock"."sk_error_queue.next" followed,
+    /// What a packet in that queue says, from here on.
+    OFF_SKB_CB = "sk_buff"."cb",
+    /// There: its errno.
+    OFF_ERROR_ERRNO = "sock_exterr_skb"."ee.ee_errno" optional,
+    /// There: what kind of error it is.
+    OFF_ERROR_ORIGIN = "sock_exterr_skb"."ee.ee_origin" optional,
     /// `enum sock_flags`, one bit each.
     OFF_SK_FLAGS = "sock_common"."skc_flags",
     /// Bytes of memory in its write queue.

@@ -23,6 +23,7 @@ pub const VERSION: u32 = 6;
 /// [`Half::queue`], [`PortRefused::socket`] and [`Seed::about`] were zero.
 /// Up to 5 a [`Seed`] said nothing of how long the socket had been in its state, and was 8 bytes shorter.
 /// Up to 5 there was no [`Kind::StateEnd`], and [`SYN_ACKED`] was zero.
+/// The first of version 6 have neither [`RETRANSMITS_KNOWN`] nor [`END_SOFT_KNOWN`], which say so, and [`SYN_OLD_SOFT`] is zero there.
 pub const OLDEST_VERSION: u32 = 3;
 
 /// Frames kept of a kernel stack, innermost first. The decisive frame of every known early death of a
@@ -64,10 +65,13 @@ pub const UNSENT_KNOWN: u8 = 64;
 pub const MADE_HERE: u8 = 1;
 /// In [`Seed::about`]: the peer made it.
 pub const MADE_THERE: u8 = 2;
-/// In [`Seed::about`]: the listing does not tell; no fewer of its sockets have the local port than have the remote port.
+/// In [`Seed::about`]: the listing does not tell; more of its sockets have the local port than have the remote port (in the first recordings of version 6, and older
+/// ones: no fewer have it).
 pub const MADE_UNKNOWN: u8 = 3;
 /// In [`Seed::about`]: the listing does not tell; more of its sockets have the remote port.
 pub const MADE_UNKNOWN_REMOTE: u8 = 4;
+/// In [`Seed::about`]: the listing does not tell; as many of its sockets have the one port as the other.
+pub const MADE_UNKNOWN_NEITHER: u8 = 5;
 /// In [`Seed::about`]: the bits of `MADE_…`.
 pub const MADE_BITS: u8 = 7;
 
@@ -92,6 +96,13 @@ pub const SYN_DEFERRED: u8 = 2;
 pub const SYN_RETURNS: u8 = 4;
 /// In [`SockState::syn`], on the way into SYN_SENT: `inet_sport` is that of a former connection (`tcp_disconnect` leaves it).
 pub const SYN_OLD_PORT: u8 = 8;
+
+/// There: the socket has an error from before (`sk_err_soft`, `sk_error_queue`), which an acknowledgement takes away (`tcp_ack`), or its process.
+pub const SYN_OLD_SOFT: u8 = 128;
+
+/// In [`SockState::syn`] of any step but that into SYN_SENT: [`SockState::retransmits`] was read. The steps that leave SYN_SENT and SYN_RECV have
+/// it always.
+pub const RETRANSMITS_KNOWN: u8 = 64;
 
 /// In [`SockState::syn`] of `LAST_ACK -> CLOSE`: the peer has acknowledged everything, FIN included (`tcp_rcv_state_process`): the normal end.
 pub const SYN_ACKED: u8 = 128;
@@ -121,6 +132,13 @@ pub const END_REPAIR_KNOWN: u32 = 1024;
 
 /// There: something was written that has never been sent, if only a FIN.
 pub const END_UNSENT: u32 = 2048;
+/// There: the upper 16 bits, from [`END_SOFT_SHIFT`] on, are the socket's `sk_err_soft`, a positive errno: an error that the kernel noted and told
+/// nobody, as an ICMP error that came while a process held the socket (`tcp_v4_err`).
+pub const END_SOFT_KNOWN: u32 = 4096;
+/// There: they are of the ICMP error in the socket's queue of errors, and `sk_err_soft` is 0: the process has asked (SO_ERROR), and was told.
+pub const END_SOFT_ASKED: u32 = 8192;
+/// There.
+pub const END_SOFT_SHIFT: u32 = 16;
 
 /// In [`PortRefused::call`].
 pub const CALL_WAS_BIND: u8 = 0;

@@ -178,7 +178,7 @@ pub struct Trace {
     /// Time column: time of day
     #[arg(short = 'T', conflicts_with = "json")]
     pub time_of_day: bool,
-    /// Wide: whole addresses and names, and the columns NETNS, UID and CGROUP
+    /// Wide: whole addresses and names, and the columns NETNS, UID, RETRANS (segments sent again so far) and CGROUP
     #[arg(short = 'w', long, conflicts_with = "json")]
     pub wide: bool,
     /// One JSON object a line instead of text

@@ -184,8 +184,9 @@ pub struct StateChange {
     pub newborn: bool,
     /// Leaving SYN_RECV: the kernel side saw a request socket's connection made just before.
     pub half_open: bool,
-    /// Leaving SYN_SENT or SYN_RECV: how often the SYN or SYN-ACK was sent again.
-    pub retransmits: u16,
+    /// How often segments were sent again in the connection's life so far (`total_retrans`), at the end of its handshake and of its life; `None` where
+    /// that was not read.
+    pub retransmits: Option<u16>,
     /// Whether others may share its port; `None` where that was not read.
     pub reuse: Option<Reuse>,
     /// Whether it has IPV6_V6ONLY; `None` where that was not read.
@@ -198,6 +199,8 @@ pub struct StateChange {
     pub returns: bool,
     /// Entering SYN_SENT: the port it seems to have is that of a former connection.
     pub old_port: bool,
+    /// Entering SYN_SENT: the error that the kernel noted is from before.
+    pub old_soft: bool,
     /// Entering SYN_SENT: whether a SYN follows; `None` where that was not read.
     pub syn: Option<Syn>,
     /// Leaving LAST_ACK for CLOSE: the peer has acknowledged everything, FIN included.
@@ -249,6 +252,10 @@ pub struct EndFacts {
     pub unsent: bool,
     /// All of TCP had more memory than `tcp_mem` allows; `None` where the kernel's types do not say.
     pub memory: Option<bool>,
+    /// An error that the kernel noted and did not end the connection for (`sk_err_soft`), a positive errno or 0; `None` where that was not read.
+    pub soft_err: Option<u16>,
+    /// The process has asked for that error (SO_ERROR), and was told.
+    pub soft_asked: bool,
     /// TCP_USER_TIMEOUT in milliseconds; 0 is none.
     pub user_timeout_ms: u32,
     /// For how many jiffies the peer's closed window had been probed; 0 where it was not, or is not known.

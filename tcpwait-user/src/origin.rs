@@ -8,7 +8,7 @@
 //! that are not this machine's and on ports that nobody listens on (IP_TRANSPARENT, `sk_lookup`), and may connect from such addresses too; a
 //! connection restored by TCP_REPAIR passes SYN_SENT without a SYN; a socket may connect to itself.
 
-use std::net::IpAddr;
+use std::{cmp::Ordering, net::IpAddr};
 
 use hashbrown::{HashMap, HashSet};
 use tcpwait_wire::wire;
@@ -37,8 +37,8 @@ pub enum Origin {
     Here,
     /// The peer: it was accepted.
     There,
-    /// Nobody knows. It is named after this end where a service is to be named: the one whose port more sockets have.
-    Unknown(End),
+    /// Nobody knows. It is named after this end where a service is to be named: the one whose port more sockets have; after none where neither has.
+    Unknown(Option<End>),
 }
 
 /// An end of a connection.
@@ -53,7 +53,7 @@ pub enum End {
 
 impl Default for Origin {
     fn default() -> Self {
-        Origin::Unknown(End::Local)
+        Origin::Unknown(Some(End::Local))
     }
 }
 
@@ -72,11 +72,11 @@ impl Origin {
         self == Origin::Here
     }
 
-    /// The end that was listened on; of one that nobody knows, the likelier.
-    pub fn service(self) -> End {
+    /// The end that was listened on; of one that nobody knows, the likelier, if either is.
+    pub fn service(self) -> Option<End> {
         match self {
-            Origin::Here => End::Remote,
-            Origin::There => End::Local,
+            Origin::Here => Some(End::Remote),
+            Origin::There => Some(End::Local),
             Origin::Unknown(end) => end,
         }
     }
@@ -91,8 +91,9 @@ impl Origin {
         Some(match made {
             wire::MADE_HERE => Origin::Here,
             wire::MADE_THERE => Origin::There,
-            wire::MADE_UNKNOWN => Origin::Unknown(End::Local),
-            wire::MADE_UNKNOWN_REMOTE => Origin::Unknown(End::Remote),
+            wire::MADE_UNKNOWN => Origin::Unknown(Some(End::Local)),
+            wire::MADE_UNKNOWN_REMOTE => Origin::Unknown(Some(End::Remote)),
+            wire::MADE_UNKNOWN_NEITHER => Origin::Unknown(None),
             _ => return None,
         })
     }
@@ -102,8 +103,9 @@ impl Origin {
         match self {
             Origin::Here => wire::MADE_HERE,
             Origin::There => wire::MADE_THERE,
-            Origin::Unknown(End::Local) => wire::MADE_UNKNOWN,
-            Origin::Unknown(End::Remote) => wire::MADE_UNKNOWN_REMOTE,
+            Origin::Unknown(Some(End::Local)) => wire::MADE_UNKNOWN,
+            Origin::Unknown(Some(End::Remote)) => wire::MADE_UNKNOWN_REMOTE,
+            Origin::Unknown(None) => wire::MADE_UNKNOWN_NEITHER,
         }
     }
 }
@@ -215,10 +217,11 @@ impl Census {
         }
         let with =
             |counts: &HashMap<(NetnsId, u16), u32>, port| counts.get(&(netns, port)).copied().unwrap_or_default();
-        match with(&self.remote_ports, rport) > with(&self.local_ports, lport) {
-            true => Origin::Unknown(End::Remote),
-            false => Origin::Unknown(End::Local),
-        }
+        Origin::Unknown(match with(&self.remote_ports, rport).cmp(&with(&self.local_ports, lport)) {
+            Ordering::Greater => Some(End::Remote),
+            Ordering::Less => Some(End::Local),
+            Ordering::Equal => None,
+        })
     }
 }
 
@@ -247,11 +250,20 @@ mod tests {
     #[test]
     fn a_killed_server_s_are_not_outgoing() {
         let clients: Vec<Flow> = (0..476).map(|n| flow("10.9.6.2", 8080, "10.9.6.1", 32_768 + 2 * n)).collect();
-        assert!(told(&[], &clients).iter().all(|origin| *origin == Origin::Unknown(End::Local)));
+        assert!(told(&[], &clients).iter().all(|origin| *origin == Origin::Unknown(Some(End::Local))));
         // Nor is what one left in the range: passive FTP, each on a port of its own, from clients that come twice from one port.
         let transfers: Vec<Flow> = (0..300).map(|n| flow("10.0.0.1", 40_000 + n, "10.0.0.9", 5000 + n / 2)).collect();
         assert!(told(&[], &transfers).iter().all(|origin| !origin.is_outgoing()));
-        assert_eq!(told(&[], &[flow("10.0.0.1", 40_000, "10.0.0.9", 41_000)]), [Origin::Unknown(End::Local)]);
+        assert_eq!(told(&[], &[flow("10.0.0.1", 40_000, "10.0.0.9", 41_000)]), [Origin::Unknown(None)]);
+    }
+
+    /// One connection whose listener is gone: neither of its ports is a service's for certain, and an ephemeral one is not called one.
+    #[test]
+    fn one_connection_alone_is_named_after_neither_end() {
+        let both = [flow("127.0.0.1", 40_001, "127.0.0.1", 8080), flow("127.0.0.1", 8080, "127.0.0.1", 40_001)];
+        assert_eq!(told(&[], &both), [Origin::Unknown(None); 2]);
+        let more = [flow("127.0.0.1", 40_001, "127.0.0.1", 8080), flow("127.0.0.1", 40_002, "127.0.0.1", 8080)];
+        assert_eq!(told(&[], &more), [Origin::Unknown(Some(End::Remote)); 2]);
     }
 
     #[test]
@@ -259,13 +271,16 @@ mod tests {
         let mut flows: Vec<Flow> = (0..4).map(|n| flow("10.0.0.1", 40_000 + n, "10.0.0.9", 5432)).collect();
         assert!(told(&[], &flows).iter().all(|origin| *origin == Origin::Here));
         flows.pop();
-        assert!(told(&[], &flows).iter().all(|origin| *origin == Origin::Unknown(End::Remote)), "three may be chance");
+        assert!(
+            told(&[], &flows).iter().all(|origin| *origin == Origin::Unknown(Some(End::Remote))),
+            "three may be chance"
+        );
         // A crawler shares its ports between destinations of one service.
         let crawler: Vec<Flow> =
             (0..200u16).map(|n| flow("10.0.0.1", 40_000 + n % 90, &format!("10.1.0.{n}"), 8333)).collect();
-        assert!(told(&[], &crawler).iter().all(|origin| origin.service() == End::Remote));
+        assert!(told(&[], &crawler).iter().all(|origin| origin.service() == Some(End::Remote)));
         assert_eq!(told(&[], &[flow("10.0.0.1", 40_000, "10.0.0.9", 443)]), [Origin::Here]);
-        assert_eq!(told(&[], &[flow("10.0.0.1", 40_000, "10.0.0.9", 20)]), [Origin::Unknown(End::Local)], "active FTP");
+        assert_eq!(told(&[], &[flow("10.0.0.1", 40_000, "10.0.0.9", 20)]), [Origin::Unknown(None)], "active FTP");
     }
 
     #[test]
@@ -273,7 +288,7 @@ mod tests {
         let both = [flow("127.0.0.1", 40_001, "127.0.0.1", 8080), flow("127.0.0.1", 8080, "127.0.0.1", 40_001)];
         assert_eq!(told(&[("0.0.0.0", 8080)], &both), [Origin::Here, Origin::There]);
         assert_eq!(told(&[("::", 8080)], &both), [Origin::Here, Origin::There]);
-        assert_eq!(told(&[("10.0.0.1", 8080)], &both[1..]), [Origin::Unknown(End::Local)], "somebody else's address");
+        assert_eq!(told(&[("10.0.0.1", 8080)], &both[1..]), [Origin::Unknown(None)], "somebody else's address");
         assert_eq!(
             told(&[("10.0.0.1", 40_001)], &[flow("10.0.0.2", 40_001, "10.0.0.9", 443)]),
             [Origin::Here],
@@ -307,7 +322,8 @@ mod tests {
 
     #[test]
     fn a_record_says_the_same() {
-        for origin in [Origin::Here, Origin::There, Origin::Unknown(End::Local), Origin::Unknown(End::Remote)] {
+        let unknown = [Some(End::Local), Some(End::Remote), None].map(Origin::Unknown);
+        for origin in unknown.into_iter().chain([Origin::Here, Origin::There]) {
             assert_eq!(Origin::from_wire(origin.to_wire()), Some(origin));
         }
         assert_eq!((Origin::from_wire(0), Origin::from_wire(9)), (None, None));

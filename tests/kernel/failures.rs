@@ -3,6 +3,7 @@
 pub mod calls;
 pub mod older;
 pub mod ports;
+pub mod soft;
 
 use std::{
     net::{IpAddr, SocketAddr},

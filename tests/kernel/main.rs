@@ -17,6 +17,7 @@ mod actor;
 mod ages;
 mod bursts;
 mod doctor;
+mod dying;
 mod endings;
 mod ends;
 mod exits;
@@ -46,6 +47,7 @@ mod sources;
 mod stat;
 mod states;
 mod story;
+mod story_of_ends;
 mod tracer;
 mod traffic;
 mod turns;
@@ -74,6 +76,9 @@ fn main() -> ExitCode {
     }
     if std::env::args().nth(1).as_deref() == Some(story::ROLE) {
         return story::record();
+    }
+    if std::env::args().nth(1).as_deref() == Some(story_of_ends::ROLE) {
+        return story_of_ends::record();
     }
     if guest::is_this() {
         guest::live();
@@ -121,6 +126,10 @@ fn main() -> ExitCode {
         watched("ends::destroyed_v6", || ends::destroyed(V6)),
         watched("ends::by_timers_v4", || ends::by_timers(V4)),
         watched("ends::by_timers_v6", || ends::by_timers(V6)),
+        watched("ends::sent_again_v4", || ends::sent_again(V4)),
+        watched("ends::sent_again_v6", || ends::sent_again(V6)),
+        watched("ends::connected_again_v4", || ends::connected_again(V4)),
+        watched("ends::connected_again_v6", || ends::connected_again(V6)),
         watched("ends::fin_wait_2_v4", || ends::fin_wait_2(V4)),
         watched("ends::fin_wait_2_v6", || ends::fin_wait_2(V6)),
         watched("ends::listener_closed_v4", || ends::listener_closed(V4)),
@@ -176,6 +185,9 @@ fn main() -> ExitCode {
         watched("failures::refused_v6", || failures::refused(V6)),
         watched("failures::rejected_v4", || failures::rejected(V4)),
         watched("failures::rejected_v6", || failures::rejected(V6)),
+        watched("failures::soft_errors_v4", || failures::soft::errors(V4)),
+        watched("failures::soft_errors_v6", || failures::soft::errors(V6)),
+        watched("failures::an_old_soft_error", || failures::soft::an_old_error(V4)),
         watched("failures::timed_out_v4", || failures::timed_out(V4)),
         watched("failures::timed_out_v6", || failures::timed_out(V6)),
         watched("failures::unreachable_v4", || failures::unreachable(V4)),
@@ -335,7 +347,8 @@ fn main() -> ExitCode {
         demanding("bursts::of_a_whole_bucket", bursts::of_a_whole_bucket),
         demanding("stat::a_hundred_thousand_agree", stat::a_hundred_thousand_agree),
         demanding("stat::what_is_lost_is_accounted_for", stat::what_is_lost_is_accounted_for),
-        demanding("ends::ten_thousand_resets", ends::ten_thousand_resets),
+        demanding("dying::ten_thousand_resets", dying::ten_thousand_resets),
+        demanding("dying::ten_ways", dying::ten_ways),
         demanding("doctor::conntrack_is_full", doctor::conntrack_is_full),
         demanding("states::many_time_waits", states::many_time_waits),
         demanding("exits::fail_on_loss", exits::fail_on_loss),

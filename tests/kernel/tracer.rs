@@ -61,6 +61,7 @@ pub struct Line {
     pub reason: Option<String>,
     pub detail: Option<String>,
     pub errno: Option<String>,
+    pub soft_errno: Option<String>,
     pub by: Option<By>,
     pub restarts: Option<u32>,
     #[serde(default)]

@@ -85,3 +85,18 @@ fn intervals_and_what_is_not_shown() {
     let last = report(&mut one, true);
     assert_eq!((numbers(&last.all), last.others), (numbers(&first.all), 1));
 }
+
+/// Those that their process closes after an ICMP error that ended nothing are told apart from others that fail.
+#[test]
+fn errors_that_the_kernel_only_noted() {
+    let mut all = new(10);
+    let closed = "by=curl stack=__tcp_close";
+    let told = format!(
+        "1000 seeded\n1001 state CLOSE SYN_SENT id=1\n1200 state SYN_SENT CLOSE id=1 {closed} soft=113
+         2001 state CLOSE SYN_SENT id=2\n2200 state SYN_SENT CLOSE id=2 {closed} soft=111 asked
+         3001 state CLOSE SYN_SENT id=3\n3200 state SYN_SENT CLOSE id=3 {closed}"
+    );
+    aggregate(&told, &mut all);
+    let report = report(&mut all, true);
+    assert_eq!((report.all.left, report.all.made, report.all.soft_errors), (3, 0, 2));
+}

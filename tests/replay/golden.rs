@@ -77,6 +77,10 @@ fn other_kernels() {
     for name in ["6.1-fexit", "6.12-fexit"] {
         check(name, "raw", &["--raw"]);
     }
+    for name in ["6.1-ends", "7.3-ends"] {
+        check(name, "wide", &["-w", "-t"]);
+        report(name, "stat", &[], None);
+    }
 }
 
 /// Reports on a whole recording, on its intervals, and in narrow terminals.

@@ -21,7 +21,7 @@ use tcpwait::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Every recording in `tests/fixtures`.
-pub const FIXTURES: [&str; 11] = [
+pub const FIXTURES: [&str; 13] = [
     "natural",
     "predates",
     "reasons",
@@ -33,6 +33,8 @@ pub const FIXTURES: [&str; 11] = [
     "6.12-fexit",
     "6.12-kfree_skb",
     "6.12-timer",
+    "6.1-ends",
+    "7.3-ends",
 ];
 
 /// `tests/` of this repository.

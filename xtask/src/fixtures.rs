@@ -1,5 +1,5 @@
 //! `cargo xtask fixtures`: makes the recordings of other kernels in tests/fixtures anew, in guests.
-//! What is recorded is told by tests/kernel/story.rs; here it is only brought home.
+//! What is recorded is told by tests/kernel/story.rs and story_of_ends.rs; here it is only brought home.
 
 use std::fs;
 
@@ -9,16 +9,23 @@ use crate::toolchain;
 use crate::vm::series::{Series, series_of};
 use crate::vm::{Guests, Options, Profile};
 
-/// The kernels that fixtures are from, unless others are named.
-const KERNELS: [&str; 2] = ["6.1", "6.12"];
+/// What is told, the first argument of the program in the guest that tells it, and the kernels that it is told on unless others are named.
+const STORIES: [(&str, [&str; 2]); 2] = [("record-a-story", ["6.1", "6.12"]), ("record-the-ends", ["6.1", "7.3"])];
 
-/// The verb.
-pub fn run(kernels: Vec<Series>) -> Result<()> {
-    let kernels = if kernels.is_empty() { series_of(&KERNELS) } else { kernels };
+/// The verb. `ends`: only how connections end.
+pub fn run(kernels: &[Series], ends: bool) -> Result<()> {
+    for (story, on) in STORIES.iter().skip(usize::from(ends)) {
+        tell(story, if kernels.is_empty() { series_of(on) } else { kernels.to_vec() })?;
+    }
+    println!("to see what has changed: UPDATE_GOLDEN=1 cargo test -p tcpwait --test replay, then git diff");
+    Ok(())
+}
+
+fn tell(story: &str, kernels: Vec<Series>) -> Result<()> {
     let guests = Guests::fetch(&Options::of(kernels))?;
-    let code = guests.command(Profile::Warp, &["/init", "record-a-story", "/out"].map(str::to_owned))?;
+    let code = guests.command(Profile::Warp, &["/init", story, "/out"].map(str::to_owned))?;
     if code != 0 {
-        bail!("the story was not told to its end (exit code {code}); tests/fixtures is as before");
+        bail!("{story}: the story was not told to its end (exit code {code}); tests/fixtures is as before");
     }
     let home = toolchain::workspace().join("tests/fixtures");
     for (kernel, folder) in guests.out() {
@@ -31,6 +38,5 @@ pub fn run(kernels: Vec<Series>) -> Result<()> {
             println!("{}: {size} bytes", to.display());
         }
     }
-    println!("to see what has changed: UPDATE_GOLDEN=1 cargo test -p tcpwait --test replay, then git diff");
     Ok(())
 }

@@ -91,8 +91,11 @@ enum Verb {
     },
     /// Make the recordings of other kernels in tests/fixtures anew, for a change of the recording format.
     Fixtures {
-        /// Of these kernels, named as for `cargo xtask vm --kernel` [default: 6.1 6.12].
+        /// Of these kernels, named as for `cargo xtask vm --kernel` [default: 6.1 6.12, and 6.1 7.3 for how connections end].
         kernels: Vec<vm::series::Series>,
+        /// Only the recordings of how connections end.
+        #[arg(long)]
+        ends: bool,
     },
     /// Run the kernel tests, or a command, on other kernels: `cargo xtask vm -- tcpwait trace --duration 60`.
     ///
@@ -112,7 +115,7 @@ fn main() -> ExitCode {
         Verb::TestInGuests { filters } => test::in_guests(filters),
         Verb::Bench { args } => bench::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Fuzz { seconds, keep } => fuzz::run(seconds, keep),
-        Verb::Fixtures { kernels } => fixtures::run(kernels).map(|()| ExitCode::SUCCESS),
+        Verb::Fixtures { kernels, ends } => fixtures::run(&kernels, ends).map(|()| ExitCode::SUCCESS),
         Verb::Vm(options) => vm::run(&options),
     };
     match done {

@@ -5,7 +5,7 @@ use tcpwait_wire::{
     config::{ABSENT, offset::*},
     wire::{
         END_ACKED, END_MEMORY, END_MEMORY_KNOWN, END_NETNS_GONE, END_NO_LINGER2, END_ORPHAN, END_REPAIR,
-        END_REPAIR_KNOWN, END_UNSENT, END_WINDOW_CLOSED,
+        END_REPAIR_KNOWN, END_SOFT_ASKED, END_SOFT_KNOWN, END_SOFT_SHIFT, END_UNSENT, END_WINDOW_CLOSED,
     },
 };
 
@@ -71,6 +71,32 @@ pub fn end(sk: Typed, tcp: Typed, about: About) {
         about.set(END_UNSENT);
     }
     memory(sk, about);
+}
+
+/// An error that the kernel noted and did not end the connection for. SO_ERROR takes it away (`sk_getsockopt`); an ICMP error over IPv4 in
+/// SYN_SENT stays in the queue of errors (`tcp_v4_err`, `ip_icmp_error`), where few read it. Over IPv6 it does so with IPV6_RECVERR only.
+#[inline(always)]
+pub fn soft_error(sk: Typed, connects: bool, about: About) {
+    about.set(END_SOFT_KNOWN);
+    let noted = sk.read::<i32>(&OFF_ERR_SOFT);
+    if noted != 0 {
+        about.set(u32::from(noted as u16) << END_SOFT_SHIFT);
+    } else if connects && has_errors(sk) && OFF_ERROR_ERRNO.load() != ABSENT && OFF_ERROR_ORIGIN.load() != ABSENT {
+        // SO_EE_ORIGIN_ICMP and SO_EE_ORIGIN_ICMP6 (include/uapi/linux/errqueue.h); others are no errors of the connection.
+        const ICMP: u8 = 2;
+        const ICMP6: u8 = 3;
+        let says = At(sk.at().follow(&OFF_FIRST_ERROR).0 + u64::from(OFF_SKB_CB.load()));
+        let origin: u8 = says.read(&OFF_ERROR_ORIGIN);
+        if origin == ICMP || origin == ICMP6 {
+            about.set(END_SOFT_ASKED | u32::from(says.read::<u32>(&OFF_ERROR_ERRNO) as u16) << END_SOFT_SHIFT);
+        }
+    }
+}
+
+/// Whether errors wait in the socket's queue of them.
+#[inline(always)]
+pub fn has_errors(sk: Typed) -> bool {
+    sk.read::<u32>(&OFF_ERRORS) != 0
 }
 
 /// `tcp_out_of_memory` (include/net/tcp.h and net/ipv4/tcp.c, 5.15 to 7.3).

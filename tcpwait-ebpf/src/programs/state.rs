@@ -2,16 +2,16 @@
 
 use aya_ebpf::{helpers::bpf_jiffies64, macros::btf_tracepoint, programs::BtfTracePointContext};
 use tcpwait_wire::{
-    config::offset::{OFF_ERR, OFF_PACKETS_OUT, OFF_TOTAL_RETRANS},
+    config::offset::{OFF_ERR, OFF_ERR_SOFT, OFF_PACKETS_OUT, OFF_TOTAL_RETRANS},
     wire::{
-        Counter, END_BY_CALL, END_TASK_STACK, FLAG_HANDED_OVER, Hook, Kind, SYN_ACKED, SYN_DEFERRED, SYN_OLD_PORT,
-        SYN_RETURNS, SYN_UNSENT, SockState, SockStateEnd, SockStateTask,
+        Counter, END_BY_CALL, END_TASK_STACK, FLAG_HANDED_OVER, Hook, Kind, RETRANSMITS_KNOWN, SYN_ACKED, SYN_DEFERRED,
+        SYN_OLD_PORT, SYN_OLD_SOFT, SYN_RETURNS, SYN_UNSENT, SockState, SockStateEnd, SockStateTask,
     },
 };
 
 use super::{
     birth::{born, goes_on, is_told_at_once},
-    end::{About, end, is_acked, patience},
+    end::{About, end, has_errors, is_acked, patience, soft_error},
     owner::multipath,
     write_stack,
 };
@@ -155,11 +155,12 @@ fn tell_end(ctx: &BtfTracePointContext, change: Change, flags: u8) {
             change.write(record.cast());
             if change.old == LAST_ACK {
                 // Not with the last ACK.
-                (*record).state.syn = 0;
+                (*record).state.syn = RETRANSMITS_KNOWN;
             }
             let about = About::clear(&raw mut (*record).about);
             if let Some(tcp) = tcp_of(change.sk) {
                 end(change.sk, tcp, about);
+                soft_error(change.sk, change.old == SYN_SENT, about);
                 let patience = patience(tcp, bpf_jiffies64());
                 ((*record).user_timeout_ms, (*record).probed_jiffies, (*record).rto_max_jiffies) = patience;
             } else {
@@ -217,8 +218,10 @@ impl Change {
             (*record).retransmits = 0;
             (*record).reuse = 0;
             (*record).syn = syn(sk, old, new);
-            if old == SYN_SENT || old == SYN_RECV {
-                let retransmits: u32 = sk.at().read(&OFF_TOTAL_RETRANS);
+            if tells_retransmits(old, new)
+                && let Some(tcp) = tcp_of(sk)
+            {
+                let retransmits: u32 = tcp.read(&OFF_TOTAL_RETRANS);
                 (*record).retransmits = if retransmits > 0xffff { 0xffff } else { retransmits as u16 };
             }
             if new == LISTEN || new == ESTABLISHED {
@@ -228,22 +231,30 @@ impl Change {
     }
 }
 
-/// What is known of a connect()'s SYN (`SYN_…`).
+/// Whether a step tells how often segments were sent again: the ends of a handshake and of a life. Before a mini-socket takes over, the step into FIN_WAIT2 is
+/// the last at which that can change, as the peer has acknowledged everything then; of CLOSING, which is rare, it stays unknown.
+#[inline(always)]
+fn tells_retransmits(old: i32, new: i32) -> bool {
+    old == SYN_SENT || old == SYN_RECV || new == FIN_WAIT2 || new == CLOSE && old != LISTEN
+}
+
+/// What is known of a connect()'s SYN (`SYN_…`), and whether a step tells how often segments were sent again.
 #[inline(always)]
 fn syn(sk: Typed, old: i32, new: i32) -> u8 {
     if new == SYN_SENT {
         let old_port = if bound_port(sk) == 0 && full_lport(sk) != 0 { SYN_OLD_PORT } else { 0 };
-        return old_port | if old == CLOSE { syn_withheld(sk) } else { 0 };
+        let old_soft = if sk.read::<i32>(&OFF_ERR_SOFT) != 0 || has_errors(sk) { SYN_OLD_SOFT } else { 0 };
+        return old_port | old_soft | if old == CLOSE { syn_withheld(sk) } else { 0 };
     }
     if old == LAST_ACK && new == CLOSE {
-        return SYN_ACKED;
+        return RETRANSMITS_KNOWN | SYN_ACKED;
     }
     if old != SYN_SENT || new != CLOSE {
-        return 0;
+        return if tells_retransmits(old, new) { RETRANSMITS_KNOWN } else { 0 };
     }
     let unsent = if sk.at().read::<u32>(&OFF_PACKETS_OUT) == 0 { SYN_UNSENT } else { 0 };
     let deferred = if is_deferred(sk) { SYN_DEFERRED } else { 0 };
-    SYN_RETURNS | unsent | deferred
+    RETRANSMITS_KNOWN | SYN_RETURNS | unsent | deferred
 }
 
 /// Whether a transition is made by connect, listen, shutdown or close alone. Others may happen in the backlog of anyone who

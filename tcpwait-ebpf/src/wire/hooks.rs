@@ -22,11 +22,12 @@ pub struct SockState {
     pub new: u8,
     /// `sk_err`, a positive errno.
     pub err: u16,
-    /// Leaving SYN_SENT or SYN_RECV: `tcp_sock.total_retrans`, at most 65535; else 0.
+    /// `tcp_sock.total_retrans`, at most 65535: where SYN_SENT or SYN_RECV is left, FIN_WAIT2 entered (all that was sent is acknowledged then),
+    /// and entering CLOSE, if [`RETRANSMITS_KNOWN`](super::RETRANSMITS_KNOWN); else 0.
     pub retransmits: u16,
     /// `REUSE_…`, read where a socket starts to listen and where a connection is made; else 0.
     pub reuse: u8,
-    /// `SYN_…` and `UNSENT_…`, entering SYN_SENT, and leaving it or LAST_ACK for CLOSE; else 0.
+    /// `SYN_…` and `UNSENT_…`, entering SYN_SENT, and leaving it or LAST_ACK for CLOSE; [`RETRANSMITS_KNOWN`](super::RETRANSMITS_KNOWN); else 0.
     pub syn: u8,
 }
 

@@ -15,7 +15,7 @@ use crate::{
 #[serde(rename_all = "kebab-case")]
 pub enum By {
     /// The end that was listened on: remote address and port of a connection made here, local port of one accepted here;
-    /// where nobody knows which it is, of the end whose port more sockets have, the own one where neither.
+    /// where nobody knows which it is, of the end whose port more sockets have, unknown where neither has.
     Service,
     /// The owner's name.
     Process,
@@ -73,8 +73,12 @@ impl By {
         let port = |port: u16| if port == 0 { Value::Unknown } else { Value::Number(port.into()) };
         let of_owner = |value: fn(&Task) -> Value| owner.map_or(Value::Unknown, value);
         match self {
-            By::Service if origin.service() == End::Local => Value::Local(flow.lport),
-            By::Service | By::Pair => Value::Pair(flow.raddr, flow.rport, flow.interface()),
+            By::Service => match origin.service() {
+                Some(End::Local) => Value::Local(flow.lport),
+                Some(End::Remote) => By::Pair.of(flow, owner, origin),
+                None => Value::Unknown,
+            },
+            By::Pair => Value::Pair(flow.raddr, flow.rport, flow.interface()),
             By::Process => of_owner(|task| Value::Process(task.comm)),
             By::Pid => of_owner(|task| Value::Number(task.pid.into())),
             By::Uid => of_owner(|task| Value::Number(task.uid.into())),

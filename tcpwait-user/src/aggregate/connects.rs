@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 
 use super::dwell::{Dwell, DwellSummary};
 use crate::{
-    lifecycle::{Timing, Transition},
+    lifecycle::{Detail, Timing, Transition},
     tcp::{Interface, State},
 };
 
@@ -32,6 +32,7 @@ struct Tally {
     made: u64,
     syns: u64,
     again: u64,
+    soft: u64,
     dwell: Dwell,
 }
 
@@ -46,6 +47,8 @@ pub struct ConnectCounts {
     pub syn_retransmits: u64,
     /// Connects for which any was.
     pub retransmitted: u64,
+    /// Connects that their process closed after an error that the kernel only noted (`soft-error`).
+    pub soft_errors: u64,
     /// Time in SYN_SENT of those that were made after a SYN was sent again.
     pub dwell: DwellSummary,
 }
@@ -77,6 +80,7 @@ impl Tally {
         self.made += u64::from(made);
         self.syns += again;
         self.again += u64::from(again > 0);
+        self.soft += u64::from(step.detail == Some(Detail::SoftError));
         if let Some(ns) = step.dwell_ns.filter(|_| made && again > 0) {
             self.dwell.record(ns, step.timing != Timing::Exact);
         }
@@ -88,6 +92,7 @@ impl Tally {
             made: self.made,
             syn_retransmits: self.syns,
             retransmitted: self.again,
+            soft_errors: self.soft,
             dwell: self.dwell.summary(),
         }
     }

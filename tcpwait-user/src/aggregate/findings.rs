@@ -136,7 +136,7 @@ impl Finding {
                 Why::NoFreePort | Why::PortTaken | Why::RangeFull => 0,
                 Why::PortHeld | Why::NoMemory => 1,
                 Why::NotTold | Why::NotAllowed | Why::NoRoute | Why::NoAddress | Why::Invalid => 2,
-                Why::TimedOut | Why::Unreachable | Why::Refused => 5,
+                Why::TimedOut | Why::Unreachable | Why::Refused | Why::SoftError => 5,
                 // The process's own doing.
                 Why::PortSearch | Why::NeverSent | Why::GivenUp | Why::Destroyed | Why::Other => 9,
             },

@@ -13,6 +13,9 @@ The first line is the verdict. Then findings, each with what it is known by: cou
 and in all (since boot, or since the namespace was made). NOW: measured now, and worth changing. BEFORE: happened, not now.
 NOTE: a setting that does not do what it is said to do, or what no setting here cures. Then the settings that are not at the
 kernel's default or are named by a finding. The exit code is 0 whatever is found. Ctrl-C ends the wait early.
+Sockets that are stuck are those that both readings show, a second or more apart: CLOSE_WAIT, and FIN_WAIT2 that a process holds, from
+10 of one process on (NOW), or where one is 5 minutes old (NOTE); a FIN in FIN_WAIT1, CLOSING or LAST_ACK that is not acknowledged, or that
+a window of 0 keeps back, from 10 on; FIN_WAIT2 that nobody holds from 100 on, or from a tenth of tcp_max_tw_buckets on.
 
 Examples:
   tcpwait doctor                         the whole machine

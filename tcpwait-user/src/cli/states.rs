@@ -20,7 +20,8 @@ INTERVAL, what the report before showed of FIN_WAIT1, LAST_ACK and the like is a
 TIME_WAIT's time to go is nominal: the timer wheel adds up to 2 s at HZ=250, 4.1 s at HZ=1000.
 A process is the one that holds the socket's file, of several the one that started first. TIME_WAIT
 has none (-): only tracing (`tcpwait stat`) tells who left it. `uid` is the socket's own.
-`service` is the remote end of a connection that was made here, else the local port.
+`service` is the remote end of a connection that was made here, the local port of one that was
+accepted; - where nothing tells which it was.
 -p, --comm and --cgroup select sockets whose process is known. Where a line is too short, groups are
 shown without some of the states, and long names by their end.
 

@@ -36,6 +36,16 @@ const MANY_ORPHANS: u64 = 100;
 const MANY_FINS: u64 = 10;
 /// A CLOSE_WAIT that is as old as this, with nothing to send, is hardly at work: a client that has said all and waits for its answer gives up sooner.
 const FOR_LONG_MS: u64 = 300_000;
+/// From when on a process's own are told of: `PILE` and `FOR_LONG_MS` in words.
+fn told_from() -> String {
+    format!("Told from {PILE} of one process on, or of any that is {} minutes old", FOR_LONG_MS / 60_000)
+}
+
+/// From when on closes that get no answer are told of: `MANY_FINS` in words.
+fn told_from_fins() -> String {
+    format!("Told from {MANY_FINS} on")
+}
+
 /// Of so many others that hold such sockets it is said, too.
 const OTHERS: usize = 3;
 
@@ -62,7 +72,8 @@ pub fn close_wait(ns: &Namespace) -> Option<Finding> {
     };
     let what = format!(
         "{who} holds connections that their peers have closed (CLOSE_WAIT), and {how}. They stay until it closes them or ends; no setting \
-         of the kernel ends CLOSE_WAIT"
+         of the kernel ends CLOSE_WAIT. {}",
+        told_from()
     );
     let others = sockets.unclosed.iter().filter(|unclosed| unclosed.keeper != worst.keeper).take(OTHERS);
     let finding = Finding::new(close_wait_id(severity), severity, what)
@@ -105,7 +116,8 @@ fn not_accepted(unclosed: &Unclosed, listener: &Listener, severity: Severity) ->
     let at = std::net::SocketAddr::from(listener.local);
     let what = format!(
         "{who} does not accept(): connections wait in the accept queue of {at}, and their peers have closed them meanwhile (CLOSE_WAIT). They \
-         stay until they are accepted and closed, or the listener is"
+         stay until they are accepted and closed, or the listener is. {}",
+        told_from()
     );
     Finding::new(close_wait_id(severity), severity, what)
         .known_by([
@@ -128,8 +140,10 @@ pub fn fin_wait2(ns: &Namespace) -> Option<Finding> {
     if stale < MANY_ORPHANS && !share {
         return None;
     }
-    let what = "many connections wait for the peer's FIN (FIN_WAIT2) and nobody here holds them any more: the peers do not close. They \
-        count as TIME_WAITs do for tcp_max_tw_buckets";
+    let what = format!(
+        "many connections wait for the peer's FIN (FIN_WAIT2) and nobody here holds them any more: the peers do not close. They count as \
+         TIME_WAITs do for tcp_max_tw_buckets. Told from {MANY_ORPHANS} on that have waited for some seconds, or from a tenth of that setting on"
+    );
     let finding = Finding::new("fin-wait2-orphans", Now, what)
         .known_by([
             Evidence::gauge("sockets in FIN_WAIT2 that nobody holds", orphaned),
@@ -157,7 +171,8 @@ pub fn fin_wait2_held(ns: &Namespace) -> Option<Finding> {
     let who = name(&worst.owner);
     let what = format!(
         "{who} has shut its side of connections down and holds them, and the peers neither send nor close (FIN_WAIT2). No timer of the kernel \
-         ends that: they stay until the peer closes, or {who} does"
+         ends that: they stay until the peer closes, or {who} does. {}",
+        told_from()
     );
     let others = sockets.half_closed.iter().filter(|held| held.owner != worst.owner).take(OTHERS);
     let finding = Finding::new("fin-wait2-held", severity, what)
@@ -199,7 +214,8 @@ pub fn zero_window(ns: &Namespace) -> Option<Finding> {
     };
     let what = format!(
         "connections that were closed here do not end: what is still to be sent, and the FIN behind it, cannot leave, as the peers take no \
-         more (window 0: FIN_WAIT1 or LAST_ACK with a probe timer). {answer}"
+         more (window 0: FIN_WAIT1 or LAST_ACK with a probe timer). {answer}. {}",
+        told_from_fins()
     );
     let finding = Finding::new("fin-behind-zero-window", Now, what)
         .known_by([
@@ -237,9 +253,12 @@ pub fn last_ack(ns: &Namespace) -> Option<Finding> {
     if all.last_ack < MANY_FINS {
         return None;
     }
-    let what = "connections that the peers closed first, and this side after them, do not end (LAST_ACK): nothing answers the FIN, which is sent \
-        again and again. A firewall or NAT, here or on the way, drops it or has forgotten the connection since the peer's FIN (conntrack keeps \
-        it for 60 s in CLOSE_WAIT): this side took longer to close; or the peers are gone";
+    let what = format!(
+        "connections that the peers closed first, and this side after them, do not end (LAST_ACK): nothing answers the FIN, which is sent again \
+         and again. A firewall or NAT, here or on the way, drops it or has forgotten the connection since the peer's FIN (conntrack keeps it for \
+         60 s in CLOSE_WAIT): this side took longer to close; or the peers are gone. {}",
+        told_from_fins()
+    );
     let finding = Finding::new("last-ack-unanswered", Now, what)
         .known_by([
             Evidence::gauge("sockets in LAST_ACK, at both readings and sending again", all.last_ack),
@@ -286,7 +305,7 @@ pub fn unacknowledged(ns: &Namespace) -> Option<Finding> {
         "connections that were closed here do not end: their FIN does not leave. A firewall on this machine drops it, or the peers' windows are \
          too small for it"
     };
-    let finding = Finding::new("fin-unacknowledged", Now, what)
+    let finding = Finding::new("fin-unacknowledged", Now, format!("{what}. {}", told_from_fins()))
         .known_by([
             Evidence::gauge("sockets in FIN_WAIT1 or CLOSING, at both readings and sending again", all.fin_wait1),
             Evidence::gauge("the same in LAST_ACK", all.last_ack),

@@ -39,7 +39,7 @@ pub enum Why {
     Refused,
     /// connect(): ETIMEDOUT, nothing answered.
     TimedOut,
-    /// connect(): EHOSTUNREACH, ENETUNREACH and their like, said by an ICMP error or by ARP.
+    /// connect(): EHOSTUNREACH, ENETUNREACH, EACCES and their like, said by an ICMP error or by ARP.
     Unreachable,
     /// bind() or listen(): EADDRINUSE, somebody holds the port (`inet_csk_get_port`).
     PortHeld,
@@ -47,6 +47,9 @@ pub enum Why {
     RangeFull,
     /// connect(): the process closed the socket before any answer came.
     GivenUp,
+    /// connect(): the process closed the socket after an error that the kernel had noted (`sk_err_soft`, [`Detail::SoftError`](super::Detail)), and had not asked
+    /// for it.
+    SoftError,
     /// connect(): TCP_FASTOPEN_CONNECT keeps the SYN back until the first write, and the process closed the socket before
     /// (`tcp_fastopen_defer_connect`). No call failed.
     NeverSent,
@@ -73,7 +76,7 @@ pub enum Why {
 
 impl Why {
     /// Each of them.
-    pub const ALL: [Why; 18] = [
+    pub const ALL: [Why; 19] = [
         Why::NoFreePort,
         Why::PortTaken,
         Why::Refused,
@@ -82,6 +85,7 @@ impl Why {
         Why::PortHeld,
         Why::RangeFull,
         Why::GivenUp,
+        Why::SoftError,
         Why::NeverSent,
         Why::NoRoute,
         Why::NotAllowed,
@@ -105,6 +109,7 @@ impl Why {
             Why::PortHeld => "port-held",
             Why::RangeFull => "range-full",
             Why::GivenUp => "given-up",
+            Why::SoftError => "soft-error",
             Why::NeverSent => "never-sent",
             Why::NoRoute => "no-route",
             Why::NotAllowed => "not-allowed",
@@ -132,6 +137,8 @@ pub struct Failure {
     pub call: Call,
     /// Its errno, positive; 0 where the process gave up.
     pub errno: u16,
+    /// Of `why` [`Why::SoftError`]: the error that the kernel noted and did not tell; else 0.
+    pub soft_errno: u16,
     /// Why it failed.
     pub why: Why,
     /// The process that called.
@@ -196,6 +203,22 @@ pub struct Holder {
     pub made_here: Option<bool>,
 }
 
+/// What was asked for when a socket entered SYN_SENT.
+pub(super) struct Asked {
+    pub(super) flow: Flow,
+    /// Its port was that of a former connection.
+    pub(super) old_port: bool,
+}
+
+/// What is known of the end of SYN_SENT beside the event.
+pub(super) struct Found {
+    pub(super) destroyed: bool,
+    /// An error that the kernel noted; 0 is none.
+    pub(super) soft_errno: u16,
+    /// The process asked for it, and was told.
+    pub(super) asked: bool,
+}
+
 /// What waits for the rest of it.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
@@ -208,12 +231,11 @@ pub(super) struct Pending {
 }
 
 impl Lifecycle {
-    /// A connect() came to nothing: it left SYN_SENT for CLOSE. `asked` is what was asked for when it entered SYN_SENT; `old_port`: its
-    /// port was that of a former connection then.
+    /// A connect() came to nothing: it left SYN_SENT for CLOSE.
     pub(super) fn connect_failed(
         &mut self,
         time_ns: u64,
-        (asked, old_port, destroyed): (Flow, bool, bool),
+        (Asked { flow: asked, old_port }, found): (Asked, Found),
         since_ns: Option<u64>,
         change: &StateChange,
         owner: Option<Arc<Task>>,
@@ -226,18 +248,19 @@ impl Lifecycle {
             && since_ns.is_none_or(|since_ns| time_ns.saturating_sub(since_ns) < SAME_CALL_NS);
         // What __inet_hash_connect found stays (inet_sport), whatever came of it.
         let found_one = asked.lport == 0 && change.flow.lport != 0;
-        let (why, errno) = match Errno::from_raw(change.err.into()) {
+        let (why, errno) = match () {
             _ if change.err == 0 && change.deferred => (Why::NeverSent, 0),
             // __inet_hash_connect and __inet_check_established leave no sk_err, nor does what comes after them.
             _ if in_the_call && found_one && change.returns && !old_port => (Why::NotTold, 0),
             _ if in_the_call && asked.lport == 0 => (Why::NoFreePort, Errno::EADDRNOTAVAIL as u16),
             _ if in_the_call => (Why::PortTaken, Errno::EADDRNOTAVAIL as u16),
+            _ if change.err == 0 && found.asked && found.soft_errno != 0 => {
+                (answered(found.soft_errno), found.soft_errno)
+            }
+            _ if change.err == 0 && found.soft_errno != 0 => (Why::SoftError, 0),
             _ if change.err == 0 => (Why::GivenUp, 0),
-            _ if destroyed => (Why::Destroyed, change.err),
-            Errno::ECONNREFUSED => (Why::Refused, change.err),
-            Errno::ETIMEDOUT => (Why::TimedOut, change.err),
-            Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::EHOSTDOWN => (Why::Unreachable, change.err),
-            _ => (Why::Other, change.err),
+            _ if found.destroyed => (Why::Destroyed, change.err),
+            _ => (answered(change.err), change.err),
         };
         let lport = if why == Why::NoFreePort { 0 } else { change.flow.lport };
         let failure = Failure {
@@ -246,10 +269,11 @@ impl Lifecycle {
             flow: Flow { lport, ..change.flow },
             call: Call::Connect,
             errno,
+            soft_errno: if why == Why::SoftError { found.soft_errno } else { 0 },
             why,
             owner,
             // An error comes after a SYN, which is not there any more when it has purged the queue (tcp_reset, tcp_write_err).
-            retransmits: (!change.unsent || change.err != 0).then_some(change.retransmits),
+            retransmits: change.retransmits.filter(|_| !change.unsent || change.err != 0),
             holders: None,
             search: None,
         };
@@ -327,6 +351,7 @@ impl Lifecycle {
             flow: refused.flow,
             call: refused.call,
             errno: refused.errno,
+            soft_errno: 0,
             why,
             owner: refused.task.as_ref().map(|task| self.share(task)),
             retransmits: None,
@@ -373,6 +398,23 @@ impl Failure {
         self.why = Why::PortSearch;
         self.flow.lport = 0;
         self.holders = None;
+    }
+}
+
+/// Why a connect() failed after its SYN, by the errno. All but the first two are an ICMP error's, or ARP's (`icmp_err_convert`, `tab_unreach` of net/ipv6/icmp.c).
+fn answered(errno: u16) -> Why {
+    match Errno::from_raw(errno.into()) {
+        Errno::ECONNREFUSED => Why::Refused,
+        Errno::ETIMEDOUT => Why::TimedOut,
+        Errno::EHOSTUNREACH
+        | Errno::ENETUNREACH
+        | Errno::EHOSTDOWN
+        | Errno::ENONET
+        | Errno::ENOPROTOOPT
+        | Errno::EOPNOTSUPP
+        | Errno::EPROTO
+        | Errno::EACCES => Why::Unreachable,
+        _ => Why::Other,
     }
 }
 

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::{
-    Lifecycle, PORT_PATIENCE_NS, Reason, Timing, Transition, Update,
+    Detail, Lifecycle, PORT_PATIENCE_NS, Reason, Timing, Transition, Update,
     end::{By, Clock, end},
+    failure::{Asked, Found},
 };
 use crate::{
     event::{Reuse, Seed, StateChange, Syn, Task},
-    origin::{End, Origin},
+    origin::Origin,
     tcp::{Flow, State},
 };
 
@@ -32,6 +33,8 @@ pub(super) struct Full {
     pub(super) v6only: Option<bool>,
     /// In SYN_SENT: the port it seemed to have was that of a former connection.
     old_port: bool,
+    /// In SYN_SENT: the error that the kernel noted was there before.
+    old_soft: bool,
     /// Its first step, which waits for the port.
     waiting: Option<Box<Transition>>,
 }
@@ -51,6 +54,7 @@ impl Full {
             reuse: None,
             v6only: seed.v6only,
             old_port: false,
+            old_soft: false,
             waiting: None,
         }
     }
@@ -141,6 +145,7 @@ impl Lifecycle {
         full.v6only = change.v6only.or(full.v6only);
         if change.new != State::Close {
             full.old_port = change.old_port;
+            full.old_soft = change.old_soft;
         }
         let entered_syn_sent = (change.old, change.new) == (State::Close, State::SynSent);
         let since_ns = if full.state == change.old {
@@ -164,22 +169,24 @@ impl Lifecycle {
             origin: full.origin,
             // What tcp_v4_connect chooses it chooses after this event (inet_hash_connect).
             bound: entered_syn_sent.then_some(change.flow.lport != 0),
-            retransmits: matches!(change.old, State::SynSent | State::SynRecv).then_some(change.retransmits),
+            retransmits: change.retransmits,
             ..Transition::new(time_ns, change.cookie, change.flow, Some(change.old), change.new)
         };
         if change.new == State::Close {
             let full = fulls.remove(&change.cookie);
             self.remember_end(change.cookie);
-            self.explain(change, was_known, &mut step);
+            let old_soft = full.as_ref().is_some_and(|full| full.old_soft);
+            self.explain(change, was_known, old_soft, &mut step);
             if step.reason == Some(Reason::ListenerClosed) && step.owner.is_none() {
                 // Nobody had accepted it, and nobody will.
                 step.listener = full.as_ref().and_then(|full| full.listener.clone());
             }
-            let destroyed = step.reason == Some(Reason::Destroyed);
+            let asked = change.end.as_ref().and_then(|site| site.about).is_some_and(|about| about.soft_asked);
+            let found = Found { destroyed: step.reason == Some(Reason::Destroyed), soft_errno: step.soft_errno, asked };
             out.push(Update::Transition(step));
             if let (State::SynSent, Some(full)) = (change.old, full) {
-                let asked = (full.flow, full.old_port, destroyed);
-                self.connect_failed(time_ns, asked, since_ns, change, full.owner, out);
+                let asked = Asked { flow: full.flow, old_port: full.old_port };
+                self.connect_failed(time_ns, (asked, found), since_ns, change, full.owner, out);
             }
             return;
         }
@@ -195,16 +202,21 @@ impl Lifecycle {
     }
 
     /// Says why a step leads to CLOSE.
-    fn explain(&mut self, change: &StateChange, was_known: bool, step: &mut Transition) {
+    fn explain(&mut self, change: &StateChange, was_known: bool, old_soft: bool, step: &mut Transition) {
         let clock = Clock { hz: self.clock.known().map(|(hz, _)| hz), dwell_ns: step.dwell_ns };
         let end = end(&self.symbols, change, clock);
         step.errno = change.err;
+        let about = change.end.as_ref().and_then(|site| site.about).filter(|_| !old_soft);
+        step.soft_errno = about.and_then(|about| about.soft_err).unwrap_or_default();
         step.reason = Some(match end.reason {
             // Of a socket that was not known, the mini-socket may have begun before the trace did.
             Reason::Overflow if !was_known => Reason::Unknown,
             reason => reason,
         });
-        step.detail = end.detail;
+        step.detail = match end.detail {
+            Some(Detail::GivenUp) if step.soft_errno != 0 => Some(Detail::SoftError),
+            detail => detail,
+        };
         step.abort = end.abort;
         step.rst_sent = end.rst;
         let task = change.end.as_ref().and_then(|site| site.task.as_ref()).filter(|_| end.by != By::Nobody);
@@ -246,6 +258,7 @@ impl Lifecycle {
             reuse: None,
             v6only: None,
             old_port: false,
+            old_soft: false,
             waiting: None,
         }
     }
@@ -259,7 +272,7 @@ impl Lifecycle {
         let origin = match (change.old, change.new) {
             // A restored connection may have been accepted, elsewhere or before, and has its port by bind(); it sends no SYN.
             (State::Close, State::SynSent) if change.syn == Some(Syn::Never) => {
-                self.listened.tell(&change.flow).unwrap_or(Origin::Unknown(End::Local))
+                self.listened.tell(&change.flow).unwrap_or(Origin::Unknown(None))
             }
             (State::Close, State::SynSent) | (State::SynSent, _) => Origin::Here,
             _ => self.origin_of(&change.flow),
@@ -276,6 +289,7 @@ impl Lifecycle {
             reuse: None,
             v6only: None,
             old_port: false,
+            old_soft: false,
             waiting: None,
         }
     }
@@ -285,9 +299,11 @@ impl Lifecycle {
         if change.new != State::Close || !matches!(change.old, State::FinWait2 | State::Closing) {
             return false;
         }
-        // The mini-socket may be gone already. And it has no cookie if the full socket had none yet when it was copied.
-        let seen_to_begin = self.handed_over.contains(&change.cookie)
-            || self.minis.get(&change.flow).is_some_and(|mini| mini.cookie == change.cookie || mini.cookie == 0);
+        // The mini-socket may be gone already. And it has no cookie if the full socket had none yet when it was copied. Where its beginning was seen, the full
+        // socket was forgotten then: one that is known has been connected again since.
+        let seen_to_begin = !self.fulls.contains_key(&change.cookie)
+            && (self.handed_over.contains(&change.cookie)
+                || self.minis.get(&change.flow).is_some_and(|mini| mini.cookie == change.cookie || mini.cookie == 0));
         if !seen_to_begin {
             if !change.handed_over {
                 return false;
@@ -328,6 +344,7 @@ impl Lifecycle {
             reuse: None,
             v6only: seed.v6only,
             old_port: false,
+            old_soft: false,
             waiting: None,
         };
         self.fulls.insert(seed.cookie, full);

@@ -321,7 +321,7 @@ impl Lifecycle {
     /// Which side made a connection whose birth was not seen, by its addresses and who was seen to listen. Nobody was seen to listen for one
     /// that is not known, so it is named after its remote end.
     fn origin_of(&self, flow: &Flow) -> Origin {
-        self.listened.tell(flow).unwrap_or(Origin::Unknown(End::Remote))
+        self.listened.tell(flow).unwrap_or(Origin::Unknown(Some(End::Remote)))
     }
 
     fn owner(&mut self, cookie: u64, task: &Task, out: &mut Vec<Update>) {

@@ -100,11 +100,14 @@ pub enum Detail {
     Linger,
     /// Its process closed it in SYN_SENT.
     GivenUp,
+    /// The same, after an error for which the kernel does not end a connect() (`sk_err_soft`): an ICMP error that came while a process held the socket, as that of
+    /// this machine's own firewall does, within connect(); or a route that was lost. It is told to who asks (SO_ERROR).
+    SoftError,
 }
 
 impl Detail {
     /// Every one, in the order in which they are listed to people.
-    pub const ALL: [Detail; 14] = [
+    pub const ALL: [Detail; 15] = [
         Detail::Linger0,
         Detail::UnreadData,
         Detail::DataAfterClose,
@@ -119,6 +122,7 @@ impl Detail {
         Detail::FinWait2,
         Detail::Linger,
         Detail::GivenUp,
+        Detail::SoftError,
     ];
 
     /// The word for it, in text and JSON.
@@ -138,6 +142,7 @@ impl Detail {
             Detail::FinWait2 => "fin-wait-2",
             Detail::Linger => "linger",
             Detail::GivenUp => "given-up",
+            Detail::SoftError => "soft-error",
         }
     }
 }
@@ -303,6 +308,9 @@ pub struct Transition {
     pub by: Option<Arc<Task>>,
     /// On the step to CLOSE: the socket's error (`sk_err`), a positive errno or 0.
     pub errno: u16,
+    /// On the step to CLOSE: an error that the kernel noted and did not end the connection for (`sk_err_soft`), a positive errno; 0 where there was none, or
+    /// it is not known.
+    pub soft_errno: u16,
     /// On the step to CLOSE: the counter that the kernel counts it under.
     pub abort: Option<Abort>,
     /// On the step to CLOSE: this side sent an RST, for certain.
@@ -322,7 +330,8 @@ pub struct Transition {
     pub origin: Origin,
     /// On the step into SYN_SENT: whether bind() had given the port, or the kernel chose it for this destination.
     pub bound: Option<bool>,
-    /// On the step that leaves SYN_SENT or SYN_RECV: how often the SYN or SYN-ACK was sent again.
+    /// How often segments were sent again in the connection's life so far. On the step that leaves SYN_SENT or SYN_RECV that is the SYN or SYN-ACK; it is known
+    /// too where FIN_WAIT2 begins, and where a full socket comes to CLOSE.
     pub retransmits: Option<u16>,
     /// The step itself was not seen: a listing found the connection in `to` some time after it.
     pub unseen: bool,
@@ -345,6 +354,7 @@ impl Transition {
             detail: None,
             by: None,
             errno: 0,
+            soft_errno: 0,
             abort: None,
             rst_sent: false,
             kept_in: KeptIn::Full,

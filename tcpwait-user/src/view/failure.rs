@@ -30,8 +30,8 @@ pub fn short(why: Why) -> &'static str {
         Why::Refused => "nobody listens there, or a firewall rejects it",
         Why::TimedOut => "nothing answered",
         Why::Unreachable => "an ICMP error, or nobody found by ARP",
-        // An ICMP error that comes while connect() holds the socket ends nothing (`sk_err_soft` of tcp_v4_err), so there may have been an answer.
         Why::GivenUp => "the process closed it before it was connected",
+        Why::SoftError => "closed after an ICMP error that the kernel only noted, as of this machine's own firewall",
         Why::RangeFull => "no port of the range is free",
         Why::PortHeld => "somebody holds the port",
         Why::NeverSent => "closed before the first write, which TCP Fast Open's SYN waits for",
@@ -60,6 +60,7 @@ pub fn words(failure: &Failure) -> String {
         Why::TimedOut => format!("nothing answered{}", sent(failure)),
         Why::Unreachable => "an ICMP error came back, or ARP found nobody".to_owned(),
         Why::GivenUp => format!("closed by the process before it was connected{}", sent(failure)),
+        Why::SoftError => soft_error(failure),
         Why::RangeFull => "no port of the range is free".to_owned(),
         Why::PortHeld => held(failure),
         Why::NeverSent => "closed by the process before its first write; TCP_FASTOPEN_CONNECT keeps the SYN back until then, so none was \
@@ -95,6 +96,16 @@ fn sent(failure: &Failure) -> String {
         Some(again) => format!(", after {} SYN{}", u32::from(again) + 1, if again == 0 { "" } else { "s" }),
         None => String::new(),
     }
+}
+
+/// An ICMP error that comes while connect() holds the socket ends nothing (`tcp_v4_err`, `tcp_v6_err`). Who asks by SO_ERROR is told, and that is another line.
+fn soft_error(failure: &Failure) -> String {
+    format!(
+        "closed by the process before it was connected{}; {} had come while it held the socket, which the kernel notes and tells only who asks: an ICMP error, as \
+         of this machine's own firewall (`nft list ruleset`), or a lost route",
+        sent(failure),
+        errno(failure.soft_errno).unwrap_or_else(|| "an error".to_owned()),
+    )
 }
 
 fn not_allowed(failure: &Failure) -> String {

@@ -61,6 +61,8 @@ struct FailureLine<'a> {
     raddr: Option<std::net::IpAddr>,
     rport: Option<u16>,
     errno: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    soft_errno: Option<String>,
     why: Why,
     words: String,
     pid: Option<u32>,
@@ -140,11 +142,11 @@ impl View for Json {
         line.put_known(",\"reason\":", step.reason)?;
         line.put_known(",\"detail\":", step.detail)?;
         line.put_known(",\"errno\":", errno(step.errno))?;
+        line.put_known(",\"soft_errno\":", errno(step.soft_errno))?;
         line.put_known(",\"by\":", step.by.as_ref().map(|task| By { pid: task.pid, comm: task.comm_text() }))?;
         let restarts = step.restarts.as_ref();
         line.put_known(",\"restarts\":", restarts.map(Restarts::total))?;
         line.put_known(",\"restart_causes\":", restarts.filter(|restarts| restarts.total() > 0).map(causes))?;
-        // How often the SYN or SYN-ACK was sent again.
         line.put_known(",\"retransmits\":", step.retransmits)?;
         line.put_known(",\"predates\":", step.predates.then_some(true))?;
         self.line.extend_from_slice(b"}\n");
@@ -181,6 +183,7 @@ impl View for Json {
             raddr: (failure.call == Call::Connect).then_some(flow.raddr),
             rport: known(flow.rport),
             errno: errno(failure.errno),
+            soft_errno: errno(failure.soft_errno),
             why: failure.why,
             words: words(failure),
             pid: owner.map(|task| task.pid),

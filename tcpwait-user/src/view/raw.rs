@@ -49,7 +49,7 @@ struct Line {
     stack: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     segment: Option<SegmentLine>,
-    /// How often the SYN or SYN-ACK was sent again.
+    /// How often segments were sent again so far.
     #[serde(skip_serializing_if = "Option::is_none")]
     retransmits: Option<u16>,
     /// Of a port that was refused.
@@ -198,7 +198,7 @@ fn line(event: &Event, context: Context<'_>) -> Option<Line> {
             line.to = change.new;
             line.address = format!("{:#x}", change.sk);
             line.name(change.task.as_ref());
-            line.retransmits = (change.retransmits > 0).then_some(change.retransmits);
+            line.retransmits = change.retransmits.filter(|again| *again > 0);
             line.stack = change.end.as_ref().map(|site| hex(&site.stack));
             return Some(line);
         }

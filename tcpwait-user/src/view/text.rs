@@ -6,12 +6,12 @@ use jiff::tz::TimeZone;
 
 use super::{
     Context, View,
-    failure::{event, words},
+    failure::{errno, event, words},
 };
 use crate::{
     event::Task,
     fold,
-    lifecycle::{Cause, Failure, Reason, Timing, Transition},
+    lifecycle::{Cause, Detail, Failure, Reason, Timing, Transition},
     plain,
     tcp::{Flow, State},
 };
@@ -26,7 +26,7 @@ pub struct Columns {
     pub relative_time: bool,
     /// `-T`: time of day in this zone.
     pub time_of_day: Option<TimeZone>,
-    /// `-w`: whole IPv6 addresses and names, and the columns NETNS, UID and CGROUP.
+    /// `-w`: whole IPv6 addresses and names, and the columns NETNS, UID, RETRANS and CGROUP.
     pub wide: bool,
     /// The terminal's width, in which longer lines are broken between words; `None` where there is no terminal.
     pub width: Option<usize>,
@@ -76,7 +76,7 @@ impl View for Text {
             step.to,
             milliseconds(step),
         )?;
-        self.end(why(step), &who, context, &mut line)?;
+        self.end(step.retransmits, why(step), &who, context, &mut line)?;
         put(&line, self.columns.width, out)?;
         self.line = line;
         Ok(())
@@ -87,7 +87,7 @@ impl View for Text {
         let mut line = Vec::new();
         self.begin(failure.time_ns, &who, context, &mut line)?;
         write!(line, "{:<38}", event(failure.call))?;
-        self.end(Some(words(failure)), &who, context, &mut line)?;
+        self.end(failure.retransmits, Some(words(failure)), &who, context, &mut line)?;
         put(&line, self.columns.width, out)
     }
 }
@@ -108,13 +108,10 @@ impl Text {
         }
         write!(
             out,
-            "{:<address$} {:<5} {:<address$} {:<5} {:<11} -> {:<11} {:>11} REASON",
+            "{:<address$} {:<5} {:<address$} {:<5} {:<11} -> {:<11} {:>11} ",
             "LADDR", "LPORT", "RADDR", "RPORT", "OLDSTATE", "NEWSTATE", "MS"
         )?;
-        if self.columns.wide {
-            write!(out, " CGROUP")?;
-        }
-        Ok(())
+        if self.columns.wide { write!(out, "RETRANS REASON CGROUP") } else { write!(out, "REASON") }
     }
 }
 
@@ -167,8 +164,18 @@ impl Text {
         )
     }
 
-    /// The columns from the reason on.
-    fn end(&self, why: Option<String>, who: &Who<'_>, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+    /// The columns from how often segments were sent again on.
+    fn end(
+        &self,
+        retransmits: Option<u16>,
+        why: Option<String>,
+        who: &Who<'_>,
+        context: Context<'_>,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        if self.columns.wide {
+            write!(out, " {:>7}", retransmits.map_or_else(|| "-".to_owned(), |again| again.to_string()))?;
+        }
         match why {
             Some(why) => write!(out, " {why}")?,
             None if self.columns.wide => write!(out, " -")?,
@@ -199,10 +206,13 @@ fn milliseconds(step: &Transition) -> String {
 }
 
 fn why(step: &Transition) -> Option<String> {
-    let again = step.retransmits.filter(|again| *again > 0).map(|again| {
-        let what = if step.from == Some(State::SynSent) { "SYN" } else { "SYN-ACK" };
-        format!("{what} sent again {again}x")
-    });
+    let what = match step.from {
+        Some(State::SynSent) => Some("SYN"),
+        Some(State::SynRecv) => Some("SYN-ACK"),
+        _ => None,
+    };
+    let again = what.zip(step.retransmits.filter(|again| *again > 0));
+    let again = again.map(|(what, again)| format!("{what} sent again {again}x"));
     let Some(reason) = step.reason else { return again };
     let mut text = match (&step.by, reason) {
         // Its own process does what the line says of whose it is.
@@ -212,7 +222,12 @@ fn why(step: &Transition) -> Option<String> {
         _ => reason.name().to_owned(),
     };
     if let Some(detail) = step.detail {
-        text.push_str(&format!(" ({})", detail.name()));
+        let soft_errno = errno(step.soft_errno).filter(|_| detail == Detail::SoftError);
+        text.push_str(&format!(
+            " ({}{})",
+            detail.name(),
+            soft_errno.map(|errno| format!(": {errno}")).unwrap_or_default()
+        ));
     }
     if let Some(restarts) = step.restarts.as_ref().filter(|restarts| restarts.total() > 0) {
         // What only the timer showed may be several within one of its buckets.

@@ -22,6 +22,7 @@ pub struct Failed {
     pub raddr: Option<IpAddr>,
     pub rport: Option<u16>,
     pub errno: Option<String>,
+    pub soft_errno: Option<String>,
     pub why: String,
     pub words: String,
     pub pid: Option<u32>,

@@ -33,6 +33,8 @@ pub struct Report {
     pub kernel: String,
     pub hooks: Vec<Hook>,
     pub behaviour: Behaviour,
+    /// Functions that tell of ends and are not on this kernel's stacks.
+    pub ends_untold: Vec<serde_json::Value>,
     /// Fixtures that are older than the question have no answer.
     #[serde(default, rename = "hz")]
     pub _hz: Option<u64>,

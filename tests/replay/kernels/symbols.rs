@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tcpwait::{kernel::find_symbols, symbols::DECISIVE};
+use tcpwait::{kernel::find_symbols, lifecycle::TELLING, symbols::DECISIVE};
 
 use super::{KERNELS, text};
 
@@ -61,6 +61,18 @@ fn names_by_address_are_right_at_the_borders() {
         assert_eq!(symbols.len(), found, "on {kernel}");
         assert!(found > 20, "{found} on {kernel}");
         assert_eq!(symbols.name(starts[0].0), None);
+    }
+}
+
+/// Without one of them, the ends that it tells of are `unknown`; `tcpwait probes` says so on that kernel, and did not here.
+#[test]
+fn every_kernel_has_the_functions_that_tell_of_ends() {
+    for kernel in KERNELS {
+        assert!(super::report(kernel).ends_untold.is_empty(), "{kernel}");
+        let (_, symbols) = find_symbols(&text(kernel, "kallsyms"), "1").unwrap();
+        for (function, unknown) in TELLING {
+            assert!(symbols.has(function), "{function} on {kernel}: {unknown}");
+        }
     }
 }
 

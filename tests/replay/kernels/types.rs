@@ -42,7 +42,11 @@ fn recordings_were_made_with_the_offsets_of_their_kernel() {
     for fixture in FIXTURES {
         let (header, _) = records(fixture);
         let kernel = KERNELS.iter().find(|kernel| header.kernel.starts_with(&format!("{kernel}.")));
-        let offsets = witness(kernel.unwrap_or_else(|| panic!("{fixture} is of {}", header.kernel)));
+        let kernel = kernel.unwrap_or_else(|| panic!("{fixture} is of {}", header.kernel));
+        let offsets = match WITNESSED.contains(kernel) {
+            true => witness(kernel),
+            false => of(kernel).offsets().unwrap().into_iter().map(|(name, at)| (name.to_owned(), at)).collect(),
+        };
         let known = offsets.iter().filter_map(|(name, offset)| Some((offset, header.offsets.get(name)?)));
         let mut compared = 0;
         for (witness, recorded) in known {

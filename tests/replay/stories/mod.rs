@@ -4,8 +4,8 @@
 //! cookie, `again`, how often the SYN-ACK was sent again, `queue`, the accept queue: `room full resets`; flags `deaf`, the listener is gone, `acked` and `deferred`), `accepted`, `refused [connect]` (keys `socket`, `errno`), `state OLD NEW`, `arm`, `rearm`, `segment`, `expire` and `cancel` with the
 //! mini-socket's substate, `owner`, `tick`, `seed STATE`, `seeded`, `lost`, `listed`. Keys: `id` (the cookie, 1 unless said), `on` (which
 //! addresses, those of the id unless said), `dev` (the interface bound to), `era` (which of the namespaces with that inode number), `lport`, `may` (what it shares its port by: `address port both neither`), `v6` (IPV6_V6ONLY: `only both`), `sk`, `cpu`, `thread` (where tracepoints can be preempted), `by` (a task's name), `err`, `room` (the namespace may have more), `stack` (functions,
-//! innermost first; of an end also the flags `orphan repairing no-linger2 window-closed acked queued memory version-5 stackless`, `user-timeout` in ms, `probed` in jiffies), `due` (ms when the timer runs out, 60 s from now unless said), `left` (ms to expiry), `since` (when a seed was in its state at the latest, now unless said), and the
-//! flags `mini`, `handed-over`, `half-open`, `newborn`, `unsent`, `repair` and `deferrable` (entering SYN_SENT), `deferred`, `returns`, `old-port`, `unhashed`, `netns-gone`, `in-process`, `listener`. A `segment` has a header if it has `flags` (`FIN,ACK`): `before`
+//! innermost first; of an end also the flags `orphan repairing no-linger2 window-closed acked queued memory asked version-5 stackless`, `soft` (`sk_err_soft`), `user-timeout` in ms, `probed` in jiffies), `due` (ms when the timer runs out, 60 s from now unless said), `left` (ms to expiry), `since` (when a seed was in its state at the latest, now unless said), and the
+//! flags `mini`, `handed-over`, `half-open`, `newborn`, `unsent`, `repair` and `deferrable` (entering SYN_SENT), `deferred`, `returns`, `old-port`, `old-soft`, `unhashed`, `netns-gone`, `in-process`, `listener`. A `segment` has a header if it has `flags` (`FIN,ACK`): `before`
 //! (bytes before the sequence number that is due), `len` (of data), `verdict` (the kernel's).
 //!
 //! Heard as `MS #id OLD -> NEW DWELL`: ms, `~` before what is right to a jiffy, `-` for what is not known; then whatever
@@ -22,11 +22,13 @@ mod orphans;
 mod preempted;
 mod recovery;
 mod segments;
+mod soft;
 mod stackless;
 mod textbook;
 
 use std::net::Ipv4Addr;
 
+use nix::errno::Errno;
 use tcpwait::{
     event::{
         Call, CancelSite, Context, EndFacts, EndSite, Event, Fact, HalfOpen, HalfStart, MiniSocket, PortRefused, Queue,
@@ -157,7 +159,8 @@ pub fn step(step: &Transition) -> String {
         text.push_str(&format!(" {}", reason.name()));
     }
     if let Some(detail) = step.detail {
-        text.push_str(&format!(" ({})", detail.name()));
+        let soft = (step.soft_errno != 0).then(|| format!(" {:?}", Errno::from_raw(step.soft_errno.into())));
+        text.push_str(&format!(" ({}{})", detail.name(), soft.unwrap_or_default()));
     }
     if let Some(by) = &step.by {
         text.push_str(&format!(" by {}", by.comm()));
@@ -224,7 +227,7 @@ pub fn change(cookie: u64, sk: u64, flow: Flow, old: State, new: State) -> State
         handed_over: false,
         newborn: false,
         half_open: false,
-        retransmits: 0,
+        retransmits: matches!(old, State::SynSent | State::SynRecv).then_some(0),
         reuse: None,
         v6only: None,
         unsent: false,
@@ -232,6 +235,7 @@ pub fn change(cookie: u64, sk: u64, flow: Flow, old: State, new: State) -> State
         deferred: false,
         returns: false,
         old_port: false,
+        old_soft: false,
         acked: (old, new) == (State::LastAck, State::Close),
         end: None,
     }
@@ -355,6 +359,8 @@ impl<'a> Told<'a> {
             acked: self.flag("acked"),
             unsent: self.flag("queued"),
             memory: Some(self.flag("memory")),
+            soft_err: Some(self.number("soft", 0) as u16),
+            soft_asked: self.flag("asked"),
             user_timeout_ms: self.number("user-timeout", 0) as u32,
             probed_jiffies: self.number("probed", 0) as u32,
             rto_max_jiffies: 0,
@@ -429,9 +435,13 @@ impl<'a> Told<'a> {
                 deferred: self.flag("deferred"),
                 returns: self.flag("returns"),
                 old_port: self.flag("old-port"),
+                old_soft: self.flag("old-soft"),
                 reuse: self.reuse(),
                 v6only: self.v6only(),
-                retransmits: self.number("again", 0) as u16,
+                retransmits: match self.key("again") {
+                    Some(again) => Some(again.parse().unwrap()),
+                    None => matches!(self.state(1), State::SynSent | State::SynRecv).then_some(0),
+                },
                 end: self.end(task),
                 acked: self.words[1] == "LAST_ACK" && self.words[2] == "CLOSE" && self.number("err", 0) == 0,
                 ..change(self.id(), self.number("sk", self.id()), self.flow(), self.state(1), self.state(2))

@@ -127,6 +127,7 @@ impl Failed {
             | Why::TimedOut
             | Why::Unreachable
             | Why::GivenUp
+            | Why::SoftError
             | Why::NeverSent
             | Why::NoRoute
             | Why::NotAllowed
@@ -167,6 +168,7 @@ mod tests {
             },
             call: Call::Connect,
             errno: 99,
+            soft_errno: 0,
             why: Why::NoFreePort,
             owner: Some(Task { pid, uid: 0, cgroup: 0, comm: [name; 16] }.into()),
             retransmits: None,

@@ -121,6 +121,7 @@ fn fail(ports: &mut Ports, time_ns: u64, why: Why) {
         flow: flow(0),
         call: Call::Connect,
         errno: 99,
+        soft_errno: 0,
         why,
         owner: Some(task(43, b"other").into()),
         retransmits: None,

@@ -217,6 +217,7 @@ fn why(why: Why) -> &'static str {
         Why::TimedOut => "connect() was not answered (ETIMEDOUT)",
         Why::Unreachable => "connect() found the peer unreachable",
         Why::GivenUp => "closed before connect() was answered",
+        Why::SoftError => "closed after an ICMP error that the kernel only noted, as of this machine's own firewall",
         Why::PortHeld => "somebody holds the port (EADDRINUSE)",
         Why::RangeFull => {
             "no port of the range is free (EADDRINUSE); IP_BIND_ADDRESS_NO_PORT leaves the choice to connect(), which shares ports"

@@ -98,6 +98,7 @@ struct ConnectCounted {
     established: u64,
     syn_retransmits: u64,
     retransmitted: u64,
+    soft_errors: u64,
     dwell: DwellSummary,
 }
 
@@ -117,6 +118,7 @@ pub(super) fn connects(report: &Report, context: Context<'_>) -> Connects {
         established: counts.made,
         syn_retransmits: counts.syn_retransmits,
         retransmitted: counts.retransmitted,
+        soft_errors: counts.soft_errors,
         dwell: counts.dwell,
     };
     let connects = &report.connects;
