@@ -8,7 +8,7 @@
 //! that are not this machine's and on ports that nobody listens on (IP_TRANSPARENT, `sk_lookup`), and may connect from such addresses too; a
 //! connection restored by TCP_REPAIR passes SYN_SENT without a SYN; a socket may connect to itself.
 
-use std::net::IpAddr;
+use std::{cmp::Ordering, net::IpAddr};
 
 use hashbrown::{HashMap, HashSet};
 use tcpwait_wire::wire;
@@ -215,10 +215,13 @@ impl Census {
         }
         let with =
             |counts: &HashMap<(NetnsId, u16), u32>, port| counts.get(&(netns, port)).copied().unwrap_or_default();
-        match with(&self.remote_ports, rport) > with(&self.local_ports, lport) {
-            true => Origin::Unknown(End::Remote),
-            false => Origin::Unknown(End::Local),
-        }
+        // Of one alone the lower port is the likelier: those that connect() chooses lie high, unless ip_local_port_range says otherwise.
+        let lower = rport < lport && rport != FTP_DATA;
+        Origin::Unknown(match with(&self.remote_ports, rport).cmp(&with(&self.local_ports, lport)) {
+            Ordering::Greater => End::Remote,
+            Ordering::Equal if lower => End::Remote,
+            Ordering::Equal | Ordering::Less => End::Local,
+        })
     }
 }
 
@@ -252,6 +255,8 @@ mod tests {
         let transfers: Vec<Flow> = (0..300).map(|n| flow("10.0.0.1", 40_000 + n, "10.0.0.9", 5000 + n / 2)).collect();
         assert!(told(&[], &transfers).iter().all(|origin| !origin.is_outgoing()));
         assert_eq!(told(&[], &[flow("10.0.0.1", 40_000, "10.0.0.9", 41_000)]), [Origin::Unknown(End::Local)]);
+        // One alone is named by its lower port, and is neither side's for certain.
+        assert_eq!(told(&[], &[flow("10.0.0.1", 43_250, "10.0.0.9", 7000)]), [Origin::Unknown(End::Remote)]);
     }
 
     #[test]

@@ -142,6 +142,8 @@ pub struct Failure {
     pub holders: Option<Holders>,
     /// Of a search: the ports that were refused.
     pub search: Option<Search>,
+    /// Whether the socket had IPV6_V6ONLY; `None` where that is not known.
+    pub v6only: Option<bool>,
 }
 
 impl Failure {
@@ -207,6 +209,18 @@ pub(super) struct Pending {
     answered: VecDeque<(u64, u16)>,
 }
 
+impl Pending {
+    /// Failures that were told to be a listener's doing: it is another's than was known.
+    pub(super) fn inherited(&mut self, former: Option<&Arc<Task>>, owner: Option<&Arc<Task>>) {
+        let holders = self.binds.values_mut().filter_map(|failure| failure.holders.as_mut());
+        for holder in holders.flat_map(|holders| &mut holders.sockets) {
+            if holder.state == State::Listen && holder.owner.as_ref() == former {
+                holder.owner = owner.cloned();
+            }
+        }
+    }
+}
+
 impl Lifecycle {
     /// A connect() came to nothing: it left SYN_SENT for CLOSE. `asked` is what was asked for when it entered SYN_SENT; `old_port`: its
     /// port was that of a former connection then.
@@ -252,6 +266,7 @@ impl Lifecycle {
             retransmits: (!change.unsent || change.err != 0).then_some(change.retransmits),
             holders: None,
             search: None,
+            v6only: change.v6only,
         };
         if in_the_call && change.returns {
             self.pending.connects.insert(change.cookie, failure);
@@ -332,6 +347,7 @@ impl Lifecycle {
             retransmits: None,
             holders: None,
             search: None,
+            v6only: refused.v6only,
         }
     }
 

@@ -54,12 +54,20 @@ fn owners(holders: &Holders, root: bool) -> Vec<String> {
             sockets(others)
         ));
     }
-    if holders.unknown > 0 {
+    if holders.shared > 0 {
+        let (noun, it) = if holders.shared == 1 { ("listener", "it") } else { ("listeners", "each") };
+        notes.push(format!(
+            "{} {noun}: several processes have {it}, and nothing tells which of them accepts (`ss -tlnp` lists them)",
+            count(holders.shared)
+        ));
+    }
+    let unknown = holders.unknown.saturating_sub(holders.shared);
+    if unknown > 0 {
         let why = match root {
             true => "the kernel's own, on the way between processes, or of one that this root may not look into",
             false => "run as root to look into the processes of others",
         };
-        notes.push(format!("of {} the process is not known: {why}", sockets(holders.unknown)));
+        notes.push(format!("of {} the process is not known: {why}", sockets(unknown)));
     }
     notes
 }
