@@ -343,6 +343,7 @@ impl Lifecycle {
         let Some(full) = self.fulls.get_mut(&cookie).filter(|full| full.state == State::Listen) else { return };
         let pid = |owner: &Option<Arc<Task>>| owner.as_ref().map(|task| task.pid);
         if pid(&full.owner) == pid(&owner) {
+            self.pending.inherited(full.owner.as_ref(), full.owner.as_ref());
             return;
         }
         let former = std::mem::replace(&mut full.owner, owner.clone());
