@@ -21,6 +21,9 @@ const PRIVILEGED: u16 = 1024;
 /// bindresvport(3) takes from here on: below, a privileged port is a service's.
 const RESERVED: u16 = 512;
 
+/// Where `ip_local_port_range` begins, unless somebody changed it (`inet_init_net`).
+const EPHEMERAL: u16 = 32_768;
+
 /// An active FTP server connects from this port to its clients.
 const FTP_DATA: u16 = 20;
 
@@ -215,11 +218,11 @@ impl Census {
         }
         let with =
             |counts: &HashMap<(NetnsId, u16), u32>, port| counts.get(&(netns, port)).copied().unwrap_or_default();
-        // Of one alone the lower port is the likelier: those that connect() chooses lie high, unless ip_local_port_range says otherwise.
-        let lower = rport < lport && rport != FTP_DATA;
+        // Of one alone it is likely that connect() chose the port that lies in its range. Where both do, nothing tells.
+        let chosen_here = rport < EPHEMERAL && lport >= EPHEMERAL && rport != FTP_DATA;
         Origin::Unknown(match with(&self.remote_ports, rport).cmp(&with(&self.local_ports, lport)) {
             Ordering::Greater => End::Remote,
-            Ordering::Equal if lower => End::Remote,
+            Ordering::Equal if chosen_here => End::Remote,
             Ordering::Equal | Ordering::Less => End::Local,
         })
     }
@@ -255,7 +258,8 @@ mod tests {
         let transfers: Vec<Flow> = (0..300).map(|n| flow("10.0.0.1", 40_000 + n, "10.0.0.9", 5000 + n / 2)).collect();
         assert!(told(&[], &transfers).iter().all(|origin| !origin.is_outgoing()));
         assert_eq!(told(&[], &[flow("10.0.0.1", 40_000, "10.0.0.9", 41_000)]), [Origin::Unknown(End::Local)]);
-        // One alone is named by its lower port, and is neither side's for certain.
+        // One alone is named by the port that connect() does not choose, and is neither side's for certain; where it may choose both, as before.
+        assert_eq!(told(&[], &[flow("10.0.0.1", 45_000, "10.0.0.9", 41_620)]), [Origin::Unknown(End::Local)]);
         assert_eq!(told(&[], &[flow("10.0.0.1", 43_250, "10.0.0.9", 7000)]), [Origin::Unknown(End::Remote)]);
     }
 
