@@ -53,6 +53,9 @@ pub const FLAG_HALF_OPEN: u8 = 64;
 /// `Head::flags` of [`Kind::State`], `SYN_RECV -> …`: the socket was born of its listener on this CPU immediately before, and that has no
 /// record of its own.
 pub const FLAG_NEWBORN: u8 = 128;
+/// `Head::flags` of [`Kind::Owner`]: user space found who holds a listener whose process has ended, or whose port was refused to somebody.
+/// A task that is all zero: several do, or nobody that can be seen.
+pub const FLAG_HEIR: u8 = 1;
 
 /// In [`SockState::syn`] of `CLOSE -> SYN_SENT`: the socket is being restored (TCP_REPAIR), and no SYN follows (`tcp_connect`).
 pub const UNSENT_REPAIR: u8 = 16;
@@ -164,7 +167,7 @@ pub enum Kind {
     StateTask = 2,
     /// [`SockStateStack`]: the same, leaving FIN_WAIT2 or CLOSING for CLOSE with no mini-socket seen. Up to version 5.
     StateStack = 3,
-    /// [`Owner`]: the current task reads from a socket whose owner was not known.
+    /// [`Owner`]: the current task reads from a socket whose owner was not known; or ([`FLAG_HEIR`]) who holds a listener.
     Owner = 4,
     /// [`Mini`]: `timer:timer_start` of a TIME_WAIT mini-socket.
     TwArm = 5,

@@ -61,6 +61,13 @@ pub enum Fact {
         /// The reader; absent for a kernel thread.
         task: Option<Task>,
     },
+    /// It was looked up who holds a listener: its process had ended, or somebody was refused its port.
+    Heir {
+        /// The listener's cookie.
+        cookie: u64,
+        /// The one who holds it; absent where that is nobody who can be seen, or where several do.
+        task: Option<Task>,
+    },
     /// A mini-socket's timer was started: it begins, or (`rearmed`) its clock was restarted.
     Armed {
         /// The mini-socket.

@@ -3,6 +3,7 @@
 //! looked up while the cgroups exist.
 
 mod endings;
+mod heirs;
 mod losses;
 mod place;
 mod readings;
@@ -24,6 +25,7 @@ use zerocopy::IntoBytes;
 pub use self::sink::Sink;
 use self::{
     endings::Endings,
+    heirs::Heirs,
     losses::Losses,
     readings::{Readings, maybe},
 };
@@ -37,6 +39,7 @@ use crate::{
     system::{
         cgroup::Cgroups,
         clock::{monotonic_ns, realtime_ns},
+        listeners,
         netns::Identity,
         processes,
         seed::{self, Seeded},
@@ -93,6 +96,7 @@ pub struct Live {
     header: Header,
     cgroups: Cgroups,
     named: HashSet<u64>,
+    heirs: Heirs,
     endings: Endings,
     /// What this process may not see, a sentence each.
     unseen: Vec<String>,
@@ -137,6 +141,7 @@ pub fn attach(settings: Settings) -> Result<Live> {
         header,
         cgroups: Cgroups::new(),
         named: HashSet::new(),
+        heirs: Heirs::new(),
         endings,
         first_reading: Duration::ZERO,
         unseen,
@@ -201,6 +206,7 @@ impl Live {
         let mut losses = Losses::new();
         let mut listing: Option<oneshot::Receiver<(Vec<u8>, Seeded)>> = None;
         let mut listing_begun = Instant::now();
+        let mut search: Option<oneshot::Receiver<Vec<u8>>> = None;
         let mut readings = Readings::after(self.first_reading);
         let mut rounds = 0u32;
         let end = tokio::time::sleep(self.settings.duration.unwrap_or(Duration::MAX));
@@ -236,6 +242,13 @@ impl Live {
                         }
                     }
                 }
+                found = maybe(&mut search) => {
+                    search = None;
+                    while self.drain(sink)? == BATCH {}
+                    for record in found.iter().flat_map(|records| split(records)) {
+                        self.pass(record, sink)?;
+                    }
+                }
                 reading = maybe(&mut readings.under_way) => {
                     readings.under_way = None;
                     // What happened before the counters were read is in the ring buffer by now.
@@ -261,6 +274,9 @@ impl Live {
             if seeds.is_none() && listing.is_none() && losses.begins_listing() {
                 listing_begun = Instant::now();
                 listing = Some(self.read_seeds(true));
+            }
+            if search.is_none() {
+                search = self.heirs.in_question().map(|known| self.read_heirs(known));
             }
             self.tick(sink)?;
             sink.round()?;
@@ -310,11 +326,15 @@ impl Live {
     }
 
     fn drain_all(&mut self, sink: &mut impl Sink) -> io::Result<usize> {
-        let Self { probes, cgroups, named, .. } = self;
-        probes.drain(BATCH, |record| name_and_pass(record, cgroups, named, sink))
+        let Self { probes, cgroups, named, heirs, .. } = self;
+        probes.drain(BATCH, |record| {
+            heirs.note(record);
+            name_and_pass(record, cgroups, named, sink)
+        })
     }
 
     fn pass(&mut self, record: &[u8], sink: &mut impl Sink) -> io::Result<()> {
+        self.heirs.note(record);
         name_and_pass(record, &mut self.cgroups, &mut self.named, sink)
     }
 
@@ -331,6 +351,18 @@ impl Live {
             let begun = Instant::now();
             let reading = snmp::read(&netns, list, monotonic_ns);
             let _ = send.send((reading, begun.elapsed()));
+        });
+        receive
+    }
+
+    /// Looks up who holds these listeners, beside the tracing.
+    fn read_heirs(&self, known: std::collections::HashMap<u64, u32>) -> oneshot::Receiver<Vec<u8>> {
+        let (send, receive) = oneshot::channel();
+        let netns = self.settings.filter.netns.clone();
+        std::thread::spawn(move || {
+            let mut records = Vec::new();
+            listeners::find(&known, &netns, monotonic_ns, |record| records.extend_from_slice(record));
+            let _ = send.send(records);
         });
         receive
     }

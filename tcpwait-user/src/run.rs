@@ -211,7 +211,7 @@ fn inodes(specs: &[Pick<String>]) -> Result<Pick<u32>> {
         let inode = netns::resolve(spec)?;
         if !specs.not && !there.iter().any(|ns| ns.inode == inode) {
             bail!(
-                "no connection can match: no process, thread, mount or open file keeps a network namespace {inode} (`lsns -t net` lists them)"
+                "no connection can match: no process, thread, mount or open file keeps a network namespace {inode} (`lsns -t net` lists them); one that only a socket keeps cannot be entered"
             );
         }
         Ok(inode)

@@ -124,6 +124,32 @@ pub fn known_after_the_first_read() {
     assert!([None, Some((server.pid(), "first-reader", 0))].contains(&owner(&unread)), "{unread:?}");
 }
 
+/// Who made a listener has it no more, and a process that inherited it does: nothing tells of that, and a port that is refused makes it be
+/// looked up. The first refusal may be told before the answer is there.
+pub fn who_inherited_a_listener() {
+    let seen = Seen::shared();
+    let listener = traffic::socket(V4.parse().unwrap());
+    listener.bind(&std::net::SocketAddr::new(V4.parse().unwrap(), 0).into()).unwrap();
+    listener.listen(1).unwrap();
+    let at = traffic::address(&listener);
+    let mut heir = Cast { inherits: Some(&listener), ..Cast::named("heir") }.start();
+    heir.does("inherit-listener");
+    drop(listener);
+    let mut comer = Cast::named("comer").start();
+    let mut refusals = 0;
+    traffic::until("who inherited it is known", SOON, || {
+        assert_eq!(comer.does(&format!("bind {at}")), "EADDRINUSE");
+        refusals += 1;
+        let failed = seen.wait_for_failure(refusals, SOON);
+        let [only] = &failed.holders[..] else { panic!("{failed:?}") };
+        assert_eq!(only.state, "LISTEN", "{failed:?}");
+        only.pid == Some(heir.pid())
+    });
+    let client = traffic::connect(at);
+    let line = seen.wait_for_step((at, traffic::address(&client)), "LISTEN>SYN_RECV", SOON);
+    assert_eq!(owner(&line), Some((heir.pid(), "heir", 0)), "{line:?}");
+}
+
 /// A server that speaks first has an owner before it reads, where a hook is on accept() or on writes.
 pub fn known_after_the_first_write() {
     let hooks = crate::tracer::command(["probes", "--json"]).output().unwrap();

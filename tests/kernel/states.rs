@@ -267,7 +267,11 @@ pub fn owners() {
     assert_eq!((&servers["states"]["LISTEN"], &servers["states"]["ESTABLISHED"]), (&1.into(), &1.into()), "{then}");
     assert_eq!((clients["key"]["pid"].as_u64(), &clients["sockets"]), (Some(client.pid().into()), &1.into()), "{then}");
     assert_eq!((&nobodys["states"]["TIME_WAIT"], &nobodys["sockets"]), (&1.into(), &1.into()), "{then}");
-    assert_eq!(then["owners"], serde_json::json!({"none": 1, "none_time_wait": 1, "unknown": 0}), "{then}");
+    assert_eq!(
+        then["owners"],
+        serde_json::json!({"none": 1, "none_time_wait": 1, "unknown": 0, "shared": 0}),
+        "{then}"
+    );
     // Filters by owner; a TIME_WAIT has none.
     let pid = server.pid().to_string();
     for filter in [["-p", pid.as_str()], ["--comm", "the-server"]] {

@@ -135,6 +135,7 @@ fn any_fact() -> impl Strategy<Value = Fact> {
                 Fact::Cancelled { mini, site }
             }),
         1 => (0..4u64, any_task()).prop_map(|(cookie, task)| Fact::Owner { cookie, task }),
+        1 => (0..4u64, any_task()).prop_map(|(cookie, task)| Fact::Heir { cookie, task }),
         3 => (any_half(), 0..3usize).prop_map(|(half, start)| Fact::HalfOpen {
             half,
             start: [HalfStart::Syn, HalfStart::SynAgain, HalfStart::Retransmit][start],

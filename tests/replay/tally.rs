@@ -83,7 +83,7 @@ fn of(wanted: Wanted) -> Report {
         3 => Some(task(20, "curl", 0)),
         _ => None,
     };
-    tally.owners(owner, &names());
+    tally.owners(owner, |_| false, &names());
     tally.report(Extent { namespaces: 1, ..Extent::default() })
 }
 
@@ -117,7 +117,7 @@ fn groups_add_up_to_all() {
     let process = |name: &str| Value::Process(task(0, name, 0).comm);
     assert_eq!(rows[..3], [(vec![Value::Unknown], 5), (vec![process("nginx")], 3), (vec![process("curl")], 1)]);
     assert_eq!(folded, 0);
-    assert_eq!(holders, Some(Holders { without_file: 4, of_time_wait: 3, unknown: 1 }));
+    assert_eq!(holders, Some(Holders { without_file: 4, of_time_wait: 3, unknown: 1, shared: 0 }));
 
     let (rows, ..) = lines(&[By::Service], 20);
     let https = Value::Pair("fd00::2".parse().unwrap(), 443, None);
@@ -271,7 +271,7 @@ fn as_json() {
         (&serde_json::Value::Null, &2.into())
     );
     assert_eq!(document["namespaces"]["unreadable"], 2);
-    assert_eq!(document["owners"], serde_json::json!({"none": 4, "none_time_wait": 3, "unknown": 1}));
+    assert_eq!(document["owners"], serde_json::json!({"none": 4, "none_time_wait": 3, "unknown": 1, "shared": 0}));
 }
 
 #[test]
@@ -285,6 +285,9 @@ fn what_is_not_known_is_said() {
     assert!(!said(&report, true).contains("run as root"), "{text}");
     report.extent = Extent { unreadable: 2, unseen: true, inconsistent: 1, odd: 3, ..Extent::default() };
     assert_eq!(said(&report, false).lines().count(), 7);
+    report.holders = report.holders.map(|holders| Holders { shared: 1, ..holders });
+    let text = said(&report, true);
+    assert!(text.contains("1 listener: several processes have it") && !text.contains("process is not known"), "{text}");
     report.holders = None;
     report.extent = Extent::default();
     assert_eq!(said(&report, false), "");

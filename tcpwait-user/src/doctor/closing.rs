@@ -275,15 +275,20 @@ pub fn last_ack(ns: &Namespace) -> Option<Finding> {
     Some(fewer_retries(finding, orphan_retries(ns)).in_vain("tcp_fin_timeout: it is about FIN_WAIT2"))
 }
 
+const ORPHAN_RETRIES_OF_0: i64 = 8;
+
 /// `tcp_orphan_retries`: 0 is 8.
 fn orphan_retries(ns: &Namespace) -> i64 {
-    ns.settings.number(ORPHAN_RETRIES).filter(|retries| *retries > 0).unwrap_or(8)
+    ns.settings.number(ORPHAN_RETRIES).filter(|retries| *retries > 0).unwrap_or(ORPHAN_RETRIES_OF_0)
 }
 
 fn fewer_retries(finding: Finding, retries: i64) -> Finding {
     finding.change_if(
         retries > 3,
-        format!("lower {ORPHAN_RETRIES}: the FIN of a connection that nobody holds is sent {retries} times, each time after twice the wait"),
+        format!(
+            "set {ORPHAN_RETRIES} to 3, say{}: the FIN of a connection that nobody holds is sent {retries} times, each time after twice the wait",
+            if retries == ORPHAN_RETRIES_OF_0 { " (0 stands for 8)" } else { "" }
+        ),
         "a peer that is slow to answer loses the end of what was sent",
     )
 }

@@ -152,6 +152,41 @@ pub fn syn_queue(ns: &Namespace) -> Option<Finding> {
     })
 }
 
+/// Without SYN cookies the last quarter of `tcp_max_syn_backlog` is for clients that the machine knows (`tcp_conn_request`, `tcp_peer_is_proven`,
+/// 5.15 to 7.3). Nothing but ListenDrops counts that, which counts much else: so only where a listener is seen to have so many.
+pub fn syn_backlog(ns: &Namespace) -> Option<Finding> {
+    let most = ns.settings.number(SYN_BACKLOG)?;
+    let elsewhere = ns.grown_any(&[OVERFLOWS, DROPPED]);
+    if ns.settings.number(SYNCOOKIES)? != 0 || ns.grown(DROPS)? <= elsewhere {
+        return None;
+    }
+    let (listener, count) = ns.sockets.as_ref()?.most_syns.as_ref()?;
+    if most - i64::try_from(*count).ok()? >= most >> 2 {
+        return None;
+    }
+    let at = std::net::SocketAddr::from(listener.local);
+    let what = format!(
+        "SYNs are dropped: {at}, of {}, has {count} half-open connections, SYN cookies are off, and from three quarters of {SYN_BACKLOG} \
+         on only clients that this machine knows get in: a SYN flood, or more clients than it allows for",
+        process(listener.owner.as_ref())
+    );
+    let finding = Finding::new("syn-backlog-short", Now, what)
+        .known_by(ns.counted(&[DROPS, OVERFLOWS, DROPPED]))
+        .known_by([Evidence::gauge(format!("half-open connections of the listener on {at}"), *count)])
+        .known_by(ns.set(&[SYN_BACKLOG, SYNCOOKIES]));
+    Some(
+        finding
+            .change(
+                format!("set {SYNCOOKIES} to 1: clients get in during a flood, too"),
+                "connections made by a cookie lack window scaling and SACK where the client has no timestamps",
+            )
+            .change(
+                format!("or raise {SYN_BACKLOG}; beyond the backlog of listen() it has no say"),
+                "320 bytes for each half-open connection",
+            ),
+    )
+}
+
 /// For tests of the network, not for production (ip-sysctl.rst).
 pub fn cookies_always(ns: &Namespace) -> Option<Finding> {
     if ns.settings.number(SYNCOOKIES)? != 2 {

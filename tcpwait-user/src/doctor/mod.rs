@@ -32,7 +32,7 @@ pub const MINIS: &str = "sockstat tw";
 pub const ORPHANS: &str = "sockstat orphan";
 
 /// The findings on a namespace.
-const FINDINGS: [fn(&Namespace) -> Option<Finding>; 30] = [
+const FINDINGS: [fn(&Namespace) -> Option<Finding>; 31] = [
     ports::exhausted,
     ports::reuse_without_timestamps,
     time_wait::overflow,
@@ -44,6 +44,7 @@ const FINDINGS: [fn(&Namespace) -> Option<Finding>; 30] = [
     time_wait::aborted_unread,
     listen::accept_queue,
     listen::syn_queue,
+    listen::syn_backlog,
     listen::cookies_always,
     listen::syn_backlog_without_say,
     listen::embryonic,

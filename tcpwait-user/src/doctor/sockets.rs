@@ -157,6 +157,8 @@ pub struct Sockets {
     /// Listeners with as many half-open connections as their backlog, and how many those are, the most first
     /// (`inet_csk_reqsk_queue_is_full`).
     pub full_of_syns: Vec<(Listener, u64)>,
+    /// The listener with the most half-open connections, and how many those are.
+    pub most_syns: Option<(Listener, u64)>,
     /// CLOSE_WAIT by process, the most first.
     pub unclosed: Vec<Unclosed>,
     /// FIN_WAIT2 by process, the most first.

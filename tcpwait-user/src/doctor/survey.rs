@@ -273,11 +273,11 @@ impl Survey {
         let mut full_of_syns: Vec<(Listener, u64)> = self
             .half_open
             .iter()
-            .filter_map(|(local, count)| Some((self.listener_of(*local)?, *count)))
-            .filter(|(listener, count)| *count >= u64::from(listener.backlog))
-            .map(|(listener, count)| (listener.clone(), count))
+            .filter_map(|(local, count)| Some((self.listener_of(*local)?.clone(), *count)))
             .collect();
         full_of_syns.sort_by_key(|(listener, count)| (std::cmp::Reverse(*count), listener.local));
+        let most_syns = full_of_syns.first().cloned();
+        full_of_syns.retain(|(listener, count)| *count >= u64::from(listener.backlog));
         let unclosed = unclosed::by_keeper(&self.unclosed, |local| self.listener_of(local), &owner);
         let (half_closed, blocked) = self.stuck.finish(|inode| owner(inode, &[]));
         let listeners = self.listeners;
@@ -291,6 +291,7 @@ impl Survey {
             half_closed,
             blocked,
             full_of_syns,
+            most_syns,
             served: self.served.len() as u64,
             ..self.sockets
         }

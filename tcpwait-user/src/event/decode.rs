@@ -48,7 +48,11 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
         Kind::StateEnd => Fact::State(state_end(&wire::SockStateEnd::read_from_bytes(bytes).ok()?)?),
         Kind::Owner => {
             let record = wire::Owner::read_from_bytes(bytes).ok()?;
-            Fact::Owner { cookie: record.cookie, task: Task::from_wire(&record.task) }
+            let (cookie, task) = (record.cookie, Task::from_wire(&record.task));
+            match head.flags & wire::FLAG_HEIR {
+                0 => Fact::Owner { cookie, task },
+                _ => Fact::Heir { cookie, task },
+            }
         }
         Kind::TwArm => Fact::Armed {
             mini: mini_socket(&wire::Mini::read_from_bytes(bytes).ok()?)?,

@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use nix::errno::Errno;
 use serde::Serialize;
 
@@ -19,6 +19,9 @@ const SAME_CALL_NS: u64 = 1_000_000_000;
 
 /// How long a failure waits for what its call gives back, and a refused bind() for the next port that the same socket tries.
 const PATIENCE_NS: u64 = 100_000_000;
+
+/// How long a refused bind() waits for what is looked up of the listener that holds the port: whose it is now.
+const LOOK_UP_NS: u64 = 300_000_000;
 
 /// A socket that tries one port after the other is told of after this time at the latest.
 const SEARCH_NS: u64 = 1_000_000_000;
@@ -149,6 +152,8 @@ pub struct Failure {
     pub holders: Option<Holders>,
     /// Of a search: the ports that were refused.
     pub search: Option<Search>,
+    /// Whether the socket had IPV6_V6ONLY; `None` where that is not known.
+    pub v6only: Option<bool>,
 }
 
 impl Failure {
@@ -226,8 +231,24 @@ pub(super) struct Pending {
     connects: HashMap<u64, Failure>,
     /// A refused bind(), by process and socket: the same socket may try the next port.
     binds: HashMap<(u32, u32), Failure>,
+    /// Of those, the ones that a listener is to blame for, as long as nobody has looked up whose it is.
+    unanswered: HashSet<(u32, u32)>,
     /// Answers to a SYN, by cookie and errno, that a call which waits for them gives back again.
     answered: VecDeque<(u64, u16)>,
+}
+
+impl Pending {
+    /// It was looked up whose the listener is that failures were told to be the doing of; it may be another's than was known.
+    pub(super) fn inherited(&mut self, former: Option<&Arc<Task>>, owner: Option<&Arc<Task>>) {
+        for (key, failure) in &mut self.binds {
+            for holder in failure.holders.iter_mut().flat_map(|holders| &mut holders.sockets) {
+                if holder.state == State::Listen && holder.owner.as_ref() == former {
+                    holder.owner = owner.cloned();
+                    self.unanswered.remove(key);
+                }
+            }
+        }
+    }
 }
 
 impl Lifecycle {
@@ -276,6 +297,7 @@ impl Lifecycle {
             retransmits: change.retransmits.filter(|_| !change.unsent || change.err != 0),
             holders: None,
             search: None,
+            v6only: change.v6only,
         };
         if in_the_call && change.returns {
             self.pending.connects.insert(change.cookie, failure);
@@ -340,6 +362,11 @@ impl Lifecycle {
             failure.holders = Some(self.holders(time_ns, refused));
         }
         let Some(key) = key else { return out.push(Update::Failed(Box::new(failure))) };
+        let holders = failure.holders.iter().flat_map(|holders| &holders.sockets);
+        match holders.into_iter().any(|holder| holder.state == State::Listen && holder.owner.is_some()) {
+            true => drop(self.pending.unanswered.insert(key)),
+            false => drop(self.pending.unanswered.remove(&key)),
+        }
         // The same port once more, or much later.
         out.extend(self.pending.binds.insert(key, failure).map(|former| Update::Failed(Box::new(former))));
     }
@@ -357,20 +384,26 @@ impl Lifecycle {
             retransmits: None,
             holders: None,
             search: None,
+            v6only: refused.v6only,
         }
     }
 
     /// Failures that waited long enough, the oldest first.
     pub(super) fn flush_failures(&mut self, now_ns: u64, out: &mut Vec<Update>) {
-        let Pending { connects, binds, .. } = &mut self.pending;
-        let is_over = |failure: &Failure| {
+        let Pending { connects, binds, unanswered, .. } = &mut self.pending;
+        let is_over = |failure: &Failure, patience_ns: u64| {
             let since_ns = |ns: u64| now_ns.saturating_sub(ns);
             let last_ns = failure.search.map_or(failure.time_ns, |search| search.last_ns);
-            since_ns(last_ns) >= PATIENCE_NS || since_ns(failure.time_ns) >= SEARCH_NS
+            since_ns(last_ns) >= patience_ns || since_ns(failure.time_ns) >= SEARCH_NS
         };
-        let connects = connects.extract_if(|_, failure| is_over(failure)).map(|(_, failure)| failure);
-        let mut over: Vec<Failure> =
-            connects.chain(binds.extract_if(|_, failure| is_over(failure)).map(|(_, failure)| failure)).collect();
+        let is_over_bind = |key: &(u32, u32), failure: &mut Failure| {
+            let looked_up = failure.search.is_some() || !unanswered.contains(key);
+            is_over(failure, if looked_up { PATIENCE_NS } else { LOOK_UP_NS })
+        };
+        let connects = connects.extract_if(|_, failure| is_over(failure, PATIENCE_NS)).map(|(_, failure)| failure);
+        let binds_over = binds.extract_if(is_over_bind).map(|(_, failure)| failure);
+        let mut over: Vec<Failure> = connects.chain(binds_over).collect();
+        unanswered.retain(|key| binds.contains_key(key));
         over.sort_by_key(|failure| (failure.time_ns, failure.id));
         out.extend(over.into_iter().map(|failure| Update::Failed(Box::new(failure))));
     }

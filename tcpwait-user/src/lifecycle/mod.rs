@@ -196,6 +196,7 @@ impl Lifecycle {
             }
             Fact::Owner { cookie, task: Some(task) } => self.owner(*cookie, task, out),
             Fact::Owner { task: None, .. } => {}
+            Fact::Heir { cookie, task } => self.inherited(*cookie, task.as_ref(), out),
             Fact::Armed { mini, rearmed } => {
                 self.clock.observe(event.time_ns, mini.jiffies);
                 if *rearmed {
@@ -341,6 +342,21 @@ impl Lifecycle {
             full.owner = Some(owner);
         }
         self.owner(cookie, task, out);
+    }
+
+    /// Somebody else holds a listener than who was known to; `None` where nobody knows who.
+    fn inherited(&mut self, cookie: u64, task: Option<&Task>, out: &mut Vec<Update>) {
+        let owner = task.map(|task| self.share(task));
+        let Some(full) = self.fulls.get_mut(&cookie).filter(|full| full.state == State::Listen) else { return };
+        let pid = |owner: &Option<Arc<Task>>| owner.as_ref().map(|task| task.pid);
+        if pid(&full.owner) == pid(&owner) {
+            self.pending.inherited(full.owner.as_ref(), full.owner.as_ref());
+            return;
+        }
+        let former = std::mem::replace(&mut full.owner, owner.clone());
+        self.found_holders = None;
+        self.pending.inherited(former.as_ref(), owner.as_ref());
+        out.extend(owner.map(|owner| Update::Owned { id: cookie, owner }));
     }
 
     /// Many connections have few owners.

@@ -152,7 +152,9 @@ impl Reports {
                 }
             }
         }
-        tally.owners(|socket| owner(socket).and_then(Task::from_wire), &self.names);
+        // Somebody has it, and it has no owner.
+        let is_shared = |socket: &Socket| socket.inode.is_some_and(|inode| owners.get(inode).is_some());
+        tally.owners(|socket| owner(socket).and_then(Task::from_wire), is_shared, &self.names);
     }
 
     fn show(&mut self, report: &Report, args: &States, time: Timestamp) -> io::Result<()> {

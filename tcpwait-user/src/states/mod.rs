@@ -187,11 +187,17 @@ impl Tally {
         &self.waiting
     }
 
-    /// Who holds them. `names`: of cgroups.
-    pub fn owners(&mut self, owner_of: impl Fn(&Socket) -> Option<Task>, names: &Names) {
+    /// Who holds them, and of which of those nobody knows whether several do. `names`: of cgroups.
+    pub fn owners(
+        &mut self,
+        owner_of: impl Fn(&Socket) -> Option<Task>,
+        is_shared: impl Fn(&Socket) -> bool,
+        names: &Names,
+    ) {
         for socket in std::mem::take(&mut self.waiting) {
             let owner = owner_of(&socket);
             self.holders.unknown += u64::from(owner.is_none());
+            self.holders.shared += u64::from(owner.is_none() && is_shared(&socket));
             if self.wanted.criteria.fits_owner(owner.as_ref(), names) {
                 let origin = self.census.origin(&socket.flow);
                 self.count(&socket, owner.as_ref(), origin);

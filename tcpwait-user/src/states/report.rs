@@ -146,6 +146,8 @@ pub struct Holders {
     pub without_file: u64,
     /// Of those, the ones in TIME_WAIT.
     pub of_time_wait: u64,
-    /// They have a file, and no process that could be looked into has it open.
+    /// They have a file, and no process that could be looked into has it open, or several have.
     pub unknown: u64,
+    /// Of those, the listeners that several processes have, which nothing tells apart.
+    pub shared: u64,
 }

@@ -10,6 +10,7 @@ pub mod clock;
 pub mod command;
 pub mod counters;
 pub mod facts;
+pub mod listeners;
 pub mod listing;
 pub mod netns;
 pub mod owners;

@@ -128,6 +128,11 @@ impl Owners {
         })
     }
 
+    /// This process, if it is one of those that hold a socket.
+    pub fn holder(&self, inode: u32, pid: u32) -> Option<&Task> {
+        self.by_inode.get(&inode)?.iter().map(|holder| &holder.task).find(|task| task.pid == pid)
+    }
+
     fn add(&mut self, held: &[u32], holder: Holder) {
         for &inode in held {
             let holders = self.by_inode.entry(inode).or_default();

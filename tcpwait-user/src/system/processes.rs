@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use nix::{errno::Errno, sys::signal::kill, unistd::Pid};
+
 /// So many are named in a sentence.
 const NAMED: usize = 5;
 
@@ -17,10 +19,28 @@ pub fn numbering() -> Option<u32> {
     of("1").or_else(|| of("self")).filter(|inode| *inode != INITIAL)
 }
 
-/// A sentence where no process is called `name` now, but some run an executable of that name: runtimes name their main threads as they
+/// Whether a process has ended, be it that nobody has waited for it yet. One that may not be looked at has not.
+pub fn has_ended(pid: u32) -> bool {
+    let Ok(number) = i32::try_from(pid) else { return false };
+    if kill(Pid::from_raw(number), None) == Err(Errno::ESRCH) {
+        return true;
+    }
+    fs::read(format!("/proc/{pid}/stat")).is_ok_and(|stat| is_zombie(&stat))
+}
+
+/// Fields 3 and 20 of `/proc/PID/stat`; the name, field 2, ends at the last parenthesis. A process whose first thread alone has ended looks
+/// like one that has.
+fn is_zombie(stat: &[u8]) -> bool {
+    let after = stat.rsplit(|&byte| byte == b')').next().and_then(|after| std::str::from_utf8(after).ok());
+    let mut fields = after.unwrap_or_default().split_ascii_whitespace();
+    matches!(fields.next(), Some("Z" | "X")) && fields.nth(16).is_none_or(|threads| threads == "1" || threads == "0")
+}
+
+/// A sentence where no process is called `name` now, but some run an executable of that name, or have a thread of it: runtimes name their main threads as they
 /// like (Node calls it MainThread), and it is that name which the kernel, `ps -o comm` and a filter know.
 pub fn only_an_executable(name: &str) -> Option<String> {
     let mut others: BTreeMap<String, u32> = BTreeMap::new();
+    let mut with_thread = None;
     for process in fs::read_dir("/proc").ok()?.flatten() {
         let Some(pid) = process.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
         let Some(comm) = comm(&process.path()) else { continue };
@@ -29,7 +49,16 @@ pub fn only_an_executable(name: &str) -> Option<String> {
         }
         if executable(&process.path()).is_some_and(|executable| executable == name) {
             others.entry(comm).or_insert(pid);
+        } else if with_thread.is_none() && has_thread(&process.path(), name) {
+            with_thread = Some((comm, pid));
         }
+    }
+    if let (true, Some((comm, pid))) = (others.is_empty(), with_thread) {
+        let comm = comm.escape_debug();
+        return Some(format!(
+            "no process is called {name} now; a thread of {comm}[{pid}] is, and processes go by the name of their main thread: --comm {comm} selects \
+             that one"
+        ));
     }
     let names: Vec<String> =
         others.iter().take(NAMED).map(|(comm, pid)| format!("{}[{pid}]", comm.escape_debug())).collect();
@@ -39,6 +68,12 @@ pub fn only_an_executable(name: &str) -> Option<String> {
          --comm {example} selects such",
         names.join(", ")
     ))
+}
+
+/// Whether one of its threads has this name.
+fn has_thread(process: &Path, name: &str) -> bool {
+    let threads = fs::read_dir(process.join("task")).into_iter().flatten().flatten();
+    threads.map(|thread| thread.path()).any(|thread| comm(&thread).is_some_and(|comm| comm == name))
 }
 
 fn comm(process: &Path) -> Option<String> {
@@ -56,11 +91,50 @@ fn executable(process: &Path) -> Option<String> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::only_an_executable;
+    use super::{has_ended, is_zombie, only_an_executable};
+
+    #[test]
+    fn processes_that_have_ended() {
+        assert!(!has_ended(std::process::id()));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let bound = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while !has_ended(child.id()) {
+            assert!(std::time::Instant::now() < bound, "nobody has waited for it, and it has ended");
+            std::thread::yield_now();
+        }
+        child.wait().unwrap();
+        assert!(has_ended(child.id()));
+        let stat =
+            |state: &str, threads: &str| format!("7 (a) b) {state} 1 7 7 0 -1 4 1 2 3 4 5 6 7 8 20 0 {threads} 0 4711");
+        assert!(is_zombie(stat("Z", "1").as_bytes()) && !is_zombie(stat("S", "1").as_bytes()));
+        assert!(!is_zombie(stat("Z", "2").as_bytes()), "its first thread has ended, and others go on");
+    }
 
     #[test]
     fn a_name_that_nothing_has() {
         assert_eq!(only_an_executable("no such program"), None);
+    }
+
+    #[test]
+    fn a_thread_of_this_test() {
+        let (name, started, ends) =
+            ("such a thread", std::sync::mpsc::channel::<()>(), std::sync::mpsc::channel::<()>());
+        let thread = std::thread::Builder::new().name(name.to_owned());
+        let waits = thread
+            .spawn(move || {
+                drop(started.0);
+                let _ = ends.1.recv();
+            })
+            .unwrap();
+        // The name is set before what the thread does (std).
+        let _ = started.1.recv();
+        let sentence = only_an_executable(name).unwrap();
+        assert!(
+            sentence.contains("a thread of") && sentence.contains(&format!("[{}]", std::process::id())),
+            "{sentence}"
+        );
+        drop(ends.0);
+        waits.join().unwrap();
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::{
 const AF_INET: u16 = 2;
 const LISTEN: u8 = 10;
 const AF_INET6: u8 = 10;
-const NO_TASK: Task = Task { pid: 0, uid: 0, cgroup: 0, comm: [0; 16], flags: 0, reserved: 0 };
+pub(super) const NO_TASK: Task = Task { pid: 0, uid: 0, cgroup: 0, comm: [0; 16], flags: 0, reserved: 0 };
 
 /// How the seeding went.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -158,7 +158,7 @@ impl Seeded {
 }
 
 /// The namespaces to read; those asked for that are not there are noted.
-fn wanted(only: &Pick<Identity>, seeded: &mut Seeded) -> Vec<Netns> {
+pub(super) fn wanted(only: &Pick<Identity>, seeded: &mut Seeded) -> Vec<Netns> {
     let mut namespaces = netns::all();
     // Whether a namespace is one to be left out, and not another with its inode number, is seen inside.
     if !only.is_empty() && !only.not {
@@ -175,7 +175,7 @@ fn wanted(only: &Pick<Identity>, seeded: &mut Seeded) -> Vec<Netns> {
 }
 
 /// What was read counts even if the end was not reached.
-fn list(ns: &Netns, only: &Pick<Identity>, asked: Asked) -> Listing {
+pub(super) fn list(ns: &Netns, only: &Pick<Identity>, asked: Asked) -> Listing {
     let mut listed = Listing {
         netns: NetnsId::new(ns.inode, 0),
         interfaces: Vec::new(),
@@ -205,10 +205,10 @@ fn list(ns: &Netns, only: &Pick<Identity>, asked: Asked) -> Listing {
 }
 
 /// What was found in a namespace.
-struct Listing {
+pub(super) struct Listing {
     netns: NetnsId,
     interfaces: Vec<(u32, String)>,
-    sockets: Vec<DiagSocket>,
+    pub(super) sockets: Vec<DiagSocket>,
     own_length: bool,
     /// It is one that is not wanted.
     left_out: bool,

@@ -1,5 +1,7 @@
 //! Calls that failed, in words. The lines and JSON objects that carry them are in `text.rs` and `json.rs`.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use nix::errno::Errno;
 
 use crate::{
@@ -61,22 +63,21 @@ pub fn words(failure: &Failure) -> String {
         Why::Unreachable => "an ICMP error came back, or ARP found nobody".to_owned(),
         Why::GivenUp => format!("closed by the process before it was connected{}", sent(failure)),
         Why::SoftError => soft_error(failure),
-        Why::RangeFull => "no port of the range is free".to_owned(),
+        Why::RangeFull => "no port of the range is free; a socket that is to connect() needs none before: IP_BIND_ADDRESS_NO_PORT leaves \
+                           the port to connect(), which shares ports between destinations"
+            .to_owned(),
         Why::PortHeld => held(failure),
         Why::NeverSent => "closed by the process before its first write; TCP_FASTOPEN_CONNECT keeps the SYN back until then, so none was \
                            sent, and no call failed"
             .to_owned(),
-        Why::NoRoute => format!("this machine has no route to {}; `ip route get {}` says what there is", flow.raddr, flow.raddr),
+        Why::NoRoute => no_route(failure),
         Why::NotAllowed => not_allowed(failure),
         Why::NoAddress if failure.call == Call::Connect => {
             format!("no interface here has an address to reach {} from", flow.raddr)
         }
         Why::NoAddress => format!("no interface of this network namespace has the address {}", flow.laddr),
         Why::NoMemory => "the kernel had no memory for it; nothing was sent".to_owned(),
-        Why::Invalid if failure.call == Call::Connect => {
-            format!("the address does not fit the socket, or a blackhole route leads to {}", flow.raddr)
-        }
-        Why::Invalid => "the socket is bound already, or the address does not fit it".to_owned(),
+        Why::Invalid => invalid(failure),
         Why::NotTold => format!(
             "port {} was found, and nothing was sent to {to}: the route, a policy or want of memory ended the call; which, no hook told",
             flow.lport
@@ -106,6 +107,47 @@ fn soft_error(failure: &Failure) -> String {
         sent(failure),
         errno(failure.soft_errno).unwrap_or_else(|| "an error".to_owned()),
     )
+}
+
+/// `tcp_v4_connect` and `tcp_v6_connect` give back ENETUNREACH for what is no host's address, too, and to a socket that may not use IPv4.
+fn no_route(failure: &Failure) -> String {
+    /// A network has 4 addresses at least, and in the last of them these bits are 1.
+    const BROADCAST: u8 = 0b11;
+    let to = failure.flow.raddr;
+    match to {
+        _ if to.is_multicast() || to == IpAddr::V4(Ipv4Addr::BROADCAST) => {
+            format!("{to} is a multicast or broadcast address, and TCP connects to none")
+        }
+        IpAddr::V4(_) if failure.v6only == Some(true) => {
+            format!("the socket has IPV6_V6ONLY, and {to} is an address of IPv4")
+        }
+        IpAddr::V4(v4) if failure.errno == Errno::ENETUNREACH as u16 && v4.octets()[3] & BROADCAST == BROADCAST => {
+            format!(
+                "this machine has no route to {to}, or it is a network's broadcast address; `ip route get {to}` says which"
+            )
+        }
+        _ => format!("this machine has no route to {to}; `ip route get {to}` says what there is"),
+    }
+}
+
+/// What EINVAL can mean: `tcp_v6_connect` and `__inet6_bind` ask for the interface of a link-local address, `__mkroute_output` lets no loopback address
+/// out.
+fn invalid(failure: &Failure) -> String {
+    let (flow, connects) = (&failure.flow, failure.call == Call::Connect);
+    let asked = if connects { flow.raddr } else { flow.laddr };
+    match asked {
+        IpAddr::V6(v6) if v6.is_unicast_link_local() && flow.bound_dev_if == 0 => {
+            format!("{asked} is a link-local address, and the call does not say of which interface (`{asked}%eth0`)")
+        }
+        _ if connects && flow.laddr.is_loopback() && !asked.is_loopback() && !asked.is_unspecified() => {
+            format!(
+                "the socket is bound to {}, from where only this machine can be reached, and not {asked}",
+                flow.laddr
+            )
+        }
+        _ if connects => format!("the address does not fit the socket, or a blackhole route leads to {asked}"),
+        _ => "the socket is bound already, or the address does not fit it".to_owned(),
+    }
 }
 
 fn not_allowed(failure: &Failure) -> String {
@@ -157,7 +199,7 @@ fn holder_words(holder: &Holder, now_ns: u64) -> String {
             format!("{count} in {} of {who}", holder.state)
         };
     }
-    let who = who.unwrap_or_else(|| "an unknown process".to_owned());
+    let who = who.map_or_else(|| "whose process is not known".to_owned(), |who| format!("left by {who}"));
     let seconds = |ns: u64| ns.saturating_sub(now_ns).div_ceil(1_000_000_000);
     let end = match holder.end_ns {
         Some((first, _)) if count == 1 => format!(", which ends in {} s", seconds(first)),
@@ -166,7 +208,7 @@ fn holder_words(holder: &Holder, now_ns: u64) -> String {
         }
         None => String::new(),
     };
-    format!("{count} in TIME_WAIT left by {who}{end}")
+    format!("{count} in TIME_WAIT {who}{end}")
 }
 
 fn advice(port: u16, holders: &Holders) -> String {
@@ -199,4 +241,69 @@ fn advice(port: u16, holders: &Holders) -> String {
         "SO_REUSEADDR on both sides would have let it through: this socket {}, {theirs}",
         has(holders.has_reuseaddr)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use nix::errno::Errno;
+
+    use super::words;
+    use crate::{
+        lifecycle::{Call, Failure, Why},
+        tcp::{Flow, NetnsId},
+    };
+
+    /// One errno has several causes, and the addresses tell some of them apart.
+    #[test]
+    fn what_the_addresses_tell() {
+        let said = |(call, why, errno): (Call, Why, Errno),
+                    laddr: &str,
+                    raddr: &str,
+                    bound_dev_if: u32,
+                    v6only: Option<bool>| {
+            let (laddr, raddr) = (laddr.parse().unwrap(), raddr.parse().unwrap());
+            words(&Failure {
+                time_ns: 0,
+                id: 0,
+                flow: Flow { netns: NetnsId::new(1, 0), bound_dev_if, laddr, raddr, lport: 0, rport: 80 },
+                call,
+                errno: errno as u16,
+                why,
+                owner: None,
+                retransmits: None,
+                holders: None,
+                search: None,
+                v6only,
+            })
+        };
+        let no_route = (Call::Connect, Why::NoRoute, Errno::ENETUNREACH);
+        let invalid = (Call::Connect, Why::Invalid, Errno::EINVAL);
+        let bind = (Call::Bind, Why::Invalid, Errno::EINVAL);
+        for (call, laddr, raddr, interface, v6only, word) in [
+            (no_route, "0.0.0.0", "192.0.2.1", 0, None, "has no route to 192.0.2.1;"),
+            (no_route, "0.0.0.0", "192.0.2.255", 0, None, "or it is a network's broadcast address"),
+            (no_route, "0.0.0.0", "255.255.255.255", 0, None, "TCP connects to none"),
+            (no_route, "::", "ff02::1", 2, Some(true), "TCP connects to none"),
+            (no_route, "::", "192.0.2.1", 0, Some(true), "the socket has IPV6_V6ONLY"),
+            (no_route, "::", "192.0.2.1", 0, Some(false), "has no route to 192.0.2.1;"),
+            (
+                (Call::Connect, Why::NoRoute, Errno::EHOSTUNREACH),
+                "0.0.0.0",
+                "192.0.2.255",
+                0,
+                None,
+                "has no route to 192.0.2.255;",
+            ),
+            (invalid, "0.0.0.0", "192.0.2.1", 0, None, "blackhole"),
+            (invalid, "127.0.0.1", "192.0.2.1", 0, None, "bound to 127.0.0.1"),
+            (invalid, "::", "fe80::1", 0, None, "link-local"),
+            (invalid, "::", "fe80::1", 2, None, "blackhole"),
+            (bind, "fe80::1", "::", 0, None, "link-local"),
+            (bind, "192.0.2.1", "0.0.0.0", 0, None, "bound already"),
+        ] {
+            let said = said(call, laddr, raddr, interface, v6only);
+            assert!(said.contains(word), "{said:?} has no {word:?}");
+        }
+    }
 }

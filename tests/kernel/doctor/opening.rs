@@ -145,6 +145,26 @@ pub fn syn_queue() {
     assert!(says(found, "advice", "tcp_syncookies to 1"), "{found}");
 }
 
+/// Without SYN cookies it is `tcp_max_syn_backlog` that is short, long before the backlog of listen() is; no counter of its own tells.
+pub fn syn_backlog() {
+    let listener = traffic::socket(V4.parse().unwrap());
+    listener.bind(&SocketAddr::new(V4.parse().unwrap(), 0).into()).unwrap();
+    listener.listen(64).unwrap();
+    let to = traffic::address(&listener);
+    sysctl("ipv4/tcp_max_syn_backlog", "8");
+    sysctl("ipv4/tcp_syncookies", "0");
+    now().expect_nothing();
+    let doctor = Doctor::begins();
+    let _knocking: Vec<Socket> = (0..12).map(|_| knock(to, true)).collect();
+    until("SYNs are dropped", SOON, || tcp_ext("ListenDrops") > 0);
+    assert_eq!((tcp_ext("ListenOverflows"), tcp_ext("TCPReqQFullDrop")), (0, 0));
+    let report = doctor.says();
+    let found = report.finding("syn-backlog-short", "now");
+    assert!(counted(found, "TcpExtListenDrops").0 > 0 && gauged(found, "half-open connections") >= 7, "{found}");
+    assert!(says(found, "what", &to.to_string()), "whose queue: {found}");
+    assert!(says(found, "advice", "tcp_syncookies to 1"), "{found}");
+}
+
 /// A SYN from a port that nobody has: this machine resets what is answered.
 pub fn half_open_resets() {
     now().expect_nothing();

@@ -132,6 +132,42 @@ fn holders_are_those_of_the_moment() {
     );
 }
 
+/// The server has ended, and a child that inherited its listener has the port: it is looked up, and the dead one is blamed no more.
+#[test]
+fn who_inherited_a_listener_holds_the_port() {
+    for (heir, owned, holder) in [("by=child", "#9 owned by child\n", "child"), ("", "", "?")] {
+        story(
+            &format!(
+                "0 seeded
+                 1 state CLOSE LISTEN id=9 listener by=old
+                 2 refused id=7 lport=443 by=new socket=1
+                 40 heir id=9 {heir}
+                 400 tick
+                 500 refused id=7 lport=443 by=new socket=2
+                 900 tick"
+            ),
+            &format!(
+                "1 #9 CLOSE -> LISTEN - lport=443 of old
+                 {owned}2 Bind failed: PortHeld 1x LISTEN {holder}
+                 500 Bind failed: PortHeld 1x LISTEN {holder}"
+            ),
+        );
+    }
+    // It was known already, or is no listener.
+    story(
+        "0 seeded
+         1 state CLOSE LISTEN id=9 listener by=nginx
+         2 state CLOSE SYN_SENT id=3 by=curl
+         3 heir id=9 by=nginx
+         3 heir id=3 by=nginx
+         3 heir id=8 by=nginx
+         4 state SYN_SENT ESTABLISHED id=3",
+        "1 #9 CLOSE -> LISTEN - lport=443 of nginx
+         2 #3 CLOSE -> SYN_SENT - of curl
+         4 #3 SYN_SENT -> ESTABLISHED 2 of curl",
+    );
+}
+
 /// `inet_bind_conflict`: SO_REUSEADDR on both sides but of a listener, SO_REUSEPORT on both sides of one user, leave the port.
 #[test]
 fn only_those_that_conflict_hold_the_port() {

@@ -2,7 +2,7 @@
 //!
 //! Told as `MS EVENT [key=value…]`: `syn`, `syn-again`, `resend`, `give-up` and `drop` of a half-open connection (keys `from`, the listener's
 //! cookie, `again`, how often the SYN-ACK was sent again, `queue`, the accept queue: `room full resets`; flags `deaf`, the listener is gone, `acked` and `deferred`), `accepted`, `refused [connect]` (keys `socket`, `errno`), `state OLD NEW`, `arm`, `rearm`, `segment`, `expire` and `cancel` with the
-//! mini-socket's substate, `owner`, `tick`, `seed STATE`, `seeded`, `lost`, `listed`. Keys: `id` (the cookie, 1 unless said), `on` (which
+//! mini-socket's substate, `owner`, `heir`, `tick`, `seed STATE`, `seeded`, `lost`, `listed`. Keys: `id` (the cookie, 1 unless said), `on` (which
 //! addresses, those of the id unless said), `dev` (the interface bound to), `era` (which of the namespaces with that inode number), `lport`, `may` (what it shares its port by: `address port both neither`), `v6` (IPV6_V6ONLY: `only both`), `sk`, `cpu`, `thread` (where tracepoints can be preempted), `by` (a task's name), `err`, `room` (the namespace may have more), `stack` (functions,
 //! innermost first; of an end also the flags `orphan repairing no-linger2 window-closed acked queued memory asked version-5 stackless`, `soft` (`sk_err_soft`), `user-timeout` in ms, `probed` in jiffies), `due` (ms when the timer runs out, 60 s from now unless said), `left` (ms to expiry), `since` (when a seed was in its state at the latest, now unless said), and the
 //! flags `mini`, `handed-over`, `half-open`, `newborn`, `unsent`, `repair` and `deferrable` (entering SYN_SENT), `deferred`, `returns`, `old-port`, `old-soft`, `unhashed`, `netns-gone`, `in-process`, `listener`. A `segment` has a header if it has `flags` (`FIN,ACK`): `before`
@@ -452,6 +452,7 @@ impl<'a> Told<'a> {
             "expire" => Fact::Expired(self.mini()),
             "cancel" => Fact::Cancelled { mini: self.mini(), site: self.site(task) },
             "owner" => Fact::Owner { cookie: self.id(), task },
+            "heir" => Fact::Heir { cookie: self.id(), task },
             "tick" => Fact::Tick { realtime_ns: self.ms * MS },
             "seed" => Fact::Seed(Seed {
                 cookie: self.id(),

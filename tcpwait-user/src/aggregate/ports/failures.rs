@@ -174,6 +174,7 @@ mod tests {
             retransmits: None,
             holders: None,
             search: None,
+            v6only: None,
         }
     }
 

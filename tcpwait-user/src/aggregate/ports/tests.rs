@@ -127,6 +127,7 @@ fn fail(ports: &mut Ports, time_ns: u64, why: Why) {
         retransmits: None,
         holders: None,
         search: None,
+        v6only: None,
     };
     tell(ports, Update::Failed(Box::new(failure)));
 }

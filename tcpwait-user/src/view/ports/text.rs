@@ -105,7 +105,7 @@ impl PortsView for Text {
             notes.extend(String::from_utf8_lossy(&account).lines().map(str::to_owned));
         } else {
             notes.push(
-                "rates, forecasts, failures and whose TIME_WAITs those are: by tracing, tcpwait ports 5 (as root)"
+                "rates, forecasts, failures, ports that bind() took for all destinations, and whose TIME_WAITs those are: by tracing, tcpwait ports 5 (as root)"
                     .to_owned(),
             );
         }

@@ -82,6 +82,7 @@ struct Owners {
     none: u64,
     none_time_wait: u64,
     unknown: u64,
+    shared: u64,
 }
 
 /// Writes it.
@@ -114,6 +115,7 @@ pub fn write(report: &Report, moment: Moment<'_>, out: &mut dyn Write) -> io::Re
             none: holders.without_file,
             none_time_wait: holders.of_time_wait,
             unknown: holders.unknown,
+            shared: holders.shared,
         }),
     };
     plain::json(&mut *out, &document)?;

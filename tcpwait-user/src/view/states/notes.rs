@@ -54,12 +54,20 @@ fn owners(holders: &Holders, root: bool) -> Vec<String> {
             sockets(others)
         ));
     }
-    if holders.unknown > 0 {
+    if holders.shared > 0 {
+        let (noun, it) = if holders.shared == 1 { ("listener", "it") } else { ("listeners", "each") };
+        notes.push(format!(
+            "{} {noun}: several processes have {it}, and nothing tells which of them accepts (`ss -tlnp` lists them)",
+            count(holders.shared)
+        ));
+    }
+    let unknown = holders.unknown.saturating_sub(holders.shared);
+    if unknown > 0 {
         let why = match root {
             true => "kernel sockets, sockets in transit (SCM_RIGHTS), or processes that cannot be inspected",
             false => "run as root to look into the processes of others",
         };
-        notes.push(format!("process unknown for {}: {why}", sockets(holders.unknown)));
+        notes.push(format!("process unknown for {}: {why}", sockets(unknown)));
     }
     notes
 }
