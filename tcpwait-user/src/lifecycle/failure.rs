@@ -7,7 +7,7 @@ use hashbrown::HashMap;
 use nix::errno::Errno;
 use serde::Serialize;
 
-use super::{Lifecycle, Update};
+use super::{Lifecycle, Update, room};
 pub use crate::event::Call;
 use crate::{
     event::{PortRefused, StateChange, Task},
@@ -205,6 +205,13 @@ pub(super) struct Pending {
     binds: HashMap<(u32, u32), Failure>,
     /// Answers to a SYN, by cookie and errno, that a call which waits for them gives back again.
     answered: VecDeque<(u64, u16)>,
+}
+
+impl Pending {
+    /// What it costs to look for those that waited long enough.
+    pub(super) fn room(&self) -> usize {
+        room(&self.connects) + room(&self.binds)
+    }
 }
 
 impl Lifecycle {

@@ -5,6 +5,7 @@
 //! which may share its cookie with a full socket that was connected again, is found by its addresses and checked by its cookie.
 
 mod death;
+mod effort;
 mod end;
 mod failure;
 mod full;
@@ -23,6 +24,7 @@ use hashbrown::{HashMap, HashSet};
 
 use self::{
     death::{Held, Sentenced},
+    effort::Effort,
     full::{Full, Newborn},
     jiffies::JiffyClock,
     mini::{Announced, Mini},
@@ -127,6 +129,7 @@ pub struct Lifecycle {
     ended: Option<HashSet<u64>>,
     seeds_read: bool,
     recovery: Recovery,
+    effort: Effort,
     tally: Tally,
     now_ns: u64,
 }
@@ -182,6 +185,7 @@ impl Lifecycle {
     pub fn apply(&mut self, event: &Event, out: &mut Vec<Update>) {
         let before = out.len();
         self.now_ns = self.now_ns.max(event.time_ns);
+        self.effort.record();
         match &event.fact {
             Fact::State(change) => {
                 self.settle_context(event.context, out);
@@ -231,7 +235,7 @@ impl Lifecycle {
             Fact::Tick { .. } => self.tick(event.time_ns, out),
             Fact::Seed(seed) => self.seed(event.time_ns, seed, out),
             Fact::Loss { .. } => self.lose(event.time_ns),
-            Fact::Listed(netns) => self.listed(event.time_ns, *netns, out),
+            Fact::Listed(netns) => self.listed(event.time_ns, *netns),
             Fact::SeedEnd { unreadable, .. } if self.seeds_read => self.listing_ends(*unreadable == 0, out),
             Fact::SeedEnd { .. } => {
                 // Where something was lost meanwhile, what ends is still of interest to the next listing.
@@ -255,11 +259,18 @@ impl Lifecycle {
     }
 
     fn tick(&mut self, time_ns: u64, out: &mut Vec<Update>) {
-        self.settle_all(time_ns, out);
-        self.flush_portless(time_ns, out);
+        // Little ever waits, so that this can be done at every tick; a recording may pretend otherwise.
+        if self.effort.affords(room(&self.held) + room(&self.held_requests)) {
+            self.settle_all(time_ns, out);
+        }
+        if self.effort.affords(self.portless.len()) {
+            self.flush_portless(time_ns, out);
+        }
         self.flush_unsaid(time_ns, out);
         self.end_overdue(time_ns, out);
-        self.flush_failures(time_ns, out);
+        if self.effort.affords(self.pending.room()) {
+            self.flush_failures(time_ns, out);
+        }
     }
 
     fn seed(&mut self, time_ns: u64, seed: &Seed, out: &mut Vec<Update>) {
@@ -366,4 +377,9 @@ impl Lifecycle {
             ended.insert(cookie);
         }
     }
+}
+
+/// What it costs to go through a map.
+fn room<K, V>(map: &HashMap<K, V>) -> usize {
+    if map.is_empty() { 0 } else { map.capacity() }
 }

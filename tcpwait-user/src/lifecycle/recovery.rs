@@ -1,12 +1,12 @@
 //! After a loss the model recovers: what must have ended by its own clock is taken to have ended, and a new listing of the full sockets
 //! tells what became of those. Nothing that was lost stays for ever.
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 
-use super::{Lifecycle, Reason, Transition, Update, full::Full};
+use super::{Lifecycle, Reason, Transition, Update, full::Full, room};
 use crate::{
     event::Seed,
-    tcp::{Flow, NetnsId, State},
+    tcp::{NetnsId, State},
 };
 
 /// How often clocks are looked at.
@@ -35,9 +35,10 @@ pub(super) struct Recovery {
     loss_ns: Option<u64>,
     /// Full sockets have not been listed since.
     unlisted: bool,
-    /// Sockets that the new listing has told of, by cookie, and the namespaces that it has been through.
+    /// Sockets that the new listing has told of, by cookie.
     listed: HashSet<u64>,
-    namespaces: HashSet<NetnsId>,
+    /// The namespaces that it has been through, and when it began each.
+    namespaces: HashMap<NetnsId, u64>,
     /// When it began.
     listing_ns: Option<u64>,
     last_tick_ns: u64,
@@ -70,7 +71,10 @@ impl Lifecycle {
         if now_ns < recovery.caught_up_ns || now_ns < recovery.next_round_ns {
             return;
         }
-        recovery.next_round_ns = now_ns + ROUND_NS;
+        if !self.effort.affords(self.minis.room() + room(&self.requests) + room(&self.newborns)) {
+            return;
+        }
+        self.recovery.next_round_ns = now_ns + ROUND_NS;
         let slack_ns = self.clock.timewait_slack_ns().unwrap_or(ROUND_NS) + LATE_NS;
         self.end_overdue_minis(now_ns, slack_ns, out);
         self.end_overdue_requests(now_ns.saturating_sub(REQUEST_NS), out);
@@ -112,42 +116,38 @@ impl Lifecycle {
         }
     }
 
-    /// A namespace has been listed once more: what was not there has ended.
-    pub(super) fn listed(&mut self, begun_ns: u64, netns: NetnsId, out: &mut Vec<Update>) {
+    /// A namespace has been listed once more.
+    pub(super) fn listed(&mut self, begun_ns: u64, netns: NetnsId) {
         self.recovery.listing_ns.get_or_insert(begun_ns);
-        self.recovery.namespaces.insert(netns);
-        self.end_unlisted(begun_ns, |flow, _| flow.netns == netns, out);
+        self.recovery.namespaces.insert(netns, begun_ns);
     }
 
-    /// All of them have been; of namespaces that are not there any more nothing is left. `complete`: they could all be read.
+    /// All of them have been: what was not there has ended, and of namespaces that are not there any more nothing is left.
+    /// `complete`: they could all be read.
     pub(super) fn listing_ends(&mut self, complete: bool, out: &mut Vec<Update>) {
-        let begun_ns = self.recovery.listing_ns.take();
-        if let Some(begun_ns) = begun_ns.filter(|_| complete) {
-            self.end_unlisted(begun_ns, |flow, listed| !listed.contains(&flow.netns), out);
+        let Some(begun_ns) = self.recovery.listing_ns.take() else { return };
+        let looked = self.effort.affords(self.fulls.room());
+        if looked {
+            self.end_unlisted(complete.then_some(begun_ns), out);
         }
         self.recovery.listed = HashSet::new();
-        self.recovery.namespaces = HashSet::new();
-        if begun_ns.is_some_and(|begun_ns| self.recovery.loss_ns.is_none_or(|loss_ns| loss_ns + HASHED_NS <= begun_ns))
-        {
+        self.recovery.namespaces = HashMap::new();
+        if looked && self.recovery.loss_ns.is_none_or(|loss_ns| loss_ns + HASHED_NS <= begun_ns) {
             self.recovery.unlisted = false;
             self.ended = None;
         }
     }
 
-    fn end_unlisted(
-        &mut self,
-        begun_ns: u64,
-        concerns: impl Fn(&Flow, &HashSet<NetnsId>) -> bool,
-        out: &mut Vec<Update>,
-    ) {
+    /// Ends what the listing did not show; `others_ns`: when it began, if of namespaces that it has not been through nothing is left.
+    fn end_unlisted(&mut self, others_ns: Option<u64>, out: &mut Vec<Update>) {
         let Self { fulls, recovery, .. } = self;
-        let gone = fulls.iter().filter(|(cookie, full)| {
-            concerns(&full.flow, &recovery.namespaces)
-                && !recovery.listed.contains(*cookie)
-                && is_older(full, begun_ns.saturating_sub(HASHED_NS))
-        });
-        let gone: Vec<u64> = gone.map(|(cookie, _)| *cookie).collect();
-        for cookie in gone {
+        let gone =
+            fulls.iter().filter(|(cookie, _)| !recovery.listed.contains(*cookie)).filter_map(|(cookie, full)| {
+                let begun_ns = recovery.namespaces.get(&full.flow.netns).copied().or(others_ns)?;
+                is_older(full, begun_ns.saturating_sub(HASHED_NS)).then_some((*cookie, begun_ns))
+            });
+        let gone: Vec<(u64, u64)> = gone.collect();
+        for (cookie, begun_ns) in gone {
             let Some(full) = self.fulls.remove(&cookie) else { continue };
             self.tally.unmatched.overdue += 1;
             out.push(Update::Transition(Transition {
