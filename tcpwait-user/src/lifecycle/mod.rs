@@ -125,8 +125,8 @@ pub struct Lifecycle {
     /// Where anybody was ever seen to listen.
     listened: Listened,
     last_owner: Option<Arc<Task>>,
-    /// Cookies that ended while sock_diag is being read: what it says of them is old. `None` afterwards.
-    ended: Option<HashSet<u64>>,
+    /// Full sockets and (`true`) mini-sockets that ended while sock_diag is being read, by cookie: what it says of them is old. `None` afterwards.
+    ended: Option<HashSet<(u64, bool)>>,
     seeds_read: bool,
     recovery: Recovery,
     effort: Effort,
@@ -239,7 +239,7 @@ impl Lifecycle {
             Fact::SeedEnd { unreadable, .. } if self.seeds_read => self.listing_ends(*unreadable == 0, out),
             Fact::SeedEnd { .. } => {
                 // Where something was lost meanwhile, what ends is still of interest to the next listing.
-                self.ended = self.ended.take().filter(|_| self.knows_at_most());
+                self.ended = self.ended.take().filter(|_| self.is_unsure());
                 self.seeds_read = true;
             }
             Fact::CgroupName { .. } | Fact::InterfaceName { .. } | Fact::Counters(_) => {}
@@ -274,7 +274,7 @@ impl Lifecycle {
     }
 
     fn seed(&mut self, time_ns: u64, seed: &Seed, out: &mut Vec<Update>) {
-        if self.ended.as_ref().is_some_and(|ended| ended.contains(&seed.cookie)) {
+        if self.ended.as_ref().is_some_and(|ended| ended.contains(&(seed.cookie, seed.mini))) {
             return;
         }
         if self.seeds_read {
@@ -286,7 +286,7 @@ impl Lifecycle {
         }
         let origin = self.seeded_origin(seed);
         let taken = if seed.mini {
-            self.seed_mini(time_ns, seed, origin)
+            self.seed_mini(time_ns, seed, origin, true)
         } else if seed.state == State::SynRecv {
             self.seed_request(seed)
         } else {
@@ -370,11 +370,11 @@ impl Lifecycle {
         owner
     }
 
-    fn remember_end(&mut self, cookie: u64) {
+    fn remember_end(&mut self, cookie: u64, mini: bool) {
         if let Some(ended) = &mut self.ended
             && cookie != 0
         {
-            ended.insert(cookie);
+            ended.insert((cookie, mini));
         }
     }
 }

@@ -122,6 +122,7 @@ fn line(update: &Update) -> String {
             }
             text
         }
+        Update::Lost { id, .. } => format!("#{id} lost"),
         Update::Owned { id, owner } => format!("#{id} owned by {}", owner.comm()),
     }
 }

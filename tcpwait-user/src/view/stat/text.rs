@@ -54,9 +54,9 @@ impl Text {
             .map_or_else(|| "-".to_owned(), |time| time.to_zoned(self.zone.clone()).strftime("%H:%M:%S").to_string());
         let span = duration(Some(report.end_ns.saturating_sub(report.begin_ns)));
         let what = if report.is_final { "in all" } else { "in the last" };
-        let at_most = if report.ledger.now_at_most { "at most " } else { "" };
+        let now = if report.ledger.now_unsure { "known now, or more or fewer" } else { "now" };
         let mut text = format!(
-            "{time}  TIME_WAIT: {at_most}{} now; {what} {span} {} entered ({}/s), {} left ({}/s)",
+            "{time}  TIME_WAIT: {} {now}; {what} {span} {} entered ({}/s), {} left ({}/s)",
             count(time_wait.now),
             said(time_wait.entered),
             rate(time_wait.entered_per_s),
