@@ -42,6 +42,11 @@ impl<K: Hash + Eq, V, S: BuildHasher> CompactMap<K, V, S> {
         self.places.is_empty()
     }
 
+    /// What it costs to go through all entries: the places of those that there are, or were.
+    pub fn room(&self) -> usize {
+        self.slots.len().saturating_sub(1) * CHUNK + self.slots.last().map_or(0, Vec::len)
+    }
+
     /// The value of a key.
     pub fn get(&self, key: &K) -> Option<&V> {
         let place = *self.places.find(self.hasher.hash_one(key), |place| holds(&self.slots, *place, key))?;

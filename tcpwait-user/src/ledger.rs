@@ -35,8 +35,8 @@ pub struct Ledger {
     pub older_unknown: bool,
     /// This kernel set the timer of a TIME_WAIT to something else than 60 s: to so many nanoseconds, if its tick rate is known.
     pub other_length_ns: Option<Option<u64>>,
-    /// What is there now is at most what is known: events were lost just now, and ends may be among them.
-    pub now_at_most: bool,
+    /// What is there now may be more than what is known, or less: events were lost just now, and beginnings and ends may be among them.
+    pub now_unsure: bool,
     /// Mini-sockets alive at the end.
     pub minis_now: u64,
     /// Connections not shown because nothing said whether they were wanted.

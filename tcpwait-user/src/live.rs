@@ -51,7 +51,14 @@ use crate::{
 const ROUND: Duration = Duration::from_millis(50);
 
 /// How many records are taken in one go before signals and the clock get their turn.
-const BATCH: usize = 65_536;
+const BATCH: usize = 8_192;
+
+/// How long what waits in the ring buffer may keep what else there is to do.
+const CATCH_UP: Duration = Duration::from_millis(250);
+
+/// How long it may keep the end, once nothing more comes; and once a signal asked for it. What is left is counted as unread.
+const LAST: Duration = Duration::from_secs(5);
+const LAST_AT_SIGNAL: Duration = Duration::from_millis(700);
 
 /// How long a program may take from its detachment to its last record.
 const LAST_RECORD: Duration = Duration::from_millis(10);
@@ -177,7 +184,7 @@ impl Live {
             let begun = Instant::now();
             let reading = snmp::read(self.only(), false, monotonic_ns);
             self.first_reading = begun.elapsed();
-            while self.drain(sink)? == BATCH {}
+            self.catch_up(sink)?;
             sink.reading_ends(&reading);
         }
         Ok(())
@@ -226,7 +233,7 @@ impl Live {
                 Ok((records, read)) = maybe(&mut seeds) => {
                     seeds = None;
                     // What the kernel said before sock_diag was read comes first: the earlier word counts.
-                    while self.drain(sink)? == BATCH {}
+                    self.catch_up(sink)?;
                     for record in split(&records) {
                         self.pass(record, sink)?;
                     }
@@ -235,7 +242,7 @@ impl Live {
                 listed = maybe(&mut listing) => {
                     listing = None;
                     losses.listed(listing_begun.elapsed());
-                    while self.drain(sink)? == BATCH {}
+                    self.catch_up(sink)?;
                     if let Ok((records, _)) = listed {
                         for record in split(&records) {
                             self.pass(record, sink)?;
@@ -252,7 +259,7 @@ impl Live {
                 reading = maybe(&mut readings.under_way) => {
                     readings.under_way = None;
                     // What happened before the counters were read is in the ring buffer by now.
-                    while self.drain(sink)? == BATCH {}
+                    self.catch_up(sink)?;
                     if let Ok((reading, took)) = reading {
                         sink.reading_ends(&reading);
                         readings.took(took);
@@ -306,15 +313,25 @@ impl Live {
         }
         // Nothing may be added while the rest is read: a flood would never end.
         self.probes.detach()?;
-        while self.drain_all(sink)? == BATCH {}
+        let patience = if signals::asked() { LAST_AT_SIGNAL } else { LAST };
+        let begun = Instant::now();
+        while self.drain_all(sink)? == BATCH && begun.elapsed() < patience {}
         // A program that still ran when it was detached finishes its record within microseconds; one that was not finished
         // hides those behind it.
         tokio::time::sleep(LAST_RECORD).await;
-        while self.drain_all(sink)? == BATCH {}
+        while self.drain_all(sink)? == BATCH && begun.elapsed() < patience {}
         self.tick(sink)?;
         sink.record(self.probes.counters(monotonic_ns())?.as_bytes())?;
         sink.sync()?;
         Ok(seeded)
+    }
+
+    /// Takes what has been in the ring buffer for a while. On a machine that makes more than can be taken there is no end to what comes: what
+    /// is late then is late.
+    fn catch_up(&mut self, sink: &mut impl Sink) -> io::Result<()> {
+        let begun = Instant::now();
+        while self.drain(sink)? == BATCH && begun.elapsed() < CATCH_UP {}
+        Ok(())
     }
 
     /// Takes what the ring buffer has. Returns how many records; [`BATCH`] says that there may be more.

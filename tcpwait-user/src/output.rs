@@ -9,7 +9,7 @@ use std::{
     io::{self, Write},
     os::fd::AsFd,
     sync::OnceLock,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::libc;
@@ -34,6 +34,9 @@ const STALLED: Duration = Duration::from_secs(1);
 
 /// The same once a signal asked for the end.
 const STALLED_AT_SIGNAL: Duration = Duration::from_millis(400);
+
+/// How long the end waits in all for a reader that takes something now and then, once a signal asked for it. What is left is counted.
+const AT_SIGNAL: Duration = Duration::from_millis(900);
 
 /// The same for standard error, whose last sentences come after that.
 const SENTENCES_STALLED: Duration = Duration::from_millis(200);
@@ -187,7 +190,13 @@ pub fn redirect(file: File) {
 /// It cannot be written.
 pub fn settle() -> io::Result<u64> {
     let Some(queue) = STDOUT.get() else { return Ok(0) };
-    queue.settle(stalled);
+    let begun = std::cell::Cell::new(None);
+    queue.settle(|| {
+        let asked = signals::asked().then(|| begun.get().unwrap_or_else(Instant::now));
+        begun.set(asked);
+        // However slowly it is taken.
+        if asked.is_some_and(|asked| asked.elapsed() >= AT_SIGNAL) { Duration::ZERO } else { stalled() }
+    });
     let error = queue.lock().error;
     error.map_or_else(|| Ok(queue.unwritten()), |code| Err(io::Error::from_raw_os_error(code)))
 }

@@ -124,7 +124,7 @@ impl Stream {
         Ledger {
             tally: self.lifecycle.tally(),
             minis_now: self.lifecycle.minis_now() as u64,
-            now_at_most: self.lifecycle.knows_at_most(),
+            now_unsure: self.lifecycle.is_unsure(),
             older_unknown: self.lifecycle.all_minis_now().is_none(),
             other_length_ns: self.lifecycle.other_length_ns(),
             ..self.ledger

@@ -192,6 +192,11 @@ impl Selector {
             Update::Transition(_) if self.all => return show(update),
             Update::Transition(step) => step,
             Update::Found(found) => return if self.finds(found, names) { show(update) } else { Ok(()) },
+            Update::Lost { id, flow } => {
+                self.tracks.remove(&Name::of(*id, flow));
+                self.ownerless.remove(id);
+                return show(update);
+            }
             Update::Owned { id, owner } => return self.owned(*id, owner, names, show),
             Update::Failed(failure) => return if self.fails(failure, names) { show(update) } else { Ok(()) },
         };

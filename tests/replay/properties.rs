@@ -40,7 +40,7 @@ fn run(events: &[Event]) -> (Vec<Transition>, Unmatched) {
     model.finish(&mut updates);
     let steps = updates.into_iter().filter_map(|update| match update {
         Update::Transition(step) => Some(step),
-        Update::Found(_) | Update::Owned { .. } | Update::Failed(_) => None,
+        Update::Found(_) | Update::Owned { .. } | Update::Failed(_) | Update::Lost { .. } => None,
     });
     (steps.collect(), model.tally().unmatched)
 }

@@ -221,8 +221,8 @@ fn as_text() {
     assert_eq!(
         of(80),
         "\
-22:13:20  TIME_WAIT: 3 of 9 TCP sockets in 1 network namespace of those that can
-          be seen; 2 more could not be read
+2023-11-14 22:13:20 UTC  TIME_WAIT: 3 of 9 TCP sockets in 1 network namespace of
+          those that can be seen; 2 more could not be read
 
 STATE          SOCKETS   % IPV4 IPV6  OLDEST AGE P50 AGE P90
 LISTEN               1 11%    0    1       -       -       -

@@ -167,6 +167,12 @@ impl Aggregate {
             Update::Found(found) => self.found(found),
             Update::Failed(failure) => self.failures.add(failure),
             Update::Owned { .. } => {}
+            Update::Lost { id, flow } => {
+                if let Some((stale, _)) = self.connections.recall(Name::of(*id, flow)) {
+                    self.connections.forget(Name::of(*id, flow));
+                    self.forget(stale);
+                }
+            }
         }
     }
 

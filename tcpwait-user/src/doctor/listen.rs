@@ -181,7 +181,7 @@ pub fn syn_backlog(ns: &Namespace) -> Option<Finding> {
                 "connections made by a cookie lack window scaling and SACK where the client has no timestamps",
             )
             .change(
-                format!("or raise {SYN_BACKLOG}; beyond the backlog of listen() it has no say"),
+                format!("or raise {SYN_BACKLOG}; beyond the backlog of listen() it has no effect"),
                 "320 bytes for each half-open connection",
             ),
     )

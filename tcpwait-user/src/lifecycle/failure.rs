@@ -7,7 +7,7 @@ use hashbrown::{HashMap, HashSet};
 use nix::errno::Errno;
 use serde::Serialize;
 
-use super::{Lifecycle, Update};
+use super::{Lifecycle, Update, room};
 pub use crate::event::Call;
 use crate::{
     event::{PortRefused, StateChange, Task},
@@ -248,6 +248,11 @@ impl Pending {
                 }
             }
         }
+    }
+
+    /// What it costs to look for those that waited long enough.
+    pub(super) fn room(&self) -> usize {
+        room(&self.connects) + room(&self.binds)
     }
 }
 

@@ -106,7 +106,7 @@ impl Lifecycle {
             }
             _ => None,
         };
-        if self.is_hand_over(change) {
+        if self.is_hand_over(change, out) {
             return;
         }
         if newborn.is_some() && change.new == State::Close && self.requests.contains_key(&change.flow) {
@@ -174,7 +174,7 @@ impl Lifecycle {
         };
         if change.new == State::Close {
             let full = fulls.remove(&change.cookie);
-            self.remember_end(change.cookie);
+            self.remember_end(change.cookie, false);
             let old_soft = full.as_ref().is_some_and(|full| full.old_soft);
             self.explain(change, was_known, old_soft, &mut step);
             if step.reason == Some(Reason::ListenerClosed) && step.owner.is_none() {
@@ -295,7 +295,7 @@ impl Lifecycle {
     }
 
     /// Whether this is the full socket's CLOSE at the hand-over to its mini-socket, which is no step of the connection.
-    fn is_hand_over(&mut self, change: &StateChange) -> bool {
+    fn is_hand_over(&mut self, change: &StateChange, out: &mut Vec<Update>) -> bool {
         if change.new != State::Close || !matches!(change.old, State::FinWait2 | State::Closing) {
             return false;
         }
@@ -311,8 +311,11 @@ impl Lifecycle {
             // Its beginning was lost; the connection has not ended.
             self.tally.unmatched.gaps += 1;
         }
-        self.fulls.remove(&change.cookie);
-        self.remember_end(change.cookie);
+        let full = self.fulls.remove(&change.cookie);
+        if let Some(full) = full.filter(|_| !seen_to_begin) {
+            out.push(Update::Lost { id: change.cookie, flow: full.flow });
+        }
+        self.remember_end(change.cookie, false);
         true
     }
 
@@ -322,7 +325,7 @@ impl Lifecycle {
         const AT_ONCE: usize = 64;
         self.handed_over.truncate(AT_ONCE - 1);
         self.handed_over.push_front(cookie);
-        self.remember_end(cookie);
+        self.remember_end(cookie, false);
     }
 
     pub(super) fn seed_full(&mut self, seed: &Seed, owner: Option<Arc<Task>>, origin: Origin) -> bool {

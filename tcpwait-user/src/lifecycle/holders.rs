@@ -65,6 +65,10 @@ impl Lifecycle {
         let is_fresh = |found: &Found| found.asked == asked && time_ns.saturating_sub(found.time_ns) < FRESH_NS;
         let found = match self.found_holders.take().filter(is_fresh) {
             Some(found) if self.fulls.len() + self.minis.len() > MANY => found,
+            // Then nobody knows.
+            _ if !self.effort.affords(self.fulls.room() + self.minis.room()) => {
+                Found { time_ns, asked, sockets: Vec::new(), of_another_user: false }
+            }
             _ => {
                 let (sockets, of_another_user) = self.find_holders(refused);
                 Found { time_ns, asked, sockets, of_another_user }

@@ -3,14 +3,17 @@
 
 use std::{num::NonZeroU64, sync::Arc};
 
+use hashbrown::HashSet;
+
 use super::{
     KeptIn, Lifecycle, Reason, Timing, Transition, Update,
+    recovery::HASHED_NS,
     segment::{Cause, Restarts, restart_cause},
 };
 use crate::{
     event::{Event, MiniSocket, Reuse, Seed, Segment, Task},
     origin::Origin,
-    tcp::{Flow, State},
+    tcp::{Flow, NetnsId, State},
 };
 
 /// How long the kernel may take from a timer to the end of the function that set it for a segment, or to the segment's drop.
@@ -56,6 +59,11 @@ impl Mini {
     /// When its state was entered, in nanoseconds; `None` when not known.
     pub(super) fn since_ns(&self) -> Option<u64> {
         self.since.map(NonZeroU64::get)
+    }
+
+    /// Whether nothing has been heard of it since.
+    fn is_older(&self, time_ns: u64) -> bool {
+        self.since_ns().is_none_or(|since_ns| since_ns < time_ns)
     }
 
     fn restarted(&mut self, cause: Cause) {
@@ -118,7 +126,7 @@ impl Lifecycle {
     /// returns early then.
     pub(super) fn rearmed(&mut self, event: &Event, socket: &MiniSocket, out: &mut Vec<Update>) {
         if !self.known(socket) {
-            self.adopt(socket);
+            self.adopt(event.time_ns, socket, out);
             if self.seeds_read {
                 self.tally.unmatched.beginnings += 1;
             }
@@ -187,9 +195,9 @@ impl Lifecycle {
         out: &mut Vec<Update>,
     ) {
         self.tally.minis_ended += 1;
-        self.remember_end(socket.cookie);
+        self.remember_end(socket.cookie, true);
         if !self.known(socket) {
-            self.adopt(socket);
+            self.adopt(time_ns, socket, out);
             if self.seeds_read {
                 self.tally.unmatched.ends += 1;
             }
@@ -262,11 +270,53 @@ impl Lifecycle {
         let is_overdue = |mini: &Mini| self.due_ns(mini).is_some_and(|due_ns| due_ns + slack_ns < now_ns);
         let overdue: Vec<Flow> =
             self.minis.iter().filter(|(_, mini)| is_overdue(mini)).map(|(flow, _)| *flow).collect();
-        for flow in overdue {
-            let Some(mini) = self.take_mini(&flow) else { continue };
-            self.tally.unmatched.overdue += 1;
-            out.push(Update::Transition(leave(&mini, flow, now_ns, None, Timing::Unknown, Reason::Unknown)));
+        overdue.iter().for_each(|flow| self.end_unseen(flow, now_ns, out));
+    }
+
+    /// Whether a listing shows another under these addresses than the one that is followed: that one's end was lost, and is taken note of.
+    pub(super) fn end_replaced(&mut self, time_ns: u64, seed: &Seed, out: &mut Vec<Update>) {
+        let replaced = |mini: &Mini| ![0, seed.cookie].contains(&mini.cookie) && mini.is_older(time_ns);
+        if self.minis.get(&seed.flow).is_some_and(replaced) {
+            self.end_unseen(&seed.flow, time_ns, out);
         }
+    }
+
+    /// Whether a listing shows one in TIME_WAIT that waited for the peer's FIN: that it came was lost.
+    pub(super) fn enter_unseen(&mut self, time_ns: u64, seed: &Seed, out: &mut Vec<Update>) {
+        let Some(mini) = self.minis.get_mut(&seed.flow) else { return };
+        if seed.state != State::TimeWait || mini.state == State::TimeWait || !mini.is_older(time_ns) {
+            return;
+        }
+        self.tally.unmatched.gaps += 1;
+        enter_time_wait(mini, seed.flow, None, time_ns, None, Timing::Unknown, out);
+        // Its timer will say when.
+        mini.since = None;
+        if let Some(Update::Transition(step)) = out.last_mut() {
+            step.unseen = true;
+        }
+    }
+
+    /// Ends those that a listing did not show. `begun_ns`: when it began in the namespace, if it has been there; `listed`: the cookies that it showed.
+    pub(super) fn end_unlisted_minis(
+        &mut self,
+        begun_ns: impl Fn(NetnsId) -> Option<u64>,
+        listed: &HashSet<u64>,
+        out: &mut Vec<Update>,
+    ) {
+        let gone = self.minis.iter().filter(|(_, mini)| !listed.contains(&mini.cookie));
+        let gone = gone.filter_map(|(flow, mini)| {
+            let begun_ns = begun_ns(flow.netns)?;
+            mini.is_older(begun_ns.saturating_sub(HASHED_NS)).then_some((*flow, begun_ns))
+        });
+        for (flow, begun_ns) in gone.collect::<Vec<_>>() {
+            self.end_unseen(&flow, begun_ns, out);
+        }
+    }
+
+    fn end_unseen(&mut self, flow: &Flow, time_ns: u64, out: &mut Vec<Update>) {
+        let Some(mini) = self.take_mini(flow) else { return };
+        self.tally.unmatched.overdue += 1;
+        out.push(Update::Transition(leave(&mini, *flow, time_ns, None, Timing::Unknown, Reason::Unknown)));
     }
 
     /// When its timer runs out, as far as that is known.
@@ -307,9 +357,10 @@ impl Lifecycle {
     }
 
     /// Takes in a mini-socket whose beginning was not seen.
-    fn adopt(&mut self, socket: &MiniSocket) {
-        if self.take_mini(&socket.flow).is_some() {
+    fn adopt(&mut self, time_ns: u64, socket: &MiniSocket, out: &mut Vec<Update>) {
+        if let Some(stale) = self.take_mini(&socket.flow) {
             self.tally.unmatched.beginnings += 1;
+            out.push(Update::Transition(leave(&stale, socket.flow, time_ns, None, Timing::Unknown, Reason::Unknown)));
         }
         let mini = Mini {
             cookie: socket.cookie,
@@ -329,7 +380,8 @@ impl Lifecycle {
         self.put_mini(socket.flow, mini);
     }
 
-    pub(super) fn seed_mini(&mut self, time_ns: u64, seed: &Seed, origin: Origin) -> bool {
+    /// One that sock_diag lists; whether it was not known. `predates`: it is older than the trace, and not one whose beginning was lost.
+    pub(super) fn seed_mini(&mut self, time_ns: u64, seed: &Seed, origin: Origin, predates: bool) -> bool {
         if let Some(mini) = self.minis.get_mut(&seed.flow) {
             if mini.cookie == 0 {
                 mini.cookie = seed.cookie;
@@ -353,7 +405,7 @@ impl Lifecycle {
             expires: 0,
             restarts: None,
             owner: None,
-            predates: true,
+            predates,
             origin,
             reuse: None,
             v6only: None,

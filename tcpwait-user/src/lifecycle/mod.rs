@@ -5,6 +5,7 @@
 //! which may share its cookie with a full socket that was connected again, is found by its addresses and checked by its cookie.
 
 mod death;
+mod effort;
 mod end;
 mod failure;
 mod full;
@@ -24,6 +25,7 @@ use hashbrown::{HashMap, HashSet};
 
 use self::{
     death::{Held, Sentenced},
+    effort::Effort,
     full::{Full, Newborn},
     jiffies::JiffyClock,
     mini::{Announced, Mini},
@@ -125,10 +127,11 @@ pub struct Lifecycle {
     /// Where anybody was ever seen to listen.
     listened: Listened,
     last_owner: Option<Arc<Task>>,
-    /// Cookies that ended while sock_diag is being read: what it says of them is old. `None` afterwards.
-    ended: Option<HashSet<u64>>,
+    /// Full sockets and (`true`) mini-sockets that ended while sock_diag is being read, by cookie: what it says of them is old. `None` afterwards.
+    ended: Option<HashSet<(u64, bool)>>,
     seeds_read: bool,
     recovery: Recovery,
+    effort: Effort,
     tally: Tally,
     now_ns: u64,
 }
@@ -189,6 +192,7 @@ impl Lifecycle {
     pub fn apply(&mut self, event: &Event, out: &mut Vec<Update>) {
         let before = out.len();
         self.now_ns = self.now_ns.max(event.time_ns);
+        self.effort.record();
         match &event.fact {
             Fact::State(change) => {
                 self.settle_context(event.context, out);
@@ -239,11 +243,11 @@ impl Lifecycle {
             Fact::Tick { .. } => self.tick(event.time_ns, out),
             Fact::Seed(seed) => self.seed(event.time_ns, seed, out),
             Fact::Loss { .. } => self.lose(event.time_ns),
-            Fact::Listed(netns) => self.listed(event.time_ns, *netns, out),
+            Fact::Listed(netns) => self.listed(event.time_ns, *netns),
             Fact::SeedEnd { unreadable, .. } if self.seeds_read => self.listing_ends(*unreadable == 0, out),
             Fact::SeedEnd { .. } => {
                 // Where something was lost meanwhile, what ends is still of interest to the next listing.
-                self.ended = self.ended.take().filter(|_| self.knows_at_most());
+                self.ended = self.ended.take().filter(|_| self.is_unsure());
                 self.seeds_read = true;
             }
             Fact::CgroupName { .. } | Fact::InterfaceName { .. } | Fact::NetnsName { .. } | Fact::Counters(_) => {}
@@ -263,15 +267,22 @@ impl Lifecycle {
     }
 
     fn tick(&mut self, time_ns: u64, out: &mut Vec<Update>) {
-        self.settle_all(time_ns, out);
-        self.flush_portless(time_ns, out);
+        // Little ever waits, so that this can be done at every tick; a recording may pretend otherwise.
+        if self.effort.affords(room(&self.held) + room(&self.held_requests)) {
+            self.settle_all(time_ns, out);
+        }
+        if self.effort.affords(self.portless.len()) {
+            self.flush_portless(time_ns, out);
+        }
         self.flush_unsaid(time_ns, out);
         self.end_overdue(time_ns, out);
-        self.flush_failures(time_ns, out);
+        if self.effort.affords(self.pending.room()) {
+            self.flush_failures(time_ns, out);
+        }
     }
 
     fn seed(&mut self, time_ns: u64, seed: &Seed, out: &mut Vec<Update>) {
-        if self.ended.as_ref().is_some_and(|ended| ended.contains(&seed.cookie)) {
+        if self.ended.as_ref().is_some_and(|ended| ended.contains(&(seed.cookie, seed.mini))) {
             return;
         }
         if self.seeds_read {
@@ -283,7 +294,7 @@ impl Lifecycle {
         }
         let origin = self.seeded_origin(seed);
         let taken = if seed.mini {
-            self.seed_mini(time_ns, seed, origin)
+            self.seed_mini(time_ns, seed, origin, true)
         } else if seed.state == State::SynRecv {
             self.seed_request(seed)
         } else {
@@ -382,11 +393,16 @@ impl Lifecycle {
         owner
     }
 
-    fn remember_end(&mut self, cookie: u64) {
+    fn remember_end(&mut self, cookie: u64, mini: bool) {
         if let Some(ended) = &mut self.ended
             && cookie != 0
         {
-            ended.insert(cookie);
+            ended.insert((cookie, mini));
         }
     }
+}
+
+/// What it costs to go through a map.
+fn room<K, V>(map: &HashMap<K, V>) -> usize {
+    if map.is_empty() { 0 } else { map.capacity() }
 }

@@ -1,12 +1,14 @@
-//! After a loss the model recovers: what must have ended by its own clock is taken to have ended, and a new listing of the full sockets
-//! tells what became of those. Nothing that was lost stays for ever.
+//! After a loss the model recovers: a new listing of the sockets tells what became of those that were known and which others there are, and what must
+//! have ended by its own clock is taken to have ended. Nothing that was lost stays for ever.
 
-use hashbrown::HashSet;
+use std::mem::take;
 
-use super::{Lifecycle, Reason, Transition, Update, full::Full};
+use hashbrown::{HashMap, HashSet};
+
+use super::{Lifecycle, Reason, Transition, Update, full::Full, room};
 use crate::{
     event::Seed,
-    tcp::{Flow, NetnsId, State},
+    tcp::{NetnsId, State},
 };
 
 /// How often clocks are looked at.
@@ -26,7 +28,7 @@ const REQUEST_NS: u64 = 120_000_000_000 / 8 * 9 + LATE_NS;
 const MINIS_NS: u64 = 60_000_000_000 + 5_000_000_000 + LATE_NS + ROUND_NS;
 
 /// A socket is in the kernel's tables microseconds after its event, or before; but who makes it may be preempted meanwhile.
-const HASHED_NS: u64 = 1_000_000_000;
+pub(super) const HASHED_NS: u64 = 1_000_000_000;
 
 /// What is to be known of losses.
 #[derive(Debug, Default)]
@@ -35,9 +37,15 @@ pub(super) struct Recovery {
     loss_ns: Option<u64>,
     /// Full sockets have not been listed since.
     unlisted: bool,
-    /// Sockets that the new listing has told of, by cookie, and the namespaces that it has been through.
+    /// Nor have mini-sockets, which early recordings of version 6 do not tell of anew.
+    minis_unlisted: bool,
+    /// Full sockets that the new listing has told of, by cookie; and mini-sockets.
     listed: HashSet<u64>,
-    namespaces: HashSet<NetnsId>,
+    listed_minis: HashSet<u64>,
+    /// Whether it tells of mini-sockets.
+    tells_minis: bool,
+    /// The namespaces that it has been through, and when it began each.
+    namespaces: HashMap<NetnsId, u64>,
     /// When it began.
     listing_ns: Option<u64>,
     last_tick_ns: u64,
@@ -46,16 +54,17 @@ pub(super) struct Recovery {
 }
 
 impl Lifecycle {
-    /// Whether events were lost just now, so that what is there is at most what is known: some may have ended unseen.
-    pub fn knows_at_most(&self) -> bool {
-        let recovery = &self.recovery;
-        recovery.loss_ns.is_some_and(|loss_ns| recovery.unlisted || self.now_ns < loss_ns + MINIS_NS)
+    /// Whether events were lost just now, so that what is there may be less than what is known, or more: some may have ended unseen, or begun.
+    pub fn is_unsure(&self) -> bool {
+        let Recovery { loss_ns, unlisted, minis_unlisted, .. } = self.recovery;
+        loss_ns.is_some_and(|loss_ns| unlisted || (minis_unlisted && self.now_ns < loss_ns + MINIS_NS))
     }
 
     /// Events have been lost.
     pub(super) fn lose(&mut self, time_ns: u64) {
         self.recovery.loss_ns = Some(time_ns);
         self.recovery.unlisted = true;
+        self.recovery.minis_unlisted = true;
         // What ends from now on, a listing may still show.
         self.ended.get_or_insert_default();
     }
@@ -70,7 +79,10 @@ impl Lifecycle {
         if now_ns < recovery.caught_up_ns || now_ns < recovery.next_round_ns {
             return;
         }
-        recovery.next_round_ns = now_ns + ROUND_NS;
+        if !self.effort.affords(self.minis.room() + room(&self.requests) + room(&self.newborns)) {
+            return;
+        }
+        self.recovery.next_round_ns = now_ns + ROUND_NS;
         let slack_ns = self.clock.timewait_slack_ns().unwrap_or(ROUND_NS) + LATE_NS;
         self.end_overdue_minis(now_ns, slack_ns, out);
         self.end_overdue_requests(now_ns.saturating_sub(REQUEST_NS), out);
@@ -80,7 +92,10 @@ impl Lifecycle {
     /// A socket that a new listing tells of.
     pub(super) fn seed_again(&mut self, time_ns: u64, seed: &Seed, out: &mut Vec<Update>) {
         self.recovery.listing_ns.get_or_insert(time_ns);
-        if seed.mini || matches!(seed.state, State::Close | State::SynRecv) {
+        if seed.mini {
+            return self.seed_mini_again(time_ns, seed, out);
+        }
+        if matches!(seed.state, State::Close | State::SynRecv) {
             return;
         }
         self.recovery.listed.insert(seed.cookie);
@@ -112,42 +127,59 @@ impl Lifecycle {
         }
     }
 
-    /// A namespace has been listed once more: what was not there has ended.
-    pub(super) fn listed(&mut self, begun_ns: u64, netns: NetnsId, out: &mut Vec<Update>) {
-        self.recovery.listing_ns.get_or_insert(begun_ns);
-        self.recovery.namespaces.insert(netns);
-        self.end_unlisted(begun_ns, |flow, _| flow.netns == netns, out);
+    fn seed_mini_again(&mut self, time_ns: u64, seed: &Seed, out: &mut Vec<Update>) {
+        self.recovery.tells_minis |= seed.state == State::TimeWait;
+        self.recovery.listed_minis.insert(seed.cookie);
+        self.end_replaced(time_ns, seed, out);
+        self.enter_unseen(time_ns, seed, out);
+        let origin = self.seeded_origin(seed);
+        if self.seed_mini(time_ns, seed, origin, false) {
+            self.tally.unmatched.gaps += 1;
+            // Whatever was in a full socket went on in this one.
+            if let Some(full) = self.fulls.remove(&seed.cookie) {
+                out.push(Update::Lost { id: seed.cookie, flow: full.flow });
+            }
+            out.push(self.found(seed, None, origin));
+        }
     }
 
-    /// All of them have been; of namespaces that are not there any more nothing is left. `complete`: they could all be read.
+    /// A namespace has been listed once more.
+    pub(super) fn listed(&mut self, begun_ns: u64, netns: NetnsId) {
+        self.recovery.listing_ns.get_or_insert(begun_ns);
+        self.recovery.namespaces.insert(netns, begun_ns);
+    }
+
+    /// All of them have been: what was not there has ended, and of namespaces that are not there any more nothing is left.
+    /// `complete`: they could all be read.
     pub(super) fn listing_ends(&mut self, complete: bool, out: &mut Vec<Update>) {
-        let begun_ns = self.recovery.listing_ns.take();
-        if let Some(begun_ns) = begun_ns.filter(|_| complete) {
-            self.end_unlisted(begun_ns, |flow, listed| !listed.contains(&flow.netns), out);
+        let Some(begun_ns) = self.recovery.listing_ns.take() else { return };
+        let namespaces = take(&mut self.recovery.namespaces);
+        let (listed, minis) = (take(&mut self.recovery.listed), take(&mut self.recovery.listed_minis));
+        let tells_minis = take(&mut self.recovery.tells_minis);
+        if !self.effort.affords(self.fulls.room() + self.minis.room()) {
+            return;
         }
-        self.recovery.listed = HashSet::new();
-        self.recovery.namespaces = HashSet::new();
-        if begun_ns.is_some_and(|begun_ns| self.recovery.loss_ns.is_none_or(|loss_ns| loss_ns + HASHED_NS <= begun_ns))
-        {
+        // Of a namespace that it has not been through nothing is left, if all could be read.
+        let begun = |netns: NetnsId| namespaces.get(&netns).copied().or(complete.then_some(begun_ns));
+        self.end_unlisted(begun, &listed, out);
+        if tells_minis {
+            self.end_unlisted_minis(begun, &minis, out);
+        }
+        if self.recovery.loss_ns.is_none_or(|loss_ns| loss_ns + HASHED_NS <= begun_ns) {
             self.recovery.unlisted = false;
+            self.recovery.minis_unlisted = !(complete && (tells_minis || self.minis.is_empty()));
             self.ended = None;
         }
     }
 
-    fn end_unlisted(
-        &mut self,
-        begun_ns: u64,
-        concerns: impl Fn(&Flow, &HashSet<NetnsId>) -> bool,
-        out: &mut Vec<Update>,
-    ) {
-        let Self { fulls, recovery, .. } = self;
-        let gone = fulls.iter().filter(|(cookie, full)| {
-            concerns(&full.flow, &recovery.namespaces)
-                && !recovery.listed.contains(*cookie)
-                && is_older(full, begun_ns.saturating_sub(HASHED_NS))
+    /// Ends the full sockets that a listing did not show.
+    fn end_unlisted(&mut self, begun: impl Fn(NetnsId) -> Option<u64>, listed: &HashSet<u64>, out: &mut Vec<Update>) {
+        let gone = self.fulls.iter().filter(|(cookie, _)| !listed.contains(*cookie)).filter_map(|(cookie, full)| {
+            let begun_ns = begun(full.flow.netns)?;
+            is_older(full, begun_ns.saturating_sub(HASHED_NS)).then_some((*cookie, begun_ns))
         });
-        let gone: Vec<u64> = gone.map(|(cookie, _)| *cookie).collect();
-        for cookie in gone {
+        let gone: Vec<(u64, u64)> = gone.collect();
+        for (cookie, begun_ns) in gone {
             let Some(full) = self.fulls.remove(&cookie) else { continue };
             self.tally.unmatched.overdue += 1;
             out.push(Update::Transition(Transition {

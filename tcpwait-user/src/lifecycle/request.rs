@@ -182,7 +182,7 @@ impl Lifecycle {
             // A connection was made of it on another CPU meanwhile.
             return;
         };
-        self.remember_end(half.cookie);
+        self.remember_end(half.cookie, false);
         request.cookie = half.cookie;
         say_begun(&mut request, half.flow, out);
         let dwell_ns = request.since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));

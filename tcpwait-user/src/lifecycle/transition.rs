@@ -403,4 +403,11 @@ pub enum Update {
     },
     /// A call failed.
     Failed(Box<Failure>),
+    /// What became of a connection was lost, and it is not followed any more.
+    Lost {
+        /// The connection.
+        id: u64,
+        /// Its addresses.
+        flow: Flow,
+    },
 }

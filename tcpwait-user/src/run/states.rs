@@ -4,6 +4,10 @@ use std::{
     io::{self, Write},
     process::ExitCode,
     sync::mpsc::{self, Receiver, RecvTimeoutError},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -31,7 +35,7 @@ use crate::{
 };
 
 /// How long a report that is being made may still take once a signal asked for the end.
-const AT_MOST: Duration = Duration::from_millis(700);
+const AT_MOST: Duration = Duration::from_millis(500);
 
 /// Carries it out.
 pub fn run(args: &States) -> Result<ExitCode> {
@@ -52,10 +56,13 @@ pub fn run(args: &States) -> Result<ExitCode> {
         reports.report(args)?;
         return Ok(ExitCode::SUCCESS);
     };
-    let stop = on_signal()?;
+    let under_way = Arc::new(AtomicBool::new(false));
+    let stop = on_signal(Arc::clone(&under_way))?;
     let (mut left, mut next) = (args.count, Instant::now());
     loop {
+        under_way.store(true, Ordering::Relaxed);
         reports.report(args)?;
+        under_way.store(false, Ordering::Relaxed);
         left = left.map(|left| left - 1);
         if left == Some(0) {
             break;
@@ -179,8 +186,8 @@ fn later(last: Instant, interval: Duration) -> Instant {
     last.checked_add(Duration::from_nanos(ns)).unwrap_or(now)
 }
 
-/// Says when a signal asks for the end, which then does not end the process in the middle of a report. The second one does.
-fn on_signal() -> Result<Receiver<()>> {
+/// Says when a signal asks for the end, which then does not end the process in the middle of a report that is nearly done. The second one does.
+fn on_signal(under_way: Arc<AtomicBool>) -> Result<Receiver<()>> {
     signals::second_ends(true).context("catching signals")?;
     let mut signals = Signals::new(signals::heeded().map(|signal| signal as i32)).context("catching signals")?;
     let (tell, told) = mpsc::channel();
@@ -188,8 +195,15 @@ fn on_signal() -> Result<Receiver<()>> {
         // Whoever is told may be gone already.
         if signals.forever().next().is_some() {
             let _ = tell.send(());
-            // A report of a machine with a thousand network namespaces takes longer; nobody waits for its end.
+            // A report of a machine with a thousand network namespaces takes longer; nobody waits for its end, but is told that it is missing.
             thread::sleep(AT_MOST);
+            if under_way.load(Ordering::Relaxed) {
+                say!(
+                    "tcpwait: the report that was being made is left out: it was not done {AT_MOST:?} after the signal"
+                );
+            }
+            // An error was said by whoever wrote, or nobody reads any more.
+            let _ = all_is_written();
             output::end();
             std::process::exit(0);
         }

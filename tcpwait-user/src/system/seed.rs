@@ -13,7 +13,7 @@ use zerocopy::IntoBytes;
 use super::{
     netns::{self, Identity, Netns, name::Named},
     owners::{Accepted, Owners},
-    sock_diag::{self, ALL_STATES, Asked, DiagSocket},
+    sock_diag::{self, Asked, DiagSocket},
 };
 use crate::{
     origin::Census,
@@ -47,12 +47,12 @@ pub struct Seeded {
 /// `now_ns` gives nanoseconds of `CLOCK_MONOTONIC`: it is asked once per namespace right before it is read, which is the
 /// time of that namespace's records, and once for the end. `sink` gets one whole record per call.
 pub fn collect(only: &Pick<Identity>, now_ns: impl Fn() -> u64, mut sink: impl FnMut(&[u8])) -> Seeded {
-    write(only, ALL, now_ns, &mut sink)
+    write(only, false, now_ns, &mut sink)
 }
 
-/// After a loss: the same of full sockets only, and a [`Listed`] for every network namespace that could be read to its end.
+/// After a loss: the same, and a [`Listed`] for every network namespace that could be read to its end.
 pub fn collect_again(only: &Pick<Identity>, now_ns: impl Fn() -> u64, mut sink: impl FnMut(&[u8])) -> Seeded {
-    write(only, FULL, now_ns, &mut sink)
+    write(only, true, now_ns, &mut sink)
 }
 
 /// Before anything else: a [`NetnsName`] for every network namespace and an [`InterfaceName`] for every network interface but loopback, which takes much
@@ -76,15 +76,12 @@ const LOOPBACK: u32 = 1;
 
 const ALL: Asked = Asked { info: true, ..Asked::EVERYTHING };
 
-/// What is not in TIME_WAIT, which ends by its own clock.
-const FULL: Asked = Asked { states: ALL_STATES & !(1 << State::TimeWait as u8), ..ALL };
-
-fn write(only: &Pick<Identity>, asked: Asked, now_ns: impl Fn() -> u64, sink: &mut impl FnMut(&[u8])) -> Seeded {
+fn write(only: &Pick<Identity>, again: bool, now_ns: impl Fn() -> u64, sink: &mut impl FnMut(&[u8])) -> Seeded {
     let mut seeded = Seeded::default();
     let mut read = Vec::new();
     for ns in wanted(only, &mut seeded) {
         let time_ns = now_ns();
-        let Listing { netns, interfaces, sockets, own_length, left_out, outcome } = list(&ns, only, asked);
+        let Listing { netns, interfaces, sockets, own_length, left_out, outcome } = list(&ns, only, ALL);
         if left_out {
             continue;
         }
@@ -115,7 +112,7 @@ fn write(only: &Pick<Identity>, asked: Asked, now_ns: impl Fn() -> u64, sink: &m
             sink(record(socket, *netns, reading, owner(&owners, socket, *netns, &accepted), &census).as_bytes());
             seeded.sockets += 1;
         }
-        if asked == FULL && *complete {
+        if again && *complete {
             let listed = Listed {
                 head: head::<Listed>(Kind::Listed, reading.time_ns),
                 netns: netns.inode(),

@@ -272,6 +272,7 @@ mod tests {
                 why,
                 owner: None,
                 retransmits: None,
+                soft_errno: 0,
                 holders: None,
                 search: None,
                 v6only,

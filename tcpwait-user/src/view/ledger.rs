@@ -51,8 +51,11 @@ pub fn losses(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
     if ledger.undecided > 0 {
         writeln!(out, "not shown: {} connections that ended before their port or owner was known", ledger.undecided)?;
     }
-    if ledger.now_at_most {
-        writeln!(out, "NOW is at most: events were lost a moment ago, and ends may be among them")?;
+    if ledger.now_unsure {
+        writeln!(
+            out,
+            "NOW is what is known: events were lost a moment ago, and there may be more or fewer until the sockets are listed anew"
+        )?;
     }
     for (hook, count) in ledger.withheld_by_hook().filter(|(hook, _)| !hook.tells_always()) {
         let hook = hook.name();

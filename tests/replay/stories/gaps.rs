@@ -78,6 +78,7 @@ fn a_lost_start_of_the_timer() {
            20 #1 SYN_SENT -> ESTABLISHED 10
            30 #1 ESTABLISHED -> FIN_WAIT1 10
            40 #1 FIN_WAIT1 -> FIN_WAIT2 10
+           #1 lost
         60500 #1 TIME_WAIT -> CLOSE - expired
         unmatched ends 1
         unmatched gaps 1
@@ -172,6 +173,7 @@ fn an_end_of_another_mini_socket_on_the_tuple() {
         ",
         "
            50 #1 ? -> TIME_WAIT -
+        61000 #1 TIME_WAIT -> CLOSE - unknown
         61000 #2 TIME_WAIT -> CLOSE ~60100 lport=1001 expired
         unmatched ends 1
         unmatched beginnings 1

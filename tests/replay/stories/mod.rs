@@ -124,6 +124,7 @@ fn line(update: &Update) -> String {
             }
             text
         }
+        Update::Lost { id, .. } => format!("#{id} lost"),
         Update::Owned { id, owner } => format!("#{id} owned by {}", owner.comm()),
     }
 }

@@ -120,8 +120,7 @@ impl Ports {
         let served = &closed.unwrap_or(&none).served;
         let size = self.settings.get(&source.netns).and_then(|settings| settings.available(served.iter().copied()));
         let taken = || address.taken.iter().filter(|(port, _)| !served.contains(*port));
-        let rates =
-            self.bound.get(&source).and_then(|pace| pace.clone().rates(self.begin_ns, end_ns)).filter(|_| self.traced);
+        let rates = self.bound.get(&source).and_then(|pace| self.rates(pace, end_ns));
         let wait_ns = TIMEWAIT_NS + self.slack_ns.unwrap_or_default() / 2;
         let load = Load {
             size: size.unwrap_or_default(),
@@ -149,7 +148,7 @@ impl Ports {
             size,
             share: size.map(|size| if size == 0 { 1.0 } else { in_use as f64 / size as f64 }),
             rates,
-            forecast: size.and_then(|_| foresee(load, rates, false)),
+            forecast: size.and_then(|_| foresee(load, rates, false, self.unsure)),
             holder: most(&address.owners).map(|(process, ports)| Holder {
                 process,
                 ports,
@@ -161,7 +160,7 @@ impl Ports {
     /// By how many a second bind() takes more ports of a namespace than it gives back.
     pub(super) fn bound_growth(&self, netns: NetnsId, end_ns: u64) -> f64 {
         let paces = self.bound.iter().filter(|(source, _)| source.netns == netns);
-        let rates = paces.filter_map(|(_, pace)| pace.clone().rates(self.begin_ns, end_ns));
+        let rates = paces.filter_map(|(_, pace)| self.rates(pace, end_ns));
         rates.map(|rates| rates.growth.max(0.0) + rates.waits).sum()
     }
 }

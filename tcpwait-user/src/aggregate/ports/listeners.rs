@@ -17,7 +17,7 @@ impl Listeners {
         let (flow, from, to) = match update {
             Update::Transition(step) => (&step.flow, step.from, step.to),
             Update::Found(found) => (&found.flow, None, found.state),
-            Update::Owned { .. } | Update::Failed(_) => return,
+            Update::Owned { .. } | Update::Failed(_) | Update::Lost { .. } => return,
         };
         let port = (flow.netns, flow.lport);
         if to == State::Listen {

@@ -119,6 +119,11 @@ pub struct Ports {
     /// When the timer of the mini-socket with this cookie runs out, which sock_diag has just said.
     timer: Option<(u64, u64)>,
     slack_ns: Option<u64>,
+    /// Events that were lost by the last report, and when some were last, at the latest.
+    missed: u64,
+    missed_ns: Option<u64>,
+    /// What is there now is not certain.
+    unsure: bool,
     begin_ns: u64,
     traced: bool,
     whole: bool,
@@ -139,6 +144,9 @@ impl Ports {
             settings: HashMap::new(),
             timer: None,
             slack_ns: None,
+            missed: 0,
+            missed_ns: None,
+            unsure: false,
             begin_ns,
             traced,
             whole,
@@ -183,6 +191,13 @@ impl Ports {
             Update::Found(found) => self.found(found),
             Update::Failed(failure) => self.failed(failure),
             Update::Owned { .. } => {}
+            Update::Lost { id, flow } => {
+                let name = Name::of(*id, flow);
+                drop(self.held.remove(&name).or_else(|| self.held.remove(&name.portless())));
+                if let Some(other) = self.others.remove(&name) {
+                    self.release(other);
+                }
+            }
         }
     }
 

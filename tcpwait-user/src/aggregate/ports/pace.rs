@@ -61,6 +61,19 @@ pub struct Rates {
     pub growth: f64,
     /// Nanoseconds they were measured over.
     pub window_ns: u64,
+    /// Whether events were lost meanwhile: then all of these are at least, and whether there was growth is not known.
+    pub at_least: bool,
+}
+
+impl Rates {
+    /// The same, now, where events were lost at that time at the latest.
+    pub fn with_loss(mut self, missed_ns: Option<u64>, now_ns: u64) -> Self {
+        self.at_least = missed_ns.is_some_and(|missed_ns| now_ns.saturating_sub(missed_ns) <= self.window_ns);
+        if self.at_least {
+            self.growth = 0.0;
+        }
+        self
+    }
 }
 
 impl Pace {
@@ -125,6 +138,7 @@ impl Pace {
             failed: per_s(count(Step::Failed)),
             growth: if chance { 0.0 } else { per_s(taken) - per_s(waits) - per_s(ended) },
             window_ns,
+            at_least: false,
         })
     }
 }

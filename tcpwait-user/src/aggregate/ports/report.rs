@@ -69,6 +69,8 @@ pub struct PortsReport {
     pub unknown: u64,
     /// Calls that failed before they had a destination.
     pub binds: Vec<BindFailure>,
+    /// Whether all that is counted since the start is at least: events were lost.
+    pub at_least: bool,
     /// What was lost, since the start.
     pub ledger: Ledger,
 }

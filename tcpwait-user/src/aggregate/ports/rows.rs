@@ -10,7 +10,7 @@ use super::{
     bound::Closed,
     failures::{About, Process},
     forecast::{Forecast, Load, forecast},
-    pace::Rates,
+    pace::{Pace, Rates},
     report::{BindFailure, Destination, Holder, Mean, Others, PortsReport, Reusable, Row, States},
     settings::Settings,
 };
@@ -79,6 +79,10 @@ impl Tally {
 impl Ports {
     /// Reports on this time, with so many destinations by themselves.
     pub fn report(&mut self, end_ns: u64, is_final: bool, top: usize, ledger: Ledger) -> PortsReport {
+        if ledger.missed() > self.missed {
+            (self.missed, self.missed_ns) = (ledger.missed(), Some(end_ns));
+        }
+        self.unsure = ledger.now_unsure;
         let closed = self.closed();
         let bound = self.bound(&closed, end_ns);
         let growth: HashMap<NetnsId, f64> =
@@ -122,6 +126,7 @@ impl Ports {
             bound: self.knows_bound().then_some(bound),
             unknown: self.others.iter().filter(|(_, other)| self.is_unknown(other)).count() as u64,
             binds: self.bind_failures(),
+            at_least: ledger.missed() > 0,
             ledger,
         }
     }
@@ -163,7 +168,7 @@ impl Ports {
             settings.available(closed.into_iter().flat_map(|closed| closed.served.iter().copied()))
         });
         let bound_elsewhere = closed.map_or(0, |closed| (closed.bound.len() as u64).saturating_sub(tally.bound));
-        let rates = track.pace.rates(self.begin_ns, end_ns).filter(|_| self.traced);
+        let rates = self.rates(&track.pace, end_ns);
         let reuses = settings.and_then(|settings| settings.reuses(destination.laddr, destination.raddr));
         let (soon_ns, surely_ns) = settings.unwrap_or(&Settings::default()).reuse_age_ns();
         let natural_ns = self.natural_wait_ns(track, end_ns);
@@ -204,7 +209,7 @@ impl Ports {
         load.waits_per_s = rates.map_or(0.0, |rates| rates.waits);
         let wait_ns = load.wait_ns;
         let needed = rates
-            .filter(|rates| rates.taken + rates.failed > 0.0)
+            .filter(|rates| rates.taken + rates.failed > 0.0 && !rates.at_least)
             .map(|rates| load.active as f64 + (rates.waits + rates.failed) * wait_ns as f64 / 1e9);
         let in_the_way = load.active + load.ends_ns.len() as u64;
         let share = size.filter(|size| *size > 0).map(|size| in_the_way as f64 / size as f64);
@@ -222,7 +227,7 @@ impl Ports {
             held: Mean { count: track.held.count, mean_ns: track.held.mean() },
             wait_ns,
             needed,
-            forecast: size.and_then(|_| foresee(load, rates, fails)),
+            forecast: size.and_then(|_| foresee(load, rates, fails, self.unsure)),
             reuse_unknown: reuses != Some(false) && reusable.unknown > 0 && known == 0,
             fails_early: fails && share.is_some_and(|share| share < 1.0 - MUCH_FREE),
             holder: None,
@@ -241,6 +246,12 @@ impl Ports {
             }));
         }
         row
+    }
+
+    /// Rates of what was traced.
+    pub(super) fn rates(&self, pace: &Pace, end_ns: u64) -> Option<Rates> {
+        let rates = pace.rates(self.begin_ns, end_ns).filter(|_| self.traced)?;
+        Some(rates.with_loss(self.missed_ns, end_ns))
     }
 
     /// How long a TIME_WAIT takes that connect() does not end: as measured, or 60 s and half a bucket of the timer wheel.
@@ -309,10 +320,12 @@ pub(super) fn count_owner(counts: &mut HashMap<[u8; 16], (Process, u64)>, owner:
     *count += 1;
 }
 
-pub(super) fn foresee(load: Load, rates: Option<Rates>, fails: bool) -> Option<Forecast> {
+/// `unsure`: what is there now is not certain. Of rates that are at least nothing follows.
+pub(super) fn foresee(load: Load, rates: Option<Rates>, fails: bool, unsure: bool) -> Option<Forecast> {
     let next_free_ns = load.ends_ns.iter().min().copied();
     let ahead = forecast(load)?;
-    match (ahead, rates) {
+    match (ahead, rates.filter(|rates| !rates.at_least)) {
+        _ if unsure => fails.then_some(Forecast::Full { next_free_ns: None }),
         (Forecast::Full { .. }, _) => Some(ahead),
         _ if fails => Some(Forecast::Full { next_free_ns }),
         (_, None) => None,

@@ -429,3 +429,56 @@ proptest! {
         }
     }
 }
+
+/// After a loss rates are at least for as long as they reach back to it, nothing is foretold of them, and counts stay at least. What is there
+/// is uncertain until it was listed anew.
+#[test]
+fn after_a_loss_nothing_is_said_for_certain() {
+    let mut ports = traced(0);
+    let connect = |ports: &mut Ports, n: u16| {
+        let time_ns = u64::from(n) * S;
+        for (from, to) in [(State::Close, State::SynSent), (State::SynSent, State::Established)] {
+            let step = Transition::new(time_ns, n.into(), flow(20_000 + n), Some(from), to);
+            ports.update(&Update::Transition(Transition { origin: Origin::Here, ..step }));
+        }
+    };
+    (1..8).for_each(|n| connect(&mut ports, n));
+    let sure = report(&mut ports, 8 * S);
+    let row = &sure.rows[0];
+    assert!(!sure.at_least && !row.rates.unwrap().at_least && row.needed.is_some() && row.forecast.is_some());
+
+    (8..12).for_each(|n| connect(&mut ports, n));
+    let lossy = Ledger { lost_by_then: 5, ..Ledger::default() };
+    let unsure = ports.report(12 * S, false, 10, Ledger { now_unsure: true, ..lossy });
+    let row = &unsure.rows[0];
+    assert!(unsure.at_least && row.rates.unwrap().at_least && row.rates.unwrap().growth == 0.0);
+    assert_eq!((row.needed, row.forecast), (None, None));
+
+    // Listed anew, but the rates still reach back to the loss.
+    let listed = ports.report(13 * S, false, 10, lossy);
+    assert!(listed.at_least && listed.rows[0].rates.unwrap().at_least && listed.rows[0].forecast.is_none());
+
+    (13..20).for_each(|n| connect(&mut ports, n));
+    let later = ports.report(60 * S, false, 10, lossy);
+    assert!(later.at_least && !later.rows[0].rates.unwrap().at_least && later.rows[0].forecast.is_some());
+}
+
+/// Ports that are full as far as is known may not be; connect() that fails says it for certain.
+#[test]
+fn what_is_not_certain_is_not_full() {
+    let mut ports = traced(0);
+    for n in 0..20 {
+        let found = Found {
+            id: 1 + u64::from(n),
+            flow: flow(20_000 + n),
+            state: State::Established,
+            owner: None,
+            origin: Origin::Here,
+            by_ns: None,
+        };
+        ports.update(&Update::Found(found));
+    }
+    assert!(matches!(report(&mut ports, S).rows[0].forecast, Some(Forecast::Full { .. })));
+    let unsure = Ledger { lost_by_then: 1, now_unsure: true, ..Ledger::default() };
+    assert_eq!(ports.report(2 * S, false, 10, unsure).rows[0].forecast, None);
+}

@@ -48,6 +48,7 @@ struct Document<'a> {
     bound: Option<Vec<Address<'a>>>,
     unknown: u64,
     bind_failures: Vec<Bind<'a>>,
+    at_least: bool,
     ledger: Option<Account>,
 }
 
@@ -110,8 +111,9 @@ struct PerSecond {
     connects: f64,
     time_waits: f64,
     ended: f64,
-    growth: f64,
+    growth: Option<f64>,
     failed: f64,
+    at_least: bool,
     over_ns: u64,
     time_wait_ns: u64,
 }
@@ -171,6 +173,7 @@ impl PortsView for Json {
                     failure: failure(&bind.failed, context),
                 })
                 .collect(),
+            at_least: report.at_least,
             ledger: report.traced.then(|| account(&report.ledger)),
         };
         plain::json(&mut *out, &document)?;
@@ -241,8 +244,9 @@ fn holder_of(holder: &report::Holder) -> Holder {
 }
 
 fn per_second(rates: Rates, time_wait_ns: u64) -> PerSecond {
-    let Rates { taken, waits, ended, failed, growth, window_ns } = rates;
-    PerSecond { connects: taken, time_waits: waits, ended, growth, failed, over_ns: window_ns, time_wait_ns }
+    let Rates { taken, waits, ended, failed, growth, window_ns, at_least } = rates;
+    let growth = (!at_least).then_some(growth);
+    PerSecond { connects: taken, time_waits: waits, ended, growth, failed, at_least, over_ns: window_ns, time_wait_ns }
 }
 
 fn failure(failed: &Failed, context: Context<'_>) -> Failure {

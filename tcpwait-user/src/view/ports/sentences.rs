@@ -77,10 +77,10 @@ pub fn settings((netns, settings): &(NetnsId, Option<Settings>), several: bool, 
 }
 
 /// How a destination stands that needs it said: whose it is, and what failed.
-pub fn of(row: &Row, context: Context<'_>, clock: &dyn Fn(u64) -> String) -> Vec<String> {
-    let mut sentences = vec![stands(row, context)];
+pub fn of(row: &Row, report: &PortsReport, context: Context<'_>, clock: &dyn Fn(u64) -> String) -> Vec<String> {
+    let mut sentences = vec![stands(row, report.ledger.now_unsure, context)];
     sentences.extend(who(row));
-    sentences.extend(row.failures.iter().map(|failed| failure(failed, clock)));
+    sentences.extend(row.failures.iter().map(|failed| failure(failed, report.at_least, clock)));
     if row.advice.as_ref().is_some_and(|advice| advice.cause == Cause::Closing) {
         sentences
             .push("This side has closed them, and the peer or a firewall does not acknowledge the FIN.".to_owned());
@@ -109,7 +109,7 @@ pub fn advice(advice: &Advice, row: &Row) -> [String; 2] {
 }
 
 /// `10.0.0.1 to 10.0.0.2:80 will be full in 41s: 12 of 20 ports are in use, 11 of them in TIME_WAIT.`
-fn stands(row: &Row, context: Context<'_>) -> String {
+fn stands(row: &Row, unsure: bool, context: Context<'_>) -> String {
     let from = format!("{} to {}", from(&row.destination, context), to(&row.destination));
     let verdict = match row.forecast {
         Some(Forecast::Full { .. }) => "is FULL".to_owned(),
@@ -131,9 +131,10 @@ fn stands(row: &Row, context: Context<'_>) -> String {
         Some(Cause::TimeWait | Cause::Elsewhere | Cause::Bound) | None => (states.time_wait, "TIME_WAIT"),
     };
     let mut text = format!(
-        "{from} {verdict}: {}{} ports are in use, {} of them in {state}",
+        "{from} {verdict}: {}{} ports are {}in use, {} of them in {state}",
         count(row.in_use),
         row.size.map_or_else(String::new, |size| format!(" of {}", count(size))),
+        if unsure { "known to be " } else { "" },
         count(most)
     );
     if let Some(elsewhere @ 1..) = row.bound_elsewhere {
@@ -184,25 +185,28 @@ fn who(row: &Row) -> Option<String> {
         .needed
         .map_or_else(String::new, |needed| format!(" At this rate {} ports are needed.", count(needed.ceil() as u64)));
     Some(format!(
-        "{by} opens {}/s over the last {}{failed}{waits}{held}.{needed}",
+        "{by} opens {least}{}/s over the last {}{failed}{waits}{held}.{needed}",
         rate(Some(rates.taken)),
         span(rates.window_ns),
+        least = if rates.at_least { "at least " } else { "" },
     ))
 }
 
-fn failure(failed: &Failed, clock: &dyn Fn(u64) -> String) -> String {
+fn failure(failed: &Failed, at_least: bool, clock: &dyn Fn(u64) -> String) -> String {
     let by = failed.process.as_ref().map_or_else(|| "unknown processes".to_owned(), process);
     let (first, last) = (clock(failed.first_ns), clock(failed.last_ns));
     let when = if first == last { format!("at {first}") } else { format!("from {first} to {last}") };
-    format!("Failed {}x for {by}, {when}: {}.", count(failed.count), why(failed.why))
+    let least = if at_least { "at least " } else { "" };
+    format!("Failed {least}{}x for {by}, {when}: {}.", count(failed.count), why(failed.why))
 }
 
 /// bind() or listen() that failed, which has no destination.
-pub fn bind(bind: &BindFailure, context: Context<'_>) -> String {
+pub fn bind(bind: &BindFailure, at_least: bool, context: Context<'_>) -> String {
+    let least = if at_least { "at least " } else { "" };
     let port = bind.lport.map_or_else(|| "any".to_owned(), |port| port.to_string());
     let by = bind.failed.process.as_ref().map_or_else(|| "unknown processes".to_owned(), process);
     format!(
-        "bind() to {} port {port} failed {}x for {by}: {}",
+        "bind() to {} port {port} failed {least}{}x for {by}: {}",
         plain::column(&context.names.address(bind.laddr, bind.interface)),
         count(bind.failed.count),
         why(bind.failed.why)

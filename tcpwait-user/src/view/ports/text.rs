@@ -18,6 +18,7 @@ use crate::{
     aggregate::ports::{
         advice::{Advice, Cause},
         failures::About,
+        pace::Rates,
         report::{Bound, Destination, PortsReport, Reusable, Row, Source},
     },
     fold::fold,
@@ -51,8 +52,10 @@ impl Text {
             true => format!("; traced for {}", duration(Some(report.end_ns.saturating_sub(report.begin_ns)))),
             false => String::new(),
         };
+        let known = if report.ledger.now_unsure { " known to be" } else { "" };
+        let or_else = if report.ledger.now_unsure { ", or more or fewer" } else { "" };
         format!(
-            "{}  {} in use towards {}{traced}",
+            "{}  {}{known} in use{or_else} towards {}{traced}",
             clock(report.end_ns),
             counted(used, "port", "ports"),
             counted(destinations, "destination", "destinations")
@@ -86,7 +89,7 @@ impl PortsView for Text {
         for row in worst {
             lines.push(String::new());
             let clock = |time_ns| date_time(context.wall(time_ns), &self.zone);
-            let mut sentences = sentences::of(row, context, &clock);
+            let mut sentences = sentences::of(row, report, context, &clock);
             let Some(advice) = &row.advice else { continue };
             if report.is_final || self.told.get(&row.destination) != Some(advice) {
                 sentences.extend(sentences::advice(advice, row));
@@ -95,7 +98,7 @@ impl PortsView for Text {
             lines.extend(sentences.iter().flat_map(|sentence| fold(sentence, self.width, 2)));
         }
         let mut notes = Vec::new();
-        notes.extend(report.binds.iter().take(IN_WORDS).map(|bind| sentences::bind(bind, context)));
+        notes.extend(report.binds.iter().take(IN_WORDS).map(|bind| sentences::bind(bind, report.at_least, context)));
         notes.extend(sentences::outside(report));
         notes.extend(sentences::unknown(report));
         notes.extend(sentences::selected(report));
@@ -150,10 +153,10 @@ fn destinations(report: &PortsReport, context: Context<'_>, width: usize) -> Vec
         Column::number("TIME_WAIT", 6, column(&|row| count(row.states.time_wait), count(others.time_wait))),
         Column::number("FIN_WAIT2", 8, column(&|row| count(row.states.fin_wait2), count(others.fin_wait2))),
         Column::number("REUSE", 7, column(&reuse, none())),
-        Column::number("IN/s", 4, column(&|row| rate(row.rates.map(|rates| rates.taken)), none())),
+        Column::number("IN/s", 4, column(&|row| taken(row.rates.as_ref()), none())),
         Column::number("HELD", 9, column(&|row| duration(row.held.mean_ns), none())),
         Column::text("FORECAST", 1, column(&|row| forecast(row.forecast.as_ref()), none())),
-        Column::number("FAILED", 5, column(&|row| failed(row, report.traced), count(others.failed))),
+        Column::number("FAILED", 5, column(&|row| failed(row, report), least(report, others.failed))),
         Column::text(
             "PROCESS",
             3,
@@ -187,7 +190,7 @@ fn bound_addresses(rows: &[Bound], several: bool, context: Context<'_>, width: u
         Column::number("USED", 0, column(&|row| count(row.in_use))),
         Column::number("OF", 0, column(&|row| known(row.size))),
         Column::number("%", 0, column(&|row| percent(row.share))),
-        Column::number("IN/s", 3, column(&|row| rate(row.rates.map(|rates| rates.taken)))),
+        Column::number("IN/s", 3, column(&|row| taken(row.rates.as_ref()))),
         Column::text("FORECAST", 1, column(&|row| forecast(row.forecast.as_ref()))),
         Column::text(
             "PROCESS",
@@ -219,11 +222,22 @@ fn reusable(reusable: &Reusable) -> String {
     }
 }
 
+/// Ports taken a second: `12`, or `>=12` where events were lost meanwhile.
+fn taken(rates: Option<&Rates>) -> String {
+    let least = if rates.is_some_and(|rates| rates.at_least) { ">=" } else { "" };
+    format!("{least}{}", rate(rates.map(|rates| rates.taken)))
+}
+
+/// A count since the start: `5`, or `>=5` where events were lost.
+fn least(report: &PortsReport, number: u64) -> String {
+    format!("{}{}", if report.at_least { ">=" } else { "" }, count(number))
+}
+
 /// connect() that found no port, which without tracing nobody knows.
-fn failed(row: &Row, traced: bool) -> String {
-    if !traced {
+fn failed(row: &Row, report: &PortsReport) -> String {
+    if !report.traced {
         return "-".to_owned();
     }
     let ports = row.failures.iter().filter(|failed| failed.about() == About::Ports);
-    count(ports.map(|failed| failed.count).sum())
+    least(report, ports.map(|failed| failed.count).sum())
 }

@@ -159,7 +159,7 @@ pub(in crate::view) struct Account {
     older_than_trace: Option<u64>,
     older_minis: Option<u64>,
     undecided: u64,
-    now_at_most: bool,
+    now_unsure: bool,
     lost: Lost,
     cut: Option<CutLine>,
     lossy: bool,
@@ -325,7 +325,7 @@ pub(in crate::view) fn account(ledger: &Ledger) -> Account {
         older_than_trace: (!ledger.older_unknown).then_some(tally.seeded),
         older_minis: (!ledger.older_unknown).then_some(tally.seeded_minis),
         undecided: ledger.undecided,
-        now_at_most: ledger.now_at_most,
+        now_unsure: ledger.now_unsure,
         lost: Lost {
             ring_buffer: ledger.lost_ring.map(|lost| RingLosses {
                 states: lost.states,

@@ -55,13 +55,13 @@ impl Text {
         let time = date_time(context.wall(report.end_ns), &self.zone);
         let span = duration(Some(report.end_ns.saturating_sub(report.begin_ns)));
         let what = if report.is_final { "in all" } else { "in the last" };
-        let at_most = if report.ledger.now_at_most { "at most " } else { "" };
+        let now = if report.ledger.now_unsure { "known now, or more or fewer" } else { "now" };
         let mut lines = fold(&format!("{time}, {what} {span}"), self.screen.width, 2);
         for finding in findings::lines(report, context) {
             lines.extend(fold(&finding, self.screen.width, 2));
         }
         let mut text = format!(
-            "TIME_WAIT: {at_most}{} now{}; {} entered ({}/s), {} left ({}/s)",
+            "TIME_WAIT: {} {now}{}; {} entered ({}/s), {} left ({}/s)",
             count(time_wait.now),
             sentences::made_by(report.time_waits),
             said(time_wait.entered),
