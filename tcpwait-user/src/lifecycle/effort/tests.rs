@@ -71,7 +71,7 @@ fn half(n: u32) -> HalfOpen {
         req: u64::from(n) + 1,
         flow: flow(n),
         listener: 0,
-        retransmits: None,
+        retransmits: 0,
         listens: true,
         acked: false,
         deferred: false,
