@@ -362,7 +362,7 @@ pub fn task_of(bytes: &[u8]) -> Option<Task> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, clippy::panic)]
     use zerocopy::{FromZeros, IntoBytes};
 
     use super::{Fact, StateChange, decode, wire};

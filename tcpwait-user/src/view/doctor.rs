@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn the_verdict_comes_first_and_unknown_is_a_dash() {
         let text = written(200, false);
-        assert!(text.starts_with("1 thing worth changing, 2 notes\nread: 3 network namespaces"), "{text}");
+        assert!(text.starts_with("1 recommendation, 2 notes\nread: 3 network namespaces"), "{text}");
         assert!(text.contains("TcpExtSomething - in 3.000s, 1,234 in all; net.ipv4.some?thing = \"\""), "{text}");
         assert!(text.contains("in net:[0] and 2 others") && text.contains("change: raise it. Risk: memory"), "{text}");
         assert!(text.contains("net.ipv4.one 1     -") && !text.contains("net.ipv4.other"), "{text}");

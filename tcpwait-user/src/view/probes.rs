@@ -150,7 +150,7 @@ mod tests {
             untried: Some("no right".to_owned()),
         };
         let text = written(none.clone(), false);
-        assert_eq!(text.matches("not known").count(), 3, "{text}");
+        assert_eq!(text.matches("not known").count(), 2, "{text}");
         assert!(text.contains("no right\n") && !text.contains("tried on a connection"), "{text}");
         assert!(written(none, true).contains(r#""destroy_ends_time_wait":null"#));
         let json = written(old, true);
