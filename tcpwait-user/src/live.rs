@@ -56,10 +56,6 @@ const BATCH: usize = 8_192;
 /// How long what waits in the ring buffer may keep what else there is to do.
 const CATCH_UP: Duration = Duration::from_millis(250);
 
-/// How long it may keep the end, once nothing more comes; and once a signal asked for it. What is left is counted as unread.
-const LAST: Duration = Duration::from_secs(5);
-const LAST_AT_SIGNAL: Duration = Duration::from_millis(700);
-
 /// How long a program may take from its detachment to its last record.
 const LAST_RECORD: Duration = Duration::from_millis(10);
 
@@ -251,7 +247,7 @@ impl Live {
                 }
                 found = maybe(&mut search) => {
                     search = None;
-                    while self.drain(sink)? == BATCH {}
+                    self.catch_up(sink)?;
                     for record in found.iter().flat_map(|records| split(records)) {
                         self.pass(record, sink)?;
                     }
@@ -267,15 +263,15 @@ impl Live {
                 }
                 _ = round.tick() => {}
             }
-            self.drain(sink)?;
+            self.catch_up(sink)?;
             if sink.is_due(monotonic_ns()) {
                 sink.account(&self.probes.counters(monotonic_ns())?);
                 // What was counted has been written by now.
-                self.drain(sink)?;
+                self.catch_up(sink)?;
             }
             if let Some(lost) = losses.grown(|| self.probes.lost()) {
                 // What was lost was so before this, and what is left of that time comes first.
-                self.drain(sink)?;
+                self.catch_up(sink)?;
                 sink.record(wire::Loss { head: head::<wire::Loss>(Kind::Loss), lost }.as_bytes())?;
             }
             if seeds.is_none() && listing.is_none() && losses.begins_listing() {
@@ -311,15 +307,13 @@ impl Live {
                 readings.last_begun = readings.ends_at.is_some();
             }
         }
-        // Nothing may be added while the rest is read: a flood would never end.
+        // Nothing may be added while the rest is read: a flood would never end. A full ring buffer of the usual size takes less than a second.
         self.probes.detach()?;
-        let patience = if signals::asked() { LAST_AT_SIGNAL } else { LAST };
-        let begun = Instant::now();
-        while self.drain_all(sink)? == BATCH && begun.elapsed() < patience {}
+        while self.drain_all(sink)? == BATCH {}
         // A program that still ran when it was detached finishes its record within microseconds; one that was not finished
         // hides those behind it.
         tokio::time::sleep(LAST_RECORD).await;
-        while self.drain_all(sink)? == BATCH && begun.elapsed() < patience {}
+        while self.drain_all(sink)? == BATCH {}
         self.tick(sink)?;
         sink.record(self.probes.counters(monotonic_ns())?.as_bytes())?;
         sink.sync()?;
