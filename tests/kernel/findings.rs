@@ -1,6 +1,6 @@
 //! The first lines of a report: what stands out is there, with the right number, process and place, and nothing stands out where all is well.
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, time::Duration};
 
 use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -12,19 +12,21 @@ use crate::{
     traffic::{self, Pair, hold, listen, read_end, until},
 };
 
+/// Growth is told from when the older sockets are known, and the kernel's counters have been read.
 fn stat() -> Tracer {
-    let tracer = Tracer::start(&["stat", "--json", "--netns", &netns::inode().to_string()]);
-    // Growth is told from when the older sockets are known.
-    hold(SETTLED);
+    let tracer = Tracer::start(&["stat", "0.2", "--json", "--netns", &netns::inode().to_string()]);
+    let is_ready = |line: &String| !line.contains(r#""older_than_trace":null"#) && line.contains(r#""agrees":true"#);
+    tracer.wait_for_lines(SOON, |lines| lines.iter().any(is_ready));
     tracer
 }
 
-const SETTLED: std::time::Duration = std::time::Duration::from_millis(500);
-
+/// Of the whole time.
 fn report(tracer: Tracer) -> Value {
     let ended = tracer.stop();
     assert_eq!(ended.code, Some(0), "{ended:?}");
-    serde_json::from_str(&ended.stdout.join("\n")).unwrap()
+    let report: Value = serde_json::from_str(ended.stdout.last().unwrap()).unwrap();
+    assert_eq!(report["final"], true, "{report}");
+    report
 }
 
 fn found<'a>(report: &'a Value, finding: &str) -> Vec<&'a Value> {
@@ -78,7 +80,7 @@ pub fn unanswered() {
         })
         .collect();
     until("every SYN is sent again", SOON, || netns::tcp("RetransSegs") >= CONNECTS as u64);
-    hold(SETTLED);
+    hold(Duration::from_millis(500));
     let report = report(stat);
     drop(connects);
     let found = found(&report, "connect-unanswered");
