@@ -15,6 +15,7 @@ mod aggregates;
 mod audit;
 mod connects;
 mod damage;
+mod documents;
 mod golden;
 mod invariants;
 mod kernel_ends;

@@ -1,0 +1,326 @@
+//! The output in README.md and docs/ is what the tool prints now. A comment in front of each `console` block says of what and which lines:
+//!
+//! ```text
+//! <!-- nginx: TIME_WAIT; SERVICE +2 -->
+//! ```
+//! is a recording of `tests/fixtures`, and of the report on it the first line that contains `TIME_WAIT` with the lines that continue it, and then the next
+//! one that contains `SERVICE` with the two lines behind it; without a list it is everything. What is left out becomes a line `…`. What no recording can show
+//! is made by the test (`Stage`). Forms are compared: numbers, addresses, ports and times may differ, and where lines break. `UPDATE_GOLDEN=1` writes
+//! the blocks anew whose form differs.
+
+use std::{
+    env, fs,
+    io::Read,
+    net::{TcpListener, TcpStream},
+    ops::Range,
+    path::{Path, PathBuf},
+};
+
+use super::support::{self, Ran};
+
+/// So many blocks there are at least: one that nobody finds is not compared.
+const BLOCKS: usize = 20;
+
+/// The lines of README.md in which a person in a hurry finds all verbs.
+const SCREEN: usize = 65;
+
+/// Connections of a stage.
+const CONNECTIONS: usize = 12;
+
+/// The port, the process and the recording of the text, which are others in a test.
+const PORT: &str = "8443";
+const PROCESS: &str = "orders-api";
+const RECORDING: &str = "incident.tcpwait";
+
+#[test]
+fn show_what_the_tool_prints() {
+    let update = env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1");
+    let mut differences = Vec::new();
+    let mut count = 0;
+    for path in documents() {
+        let text = fs::read_to_string(&path).unwrap();
+        let mut renewed = text.clone();
+        // From the end, so that places stay.
+        for block in blocks(&text).into_iter().rev() {
+            let written = &text[block.output.clone()];
+            count += 1;
+            let place = format!("{}: {} # {}", path.display(), block.comment, block.command);
+            let printed = match block.print() {
+                Ok(printed) => printed,
+                Err(why) => {
+                    differences.push(format!("{place}\n{why}"));
+                    continue;
+                }
+            };
+            if form(written) != form(&printed) {
+                renewed.replace_range(block.output.clone(), &printed);
+                differences.push(format!("{place}\n--- written\n{written}--- printed\n{printed}"));
+            }
+        }
+        if update && renewed != text {
+            fs::write(&path, renewed).unwrap();
+        }
+    }
+    assert!(count >= BLOCKS, "{count} blocks");
+    assert!(update || differences.is_empty(), "UPDATE_GOLDEN=1 writes them anew:\n{}", differences.join("\n\n"));
+}
+
+#[test]
+fn show_output_in_blocks_that_are_compared() {
+    for path in documents() {
+        let text = fs::read_to_string(&path).unwrap();
+        let fences: Vec<&str> = text.lines().filter(|line| line.starts_with("```")).collect();
+        assert!(fences.chunks(2).all(|pair| pair.last() == Some(&"```")), "{}: {fences:?}", path.display());
+        let languages = fences.iter().step_by(2);
+        for fence in languages.clone() {
+            assert!(["```console", "```sh", "```text"].contains(fence), "{}: {fence}", path.display());
+        }
+        assert_eq!(languages.filter(|fence| **fence == "```console").count(), blocks(&text).len(), "{}", path.display());
+        let not_compared = text.split("```text\n").skip(1).filter(|block| block.starts_with("# tcpwait"));
+        assert_eq!(not_compared.count(), 0, "{}: output in a block that is not compared", path.display());
+    }
+}
+
+#[test]
+fn answer_on_the_first_screen() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let screen: Vec<&str> = readme.lines().take(SCREEN).collect();
+    for verb in ["trace", "stat", "ports", "states", "doctor"] {
+        let command = format!("# tcpwait {verb}");
+        assert!(screen.iter().any(|line| line.starts_with(&command)), "{command}");
+    }
+}
+
+#[test]
+fn are_found_from_their_way_in() {
+    let index = fs::read_to_string(root().join("docs/README.md")).unwrap();
+    for path in documents() {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(name == "README.md" || index.contains(&format!("]({name})")), "docs/README.md lacks {name}");
+        let text = fs::read_to_string(&path).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap_or_default();
+            let is_elsewhere = link.contains("://") || file.is_empty();
+            assert!(is_elsewhere || path.parent().unwrap().join(file).exists(), "{}: {link}", path.display());
+        }
+    }
+}
+
+/// The comparison can fail.
+#[test]
+fn differ_when_words_or_columns_do() {
+    let written = "3 connect()s failed: probe to 127.0.0.1:8080, in all 60.95s\n:8080  nginx  >99%  1,200\n";
+    assert_eq!(form(written), form("12 connect()s failed:\n  probe to 10.0.0.1:80, in all 417ms\n:1 nginx 3% 7"));
+    for other in [
+        "3 connect()s failed: probe to 127.0.0.1:8080, altogether 60.95s\n:8080  nginx  >99%  1,200\n",
+        "3 connect()s failed: probe to 127.0.0.1:8080, in all 60.95s\n:8080  nginx  >99%\n",
+        "3 connect()s failed: probe to 127.0.0.1:8080, in all 60.95s\n:8080  -  >99%  1,200\n",
+        "3 connect()s failed: probe to 127.0.0.1:8080, in all -\n:8080  nginx  >99%  1,200\n",
+    ] {
+        assert_ne!(form(written), form(other), "{other}");
+    }
+    let shown = pick("a\nb\n  c\nd\ne\n", "b; e").unwrap();
+    assert_eq!(shown, "…\nb\n  c\n…\ne\n");
+    assert_eq!(pick("a\nb\nc\nd\n", "a +1").unwrap(), "a\nb\n…\n");
+    assert!(pick("a\nb\n", "b; a").is_err(), "in another order");
+    assert!(pick("a\nb\n", "b +1").is_err(), "too few lines");
+}
+
+fn root() -> PathBuf {
+    support::tests().join("..")
+}
+
+fn documents() -> Vec<PathBuf> {
+    let docs = fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let mut all: Vec<PathBuf> = docs.chain([root().join("README.md")]).collect();
+    all.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    all.sort();
+    all
+}
+
+/// A command and what it prints, as a document has them.
+struct Block<'a> {
+    /// Of what, and which lines.
+    comment: &'a str,
+    command: &'a str,
+    output: Range<usize>,
+}
+
+/// The `console` blocks that have a comment.
+fn blocks(text: &str) -> Vec<Block<'_>> {
+    let block = |(at, mark): (usize, &str)| {
+        let comment = text[..at].rsplit_once("<!-- ")?.1;
+        let begin = at + mark.len();
+        let command = text[begin..].lines().next()?;
+        let output = begin + command.len() + 1;
+        // The end of the command's line may be that of the last line.
+        let end = output - 1 + text[output - 1..].find("\n```\n")? + 1;
+        Some(Block { comment, command, output: output..end })
+    };
+    text.match_indices(" -->\n```console\n# ").filter_map(block).collect()
+}
+
+impl Block<'_> {
+    /// What the command prints now, of it the lines that the comment asks for.
+    fn print(&self) -> Result<String, String> {
+        let (source, lines) = self.comment.split_once(": ").unwrap_or((self.comment, ""));
+        let stage = Stage::new(source);
+        let (command, filter) = self.command.split_once(" | grep ").unwrap_or((self.command, ""));
+        let (command, stderr) = match command.strip_suffix(" >/dev/null") {
+            Some(command) => (command, true),
+            None => (command, false),
+        };
+        let Some(command) = command.strip_prefix("tcpwait ") else { return Err("no tcpwait".into()) };
+        let ran = stage.run(command);
+        let printed = if stderr { &ran.stderr } else { &ran.stdout };
+        if printed.is_empty() {
+            return Err(format!("it prints nothing: {}", ran.stderr));
+        }
+        let printed = stage.in_words_of_the_text(printed);
+        let lines_with = |line: &&str| filter.is_empty() || line.contains(filter);
+        let kept: String = printed.lines().filter(lines_with).flat_map(|line| [line.trim_end(), "\n"]).collect();
+        pick(&kept, lines)
+    }
+}
+
+/// What a command needs to have something to show.
+enum Stage {
+    Recording(PathBuf),
+    /// Twelve connections whose clients have closed them, and whose server has not.
+    Unclosed { port: u16, _held: Vec<TcpStream>, _listener: TcpListener },
+    /// Twelve connections.
+    Connected { port: u16, _held: Vec<TcpStream>, _listener: TcpListener },
+}
+
+impl Stage {
+    fn new(source: &str) -> Self {
+        match source {
+            "unclosed" | "connected" => {
+                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+                let address = listener.local_addr().unwrap();
+                let mut held = Vec::new();
+                for _ in 0..CONNECTIONS {
+                    let client = TcpStream::connect(address).unwrap();
+                    let (mut server, _) = listener.accept().unwrap();
+                    if source == "connected" {
+                        held.push(client);
+                    } else {
+                        drop(client);
+                        assert_eq!(server.read(&mut [0]).unwrap(), 0, "the FIN has come");
+                    }
+                    held.push(server);
+                }
+                match source {
+                    "unclosed" => Self::Unclosed { port: address.port(), _held: held, _listener: listener },
+                    _ => Self::Connected { port: address.port(), _held: held, _listener: listener },
+                }
+            }
+            "cut" => {
+                let whole = fs::read(support::fixture("nginx")).unwrap();
+                let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cut.tcpwait");
+                fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+                Self::Recording(path)
+            }
+            name => Self::Recording(support::fixture(name)),
+        }
+    }
+
+    fn run(&self, command: &str) -> Ran {
+        let mut words: Vec<String> = command.split_whitespace().map(|word| word.trim_matches('\'').to_owned()).collect();
+        match self {
+            Self::Recording(path) => {
+                let path = path.to_str().unwrap();
+                match words.iter_mut().find(|word| *word == RECORDING) {
+                    Some(word) => path.clone_into(word),
+                    None => words.extend(["--from", path].map(str::to_owned)),
+                }
+            }
+            Self::Unclosed { port, .. } | Self::Connected { port, .. } => {
+                words.iter_mut().filter(|word| *word == PORT).for_each(|word| *word = port.to_string());
+            }
+        }
+        support::finish(support::tcpwait().env("COLUMNS", "80").args(words))
+    }
+
+    fn in_words_of_the_text(&self, printed: &str) -> String {
+        match self {
+            Self::Recording(path) => printed.replace(path.to_str().unwrap(), RECORDING),
+            Self::Unclosed { port, .. } | Self::Connected { port, .. } => {
+                let comm = fs::read_to_string("/proc/self/comm").unwrap();
+                printed.replace(comm.trim_end(), PROCESS).replace(&format!(":{port}"), &format!(":{PORT}"))
+            }
+        }
+    }
+}
+
+/// The lines that a comment names, and `…` for those between.
+fn pick(printed: &str, wanted: &str) -> Result<String, String> {
+    if wanted.is_empty() {
+        return Ok(printed.to_owned());
+    }
+    let lines: Vec<&str> = printed.lines().collect();
+    let (mut shown, mut next) = (String::new(), 0);
+    for item in wanted.split("; ") {
+        let (text, more) = match item.rsplit_once(" +") {
+            Some((text, more)) => (text, Some(more.parse::<usize>().map_err(|e| format!("{item}: {e}"))?)),
+            None => (item, None),
+        };
+        let rest = &lines[next..];
+        let begin = next + rest.iter().position(|line| line.contains(text)).ok_or(format!("no {text:?} in\n{printed}"))?;
+        let behind = &lines[begin + 1..];
+        let more = more.unwrap_or_else(|| behind.iter().take_while(|line| line.starts_with(' ')).count());
+        let end = begin + 1 + more;
+        let picked = lines.get(begin..end).ok_or(format!("{item}: too few lines in\n{printed}"))?;
+        if begin > next {
+            shown.push_str("…\n");
+        }
+        picked.iter().for_each(|line| shown.extend([line, "\n"]));
+        next = end;
+    }
+    if next < lines.len() {
+        shown.push_str("…\n");
+    }
+    Ok(shown)
+}
+
+/// The words of an output, without numbers, addresses and times, and however lines break.
+fn form(text: &str) -> String {
+    let words: Vec<String> = text.split_whitespace().map(masked).collect();
+    words.join(" ").replace("namespaces", "namespace")
+}
+
+fn masked(word: &str) -> String {
+    let is_cookie = word.len() >= 4 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if !word.contains(|c: char| c.is_ascii_digit()) {
+        return if word.contains("##") { "#".to_owned() } else { word.to_owned() };
+    }
+    if is_cookie {
+        return "N".to_owned();
+    }
+    let mut form = String::new();
+    let mut rest = word.trim_start_matches(['>', '<', '~']);
+    while let Some(first) = rest.chars().next() {
+        if !first.is_ascii_digit() {
+            form.push(first);
+            rest = &rest[first.len_utf8()..];
+            continue;
+        }
+        // A comma that no digit follows is the sentence's.
+        let mut chars = rest.char_indices().peekable();
+        let mut end = 0;
+        while let Some((at, c)) = chars.next() {
+            let joins = ".,:+-T".contains(c) && chars.peek().is_some_and(|(_, next)| next.is_ascii_digit());
+            if !c.is_ascii_digit() && !joins {
+                break;
+            }
+            end = at + 1;
+        }
+        rest = &rest[end..];
+        form.push('N');
+        let unit = rest.find(|c: char| !c.is_ascii_alphabetic() && c != '%').unwrap_or(rest.len());
+        if ["ns", "us", "ms", "s", "m", "h", "%"].contains(&&rest[..unit]) {
+            rest = &rest[unit..];
+        }
+    }
+    form
+}
