@@ -15,7 +15,8 @@ use std::{
     net::{TcpListener, TcpStream},
     ops::Range,
     path::PathBuf,
-    process,
+    process, thread,
+    time::Duration,
 };
 
 use super::support::{self, Ran};
@@ -28,6 +29,9 @@ const SCREEN: usize = 65;
 
 /// Connections of a stage.
 const CONNECTIONS: usize = 12;
+
+/// Ages are shown less a jiffy of 10 ms: younger sockets have none.
+const HAVE_AN_AGE: Duration = Duration::from_millis(30);
 
 /// The port, the process and the recording of the text, which are others in a test.
 const PORT: &str = "8443";
@@ -199,10 +203,8 @@ enum Stage {
     Recording(PathBuf),
     /// Half of a recording.
     Cut { path: PathBuf, _folder: tempfile::TempDir },
-    /// Twelve connections whose clients have closed them, and whose server has not.
-    Unclosed { port: u16, _held: Vec<TcpStream>, _listener: TcpListener },
-    /// Twelve connections.
-    Connected { port: u16, _held: Vec<TcpStream>, _listener: TcpListener },
+    /// Twelve connections; `unclosed`: their clients have closed them, and the server has not.
+    Sockets { port: u16, _held: Vec<TcpStream>, _listener: TcpListener },
 }
 
 impl Stage {
@@ -223,10 +225,8 @@ impl Stage {
                     }
                     held.push(server);
                 }
-                match source {
-                    "unclosed" => Self::Unclosed { port: address.port(), _held: held, _listener: listener },
-                    _ => Self::Connected { port: address.port(), _held: held, _listener: listener },
-                }
+                thread::sleep(HAVE_AN_AGE);
+                Self::Sockets { port: address.port(), _held: held, _listener: listener }
             }
             "cut" => {
                 let whole = fs::read(support::fixture("nginx")).unwrap();
@@ -249,7 +249,7 @@ impl Stage {
                     None => words.extend(["--from", path].map(str::to_owned)),
                 }
             }
-            Self::Unclosed { port, .. } | Self::Connected { port, .. } => {
+            Self::Sockets { port, .. } => {
                 words.iter_mut().filter(|word| *word == PORT).for_each(|word| *word = port.to_string());
                 // Other tests have namespaces of their own.
                 words.extend(["--netns".to_owned(), process::id().to_string()]);
@@ -261,7 +261,7 @@ impl Stage {
     fn in_words_of_the_text(&self, printed: &str) -> String {
         match self {
             Self::Recording(path) | Self::Cut { path, .. } => printed.replace(path.to_str().unwrap(), RECORDING),
-            Self::Unclosed { port, .. } | Self::Connected { port, .. } => {
+            Self::Sockets { port, .. } => {
                 let comm = fs::read_to_string("/proc/self/comm").unwrap();
                 printed.replace(comm.trim_end(), PROCESS).replace(&format!(":{port}"), &format!(":{PORT}"))
             }
