@@ -9,15 +9,17 @@
 //! the blocks anew whose form differs.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::{HashMap, HashSet, hash_map::Entry},
     env, fs,
     io::Read,
     net::{TcpListener, TcpStream},
     ops::Range,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process, thread,
     time::Duration,
 };
+
+use serde_json::Value;
 
 use super::support::{self, Ran};
 
@@ -110,6 +112,75 @@ fn are_found_from_their_way_in() {
             let file = link.split('#').next().unwrap_or_default();
             let is_elsewhere = link.contains("://") || file.is_empty();
             assert!(is_elsewhere || path.parent().unwrap().join(file).exists(), "{}: {link}", path.display());
+        }
+    }
+}
+
+/// `tcpwait … --json` has no key that docs/output.md lacks.
+#[test]
+fn have_every_key_of_the_json() {
+    let text = fs::read_to_string(root().join("docs/output.md")).unwrap();
+    let words: HashSet<&str> = text.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
+    let mut keys = HashSet::new();
+    for (verb, recording) in ["trace", "stat", "ports"].into_iter().flat_map(|verb| {
+        ["handshakes", "reasons", "ends", "predates"].map(|recording| (verb, recording))
+    }) {
+        let path = support::fixture(recording);
+        let ran = support::run([verb, "--from", path.to_str().unwrap(), "--json"]);
+        ran.stdout.lines().for_each(|line| collect_keys(&serde_json::from_str(line).unwrap(), &mut keys));
+    }
+    let stage = Stage::new("unclosed");
+    for command in ["states --json --by netns", "doctor --json --seconds 1"] {
+        collect_keys(&serde_json::from_str(stage.run(command).stdout.trim_end()).unwrap(), &mut keys);
+    }
+    assert!(keys.len() > 150, "{keys:?}");
+    // The numbers of network namespaces are keys, too.
+    keys.retain(|key| !key.bytes().all(|byte| byte.is_ascii_digit()));
+    let mut missing: Vec<&String> =
+        keys.iter().filter(|key| !key.split('-').all(|part| words.contains(part))).collect();
+    missing.sort();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// What docs/ARCHITECTURE.md and docs/decisions.md name is there.
+#[test]
+fn name_files_that_there_are() {
+    let mut files = Vec::new();
+    for folder in ["tcpwait-user", "tcpwait-ebpf", "xtask", "tests"] {
+        collect_files(&root().join(folder), &mut files);
+    }
+    let mut named = 0;
+    for document in ["docs/ARCHITECTURE.md", "docs/decisions.md"] {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        for name in text.split('`').skip(1).step_by(2).filter(|name| name.ends_with(".rs") || name.ends_with('/')) {
+            named += 1;
+            let (tail, within) = (format!("/{name}"), format!("/{name}").repeat(usize::from(name.ends_with('/'))));
+            let is_there = files.iter().any(|file| file.ends_with(&tail) || (!within.is_empty() && file.contains(&within)));
+            assert!(is_there, "{document}: {name}");
+        }
+    }
+    assert!(named > 20, "{named}");
+}
+
+fn collect_keys(value: &Value, keys: &mut HashSet<String>) {
+    match value {
+        Value::Object(object) => {
+            for (key, value) in object {
+                keys.insert(key.clone());
+                collect_keys(value, keys);
+            }
+        }
+        Value::Array(values) => values.iter().for_each(|value| collect_keys(value, keys)),
+        _ => {}
+    }
+}
+
+fn collect_files(folder: &Path, files: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => collect_files(&path, files),
+            false => files.push(path.to_str().unwrap().to_owned()),
         }
     }
 }
