@@ -85,7 +85,12 @@ fn show_output_in_blocks_that_are_compared() {
         for fence in languages.clone() {
             assert!(["```console", "```sh", "```text"].contains(fence), "{}: {fence}", path.display());
         }
-        assert_eq!(languages.filter(|fence| **fence == "```console").count(), blocks(&text).len(), "{}", path.display());
+        assert_eq!(
+            languages.filter(|fence| **fence == "```console").count(),
+            blocks(&text).len(),
+            "{}",
+            path.display()
+        );
         let not_compared = text.split("```text\n").skip(1).filter(|block| block.starts_with("# tcpwait"));
         assert_eq!(not_compared.count(), 0, "{}: output in a block that is not compared", path.display());
     }
@@ -122,9 +127,10 @@ fn have_every_key_of_the_json() {
     let text = fs::read_to_string(root().join("docs/output.md")).unwrap();
     let words: HashSet<&str> = text.split(|c: char| !(c.is_alphanumeric() || c == '_')).collect();
     let mut keys = HashSet::new();
-    for (verb, recording) in ["trace", "stat", "ports"].into_iter().flat_map(|verb| {
-        ["handshakes", "reasons", "ends", "predates"].map(|recording| (verb, recording))
-    }) {
+    for (verb, recording) in ["trace", "stat", "ports"]
+        .into_iter()
+        .flat_map(|verb| ["handshakes", "reasons", "ends", "predates"].map(|recording| (verb, recording)))
+    {
         let path = support::fixture(recording);
         let ran = support::run([verb, "--from", path.to_str().unwrap(), "--json"]);
         ran.stdout.lines().for_each(|line| collect_keys(&serde_json::from_str(line).unwrap(), &mut keys));
@@ -276,9 +282,16 @@ impl Block<'_> {
 enum Stage {
     Recording(PathBuf),
     /// Half of a recording.
-    Cut { path: PathBuf, _folder: tempfile::TempDir },
+    Cut {
+        path: PathBuf,
+        _folder: tempfile::TempDir,
+    },
     /// Twelve connections; `unclosed`: their clients have closed them, and the server has not.
-    Sockets { port: u16, _held: Vec<TcpStream>, _listener: TcpListener },
+    Sockets {
+        port: u16,
+        _held: Vec<TcpStream>,
+        _listener: TcpListener,
+    },
 }
 
 impl Stage {
@@ -314,7 +327,8 @@ impl Stage {
     }
 
     fn run(&self, command: &str) -> Ran {
-        let mut words: Vec<String> = command.split_whitespace().map(|word| word.trim_matches('\'').to_owned()).collect();
+        let mut words: Vec<String> =
+            command.split_whitespace().map(|word| word.trim_matches('\'').to_owned()).collect();
         match self {
             Self::Recording(path) | Self::Cut { path, .. } => {
                 let path = path.to_str().unwrap();
@@ -357,7 +371,8 @@ fn pick(printed: &str, wanted: &str) -> Result<String, String> {
             None => (text, None),
         };
         let rest = &lines[next..];
-        let begin = next + rest.iter().position(|line| line.contains(text)).ok_or(format!("no {text:?} in\n{printed}"))?;
+        let begin =
+            next + rest.iter().position(|line| line.contains(text)).ok_or(format!("no {text:?} in\n{printed}"))?;
         let behind = &lines[begin + 1..];
         let more = more.unwrap_or_else(|| behind.iter().take_while(|line| line.starts_with(' ')).count());
         let end = begin + 1 + more;
