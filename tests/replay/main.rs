@@ -16,6 +16,7 @@ mod audit;
 mod connects;
 mod damage;
 mod documents;
+mod form;
 mod golden;
 mod invariants;
 mod kernel_ends;
