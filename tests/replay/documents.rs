@@ -130,6 +130,26 @@ fn are_found_from_their_way_in() {
     }
 }
 
+/// A blank line in the middle makes its other half text.
+#[test]
+fn have_tables_in_one_piece() {
+    let mut tables = 0;
+    for path in documents() {
+        let text = fs::read_to_string(&path).unwrap();
+        for table in text.split("\n\n").filter(|part| part.lines().any(|line| line.starts_with("| "))) {
+            let rows: Vec<&str> = table.lines().skip_while(|line| !line.starts_with("| ")).collect();
+            let is_ruled = rows.get(1).is_some_and(|rule| rule.starts_with("| ---"));
+            assert!(is_ruled, "{}: {:?} has no head", path.display(), rows.first());
+            let columns = rows[1].matches("---").count();
+            // A bar in `code` is written as it is nowhere.
+            let rows = rows.iter().take_while(|row| row.starts_with("| "));
+            rows.for_each(|row| assert_eq!(row.matches('|').count(), columns + 1, "{}: {row}", path.display()));
+            tables += 1;
+        }
+    }
+    assert!(tables > 20, "{tables}");
+}
+
 /// `tcpwait … --json` has no key that docs/output.md lacks.
 #[test]
 fn have_every_key_of_the_json() {
