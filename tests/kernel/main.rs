@@ -25,6 +25,8 @@ mod failures;
 mod findings;
 mod fifty_thousand;
 mod filters;
+#[path = "../replay/form.rs"]
+mod form;
 mod guest;
 mod half_close;
 mod half_open;
@@ -318,6 +320,7 @@ fn main() -> ExitCode {
         isolated("ports::run_out_when_forecast_v6", || ports::run_out_when_forecast(V6)),
         isolated("ports::reuse_keeps_them_steady", ports::reuse_keeps_them_steady),
         isolated("ports::of_a_pool_are_steady", ports::of_a_pool_are_steady),
+        isolated("ports::forecast_as_in_the_documents", ports::forecast_as_in_the_documents),
         isolated("ports::listing", ports::listing),
         isolated("origins::server_gone_v4", || origins::server_gone(V4)),
         isolated("origins::server_gone_v6", || origins::server_gone(V6)),

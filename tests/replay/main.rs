@@ -15,6 +15,8 @@ mod aggregates;
 mod audit;
 mod connects;
 mod damage;
+mod documents;
+mod form;
 mod golden;
 mod invariants;
 mod kernel_ends;
