@@ -22,7 +22,7 @@ use tcpwait::{
     stat::Statistics,
     view::{json, stat},
 };
-use tcpwait_wire::wire::{Flow, Half, Head, Kind, Mini, Owner, SockState};
+use tcpwait_wire::wire::{Flow, Head, Kind, Mini, Owner, Request, SockState};
 
 /// How many times the 200 connections come.
 const CLIENTS: u32 = 100;
@@ -69,8 +69,8 @@ fn of_client(client: u32, record: &[u8]) -> Vec<u8> {
             (&[offset_of!(Mini, cookie), offset_of!(Mini, tw)], Some(offset_of!(Mini, flow)))
         }
         Kind::ReqArm | Kind::ReqExpire | Kind::ReqCancel => (
-            &[offset_of!(Half, cookie), offset_of!(Half, listener), offset_of!(Half, req)],
-            Some(offset_of!(Half, flow)),
+            &[offset_of!(Request, cookie), offset_of!(Request, listener), offset_of!(Request, req)],
+            Some(offset_of!(Request, flow)),
         ),
         Kind::Owner => (&[offset_of!(Owner, cookie)], None),
         _ => (&[], None),

@@ -113,7 +113,7 @@ Where a line is too short, columns are left out: of groups LEFT, MAX, P50, IN/s,
 of states AGE P50, /s, MEAN, P90, P99, MAX, LEFT, ENTERED, OLDEST, P50. If the terminal has too few lines, reports on intervals leave out the histogram,
 what is said of it, the account, the states and FAILED; the last report leaves out nothing.
 FAILED: calls that came to nothing, as in `tcpwait trace`. SYN SENT AGAIN TO: connects whose SYN was lost, and how long those that were
-made all the same took. Below SYN_RECV: what became of half-open connections.
+made all the same took. Below SYN_RECV: what became of connections in SYN_RECV.
 
 Examples:
   tcpwait                                a report every second: tcpwait stat 1
@@ -131,9 +131,9 @@ MS is the time spent in OLDSTATE; ~ marks a time right to a jiffy, > one that wa
 REASON says why a connection ended, on its step to CLOSE: closed (the last ACK came), reset (the peer's RST), reset-sent (this side's, and why in
 brackets), timed-out (and by which timer), listener-closed (before anybody accepted it), destroyed (ss -K), unreachable (ICMP), netns, repair
 (TCP_REPAIR), failed (connect or listen took it back), unknown.
-TIME_WAIT, and an orphan's FIN_WAIT2: expired, reused (by a connect), recycled (by a SYN), reset, reset-sent, destroyed, netns, unknown;
+TIME_WAIT, and an orphan's FIN_WAIT2: expired, reused-by-connect, reused-by-syn, reset, reset-sent, destroyed, netns, unknown;
 or overflow: it never began, tcp_max_tw_buckets was reached.
-For a half-open connection (SYN_RECV) that came to nothing: timeout, accept-queue-full, no-data (TCP_DEFER_ACCEPT waited for some), reset,
+For a connection in SYN_RECV that came to nothing: timeout, accept-queue-full, no-data (TCP_DEFER_ACCEPT waited for some), reset,
 listener-closed, unreachable (ICMP), destroyed, netns, unknown. A connection that is not accepted yet shows its listener's process.
 connect-failed, bind-failed and listen-failed are lines of their own, with the errno and why, and who holds the port. A socket that tries
 one port after the other (bindresvport) has one line.
@@ -142,7 +142,7 @@ Examples:
   tcpwait trace                          everything
   tcpwait trace --state TIME_WAIT -T     TIME_WAIT only, with the time of day
   tcpwait trace -D 5432,6379             connections to PostgreSQL and Redis
-  tcpwait trace --state SYN_RECV         half-open connections: how long, and what became of them
+  tcpwait trace --state SYN_RECV         connections in SYN_RECV: how long, and what became of them
   tcpwait trace --comm nginx --json      what nginx owns, for a program
   tcpwait trace --comm '!nginx' -L '!22' what others own, but ssh's connections
   tcpwait trace --reason reset,timed-out what was reset or timed out

@@ -110,7 +110,7 @@ pub struct LostRecords {
     pub segments: u64,
     /// Owners.
     pub owners: u64,
-    /// Beginnings, repetitions and ends of half-open connections.
+    /// Beginnings, repetitions and ends of connections in SYN_RECV.
     pub requests: u64,
     /// bind() and listen() that did not get their port.
     pub failures: u64,

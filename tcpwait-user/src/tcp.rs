@@ -161,7 +161,7 @@ pub struct Flow {
     pub rport: u16,
 }
 
-/// In as few pieces as there can be, since it is hashed for every mini-socket and every half-open connection: what mostly is the same for
+/// In as few pieces as there can be, since it is hashed for every mini-socket and every connection in SYN_RECV: what mostly is the same for
 /// all of them is left out.
 impl Hash for Flow {
     fn hash<H: Hasher>(&self, to: &mut H) {

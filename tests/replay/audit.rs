@@ -230,7 +230,7 @@ fn opens_failures_and_resets_are_those_that_the_kernel_counts() {
         (format!("{connects}10 state SYN_SENT SYN_RECV\n10 state SYN_RECV ESTABLISHED"), (1, 1), (0, 0), 0),
         // It is older, and may have sent its SYN before or after.
         ("20 state SYN_SENT ESTABLISHED".to_owned(), (0, 1), (0, 0), 0),
-        // Half-open: reset by the client, given up, and gone for a reason that is not known.
+        // In SYN_RECV: reset by the client, given up, and gone for a reason that is not known.
         ("10 syn\n20 drop stack=inet_csk_reqsk_queue_drop,tcp_check_req,tcp_v4_rcv".to_owned(), (0, 0), (1, 1), 0),
         ("10 syn\n20 give-up\n21 tick".to_owned(), (0, 0), (0, 0), 0),
         // A socket that could not be made; and a child of TCP Fast Open that is reset, which counts twice.

@@ -45,7 +45,7 @@ fn what_connects_is_made_here_to_the_end() {
 /// Whoever listens, or has.
 #[test]
 fn what_is_accepted_is_made_there_although_its_listener_goes() {
-    let born = "10 syn\n11 state LISTEN SYN_RECV sk=5 id=0\n11 state SYN_RECV ESTABLISHED sk=5 half-open\n";
+    let born = "10 syn\n11 state LISTEN SYN_RECV sk=5 id=0\n11 state SYN_RECV ESTABLISHED sk=5 of-request\n";
     let closed = "12 state LISTEN CLOSE id=9 listener\n";
     all(&format!("0 seeded\n{born}{closed}{TO_TIME_WAIT}"), Origin::There);
     all("0 seeded\n10 syn\n5000 give-up\n5001 tick", Origin::There);

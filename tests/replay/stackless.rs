@@ -8,7 +8,7 @@ use tcpwait::{
     select::{Criteria, Selector},
     view::json::Json,
 };
-use tcpwait_wire::wire::{HalfCancel, Kind, MiniCancel, SockStateEnd, SockStateStack, Stack};
+use tcpwait_wire::wire::{Kind, MiniCancel, RequestCancel, SockStateEnd, SockStateStack, Stack};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::support::{FIXTURES, records};
@@ -54,8 +54,8 @@ fn without_stack(record: &[u8]) -> Vec<u8> {
         cancel.stack = NONE;
         return cancel.as_bytes().to_vec();
     }
-    if let Ok(mut cancel) = HalfCancel::read_from_bytes(record)
-        && cancel.half.head.kind == Kind::ReqCancel as u8
+    if let Ok(mut cancel) = RequestCancel::read_from_bytes(record)
+        && cancel.reqsk.head.kind == Kind::ReqCancel as u8
     {
         cancel.stack = NONE;
         return cancel.as_bytes().to_vec();
@@ -102,7 +102,8 @@ fn is_end_of_a_full_socket(line: &Line) -> bool {
 
 /// Where neither a stack nor a segment tells it, it is not guessed.
 fn forget_the_reason(line: &mut Line) {
-    if ["recycled", "reset", "reset-sent", "destroyed"].iter().any(|told| line.get("reason") == Some(&json!(told))) {
+    if ["reused-by-syn", "reset", "reset-sent", "destroyed"].iter().any(|told| line.get("reason") == Some(&json!(told)))
+    {
         line.insert("reason".to_owned(), json!("unknown"));
         line.remove("by");
     }

@@ -8,7 +8,7 @@ use aya_ebpf::{
 };
 use tcpwait_wire::{
     config::{ABSENT, offset::*},
-    wire::{FLAG_HALF_OPEN, FLAG_NEWBORN},
+    wire::{FLAG_NEWBORN, FLAG_OF_REQUEST},
 };
 
 use crate::{
@@ -65,7 +65,7 @@ pub fn goes_on(ctx: &impl EbpfContext, sk: Typed) -> u8 {
         unsafe {
             if (*slot).words[0] == sk.number() {
                 if (*slot).words[1] == 1 && bpf_jiffies64() - (*slot).since <= MAKING_JIFFIES {
-                    flags |= FLAG_HALF_OPEN;
+                    flags |= FLAG_OF_REQUEST;
                 }
                 release(slot);
             }

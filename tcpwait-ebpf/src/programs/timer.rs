@@ -94,7 +94,7 @@ fn timer_expire_entry_2(ctx: BtfTracePointContext) -> i32 {
 /// Question: which mini-socket was killed, by what, and by whom?
 /// Prototype: `timer_cancel(struct timer_list *timer)`.
 /// Since: 2.6. Runs with interrupts off. Also fires before every expiry (told apart here, no record) and every restart.
-/// Cost: one record with a stack for each early death or restart; none for a half-open connection that is made.
+/// Cost: one record with a stack for each early death or restart; none for a connection in SYN_RECV that is made.
 #[btf_tracepoint(function = "timer_cancel")]
 fn timer_cancel(ctx: BtfTracePointContext) -> i32 {
     match taken(&ctx, Turn::only(Hook::TimerCancel)) {

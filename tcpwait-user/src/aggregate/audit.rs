@@ -47,7 +47,7 @@ pub struct KernelCounts {
     /// `TW` and `TWKilled` of TcpExt: one or the other counts each mini-socket.
     pub timewait: u64,
     /// `TWRecycled` of TcpExt.
-    pub recycled: u64,
+    pub reused_by_connect: u64,
     /// `TCPTimeWaitOverflow` of TcpExt.
     pub overflow: u64,
     /// `PassiveOpens` of Tcp; `None` where it could not be read.
@@ -331,7 +331,7 @@ impl Audit {
             Some(TwCounts::Expiries) => checks.push(check(Checked::Expiries, |k| k.timewait, |s| s.expired)),
             None => {}
         }
-        checks.push(check(Checked::Reused, |k| k.recycled, |s| s.reused));
+        checks.push(check(Checked::ReusedByConnect, |k| k.reused_by_connect, |s| s.reused_by_connect));
         checks.push(check(Checked::Overflows, |k| k.overflow, |s| s.overflowed));
         if pairs.iter().all(|(_, kernel, _)| kernel.passive_opens.is_some()) {
             checks.push(check(Checked::PassiveOpens, |k| k.passive_opens.unwrap_or_default(), |s| s.accepted));

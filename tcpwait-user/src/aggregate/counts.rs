@@ -4,9 +4,9 @@ use super::{
     dwell::{Dwell, DwellSummary},
     ends::{EndDwells, Ends},
     groups::{Closed, Closer},
-    half_open::HalfOpen,
     histogram::TimeWaitHistogram,
     report::Exit,
+    syn_recv::SynRecv,
 };
 use crate::{
     lifecycle::{Cause, KeptIn, Reason, Restarts, Timing, Transition},
@@ -27,7 +27,7 @@ pub struct Counts {
     pub(super) restarts: u64,
     restart_causes: [u64; Cause::ALL.len()],
     pub(super) overflows: u64,
-    pub(super) half_open: HalfOpen,
+    pub(super) syn_recv: SynRecv,
     pub(super) closed: Closed,
     pub(super) ends: Ends,
     pub(super) end_dwells: EndDwells,
@@ -46,7 +46,7 @@ impl Counts {
         if let (Some(ns), Some(dwell)) = (step.dwell_ns, self.dwells.get_mut(from)) {
             dwell.record(ns, step.timing != Timing::Exact);
         }
-        self.half_open.step(step);
+        self.syn_recv.step(step);
         self.ends.step(step);
         self.end_dwells.step(step);
         match step.reason {
@@ -108,7 +108,7 @@ impl Counts {
         }
         self.restarts += other.restarts;
         self.overflows += other.overflows;
-        self.half_open.add(&other.half_open);
+        self.syn_recv.add(&other.syn_recv);
         self.closed.add(other.closed);
         self.ends.add(&other.ends);
         self.end_dwells.add(&other.end_dwells);

@@ -100,8 +100,8 @@ impl EndRow {
                 self.reason,
                 Reason::Closed
                     | Reason::Expired
-                    | Reason::Reused
-                    | Reason::Recycled
+                    | Reason::ReusedByConnect
+                    | Reason::ReusedBySyn
                     | Reason::Overflow
                     | Reason::Failed
                     | Reason::Unknown

@@ -17,7 +17,7 @@ mod exact;
 pub mod failures;
 pub mod findings;
 pub mod groups;
-pub mod half_open;
+pub mod syn_recv;
 mod histogram;
 pub mod ports;
 pub mod report;
@@ -370,7 +370,7 @@ impl Aggregate {
                 hz: self.wheel.hz,
                 steady: self.entries.steady((self.begin_ns, end_ns), self.missed_ns, mean_ns, now),
             },
-            half_open: counts.half_open.report(),
+            syn_recv: counts.syn_recv.report(),
             several_namespaces: several(&census, &groups, self.groups.by()),
             netns_implied: self.wanted.netns_implied,
             findings,
@@ -439,12 +439,12 @@ struct Seen<'a> {
 
 impl Seen<'_> {
     fn entered(&self, state: State) -> Amount {
-        // Half-open connections are request sockets, which change no state.
+        // Connections in SYN_RECV are request sockets, which change no state.
         let counted = self.exact.filter(|_| state != State::SynRecv).and_then(|exact| exact.entered(state));
         let amount = Amount::of(self.counts.entered(state), counted, self.lost);
         match (state, self.exact) {
             (State::TimeWait, Some(exact)) => amount.and_at_least(exact.begun_in_time_wait()),
-            (State::SynRecv, Some(exact)) => amount.and_at_least(exact.half_open()),
+            (State::SynRecv, Some(exact)) => amount.and_at_least(exact.syn_recv()),
             _ => amount,
         }
     }

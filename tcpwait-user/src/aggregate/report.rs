@@ -12,9 +12,9 @@ use super::{
     failures::FailureReport,
     findings::Finding,
     groups::{Closed, GroupRow, Rows},
-    half_open::HalfOpenReport,
     histogram::HistogramSummary,
     steady::Steady,
+    syn_recv::SynRecvReport,
 };
 use crate::{
     ledger::Ledger,
@@ -37,8 +37,8 @@ pub struct Report {
     pub transitions: Vec<TransitionRow>,
     /// TIME_WAIT.
     pub time_wait: TimeWait,
-    /// Half-open connections.
-    pub half_open: HalfOpenReport,
+    /// Connections in SYN_RECV.
+    pub syn_recv: SynRecvReport,
     /// Whether it is on more than one network namespace.
     pub several_namespaces: bool,
     /// Whether groups are by network namespace only so that those of several are not mixed.
@@ -49,7 +49,7 @@ pub struct Report {
     pub places: Vec<PlaceRow>,
     /// TIME_WAITs by the side that made them.
     pub time_waits: TimeWaits,
-    /// How connections, listeners and half-open connections ended.
+    /// How connections, listeners and connections in SYN_RECV ended.
     pub ends: EndReport,
     /// Calls that failed.
     pub failures: FailureReport,

@@ -154,10 +154,10 @@ pub struct Sockets {
     pub full_listeners: Vec<Listener>,
     /// The listener with the most connections waiting, for its share of the backlog.
     pub fullest_listener: Option<Listener>,
-    /// Listeners with as many half-open connections as their backlog, and how many those are, the most first
+    /// Listeners with as many connections in SYN_RECV as their backlog, and how many those are, the most first
     /// (`inet_csk_reqsk_queue_is_full`).
     pub full_of_syns: Vec<(Listener, u64)>,
-    /// The listener with the most half-open connections, and how many those are.
+    /// The listener with the most connections in SYN_RECV, and how many those are.
     pub most_syns: Option<(Listener, u64)>,
     /// CLOSE_WAIT by process, the most first.
     pub unclosed: Vec<Unclosed>,

@@ -89,7 +89,7 @@ pub struct Survey {
     listeners: Vec<Listener>,
     /// Connections that came through listeners.
     accepted: HashMap<u16, Vec<u32>>,
-    half_open: HashMap<(IpAddr, u16), u64>,
+    syn_recv: HashMap<(IpAddr, u16), u64>,
     destinations: HashMap<Towards, Use>,
     /// Number and name.
     interfaces: Vec<(u32, String)>,
@@ -131,7 +131,7 @@ impl Survey {
                     self.unclosed.push(InCloseWait { local, inode, unread: receive_queue > 0, age_ms });
                 }
             }
-            State::SynRecv => *self.half_open.entry(socket.local).or_default() += 1,
+            State::SynRecv => *self.syn_recv.entry(socket.local).or_default() += 1,
             _ => {}
         }
         if socket.inode != 0 && self.listening.contains(&socket.local.1) {
@@ -271,7 +271,7 @@ impl Survey {
         });
         destinations.truncate(DESTINATIONS);
         let mut full_of_syns: Vec<(Listener, u64)> = self
-            .half_open
+            .syn_recv
             .iter()
             .filter_map(|(local, count)| Some((self.listener_of(*local)?.clone(), *count)))
             .collect();

@@ -110,7 +110,7 @@ fn now_is_not_before() {
         ("TcpExtTCPAbortOnTimeout", "given-up", Note, None),
         ("TcpExtTCPAbortOnData", "reset-by-linger", Note, None),
         ("TcpExtTCPAbortOnClose", "reset-unread", Note, None),
-        ("TcpExtEmbryonicRsts", "half-open-resets", Note, None),
+        ("TcpExtEmbryonicRsts", "syn-recv-resets", Note, None),
     ] {
         assert_eq!(changed(|ns| count(ns, counter, 5, 25)), [(id, now)], "{counter}");
         let expected: Vec<_> = before.map(|severity| (id, severity)).into_iter().collect();
@@ -491,7 +491,7 @@ fn resets_of_this_side_are_no_clients() {
             count(ns, "TcpExtListenOverflows", 0, overflows);
         })
     };
-    assert_eq!(resets("0", 0), [("half-open-resets", Severity::Note)]);
-    assert!(!resets("1", 20).iter().any(|(id, _)| *id == "half-open-resets"), "{:?}", resets("1", 20));
-    assert!(resets("1", 5).iter().any(|(id, _)| *id == "half-open-resets"));
+    assert_eq!(resets("0", 0), [("syn-recv-resets", Severity::Note)]);
+    assert!(!resets("1", 20).iter().any(|(id, _)| *id == "syn-recv-resets"), "{:?}", resets("1", 20));
+    assert!(resets("1", 5).iter().any(|(id, _)| *id == "syn-recv-resets"));
 }

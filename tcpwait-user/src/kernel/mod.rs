@@ -37,7 +37,7 @@ const TIMEWAIT_HANDLER: &str = "tw_timer_handler";
 const REQUEST_HANDLER: &str = "reqsk_timer_handler";
 
 /// What is not known where the kernel hides `reqsk_timer_handler`.
-pub const WITHOUT_REQUESTS: &str = "this kernel's /proc/kallsyms has no reqsk_timer_handler; so half-open connections are not seen, and nothing says how long \
+pub const WITHOUT_REQUESTS: &str = "this kernel's /proc/kallsyms has no reqsk_timer_handler; so connections in SYN_RECV are not seen, and nothing says how long \
                                     SYN_RECV lasts";
 
 /// Addresses of the functions that mini-sockets' timers run.

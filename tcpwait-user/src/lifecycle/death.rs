@@ -44,7 +44,7 @@ impl Lifecycle {
         let reason = match (verdict, sentenced) {
             (Verdict::Rearm, _) => return self.catch_up(event.time_ns, socket, out),
             (Verdict::Expiry, _) => return,
-            (Verdict::Death(Reason::Recycled | Reason::ResetSent) | Verdict::Silent, Some(sentenced)) => {
+            (Verdict::Death(Reason::ReusedBySyn | Reason::ResetSent) | Verdict::Silent, Some(sentenced)) => {
                 sentenced.reason
             }
             (Verdict::Death(reason), _) => reason,
@@ -55,7 +55,7 @@ impl Lifecycle {
                 return;
             }
         };
-        let by = site.task.as_ref().filter(|_| matches!(reason, Reason::Reused | Reason::Destroyed));
+        let by = site.task.as_ref().filter(|_| matches!(reason, Reason::ReusedByConnect | Reason::Destroyed));
         let by = by.map(|task| self.share(task));
         self.end(event.time_ns, socket, reason, by, out);
     }
@@ -122,7 +122,7 @@ impl Lifecycle {
         match (self.segments, &held.by_task) {
             (SegmentSource::Timer, _) => (Reason::Unknown, None),
             (_, Some(task)) => (Reason::Destroyed, Some(task.clone())),
-            (SegmentSource::KfreeSkb, None) if held.mini.substate == State::TimeWait => (Reason::Recycled, None),
+            (SegmentSource::KfreeSkb, None) if held.mini.substate == State::TimeWait => (Reason::ReusedBySyn, None),
             _ => (Reason::Unknown, None),
         }
     }

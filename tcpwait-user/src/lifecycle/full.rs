@@ -110,7 +110,7 @@ impl Lifecycle {
             return;
         }
         if newborn.is_some() && change.new == State::Close && self.requests.contains_key(&change.flow) {
-            // A socket that could not be made (tcp_v4_syn_recv_sock): the half-open connection goes on.
+            // A socket that could not be made (tcp_v4_syn_recv_sock): the connection in SYN_RECV goes on.
             return;
         }
         let listener = if change.old == State::SynRecv { self.listener_of(&change.flow) } else { None };
@@ -226,14 +226,14 @@ impl Lifecycle {
         }
     }
 
-    /// A passive connection, at its second event. It was half-open in a request socket, and the full socket's own microseconds in
+    /// A passive connection, at its second event. It was in SYN_RECV in a request socket, and the full socket's own microseconds in
     /// SYN_RECV are no time of it. Where there was none, as with SYN cookies and TCP Fast Open, how long is not known.
     fn born(&mut self, newborn: Newborn, change: &StateChange, out: &mut Vec<Update>) -> Full {
         let request = self.take_request(change.cookie, change.flow, out);
         let (since_ns, predates) = match request {
             Some(request) => (request.since_ns, request.predates),
             // Where the kernel side saw one end, its beginning was lost, or is older: nobody knows when the SYN came.
-            None if change.half_open => {
+            None if change.of_request => {
                 self.tally.unmatched.requests += u64::from(self.seeds_read);
                 (None, !self.seeds_read)
             }

@@ -63,7 +63,7 @@ pub struct Unmatched {
     pub beginnings: u64,
     /// State changes that do not continue the state known.
     pub gaps: u64,
-    /// Half-open connections whose beginning or end was not seen.
+    /// Connections in SYN_RECV whose beginning or end was not seen.
     pub requests: u64,
     /// Connections whose end was not seen, and must have come: by their own clock, or by a new listing.
     pub overdue: u64,
@@ -85,7 +85,7 @@ pub struct Tally {
     pub minis_entered: u64,
     /// Mini-sockets that ended.
     pub minis_ended: u64,
-    /// Connections that became half-open.
+    /// Connections that entered SYN_RECV.
     pub requests: u64,
     /// Passive connections that never were, since they have no request socket: SYN cookies, TCP Fast Open.
     pub without_request: u64,
@@ -113,7 +113,7 @@ pub struct Lifecycle {
     handed_over: VecDeque<u64>,
     requests: HashMap<Flow, Request>,
     held_requests: HashMap<Context, HeldRequest>,
-    /// Half-open connections whose first step still waits for a cookie, the oldest first.
+    /// Connections in SYN_RECV whose first step still waits for a cookie, the oldest first.
     unsaid: VecDeque<(u64, Flow)>,
     found_holders: Option<holders::Found>,
     pending: failure::Pending,
@@ -234,9 +234,9 @@ impl Lifecycle {
                 self.settle_context(event.context, out);
                 self.cancelled(event, mini, site, out);
             }
-            Fact::HalfOpen { half, start } => self.half_open(event, half, *start, out),
-            Fact::HalfExpired(half) => self.half_expired(event, half, out),
-            Fact::HalfCancelled { half, site } => self.half_cancelled(event, half, site, out),
+            Fact::RequestArmed { reqsk, start } => self.request_armed(event, reqsk, *start, out),
+            Fact::RequestExpired(reqsk) => self.request_expired(event, reqsk, out),
+            Fact::RequestCancelled { reqsk, site } => self.request_cancelled(event, reqsk, site, out),
             Fact::PortRefused(refused) => self.call_failed(event.time_ns, refused, out),
             Fact::Accepted { cookie, listener, task: Some(task) } => self.accepted(*cookie, *listener, task, out),
             Fact::Accepted { task: None, .. } => {}

@@ -3,7 +3,7 @@
 
 use super::transition::Reason;
 use crate::{
-    event::{CancelSite, HalfOpen, Queue},
+    event::{CancelSite, Queue, RequestSocket},
     symbols::Symbols,
     tcp::State,
 };
@@ -21,9 +21,9 @@ pub enum Verdict {
     Silent,
 }
 
-/// What the cancellation of a half-open connection's timer turned out to be.
+/// What the cancellation of a connection in SYN_RECV's timer turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HalfVerdict {
+pub enum RequestVerdict {
     /// The timer is only being set anew: the SYN came again.
     Rearm,
     /// The timer runs out; the expiry itself follows.
@@ -47,11 +47,11 @@ pub fn verdict(symbols: &Symbols, substate: State, site: &CancelSite) -> Verdict
             | "__inet6_check_established"
             | "__inet_hash_connect"
             | "inet_hash_connect"
-            | "inet6_hash_connect" => Verdict::Death(Reason::Reused),
+            | "inet6_hash_connect" => Verdict::Death(Reason::ReusedByConnect),
             "tcp_timewait_state_process" => Verdict::Death(Reason::Reset),
             "tcp_v4_rcv" | "tcp_v6_rcv" if substate == State::FinWait2 => Verdict::Death(Reason::ResetSent),
             "tcp_v4_rcv" | "tcp_v6_rcv" | "nf_tproxy_handle_time_wait4" | "nf_tproxy_handle_time_wait6" => {
-                Verdict::Death(Reason::Recycled)
+                Verdict::Death(Reason::ReusedBySyn)
             }
             "tcp_abort" | "tcp_diag_destroy" | "bpf_sock_destroy" => Verdict::Death(Reason::Destroyed),
             "inet_twsk_purge" | "tcp_twsk_purge" | "tcp_sk_exit_batch" => Verdict::Death(Reason::Netns),
@@ -60,36 +60,38 @@ pub fn verdict(symbols: &Symbols, substate: State, site: &CancelSite) -> Verdict
     }
     match site {
         // Only __inet_check_established takes a mini-socket out of the hash before it stops its timer.
-        CancelSite { unhashed: true, .. } => Verdict::Death(Reason::Reused),
+        CancelSite { unhashed: true, .. } => Verdict::Death(Reason::ReusedByConnect),
         // Nobody is left to send a segment or to destroy a socket in there.
         CancelSite { netns_gone: true, .. } => Verdict::Death(Reason::Netns),
         _ => Verdict::Silent,
     }
 }
 
-/// Reads the stack of a half-open connection's cancelled timer (the callers of `inet_csk_reqsk_queue_drop`, 5.15 to 7.3). Where the
+/// Reads the stack of a connection in SYN_RECV's cancelled timer (the callers of `inet_csk_reqsk_queue_drop`, 5.15 to 7.3). Where the
 /// listener listens no more, the packet that came was for nobody. Where its queue is full and `tcp_abort_on_overflow` is set, `tcp_check_req`
 /// resets what the client has completed; SYNs are dropped then, so what a client resets meanwhile are few.
-pub fn half_verdict(symbols: &Symbols, half: &HalfOpen, site: &CancelSite) -> HalfVerdict {
+pub fn request_verdict(symbols: &Symbols, reqsk: &RequestSocket, site: &CancelSite) -> RequestVerdict {
     for function in site.stack.iter().filter_map(|address| symbols.name(*address)) {
         return match function {
-            "__mod_timer" | "mod_timer_pending" | "migrate_timer_list" | "timers_dead_cpu" => HalfVerdict::Rearm,
-            "expire_timers" | "__run_timers" | "run_timer_softirq" | "timer_expire_remote" => HalfVerdict::Expiry,
-            "inet_csk_complete_hashdance" => HalfVerdict::Made,
-            "tcp_check_req" if half.queue == Some(Queue::FullAndResets) => HalfVerdict::Death(Reason::AcceptQueueFull),
-            "tcp_check_req" => HalfVerdict::Death(Reason::Reset),
-            "tcp_req_err" => HalfVerdict::Death(Reason::Unreachable),
-            "tcp_abort" | "tcp_diag_destroy" | "bpf_sock_destroy" => HalfVerdict::Death(Reason::Destroyed),
-            "inet_twsk_purge" | "tcp_twsk_purge" | "tcp_sk_exit_batch" => HalfVerdict::Death(Reason::Netns),
-            "tcp_v4_rcv" | "tcp_v6_rcv" => HalfVerdict::Death(Reason::ListenerClosed),
+            "__mod_timer" | "mod_timer_pending" | "migrate_timer_list" | "timers_dead_cpu" => RequestVerdict::Rearm,
+            "expire_timers" | "__run_timers" | "run_timer_softirq" | "timer_expire_remote" => RequestVerdict::Expiry,
+            "inet_csk_complete_hashdance" => RequestVerdict::Made,
+            "tcp_check_req" if reqsk.queue == Some(Queue::FullAndResets) => {
+                RequestVerdict::Death(Reason::AcceptQueueFull)
+            }
+            "tcp_check_req" => RequestVerdict::Death(Reason::Reset),
+            "tcp_req_err" => RequestVerdict::Death(Reason::Unreachable),
+            "tcp_abort" | "tcp_diag_destroy" | "bpf_sock_destroy" => RequestVerdict::Death(Reason::Destroyed),
+            "inet_twsk_purge" | "tcp_twsk_purge" | "tcp_sk_exit_batch" => RequestVerdict::Death(Reason::Netns),
+            "tcp_v4_rcv" | "tcp_v6_rcv" => RequestVerdict::Death(Reason::ListenerClosed),
             _ => continue,
         };
     }
     match site {
-        CancelSite { netns_gone: true, .. } => HalfVerdict::Death(Reason::Netns),
-        _ if !half.listens => HalfVerdict::Death(Reason::ListenerClosed),
-        CancelSite { on_task_stack: true, .. } => HalfVerdict::Death(Reason::Destroyed),
-        _ => HalfVerdict::Silent,
+        CancelSite { netns_gone: true, .. } => RequestVerdict::Death(Reason::Netns),
+        _ if !reqsk.listens => RequestVerdict::Death(Reason::ListenerClosed),
+        CancelSite { on_task_stack: true, .. } => RequestVerdict::Death(Reason::Destroyed),
+        _ => RequestVerdict::Silent,
     }
 }
 
@@ -113,7 +115,7 @@ mod tests {
         };
         assert_eq!(told(&[arm, process, rcv], State::TimeWait), Verdict::Rearm);
         assert_eq!(told(&[process, rcv], State::TimeWait), Verdict::Death(Reason::Reset));
-        assert_eq!(told(&[99, rcv], State::TimeWait), Verdict::Death(Reason::Recycled));
+        assert_eq!(told(&[99, rcv], State::TimeWait), Verdict::Death(Reason::ReusedBySyn));
         assert_eq!(told(&[rcv], State::FinWait2), Verdict::Death(Reason::ResetSent));
         assert_eq!(told(&[99], State::TimeWait), Verdict::Silent);
     }
@@ -124,7 +126,7 @@ mod tests {
         let site = CancelSite::default();
         assert_eq!(
             told(CancelSite { unhashed: true, netns_gone: true, ..site.clone() }),
-            Verdict::Death(Reason::Reused)
+            Verdict::Death(Reason::ReusedByConnect)
         );
         assert_eq!(told(CancelSite { netns_gone: true, ..site.clone() }), Verdict::Death(Reason::Netns));
         assert_eq!(told(CancelSite { on_task_stack: true, ..site }), Verdict::Silent);

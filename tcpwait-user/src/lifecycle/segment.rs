@@ -128,7 +128,7 @@ pub(super) fn restart_cause(segment: &Segment) -> Option<Cause> {
 pub(super) fn sentence(segment: &Segment) -> Option<Reason> {
     match segment.verdict? {
         VERDICT_RST => Some(Reason::ResetSent),
-        VERDICT_SYN => Some(Reason::Recycled),
+        VERDICT_SYN => Some(Reason::ReusedBySyn),
         _ => None,
     }
 }
@@ -208,7 +208,7 @@ mod tests {
     fn the_kernels_verdict_is_the_reason() {
         let verdict = |verdict| sentence(&Segment { verdict, ..ack() });
         assert_eq!(verdict(Some(1)), Some(Reason::ResetSent));
-        assert_eq!(verdict(Some(3)), Some(Reason::Recycled));
+        assert_eq!(verdict(Some(3)), Some(Reason::ReusedBySyn));
         assert_eq!([verdict(Some(0)), verdict(Some(2)), verdict(Some(4)), verdict(None)], [None; 4]);
     }
 }

@@ -23,16 +23,16 @@ pub enum Timing {
     Unknown,
 }
 
-/// Why a connection, a listener, a mini-socket or a half-open connection came to an end.
+/// Why a connection, a listener, a mini-socket or a connection in SYN_RECV came to an end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// Its timer ran out.
     Expired,
     /// `connect()` took its tuple (`tcp_twsk_unique`).
-    Reused,
+    ReusedByConnect,
     /// An acceptable SYN for a listener took its tuple (`TCP_TW_SYN`).
-    Recycled,
+    ReusedBySyn,
     /// The peer's RST ended it.
     Reset,
     /// This side sent an RST. Of a mini-socket: data or a SYN reached an orphan's FIN_WAIT2 (`TCP_TW_RST`).
@@ -45,14 +45,14 @@ pub enum Reason {
     Unknown,
     /// It never began: `tcp_max_tw_buckets` was reached (or memory ran out).
     Overflow,
-    /// Half-open: no ACK came, and the SYN-ACK was not sent again (`tcp_synack_retries`).
+    /// In SYN_RECV: no ACK came, and the SYN-ACK was not sent again (`tcp_synack_retries`).
     Timeout,
-    /// Half-open: the ACK came, but the accept queue was full until the time was over, or this side reset it at once
+    /// In SYN_RECV: the ACK came, but the accept queue was full until the time was over, or this side reset it at once
     /// (`tcp_check_req`, `tcp_abort_on_overflow`).
     AcceptQueueFull,
-    /// Half-open: the ACK came, but no data, which TCP_DEFER_ACCEPT waits for, until the time was over (`tcp_check_req`).
+    /// In SYN_RECV: the ACK came, but no data, which TCP_DEFER_ACCEPT waits for, until the time was over (`tcp_check_req`).
     NoData,
-    /// Half-open, or made and not accepted yet: its listener was closed.
+    /// In SYN_RECV, or made and not accepted yet: its listener was closed.
     ListenerClosed,
     /// An ICMP error ended it (`tcp_v4_err`, `tcp_v6_err`, `tcp_req_err`), which it does only before the connection is made.
     Unreachable,
@@ -151,8 +151,8 @@ impl Reason {
     /// Every reason, in the order in which they are listed to people.
     pub const ALL: [Reason; 18] = [
         Reason::Expired,
-        Reason::Reused,
-        Reason::Recycled,
+        Reason::ReusedByConnect,
+        Reason::ReusedBySyn,
         Reason::Reset,
         Reason::ResetSent,
         Reason::Destroyed,
@@ -189,16 +189,16 @@ impl Reason {
     /// The reasons for which TIME_WAIT is left.
     pub const OF_TIME_WAIT: [Reason; 7] = [
         Reason::Expired,
-        Reason::Reused,
-        Reason::Recycled,
+        Reason::ReusedByConnect,
+        Reason::ReusedBySyn,
         Reason::Reset,
         Reason::Destroyed,
         Reason::Netns,
         Reason::Unknown,
     ];
 
-    /// The reasons for which a half-open connection comes to nothing.
-    pub const OF_HALF_OPEN: [Reason; 10] = [
+    /// The reasons for which a connection in SYN_RECV comes to nothing.
+    pub const OF_SYN_RECV: [Reason; 10] = [
         Reason::Timeout,
         Reason::AcceptQueueFull,
         Reason::NoData,
@@ -215,8 +215,8 @@ impl Reason {
     pub const fn name(self) -> &'static str {
         match self {
             Reason::Expired => "expired",
-            Reason::Reused => "reused",
-            Reason::Recycled => "recycled",
+            Reason::ReusedByConnect => "reused-by-connect",
+            Reason::ReusedBySyn => "reused-by-syn",
             Reason::Reset => "reset",
             Reason::ResetSent => "reset-sent",
             Reason::Destroyed => "destroyed",

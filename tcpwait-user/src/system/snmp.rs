@@ -62,7 +62,7 @@ fn read_here(inode: u32, only: &Pick<Identity>, list: bool, now_ns: &impl Fn() -
             netns: here.id(),
             read_ns,
             timewait: counters.get("TcpExtTW")? + counters.get("TcpExtTWKilled")?,
-            recycled: counters.get("TcpExtTWRecycled")?,
+            reused_by_connect: counters.get("TcpExtTWRecycled")?,
             overflow: counters.get("TcpExtTCPTimeWaitOverflow")?,
             passive_opens: counters.get("TcpPassiveOpens"),
             opens: opens(&counters),

@@ -44,7 +44,7 @@ fn compared(check: &Check, outcome: Outcome) -> String {
     let (what, counter) = match check.what {
         Checked::Entries => ("entries", "TW + TWKilled"),
         Checked::Expiries => ("expired", "TW + TWKilled"),
-        Checked::Reused => ("reused", "TWRecycled"),
+        Checked::ReusedByConnect => ("reused by connect", "TWRecycled"),
         Checked::Overflows => ("overflows", "TCPTimeWaitOverflow"),
         Checked::PassiveOpens => ("passive opens", "PassiveOpens"),
         Checked::ActiveOpens => ("active opens", "ActiveOpens"),

@@ -216,7 +216,7 @@ fn why(step: &Transition) -> Option<String> {
     let Some(reason) = step.reason else { return again };
     let mut text = match (&step.by, reason) {
         // Its own process does what the line says of whose it is.
-        (Some(by), Reason::Reused | Reason::Destroyed | Reason::ListenerClosed) => {
+        (Some(by), Reason::ReusedByConnect | Reason::Destroyed | Reason::ListenerClosed) => {
             format!("{} by {}/{}", reason.name(), by.pid, plain::column(&by.comm()))
         }
         _ => reason.name().to_owned(),

@@ -10,7 +10,7 @@ pub enum Checked {
     /// Mini-sockets that expired, and `TcpExtTW` with `TcpExtTWKilled`.
     Expiries,
     /// Mini-sockets reused by `connect()`, and `TcpExtTWRecycled`.
-    Reused,
+    ReusedByConnect,
     /// Overflows, and `TcpExtTCPTimeWaitOverflow`.
     Overflows,
     /// Sockets made of a listener's, and `TcpPassiveOpens`.
@@ -67,7 +67,7 @@ impl Check {
         let lost = anything
             + match self.what {
                 Checked::Entries => ring.beginnings,
-                Checked::Expiries | Checked::Reused => ring.ends,
+                Checked::Expiries | Checked::ReusedByConnect => ring.ends,
                 Checked::Overflows
                 | Checked::PassiveOpens
                 | Checked::ActiveOpens

@@ -316,7 +316,7 @@ impl Ports {
                 bound.count(time_ns, Step::Ended);
             }
             if held.state == State::TimeWait
-                && step.reason != Some(Reason::Reused)
+                && step.reason != Some(Reason::ReusedByConnect)
                 && let Some(dwell_ns) = step.dwell_ns
             {
                 track.waits.add(dwell_ns);

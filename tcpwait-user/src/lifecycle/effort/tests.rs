@@ -1,7 +1,9 @@
 #![allow(clippy::unwrap_used)]
 use super::{Effort, FOR_A_RECORD};
 use crate::{
-    event::{Call, CancelSite, Context, Event, Fact, HalfOpen, HalfStart, MiniSocket, PortRefused, StateChange, Task},
+    event::{
+        Call, CancelSite, Context, Event, Fact, MiniSocket, PortRefused, RequestSocket, RequestStart, StateChange, Task,
+    },
     lifecycle::{Lifecycle, Update},
     tcp::{Flow, NetnsId, State},
 };
@@ -37,7 +39,7 @@ fn change(n: u32, old: State, new: State) -> StateChange {
         by_call: true,
         handed_over: false,
         newborn: false,
-        half_open: false,
+        of_request: false,
         retransmits: None,
         reuse: None,
         v6only: None,
@@ -65,8 +67,8 @@ fn mini(n: u32) -> MiniSocket {
     }
 }
 
-fn half(n: u32) -> HalfOpen {
-    HalfOpen {
+fn reqsk(n: u32) -> RequestSocket {
+    RequestSocket {
         cookie: 0,
         req: u64::from(n) + 1,
         flow: flow(n),
@@ -100,7 +102,7 @@ const WAYS: [(&str, Records, Fact, u64); 8] = [
     ("waits for what connect() gives back", |n| vec![to_syn_sent(n), fails(n)], TICK, 0),
     ("waits for the next port", |n| vec![Fact::PortRefused(refused(n, 80))], TICK, 0),
     ("waits for what a cancellation was", |n| vec![cancelled(n)], TICK, 0),
-    ("waits for what a timer's end was", |n| vec![Fact::HalfExpired(half(n))], TICK, 0),
+    ("waits for what a timer's end was", |n| vec![Fact::RequestExpired(reqsk(n))], TICK, 0),
     ("ends by its own clock, at some time", |n| vec![armed(n), opened(n)], TICK, 9 * S / 10),
     ("is told of, or not, in listing after listing", |n| vec![to_syn_sent(n)], Fact::Listed(NetnsId::new(2, 0)), 0),
     ("asks for one port after the other", |n| vec![armed(n), Fact::PortRefused(refused(0, n as u16))], TICK, 0),
@@ -125,7 +127,7 @@ fn armed(n: u32) -> Fact {
 }
 
 fn opened(n: u32) -> Fact {
-    Fact::HalfOpen { half: half(n), start: HalfStart::Syn }
+    Fact::RequestArmed { reqsk: reqsk(n), start: RequestStart::Syn }
 }
 
 /// However a recording is made: what is looked at grows with its length. Of each way, looking at all that waits whenever there is an

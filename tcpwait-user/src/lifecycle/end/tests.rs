@@ -46,7 +46,7 @@ fn change(old: State, err: Errno, end: Option<EndSite>) -> StateChange {
         by_call: false,
         handed_over: false,
         newborn: false,
-        half_open: false,
+        of_request: false,
         retransmits: None,
         reuse: None,
         v6only: None,

@@ -15,7 +15,7 @@ use serde::{Serialize, Serializer};
 use self::{
     ends::{Ended, Times},
     findings::{Found, MadeBy, Waiting},
-    handshake::{Connects, Failures, HalfOpen, connects, failures, half_open},
+    handshake::{Connects, Failures, SynRecvJson, connects, failures, syn_recv},
 };
 use super::super::{
     Context, ReportView,
@@ -58,7 +58,7 @@ struct Document<'a> {
     #[serde(serialize_with = "exits")]
     exits: &'a [Exit],
     orphan_exits: BTreeMap<&'static str, u64>,
-    half_open: HalfOpen,
+    syn_recv: SynRecvJson,
     ends: BTreeMap<&'static str, Ended<DwellSummary>>,
     failures: Failures,
     connects: Connects,
@@ -243,7 +243,7 @@ impl ReportView for Json {
             },
             exits: &time_wait.exits,
             orphan_exits: by_reason(&time_wait.orphans),
-            half_open: half_open(report),
+            syn_recv: syn_recv(report),
             ends: ends::ends(&report.ends),
             failures: failures(report, context),
             connects: connects(report, context),
@@ -364,7 +364,7 @@ fn audit<'a>(audit: &'a AuditReport, context: Context<'_>) -> Audit<'a> {
         let (what, counter) = match check.what {
             Checked::Entries => ("entries", "TcpExtTW + TcpExtTWKilled"),
             Checked::Expiries => ("expired", "TcpExtTW + TcpExtTWKilled"),
-            Checked::Reused => ("reused", "TcpExtTWRecycled"),
+            Checked::ReusedByConnect => ("reused_by_connect", "TcpExtTWRecycled"),
             Checked::Overflows => ("overflows", "TcpExtTCPTimeWaitOverflow"),
             Checked::PassiveOpens => ("passive_opens", "TcpPassiveOpens"),
             Checked::ActiveOpens => ("active_opens", "TcpActiveOpens"),

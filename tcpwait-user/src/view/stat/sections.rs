@@ -145,7 +145,7 @@ pub fn connects(report: &Report, context: Context<'_>, width: usize) -> Vec<Stri
     table::lines(columns, width)
 }
 
-/// How connections ended that did not go through TIME_WAIT, if any of them did otherwise than with the last ACK. (How TIME_WAIT and half-open
+/// How connections ended that did not go through TIME_WAIT, if any of them did otherwise than with the last ACK. (How TIME_WAIT and in SYN_RECV
 /// connections end is with their states.)
 pub fn ends(report: &Report, width: usize) -> Vec<String> {
     let of_connections = |row: &&EndRow| !matches!(row.from, Some(State::TimeWait | State::SynRecv | State::Listen));
@@ -199,7 +199,7 @@ pub fn states(report: &Report, width: usize) -> Vec<String> {
             age: [oldest, p50],
         });
         if state.state == State::SynRecv {
-            rows.extend(report.half_open.outcomes.iter().map(|outcome| Row {
+            rows.extend(report.syn_recv.outcomes.iter().map(|outcome| Row {
                 name: format!("  {}", outcome.name()),
                 now: String::new(),
                 entered: String::new(),

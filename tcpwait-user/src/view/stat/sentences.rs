@@ -75,21 +75,21 @@ fn described(report: &Report, group: &GroupRow, context: Context<'_>) -> String 
     parts.collect::<Vec<_>>().join(", ")
 }
 
-/// What is to be said of half-open connections: SYN-ACKs that were not answered, and what the kernel alone counts.
-pub fn half_open(report: &Report) -> Option<String> {
-    let half_open = &report.half_open;
+/// What is to be said of connections in SYN_RECV: SYN-ACKs that were not answered, and what the kernel alone counts.
+pub fn syn_recv(report: &Report) -> Option<String> {
+    let syn_recv = &report.syn_recv;
     let mut parts = Vec::new();
-    if half_open.retransmits > 0 {
+    if syn_recv.retransmits > 0 {
         parts.push(format!(
             "{} SYN-ACKs were sent again for {} connections",
-            count(half_open.retransmits),
-            count(half_open.retransmitted)
+            count(syn_recv.retransmits),
+            count(syn_recv.retransmitted)
         ));
     }
-    if half_open.without_request > 0 {
+    if syn_recv.without_request > 0 {
         parts.push(format!(
             "{} connections were made without a request socket (SYN cookies or TCP Fast Open), and how long they took is not known",
-            count(half_open.without_request)
+            count(syn_recv.without_request)
         ));
     }
     let counted: Vec<String> = report
@@ -102,7 +102,7 @@ pub fn half_open(report: &Report) -> Option<String> {
     if !counted.is_empty() {
         parts.push(format!("the kernel counts since the start: {}", counted.join(", ")));
     }
-    (!parts.is_empty()).then(|| format!("half-open: {}", parts.join("; ")))
+    (!parts.is_empty()).then(|| format!("SYN_RECV: {}", parts.join("; ")))
 }
 
 /// Who hung up first: always the same, or the most frequent and its share.

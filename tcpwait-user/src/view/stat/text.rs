@@ -98,7 +98,7 @@ impl Text {
             Part { drop: 4, lines: spaced(sections::states(report, width)) },
             Part { drop: 7, lines: spaced(sections::histogram(report, width)) },
         ];
-        let mut trust = folded(sentences::half_open(report));
+        let mut trust = folded(sentences::syn_recv(report));
         trust.extend(folded(sentences::length(&report.time_wait)));
         trust.extend(folded(sentences::steady(&report.time_wait)));
         let mut account = fold(&audit::sentence(&report.audit, self.verbose), width, 2);

@@ -1,4 +1,4 @@
-//! Of a report: half-open connections, calls that failed, and connects whose SYN was sent again.
+//! Of a report: connections in SYN_RECV, calls that failed, and connects whose SYN was sent again.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
@@ -10,14 +10,14 @@ use crate::{
         DwellSummary,
         connects::{self, ConnectCounts},
         failures::FailureRow,
-        half_open::HalfOpenOutcome,
         report::Report,
+        syn_recv::SynRecvOutcome,
     },
     lifecycle::{Call, Reason, Why},
 };
 
 #[derive(Serialize)]
-pub(super) struct HalfOpen {
+pub(super) struct SynRecvJson {
     outcomes: BTreeMap<&'static str, Outcome>,
     retransmits: u64,
     retransmitted: u64,
@@ -32,19 +32,19 @@ struct Outcome {
 }
 
 /// Every outcome is there, also one that did not occur.
-pub(super) fn half_open(report: &Report) -> HalfOpen {
-    let half_open = &report.half_open;
-    let all = std::iter::once(None).chain(Reason::OF_HALF_OPEN.map(Some));
+pub(super) fn syn_recv(report: &Report) -> SynRecvJson {
+    let syn_recv = &report.syn_recv;
+    let all = std::iter::once(None).chain(Reason::OF_SYN_RECV.map(Some));
     let outcome = |reason| {
-        let found = half_open.outcomes.iter().find(|outcome| outcome.reason == reason).copied();
-        let found = found.unwrap_or(HalfOpenOutcome { reason, count: 0, dwell: DwellSummary::default() });
+        let found = syn_recv.outcomes.iter().find(|outcome| outcome.reason == reason).copied();
+        let found = found.unwrap_or(SynRecvOutcome { reason, count: 0, dwell: DwellSummary::default() });
         (found.name(), Outcome { count: found.count, dwell: found.dwell })
     };
-    HalfOpen {
+    SynRecvJson {
         outcomes: all.map(outcome).collect(),
-        retransmits: half_open.retransmits,
-        retransmitted: half_open.retransmitted,
-        without_request: half_open.without_request,
+        retransmits: syn_recv.retransmits,
+        retransmitted: syn_recv.retransmitted,
+        without_request: syn_recv.without_request,
         kernel: report.audit.unfollowed.iter().copied().collect(),
     }
 }
