@@ -25,21 +25,21 @@ pub struct Event {
     /// The CPU the hook ran on.
     pub cpu: u16,
     /// Whose doing it is: what one context does comes in one go, whatever others do in between.
-    pub context: Context,
+    pub context: HookContext,
     /// The fact.
     pub fact: Fact,
 }
 
 /// Who runs a hook, as far as the order of events goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Context {
+pub enum HookContext {
     /// This CPU: a kernel whose tracepoints disable preemption, or an interrupt.
     Cpu(u16),
     /// A thread with these low bits of its id, which others may preempt.
     Thread(u16),
 }
 
-impl Context {
+impl HookContext {
     /// From a record's head: no thread stands for the CPU.
     pub const fn new(cpu: u16, thread: u16) -> Self {
         match thread {
@@ -323,12 +323,12 @@ pub struct RequestSocket {
     /// Whether the listener lets an ACK without data wait (TCP_DEFER_ACCEPT).
     pub deferred: bool,
     /// The listener's accept queue at that moment; `None` where that was not read.
-    pub queue: Option<Queue>,
+    pub queue: Option<AcceptQueue>,
 }
 
 /// A listener's accept queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Queue {
+pub enum AcceptQueue {
     /// Another connection fits.
     HasRoom,
     /// Full: what does not fit is dropped.

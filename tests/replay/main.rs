@@ -26,6 +26,7 @@ mod lives;
 mod memory;
 mod mutation;
 mod object;
+mod names;
 mod origins;
 mod ports;
 mod properties;

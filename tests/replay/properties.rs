@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use tcpwait::{
     event::{
-        CancelSite, Context, EndFacts, EndSite, Event, Fact, MiniSocket, RequestSocket, RequestStart, Seed,
+        CancelSite, EndFacts, EndSite, Event, Fact, HookContext, MiniSocket, RequestSocket, RequestStart, Seed,
         StateChange, Task,
     },
     lifecycle::{Lifecycle, Reason, SegmentSource, Timing, Transition, Unmatched, Update},
@@ -175,7 +175,7 @@ pub fn any_events() -> impl Strategy<Value = Vec<Event>> {
                 }
                 _ => {}
             }
-            Event { time_ns: ms * MS - u64::from(cpu) * 1000, cpu, context: Context::new(cpu, thread), fact }
+            Event { time_ns: ms * MS - u64::from(cpu) * 1000, cpu, context: HookContext::new(cpu, thread), fact }
         });
         events.collect()
     })
@@ -205,7 +205,7 @@ fn connection(cookie: u64) -> impl Strategy<Value = Vec<Event>> {
             timestamps: false,
         };
         let cpu = cookie as u16;
-        let mut say = |ms, fact| events.push(Event { time_ns: ms * MS, cpu, context: Context::Cpu(cpu), fact });
+        let mut say = |ms, fact| events.push(Event { time_ns: ms * MS, cpu, context: HookContext::Cpu(cpu), fact });
         let closing = ending == 5;
         let mut path = vec![State::Close, State::SynSent, State::Established, State::FinWait1];
         path.push(if closing { State::Closing } else { State::FinWait2 });
@@ -264,7 +264,7 @@ pub fn connections() -> impl Strategy<Value = Vec<Event>> {
             Event {
                 time_ns: 0,
                 cpu: 0,
-                context: Context::Cpu(0),
+                context: HookContext::Cpu(0),
                 fact: Fact::SeedEnd { sockets: 0, namespaces: 0, unreadable: 0 },
             },
         );

@@ -6,7 +6,7 @@ use tcpwait::{
     pipeline::{Pipeline, Shown},
     recording::Header,
     select::{Criteria, Selector},
-    view::json::Json,
+    view::json::TraceJson,
 };
 use tcpwait_wire::wire::{Kind, MiniCancel, RequestCancel, SockStateEnd, SockStateStack, Stack};
 use zerocopy::{FromBytes, IntoBytes};
@@ -78,7 +78,7 @@ fn without_stack(record: &[u8]) -> Vec<u8> {
 /// `trace --json` in any order, since what was held is told later, and without the time of day, which each tick ties anew.
 fn told(header: &Header, records: &[Vec<u8>]) -> Vec<Line> {
     let mut out = Vec::new();
-    let shown = Shown::Transitions(Box::new(Json::default()));
+    let shown = Shown::Transitions(Box::new(TraceJson::default()));
     let mut pipeline = Pipeline::new(header, Selector::new(Criteria::default()), shown, &mut out).unwrap();
     for record in records {
         pipeline.record(record).unwrap();

@@ -17,13 +17,13 @@ pub struct Ends(Vec<Row>);
 /// Ends that are alike.
 #[derive(Clone, Debug)]
 struct Row {
-    key: Key,
+    key: EndKey,
     count: u64,
-    times: Times,
+    times: EndTimes,
 }
 
 /// What they have in common; the state is `None` where it was not seen.
-type Key = (Reason, Option<Detail>, Option<State>);
+type EndKey = (Reason, Option<Detail>, Option<State>);
 
 impl Ends {
     /// A step, if it leads to CLOSE.
@@ -39,9 +39,9 @@ impl Ends {
         }
     }
 
-    fn row(&mut self, key: Key) -> &mut Row {
+    fn row(&mut self, key: EndKey) -> &mut Row {
         let at = self.0.iter().position(|row| row.key == key).unwrap_or_else(|| {
-            self.0.push(Row { key, count: 0, times: Times::default() });
+            self.0.push(Row { key, count: 0, times: EndTimes::default() });
             self.0.len() - 1
         });
         // It was found or pushed just now.
@@ -235,7 +235,7 @@ const LONG_NS: u64 = 1_000_000_000;
 
 /// Times spent in a state: their number, sum and extremes, and those that many share.
 #[derive(Clone, Copy, Debug, Default)]
-struct Times {
+struct EndTimes {
     known: u64,
     sum_ns: u128,
     min_ns: u64,
@@ -277,7 +277,7 @@ impl Followed {
     }
 }
 
-impl Times {
+impl EndTimes {
     /// A time, of a connection that ended then.
     fn record(&mut self, ns: u64, ended_ns: u64) {
         self.take(&Self { known: 1, sum_ns: ns.into(), min_ns: ns, max_ns: ns, followed: Default::default() });
@@ -377,8 +377,8 @@ mod tests {
 
     use super::*;
 
-    fn times(all: impl IntoIterator<Item = u64>) -> Times {
-        let mut times = Times::default();
+    fn times(all: impl IntoIterator<Item = u64>) -> EndTimes {
+        let mut times = EndTimes::default();
         all.into_iter().zip(0..).for_each(|(ns, n)| times.record(ns, n * S));
         times
     }
@@ -397,7 +397,7 @@ mod tests {
         assert_eq!(times([60 * S; 4]).summary(4).shared, None);
         assert_eq!(times([S / 2; 400]).summary(400).shared, None);
         // All at once.
-        let mut killed = Times::default();
+        let mut killed = EndTimes::default();
         (0..400).for_each(|n| killed.record(60 * S + n * 1_000_000, 100 * S + n * 1_000_000));
         assert_eq!(killed.summary(400).shared, None);
         // The times of most are not known.

@@ -40,7 +40,7 @@ pub struct Namespace {
     /// The inode number and where it was found: `net:[4026532281] (/run/netns/blue)`.
     pub name: String,
     /// The settings.
-    pub settings: Settings,
+    pub settings: SysctlSettings,
     /// The counters at the first reading.
     pub earlier: Counters,
     /// The counters at the second reading.
@@ -55,9 +55,9 @@ pub struct Namespace {
 
 /// Settings by the names that `sysctl -a` has for them. One that the kernel does not have here is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings(pub BTreeMap<String, String>);
+pub struct SysctlSettings(pub BTreeMap<String, String>);
 
-impl Settings {
+impl SysctlSettings {
     /// The value, with single blanks.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)

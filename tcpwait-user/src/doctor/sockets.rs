@@ -11,7 +11,7 @@ use crate::tcp::State;
 
 /// One socket.
 #[derive(Clone, Copy, Debug)]
-pub struct Socket {
+pub struct SurveyedSocket {
     /// Its state; of a mini-socket its substate.
     pub state: State,
     /// Whether it is a mini-socket: in TIME_WAIT, or in FIN_WAIT2 and held by nobody.
@@ -48,7 +48,7 @@ pub struct Socket {
     pub inode: u32,
 }
 
-impl Socket {
+impl SurveyedSocket {
     /// The same of one that was in it at both readings, so many milliseconds apart.
     pub(super) fn age_ms(&self, window_ms: u64) -> u64 {
         u64::from(self.at_least_ms.unwrap_or_default()).max(window_ms)
@@ -90,7 +90,7 @@ impl Listener {
 
 /// The use of local ports towards one address and port.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Destination {
+pub struct DestinationUse {
     /// The name of the interface that the sockets are bound to, if they are to one: another has ports of its own.
     pub interface: Option<String>,
     /// The local address.
@@ -105,7 +105,7 @@ pub struct Destination {
     pub young: u64,
 }
 
-impl Destination {
+impl DestinationUse {
     /// Whether `tcp_tw_reuse` = 2 applies (`tcp_twsk_unique`; sockets bound to `lo` are not known here).
     pub fn is_loopback(&self) -> bool {
         self.laddr.is_loopback() || self.remote.0.is_loopback()
@@ -149,7 +149,7 @@ pub struct Sockets {
     /// Ports that connect() passes over, as somebody listens there or has and its connections last: of those it may choose from.
     pub served: u64,
     /// The destinations with the most ports taken, the most first.
-    pub destinations: Vec<Destination>,
+    pub destinations: Vec<DestinationUse>,
     /// Listeners that were full at both readings.
     pub full_listeners: Vec<Listener>,
     /// The listener with the most connections waiting, for its share of the backlog.

@@ -6,13 +6,13 @@ use std::{
 };
 
 use super::{
-    sockets::{Destination, Listener, Owner, Socket, Sockets},
+    sockets::{DestinationUse, Listener, Owner, Sockets, SurveyedSocket},
     stuck::Stuck,
     unclosed::{self, InCloseWait},
 };
 use crate::{
-    aggregate::ports::settings::Settings,
-    origin::{Census, Origin},
+    aggregate::ports::settings::PortSettings,
+    origin::{Origin, OriginListing},
     tcp::{Flow, NetnsId, State},
 };
 
@@ -39,7 +39,7 @@ pub struct Before {
 
 impl Before {
     /// One socket of the first reading.
-    pub fn add(&mut self, socket: &Socket) {
+    pub fn add(&mut self, socket: &SurveyedSocket) {
         match socket.state {
             State::CloseWait => self.close_wait.insert(socket.cookie),
             State::FinWait1 | State::Closing | State::LastAck => self.closing.insert(socket.cookie),
@@ -54,7 +54,7 @@ impl Before {
 #[derive(Clone, Debug, Default)]
 pub struct Bounds {
     /// Which ports connect() may choose.
-    pub ports: Settings,
+    pub ports: PortSettings,
     /// A TIME_WAIT with more milliseconds left is younger than the delay of `tcp_tw_reuse`.
     pub young_ms: u64,
     /// An orphan's FIN_WAIT2 with less left has waited for some seconds.
@@ -79,7 +79,7 @@ const ACCEPTED: usize = 64;
 pub struct Survey {
     before: Before,
     bounds: Bounds,
-    census: Census,
+    census: OriginListing,
     /// Ports of the range that are a server's.
     served: HashSet<u16>,
     /// Connections of which only the whole listing tells which side made them.
@@ -110,7 +110,7 @@ impl Survey {
     }
 
     /// One socket.
-    pub fn add(&mut self, socket: &Socket) {
+    pub fn add(&mut self, socket: &SurveyedSocket) {
         match socket.state {
             State::Listen => return self.listener(socket),
             State::TimeWait if socket.mini => self.sockets.time_wait += 1,
@@ -126,7 +126,7 @@ impl Survey {
                 self.sockets.close_wait += 1;
                 // One that still sends may be answering a client that has said all it had to say.
                 if socket.send_queue == 0 && self.before.close_wait.contains(&socket.cookie) {
-                    let Socket { local, inode, receive_queue, .. } = *socket;
+                    let SurveyedSocket { local, inode, receive_queue, .. } = *socket;
                     let age_ms = socket.age_ms(self.bounds.window_ms);
                     self.unclosed.push(InCloseWait { local, inode, unread: receive_queue > 0, age_ms });
                 }
@@ -172,7 +172,7 @@ impl Survey {
 
     /// It was there already at the first reading, and `tcp_retransmit_timer` runs for it, or `tcp_probe_timer` where the FIN could not be sent:
     /// as the peer's window is closed ([`Stuck::closing`]), or as sending it fails.
-    fn closing(&mut self, socket: &Socket) {
+    fn closing(&mut self, socket: &SurveyedSocket) {
         if !self.before.closing.contains(&socket.cookie) {
             return;
         }
@@ -193,7 +193,7 @@ impl Survey {
         all.fin_only += u64::from(socket.send_queue == 1);
     }
 
-    fn listener(&mut self, socket: &Socket) {
+    fn listener(&mut self, socket: &SurveyedSocket) {
         self.census.listener(&Flow {
             netns: SAME,
             bound_dev_if: socket.bound_dev_if,
@@ -251,9 +251,9 @@ impl Survey {
             let origin = self.census.origin(&flow);
             self.ports(&flow, mine, origin);
         }
-        let mut destinations: Vec<Destination> = std::mem::take(&mut self.destinations)
+        let mut destinations: Vec<DestinationUse> = std::mem::take(&mut self.destinations)
             .into_iter()
-            .map(|((bound_dev_if, laddr, raddr, rport), Use { used, time_wait, young })| Destination {
+            .map(|((bound_dev_if, laddr, raddr, rport), Use { used, time_wait, young })| DestinationUse {
                 interface: (bound_dev_if != 0).then(|| {
                     let named = self.interfaces.iter().find(|(index, _)| *index == bound_dev_if);
                     named.map_or_else(|| format!("if{bound_dev_if}"), |(_, name)| name.clone())
@@ -266,7 +266,7 @@ impl Survey {
             })
             .collect();
         destinations.sort_by(|a, b| {
-            let place = |d: &Destination| (d.laddr, d.remote, d.interface.clone());
+            let place = |d: &DestinationUse| (d.laddr, d.remote, d.interface.clone());
             b.used.cmp(&a.used).then_with(|| place(a).cmp(&place(b)))
         });
         destinations.truncate(DESTINATIONS);

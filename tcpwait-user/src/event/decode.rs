@@ -7,7 +7,7 @@ use tcpwait_wire::wire::{self, Kind};
 use zerocopy::FromBytes;
 
 use super::{
-    Call, CancelSite, Context, EndFacts, EndSite, Event, Fact, MiniSocket, PortRefused, Queue, RequestSocket,
+    AcceptQueue, Call, CancelSite, EndFacts, EndSite, Event, Fact, HookContext, MiniSocket, PortRefused, RequestSocket,
     RequestStart, Reuse, Seed, Segment, StateChange, Syn, Task, Undecodable,
 };
 use crate::{
@@ -28,7 +28,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, Undecodable> {
         return Err(wrong);
     }
     let fact = Kind::from_u8(head.kind).and_then(|kind| fact(kind, &head, bytes)).ok_or(wrong)?;
-    let context = Context::new(head.cpu, head.thread);
+    let context = HookContext::new(head.cpu, head.thread);
     Ok(Event { time_ns: head.time_ns, cpu: head.cpu, context, fact })
 }
 
@@ -262,9 +262,9 @@ fn request_socket(record: &wire::Request) -> Option<RequestSocket> {
         deferred: record.deferred != 0,
         queue: match record.queue {
             0 => None,
-            wire::QUEUE_HAS_ROOM => Some(Queue::HasRoom),
-            wire::QUEUE_FULL => Some(Queue::Full),
-            wire::QUEUE_FULL_RESETS => Some(Queue::FullAndResets),
+            wire::QUEUE_HAS_ROOM => Some(AcceptQueue::HasRoom),
+            wire::QUEUE_FULL => Some(AcceptQueue::Full),
+            wire::QUEUE_FULL_RESETS => Some(AcceptQueue::FullAndResets),
             _ => return None,
         },
     })

@@ -149,7 +149,7 @@ pub struct Failure {
     /// How often the SYN was sent again, of a connect() that sent any.
     pub retransmits: Option<u16>,
     /// Of bind() and listen(): who holds the port.
-    pub holders: Option<Holders>,
+    pub holders: Option<PortHolders>,
     /// Of a search: the ports that were refused.
     pub search: Option<Search>,
     /// Whether the socket had IPV6_V6ONLY; `None` where that is not known.
@@ -178,9 +178,9 @@ pub struct Search {
 
 /// Who holds a port that somebody else asked for.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Holders {
+pub struct PortHolders {
     /// The sockets that stand in the way, by state and owner; the listener first, then the most.
-    pub sockets: Vec<Holder>,
+    pub sockets: Vec<PortHolder>,
     /// Whether SO_REUSEADDR on the socket that asked and on all of those would have let it through, since none listens; `None` where
     /// none of them is known.
     pub reuseaddr_would_do: Option<bool>,
@@ -192,7 +192,7 @@ pub struct Holders {
 
 /// Sockets of one state and one owner that hold a port.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Holder {
+pub struct PortHolder {
     /// The state.
     pub state: State,
     /// Whose they are, or were.
@@ -209,14 +209,14 @@ pub struct Holder {
 }
 
 /// What was asked for when a socket entered SYN_SENT.
-pub(super) struct Asked {
+pub(super) struct ConnectCall {
     pub(super) flow: Flow,
     /// Its port was that of a former connection.
     pub(super) old_port: bool,
 }
 
 /// What is known of the end of SYN_SENT beside the event.
-pub(super) struct Found {
+pub(super) struct SynSentEnd {
     pub(super) destroyed: bool,
     /// An error that the kernel noted; 0 is none.
     pub(super) soft_errno: u16,
@@ -261,7 +261,7 @@ impl Lifecycle {
     pub(super) fn connect_failed(
         &mut self,
         time_ns: u64,
-        (Asked { flow: asked, old_port }, found): (Asked, Found),
+        (ConnectCall { flow: asked, old_port }, found): (ConnectCall, SynSentEnd),
         since_ns: Option<u64>,
         change: &StateChange,
         owner: Option<Arc<Task>>,

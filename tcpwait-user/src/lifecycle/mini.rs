@@ -8,7 +8,7 @@ use hashbrown::HashSet;
 use super::{
     KeptIn, Lifecycle, Reason, Timing, Transition, Update,
     recovery::HASHED_NS,
-    segment::{Cause, Restarts, restart_cause},
+    segment::{RestartCause, Restarts, restart_cause},
 };
 use crate::{
     event::{Event, MiniSocket, Reuse, Seed, Segment, Task},
@@ -66,7 +66,7 @@ impl Mini {
         self.since_ns().is_none_or(|since_ns| since_ns < time_ns)
     }
 
-    fn restarted(&mut self, cause: Cause) {
+    fn restarted(&mut self, cause: RestartCause) {
         self.restarts.get_or_insert_default().add(cause);
     }
 }
@@ -142,7 +142,7 @@ impl Lifecycle {
         }
         let is_restart = !switches(mini, socket);
         if is_restart {
-            mini.restarted(Cause::Unknown);
+            mini.restarted(RestartCause::Unknown);
         } else {
             enter_from_fin_wait2(mini, event.time_ns, socket, out);
         }
@@ -169,7 +169,7 @@ impl Lifecycle {
         let Some(mini) = self.minis.get_mut(&socket.flow) else { return };
         let cause = match segment {
             Some(segment) => restart_cause(segment),
-            None => (mini.expires != 0 && mini.expires != socket.expires).then_some(Cause::Unknown),
+            None => (mini.expires != 0 && mini.expires != socket.expires).then_some(RestartCause::Unknown),
         };
         match (announced, cause) {
             (Some(Announced { is_restart: true, .. }), Some(cause)) => {
@@ -226,7 +226,7 @@ impl Lifecycle {
         match self.minis.get_mut(&socket.flow) {
             Some(mini) if changed(mini) && mini.state == State::TimeWait => {
                 // One at least.
-                mini.restarted(Cause::Unknown);
+                mini.restarted(RestartCause::Unknown);
                 mini.expires = socket.expires;
             }
             // Nothing but the FIN changes the timer of a FIN_WAIT2.

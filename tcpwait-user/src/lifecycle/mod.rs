@@ -24,7 +24,7 @@ use std::{collections::VecDeque, sync::Arc};
 use hashbrown::{HashMap, HashSet};
 
 use self::{
-    death::{Held, Sentenced},
+    death::{HeldEnd, Sentenced},
     effort::Effort,
     full::{Full, Newborn},
     jiffies::JiffyClock,
@@ -34,16 +34,16 @@ use self::{
 };
 pub use self::{
     end::TELLING,
-    failure::{Call, Failure, Holder, Holders, Search, Why},
+    failure::{Call, Failure, PortHolder, PortHolders, Search, Why},
     jiffies::HzSource,
     present::Present,
-    segment::{Cause, Restarts, SegmentSource},
-    transition::{Abort, Detail, Found, KeptIn, Reason, Timing, Transition, Update},
+    segment::{RestartCause, Restarts, SegmentSource},
+    transition::{Abort, Detail, KeptIn, OlderConnection, Reason, Timing, Transition, Update},
 };
 use crate::{
     compact::CompactMap,
-    event::{Context, Event, Fact, Seed, Task},
-    origin::{End, Listened, Origin},
+    event::{Event, Fact, HookContext, Seed, Task},
+    origin::{Endpoint, Listened, Origin},
     symbols::Symbols,
     tcp::{Flow, NetnsId, State},
 };
@@ -78,7 +78,7 @@ impl Unmatched {
 
 /// What the model has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct ModelCounts {
     /// Transitions yielded.
     pub transitions: u64,
     /// Mini-sockets that began: TIME_WAIT, and an orphan's FIN_WAIT2.
@@ -112,14 +112,14 @@ pub struct Lifecycle {
     /// Cookies of full sockets that mini-sockets took over from last.
     handed_over: VecDeque<u64>,
     requests: HashMap<Flow, Request>,
-    held_requests: HashMap<Context, HeldRequest>,
+    held_requests: HashMap<HookContext, HeldRequest>,
     /// Connections in SYN_RECV whose first step still waits for a cookie, the oldest first.
     unsaid: VecDeque<(u64, Flow)>,
-    found_holders: Option<holders::Found>,
+    found_holders: Option<holders::LastHolders>,
     pending: failure::Pending,
-    held: HashMap<Context, Held>,
-    sentenced: HashMap<Context, Sentenced>,
-    announced: HashMap<Context, Announced>,
+    held: HashMap<HookContext, HeldEnd>,
+    sentenced: HashMap<HookContext, Sentenced>,
+    announced: HashMap<HookContext, Announced>,
     /// Connections whose first step still waits for its port.
     portless: Vec<u64>,
     clock: JiffyClock,
@@ -132,7 +132,7 @@ pub struct Lifecycle {
     seeds_read: bool,
     recovery: Recovery,
     effort: Effort,
-    tally: Tally,
+    tally: ModelCounts,
     now_ns: u64,
 }
 
@@ -149,7 +149,7 @@ impl Lifecycle {
     }
 
     /// What was seen so far.
-    pub fn tally(&self) -> Tally {
+    pub fn tally(&self) -> ModelCounts {
         self.tally
     }
 
@@ -311,7 +311,7 @@ impl Lifecycle {
     /// What is said of a connection that sock_diag lists.
     fn found(&self, seed: &Seed, owner: Option<Arc<Task>>, origin: Origin) -> Update {
         let by_ns = self.seeded_by_ns(seed);
-        Update::Found(Found { id: seed.cookie, flow: seed.flow, state: seed.state, owner, origin, by_ns })
+        Update::Found(OlderConnection { id: seed.cookie, flow: seed.flow, state: seed.state, owner, origin, by_ns })
     }
 
     /// Which side made a connection that sock_diag lists.
@@ -333,7 +333,7 @@ impl Lifecycle {
     /// Which side made a connection whose birth was not seen, by its addresses and who was seen to listen. Nobody was seen to listen for one
     /// that is not known, so it is named after its remote end.
     fn origin_of(&self, flow: &Flow) -> Origin {
-        self.listened.tell(flow).unwrap_or(Origin::Unknown(Some(End::Remote)))
+        self.listened.tell(flow).unwrap_or(Origin::Unknown(Some(Endpoint::Remote)))
     }
 
     fn owner(&mut self, cookie: u64, task: &Task, out: &mut Vec<Update>) {

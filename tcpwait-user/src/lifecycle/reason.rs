@@ -3,14 +3,14 @@
 
 use super::transition::Reason;
 use crate::{
-    event::{CancelSite, Queue, RequestSocket},
+    event::{AcceptQueue, CancelSite, RequestSocket},
     symbols::Symbols,
     tcp::State,
 };
 
 /// What a cancellation turned out to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CancelVerdict {
     /// The timer is only being set anew, or moved off a CPU that goes away.
     Rearm,
     /// The timer runs out; the expiry itself follows.
@@ -38,32 +38,32 @@ pub enum RequestVerdict {
 
 /// Reads a stack, innermost frame first. `substate` is the mini-socket's: data, a FIN or a SYN kills an orphan's
 /// FIN_WAIT2 and is answered with an RST (`TCP_TW_RST`), while in TIME_WAIT only an acceptable SYN does (`TCP_TW_SYN`).
-pub fn verdict(symbols: &Symbols, substate: State, site: &CancelSite) -> Verdict {
+pub fn verdict(symbols: &Symbols, substate: State, site: &CancelSite) -> CancelVerdict {
     for function in site.stack.iter().filter_map(|address| symbols.name(*address)) {
         return match function {
-            "__mod_timer" | "mod_timer_pending" | "migrate_timer_list" | "timers_dead_cpu" => Verdict::Rearm,
-            "expire_timers" | "__run_timers" | "run_timer_softirq" | "timer_expire_remote" => Verdict::Expiry,
+            "__mod_timer" | "mod_timer_pending" | "migrate_timer_list" | "timers_dead_cpu" => CancelVerdict::Rearm,
+            "expire_timers" | "__run_timers" | "run_timer_softirq" | "timer_expire_remote" => CancelVerdict::Expiry,
             "__inet_check_established"
             | "__inet6_check_established"
             | "__inet_hash_connect"
             | "inet_hash_connect"
-            | "inet6_hash_connect" => Verdict::Death(Reason::ReusedByConnect),
-            "tcp_timewait_state_process" => Verdict::Death(Reason::Reset),
-            "tcp_v4_rcv" | "tcp_v6_rcv" if substate == State::FinWait2 => Verdict::Death(Reason::ResetSent),
+            | "inet6_hash_connect" => CancelVerdict::Death(Reason::ReusedByConnect),
+            "tcp_timewait_state_process" => CancelVerdict::Death(Reason::Reset),
+            "tcp_v4_rcv" | "tcp_v6_rcv" if substate == State::FinWait2 => CancelVerdict::Death(Reason::ResetSent),
             "tcp_v4_rcv" | "tcp_v6_rcv" | "nf_tproxy_handle_time_wait4" | "nf_tproxy_handle_time_wait6" => {
-                Verdict::Death(Reason::ReusedBySyn)
+                CancelVerdict::Death(Reason::ReusedBySyn)
             }
-            "tcp_abort" | "tcp_diag_destroy" | "bpf_sock_destroy" => Verdict::Death(Reason::Destroyed),
-            "inet_twsk_purge" | "tcp_twsk_purge" | "tcp_sk_exit_batch" => Verdict::Death(Reason::Netns),
+            "tcp_abort" | "tcp_diag_destroy" | "bpf_sock_destroy" => CancelVerdict::Death(Reason::Destroyed),
+            "inet_twsk_purge" | "tcp_twsk_purge" | "tcp_sk_exit_batch" => CancelVerdict::Death(Reason::Netns),
             _ => continue,
         };
     }
     match site {
         // Only __inet_check_established takes a mini-socket out of the hash before it stops its timer.
-        CancelSite { unhashed: true, .. } => Verdict::Death(Reason::ReusedByConnect),
+        CancelSite { unhashed: true, .. } => CancelVerdict::Death(Reason::ReusedByConnect),
         // Nobody is left to send a segment or to destroy a socket in there.
-        CancelSite { netns_gone: true, .. } => Verdict::Death(Reason::Netns),
-        _ => Verdict::Silent,
+        CancelSite { netns_gone: true, .. } => CancelVerdict::Death(Reason::Netns),
+        _ => CancelVerdict::Silent,
     }
 }
 
@@ -76,7 +76,7 @@ pub fn request_verdict(symbols: &Symbols, reqsk: &RequestSocket, site: &CancelSi
             "__mod_timer" | "mod_timer_pending" | "migrate_timer_list" | "timers_dead_cpu" => RequestVerdict::Rearm,
             "expire_timers" | "__run_timers" | "run_timer_softirq" | "timer_expire_remote" => RequestVerdict::Expiry,
             "inet_csk_complete_hashdance" => RequestVerdict::Made,
-            "tcp_check_req" if reqsk.queue == Some(Queue::FullAndResets) => {
+            "tcp_check_req" if reqsk.queue == Some(AcceptQueue::FullAndResets) => {
                 RequestVerdict::Death(Reason::AcceptQueueFull)
             }
             "tcp_check_req" => RequestVerdict::Death(Reason::Reset),
@@ -97,7 +97,7 @@ pub fn request_verdict(symbols: &Symbols, reqsk: &RequestSocket, site: &CancelSi
 
 #[cfg(test)]
 mod tests {
-    use super::{Verdict, verdict};
+    use super::{CancelVerdict, verdict};
     use crate::{event::CancelSite, lifecycle::Reason, symbols::Symbols, tcp::State};
 
     /// A function a hundred bytes long for each name, so that `at(n)` returns into the n-th.
@@ -113,11 +113,11 @@ mod tests {
             let stack = calls.iter().map(|n| n * 100 + 50).collect();
             verdict(&s, substate, &CancelSite { stack, ..CancelSite::default() })
         };
-        assert_eq!(told(&[arm, process, rcv], State::TimeWait), Verdict::Rearm);
-        assert_eq!(told(&[process, rcv], State::TimeWait), Verdict::Death(Reason::Reset));
-        assert_eq!(told(&[99, rcv], State::TimeWait), Verdict::Death(Reason::ReusedBySyn));
-        assert_eq!(told(&[rcv], State::FinWait2), Verdict::Death(Reason::ResetSent));
-        assert_eq!(told(&[99], State::TimeWait), Verdict::Silent);
+        assert_eq!(told(&[arm, process, rcv], State::TimeWait), CancelVerdict::Rearm);
+        assert_eq!(told(&[process, rcv], State::TimeWait), CancelVerdict::Death(Reason::Reset));
+        assert_eq!(told(&[99, rcv], State::TimeWait), CancelVerdict::Death(Reason::ReusedBySyn));
+        assert_eq!(told(&[rcv], State::FinWait2), CancelVerdict::Death(Reason::ResetSent));
+        assert_eq!(told(&[99], State::TimeWait), CancelVerdict::Silent);
     }
 
     #[test]
@@ -126,9 +126,9 @@ mod tests {
         let site = CancelSite::default();
         assert_eq!(
             told(CancelSite { unhashed: true, netns_gone: true, ..site.clone() }),
-            Verdict::Death(Reason::ReusedByConnect)
+            CancelVerdict::Death(Reason::ReusedByConnect)
         );
-        assert_eq!(told(CancelSite { netns_gone: true, ..site.clone() }), Verdict::Death(Reason::Netns));
-        assert_eq!(told(CancelSite { on_task_stack: true, ..site }), Verdict::Silent);
+        assert_eq!(told(CancelSite { netns_gone: true, ..site.clone() }), CancelVerdict::Death(Reason::Netns));
+        assert_eq!(told(CancelSite { on_task_stack: true, ..site }), CancelVerdict::Silent);
     }
 }

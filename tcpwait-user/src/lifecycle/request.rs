@@ -8,7 +8,7 @@ use super::{
     reason::{RequestVerdict, request_verdict},
 };
 use crate::{
-    event::{CancelSite, Context, Event, Queue, RequestSocket, RequestStart, Seed, Task},
+    event::{AcceptQueue, CancelSite, Event, HookContext, RequestSocket, RequestStart, Seed, Task},
     origin::Origin,
     tcp::{Flow, State},
 };
@@ -152,7 +152,7 @@ impl Lifecycle {
     }
 
     /// Something else happened in that context: what ran out there was given up.
-    pub(super) fn settle_request(&mut self, context: Context, out: &mut Vec<Update>) {
+    pub(super) fn settle_request(&mut self, context: HookContext, out: &mut Vec<Update>) {
         if let Some(held) = self.held_requests.remove(&context) {
             self.end_held(held, out);
         }
@@ -161,7 +161,7 @@ impl Lifecycle {
     /// Nothing happened in some contexts for a while: the same.
     pub(super) fn settle_requests(&mut self, now_ns: u64, patience_ns: u64, out: &mut Vec<Update>) {
         let is_over = |held: &HeldRequest| now_ns.saturating_sub(held.time_ns) >= patience_ns;
-        let mut contexts: Vec<Context> =
+        let mut contexts: Vec<HookContext> =
             self.held_requests.iter().filter(|(_, held)| is_over(held)).map(|(context, _)| *context).collect();
         contexts.sort_unstable();
         for context in contexts {
@@ -175,7 +175,7 @@ impl Lifecycle {
             RequestSocket { listens: false, .. } => Reason::ListenerClosed,
             RequestSocket { acked: true, deferred: false, .. } => Reason::AcceptQueueFull,
             // tcp_check_req marks both alike: an ACK without data, and one that found the queue full.
-            RequestSocket { acked: true, queue: Some(Queue::HasRoom), .. } => Reason::NoData,
+            RequestSocket { acked: true, queue: Some(AcceptQueue::HasRoom), .. } => Reason::NoData,
             RequestSocket { acked: true, .. } => Reason::Unknown,
             _ => Reason::Timeout,
         });

@@ -372,7 +372,7 @@ impl Transition {
 
 /// A connection that was there before the tool.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Found {
+pub struct OlderConnection {
     /// The socket cookie.
     pub id: u64,
     /// The addresses.
@@ -393,7 +393,7 @@ pub enum Update {
     /// A connection took a step.
     Transition(Transition),
     /// A connection is older than the tool, and was taken in.
-    Found(Found),
+    Found(OlderConnection),
     /// A connection's owner became known between two steps.
     Owned {
         /// The connection.

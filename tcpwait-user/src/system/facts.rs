@@ -14,14 +14,14 @@ use super::{
     counters,
     netns::{self, Netns},
     owners::Owners,
-    sock_diag::{Asked, DiagSocket, tcp_sockets_of, time_wait_has_own_length},
+    sock_diag::{DiagQuery, DiagSocket, tcp_sockets_of, time_wait_has_own_length},
     sysctl,
 };
 use crate::{
     doctor::{
         facts::{Counters, Facts, Namespace},
         settings,
-        sockets::{Owner, Socket},
+        sockets::{Owner, SurveyedSocket},
         survey::{Before, Bounds, Survey},
     },
     select::Pick,
@@ -49,17 +49,17 @@ const PROBE_TIMER: u8 = 4;
 
 /// The first reading of the namespaces.
 pub struct First {
-    namespaces: Vec<(Netns, Before, Reading)>,
+    namespaces: Vec<(Netns, Before, CountersRead)>,
     unreadable: Vec<(String, String)>,
 }
 
 /// Counters, and when they were read.
-struct Reading {
+struct CountersRead {
     at: Instant,
     counters: Counters,
 }
 
-impl Reading {
+impl CountersRead {
     fn now() -> Self {
         Self { at: Instant::now(), counters: counters::read() }
     }
@@ -86,7 +86,7 @@ pub fn first(only: &Pick<u32>) -> First {
         }
     }
     for (ns, before) in piles {
-        match netns::inside(&ns, Reading::now) {
+        match netns::inside(&ns, CountersRead::now) {
             Ok(reading) => read.namespaces.push((ns, before, reading)),
             Err(why) => read.unreadable.push(gone(&ns, &why)),
         }
@@ -101,7 +101,7 @@ fn piled() -> Before {
         let piles_up =
             [State::CloseWait, State::Listen, State::FinWait1, State::FinWait2, State::Closing, State::LastAck];
         let states = piles_up.into_iter().fold(0, |states, state| states | 1 << state as u8);
-        let _ = tcp_sockets_of(Asked { states, ..Asked::EVERYTHING }, |found| {
+        let _ = tcp_sockets_of(DiagQuery { states, ..DiagQuery::EVERYTHING }, |found| {
             if let Some(socket) = socket(&found, true) {
                 piles.add(&socket);
             }
@@ -119,7 +119,7 @@ pub fn second(first: First) -> Facts {
     let mut facts = Facts { unreadable: first.unreadable, ..Facts::default() };
     let mut counted = Vec::new();
     for (ns, before, earlier) in first.namespaces {
-        match netns::inside(&ns, Reading::now) {
+        match netns::inside(&ns, CountersRead::now) {
             Ok(later) => counted.push((ns, before, earlier, later)),
             Err(why) => facts.unreadable.push(gone(&ns, &why)),
         }
@@ -149,7 +149,7 @@ pub fn second(first: First) -> Facts {
     facts
 }
 
-fn described(ns: &Netns, before: Before, earlier: Reading, later: Reading) -> (Namespace, Option<Survey>) {
+fn described(ns: &Netns, before: Before, earlier: CountersRead, later: CountersRead) -> (Namespace, Option<Survey>) {
     let mut namespace = Namespace {
         inode: ns.inode,
         name: ns.to_string(),
@@ -176,7 +176,7 @@ fn described(ns: &Netns, before: Before, earlier: Reading, later: Reading) -> (N
     }
     survey.name_interfaces(netns::interfaces());
     let own_length = time_wait_has_own_length();
-    let listed = tcp_sockets_of(Asked { info: true, ..Asked::EVERYTHING }, |found| {
+    let listed = tcp_sockets_of(DiagQuery { info: true, ..DiagQuery::EVERYTHING }, |found| {
         if let Some(socket) = socket(&found, own_length) {
             survey.add(&socket);
         }
@@ -191,13 +191,13 @@ fn described(ns: &Netns, before: Before, earlier: Reading, later: Reading) -> (N
 }
 
 /// `None` for a state that this tool does not know.
-fn socket(found: &DiagSocket, own_length: bool) -> Option<Socket> {
+fn socket(found: &DiagSocket, own_length: bool) -> Option<SurveyedSocket> {
     let address = |bytes: [u8; 16]| match (i32::from(found.family), bytes) {
         (AF_INET, [a, b, c, d, ..]) => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
         // A connection of IPv4 through a socket of IPv6 shares its ports.
         _ => Ipv6Addr::from(bytes).to_canonical(),
     };
-    Some(Socket {
+    Some(SurveyedSocket {
         state: State::from_kernel(found.state)?,
         mini: found.timer == TIMEWAIT_TIMER,
         bound_dev_if: found.ifindex,

@@ -81,7 +81,7 @@ fn read_here(inode: u32, only: &Pick<Identity>, list: bool, now_ns: &impl Fn() -
 fn full_queue(netns: NetnsId) -> Option<FullQueue> {
     let mut fullest: Option<FullQueue> = None;
     let mut full = 0;
-    let listeners = sock_diag::Asked { states: 1 << State::Listen as u32, ..sock_diag::Asked::EVERYTHING };
+    let listeners = sock_diag::DiagQuery { states: 1 << State::Listen as u32, ..sock_diag::DiagQuery::EVERYTHING };
     let look = |socket: sock_diag::DiagSocket| {
         // Of a listener these are how many wait for accept(), and how many may (tcp_diag_get_info).
         let (waiting, backlog) = (socket.receive_queue, socket.send_queue);

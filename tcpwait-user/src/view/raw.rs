@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::{
-    Context,
+    ViewContext,
     json::{id, known, rfc3339},
 };
 use crate::{
@@ -105,7 +105,7 @@ pub fn flow_of(event: &Event) -> Option<&Flow> {
 ///
 /// # Errors
 /// The output cannot be written.
-pub fn event(event: &Event, context: Context<'_>, json: bool, out: &mut dyn Write) -> io::Result<()> {
+pub fn event(event: &Event, context: ViewContext<'_>, json: bool, out: &mut dyn Write) -> io::Result<()> {
     let Some(line) = line(event, context) else { return Ok(()) };
     if json {
         plain::json(&mut *out, &line)?;
@@ -166,7 +166,7 @@ pub fn damage(found: &Recorded, json: bool, out: &mut dyn Write) -> io::Result<(
     if json { super::json::damage(found, schema::RAW, out) } else { Ok(()) }
 }
 
-fn line(event: &Event, context: Context<'_>) -> Option<Line> {
+fn line(event: &Event, context: ViewContext<'_>) -> Option<Line> {
     let flow = flow_of(event)?;
     let mut line = Line {
         schema: schema::RAW,

@@ -31,10 +31,10 @@ use std::net::Ipv4Addr;
 use nix::errno::Errno;
 use tcpwait::{
     event::{
-        Call, CancelSite, Context, EndFacts, EndSite, Event, Fact, MiniSocket, PortRefused, Queue, RequestSocket,
-        RequestStart, Reuse, Seed, Segment, StateChange, Syn, Task,
+        AcceptQueue, Call, CancelSite, EndFacts, EndSite, Event, Fact, HookContext, MiniSocket, PortRefused,
+        RequestSocket, RequestStart, Reuse, Seed, Segment, StateChange, Syn, Task,
     },
-    lifecycle::{Cause, Lifecycle, SegmentSource, Timing, Transition, Update},
+    lifecycle::{Lifecycle, RestartCause, SegmentSource, Timing, Transition, Update},
     symbols::{DECISIVE, Symbols},
     tcp::{Flow, NetnsId, State},
 };
@@ -168,7 +168,7 @@ pub fn step(step: &Transition) -> String {
     }
     if let Some(restarts) = step.restarts.as_ref().filter(|restarts| restarts.total() > 0) {
         text.push_str(&format!(" restarts {}", restarts.total()));
-        for (cause, count) in restarts.by_cause().filter(|(cause, _)| *cause != Cause::Unknown) {
+        for (cause, count) in restarts.by_cause().filter(|(cause, _)| *cause != RestartCause::Unknown) {
             text.push_str(&format!(" {}={count}", cause.name()));
         }
     }
@@ -319,9 +319,9 @@ impl<'a> Told<'a> {
             acked: self.flag("acked"),
             deferred: self.flag("deferred"),
             queue: self.key("queue").map(|queue| match queue {
-                "room" => Queue::HasRoom,
-                "full" => Queue::Full,
-                "resets" => Queue::FullAndResets,
+                "room" => AcceptQueue::HasRoom,
+                "full" => AcceptQueue::Full,
+                "resets" => AcceptQueue::FullAndResets,
                 other => panic!("no queue is {other}"),
             }),
         }
@@ -394,7 +394,7 @@ impl<'a> Told<'a> {
 
     fn event(&self) -> Event {
         let (cpu, thread) = (self.number("cpu", 0) as u16, self.number("thread", 0) as u16);
-        Event { time_ns: self.ms * MS, cpu, context: Context::new(cpu, thread), fact: self.fact() }
+        Event { time_ns: self.ms * MS, cpu, context: HookContext::new(cpu, thread), fact: self.fact() }
     }
 
     fn fact(&self) -> Fact {

@@ -35,7 +35,7 @@ pub(super) enum Certain {
 
 /// What was seen of a namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct SeenCounts {
     pub(super) accepted: u64,
     pub(super) began: u64,
     pub(super) expired: u64,
@@ -50,7 +50,7 @@ pub(super) struct Seen {
     pub(super) resets_sent: u64,
 }
 
-impl Seen {
+impl SeenCounts {
     pub(super) fn count(&mut self, what: What) {
         match what {
             What::Accepted => self.accepted += 1,

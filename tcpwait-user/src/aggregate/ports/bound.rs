@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use hashbrown::{HashMap, HashSet};
 
 use super::{
-    Held, Ports,
+    HeldPort, PortModel,
     failures::Process,
     forecast::Load,
-    report::{Bound, Holder, Source},
+    report::{Bound, Source, TopHolder},
     rows::{count_owner, foresee, most},
 };
 use crate::{
@@ -20,7 +20,7 @@ use crate::{
 
 /// Ports of a namespace's range that connect() passes over.
 #[derive(Debug, Default)]
-pub(super) struct Closed {
+pub(super) struct PassedOver {
     /// Somebody listens there, or has, and its connections last.
     pub(super) served: HashSet<u16>,
     /// bind() gave them to sockets that connected; not those that are served as well.
@@ -38,7 +38,7 @@ struct Address {
 }
 
 impl Address {
-    fn add(&mut self, held: &Held) {
+    fn add(&mut self, held: &HeldPort) {
         let waits_ns = if held.state == State::TimeWait { held.waits_ns } else { 0 };
         self.taken.entry(held.lport).and_modify(|ns| *ns = if *ns == 0 { 0 } else { waits_ns }).or_insert(waits_ns);
         match held.bound {
@@ -55,10 +55,10 @@ impl Address {
     }
 }
 
-impl Ports {
+impl PortModel {
     /// What is closed to connect(), by namespace.
-    pub(super) fn closed(&self) -> HashMap<NetnsId, Closed> {
-        let mut closed: HashMap<NetnsId, Closed> = HashMap::new();
+    pub(super) fn closed(&self) -> HashMap<NetnsId, PassedOver> {
+        let mut closed: HashMap<NetnsId, PassedOver> = HashMap::new();
         for (netns, settings) in &self.settings {
             let of = closed.entry(*netns).or_default();
             let accepted = self.served.keys().filter(|(place, _)| place == netns).map(|(_, port)| *port);
@@ -76,9 +76,9 @@ impl Ports {
     }
 
     /// One row for each source address from which bind() took a port, the fullest first.
-    pub(super) fn bound(&mut self, closed: &HashMap<NetnsId, Closed>, end_ns: u64) -> Vec<Bound> {
+    pub(super) fn bound(&mut self, closed: &HashMap<NetnsId, PassedOver>, end_ns: u64) -> Vec<Bound> {
         let mut addresses: BTreeMap<Source, Address> = BTreeMap::new();
-        let place = |held: &Held| Source::of(&held.destination);
+        let place = |held: &HeldPort| Source::of(&held.destination);
         for (_, held) in self.held.iter().filter(|(_, held)| held.bound == Some(true)) {
             addresses.entry(place(held)).or_default();
         }
@@ -115,8 +115,8 @@ impl Ports {
         rows
     }
 
-    fn bound_row(&self, source: Source, address: &Address, closed: Option<&Closed>, end_ns: u64) -> Bound {
-        let none = Closed::default();
+    fn bound_row(&self, source: Source, address: &Address, closed: Option<&PassedOver>, end_ns: u64) -> Bound {
+        let none = PassedOver::default();
         let served = &closed.unwrap_or(&none).served;
         let size = self.settings.get(&source.netns).and_then(|settings| settings.available(served.iter().copied()));
         let taken = || address.taken.iter().filter(|(port, _)| !served.contains(*port));
@@ -149,7 +149,7 @@ impl Ports {
             share: size.map(|size| if size == 0 { 1.0 } else { in_use as f64 / size as f64 }),
             rates,
             forecast: size.and_then(|_| foresee(load, rates, false, self.unsure)),
-            holder: most(&address.owners).map(|(process, ports)| Holder {
+            holder: most(&address.owners).map(|(process, ports)| TopHolder {
                 process,
                 ports,
                 known: address.owners.values().map(|(_, count)| count).sum(),

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::{
-    Held, Other, Ports, Track,
+    HeldPort, Other, PortModel, Track,
     advice::{Case, advise},
-    bound::Closed,
+    bound::PassedOver,
     failures::{About, Process},
     forecast::{Forecast, Load, forecast},
     pace::{Pace, Rates},
-    report::{BindFailure, Destination, Holder, Mean, Others, PortsReport, Reusable, Row, States},
-    settings::Settings,
+    report::{BindFailure, Mean, Others, PortDestination, PortRow, PortStates, PortsReport, Reusable, TopHolder},
+    settings::PortSettings,
 };
 use crate::{
     aggregate::TIMEWAIT_NS,
@@ -43,7 +43,7 @@ const IDLE_NS: u64 = 10_000_000_000;
 /// What holds ports towards a destination.
 #[derive(Debug, Default)]
 struct Tally {
-    states: States,
+    states: PortStates,
     in_use: u64,
     /// Of those, ports that bind() gave to a socket, of this destination or another.
     bound: u64,
@@ -53,7 +53,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, held: &Held, settings: Option<&Settings>, closed: Option<&Closed>) {
+    fn add(&mut self, held: &HeldPort, settings: Option<&PortSettings>, closed: Option<&PassedOver>) {
         // A port that is not known yet was chosen by the kernel.
         if held.lport != 0 && settings.and_then(|settings| settings.has(held.lport)) == Some(false) {
             self.outside += 1;
@@ -76,7 +76,7 @@ impl Tally {
     }
 }
 
-impl Ports {
+impl PortModel {
     /// Reports on this time, with so many destinations by themselves.
     pub fn report(&mut self, end_ns: u64, is_final: bool, top: usize, ledger: Ledger) -> PortsReport {
         if ledger.missed() > self.missed {
@@ -93,7 +93,7 @@ impl Ports {
                 tallies.contains_key(destination) || !track.failures.is_empty() || !track.pace.is_idle(end_ns)
             });
         }
-        let mut rows: Vec<Row> = self
+        let mut rows: Vec<PortRow> = self
             .tracks
             .iter()
             .map(|(destination, track)| {
@@ -105,9 +105,9 @@ impl Ports {
             .collect();
         rows.sort_by(|a, b| urgency(a).total_cmp(&urgency(b)).then_with(|| a.destination.cmp(&b.destination)));
         // What holds nothing of the range and failed nowhere is in the way of nobody.
-        let is_shown = |row: &Row| row.in_use > 0 || !row.failures.is_empty();
+        let is_shown = |row: &PortRow| row.in_use > 0 || !row.failures.is_empty();
         let shown = rows.iter().filter(|row| is_shown(row)).count().min(top);
-        let (mut rows, mut rest): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(is_shown);
+        let (mut rows, mut rest): (Vec<PortRow>, Vec<PortRow>) = rows.into_iter().partition(is_shown);
         rest.retain(|row| row.outside > 0);
         rest.extend(rows.split_off(shown));
         self.name_holders(&mut rows);
@@ -132,8 +132,8 @@ impl Ports {
     }
 
     /// Outgoing connections by destination.
-    fn tallies(&self, closed: &HashMap<NetnsId, Closed>) -> HashMap<Arc<Destination>, Tally> {
-        let mut tallies: HashMap<Arc<Destination>, Tally> = HashMap::new();
+    fn tallies(&self, closed: &HashMap<NetnsId, PassedOver>) -> HashMap<Arc<PortDestination>, Tally> {
+        let mut tallies: HashMap<Arc<PortDestination>, Tally> = HashMap::new();
         for (_, held) in self.held.iter() {
             let netns = held.destination.netns;
             let tally = tallies.entry(held.destination.clone()).or_default();
@@ -154,12 +154,12 @@ impl Ports {
 
     fn row(
         &self,
-        destination: &Destination,
+        destination: &PortDestination,
         track: &Track,
         tally: Option<&Tally>,
         elsewhere: Elsewhere<'_>,
         end_ns: u64,
-    ) -> Row {
+    ) -> PortRow {
         let none = Tally::default();
         let tally = tally.unwrap_or(&none);
         let settings = self.settings.get(&destination.netns);
@@ -170,7 +170,7 @@ impl Ports {
         let bound_elsewhere = closed.map_or(0, |closed| (closed.bound.len() as u64).saturating_sub(tally.bound));
         let rates = self.rates(&track.pace, end_ns);
         let reuses = settings.and_then(|settings| settings.reuses(destination.laddr, destination.raddr));
-        let (soon_ns, surely_ns) = settings.unwrap_or(&Settings::default()).reuse_age_ns();
+        let (soon_ns, surely_ns) = settings.unwrap_or(&PortSettings::default()).reuse_age_ns();
         let natural_ns = self.natural_wait_ns(track, end_ns);
         let mut reusable = Reusable::default();
         let mut load = Load {
@@ -214,7 +214,7 @@ impl Ports {
         let in_the_way = load.active + load.ends_ns.len() as u64;
         let share = size.filter(|size| *size > 0).map(|size| in_the_way as f64 / size as f64);
         let fails = track.failures.last_without_port_ns().is_some_and(|at_ns| at_ns + RECENT_NS >= end_ns);
-        let mut row = Row {
+        let mut row = PortRow {
             destination: *destination,
             in_use: tally.in_use,
             states: tally.states,
@@ -263,8 +263,8 @@ impl Ports {
         track.waits.mean().unwrap_or(expected_ns)
     }
 
-    fn name_holders(&self, rows: &mut [Row]) {
-        let mut owners: HashMap<Destination, HashMap<[u8; 16], (Process, u64)>> =
+    fn name_holders(&self, rows: &mut [PortRow]) {
+        let mut owners: HashMap<PortDestination, HashMap<[u8; 16], (Process, u64)>> =
             rows.iter().map(|row| (row.destination, HashMap::new())).collect();
         for (_, held) in self.held.iter() {
             let Some((owner, counts)) = held.owner.as_deref().zip(owners.get_mut(&*held.destination)) else { continue };
@@ -277,8 +277,8 @@ impl Ports {
             let wants =
                 row.failures.iter().filter(|failed| failed.about() == About::Ports).find_map(|failed| failed.process);
             row.holder = most(counts)
-                .map(|(process, ports)| Holder { process, ports, known })
-                .or(wants.map(|process| Holder { process, ports: 0, known: 0 }));
+                .map(|(process, ports)| TopHolder { process, ports, known })
+                .or(wants.map(|process| TopHolder { process, ports: 0, known: 0 }));
         }
     }
 
@@ -304,7 +304,7 @@ impl Ports {
 /// What bind() takes from a destination's connect() for others.
 #[derive(Clone, Copy, Debug)]
 struct Elsewhere<'a> {
-    closed: Option<&'a Closed>,
+    closed: Option<&'a PassedOver>,
     /// By how many ports a second that becomes more.
     growth: f64,
 }
@@ -336,7 +336,7 @@ pub(super) fn foresee(load: Load, rates: Option<Rates>, fails: bool, unsure: boo
     }
 }
 
-fn needs_advice(row: &Row) -> bool {
+fn needs_advice(row: &PortRow) -> bool {
     let fills = match row.forecast {
         Some(Forecast::Full { .. } | Forecast::FullIn { .. }) => true,
         Some(Forecast::Steady { share, .. }) => share >= WORTH_ADVICE,
@@ -347,7 +347,7 @@ fn needs_advice(row: &Row) -> bool {
 }
 
 /// What comes first is least: full, then those soonest full, then the fullest.
-fn urgency(row: &Row) -> f64 {
+fn urgency(row: &PortRow) -> f64 {
     const LATE_S: f64 = 1e12;
     let share = row.share.unwrap_or_default().min(1.0);
     match row.forecast {
@@ -360,7 +360,7 @@ fn urgency(row: &Row) -> f64 {
     }
 }
 
-fn others(rest: &[Row]) -> Others {
+fn others(rest: &[PortRow]) -> Others {
     let mut others = Others { destinations: rest.len() as u64, ..Others::default() };
     for row in rest {
         others.in_use += row.in_use;

@@ -2,7 +2,8 @@
 use super::{Effort, FOR_A_RECORD};
 use crate::{
     event::{
-        Call, CancelSite, Context, Event, Fact, MiniSocket, PortRefused, RequestSocket, RequestStart, StateChange, Task,
+        Call, CancelSite, Event, Fact, HookContext, MiniSocket, PortRefused, RequestSocket, RequestStart, StateChange,
+        Task,
     },
     lifecycle::{Lifecycle, Update},
     tcp::{Flow, NetnsId, State},
@@ -138,7 +139,7 @@ fn the_work_grows_with_the_records() {
         let (mut lifecycle, mut out) = (Lifecycle::default(), Vec::new());
         let (mut time_ns, mut records) = (S, 0);
         let mut apply = |fact: Fact, thread: u32, time_ns: u64| {
-            let context = Context::Thread(thread as u16 + 1);
+            let context = HookContext::Thread(thread as u16 + 1);
             lifecycle.apply(&Event { time_ns, cpu: 0, context, fact }, &mut out);
             records += 1;
         };

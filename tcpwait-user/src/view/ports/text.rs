@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use super::{
     super::{
-        Context, PortsView, ledger,
+        PortsView, ViewContext, ledger,
         table::{self, Column},
         units::{count, counted, date_time, duration, known, percent, rate},
     },
@@ -16,10 +16,10 @@ use super::{
 };
 use crate::{
     aggregate::ports::{
-        advice::{Advice, Cause},
+        advice::{PortAdvice, PortCause},
         failures::About,
         pace::Rates,
-        report::{Bound, Destination, PortsReport, Reusable, Row, Source},
+        report::{Bound, PortDestination, PortRow, PortsReport, Reusable, Source},
     },
     fold::fold,
     plain,
@@ -30,21 +30,21 @@ const IN_WORDS: usize = 3;
 
 /// The text view.
 #[derive(Debug)]
-pub struct Text {
+pub struct PortsText {
     width: usize,
     zone: TimeZone,
     reports: u64,
     /// What was said of destinations that would help: that is not said at every interval.
-    told: HashMap<Destination, Advice>,
+    told: HashMap<PortDestination, PortAdvice>,
 }
 
-impl Text {
+impl PortsText {
     /// Text of this width, with the time of day in this zone.
     pub fn new(width: usize, zone: TimeZone) -> Self {
         Self { width, zone, reports: 0, told: HashMap::new() }
     }
 
-    fn heading(&self, report: &PortsReport, context: Context<'_>) -> String {
+    fn heading(&self, report: &PortsReport, context: ViewContext<'_>) -> String {
         let clock = |time_ns| date_time(context.wall(time_ns), &self.zone);
         let used: u64 = report.rows.iter().map(|row| row.in_use).sum::<u64>() + report.others.in_use;
         let destinations = report.rows.len() as u64 + report.others.destinations;
@@ -63,8 +63,8 @@ impl Text {
     }
 }
 
-impl PortsView for Text {
-    fn report(&mut self, report: &PortsReport, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+impl PortsView for PortsText {
+    fn report(&mut self, report: &PortsReport, context: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()> {
         let mut lines = fold(&self.heading(report, context), self.width, 10);
         for namespace in &report.namespaces {
             lines.extend(fold(&sentences::settings(namespace, report.namespaces.len() > 1, context), self.width, 2));
@@ -82,8 +82,8 @@ impl PortsView for Text {
             }
         }
         // What bind() takes is said above, once for all destinations.
-        let is_said = |row: &&Row| {
-            row.advice.as_ref().is_some_and(|advice| advice.cause != Cause::Bound || !row.failures.is_empty())
+        let is_said = |row: &&PortRow| {
+            row.advice.as_ref().is_some_and(|advice| advice.cause != PortCause::Bound || !row.failures.is_empty())
         };
         let worst = report.rows.iter().filter(is_said).take(IN_WORDS);
         for row in worst {
@@ -122,10 +122,10 @@ impl PortsView for Text {
     }
 }
 
-fn destinations(report: &PortsReport, context: Context<'_>, width: usize) -> Vec<String> {
+fn destinations(report: &PortsReport, context: ViewContext<'_>, width: usize) -> Vec<String> {
     let others = &report.others;
     let rows = &report.rows;
-    let column = |cell: &dyn Fn(&Row) -> String, other: String| {
+    let column = |cell: &dyn Fn(&PortRow) -> String, other: String| {
         let cells = rows.iter().map(cell);
         let other = (others.destinations > 0).then_some(other);
         cells.chain(other).collect::<Vec<_>>()
@@ -139,7 +139,7 @@ fn destinations(report: &PortsReport, context: Context<'_>, width: usize) -> Vec
             column(&|row| plain::column(&context.names.netns(row.destination.netns)), none()),
         ));
     }
-    let reuse = |row: &Row| reusable(&row.reusable);
+    let reuse = |row: &PortRow| reusable(&row.reusable);
     columns.extend([
         Column::text(
             "FROM",
@@ -167,17 +167,17 @@ fn destinations(report: &PortsReport, context: Context<'_>, width: usize) -> Vec
 }
 
 /// `10.0.0.1`, `fe80::1%eth0`.
-pub(super) fn from(destination: &Destination, context: Context<'_>) -> String {
+pub(super) fn from(destination: &PortDestination, context: ViewContext<'_>) -> String {
     plain::column(&context.names.address(destination.laddr, destination.interface()))
 }
 
 /// The same of a source.
-pub(super) fn source(source: &Source, context: Context<'_>) -> String {
+pub(super) fn source(source: &Source, context: ViewContext<'_>) -> String {
     plain::column(&context.names.address(source.laddr, source.interface()))
 }
 
 /// Ports that bind() gave, by source address.
-fn bound_addresses(rows: &[Bound], several: bool, context: Context<'_>, width: usize) -> Vec<String> {
+fn bound_addresses(rows: &[Bound], several: bool, context: ViewContext<'_>, width: usize) -> Vec<String> {
     let column = |cell: &dyn Fn(&Bound) -> String| rows.iter().map(cell).collect::<Vec<_>>();
     let mut columns = Vec::new();
     if several {
@@ -210,7 +210,7 @@ fn at_least(row: &Bound) -> String {
 }
 
 /// `10.0.0.1:80`, `[fd00::1]:80`.
-pub(super) fn to(destination: &Destination) -> String {
+pub(super) fn to(destination: &PortDestination) -> String {
     std::net::SocketAddr::new(destination.raddr, destination.rport).to_string()
 }
 
@@ -234,7 +234,7 @@ fn least(report: &PortsReport, number: u64) -> String {
 }
 
 /// connect() that found no port, which without tracing nobody knows.
-fn failed(row: &Row, report: &PortsReport) -> String {
+fn failed(row: &PortRow, report: &PortsReport) -> String {
     if !report.traced {
         return "-".to_owned();
     }

@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Serialize;
 
-use super::super::super::{Context, failure::errno, key::comm_of};
+use super::super::super::{ViewContext, failure::errno, key::comm_of};
 use crate::{
     aggregate::{
         DwellSummary,
         connects::{self, ConnectCounts},
         failures::FailureRow,
-        report::Report,
+        report::StatReport,
         syn_recv::SynRecvOutcome,
     },
     lifecycle::{Call, Reason, Why},
@@ -32,7 +32,7 @@ struct Outcome {
 }
 
 /// Every outcome is there, also one that did not occur.
-pub(super) fn syn_recv(report: &Report) -> SynRecvJson {
+pub(super) fn syn_recv(report: &StatReport) -> SynRecvJson {
     let syn_recv = &report.syn_recv;
     let all = std::iter::once(None).chain(Reason::OF_SYN_RECV.map(Some));
     let outcome = |reason| {
@@ -50,7 +50,7 @@ pub(super) fn syn_recv(report: &Report) -> SynRecvJson {
 }
 
 #[derive(Serialize)]
-pub(super) struct Failures {
+pub(super) struct FailuresJson {
     total: u64,
     rows: Vec<Row>,
     others: u64,
@@ -69,7 +69,7 @@ struct Row {
     count: u64,
 }
 
-pub(super) fn failures(report: &Report, context: Context<'_>) -> Failures {
+pub(super) fn failures(report: &StatReport, context: ViewContext<'_>) -> FailuresJson {
     let row = |row: &FailureRow| Row {
         call: row.kind.call,
         why: row.kind.why,
@@ -81,11 +81,11 @@ pub(super) fn failures(report: &Report, context: Context<'_>) -> Failures {
         count: row.count,
     };
     let failures = &report.failures;
-    Failures { total: failures.total, rows: failures.rows.iter().map(row).collect(), others: failures.others }
+    FailuresJson { total: failures.total, rows: failures.rows.iter().map(row).collect(), others: failures.others }
 }
 
 #[derive(Serialize)]
-pub(super) struct Connects {
+pub(super) struct ConnectsJson {
     #[serde(flatten)]
     all: ConnectCounted,
     destinations: Vec<Destination>,
@@ -112,7 +112,7 @@ struct Destination {
     counts: ConnectCounted,
 }
 
-pub(super) fn connects(report: &Report, context: Context<'_>) -> Connects {
+pub(super) fn connects(report: &StatReport, context: ViewContext<'_>) -> ConnectsJson {
     let counted = |counts: &ConnectCounts| ConnectCounted {
         left: counts.left,
         established: counts.made,
@@ -122,13 +122,13 @@ pub(super) fn connects(report: &Report, context: Context<'_>) -> Connects {
         dwell: counts.dwell,
     };
     let connects = &report.connects;
-    let destination = |(to, counts): &(connects::Destination, ConnectCounts)| Destination {
+    let destination = |(to, counts): &(connects::ConnectDestination, ConnectCounts)| Destination {
         interface: to.interface.map(|interface| context.names.interface(interface).into_owned()),
         addr: to.address,
         port: to.port,
         counts: counted(counts),
     };
-    Connects {
+    ConnectsJson {
         all: counted(&connects.all),
         destinations: connects.rows.iter().map(destination).collect(),
         others: connects.others,
