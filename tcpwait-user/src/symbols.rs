@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 
-/// The functions that [`crate::lifecycle::reason`] and `lifecycle/end.rs` look for.
+/// The functions that [`crate::lifecycle::cancelled`] and `lifecycle/end.rs` look for.
 pub const DECISIVE: &[&str] = &[
     "__inet6_check_established",
     "__inet_check_established",

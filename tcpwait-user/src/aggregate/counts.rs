@@ -3,7 +3,7 @@
 use super::{
     dwell::{Dwell, DwellSummary},
     ends::{EndDwells, Ends},
-    groups::{ClosedFirst, Closer},
+    group_row::{ClosedFirst, Closer},
     histogram::TimeWaitHistogram,
     report::Exit,
     syn_recv::SynRecv,

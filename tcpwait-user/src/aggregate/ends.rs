@@ -1,10 +1,7 @@
 //! How connections ended: every step to CLOSE by reason, detail and the state that was left, and whether many ended after the same time there.
 //! Small enough to be kept for each of a thousand groups.
 
-use super::{
-    dwell::{Dwell, DwellSummary},
-    groups::GroupRow,
-};
+use super::dwell::{Dwell, DwellSummary};
 use crate::{
     lifecycle::{Detail, Reason, Timing, Transition},
     tcp::State,
@@ -75,6 +72,22 @@ impl Ends {
         });
         rows
     }
+
+    /// What stands out among the ends of a group, if anything does: a tenth of them, or a time that many share; and how many connections
+    /// were over in all. `entered`: so many entered TIME_WAIT.
+    pub fn outstanding(&self, entered: u64) -> Option<(EndRow, u64)> {
+        const TENTH: u64 = 10;
+        let otherwise = |row: &&Row| was_made(row.key.2) && row.key.2 != Some(State::TimeWait);
+        let over = entered + self.0.iter().filter(otherwise).map(|row| row.count).sum::<u64>();
+        let stands_out = |row: &EndRow| {
+            let many = row.count >= MANY && row.count * TENTH >= over;
+            row.is_abnormal() && (many || row.times.shared.is_some())
+        };
+        // A time that many share says more than how many there are.
+        let row =
+            self.rows().into_iter().filter(stands_out).max_by_key(|row| (row.times.shared.is_some(), row.count))?;
+        Some((row, over))
+    }
 }
 
 /// Ends of one reason and detail, out of one state.
@@ -118,72 +131,6 @@ impl EndRow {
 /// Whether a connection that leaves this state had been made.
 pub fn was_made(from: Option<State>) -> bool {
     !matches!(from, Some(State::SynSent | State::SynRecv | State::Listen | State::Close))
-}
-
-/// What a report says of ends.
-#[derive(Clone, Debug, Default)]
-pub struct EndReport {
-    /// By reason, in the order in which they are listed to people; those that did not occur are left out.
-    pub reasons: Vec<EndOf>,
-    /// By reason, detail and state, the most frequent first.
-    pub rows: Vec<EndRow>,
-    /// Groups in which one stands out.
-    pub leads: Vec<EndLead>,
-}
-
-/// Ends of one reason.
-#[derive(Clone, Copy, Debug)]
-pub struct EndOf {
-    /// Why.
-    pub reason: Reason,
-    /// How many.
-    pub count: u64,
-    /// How many a second; `None` for an interval without length.
-    pub per_s: Option<f64>,
-    /// How long they had been in the state that they left.
-    pub dwell: DwellSummary,
-}
-
-impl EndReport {
-    /// A report on these.
-    pub fn new(ends: &Ends, dwells: &EndDwells, per_s: impl Fn(u64) -> Option<f64>, leads: Vec<EndLead>) -> Self {
-        let rows = ends.rows();
-        let of = |reason: Reason| {
-            let count = rows.iter().filter(|row| row.reason == reason).map(|row| row.count).sum();
-            EndOf { reason, count, per_s: per_s(count), dwell: dwells.summary(reason) }
-        };
-        let reasons = Reason::ALL.into_iter().map(of).filter(|of| of.count > 0).collect();
-        Self { reasons, rows, leads }
-    }
-}
-
-/// A group in which many connections end in one way that is not FINs on both sides.
-#[derive(Clone, Debug)]
-pub struct EndLead {
-    /// The group.
-    pub group: GroupRow,
-    /// How they end.
-    pub row: EndRow,
-    /// How many connections were over in all: in TIME_WAIT, or ended otherwise after they had been made.
-    pub over: u64,
-}
-
-impl EndLead {
-    /// What stands out among the ends of a group, if anything does: a tenth of them, or a time that many share.
-    /// `entered`: so many entered TIME_WAIT.
-    pub fn of(ends: &Ends, entered: u64, group: impl FnOnce() -> GroupRow) -> Option<Self> {
-        const TENTH: u64 = 10;
-        let otherwise = |row: &&Row| was_made(row.key.2) && row.key.2 != Some(State::TimeWait);
-        let over = entered + ends.0.iter().filter(otherwise).map(|row| row.count).sum::<u64>();
-        let stands_out = |row: &EndRow| {
-            let many = row.count >= MANY && row.count * TENTH >= over;
-            row.is_abnormal() && (many || row.times.shared.is_some())
-        };
-        // A time that many share says more than how many there are.
-        let row =
-            ends.rows().into_iter().filter(stands_out).max_by_key(|row| (row.times.shared.is_some(), row.count))?;
-        Some(Self { group: group(), row, over })
-    }
 }
 
 /// Ends of one reason, with quantiles.

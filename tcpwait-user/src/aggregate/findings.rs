@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 
 use super::{
     census::{PlaceRow, SocketCensus, TakenRow},
-    ends::EndLead,
+    end_report::EndLead,
     failures::FailureRow,
     ports::settings::PortSettings,
     unfollowed::{FullQueue, Growth},

@@ -12,10 +12,12 @@ mod connections;
 pub mod connects;
 mod counts;
 mod dwell;
+pub mod end_report;
 pub mod ends;
 mod exact;
 pub mod failures;
 pub mod findings;
+pub mod group_row;
 pub mod groups;
 pub mod syn_recv;
 mod histogram;
@@ -35,11 +37,12 @@ use self::{
     connections::{Connections, Since, Standing},
     connects::Connects,
     counts::Counts,
-    ends::EndReport,
+    end_report::EndReport,
     exact::Exact,
     failures::CallFailures,
     findings::Sources,
-    groups::{Closer, GroupId, MAX_GROUPS, Sort, StatGroups},
+    group_row::Closer,
+    groups::{GroupId, MAX_GROUPS, Sort, StatGroups},
     ports::settings::PortSettings,
     report::{Lead, StatReport, StateRow, TimeWait, TransitionRow},
     steady::Entries,
@@ -419,7 +422,7 @@ impl Aggregate {
 }
 
 /// Whether there are sockets of more than one network namespace, or groups.
-fn several(census: &SocketCensus, groups: &groups::Rows, by: &[GroupBy]) -> bool {
+fn several(census: &SocketCensus, groups: &group_row::Rows, by: &[GroupBy]) -> bool {
     let mut namespaces = census.namespaces().clone();
     let keys = groups.groups.iter().flat_map(|row| by.iter().zip(&row.key));
     namespaces.extend(keys.filter_map(|(_, value)| match value {

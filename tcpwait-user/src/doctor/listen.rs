@@ -7,7 +7,7 @@ use super::{
         Severity::{Note, Now},
     },
     settings,
-    sockets::{Listener, Owner},
+    socket::{Listener, Owner},
 };
 
 const SOMAXCONN: &str = "net.core.somaxconn";

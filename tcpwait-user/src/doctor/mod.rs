@@ -6,6 +6,7 @@
 pub mod facts;
 pub mod finding;
 pub mod settings;
+pub mod socket;
 pub mod sockets;
 pub mod survey;
 pub mod stuck;

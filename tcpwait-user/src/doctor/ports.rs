@@ -7,7 +7,6 @@ use super::{
         Severity::{Note, Now},
     },
     sockets::DestinationUse,
-    time_wait,
 };
 use crate::aggregate::ports::settings::{PortSettings, parse_ports, parse_range};
 
@@ -112,7 +111,7 @@ fn cures(ns: &Namespace, worst: &DestinationUse, finding: Finding) -> Finding {
         )
         .change("more source addresses, or more addresses or ports at the peer: ports are counted for each such pair", "none");
     finding
-        .in_vain(format!("tcp_fin_timeout: TIME_WAIT takes {}", time_wait::length(ns)))
+        .in_vain(format!("tcp_fin_timeout: TIME_WAIT takes {}", ns.time_wait_length()))
         .in_vain("tcp_max_tw_buckets: it throws TIME_WAIT away, with its protection")
         .in_vain("tcp_tw_recycle: it does not exist since Linux 4.12; it broke clients behind NAT")
 }

@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use super::sockets::{Owner, SurveyedSocket};
+use super::socket::{Owner, SurveyedSocket};
 use crate::tcp::State;
 
 /// So many probes in a row are not answered where the peer is gone.

@@ -6,7 +6,8 @@ use std::{
 };
 
 use super::{
-    sockets::{DestinationUse, Listener, Owner, Sockets, SurveyedSocket},
+    socket::{Listener, Owner, SurveyedSocket},
+    sockets::{DestinationUse, Sockets},
     stuck::Stuck,
     unclosed::{self, InCloseWait},
 };

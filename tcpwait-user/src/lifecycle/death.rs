@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::{
     Lifecycle, Reason, Update,
+    cancelled::{CancelVerdict, verdict},
     mini::PROCESSING_NS,
-    reason::{CancelVerdict, verdict},
     segment::{SegmentSource, sentence},
 };
 use crate::{

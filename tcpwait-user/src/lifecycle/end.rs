@@ -4,7 +4,7 @@
 
 use nix::errno::Errno;
 
-use super::transition::{Abort, Detail, Reason};
+use super::reason::{Abort, Detail, Reason};
 use crate::{
     event::{EndFacts, EndSite, StateChange},
     symbols::Symbols,

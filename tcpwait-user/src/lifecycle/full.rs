@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{
     Detail, Lifecycle, PORT_PATIENCE_NS, Reason, Timing, Transition, Update,
+    calls::{ConnectCall, SynSentEnd},
     end::{EndClock, EndedBy, end},
-    failure::{ConnectCall, SynSentEnd},
 };
 use crate::{
     event::{Reuse, Seed, StateChange, Syn, Task},

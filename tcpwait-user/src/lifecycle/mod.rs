@@ -4,6 +4,8 @@
 //! It reads no clock, prints nothing and knows no kernel: time comes from events. Identity is the socket cookie; a mini-socket,
 //! which may share its cookie with a full socket that was connected again, is found by its addresses and checked by its cookie.
 
+mod calls;
+pub mod cancelled;
 mod death;
 mod effort;
 mod end;
@@ -13,7 +15,7 @@ mod holders;
 mod jiffies;
 mod mini;
 mod present;
-pub mod reason;
+mod reason;
 mod recovery;
 mod request;
 mod segment;
@@ -37,8 +39,9 @@ pub use self::{
     failure::{Call, Failure, PortHolder, PortHolders, Search, Why},
     jiffies::HzSource,
     present::Present,
+    reason::{Abort, Detail, Reason},
     segment::{RestartCause, Restarts, SegmentSource},
-    transition::{Abort, Detail, KeptIn, OlderConnection, Reason, Timing, Transition, Update},
+    transition::{KeptIn, OlderConnection, Timing, Transition, Update},
 };
 use crate::{
     compact::CompactMap,
@@ -116,7 +119,7 @@ pub struct Lifecycle {
     /// Connections in SYN_RECV whose first step still waits for a cookie, the oldest first.
     unsaid: VecDeque<(u64, Flow)>,
     found_holders: Option<holders::LastHolders>,
-    pending: failure::Pending,
+    pending: calls::Pending,
     held: HashMap<HookContext, HeldEnd>,
     sentenced: HashMap<HookContext, Sentenced>,
     announced: HashMap<HookContext, Announced>,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{
     KeptIn, Lifecycle, PORT_PATIENCE_NS, Reason, Timing, Transition, Update,
-    reason::{RequestVerdict, request_verdict},
+    cancelled::{RequestVerdict, request_verdict},
 };
 use crate::{
     event::{AcceptQueue, CancelSite, Event, HookContext, RequestSocket, RequestStart, Seed, Task},

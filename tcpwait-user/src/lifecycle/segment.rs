@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use tcpwait_wire::wire::{VERDICT_RST, VERDICT_SYN};
 
-use super::transition::Reason;
+use super::reason::Reason;
 use crate::event::Segment;
 
 /// What tells of segments that reach a mini-socket.

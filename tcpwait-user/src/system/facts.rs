@@ -21,7 +21,7 @@ use crate::{
     doctor::{
         facts::{Counters, Facts, Namespace},
         settings,
-        sockets::{Owner, SurveyedSocket},
+        socket::{Owner, SurveyedSocket},
         survey::{Before, Bounds, Survey},
     },
     select::Pick,

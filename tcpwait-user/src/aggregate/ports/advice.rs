@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::{report::PortStates, settings::PortSettings};
+use super::{settings::PortSettings, states::PortStates};
 
 /// The first port that needs no privilege (`PROT_SOCK`), and the last there is.
 const WIDEST: (u16, u16) = (1024, 65535);

@@ -9,9 +9,9 @@ use hashbrown::{HashMap, HashSet};
 use super::{
     HeldPort, PortModel,
     failures::Process,
-    forecast::Load,
+    forecast::{Load, foresee},
+    owners::{count_owner, most},
     report::{Bound, Source, TopHolder},
-    rows::{count_owner, foresee, most},
 };
 use crate::{
     aggregate::TIMEWAIT_NS,

@@ -10,10 +10,12 @@ mod bound;
 pub mod failures;
 pub mod forecast;
 mod listeners;
+mod owners;
 pub mod pace;
 pub mod report;
 mod rows;
 pub mod settings;
+pub mod states;
 #[cfg(test)]
 mod tests;
 

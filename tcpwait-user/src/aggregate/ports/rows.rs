@@ -9,14 +9,15 @@ use super::{
     advice::{Case, advise},
     bound::PassedOver,
     failures::{About, Process},
-    forecast::{Forecast, Load, forecast},
+    forecast::{Forecast, Load, foresee},
+    owners::{count_owner, most},
     pace::{Pace, Rates},
-    report::{BindFailure, Mean, Others, PortDestination, PortRow, PortStates, PortsReport, Reusable, TopHolder},
+    report::{BindFailure, Mean, Others, PortDestination, PortRow, PortsReport, Reusable, TopHolder},
     settings::PortSettings,
+    states::PortStates,
 };
 use crate::{
     aggregate::TIMEWAIT_NS,
-    event::Task,
     ledger::Ledger,
     lifecycle::Why,
     tcp::{NetnsId, State},
@@ -36,9 +37,6 @@ const WORTH_ADVICE: f64 = 0.5;
 
 /// Beyond so many destinations those are forgotten that nobody connects to, and with them how long their ports were held.
 const MAX_IDLE: usize = 10_000;
-
-/// Nobody connects: after so long that can be said.
-const IDLE_NS: u64 = 10_000_000_000;
 
 /// What holds ports towards a destination.
 #[derive(Debug, Default)]
@@ -307,33 +305,6 @@ struct Elsewhere<'a> {
     closed: Option<&'a PassedOver>,
     /// By how many ports a second that becomes more.
     growth: f64,
-}
-
-/// Who has most, and how many.
-pub(super) fn most(counts: &HashMap<[u8; 16], (Process, u64)>) -> Option<(Process, u64)> {
-    counts.values().max_by_key(|(process, count)| (*count, std::cmp::Reverse(process.comm))).copied()
-}
-
-pub(super) fn count_owner(counts: &mut HashMap<[u8; 16], (Process, u64)>, owner: &Task) {
-    let (process, count) = counts.entry(owner.comm).or_insert_with(|| (Process::of(owner), 0));
-    process.and(owner);
-    *count += 1;
-}
-
-/// `unsure`: what is there now is not certain. Of rates that are at least nothing follows.
-pub(super) fn foresee(load: Load, rates: Option<Rates>, fails: bool, unsure: bool) -> Option<Forecast> {
-    let next_free_ns = load.ends_ns.iter().min().copied();
-    let ahead = forecast(load)?;
-    match (ahead, rates.filter(|rates| !rates.at_least)) {
-        _ if unsure => fails.then_some(Forecast::Full { next_free_ns: None }),
-        (Forecast::Full { .. }, _) => Some(ahead),
-        _ if fails => Some(Forecast::Full { next_free_ns }),
-        (_, None) => None,
-        (_, Some(rates)) if rates.taken == 0.0 && rates.failed == 0.0 => {
-            (rates.window_ns >= IDLE_NS).then_some(Forecast::Idle)
-        }
-        _ => Some(ahead),
-    }
 }
 
 fn needs_advice(row: &PortRow) -> bool {

@@ -9,8 +9,9 @@ use super::{
     PortModel,
     advice::PortCause,
     forecast::Forecast,
-    report::{PortStates, PortsReport, Reusable},
+    report::{PortsReport, Reusable},
     settings::PortSettings,
+    states::PortStates,
 };
 use crate::{
     event::{Event, Fact, HookContext, Seed, Task},

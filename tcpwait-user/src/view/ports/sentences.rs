@@ -6,7 +6,7 @@ use super::{
         key::comm_of,
         units::{count, duration, known, percent, rate},
     },
-    text::{from, source, to},
+    address::{from, source, to},
 };
 use crate::{
     aggregate::ports::{

@@ -12,6 +12,7 @@ use super::{
         table::{self, Column},
         units::{count, counted, date_time, duration, known, percent, rate},
     },
+    address::{from, source, to},
     sentences::{self, forecast, process},
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
         advice::{PortAdvice, PortCause},
         failures::About,
         pace::Rates,
-        report::{Bound, PortDestination, PortRow, PortsReport, Reusable, Source},
+        report::{Bound, PortDestination, PortRow, PortsReport, Reusable},
     },
     fold::fold,
     plain,
@@ -166,16 +167,6 @@ fn destinations(report: &PortsReport, context: ViewContext<'_>, width: usize) ->
     table::lines(columns, width)
 }
 
-/// `10.0.0.1`, `fe80::1%eth0`.
-pub(super) fn from(destination: &PortDestination, context: ViewContext<'_>) -> String {
-    plain::column(&context.names.address(destination.laddr, destination.interface()))
-}
-
-/// The same of a source.
-pub(super) fn source(source: &Source, context: ViewContext<'_>) -> String {
-    plain::column(&context.names.address(source.laddr, source.interface()))
-}
-
 /// Ports that bind() gave, by source address.
 fn bound_addresses(rows: &[Bound], several: bool, context: ViewContext<'_>, width: usize) -> Vec<String> {
     let column = |cell: &dyn Fn(&Bound) -> String| rows.iter().map(cell).collect::<Vec<_>>();
@@ -207,11 +198,6 @@ fn at_least(row: &Bound) -> String {
         0 => count(row.bound),
         unknown => format!("{}+{}?", count(row.bound), count(unknown)),
     }
-}
-
-/// `10.0.0.1:80`, `[fd00::1]:80`.
-pub(super) fn to(destination: &PortDestination) -> String {
-    std::net::SocketAddr::new(destination.raddr, destination.rport).to_string()
 }
 
 /// `3`, or `3+2?` where it is not known of two more.

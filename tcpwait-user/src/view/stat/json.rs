@@ -28,7 +28,7 @@ use crate::{
         age::AgeSummary,
         audit::{AuditReport, CheckOutcome, Checked},
         by::GroupBy,
-        groups::{ClosedFirst, GroupRow},
+        group_row::{ClosedFirst, GroupRow},
         report::{Exit, StatReport, StateRow},
     },
     ledger::Ledger,

@@ -18,7 +18,7 @@ use crate::{
         connects::{ConnectCounts, ConnectDestination},
         ends::EndRow,
         failures::FailureRow,
-        groups::GroupRow,
+        group_row::GroupRow,
         report::{StatReport, TimeWait},
     },
     lifecycle::Reason,

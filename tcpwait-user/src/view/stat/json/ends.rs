@@ -7,7 +7,8 @@ use serde::Serialize;
 use crate::{
     aggregate::{
         DwellSummary,
-        ends::{EndReport, EndRow, Shared},
+        end_report::EndReport,
+        ends::{EndRow, Shared},
     },
     lifecycle::Reason,
     tcp::State,
