@@ -13,6 +13,7 @@ use tcpwait_wire::{
 
 use crate::{
     claim::{find, own, release},
+    kernel::TFO_SERVER_ENABLE,
     sock::{Fields, Typed},
     task,
 };
@@ -86,6 +87,5 @@ fn is_unaccepted(sk: Typed) -> bool {
 /// (Of the listener's own limit the newborn knows nothing: `inet_csk_clone_lock` clears it, from 6.13 on before the event.)
 #[inline(always)]
 pub fn is_told_at_once(newborn: Typed) -> bool {
-    const TFO_SERVER_ENABLE: i32 = 2;
     OFF_FASTOPEN.load() != ABSENT && newborn.follow_typed(&OFF_NET).read::<i32>(&OFF_FASTOPEN) & TFO_SERVER_ENABLE == 0
 }

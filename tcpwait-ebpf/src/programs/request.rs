@@ -9,15 +9,16 @@ use tcpwait_wire::{
     wire::{Counter, FLAG_NETNS_GONE, FLAG_REARM, FLAG_RETRANSMIT, FLAG_TASK_STACK, Kind, Request, RequestCancel},
 };
 
-use super::{birth::is_made, timer::notes, write_stack};
+use super::{birth::is_made, notes, write_stack};
 use crate::{
-    emit::{count, emit, zero},
+    counters::count,
+    emit::emit,
     filter::wanted,
+    kernel::TCP_LISTEN,
+    opaque::zero,
     sock::{At, Copied, Fields, Netns, accept_queue, bound_port, flow, netns, no_users, rport},
     task,
 };
-
-const LISTEN: u8 = 10;
 
 /// Writes everything after the head. What the listener's queue is like is read only where that may say why the request ends.
 ///
@@ -33,7 +34,7 @@ unsafe fn fill(record: *mut Request, at: At, req: &Copied, netns: Netns<At>, may
         (*record).flow = flow(req, netns, bound_port(req), rport(req));
         (*record).listener = if listener.0 == 0 { 0 } else { listener.read(&OFF_COOKIE) };
         (*record).retransmits = req.read(&OFF_REQ_RETRANS);
-        (*record).listens = u8::from(listener.0 != 0 && listener.read::<u8>(&OFF_STATE) == LISTEN);
+        (*record).listens = u8::from(listener.0 != 0 && listener.read::<u8>(&OFF_STATE) == TCP_LISTEN);
         (*record).acked = req.bits(&BIT_REQ_ACKED) & 1;
         (*record).deferred = 0;
         (*record).queue = 0;

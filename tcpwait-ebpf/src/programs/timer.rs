@@ -10,7 +10,7 @@ use tcpwait_wire::{
 use super::{request, timewait};
 use crate::{
     claim::{Turn, takes},
-    maps::{CpuNotes, NOTES, REQSK_TIMER_HANDLER, STACK_BYTES, TW_TIMER_HANDLER},
+    maps::{REQSK_TIMER_HANDLER, STACK_BYTES, TW_TIMER_HANDLER},
     sock::{At, Fields, Typed},
     task,
 };
@@ -46,12 +46,6 @@ fn taken(ctx: &BtfTracePointContext, turn: Turn) -> Option<Socket> {
     let timer = timer(ctx);
     let socket = socket_of(timer)?;
     takes(ctx, turn, timer.number()).then_some(socket)
-}
-
-/// What this CPU remembers.
-#[inline(always)]
-pub fn notes() -> Option<*mut CpuNotes> {
-    NOTES.get_ptr_mut(0)
 }
 
 /// Question: which mini-socket begins, or has its clock set anew?
