@@ -230,12 +230,10 @@ fn spread(tree: &str, prefix: &[String], found: &mut Vec<Names>) {
     let tree = tree.trim();
     let (head, group) = tree.split_once('{').map_or((tree, None), |(head, group)| (head, Some(group)));
     let head = head.split(" as ").next().unwrap_or_default();
-    let names = head
-        .split("::")
-        .map(str::trim)
-        .filter(|name| !name.is_empty() && *name != "self" || head.trim_start().starts_with("self"));
+    // `self` is where the path begins, or in a group what the group is of.
+    let named = |name: &&str| !name.is_empty() && (*name != "self" || prefix.is_empty());
     let mut path = prefix.to_vec();
-    path.extend(names.filter(|name| !(name == &"self" && !prefix.is_empty()) && !name.is_empty()).map(str::to_owned));
+    path.extend(head.split("::").map(str::trim).filter(named).map(str::to_owned));
     let Some(group) = group else {
         if !path.is_empty() {
             found.push(path);
