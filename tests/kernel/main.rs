@@ -22,6 +22,7 @@ mod endings;
 mod ends;
 mod exits;
 mod failures;
+mod findings;
 mod fifty_thousand;
 mod filters;
 mod guest;
@@ -95,6 +96,12 @@ fn main() -> ExitCode {
         watched("active_close::v4_mapped", active_close::v4_mapped),
         watched("active_close::simultaneous_v4", || active_close::simultaneous(V4)),
         watched("active_close::simultaneous_v6", || active_close::simultaneous(V6)),
+        isolated("findings::not_closed_v4", || findings::not_closed(V4)),
+        isolated("findings::not_closed_v6", || findings::not_closed(V6)),
+        isolated("findings::unanswered", findings::unanswered),
+        isolated("findings::accept_queue", findings::accept_queue),
+        isolated("findings::ports", findings::ports),
+        isolated("findings::nothing", findings::nothing),
         watched("reasons::reused_auto_port_v4", || reasons::reused_auto_port(V4)),
         watched("reasons::reused_auto_port_v6", || reasons::reused_auto_port(V6)),
         watched("reasons::reused_bound_port_v4", || reasons::reused_bound_port(V4)),
