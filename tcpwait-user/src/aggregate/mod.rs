@@ -50,7 +50,7 @@ use self::{
 };
 pub use self::{
     dwell::DwellSummary,
-    histogram::{Bucket, HistogramSummary, TIMEWAIT_NS},
+    histogram::{Bucket, HistogramSummary},
     steady::{Steady, SteadyVerdict},
 };
 use crate::{

@@ -76,7 +76,7 @@ impl Entries {
             }
             _ => SteadyVerdict::TooEarly,
         };
-        let if_all_stay = rate.map(|rate| (rate * super::TIMEWAIT_NS as f64 / NS as f64).round() as u64);
+        let if_all_stay = rate.map(|rate| (rate * crate::tcp::TIMEWAIT_LEN_NS as f64 / NS as f64).round() as u64);
         Steady {
             rate_per_s: rate,
             mean_dwell_ns,

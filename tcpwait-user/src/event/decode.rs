@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     origin::Origin,
-    tcp::{Flow, Interface, NetnsId, State},
+    tcp::{DIAG_TIMER_TIME_WAIT, Flow, Interface, NetnsId, State},
 };
 
 /// Decodes one record.
@@ -113,8 +113,7 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
                 flow: Flow::from_wire(&record.flow)?,
                 task: Task::from_wire(&record.task),
                 state: State::from_kernel(record.state)?,
-                // inet_twsk_diag_fill: timer 3 is a mini-socket's, and nothing else's.
-                mini: record.timer == 3,
+                mini: record.timer == DIAG_TIMER_TIME_WAIT,
                 expires_ms: record.expires_ms,
                 retransmits: record.retransmits,
                 origin: Origin::from_wire(record.about & wire::MADE_BITS),

@@ -5,10 +5,10 @@ use std::{net::IpAddr, sync::Arc};
 
 use hashbrown::HashMap;
 
-use super::{Lifecycle, PortHolder, PortHolders, mini::TIMEWAIT_NS};
+use super::{Lifecycle, PortHolder, PortHolders};
 use crate::{
     event::{PortRefused, Reuse, Task},
-    tcp::{Flow, State},
+    tcp::{Flow, State, TIMEWAIT_LEN_NS},
 };
 
 /// Beyond so many sockets a look-up takes a millisecond and more.
@@ -102,7 +102,10 @@ impl Lifecycle {
             flow,
             state: mini.state,
             owner: mini.owner.as_ref(),
-            end_ns: mini.since_ns().map(|since_ns| since_ns + TIMEWAIT_NS).filter(|_| mini.state == State::TimeWait),
+            end_ns: mini
+                .since_ns()
+                .map(|since_ns| since_ns + TIMEWAIT_LEN_NS)
+                .filter(|_| mini.state == State::TimeWait),
             reuse: mini.reuse,
             v6only: mini.v6only,
             made_here: mini.origin.made_here(),

@@ -13,17 +13,11 @@ use super::{
 use crate::{
     event::{Event, MiniSocket, Reuse, Seed, Segment, Task},
     origin::Origin,
-    tcp::{Flow, NetnsId, State},
+    tcp::{Flow, NetnsId, State, TIMEWAIT_LEN_MS, TIMEWAIT_LEN_NS},
 };
 
 /// How long the kernel may take from a timer to the end of the function that set it for a segment, or to the segment's drop.
 pub(super) const PROCESSING_NS: u64 = 1_000_000;
-
-/// `TCP_TIMEWAIT_LEN` in milliseconds.
-const TIMEWAIT_MS: u32 = 60_000;
-
-/// The same in nanoseconds.
-pub(super) const TIMEWAIT_NS: u64 = 60_000_000_000;
 
 /// A connection in a mini-socket.
 #[derive(Debug)]
@@ -325,7 +319,7 @@ impl Lifecycle {
             return self.clock.time_of(mini.expires);
         }
         match (mini.state, mini.since_ns()) {
-            (State::TimeWait, Some(since_ns)) => Some(since_ns + TIMEWAIT_NS),
+            (State::TimeWait, Some(since_ns)) => Some(since_ns + TIMEWAIT_LEN_NS),
             // Of an older one sock_diag said it.
             _ => self.seeded_due.get(&mini.cookie).copied(),
         }
@@ -392,7 +386,7 @@ impl Lifecycle {
         let in_time_wait = seed.state == State::TimeWait;
         // A nominal expiry of 0 ms has passed already: how long ago is not said until the end.
         let says = in_time_wait && seed.expires_ms > 0 && self.clock.other_length_ns().is_none();
-        let age_ms = TIMEWAIT_MS.checked_sub(seed.expires_ms).filter(|_| says);
+        let age_ms = TIMEWAIT_LEN_MS.checked_sub(seed.expires_ms).filter(|_| says);
         let since_ns = age_ms.and_then(|age_ms| time_ns.checked_sub(u64::from(age_ms) * 1_000_000));
         if since_ns.is_none() {
             self.seeded_due.insert(seed.cookie, time_ns + u64::from(seed.expires_ms) * 1_000_000);

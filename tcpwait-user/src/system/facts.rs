@@ -25,27 +25,16 @@ use crate::{
         survey::{Before, Bounds, Survey},
     },
     select::Pick,
-    tcp::State,
+    tcp::{
+        DIAG_TIMER_KEEPALIVE, DIAG_TIMER_PROBE, DIAG_TIMER_RETRANSMIT, DIAG_TIMER_TIME_WAIT, State, TIMEWAIT_LEN_MS,
+    },
 };
 
-/// The timer that sock_diag shows of a mini-socket (`inet_twsk_diag_fill`).
-const TIMEWAIT_TIMER: u8 = 3;
-
-/// `TCP_TIMEWAIT_LEN`, and how old a TIME_WAIT has to be for connect() (6.14 on: `tcp_tw_reuse_delay`; before, the next second).
-const TIME_WAIT_MS: u64 = 60_000;
+/// How old a TIME_WAIT has to be for connect() (6.14 on: `tcp_tw_reuse_delay`; before, the next second).
 const REUSE_DELAY_MS: u64 = 1000;
 
 /// A peer that closes does so within a round trip, and a lost FIN is sent again within seconds.
 const STALE_MS: u64 = 5000;
-
-/// The timer that sock_diag shows where a segment waits for its acknowledgement (`inet_sk_diag_fill`).
-const RETRANSMIT_TIMER: u8 = 1;
-
-/// The same of SO_KEEPALIVE.
-const KEEPALIVE_TIMER: u8 = 2;
-
-/// The same where the peer's window is probed.
-const PROBE_TIMER: u8 = 4;
 
 /// The first reading of the namespaces.
 pub struct First {
@@ -161,9 +150,11 @@ fn described(ns: &Netns, before: Before, earlier: CountersRead, later: CountersR
         not_known: Vec::new(),
     };
     let number = |name| namespace.settings.number(name).and_then(|number| u64::try_from(number).ok());
-    let length = number("net.ipv4.tcp_tw_timeout").map_or(TIME_WAIT_MS, |seconds| seconds.saturating_mul(1000));
+    let length =
+        number("net.ipv4.tcp_tw_timeout").map_or(u64::from(TIMEWAIT_LEN_MS), |seconds| seconds.saturating_mul(1000));
     let delay = number("net.ipv4.tcp_tw_reuse_delay").unwrap_or(REUSE_DELAY_MS);
-    let fin_timeout = number("net.ipv4.tcp_fin_timeout").map_or(TIME_WAIT_MS, |seconds| seconds.saturating_mul(1000));
+    let fin_timeout =
+        number("net.ipv4.tcp_fin_timeout").map_or(u64::from(TIMEWAIT_LEN_MS), |seconds| seconds.saturating_mul(1000));
     let bounds = Bounds {
         ports: crate::doctor::ephemeral(&namespace),
         young_ms: length.saturating_sub(delay),
@@ -199,17 +190,17 @@ fn socket(found: &DiagSocket, own_length: bool) -> Option<SurveyedSocket> {
     };
     Some(SurveyedSocket {
         state: State::from_kernel(found.state)?,
-        mini: found.timer == TIMEWAIT_TIMER,
+        mini: found.timer == DIAG_TIMER_TIME_WAIT,
         bound_dev_if: found.ifindex,
         local: (address(found.laddr), found.lport),
         remote: (address(found.raddr), found.rport),
         left_ms: found.expires_ms.into(),
         receive_queue: found.receive_queue,
         send_queue: found.send_queue,
-        retransmits: if found.timer == RETRANSMIT_TIMER { found.retransmits } else { 0 },
-        probes: if found.timer == PROBE_TIMER { found.retransmits } else { 0 },
-        probing: found.timer == PROBE_TIMER,
-        keepalive: found.timer == KEEPALIVE_TIMER,
+        retransmits: if found.timer == DIAG_TIMER_RETRANSMIT { found.retransmits } else { 0 },
+        probes: if found.timer == DIAG_TIMER_PROBE { found.retransmits } else { 0 },
+        probing: found.timer == DIAG_TIMER_PROBE,
+        keepalive: found.timer == DIAG_TIMER_KEEPALIVE,
         received_ms: found.info.map(|info| info.data_received_ms),
         window: found.info.and_then(|info| info.send_window),
         at_least_ms: found.at_least_ms(own_length),

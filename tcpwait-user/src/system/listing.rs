@@ -15,11 +15,8 @@ use crate::{
     names::Names,
     select::{Criteria, Family},
     states::{ListedSocket, StatesTally, report::Extent},
-    tcp::{Flow, Interface, NetnsId, State},
+    tcp::{DIAG_TIMER_TIME_WAIT, Flow, Interface, NetnsId, State},
 };
-
-/// The timer that sock_diag shows of a mini-socket (`inet_twsk_diag_fill`).
-const TIMEWAIT_TIMER: u8 = 3;
 
 /// Reads the wanted network namespaces into the tally, and says how far that went.
 ///
@@ -136,7 +133,7 @@ fn of(socket: &DiagSocket, netns: NetnsId, own_length: bool) -> Option<ListedSoc
         flow,
         state: State::from_kernel(socket.state)?,
         at_least_ms: socket.at_least_ms(own_length),
-        mini_left_ms: (socket.timer == TIMEWAIT_TIMER).then_some(socket.expires_ms),
+        mini_left_ms: (socket.timer == DIAG_TIMER_TIME_WAIT).then_some(socket.expires_ms),
         // Without a file the kernel says 0, which would be root.
         uid: inode.map(|_| socket.uid),
         inode,

@@ -14,11 +14,8 @@ use crate::{
     doctor::{MINIS, facts::Counters},
     lifecycle::Abort,
     select::Pick,
-    tcp::{NetnsId, State},
+    tcp::{DIAG_TIMER_TIME_WAIT, NetnsId, State},
 };
-
-/// The timer that sock_diag shows of a mini-socket (`inet_twsk_diag_fill`).
-const TIMEWAIT_TIMER: u8 = 3;
 
 /// Reads the counters of every network namespace, or of those that `only` selects. `list`: count mini-sockets with
 /// sock_diag too, which takes a second for a million. `now_ns` gives nanoseconds of `CLOCK_MONOTONIC`.
@@ -55,7 +52,7 @@ fn read_here(inode: u32, only: &Pick<Identity>, list: bool, now_ns: &impl Fn() -
         let listed = list.then(|| {
             let before_ns = now_ns();
             let mut minis = 0;
-            sock_diag::tcp_sockets(|socket| minis += u64::from(socket.timer == TIMEWAIT_TIMER)).ok()?;
+            sock_diag::tcp_sockets(|socket| minis += u64::from(socket.timer == DIAG_TIMER_TIME_WAIT)).ok()?;
             Some((minis, (before_ns, now_ns())))
         });
         Some(KernelCounts {

@@ -13,10 +13,7 @@ use super::{
     owners::{count_owner, most},
     report::{Bound, Source, TopHolder},
 };
-use crate::{
-    aggregate::TIMEWAIT_NS,
-    tcp::{NetnsId, State},
-};
+use crate::tcp::{NetnsId, State, TIMEWAIT_LEN_NS};
 
 /// Ports of a namespace's range that connect() passes over.
 #[derive(Debug, Default)]
@@ -121,7 +118,7 @@ impl PortModel {
         let size = self.settings.get(&source.netns).and_then(|settings| settings.available(served.iter().copied()));
         let taken = || address.taken.iter().filter(|(port, _)| !served.contains(*port));
         let rates = self.bound.get(&source).and_then(|pace| self.rates(pace, end_ns));
-        let wait_ns = TIMEWAIT_NS + self.slack_ns.unwrap_or_default() / 2;
+        let wait_ns = TIMEWAIT_LEN_NS + self.slack_ns.unwrap_or_default() / 2;
         let load = Load {
             size: size.unwrap_or_default(),
             active: taken().filter(|(_, waits_ns)| **waits_ns == 0).count() as u64,
@@ -129,8 +126,8 @@ impl PortModel {
                 .filter(|(_, waits_ns)| **waits_ns != 0)
                 .map(|(_, waits_ns)| wait_ns.saturating_sub(end_ns.saturating_sub(*waits_ns)))
                 .collect(),
-            growth_per_s: rates.map_or(0.0, |rates| rates.growth),
-            waits_per_s: rates.map_or(0.0, |rates| rates.waits),
+            growth_per_s: rates.map_or(0.0, |rates| rates.growth_per_s),
+            waits_per_s: rates.map_or(0.0, |rates| rates.waits_per_s),
             wait_ns,
         };
         let in_use = taken().count() as u64;
@@ -158,9 +155,9 @@ impl PortModel {
     }
 
     /// By how many a second bind() takes more ports of a namespace than it gives back.
-    pub(super) fn bound_growth(&self, netns: NetnsId, end_ns: u64) -> f64 {
+    pub(super) fn bound_growth_per_s(&self, netns: NetnsId, end_ns: u64) -> f64 {
         let paces = self.bound.iter().filter(|(source, _)| source.netns == netns);
         let rates = paces.filter_map(|(_, pace)| self.rates(pace, end_ns));
-        rates.map(|rates| rates.growth.max(0.0) + rates.waits).sum()
+        rates.map(|rates| rates.growth_per_s.max(0.0) + rates.waits_per_s).sum()
     }
 }

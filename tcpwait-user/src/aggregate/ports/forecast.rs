@@ -102,7 +102,7 @@ pub(super) fn foresee(load: Load, rates: Option<Rates>, fails: bool, unsure: boo
         (Forecast::Full { .. }, _) => Some(ahead),
         _ if fails => Some(Forecast::Full { next_free_ns }),
         (_, None) => None,
-        (_, Some(rates)) if rates.taken == 0.0 && rates.failed == 0.0 => {
+        (_, Some(rates)) if rates.taken_per_s == 0.0 && rates.failed_per_s == 0.0 => {
             (rates.window_ns >= IDLE_NS).then_some(Forecast::Idle)
         }
         _ => Some(ahead),

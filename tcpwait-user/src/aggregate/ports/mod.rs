@@ -36,6 +36,7 @@ use crate::{
     event::{Event, Fact, Task},
     lifecycle::{Call, Failure, OlderConnection, Reason, Transition, Update},
     origin::Origin,
+    tcp::TIMEWAIT_LEN_NS,
     tcp::{Flow, Interface, NetnsId, State},
 };
 
@@ -216,7 +217,7 @@ impl PortModel {
             return;
         }
         let waits_ns = match (*state, timer) {
-            (State::TimeWait, Some((_, end_ns))) => end_ns.saturating_sub(super::TIMEWAIT_NS),
+            (State::TimeWait, Some((_, end_ns))) => end_ns.saturating_sub(TIMEWAIT_LEN_NS),
             _ => 0,
         };
         let held = HeldPort {

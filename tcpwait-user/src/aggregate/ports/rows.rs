@@ -17,10 +17,9 @@ use super::{
     states::PortStates,
 };
 use crate::{
-    aggregate::TIMEWAIT_NS,
     ledger::Ledger,
     lifecycle::Why,
-    tcp::{NetnsId, State},
+    tcp::{NetnsId, State, TIMEWAIT_LEN_NS},
 };
 
 /// After so long the TIME_WAITs that ended are not only those that ended early.
@@ -83,8 +82,8 @@ impl PortModel {
         self.unsure = ledger.now_unsure;
         let closed = self.closed();
         let bound = self.bound(&closed, end_ns);
-        let growth: HashMap<NetnsId, f64> =
-            bound.iter().map(|row| (row.source.netns, self.bound_growth(row.source.netns, end_ns))).collect();
+        let growth_per_s: HashMap<NetnsId, f64> =
+            bound.iter().map(|row| (row.source.netns, self.bound_growth_per_s(row.source.netns, end_ns))).collect();
         let tallies = self.tallies(&closed);
         if self.tracks.len() > MAX_IDLE {
             self.tracks.retain(|destination, track| {
@@ -96,8 +95,10 @@ impl PortModel {
             .iter()
             .map(|(destination, track)| {
                 let netns = destination.netns;
-                let others =
-                    Elsewhere { closed: closed.get(&netns), growth: growth.get(&netns).copied().unwrap_or(0.0) };
+                let others = Elsewhere {
+                    closed: closed.get(&netns),
+                    growth_per_s: growth_per_s.get(&netns).copied().unwrap_or(0.0),
+                };
                 self.row(destination, track, tallies.get(destination), others, end_ns)
             })
             .collect();
@@ -201,14 +202,17 @@ impl PortModel {
         };
         load.wait_ns = (share_reused * surely_ns as f64 + (1.0 - share_reused) * natural_ns as f64) as u64;
         // Those that are bound for this destination are among its own.
-        let growth = rates.map_or(0.0, |rates| rates.growth);
-        load.growth_per_s =
-            if tally.bound > 0 { growth.max(elsewhere.growth) } else { growth.max(0.0) + elsewhere.growth };
-        load.waits_per_s = rates.map_or(0.0, |rates| rates.waits);
+        let growth_per_s = rates.map_or(0.0, |rates| rates.growth_per_s);
+        load.growth_per_s = if tally.bound > 0 {
+            growth_per_s.max(elsewhere.growth_per_s)
+        } else {
+            growth_per_s.max(0.0) + elsewhere.growth_per_s
+        };
+        load.waits_per_s = rates.map_or(0.0, |rates| rates.waits_per_s);
         let wait_ns = load.wait_ns;
         let needed = rates
-            .filter(|rates| rates.taken + rates.failed > 0.0 && !rates.at_least)
-            .map(|rates| load.active as f64 + (rates.waits + rates.failed) * wait_ns as f64 / 1e9);
+            .filter(|rates| rates.taken_per_s + rates.failed_per_s > 0.0 && !rates.at_least)
+            .map(|rates| load.active as f64 + (rates.waits_per_s + rates.failed_per_s) * wait_ns as f64 / 1e9);
         let in_the_way = load.active + load.ends_ns.len() as u64;
         let share = size.filter(|size| *size > 0).map(|size| in_the_way as f64 / size as f64);
         let fails = track.failures.last_without_port_ns().is_some_and(|at_ns| at_ns + RECENT_NS >= end_ns);
@@ -240,7 +244,7 @@ impl PortModel {
                 states: tally.states,
                 bound_elsewhere,
                 fails_early: row.fails_early,
-                time_wait_soon: rates.map_or(0.0, |rates| rates.waits * wait_ns as f64 / 1e9),
+                time_wait_soon: rates.map_or(0.0, |rates| rates.waits_per_s * wait_ns as f64 / 1e9),
             }));
         }
         row
@@ -254,7 +258,7 @@ impl PortModel {
 
     /// How long a TIME_WAIT takes that connect() does not end: as measured, or 60 s and half a bucket of the timer wheel.
     fn natural_wait_ns(&self, track: &Track, end_ns: u64) -> u64 {
-        let expected_ns = TIMEWAIT_NS + self.slack_ns.unwrap_or_default() / 2;
+        let expected_ns = TIMEWAIT_LEN_NS + self.slack_ns.unwrap_or_default() / 2;
         if end_ns.saturating_sub(self.begin_ns) < LONG_ENOUGH_NS {
             return expected_ns;
         }
@@ -304,7 +308,7 @@ impl PortModel {
 struct Elsewhere<'a> {
     closed: Option<&'a PassedOver>,
     /// By how many ports a second that becomes more.
-    growth: f64,
+    growth_per_s: f64,
 }
 
 fn needs_advice(row: &PortRow) -> bool {

@@ -356,7 +356,7 @@ fn a_connect_that_got_no_port_is_a_failure_and_no_connection() {
     let all = report(&mut ports, 4 * S);
     let row = &all.rows[0];
     let rates = row.rates.unwrap();
-    assert_eq!((row.in_use, rates.taken, rates.failed), (20, 5.0, 1.25), "{row:?}");
+    assert_eq!((row.in_use, rates.taken_per_s, rates.failed_per_s), (20, 5.0, 1.25), "{row:?}");
     assert_eq!((row.failures.len(), row.failures[0].why, row.failures[0].count), (2, Why::NoFreePort, 5));
     // A connect() whose port comes late counts once.
     let mut ports = traced(2);
@@ -364,7 +364,7 @@ fn a_connect_that_got_no_port_is_a_failure_and_no_connection() {
     assert_eq!(report(&mut ports, 2 * S).rows[0].states.connecting, 1);
     step(&mut ports, 3 * S, 1, flow(20_003), State::SynSent, State::Established);
     let row = report(&mut ports, 4 * S).rows[0].clone();
-    assert_eq!((row.in_use, row.states.established, row.rates.unwrap().taken), (1, 1, 0.25));
+    assert_eq!((row.in_use, row.states.established, row.rates.unwrap().taken_per_s), (1, 1, 0.25));
 }
 
 #[test]
@@ -452,7 +452,7 @@ fn after_a_loss_nothing_is_said_for_certain() {
     let lossy = Ledger { lost_by_then: 5, ..Ledger::default() };
     let unsure = ports.report(12 * S, false, 10, Ledger { now_unsure: true, ..lossy });
     let row = &unsure.rows[0];
-    assert!(unsure.at_least && row.rates.unwrap().at_least && row.rates.unwrap().growth == 0.0);
+    assert!(unsure.at_least && row.rates.unwrap().at_least && row.rates.unwrap().growth_per_s == 0.0);
     assert_eq!((row.needed, row.forecast), (None, None));
 
     // Listed anew, but the rates still reach back to the loss.

@@ -27,7 +27,7 @@ use crate::{
     },
     lifecycle::{Call, Why},
     plain,
-    tcp::NetnsId,
+    tcp::{NetnsId, TIMEWAIT_LEN_NS},
     view::schema,
 };
 
@@ -234,7 +234,7 @@ fn address<'a>(row: &Bound, context: ViewContext<'a>) -> Address<'a> {
         time_wait: row.time_wait,
         ports: row.size,
         share: row.share,
-        rates: row.rates.map(|rates| per_second(rates, crate::aggregate::TIMEWAIT_NS)),
+        rates: row.rates.map(|rates| per_second(rates, TIMEWAIT_LEN_NS)),
         forecast: row.forecast,
         process: row.holder.as_ref().map(holder_of),
     }
@@ -245,9 +245,16 @@ fn holder_of(holder: &report::TopHolder) -> Holder {
 }
 
 fn per_second(rates: Rates, time_wait_ns: u64) -> PerSecond {
-    let Rates { taken, waits, ended, failed, growth, window_ns, at_least } = rates;
-    let growth = (!at_least).then_some(growth);
-    PerSecond { connects: taken, time_waits: waits, ended, growth, failed, at_least, over_ns: window_ns, time_wait_ns }
+    PerSecond {
+        connects: rates.taken_per_s,
+        time_waits: rates.waits_per_s,
+        ended: rates.ended_per_s,
+        growth: (!rates.at_least).then_some(rates.growth_per_s),
+        failed: rates.failed_per_s,
+        at_least: rates.at_least,
+        over_ns: rates.window_ns,
+        time_wait_ns,
+    }
 }
 
 fn failure(failed: &Failed, context: ViewContext<'_>) -> FailureJson {

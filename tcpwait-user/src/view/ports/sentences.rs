@@ -158,7 +158,7 @@ fn stands(row: &PortRow, unsure: bool, context: ViewContext<'_>) -> String {
 
 fn who(row: &PortRow) -> Option<String> {
     let holder = row.holder.as_ref();
-    let rates = row.rates.filter(|rates| rates.taken + rates.failed > 0.0);
+    let rates = row.rates.filter(|rates| rates.taken_per_s + rates.failed_per_s > 0.0);
     if holder.is_none() && rates.is_none() {
         return None;
     }
@@ -174,14 +174,14 @@ fn who(row: &PortRow) -> Option<String> {
     let Some(rates) = rates else { return Some(format!("{by} holds them.")) };
     let held = match row.held.mean_ns {
         Some(ns) => format!("; a port was held for {}", duration(Some(ns))),
-        None if rates.waits > 0.0 => format!(", where each holds its port for {}", duration(Some(row.wait_ns))),
+        None if rates.waits_per_s > 0.0 => format!(", where each holds its port for {}", duration(Some(row.wait_ns))),
         None => String::new(),
     };
-    let waits = match rates.waits {
+    let waits = match rates.waits_per_s {
         0.0 => String::new(),
         waits => format!("; {}/s enter TIME_WAIT", rate(Some(waits))),
     };
-    let failed = match rates.failed {
+    let failed = match rates.failed_per_s {
         0.0 => String::new(),
         failed => format!(", and {}/s find no port", rate(Some(failed))),
     };
@@ -190,7 +190,7 @@ fn who(row: &PortRow) -> Option<String> {
         .map_or_else(String::new, |needed| format!(" At this rate {} ports are needed.", count(needed.ceil() as u64)));
     Some(format!(
         "{by} opens {least}{}/s over the last {}{failed}{waits}{held}.{needed}",
-        rate(Some(rates.taken)),
+        rate(Some(rates.taken_per_s)),
         span(rates.window_ns),
         least = if rates.at_least { "at least " } else { "" },
     ))

@@ -211,7 +211,7 @@ fn reusable(reusable: &Reusable) -> String {
 /// Ports taken a second: `12`, or `>=12` where events were lost meanwhile.
 fn taken(rates: Option<&Rates>) -> String {
     let least = if rates.is_some_and(|rates| rates.at_least) { ">=" } else { "" };
-    format!("{least}{}", rate(rates.map(|rates| rates.taken)))
+    format!("{least}{}", rate(rates.map(|rates| rates.taken_per_s)))
 }
 
 /// A count since the start: `5`, or `>=5` where events were lost.
