@@ -16,7 +16,7 @@ use aya_ebpf::{EbpfContext, helpers::bpf_jiffies64};
 use tcpwait_wire::wire::Hook;
 
 use crate::{
-    emit::{add, count_taken_over},
+    counters::{add, count_taken_over},
     filter::is_running,
     maps::{HERE, PREEMPTIBLE, SLOTS, SLOTS_COUNT, Slot},
     sock::distance,

@@ -250,7 +250,7 @@ offsets! {
 
 /// Name of the `u64` global with the address of `tw_timer_handler`.
 pub const TW_TIMER_HANDLER: &str = "TW_TIMER_HANDLER";
-/// Name of the `u64` global with the address of `reqsk_timer_handler`; 0 where it is not known, and half-open connections are not seen.
+/// Name of the `u64` global with the address of `reqsk_timer_handler`; 0 where it is not known, and connections in SYN_RECV are not seen.
 pub const REQSK_TIMER_HANDLER: &str = "REQSK_TIMER_HANDLER";
 /// Name of the `u32` global with the inode of the PID namespace whose numbers processes are told by; 0 is the initial one.
 pub const PID_NAMESPACE: &str = "PID_NAMESPACE";

@@ -1,7 +1,5 @@
-//! The only file that touches the ring buffer and the counters. A record is reserved whole, filled, submitted;
+//! The only file that touches the ring buffer. A record is reserved whole, filled, submitted;
 //! what does not fit is counted under its cause. It never waits and knows nothing of what it carries.
-
-use core::arch::asm;
 
 use aya_ebpf::{
     EbpfContext,
@@ -9,70 +7,13 @@ use aya_ebpf::{
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
 };
 use aya_log_ebpf::warn;
-use tcpwait_wire::wire::{Counter, Head, Hook, Kind, transition_slot};
+use tcpwait_wire::wire::{Counter, Head, Kind};
 
 use crate::{
-    maps::{COUNTERS, NOTES, RECORDS, TAKEN_OVER, TRANSITIONS, WAKE_BYTES},
+    counters::{count, is_first},
+    maps::{NOTES, RECORDS, WAKE_BYTES},
     task,
 };
-
-/// Adds one to a counter of this CPU. Atomic, since a softirq may run another program in the middle of this one.
-#[inline(always)]
-pub fn count(counter: Counter) {
-    if let Some(value) = COUNTERS.get_ptr_mut(counter as u32) {
-        add_one(value);
-    }
-}
-
-/// Counts a full socket's state change.
-#[inline(always)]
-pub fn count_transition(old: u8, new: u8) {
-    if let Some(value) = TRANSITIONS.get_ptr_mut(transition_slot(old, new) as u32) {
-        add_one(value);
-    }
-}
-
-/// Counts an event that another program than the first took.
-#[inline(always)]
-pub fn count_taken_over(hook: Hook) {
-    if let Some(value) = TAKEN_OVER.get_ptr_mut(hook as u32) {
-        add_one(value);
-    }
-}
-
-#[inline(always)]
-fn add_one(value: *mut u64) {
-    // SAFETY: the slot is an aligned u64 that lives as long as the map.
-    unsafe { add(value, 1) };
-}
-
-/// Adds to a word that others may add to at the same time. (Rust has no atomic arithmetic for a target that had none before BPF v3; this
-/// instruction is as old as BPF.)
-///
-/// # Safety
-/// The word is aligned, and lives as long as its map.
-#[inline(always)]
-pub unsafe fn add(word: *mut u64, value: u64) {
-    // SAFETY: the caller's.
-    unsafe { asm!("lock *(u64 *)({word} + 0) += {value}", word = in(reg) word, value = in(reg) value) };
-}
-
-/// Zero, which the compiler is not told: it would call a function that clears a few bytes one by one, which costs as much as writing
-/// the rest of the record.
-#[inline(always)]
-pub fn zero() -> u64 {
-    let zero;
-    // SAFETY: one instruction that loads a number.
-    unsafe { asm!("{zero} = 0", zero = out(reg) zero, options(pure, nomem, nostack)) };
-    zero
-}
-
-/// Whether this CPU has counted none yet.
-#[inline(always)]
-fn is_first(counter: Counter) -> bool {
-    // SAFETY: as above.
-    COUNTERS.get_ptr(counter as u32).is_some_and(|value| unsafe { *value } == 0)
-}
 
 /// Reserves a record of type `R`, lets `fill` write all of it, and submits it. When the buffer is full the loss
 /// is counted under `lost`. `fill` gets memory with stale content: it must write every byte after the head. Returns whether it fitted.

@@ -8,7 +8,7 @@ use tcpwait_wire::{
 };
 
 use crate::{
-    emit::count,
+    counters::count,
     maps::{FILTER_LPORT, FILTER_NETNS, FILTER_RPORT, RUNNING, WANTED_LPORT, WANTED_NETNS, WANTED_RPORT},
     sock::{Fields, Netns},
 };

@@ -19,11 +19,11 @@ use tcpwait_wire::{
     },
 };
 
-use crate::{emit::count, maps::HERE};
-
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
-const IPPROTO_TCP: u16 = 6;
+use crate::{
+    counters::count,
+    kernel::{AF_INET, AF_INET6, INET_FLAGS_DEFER_CONNECT, IPPROTO_MPTCP, IPPROTO_TCP},
+    maps::HERE,
+};
 
 /// A kernel structure whose fields can be read.
 pub trait Fields: Copy {
@@ -201,7 +201,6 @@ pub fn is_tcp(sk: impl Fields) -> bool {
 /// Whether a socket is Multipath TCP's own, which has TCP connections below it.
 #[inline(always)]
 pub fn is_multipath(sk: impl Fields) -> bool {
-    const IPPROTO_MPTCP: u16 = 262;
     sk.read::<u16>(&OFF_PROTOCOL) == IPPROTO_MPTCP
 }
 
@@ -214,7 +213,6 @@ pub fn is_stream(sk: impl Fields) -> bool {
 /// Whether TCP_FASTOPEN_CONNECT keeps the socket's SYN back until the first write (`tcp_fastopen_defer_connect`).
 #[inline(always)]
 pub fn is_deferred(sk: Typed) -> bool {
-    const INET_FLAGS_DEFER_CONNECT: u64 = 19;
     if OFF_INET_FLAGS.load() != ABSENT {
         return sk.at().read::<u64>(&OFF_INET_FLAGS) >> INET_FLAGS_DEFER_CONNECT & 1 != 0;
     }

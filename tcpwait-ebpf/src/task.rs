@@ -7,8 +7,8 @@ use tcpwait_wire::{
 };
 
 use crate::{
-    emit::zero,
     maps::{HERE, PID_NAMESPACE, STACK_BYTES, THREADS},
+    opaque::zero,
     sock::{At, Fields, Typed, distance},
 };
 

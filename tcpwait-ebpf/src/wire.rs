@@ -19,8 +19,8 @@ pub const VERSION: u32 = 6;
 /// no thread, and recursion misses were counted for all hooks together;
 /// up to 4 [`Flow::generation`] and [`Flow::bound_dev_if`] were zero, and a [`Seed`] said nothing of which side made a connection, nor the step
 /// into SYN_SENT whether a SYN follows.
-/// Up to 4 what a call gave back was told only of EADDRINUSE, and [`SockState::syn`], [`REUSE_V6ONLY_KNOWN`], [`Half::deferred`] and
-/// [`Half::queue`], [`PortRefused::socket`] and [`Seed::about`] were zero.
+/// Up to 4 what a call gave back was told only of EADDRINUSE, and [`SockState::syn`], [`REUSE_V6ONLY_KNOWN`], [`Request::deferred`] and
+/// [`Request::queue`], [`PortRefused::socket`] and [`Seed::about`] were zero.
 /// Up to 5 a [`Seed`] said nothing of how long the socket had been in its state, and was 8 bytes shorter.
 /// Up to 5 there was no [`Kind::StateEnd`], and [`SYN_ACKED`] was zero.
 /// The first of version 6 have neither [`RETRANSMITS_KNOWN`] nor [`END_SOFT_KNOWN`], which say so, and [`SYN_OLD_SOFT`] is zero there.
@@ -48,7 +48,7 @@ pub const FLAG_TASK_STACK: u8 = 16;
 pub const FLAG_RETRANSMIT: u8 = 32;
 /// `Head::flags` of [`Kind::State`], `SYN_RECV -> …`: the request socket that the connection came from was seen to end on this CPU
 /// immediately before. SYN cookies and TCP Fast Open have none.
-pub const FLAG_HALF_OPEN: u8 = 64;
+pub const FLAG_OF_REQUEST: u8 = 64;
 
 /// `Head::flags` of [`Kind::State`], `SYN_RECV -> …`: the socket was born of its listener on this CPU immediately before, and that has no
 /// record of its own.
@@ -150,11 +150,11 @@ pub const CALL_WAS_LISTEN: u8 = 1;
 /// In [`PortRefused::call`].
 pub const CALL_WAS_CONNECT: u8 = 2;
 
-/// In [`Half::queue`]: another connection fits into the listener's accept queue.
+/// In [`Request::queue`]: another connection fits into the listener's accept queue.
 pub const QUEUE_HAS_ROOM: u8 = 1;
-/// In [`Half::queue`]: it is full (`sk_acceptq_is_full`), and what does not fit is dropped.
+/// In [`Request::queue`]: it is full (`sk_acceptq_is_full`), and what does not fit is dropped.
 pub const QUEUE_FULL: u8 = 2;
-/// In [`Half::queue`]: it is full, and what does not fit is reset (`tcp_abort_on_overflow`).
+/// In [`Request::queue`]: it is full, and what does not fit is reset (`tcp_abort_on_overflow`).
 pub const QUEUE_FULL_RESETS: u8 = 3;
 
 /// What kind of record follows the head. The discriminants are the on-disk format: never renumber.
@@ -178,11 +178,11 @@ pub enum Kind {
     TwSegment = 7,
     /// [`MiniCancel`]: `timer:timer_cancel` of a TIME_WAIT mini-socket.
     TwCancel = 8,
-    /// [`Half`]: `timer:timer_start` of a request socket: a connection is half-open, or its clock was set anew.
+    /// [`Request`]: `timer:timer_start` of a request socket: a connection is in SYN_RECV, or its clock was set anew.
     ReqArm = 9,
-    /// [`Half`]: `timer:timer_expire_entry` of a request socket: its SYN-ACK is sent again, or it is given up.
+    /// [`Request`]: `timer:timer_expire_entry` of a request socket: its SYN-ACK is sent again, or it is given up.
     ReqExpire = 10,
-    /// [`HalfCancel`]: `timer:timer_cancel` of a request socket that is out of the hash, unless its connection was made just now.
+    /// [`RequestCancel`]: `timer:timer_cancel` of a request socket that is out of the hash, unless its connection was made just now.
     ReqCancel = 11,
     /// [`PortRefused`]: bind(), listen() or connect() failed in the kernel's own hands, before anything was sent.
     PortRefused = 12,
@@ -324,8 +324,8 @@ const _: () = {
     assert!(size_of::<SockStateEnd>() == 88 + 40 + 24 + 120);
     assert!(size_of::<Mini>() == 104);
     assert!(size_of::<MiniCancel>() == 104 + 40 + 120);
-    assert!(size_of::<Half>() == 96);
-    assert!(size_of::<HalfCancel>() == 96 + 40 + 120);
+    assert!(size_of::<Request>() == 96);
+    assert!(size_of::<RequestCancel>() == 96 + 40 + 120);
     assert!(size_of::<PortRefused>() == 120);
     assert!(size_of::<Accepted>() == 72);
     assert!(size_of::<MiniSegment>() == 104 + TCP_HEADER + 20);

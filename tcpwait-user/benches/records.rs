@@ -12,7 +12,7 @@ use criterion::{
     BatchSize, BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
 };
 use tcpwait::{
-    aggregate::{Aggregate, Wanted, audit::Audit, by::By, groups::Sort},
+    aggregate::{Aggregate, StatOptions, audit::Audit, by::GroupBy, groups::Sort},
     event::{Event, decode, is_from_kernel},
     lifecycle::{Lifecycle, Update},
     pipeline::{Pipeline, Shown},
@@ -22,7 +22,7 @@ use tcpwait::{
     stat::Statistics,
     view::{json, stat},
 };
-use tcpwait_wire::wire::{Flow, Half, Head, Kind, Mini, Owner, SockState};
+use tcpwait_wire::wire::{Flow, Head, Kind, Mini, Owner, Request, SockState};
 
 /// How many times the 200 connections come.
 const CLIENTS: u32 = 100;
@@ -69,8 +69,8 @@ fn of_client(client: u32, record: &[u8]) -> Vec<u8> {
             (&[offset_of!(Mini, cookie), offset_of!(Mini, tw)], Some(offset_of!(Mini, flow)))
         }
         Kind::ReqArm | Kind::ReqExpire | Kind::ReqCancel => (
-            &[offset_of!(Half, cookie), offset_of!(Half, listener), offset_of!(Half, req)],
-            Some(offset_of!(Half, flow)),
+            &[offset_of!(Request, cookie), offset_of!(Request, listener), offset_of!(Request, req)],
+            Some(offset_of!(Request, flow)),
         ),
         Kind::Owner => (&[offset_of!(Owner, cookie)], None),
         _ => (&[], None),
@@ -109,8 +109,8 @@ fn model(header: &Header) -> Lifecycle {
     Lifecycle::new(header.symbols.clone(), header.segments)
 }
 
-fn wanted() -> Wanted {
-    Wanted { by: vec![By::Service, By::Process], netns_implied: false, sort: Sort::Entered, top: 10 }
+fn wanted() -> StatOptions {
+    StatOptions { by: vec![GroupBy::Service, GroupBy::Process], netns_implied: false, sort: Sort::Entered, top: 10 }
 }
 
 fn throughput<'a>(c: &'a mut Criterion, records: &[Vec<u8>]) -> BenchmarkGroup<'a, WallTime> {
@@ -163,7 +163,7 @@ fn benches(c: &mut Criterion) {
             || {
                 let (selector, schedule) =
                     (Selector::new(Criteria::default()), Schedule { interval: None, count: None });
-                let (audit, view) = (Audit::new(None, None), Box::new(stat::json::Json));
+                let (audit, view) = (Audit::new(None, None), Box::new(stat::json::StatJson));
                 Statistics::new(&header, selector, wanted(), schedule, audit, view, io::sink())
             },
             |statistics| records.iter().for_each(|record| statistics.record(record).unwrap()),
@@ -173,7 +173,7 @@ fn benches(c: &mut Criterion) {
     group.bench_function("trace --json", |b| {
         b.iter_batched_ref(
             || {
-                let shown = Shown::Transitions(Box::new(json::Json::default()));
+                let shown = Shown::Transitions(Box::new(json::TraceJson::default()));
                 // As long as the program's own buffer, and its bytes go nowhere.
                 let out = io::BufWriter::with_capacity(64 << 10, io::sink());
                 Pipeline::new(&header, Selector::new(Criteria::default()), shown, out).unwrap()

@@ -13,7 +13,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ipnet::IpNet;
 
 use crate::{
-    aggregate::{by::By, groups::Sort},
+    aggregate::{by::GroupBy, groups::Sort},
     output::{self, say},
     plain,
     select::{Pick, steps::Word},
@@ -22,8 +22,8 @@ use crate::{
 
 use self::values::{count, seconds, time, up_to};
 pub use self::{
-    doctor::Doctor,
-    ports::Ports,
+    doctor::DoctorArgs,
+    ports::PortsArgs,
     tracing::{PortsBy, TimingBy, Tracing, choices},
 };
 
@@ -83,23 +83,23 @@ fn with_verb(mut arguments: Vec<OsString>) -> (Vec<OsString>, bool) {
 pub enum Command {
     /// Report how many sockets are in which state, how long they stay, who put them into TIME_WAIT and what ends them.
     #[command(after_help = STAT_HELP)]
-    Stat(Stat),
+    Stat(StatArgs),
     /// Print every TCP state transition as it happens, until Ctrl-C.
     #[command(after_help = TRACE_HELP)]
-    Trace(Trace),
+    Trace(TraceArgs),
     /// Count sockets by state, here and now: no tracing, and no root for the own network namespace.
     #[command(after_help = states::HELP, mut_arg("state", |state| state.help("Sockets in this state now, as TIME_WAIT")))]
-    States(states::States),
+    States(states::StatesArgs),
     /// Show how many local ports are in use towards each destination, when they run out, and what would help.
     #[command(after_help = ports::HELP)]
-    Ports(Ports),
+    Ports(PortsArgs),
     /// Write everything the kernel says to a file, for `--from FILE` later.
-    Record(Record),
+    Record(RecordArgs),
     /// Say what the kernel's settings and counters mean here, what is worth changing, and at what risk.
     #[command(after_help = doctor::HELP)]
-    Doctor(Doctor),
+    Doctor(DoctorArgs),
     /// Show which hooks this kernel gives, and what is not known without those it does not.
-    Probes(Probes),
+    Probes(ProbesArgs),
 }
 
 const STAT_HELP: &str = "\
@@ -113,7 +113,7 @@ Where a line is too short, columns are left out: of groups LEFT, MAX, P50, IN/s,
 of states AGE P50, /s, MEAN, P90, P99, MAX, LEFT, ENTERED, OLDEST, P50. If the terminal has too few lines, reports on intervals leave out the histogram,
 what is said of it, the account, the states and FAILED; the last report leaves out nothing.
 FAILED: calls that came to nothing, as in `tcpwait trace`. SYN SENT AGAIN TO: connects whose SYN was lost, and how long those that were
-made all the same took. Below SYN_RECV: what became of half-open connections.
+made all the same took. Below SYN_RECV: what became of connections in SYN_RECV.
 
 Examples:
   tcpwait                                a report every second: tcpwait stat 1
@@ -131,9 +131,9 @@ MS is the time spent in OLDSTATE; ~ marks a time right to a jiffy, > one that wa
 REASON says why a connection ended, on its step to CLOSE: closed (the last ACK came), reset (the peer's RST), reset-sent (this side's, and why in
 brackets), timed-out (and by which timer), listener-closed (before anybody accepted it), destroyed (ss -K), unreachable (ICMP), netns, repair
 (TCP_REPAIR), failed (connect or listen took it back), unknown.
-TIME_WAIT, and an orphan's FIN_WAIT2: expired, reused (by a connect), recycled (by a SYN), reset, reset-sent, destroyed, netns, unknown;
+TIME_WAIT, and an orphan's FIN_WAIT2: expired, reused-by-connect, reused-by-syn, reset, reset-sent, destroyed, netns, unknown;
 or overflow: it never began, tcp_max_tw_buckets was reached.
-For a half-open connection (SYN_RECV) that came to nothing: timeout, accept-queue-full, no-data (TCP_DEFER_ACCEPT waited for some), reset,
+For a connection in SYN_RECV that came to nothing: timeout, accept-queue-full, no-data (TCP_DEFER_ACCEPT waited for some), reset,
 listener-closed, unreachable (ICMP), destroyed, netns, unknown. A connection that is not accepted yet shows its listener's process.
 connect-failed, bind-failed and listen-failed are lines of their own, with the errno and why, and who holds the port. A socket that tries
 one port after the other (bindresvport) has one line.
@@ -142,7 +142,7 @@ Examples:
   tcpwait trace                          everything
   tcpwait trace --state TIME_WAIT -T     TIME_WAIT only, with the time of day
   tcpwait trace -D 5432,6379             connections to PostgreSQL and Redis
-  tcpwait trace --state SYN_RECV         half-open connections: how long, and what became of them
+  tcpwait trace --state SYN_RECV         connections in SYN_RECV: how long, and what became of them
   tcpwait trace --comm nginx --json      what nginx owns, for a program
   tcpwait trace --comm '!nginx' -L '!22' what others own, but ssh's connections
   tcpwait trace --reason reset,timed-out what was reset or timed out
@@ -152,7 +152,7 @@ Examples:
 
 /// `tcpwait trace`.
 #[derive(Debug, Args)]
-pub struct Trace {
+pub struct TraceArgs {
     /// Which connections.
     #[command(flatten)]
     pub filter: Filter,
@@ -195,7 +195,7 @@ pub struct Trace {
 
 /// `tcpwait stat`.
 #[derive(Debug, Args)]
-pub struct Stat {
+pub struct StatArgs {
     /// Seconds between two reports; without it, one report at the end
     #[arg(value_parser = seconds)]
     pub interval: Option<std::time::Duration>,
@@ -220,7 +220,7 @@ pub struct Stat {
     /// What to group by, one or several of: service (the end that was listened on), process, pid, remote, remote-port,
     /// local-port, pair (remote address and port), uid, cgroup, netns
     #[arg(long, value_name = "WHAT", value_delimiter = ',', default_value = "service,process")]
-    pub by: Vec<By>,
+    pub by: Vec<GroupBy>,
     /// What the groups are sorted by, greatest first
     #[arg(long, value_enum, default_value_t)]
     pub sort: SortBy,
@@ -242,7 +242,7 @@ pub struct Stat {
     pub fail_on_loss: bool,
 }
 
-impl Stat {
+impl StatArgs {
     /// A report a second, unless something else says when there is one.
     fn report_again_and_again(&mut self) {
         let Self { interval, tracing, command, from, .. } = self;
@@ -279,7 +279,7 @@ impl From<SortBy> for Sort {
 
 /// `tcpwait record`.
 #[derive(Debug, Args)]
-pub struct Record {
+pub struct RecordArgs {
     /// The file to write, for root alone to read; - is standard output
     #[arg(short = 'o', long, value_name = "FILE")]
     pub output: PathBuf,
@@ -296,7 +296,7 @@ pub struct Record {
 
 /// `tcpwait probes`.
 #[derive(Debug, Args)]
-pub struct Probes {
+pub struct ProbesArgs {
     /// One JSON object instead of text: "kernel", "hooks" (an array), "behaviour"
     #[arg(long)]
     pub json: bool,

@@ -21,7 +21,7 @@ pub struct CompactMap<K, V, S = DefaultHashBuilder> {
 
 /// Where an entry is.
 #[derive(Clone, Copy, Debug)]
-pub struct Place(u32);
+pub struct Slot(u32);
 
 type Slots<K, V> = Vec<Vec<Option<(K, V)>>>;
 
@@ -59,13 +59,13 @@ impl<K: Hash + Eq, V, S: BuildHasher> CompactMap<K, V, S> {
     }
 
     /// Where a key's entry is, for [`at_mut`](Self::at_mut); it holds until the entry is taken out.
-    pub fn place_of(&self, key: &K) -> Option<Place> {
+    pub fn place_of(&self, key: &K) -> Option<Slot> {
         let place = self.places.find(self.hasher.hash_one(key), |place| holds(&self.slots, *place, key))?;
-        Some(Place(*place))
+        Some(Slot(*place))
     }
 
     /// The value at a place, to be changed.
-    pub fn at_mut(&mut self, place: Place) -> Option<&mut V> {
+    pub fn at_mut(&mut self, place: Slot) -> Option<&mut V> {
         slot_mut(&mut self.slots, place.0)?.as_mut().map(|(_, value)| value)
     }
 

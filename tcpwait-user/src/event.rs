@@ -25,21 +25,21 @@ pub struct Event {
     /// The CPU the hook ran on.
     pub cpu: u16,
     /// Whose doing it is: what one context does comes in one go, whatever others do in between.
-    pub context: Context,
+    pub context: HookContext,
     /// The fact.
     pub fact: Fact,
 }
 
 /// Who runs a hook, as far as the order of events goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Context {
+pub enum HookContext {
     /// This CPU: a kernel whose tracepoints disable preemption, or an interrupt.
     Cpu(u16),
     /// A thread with these low bits of its id, which others may preempt.
     Thread(u16),
 }
 
-impl Context {
+impl HookContext {
     /// From a record's head: no thread stands for the CPU.
     pub const fn new(cpu: u16, thread: u16) -> Self {
         match thread {
@@ -91,19 +91,19 @@ pub enum Fact {
         /// Where that was.
         site: CancelSite,
     },
-    /// A request socket's timer was started: a connection is half-open, or its SYN-ACK was sent again.
-    HalfOpen {
+    /// A request socket's timer was started: a connection is in SYN_RECV, or its SYN-ACK was sent again.
+    RequestArmed {
         /// The request socket.
-        half: HalfOpen,
+        reqsk: RequestSocket,
         /// Why its timer was started.
-        start: HalfStart,
+        start: RequestStart,
     },
     /// A request socket's timer ran out: its SYN-ACK is sent again, or it is given up.
-    HalfExpired(HalfOpen),
+    RequestExpired(RequestSocket),
     /// A request socket's timer was cancelled, and no connection was made of it.
-    HalfCancelled {
+    RequestCancelled {
         /// The request socket.
-        half: HalfOpen,
+        reqsk: RequestSocket,
         /// Where that was.
         site: CancelSite,
     },
@@ -190,7 +190,7 @@ pub struct StateChange {
     /// Leaving SYN_RECV: it was born of its listener just before, and has had no event of its own.
     pub newborn: bool,
     /// Leaving SYN_RECV: the kernel side saw a request socket's connection made just before.
-    pub half_open: bool,
+    pub of_request: bool,
     /// How often segments were sent again in the connection's life so far (`total_retrans`), at the end of its handshake and of its life; `None` where
     /// that was not read.
     pub retransmits: Option<u16>,
@@ -305,7 +305,7 @@ pub struct Reuse {
 
 /// A request socket as a hook found it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct HalfOpen {
+pub struct RequestSocket {
     /// The cookie that the connection's socket will have; 0 if there is none yet.
     pub cookie: u64,
     /// Address of the `struct request_sock`.
@@ -323,12 +323,12 @@ pub struct HalfOpen {
     /// Whether the listener lets an ACK without data wait (TCP_DEFER_ACCEPT).
     pub deferred: bool,
     /// The listener's accept queue at that moment; `None` where that was not read.
-    pub queue: Option<Queue>,
+    pub queue: Option<AcceptQueue>,
 }
 
 /// A listener's accept queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Queue {
+pub enum AcceptQueue {
     /// Another connection fits.
     HasRoom,
     /// Full: what does not fit is dropped.
@@ -339,7 +339,7 @@ pub enum Queue {
 
 /// Why a request socket's timer was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HalfStart {
+pub enum RequestStart {
     /// The SYN came.
     Syn,
     /// The SYN came again.

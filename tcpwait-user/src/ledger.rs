@@ -2,7 +2,7 @@
 
 use tcpwait_wire::wire::{self, Counter};
 
-use crate::lifecycle::Tally;
+use crate::lifecycle::ModelCounts;
 
 /// What was seen and what was lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct Ledger {
     /// What was found of a recording that is read; nothing of a trace that goes on.
     pub recording: Recorded,
     /// What the lifecycle made of the rest.
-    pub tally: Tally,
+    pub tally: ModelCounts,
     /// What is older than the trace is not known: sock_diag was not read to its end before this.
     pub older_unknown: bool,
     /// This kernel set the timer of a TIME_WAIT to something else than 60 s: to so many nanoseconds, if its tick rate is known.
@@ -110,7 +110,7 @@ pub struct LostRecords {
     pub segments: u64,
     /// Owners.
     pub owners: u64,
-    /// Beginnings, repetitions and ends of half-open connections.
+    /// Beginnings, repetitions and ends of connections in SYN_RECV.
     pub requests: u64,
     /// bind() and listen() that did not get their port.
     pub failures: u64,

@@ -72,7 +72,7 @@ pub enum Audited {
 
 /// What to trace, and how.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct LiveOptions {
     /// What the kernel side leaves out.
     pub filter: KernelFilter,
     /// Size of the ring buffer in bytes.
@@ -92,7 +92,7 @@ pub struct Settings {
 /// The attached programs, and what is to be said of them.
 pub struct Live {
     probes: Probes,
-    settings: Settings,
+    settings: LiveOptions,
     header: Header,
     cgroups: Cgroups,
     named: HashSet<u64>,
@@ -108,7 +108,7 @@ pub struct Live {
 ///
 /// # Errors
 /// The place is not one where this can run; the message says why and what to do.
-pub fn attach(settings: Settings) -> Result<Live> {
+pub fn attach(settings: LiveOptions) -> Result<Live> {
     let unseen = place::check()?;
     // Before anybody is told to hit Ctrl-C.
     let endings = Endings::catch(settings.first_signal_ends)?;

@@ -38,12 +38,12 @@ pub enum Origin {
     /// The peer: it was accepted.
     There,
     /// Nobody knows. It is named after this end where a service is to be named: the one whose port more sockets have; after none where neither has.
-    Unknown(Option<End>),
+    Unknown(Option<Endpoint>),
 }
 
 /// An end of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum End {
+pub enum Endpoint {
     /// The local one.
     #[default]
     Local,
@@ -53,7 +53,7 @@ pub enum End {
 
 impl Default for Origin {
     fn default() -> Self {
-        Origin::Unknown(Some(End::Local))
+        Origin::Unknown(Some(Endpoint::Local))
     }
 }
 
@@ -73,10 +73,10 @@ impl Origin {
     }
 
     /// The end that was listened on; of one that nobody knows, the likelier, if either is.
-    pub fn service(self) -> Option<End> {
+    pub fn service(self) -> Option<Endpoint> {
         match self {
-            Origin::Here => Some(End::Remote),
-            Origin::There => Some(End::Local),
+            Origin::Here => Some(Endpoint::Remote),
+            Origin::There => Some(Endpoint::Local),
             Origin::Unknown(end) => end,
         }
     }
@@ -91,8 +91,8 @@ impl Origin {
         Some(match made {
             wire::MADE_HERE => Origin::Here,
             wire::MADE_THERE => Origin::There,
-            wire::MADE_UNKNOWN => Origin::Unknown(Some(End::Local)),
-            wire::MADE_UNKNOWN_REMOTE => Origin::Unknown(Some(End::Remote)),
+            wire::MADE_UNKNOWN => Origin::Unknown(Some(Endpoint::Local)),
+            wire::MADE_UNKNOWN_REMOTE => Origin::Unknown(Some(Endpoint::Remote)),
             wire::MADE_UNKNOWN_NEITHER => Origin::Unknown(None),
             _ => return None,
         })
@@ -103,8 +103,8 @@ impl Origin {
         match self {
             Origin::Here => wire::MADE_HERE,
             Origin::There => wire::MADE_THERE,
-            Origin::Unknown(Some(End::Local)) => wire::MADE_UNKNOWN,
-            Origin::Unknown(Some(End::Remote)) => wire::MADE_UNKNOWN_REMOTE,
+            Origin::Unknown(Some(Endpoint::Local)) => wire::MADE_UNKNOWN,
+            Origin::Unknown(Some(Endpoint::Remote)) => wire::MADE_UNKNOWN_REMOTE,
             Origin::Unknown(None) => wire::MADE_UNKNOWN_NEITHER,
         }
     }
@@ -163,7 +163,7 @@ impl Listened {
 
 /// A listing, in which each socket is evidence for the others. First come listeners, then connections; then it can be asked.
 #[derive(Clone, Debug, Default)]
-pub struct Census {
+pub struct OriginListing {
     listened: Listened,
     /// How many sockets have each local port, and each remote port.
     local_ports: HashMap<(NetnsId, u16), u32>,
@@ -174,7 +174,7 @@ pub struct Census {
     addresses: HashSet<(NetnsId, Address)>,
 }
 
-impl Census {
+impl OriginListing {
     /// Somebody listens there.
     pub fn listener(&mut self, listener: &Flow) {
         self.listened.add(listener);
@@ -218,8 +218,8 @@ impl Census {
         let with =
             |counts: &HashMap<(NetnsId, u16), u32>, port| counts.get(&(netns, port)).copied().unwrap_or_default();
         Origin::Unknown(match with(&self.remote_ports, rport).cmp(&with(&self.local_ports, lport)) {
-            Ordering::Greater => Some(End::Remote),
-            Ordering::Less => Some(End::Local),
+            Ordering::Greater => Some(Endpoint::Remote),
+            Ordering::Less => Some(Endpoint::Local),
             Ordering::Equal => None,
         })
     }
@@ -227,7 +227,7 @@ impl Census {
 
 #[cfg(test)]
 mod tests {
-    use super::{Census, End, Origin};
+    use super::{Endpoint, Origin, OriginListing};
     use crate::tcp::{Flow, NetnsId};
 
     fn flow(laddr: &str, lport: u16, raddr: &str, rport: u16) -> Flow {
@@ -236,7 +236,7 @@ mod tests {
     }
 
     fn told(listeners: &[(&str, u16)], flows: &[Flow]) -> Vec<Origin> {
-        let mut census = Census::default();
+        let mut census = OriginListing::default();
         for (address, port) in listeners {
             census.listener(&flow(address, *port, "0.0.0.0", 0));
         }
@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn a_killed_server_s_are_not_outgoing() {
         let clients: Vec<Flow> = (0..476).map(|n| flow("10.9.6.2", 8080, "10.9.6.1", 32_768 + 2 * n)).collect();
-        assert!(told(&[], &clients).iter().all(|origin| *origin == Origin::Unknown(Some(End::Local))));
+        assert!(told(&[], &clients).iter().all(|origin| *origin == Origin::Unknown(Some(Endpoint::Local))));
         // Nor is what one left in the range: passive FTP, each on a port of its own, from clients that come twice from one port.
         let transfers: Vec<Flow> = (0..300).map(|n| flow("10.0.0.1", 40_000 + n, "10.0.0.9", 5000 + n / 2)).collect();
         assert!(told(&[], &transfers).iter().all(|origin| !origin.is_outgoing()));
@@ -263,7 +263,7 @@ mod tests {
         let both = [flow("127.0.0.1", 40_001, "127.0.0.1", 8080), flow("127.0.0.1", 8080, "127.0.0.1", 40_001)];
         assert_eq!(told(&[], &both), [Origin::Unknown(None); 2]);
         let more = [flow("127.0.0.1", 40_001, "127.0.0.1", 8080), flow("127.0.0.1", 40_002, "127.0.0.1", 8080)];
-        assert_eq!(told(&[], &more), [Origin::Unknown(Some(End::Remote)); 2]);
+        assert_eq!(told(&[], &more), [Origin::Unknown(Some(Endpoint::Remote)); 2]);
     }
 
     #[test]
@@ -272,13 +272,13 @@ mod tests {
         assert!(told(&[], &flows).iter().all(|origin| *origin == Origin::Here));
         flows.pop();
         assert!(
-            told(&[], &flows).iter().all(|origin| *origin == Origin::Unknown(Some(End::Remote))),
+            told(&[], &flows).iter().all(|origin| *origin == Origin::Unknown(Some(Endpoint::Remote))),
             "three may be chance"
         );
         // A crawler shares its ports between destinations of one service.
         let crawler: Vec<Flow> =
             (0..200u16).map(|n| flow("10.0.0.1", 40_000 + n % 90, &format!("10.1.0.{n}"), 8333)).collect();
-        assert!(told(&[], &crawler).iter().all(|origin| origin.service() == Some(End::Remote)));
+        assert!(told(&[], &crawler).iter().all(|origin| origin.service() == Some(Endpoint::Remote)));
         assert_eq!(told(&[], &[flow("10.0.0.1", 40_000, "10.0.0.9", 443)]), [Origin::Here]);
         assert_eq!(told(&[], &[flow("10.0.0.1", 40_000, "10.0.0.9", 20)]), [Origin::Unknown(None)], "active FTP");
     }
@@ -303,7 +303,7 @@ mod tests {
     fn the_same_addresses_on_two_interfaces_are_two() {
         let on = |bound_dev_if, flow| Flow { bound_dev_if, ..flow };
         let accepted = flow("10.0.0.1", 40_000, "10.0.0.9", 5000);
-        let mut census = Census::default();
+        let mut census = OriginListing::default();
         census.listener(&on(5, flow("0.0.0.0", 40_000, "0.0.0.0", 0)));
         let told: Vec<_> = [0, 5, 6].map(|interface| census.connection(&on(interface, accepted))).into();
         assert_eq!(told, [None, Some(Origin::There), None], "a listener that is bound to one takes what comes there");
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn a_record_says_the_same() {
-        let unknown = [Some(End::Local), Some(End::Remote), None].map(Origin::Unknown);
+        let unknown = [Some(Endpoint::Local), Some(Endpoint::Remote), None].map(Origin::Unknown);
         for origin in unknown.into_iter().chain([Origin::Here, Origin::There]) {
             assert_eq!(Origin::from_wire(origin.to_wire()), Some(origin));
         }

@@ -14,7 +14,7 @@ use std::{
 
 use nix::libc;
 
-use self::queue::{Full, Queue};
+use self::queue::{OutputQueue, WhenFull};
 use crate::{fold, plain, signals};
 
 /// Bytes that are handed over in one go.
@@ -41,8 +41,8 @@ const AT_SIGNAL: Duration = Duration::from_millis(900);
 /// The same for standard error, whose last sentences come after that.
 const SENTENCES_STALLED: Duration = Duration::from_millis(200);
 
-static STDOUT: OnceLock<Queue> = OnceLock::new();
-static STDERR: OnceLock<Queue> = OnceLock::new();
+static STDOUT: OnceLock<OutputQueue> = OnceLock::new();
+static STDERR: OnceLock<OutputQueue> = OnceLock::new();
 
 /// Standard output, for one writer. Gives errors of earlier writes: [`io::ErrorKind::BrokenPipe`] once the reader has gone, also while nothing is written.
 pub struct Output {
@@ -58,7 +58,7 @@ pub struct Output {
 
 /// A file that a thread of its own writes. Everything is taken; whoever writes more than there is [room](WriteBehind::has_room) for fills the memory.
 pub struct WriteBehind {
-    queue: Queue,
+    queue: OutputQueue,
     bytes: u64,
 }
 
@@ -71,7 +71,7 @@ impl WriteBehind {
     /// # Errors
     /// There can be no more threads.
     pub fn new(file: File) -> io::Result<Self> {
-        let queue = Queue::new(Ok(file), Self::ROOM);
+        let queue = OutputQueue::new(Ok(file), Self::ROOM);
         let refused = queue.lock().error;
         if let Some(code) = refused {
             return Err(io::Error::from_raw_os_error(code));
@@ -108,13 +108,13 @@ impl WriteBehind {
 
 impl Write for WriteBehind {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.queue.push(bytes.to_vec(), Full::Keep)?;
+        self.queue.push(bytes.to_vec(), WhenFull::Keep)?;
         self.bytes += bytes.len() as u64;
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.queue.push(Vec::new(), Full::Keep)
+        self.queue.push(Vec::new(), WhenFull::Keep)
     }
 }
 
@@ -134,8 +134,8 @@ impl Output {
         let rest = self.text.split_off(len);
         let text = std::mem::replace(&mut self.text, rest);
         match self.patient {
-            true => stdout().push(text, Full::Wait),
-            false => stdout().push(text, Full::Drop(&mut self.patience)),
+            true => stdout().push(text, WhenFull::Wait),
+            false => stdout().push(text, WhenFull::Drop(&mut self.patience)),
         }
     }
 }
@@ -181,7 +181,7 @@ pub fn reader_is_gone() -> bool {
 
 /// Has everything that is meant for standard output go to this file. To be called before anything is.
 pub fn redirect(file: File) {
-    STDOUT.get_or_init(|| Queue::new(Ok(file), QUEUE));
+    STDOUT.get_or_init(|| OutputQueue::new(Ok(file), QUEUE));
 }
 
 /// Waits until standard output has been written, for as long as somebody takes it. Gives the lines that were not written, now or before.
@@ -213,7 +213,7 @@ pub fn sentence(text: fmt::Arguments<'_>) {
         Some((width, _)) => fold::row(&text, width.0.into(), 2).join("\n"),
         None => text,
     };
-    let _ = stderr().push((lines + "\n").into_bytes(), Full::Drop(&mut { Duration::ZERO }));
+    let _ = stderr().push((lines + "\n").into_bytes(), WhenFull::Drop(&mut { Duration::ZERO }));
 }
 
 /// Says a sentence on standard error.
@@ -229,10 +229,10 @@ pub fn end() {
     }
 }
 
-fn stdout() -> &'static Queue {
-    STDOUT.get_or_init(|| Queue::new(io::stdout().as_fd().try_clone_to_owned().map(File::from), QUEUE))
+fn stdout() -> &'static OutputQueue {
+    STDOUT.get_or_init(|| OutputQueue::new(io::stdout().as_fd().try_clone_to_owned().map(File::from), QUEUE))
 }
 
-fn stderr() -> &'static Queue {
-    STDERR.get_or_init(|| Queue::new(io::stderr().as_fd().try_clone_to_owned().map(File::from), SENTENCES))
+fn stderr() -> &'static OutputQueue {
+    STDERR.get_or_init(|| OutputQueue::new(io::stderr().as_fd().try_clone_to_owned().map(File::from), SENTENCES))
 }

@@ -10,7 +10,7 @@ use crate::{
     names::Names,
     recording::Header,
     select::{Selector, Steps},
-    view::{Context, View, raw},
+    view::{View, ViewContext, raw},
 };
 
 /// What is made of the events.
@@ -95,8 +95,8 @@ impl Stream {
     }
 
     /// What is needed to look at what the records say.
-    pub fn context(&self) -> Context<'_> {
-        Context { names: &self.names, realtime_offset_ns: self.realtime_offset_ns, started_ns: self.started_ns }
+    pub fn context(&self) -> ViewContext<'_> {
+        ViewContext { names: &self.names, realtime_offset_ns: self.realtime_offset_ns, started_ns: self.started_ns }
     }
 
     /// The lifecycle.
@@ -264,7 +264,7 @@ fn show(
     update: &Update,
     steps: &Steps,
     view: &mut dyn View,
-    context: Context<'_>,
+    context: ViewContext<'_>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     match update {

@@ -9,7 +9,7 @@ use std::{
 use tcpwait_wire::wire;
 
 use crate::{
-    aggregate::ports::{Ports, settings::Settings},
+    aggregate::ports::{PortModel, settings::PortSettings},
     event::Fact,
     ledger::{Ledger, Recorded},
     pipeline::Stream,
@@ -24,7 +24,7 @@ use crate::{
 pub struct PortsReports<W: Write> {
     stream: Stream,
     selector: Selector,
-    ports: Ports,
+    ports: PortModel,
     view: Box<dyn PortsView>,
     out: W,
     top: usize,
@@ -47,7 +47,7 @@ impl<W: Write> PortsReports<W> {
         Self {
             stream: Stream::new(header),
             selector,
-            ports: Ports::new(header.started_ns, traced, whole),
+            ports: PortModel::new(header.started_ns, traced, whole),
             view,
             out,
             top,
@@ -90,7 +90,7 @@ impl<W: Write> PortsReports<W> {
     }
 
     /// The settings of namespaces as they are now.
-    pub fn set_settings(&mut self, settings: impl IntoIterator<Item = (NetnsId, Settings)>) {
+    pub fn set_settings(&mut self, settings: impl IntoIterator<Item = (NetnsId, PortSettings)>) {
         settings.into_iter().for_each(|(netns, settings)| self.ports.set_settings(netns, settings));
     }
 

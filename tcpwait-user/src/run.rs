@@ -19,7 +19,7 @@ use crate::{
     cli::{Cli, Command, Filter, Tracing, choices, list},
     kernel::KernelFilter,
     ledger::{Ledger, Recorded},
-    live::{Audited, Live, Settings},
+    live::{Audited, Live, LiveOptions},
     output::{self, say},
     recording::{Believed, Reader},
     select::{Criteria, Family, Pick},
@@ -87,8 +87,8 @@ fn meaning_of_tw() -> Option<TwCounts> {
     Some(if began { TwCounts::Beginnings } else { TwCounts::Expiries })
 }
 
-fn settings(args: &Tracing, filter: KernelFilter) -> Settings {
-    Settings {
+fn settings(args: &Tracing, filter: KernelFilter) -> LiveOptions {
+    LiveOptions {
         filter,
         ring_bytes: args.ring_buffer,
         duration: args.duration,

@@ -9,12 +9,12 @@ use std::{ops::RangeInclusive, sync::Arc};
 use hashbrown::HashMap;
 use ipnet::IpNet;
 
-use self::pick::Verdict;
+use self::pick::PickVerdict;
 pub use self::{pick::Pick, steps::Steps};
 use crate::{
     connection::{ByName, Name},
     event::Task,
-    lifecycle::{Failure, Found, Transition, Update},
+    lifecycle::{Failure, OlderConnection, Transition, Update},
     names::Names,
     tcp::{Flow, State},
 };
@@ -75,37 +75,37 @@ impl Criteria {
 
     /// Whether addresses match, as far as they are known.
     pub fn may_match(&self, flow: &Flow) -> bool {
-        self.flow(flow, false) != Verdict::Unwanted
+        self.flow(flow, false) != PickVerdict::Unwanted
     }
 
     /// Whether a socket with these addresses, in this state, is wanted; who owns it is another question.
     pub fn fits(&self, flow: &Flow, state: State) -> bool {
-        self.touches(state) && self.flow(flow, true) == Verdict::Wanted
+        self.touches(state) && self.flow(flow, true) == PickVerdict::Wanted
     }
 
     /// Whether sockets of this owner are wanted. Where an owner is asked for, those whose owner is not known are not; where some are to be left
     /// out, they are.
     pub fn fits_owner(&self, owner: Option<&Task>, names: &Names) -> bool {
-        self.owner(owner, names, true) == Verdict::Wanted
+        self.owner(owner, names, true) == PickVerdict::Wanted
     }
 
     /// `last`: what is not known of it never will be.
-    fn flow(&self, flow: &Flow, last: bool) -> Verdict {
+    fn flow(&self, flow: &Flow, last: bool) -> PickVerdict {
         let fits = self.netns.admits(|inode| *inode == flow.netns.inode())
             && self.rports.admits(|ports| ports.contains(&flow.rport))
             && self.laddrs.admits(|net| net.contains(&flow.laddr))
             && self.raddrs.admits(|net| net.contains(&flow.raddr))
             && self.family.is_none_or(|family| (family == Family::V4) == flow.raddr.is_ipv4());
         if !fits {
-            return Verdict::Unwanted;
+            return PickVerdict::Unwanted;
         }
         self.lports
             .judge(|lists| (flow.lport != 0).then(|| lists.iter().any(|ports| ports.contains(&flow.lport))), last)
     }
 
-    fn owner(&self, owner: Option<&Task>, names: &Names, last: bool) -> Verdict {
+    fn owner(&self, owner: Option<&Task>, names: &Names, last: bool) -> PickVerdict {
         if !self.by_owner() {
-            return Verdict::Wanted;
+            return PickVerdict::Wanted;
         }
         let pid = self.pids.judge(|pids| owner.map(|task| pids.contains(&task.pid)), last);
         let comm = self.comms.judge(|comms| owner.map(|task| comms.contains(&task.comm())), last);
@@ -115,7 +115,7 @@ impl Criteria {
         pid.and(comm).and(self.cgroups.judge(cgroup, last))
     }
 
-    fn connection(&self, step: &Transition, names: &Names) -> Verdict {
+    fn connection(&self, step: &Transition, names: &Names) -> PickVerdict {
         // What has no cookie is told of once: nobody comes to own it.
         let last = step.to == State::Close || step.id == 0;
         let owner = step.owner.as_deref().or(step.listener.as_deref().filter(|_| step.id == 0));
@@ -204,7 +204,7 @@ impl Selector {
         let over = step.to == State::Close;
         let stateless = self.criteria.states.is_empty() && !self.criteria.by_owner() && self.criteria.lports.is_empty();
         if stateless || step.id == 0 {
-            return match verdict == Verdict::Wanted && self.criteria.touches_step(step) {
+            return match verdict == PickVerdict::Wanted && self.criteria.touches_step(step) {
                 true => show(update),
                 false => Ok(()),
             };
@@ -217,13 +217,13 @@ impl Selector {
             .filter(|_| step.from != Some(State::Close))
             .unwrap_or_default();
         track.entered |= self.criteria.touches_step(step);
-        track.wanted |= verdict == Verdict::Wanted;
+        track.wanted |= verdict == PickVerdict::Wanted;
         if track.wanted {
             track.release(step.owner.as_ref(), &mut show)?;
             if track.entered {
                 show(update)?;
             }
-        } else if verdict == Verdict::Unwanted {
+        } else if verdict == PickVerdict::Unwanted {
             track.waiting = None;
         } else if track.entered {
             let waiting = track.waiting.get_or_insert_default();
@@ -252,7 +252,7 @@ impl Selector {
         let is_wanted = |step: &Transition| {
             // A port is known within microseconds. Where it is not by now, the kernel side has left out the rest, by that port.
             let verdict = criteria.flow(&step.flow, false).and(criteria.owner(step.owner.as_deref(), names, true));
-            verdict == Verdict::Wanted
+            verdict == PickVerdict::Wanted
         };
         let waiting = self.tracks.iter().filter_map(|(_, track)| track.waiting.as_deref());
         let mut steps: Vec<Transition> =
@@ -263,12 +263,12 @@ impl Selector {
 
     /// Whether a connection that was there before is wanted. Where the owner decides and is not known, it is not shown now;
     /// its steps may be.
-    fn finds(&mut self, found: &Found, names: &Names) -> bool {
+    fn finds(&mut self, found: &OlderConnection, names: &Names) -> bool {
         // A process has closed what is in these states, and is no owner of it any more; of others it may be learnt.
         let closed = [State::FinWait1, State::FinWait2, State::Closing, State::TimeWait, State::LastAck];
         let last = closed.contains(&found.state);
         let verdict = self.criteria.flow(&found.flow, last);
-        let wanted = verdict.and(self.criteria.owner(found.owner.as_deref(), names, last)) == Verdict::Wanted
+        let wanted = verdict.and(self.criteria.owner(found.owner.as_deref(), names, last)) == PickVerdict::Wanted
             && self.criteria.touches(found.state);
         if wanted && !self.criteria.states.is_empty() {
             let track = Track { wanted, entered: true, waiting: None };
@@ -280,8 +280,8 @@ impl Selector {
     /// Whether a call that failed is wanted; whose it was is known when it fails, if ever.
     fn fails(&self, failure: &Failure, names: &Names) -> bool {
         self.criteria.states.is_empty()
-            && self.criteria.flow(&failure.flow, true) != Verdict::Unwanted
-            && self.criteria.owner(failure.owner.as_deref(), names, true) == Verdict::Wanted
+            && self.criteria.flow(&failure.flow, true) != PickVerdict::Unwanted
+            && self.criteria.owner(failure.owner.as_deref(), names, true) == PickVerdict::Wanted
     }
 
     fn owned<E>(
@@ -294,14 +294,14 @@ impl Selector {
         let Some(track) = self.ownerless.remove(&id).and_then(|connection| self.tracks.get_mut(&connection)) else {
             return Ok(());
         };
-        if self.criteria.owner(Some(owner), names, false) != Verdict::Wanted {
+        if self.criteria.owner(Some(owner), names, false) != PickVerdict::Wanted {
             return Ok(());
         }
         if track
             .waiting
             .as_ref()
             .and_then(|waiting| waiting.last())
-            .is_some_and(|step| self.criteria.flow(&step.flow, false) == Verdict::Wanted)
+            .is_some_and(|step| self.criteria.flow(&step.flow, false) == PickVerdict::Wanted)
         {
             track.wanted = true;
             track.release(Some(owner), &mut show)?;

@@ -11,10 +11,10 @@ use tcpwait_wire::wire;
 
 use crate::{
     aggregate::{
-        Aggregate, Wanted, Wheel,
+        Aggregate, StatOptions, Wheel,
         audit::{Audit, Reading},
-        census::Census,
-        ports::settings::Settings,
+        census::SocketCensus,
+        ports::settings::PortSettings,
     },
     event::Fact,
     ledger::{Ledger, Recorded},
@@ -54,7 +54,7 @@ impl<W: Write> Statistics<W> {
     pub fn new(
         header: &Header,
         selector: Selector,
-        wanted: Wanted,
+        wanted: StatOptions,
         schedule: Schedule,
         audit: Audit,
         view: Box<dyn ReportView>,
@@ -163,12 +163,12 @@ impl<W: Write> Statistics<W> {
     }
 
     /// The settings of namespaces as they are now.
-    pub fn set_settings(&mut self, settings: impl IntoIterator<Item = (NetnsId, Settings)>) {
+    pub fn set_settings(&mut self, settings: impl IntoIterator<Item = (NetnsId, PortSettings)>) {
         settings.into_iter().for_each(|(netns, settings)| self.aggregate.set_settings(netns, settings));
     }
 
     /// The sockets there are that are wanted, and were there before `before_ns`.
-    fn census(&self, before_ns: u64) -> Census {
+    fn census(&self, before_ns: u64) -> SocketCensus {
         let (criteria, names) = (self.selector.criteria(), self.stream.context().names);
         let present = self.stream.lifecycle().present();
         let wanted = present.filter(|socket| {
@@ -176,7 +176,7 @@ impl<W: Write> Statistics<W> {
                 && criteria.fits(socket.flow, socket.state)
                 && criteria.fits_owner(socket.owner, names)
         });
-        Census::take(wanted, self.now_ns)
+        SocketCensus::take(wanted, self.now_ns)
     }
 
     fn take_in(&mut self) {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use hashbrown::HashSet;
 use serde::{Deserialize, Serialize};
 
-/// The functions that [`crate::lifecycle::reason`] and `lifecycle/end.rs` look for.
+/// The functions that [`crate::lifecycle::cancelled`] and `lifecycle/end.rs` look for.
 pub const DECISIVE: &[&str] = &[
     "__inet6_check_established",
     "__inet_check_established",
@@ -128,19 +128,19 @@ pub struct Symbols(Vec<Function>);
 
 /// Picks the decisive functions out of all symbols, of which there are more than 100,000. A suffix that a compiler appends (`.isra.0`, `.constprop.0`)
 /// does not hide a function, nor does a second name for the same address.
-pub struct Pick {
+pub struct SymbolPick {
     wanted: HashSet<&'static str>,
     starts: BTreeMap<u64, &'static str>,
     addresses: Vec<u64>,
 }
 
-impl Default for Pick {
+impl Default for SymbolPick {
     fn default() -> Self {
         Self { wanted: DECISIVE.iter().copied().collect(), starts: BTreeMap::new(), addresses: Vec::new() }
     }
 }
 
-impl Pick {
+impl SymbolPick {
     /// Looks at one. An address of 0 is a hidden one.
     pub fn add(&mut self, address: u64, name: &str) {
         if address == 0 {
@@ -172,9 +172,9 @@ impl Pick {
 }
 
 impl Symbols {
-    /// What [`Pick`] finds among these addresses and names.
+    /// What [`SymbolPick`] finds among these addresses and names.
     pub fn pick<'a>(symbols: impl IntoIterator<Item = (u64, &'a str)>) -> Self {
-        let mut pick = Pick::default();
+        let mut pick = SymbolPick::default();
         symbols.into_iter().for_each(|(address, name)| pick.add(address, name));
         pick.found()
     }

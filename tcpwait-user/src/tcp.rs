@@ -11,6 +11,27 @@ use std::{
 use serde::Serialize;
 use tcpwait_wire::wire;
 
+/// `TCP_TIMEWAIT_LEN` (`include/net/tcp.h`; a constant in every mainline version, 5.15 to 7.3), in seconds.
+pub const TIMEWAIT_LEN_S: u64 = 60;
+
+/// The same in milliseconds.
+pub const TIMEWAIT_LEN_MS: u32 = 60_000;
+
+/// The same in nanoseconds.
+pub const TIMEWAIT_LEN_NS: u64 = TIMEWAIT_LEN_S * 1_000_000_000;
+
+/// `idiag_timer` of sock_diag: a segment waits for its acknowledgement (`inet_sk_diag_fill`, `net/ipv4/inet_diag.c`).
+pub const DIAG_TIMER_RETRANSMIT: u8 = 1;
+
+/// The same of SO_KEEPALIVE.
+pub const DIAG_TIMER_KEEPALIVE: u8 = 2;
+
+/// The same of a mini-socket, and of nothing else (`inet_twsk_diag_fill`).
+pub const DIAG_TIMER_TIME_WAIT: u8 = 3;
+
+/// The same where the peer's window is probed.
+pub const DIAG_TIMER_PROBE: u8 = 4;
+
 /// A TCP state; the discriminants are the kernel's (`include/net/tcp_states.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
@@ -161,7 +182,7 @@ pub struct Flow {
     pub rport: u16,
 }
 
-/// In as few pieces as there can be, since it is hashed for every mini-socket and every half-open connection: what mostly is the same for
+/// In as few pieces as there can be, since it is hashed for every mini-socket and every connection in SYN_RECV: what mostly is the same for
 /// all of them is left out.
 impl Hash for Flow {
     fn hash<H: Hasher>(&self, to: &mut H) {

@@ -12,7 +12,7 @@ use std::{
 
 use jiff::tz::TimeZone;
 use tcpwait::{
-    aggregate::{Wanted, audit::Audit, by::By},
+    aggregate::{StatOptions, audit::Audit, by::GroupBy},
     event::decode,
     lifecycle::SegmentSource,
     pipeline::{Pipeline, Shown},
@@ -26,9 +26,9 @@ use tcpwait::{
     tcp::State,
     view::{
         PortsView, ReportView,
-        json::Json,
+        json::TraceJson,
         ports, stat,
-        text::{Columns, Text},
+        text::{Columns, TraceText},
     },
 };
 use tcpwait_wire::wire::{self, Head};
@@ -136,10 +136,10 @@ fn traces(header: &Header, records: &[Vec<u8>]) {
     let by_owner = Criteria { comms: vec!["nginx".to_owned()].into(), ..Criteria::default() };
     let by_state = Criteria { states: vec![State::TimeWait], lports: vec![8080..=8080].into(), ..Criteria::default() };
     for (shown, criteria, out) in [
-        (Shown::Transitions(Box::new(Text::new(columns))), Criteria::default(), Lines::text()),
-        (Shown::Transitions(Box::new(Text::new(Columns::default()))), by_owner, Lines::text()),
-        (Shown::Transitions(Box::new(Json::default())), by_state, Lines::json()),
-        (Shown::Transitions(Box::new(Json::default())), Criteria::default(), Lines::json()),
+        (Shown::Transitions(Box::new(TraceText::new(columns))), Criteria::default(), Lines::text()),
+        (Shown::Transitions(Box::new(TraceText::new(Columns::default()))), by_owner, Lines::text()),
+        (Shown::Transitions(Box::new(TraceJson::default())), by_state, Lines::json()),
+        (Shown::Transitions(Box::new(TraceJson::default())), Criteria::default(), Lines::json()),
         (Shown::Raw { json: false }, Criteria::default(), Lines::text()),
         (Shown::Raw { json: true }, Criteria::default(), Lines::json()),
     ] {
@@ -156,11 +156,13 @@ fn traces(header: &Header, records: &[Vec<u8>]) {
 }
 
 fn reports(header: &Header, records: &[Vec<u8>], schedule: Schedule, json: bool) {
-    let by = vec![By::Service, By::Process, By::Remote, By::Cgroup, By::Netns];
-    let wanted = Wanted { by, netns_implied: false, sort: Default::default(), top: 10 };
+    let by = vec![GroupBy::Service, GroupBy::Process, GroupBy::Remote, GroupBy::Cgroup, GroupBy::Netns];
+    let wanted = StatOptions { by, netns_implied: false, sort: Default::default(), top: 10 };
     let view: Box<dyn ReportView> = match json {
-        true => Box::new(stat::json::Json),
-        false => Box::new(stat::text::Text::new(stat::text::Screen { width: 80, height: None }, TimeZone::UTC, false)),
+        true => Box::new(stat::json::StatJson),
+        false => {
+            Box::new(stat::text::StatText::new(stat::text::Screen { width: 80, height: None }, TimeZone::UTC, false))
+        }
     };
     let out = if json { Lines::json() } else { Lines::text() };
     let (selector, audit) = (Selector::new(Criteria::default()), Audit::new(None, None));
@@ -176,8 +178,8 @@ fn reports(header: &Header, records: &[Vec<u8>], schedule: Schedule, json: bool)
 
 fn ports(header: &Header, records: &[Vec<u8>], schedule: Schedule, json: bool) {
     let view: Box<dyn PortsView> = match json {
-        true => Box::new(ports::json::Json),
-        false => Box::new(ports::text::Text::new(80, TimeZone::UTC)),
+        true => Box::new(ports::json::PortsJson),
+        false => Box::new(ports::text::PortsText::new(80, TimeZone::UTC)),
     };
     let out = if json { Lines::json() } else { Lines::text() };
     let mut believed = Believed::new(header.clone(), records.iter());

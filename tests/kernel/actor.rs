@@ -168,7 +168,7 @@ fn act() {
                 continue;
             }
             "listen-on-it" => {
-                // Of a short queue that is half full the kernel gives up half-open connections after seconds (`reqsk_timer_handler`),
+                // Of a short queue that is half full the kernel gives up connections in SYN_RECV after seconds (`reqsk_timer_handler`),
                 // which is sooner than a busy machine may get round to them.
                 if let Err(e) = listener.as_ref().unwrap().listen(4096) {
                     println!("{}", name_of(&e));

@@ -46,7 +46,7 @@ pub fn fail_on_loss() {
 
     let shown = |hook: &str| {
         let hook = format!(r#""hook":"{hook}""#);
-        // Half-open connections have a timer too.
+        // Connections in SYN_RECV have a timer too.
         let is_it =
             |line: &&String| line.contains(&hook) && (!line.contains(r#""to":"SYN_RECV""#) || !hook.contains("timer"));
         u64::try_from(ended.stdout.iter().filter(is_it).count()).unwrap()

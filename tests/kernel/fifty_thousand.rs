@@ -93,7 +93,7 @@ pub fn agree_with_the_kernels_counters() {
     );
 }
 
-/// Half-open connections have a timer too.
+/// Connections in SYN_RECV have a timer too.
 fn starts_time_wait(line: &str) -> bool {
     line.contains(r#""hook":"timer_start"#) && !line.contains(r#""to":"SYN_RECV""#)
 }
@@ -129,7 +129,7 @@ pub fn begun_and_ended_in_the_middle() {
             assert_eq!(tracer.stop_within(PATIENCE).code, Some(0));
             let told = Tracer::spawn(command(["trace", "--json", "--from", path])).end(PATIENCE);
             let unmatched = told.number_before(" state changes that do not continue")
-                + told.number_before(" half-open connections whose")
+                + told.number_before(" connections in SYN_RECV whose")
                 + told.number_before(" mini-socket ends without")
                 + told.number_before(" mini-socket beginnings without");
             let seen = u64::try_from(told.stdout.len()).unwrap();

@@ -75,7 +75,7 @@ impl Hand {
     }
 
     /// A peer that has sent its SYN and heard the answer.
-    pub fn half_open(to: SocketAddr) -> Self {
+    pub fn syn_recv(to: SocketAddr) -> Self {
         let mut hand = Self::towards(to);
         hand.syn();
         hand.hears_syn_ack();

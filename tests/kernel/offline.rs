@@ -14,9 +14,9 @@ use nix::{
 
 use crate::{
     V4, V6, guest,
-    half_open::ends::expect_end,
     hand::Hand,
     netns,
+    syn_recv::ends::expect_end,
     tracer::{A_MINUTE, Reading, SOON, Seen, Tracer, command},
     traffic::{self, FIN_WAIT2, until, wheel_bucket},
 };
@@ -83,14 +83,14 @@ pub fn its_timers_move() {
         traffic::hold(Duration::from_millis(10));
     }
     println!("offline: {}", now());
-    let half_open = Hand::half_open(traffic::address(&listeners[0]));
+    let syn_recv = Hand::syn_recv(traffic::address(&listeners[0]));
     sched_setaffinity(Pid::from_raw(0), &everywhere).unwrap();
 
     drop(Offline::take());
     until("the CPU is back", SOON, || fs::read_to_string(SWITCH).unwrap().trim() == "1");
     assert_eq!(netns::time_waits(), all, "no TIME_WAIT minds");
 
-    expect_end(&seen, &half_open, "timeout", 3, None);
+    expect_end(&seen, &syn_recv, "timeout", 3, None);
     drop((clients, listeners));
     let enough = || seen.lines().iter().filter(|line| line.step() == "TIME_WAIT>CLOSE").count() >= CONNECTIONS;
     until("every end", A_MINUTE, || {

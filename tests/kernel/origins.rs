@@ -119,7 +119,7 @@ pub fn to_itself(ip: &str) {
     drop(own);
     until("it waits", SOON, || netns::time_waits() == 1);
     let document = last(&stat.stop());
-    assert_eq!(document["half_open"]["outcomes"]["established"]["count"].as_u64().unwrap_or(0), 0, "{document}");
+    assert_eq!(document["syn_recv"]["outcomes"]["established"]["count"].as_u64().unwrap_or(0), 0, "{document}");
     assert_eq!(document["time_wait"]["closed_first"]["both"], 1, "{document}");
     assert_eq!(services(&document, "entered"), [place.to_string()], "{document}");
     for counter in ["TcpPassiveOpens", "TcpActiveOpens"] {
@@ -274,7 +274,7 @@ pub fn opens_and_failures() {
     waiting.set_nonblocking(true).unwrap();
     assert!(waiting.connect(&mute.own.into()).is_err());
     drop(waiting);
-    Hand::half_open(place).leave();
+    Hand::syn_recv(place).leave();
     // Never sent, and sent with the first data. (The first gets the cookie.)
     let deferred = || {
         let socket = new();
@@ -288,7 +288,7 @@ pub fn opens_and_failures() {
     for _ in 0..4 {
         drop(deferred());
     }
-    until("the half-open one is reset", SOON, || netns::tcp_ext("EmbryonicRsts") == 1);
+    until("the one in SYN_RECV is reset", SOON, || netns::tcp_ext("EmbryonicRsts") == 1);
     let after = ["ActiveOpens", "AttemptFails", "EstabResets"].map(netns::tcp);
     let document = last(&stat.stop());
     assert_eq!(document["audit"]["agrees"], true, "{}", document["audit"]);

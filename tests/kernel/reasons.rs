@@ -51,7 +51,7 @@ pub fn reused_auto_port(ip: &str) {
     let mut reuser = Cast::named("auto-reuser").start();
     reuser.does(&format!("insist {}", ends.1));
     let by = By { pid: reuser.pid(), comm: "auto-reuser".to_owned() };
-    let end = expect_end(&seen, ends, "TIME_WAIT>CLOSE", "reused", Some(by));
+    let end = expect_end(&seen, ends, "TIME_WAIT>CLOSE", "reused-by-connect", Some(by));
     assert_eq!(end.comm.as_deref(), Some(own_name().as_str()), "whose it was: {end:?}");
     the_next_is_another(&seen, ends, &end, reuser.pid());
 }
@@ -70,7 +70,7 @@ pub fn reused_bound_port(ip: &str) {
     let mut reuser = Cast::named("bound-reuser").start();
     reuser.does(&format!("connect {} {}", ends.1, ends.0));
     let by = By { pid: reuser.pid(), comm: "bound-reuser".to_owned() };
-    let end = expect_end(&seen, ends, "TIME_WAIT>CLOSE", "reused", Some(by));
+    let end = expect_end(&seen, ends, "TIME_WAIT>CLOSE", "reused-by-connect", Some(by));
     assert_eq!(end.comm.as_deref(), Some(own_name().as_str()), "whose it was: {end:?}");
     the_next_is_another(&seen, ends, &end, reuser.pid());
 }
@@ -88,7 +88,7 @@ fn the_next_is_another(seen: &Seen, ends: (SocketAddr, SocketAddr), end: &Line, 
 }
 
 /// The server is in TIME_WAIT, and its client connects again from the same port.
-pub fn recycled(ip: &str) {
+pub fn reused_by_syn(ip: &str) {
     let seen = Seen::shared();
     let listener = traffic::listen(ip);
     let to = traffic::address(&listener);
@@ -100,7 +100,7 @@ pub fn recycled(ip: &str) {
     let entered = seen.wait_for_step(flip(ends), "FIN_WAIT2>TIME_WAIT", SOON);
     seen.wait_for_step(ends, "LAST_ACK>CLOSE", SOON);
     let client = traffic::connect_from(ends.0, ends.1);
-    let end = expect_end(&seen, flip(ends), "TIME_WAIT>CLOSE", "recycled", None);
+    let end = expect_end(&seen, flip(ends), "TIME_WAIT>CLOSE", "reused-by-syn", None);
     assert_eq!(end.id, entered.id);
     let _server = traffic::accept(&listener);
     let next = seen.wait_for("the connection that took over", SOON, |line| {
@@ -111,7 +111,7 @@ pub fn recycled(ip: &str) {
 }
 
 /// The same where a transparent proxy's rule hands the SYN to its listener before TCP sees it (`nf_tproxy_handle_time_wait4`).
-pub fn recycled_by_tproxy(ip: &str) {
+pub fn reused_by_syn_by_tproxy(ip: &str) {
     let seen = Seen::shared();
     let listener = traffic::listen(ip);
     let to = traffic::address(&listener);
@@ -135,7 +135,7 @@ pub fn recycled_by_tproxy(ip: &str) {
     assert!(ss(flip(ends)).is_some_and(|line| line.starts_with("TIME-WAIT")), "it lives");
     redirect::to(to);
     syn();
-    let end = expect_end(&seen, flip(ends), "TIME_WAIT>CLOSE", "recycled", None);
+    let end = expect_end(&seen, flip(ends), "TIME_WAIT>CLOSE", "reused-by-syn", None);
     assert_eq!(end.id, entered.id);
     drop(listener);
 }

@@ -61,7 +61,7 @@ pub fn replay_says_the_same() {
     until("every end", SOON, || {
         let lines = live.lines();
         let count = |reason: &str| lines.iter().filter(|line| line.reason.as_deref() == Some(reason)).count();
-        count("destroyed") >= 4 && count("reused") == 1
+        count("destroyed") >= 4 && count("reused-by-connect") == 1
     });
 
     let (live, recorded) = (live.into_tracer().stop(), recorder.stop());

@@ -42,7 +42,7 @@ const ENDS: [&str; 12] = [
     "TIME_WAIT>CLOSE expired",
     "TIME_WAIT>CLOSE expired",
     "TIME_WAIT>CLOSE reset",
-    "TIME_WAIT>CLOSE reused",
+    "TIME_WAIT>CLOSE reused-by-connect",
 ];
 
 /// A connection whose client hung up.

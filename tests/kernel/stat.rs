@@ -285,7 +285,7 @@ pub fn what_is_lost_is_accounted_for() {
         assert_eq!(number(&document, &format!("/states/{state}/entered")), counted, "{document}");
     }
     assert_eq!(document["states"]["SYN_SENT"]["at_least"], false, "{document}");
-    assert_eq!(document["states"]["SYN_RECV"]["at_least"], true, "nobody counts how half-open ones end: {document}");
+    assert_eq!(document["states"]["SYN_RECV"]["at_least"], true, "nobody counts how ones in SYN_RECV end: {document}");
     assert_eq!(document["time_wait"]["steady"]["verdict"], "lost", "{document}");
     // What hooks saw is what came through and what the ring buffer had no room for.
     let beginnings = number(&document, "/ledger/lost/ring_buffer/beginnings");

@@ -3,7 +3,7 @@
 //! Heard as `STATE NOW KNOWN AT-LEAST OLDEST P50 P90`, the ages in ms; quantiles are never above the truth, and within 1 % of it.
 
 use tcpwait::{
-    aggregate::{Aggregate, Wanted, age::AgeSummary, audit::AuditReport, census::Census, groups::Sort},
+    aggregate::{Aggregate, StatOptions, age::AgeSummary, audit::AuditReport, census::SocketCensus, groups::Sort},
     ledger::Ledger,
     lifecycle::{Lifecycle, SegmentSource},
 };
@@ -15,13 +15,14 @@ const MS: u64 = 1_000_000;
 /// What is said at this time.
 fn ages(told: &str, at_ms: u64) -> Vec<String> {
     let mut model = Lifecycle::new(symbols(), SegmentSource::Fexit);
-    let mut aggregate = Aggregate::new(Wanted { by: Vec::new(), netns_implied: false, sort: Sort::Entered, top: 1 }, 0);
+    let mut aggregate =
+        Aggregate::new(StatOptions { by: Vec::new(), netns_implied: false, sort: Sort::Entered, top: 1 }, 0);
     let mut updates = Vec::new();
     for event in events(told) {
         model.apply(&event, &mut updates);
         updates.drain(..).for_each(|update| aggregate.update(&update));
     }
-    let report = aggregate.report(at_ms * MS, true, Ledger::default(), AuditReport::default(), Census::default());
+    let report = aggregate.report(at_ms * MS, true, Ledger::default(), AuditReport::default(), SocketCensus::default());
     let there = report.states.iter().filter(|row| row.now.unwrap_or(0) > 0);
     let ms = |ns: Option<u64>| ns.map_or("-".to_owned(), |ns| (ns / MS).to_string());
     let line = |state, now, age: AgeSummary| {

@@ -5,12 +5,13 @@ use std::{collections::HashMap, net::Ipv4Addr};
 use proptest::prelude::*;
 use tcpwait::{
     aggregate::{
-        Aggregate, Wanted,
+        Aggregate, StatOptions,
         audit::AuditReport,
-        by::By,
-        census::Census,
-        groups::{GroupRow, MAX_GROUPS, Sort},
-        report::Report,
+        by::GroupBy,
+        census::SocketCensus,
+        group_row::GroupRow,
+        groups::{MAX_GROUPS, Sort},
+        report::StatReport,
     },
     event::Event,
     ledger::Ledger,
@@ -25,8 +26,8 @@ use crate::{
 
 const TOP: usize = 2;
 
-fn wanted() -> Wanted {
-    Wanted { by: vec![By::Service, By::Process], netns_implied: false, sort: Sort::Entered, top: TOP }
+fn wanted() -> StatOptions {
+    StatOptions { by: vec![GroupBy::Service, GroupBy::Process], netns_implied: false, sort: Sort::Entered, top: TOP }
 }
 
 fn updates(events: &[Event]) -> Vec<Update> {
@@ -40,7 +41,7 @@ fn updates(events: &[Event]) -> Vec<Update> {
 }
 
 /// Reports on intervals that end after these updates, and on all of it.
-fn reports(updates: &[Update], cuts: &[usize]) -> (Vec<Report>, Report) {
+fn reports(updates: &[Update], cuts: &[usize]) -> (Vec<StatReport>, StatReport) {
     let mut aggregate = Aggregate::new(wanted(), 0);
     let mut intervals = Vec::new();
     for (index, update) in updates.iter().enumerate() {
@@ -51,13 +52,13 @@ fn reports(updates: &[Update], cuts: &[usize]) -> (Vec<Report>, Report) {
                 false,
                 Ledger::default(),
                 AuditReport::default(),
-                Census::default(),
+                SocketCensus::default(),
             ));
         }
     }
     let end_ns = updates.len() as u64 + 1;
-    intervals.push(aggregate.report(end_ns, false, Ledger::default(), AuditReport::default(), Census::default()));
-    let last = aggregate.report(end_ns, true, Ledger::default(), AuditReport::default(), Census::default());
+    intervals.push(aggregate.report(end_ns, false, Ledger::default(), AuditReport::default(), SocketCensus::default()));
+    let last = aggregate.report(end_ns, true, Ledger::default(), AuditReport::default(), SocketCensus::default());
     (intervals, last)
 }
 
@@ -69,7 +70,7 @@ fn steps<'a>(updates: &'a [Update]) -> Vec<&'a Transition> {
     updates.iter().filter_map(step).collect()
 }
 
-fn rows(report: &Report) -> impl Iterator<Item = &GroupRow> {
+fn rows(report: &StatReport) -> impl Iterator<Item = &GroupRow> {
     report.groups.groups.iter().chain([&report.groups.others])
 }
 
@@ -78,7 +79,7 @@ fn leaves(step: &Transition, state: State) -> bool {
     step.from == Some(state) && (state != State::Listen || step.to == State::Close)
 }
 
-fn agrees_with_the_naive(updates: &[Update], report: &Report) -> Result<(), TestCaseError> {
+fn agrees_with_the_naive(updates: &[Update], report: &StatReport) -> Result<(), TestCaseError> {
     let steps = steps(updates);
     for row in &report.states {
         let state = row.state;
@@ -154,7 +155,7 @@ proptest! {
         let updates = updates(&events);
         let (intervals, last) = reports(&updates, &cuts);
         for (index, row) in last.states.iter().enumerate() {
-            let sum = |of: fn(&Report, usize) -> u64| intervals.iter().map(|report| of(report, index)).sum::<u64>();
+            let sum = |of: fn(&StatReport, usize) -> u64| intervals.iter().map(|report| of(report, index)).sum::<u64>();
             prop_assert_eq!(sum(|report, index| report.states[index].entered.count), row.entered.count);
             prop_assert_eq!(sum(|report, index| report.states[index].left.count), row.left.count);
             prop_assert_eq!(sum(|report, index| report.states[index].dwell.count), row.dwell.count);
@@ -205,7 +206,7 @@ proptest! {
             last.insert(step.id, (step.to, step.time_ns));
         }
         let end_ns = steps(updates).iter().map(|step| step.time_ns).max().unwrap_or_default() + LATER_NS;
-        let report = aggregate.report(end_ns, true, Ledger::default(), AuditReport::default(), Census::default());
+        let report = aggregate.report(end_ns, true, Ledger::default(), AuditReport::default(), SocketCensus::default());
         for row in report.states.iter().filter(|row| row.state != State::Close) {
             let mut ages: Vec<u64> =
                 last.values().filter(|(state, _)| *state == row.state).map(|(_, since_ns)| end_ns - since_ns).collect();
@@ -236,7 +237,7 @@ fn step(id: u64, flow: Flow, from: State, to: State) -> Update {
 fn groups_beyond_the_limit_are_folded() {
     let to = |n: u32| Flow { raddr: Ipv4Addr::from_bits(0x0a00_0000 + n).into(), ..flow(1) };
     let mut aggregate =
-        Aggregate::new(Wanted { by: vec![By::Remote], netns_implied: false, sort: Sort::Entered, top: 5 }, 0);
+        Aggregate::new(StatOptions { by: vec![GroupBy::Remote], netns_implied: false, sort: Sort::Entered, top: 5 }, 0);
     let many = u32::try_from(MAX_GROUPS * 3).unwrap();
     for id in 1..=many {
         aggregate.update(&step(id.into(), to(id), State::FinWait2, State::TimeWait));
@@ -245,7 +246,7 @@ fn groups_beyond_the_limit_are_folded() {
         aggregate.update(&step(id.into(), to(0), State::FinWait2, State::TimeWait));
     }
     let all = u64::from(many) + 49;
-    let report = aggregate.report(1, false, Ledger::default(), AuditReport::default(), Census::default());
+    let report = aggregate.report(1, false, Ledger::default(), AuditReport::default(), SocketCensus::default());
     assert_eq!((report.time_wait.entered.count, report.time_wait.now), (all, all));
     assert_eq!(rows(&report).map(|row| row.entered).sum::<u64>(), all);
     assert_eq!(rows(&report).map(|row| row.now).sum::<u64>(), all);
@@ -258,7 +259,7 @@ fn groups_beyond_the_limit_are_folded() {
     for id in 1..=many {
         aggregate.update(&step(id.into(), to(id), State::TimeWait, State::Close));
     }
-    let report = aggregate.report(2, true, Ledger::default(), AuditReport::default(), Census::default());
+    let report = aggregate.report(2, true, Ledger::default(), AuditReport::default(), SocketCensus::default());
     assert_eq!((report.time_wait.left.count, report.time_wait.now), (u64::from(many), 49));
     assert_eq!(rows(&report).map(|row| row.left).sum::<u64>(), u64::from(many));
     assert_eq!(rows(&report).map(|row| row.now).sum::<u64>(), 49);

@@ -2,7 +2,7 @@
 //! difference.
 
 use tcpwait::{
-    aggregate::audit::{Audit, AuditReport, Check, Checked, KernelCounts, Opens, Outcome, Reading, TwCounts},
+    aggregate::audit::{Audit, AuditReport, Check, CheckOutcome, Checked, KernelCounts, Opens, Reading, TwCounts},
     ledger::{Ledger, LostRecords},
     lifecycle::{Abort, Lifecycle, SegmentSource},
     tcp::NetnsId,
@@ -52,7 +52,7 @@ impl Audited {
         self.audit.end_reading(&Reading { namespaces: vec![counts], unreadable: 0 });
     }
 
-    fn check(&self, what: Checked, ledger: Ledger) -> (Check, Outcome) {
+    fn check(&self, what: Checked, ledger: Ledger) -> (Check, CheckOutcome) {
         let checks = self.audit.report(&ledger).checks;
         *checks.iter().find(|(check, _)| check.what == what).unwrap_or_else(|| panic!("no {what:?} in {checks:?}"))
     }
@@ -86,9 +86,9 @@ fn what_happens_after_the_reading_is_not_held_against_it() {
     audited.see(&begins(60, 5));
     audited.end(50, 104, 4);
     let (check, outcome) = audited.check(Checked::Entries, Ledger::default());
-    assert_eq!((check.seen_min, check.seen_max, check.kernel, outcome), (2, 2, 2, Outcome::Agrees));
+    assert_eq!((check.seen_min, check.seen_max, check.kernel, outcome), (2, 2, 2, CheckOutcome::Agrees));
     let (check, outcome) = audited.check(Checked::Sockstat, Ledger::default());
-    assert_eq!((check.seen_min, check.seen_max, check.kernel, outcome), (4, 4, 4, Outcome::Agrees));
+    assert_eq!((check.seen_min, check.seen_max, check.kernel, outcome), (4, 4, 4, CheckOutcome::Agrees));
 }
 
 #[test]
@@ -102,8 +102,8 @@ fn what_happens_in_that_very_moment_may_be_counted_or_not() {
         audited.see(&begins(20, 1));
         audited.end(20, kernel, kernel);
         let (check, outcome) = audited.check(Checked::Entries, Ledger::default());
-        assert_eq!((check.seen_min, check.seen_max, outcome), (0, 1, Outcome::Agrees));
-        assert_eq!(audited.check(Checked::Sockstat, Ledger::default()).1, Outcome::Agrees);
+        assert_eq!((check.seen_min, check.seen_max, outcome), (0, 1, CheckOutcome::Agrees));
+        assert_eq!(audited.check(Checked::Sockstat, Ledger::default()).1, CheckOutcome::Agrees);
     }
 }
 
@@ -120,8 +120,8 @@ fn a_difference_is_explained_by_no_more_than_was_lost() {
         lost_ring: Some(LostRecords { beginnings, ..LostRecords::default() }),
         ..Ledger::default()
     };
-    assert_eq!(audited.check(Checked::Entries, lost(3)).1, Outcome::Lost(3));
-    assert_eq!(audited.check(Checked::Entries, lost(2)).1, Outcome::Differs(3));
+    assert_eq!(audited.check(Checked::Entries, lost(3)).1, CheckOutcome::Lost(3));
+    assert_eq!(audited.check(Checked::Entries, lost(2)).1, CheckOutcome::Differs(3));
     assert!(audited.audit.report(&lost(0)).differs());
     assert!(!audited.audit.report(&lost(3)).differs());
 }
@@ -139,8 +139,8 @@ fn where_the_kernel_counts_ends_ends_are_compared() {
     audited.begin();
     audited.end(61_000, 51, 1);
     let (check, outcome) = audited.check(Checked::Expiries, Ledger::default());
-    assert_eq!((check.seen_min, check.kernel, outcome), (1, 1, Outcome::Agrees));
-    assert_eq!(audited.check(Checked::Sockstat, Ledger::default()).1, Outcome::Agrees);
+    assert_eq!((check.seen_min, check.kernel, outcome), (1, 1, CheckOutcome::Agrees));
+    assert_eq!(audited.check(Checked::Sockstat, Ledger::default()).1, CheckOutcome::Agrees);
 }
 
 #[test]
@@ -153,7 +153,7 @@ fn namespaces_come_and_go() {
     audited.see(&begins(10, 1));
     audited.begin();
     audited.end(20, 1, 1);
-    assert_eq!(audited.check(Checked::Entries, Ledger::default()).1, Outcome::Agrees);
+    assert_eq!(audited.check(Checked::Entries, Ledger::default()).1, CheckOutcome::Agrees);
     // It is gone, and what was seen of it is not held against the others.
     audited.begin();
     audited.audit.end_reading(&Reading::default());
@@ -174,7 +174,7 @@ fn a_namespace_that_cannot_be_read_is_left_out() {
     audited.begin();
     audited.end(20, 1, 1);
     let (check, outcome) = audited.check(Checked::Sockstat, Ledger::default());
-    assert_eq!((check.seen_max, check.kernel, outcome), (1, 1, Outcome::Agrees));
+    assert_eq!((check.seen_max, check.kernel, outcome), (1, 1, CheckOutcome::Agrees));
     assert_eq!(audited.audit.report(&Ledger::default()).unread, 1);
 }
 
@@ -230,7 +230,7 @@ fn opens_failures_and_resets_are_those_that_the_kernel_counts() {
         (format!("{connects}10 state SYN_SENT SYN_RECV\n10 state SYN_RECV ESTABLISHED"), (1, 1), (0, 0), 0),
         // It is older, and may have sent its SYN before or after.
         ("20 state SYN_SENT ESTABLISHED".to_owned(), (0, 1), (0, 0), 0),
-        // Half-open: reset by the client, given up, and gone for a reason that is not known.
+        // In SYN_RECV: reset by the client, given up, and gone for a reason that is not known.
         ("10 syn\n20 drop stack=inet_csk_reqsk_queue_drop,tcp_check_req,tcp_v4_rcv".to_owned(), (0, 0), (1, 1), 0),
         ("10 syn\n20 give-up\n21 tick".to_owned(), (0, 0), (0, 0), 0),
         // A socket that could not be made; and a child of TCP Fast Open that is reset, which counts twice.
@@ -250,13 +250,13 @@ fn opens_failures_and_resets_are_those_that_the_kernel_counts() {
             assert_eq!((seen(Checked::ActiveOpens), seen(Checked::AttemptFails)), (active, failed), "{story}");
             assert_eq!(seen(Checked::EstabResets), (resets, resets), "{story}");
             for what in [Checked::ActiveOpens, Checked::AttemptFails, Checked::EstabResets] {
-                assert_eq!(of(what).1, Outcome::Agrees, "{story}");
+                assert_eq!(of(what).1, CheckOutcome::Agrees, "{story}");
             }
         }
         let more = Opens { active: active.1 + 1, failed: failed.1 + 1, resets: resets + 1 };
         let audited = Audited::told(&story, more);
         for what in [Checked::ActiveOpens, Checked::AttemptFails, Checked::EstabResets] {
-            assert_eq!(audited.check(what, Ledger::default()).1, Outcome::Differs(1), "{story}");
+            assert_eq!(audited.check(what, Ledger::default()).1, CheckOutcome::Differs(1), "{story}");
         }
     }
 }
@@ -274,7 +274,7 @@ fn what_waited_at_the_first_reading_may_count_later() {
         }
         audited.begin();
         audited.read(9_000, Opens { active: sent, ..Opens::default() });
-        assert_eq!(audited.check(Checked::ActiveOpens, Ledger::default()).1, Outcome::Agrees);
+        assert_eq!(audited.check(Checked::ActiveOpens, Ledger::default()).1, CheckOutcome::Agrees);
     }
 }
 
@@ -326,13 +326,17 @@ fn connections_that_are_given_up_are_those_that_the_kernel_counts() {
             let of = u64::from(Some(counter) == abort);
             // Not one of the functions that tell is on that stack.
             let most = if end.contains("tcp_done,tcp_out_of_resources orphan") { 1 } else { of };
-            assert_eq!((check.seen_min, check.seen_max, outcome), (of, most, Outcome::Agrees), "{end} {counter:?}");
+            assert_eq!(
+                (check.seen_min, check.seen_max, outcome),
+                (of, most, CheckOutcome::Agrees),
+                "{end} {counter:?}"
+            );
         }
         let (check, outcome) = audited.check(Checked::ResetsSent, Ledger::default());
-        assert_eq!((check.seen_min, check.seen_max, outcome), (rst, u64::MAX, Outcome::Agrees), "{end}");
+        assert_eq!((check.seen_min, check.seen_max, outcome), (rst, u64::MAX, CheckOutcome::Agrees), "{end}");
         if rst > 0 {
             let fewer = read(kernel, 0).check(Checked::ResetsSent, Ledger::default());
-            assert_eq!(fewer.1, Outcome::Differs(1), "{end}");
+            assert_eq!(fewer.1, CheckOutcome::Differs(1), "{end}");
         }
     }
 }

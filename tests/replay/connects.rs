@@ -2,9 +2,9 @@
 
 use tcpwait::{
     aggregate::{
-        Aggregate, Wanted,
+        Aggregate, StatOptions,
         audit::AuditReport,
-        census::Census,
+        census::SocketCensus,
         connects::{ConnectCounts, ConnectReport},
         groups::Sort,
     },
@@ -34,11 +34,11 @@ fn aggregate(told: &str, aggregate: &mut Aggregate) {
 }
 
 fn report(aggregate: &mut Aggregate, is_final: bool) -> ConnectReport {
-    aggregate.report(1, is_final, Ledger::default(), AuditReport::default(), Census::default()).connects
+    aggregate.report(1, is_final, Ledger::default(), AuditReport::default(), SocketCensus::default()).connects
 }
 
 fn new(top: usize) -> Aggregate {
-    Aggregate::new(Wanted { by: Vec::new(), netns_implied: false, sort: Sort::Entered, top }, 0)
+    Aggregate::new(StatOptions { by: Vec::new(), netns_implied: false, sort: Sort::Entered, top }, 0)
 }
 
 fn numbers(counts: &ConnectCounts) -> [u64; 5] {

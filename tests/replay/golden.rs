@@ -49,7 +49,7 @@ fn sockets_older_than_the_tool() {
 }
 
 #[test]
-fn half_open_connections_and_calls_that_fail() {
+fn syn_recv_connections_and_calls_that_fail() {
     check_views("handshakes");
     check("handshakes", "state", &["--state", "SYN_RECV"]);
     check("handshakes", "comm", &["--comm", "impostor,restarted"]);

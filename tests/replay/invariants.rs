@@ -24,7 +24,7 @@ fn every_step_continues_the_one_before() {
     for name in FIXTURES {
         let mut now: HashMap<String, (Value, i128)> = HashMap::new();
         for line in lines(name, &[]) {
-            // A half-open connection that comes to nothing has no id.
+            // A connection in SYN_RECV that comes to nothing has no id.
             let Some(id) = line["id"].as_str().map(str::to_owned) else { continue };
             let time = ns(&line["time"]);
             if let Some((state, since)) = now.insert(id, (line["to"].clone(), time)) {
@@ -47,9 +47,9 @@ fn a_reason_is_said_on_every_step_to_close_and_nowhere_else() {
             let ends_mini = line["from"] == "TIME_WAIT";
             assert_eq!(line["to"] == "CLOSE", line["reason"].is_string(), "{name}: {line}");
             assert!(line["detail"].is_null() || line["reason"].is_string(), "{name}: {line}");
-            let names_who = ["reused", "destroyed"].iter().any(|reason| line["reason"] == *reason);
+            let names_who = ["reused-by-connect", "destroyed"].iter().any(|reason| line["reason"] == *reason);
             assert!(!names_who || line["by"].is_object(), "{name}: {line}");
-            let done_by_nobody = ["expired", "recycled", "reset", "timeout", "unreachable"]
+            let done_by_nobody = ["expired", "reused-by-syn", "reset", "timeout", "unreachable"]
                 .iter()
                 .any(|reason| line["reason"] == *reason);
             assert!(!done_by_nobody || line["by"].is_null(), "{name}: {line}");

@@ -100,8 +100,8 @@ fn every_kernel_tells_the_same_story() {
         r#"8307 "FIN_WAIT2" "reset-sent" null"#,
         r#"8308 "TIME_WAIT" "reset" 0"#,
         r#"8309 "TIME_WAIT" "destroyed" 0"#,
-        r#"8310 "TIME_WAIT" "reused" 0"#,
-        r#"8311 "TIME_WAIT" "recycled" 0"#,
+        r#"8310 "TIME_WAIT" "reused-by-connect" 0"#,
+        r#"8311 "TIME_WAIT" "reused-by-syn" 0"#,
         r#"8312 "FIN_WAIT2" "overflow" null"#,
         r#"8315 "TIME_WAIT" "netns" 0"#,
     ] {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 use tcpwait::{
-    event::{Context, EndFacts, EndSite, Event, Fact, MiniSocket, StateChange},
+    event::{EndFacts, EndSite, Event, Fact, HookContext, MiniSocket, StateChange},
     lifecycle::{Lifecycle, Reason, SegmentSource, Transition, Update},
     tcp::State::{
         self, Close, CloseWait, Closing, Established, FinWait1, FinWait2, LastAck, Listen, SynRecv, SynSent, TimeWait,
@@ -70,7 +70,7 @@ fn tell(life: &Life, cookie: u64, mut ms: u64, events: &mut Vec<Event>) -> u64 {
     let (flow, cpu) = (flow(cookie as u16), cookie as u16);
     let mut pauses = life.pauses.iter().copied();
     let mut say = |ms: u64, fact| {
-        events.push(Event { time_ns: ms * MS, cpu, context: Context::Cpu(cpu), fact });
+        events.push(Event { time_ns: ms * MS, cpu, context: HookContext::Cpu(cpu), fact });
     };
     let changed = |old, new| change(cookie, cookie, flow, old, new);
     let path = PATHS[life.path];
@@ -146,7 +146,7 @@ fn tell(life: &Life, cookie: u64, mut ms: u64, events: &mut Vec<Event>) -> u64 {
 fn sockets() -> impl Strategy<Value = (Vec<Vec<Life>>, Vec<Event>)> {
     prop::collection::vec((prop::collection::vec(life(), 1..3), 0..100_000u64), 1..8).prop_map(|sockets| {
         let seeded = Fact::SeedEnd { sockets: 0, namespaces: 0, unreadable: 0 };
-        let mut events = vec![Event { time_ns: 0, cpu: 0, context: Context::Cpu(0), fact: seeded }];
+        let mut events = vec![Event { time_ns: 0, cpu: 0, context: HookContext::Cpu(0), fact: seeded }];
         for (number, (lives, start)) in sockets.iter().enumerate() {
             let mut ms = 1_000 + start;
             for life in lives {

@@ -13,6 +13,7 @@
 mod ages;
 mod aggregates;
 mod audit;
+mod circles;
 mod connects;
 mod damage;
 mod documents;
@@ -28,6 +29,7 @@ mod lives;
 mod memory;
 mod mutation;
 mod object;
+mod names;
 mod origins;
 mod ports;
 mod properties;

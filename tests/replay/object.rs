@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use aya_obj::{Object, ProgramSection};
-use tcpwait::kernel::{HOOKS, Kind};
+use tcpwait::kernel::{AttachKind, HOOKS};
 use tcpwait_wire::{
     config::{
         COUNTERS_MAP, FILTER_LPORT, FILTER_NETNS, FILTER_RPORT, LPORT_FILTER_MAP, NETNS_FILTER_MAP, OFFSETS, RING_MAP,
@@ -34,8 +34,8 @@ fn every_hook_has_its_program() {
     for (name, program) in object().programs {
         let (kind, _) = all().find(|(_, on)| on.names.contains(&name.as_str())).unwrap();
         let fits = match program.section {
-            ProgramSection::BtfTracePoint => kind == Kind::Tracepoint,
-            ProgramSection::FExit { .. } => kind == Kind::Fexit,
+            ProgramSection::BtfTracePoint => kind == AttachKind::Tracepoint,
+            ProgramSection::FExit { .. } => kind == AttachKind::Fexit,
             _ => false,
         };
         assert!(fits, "{name} is {:?}", program.section);

@@ -3,12 +3,12 @@
 use tcpwait::{
     event::{Event, Fact},
     lifecycle::{Lifecycle, SegmentSource, Update},
-    origin::{End, Origin},
+    origin::{Endpoint, Origin},
 };
 
 use crate::stories::{events, symbols};
 
-const UNKNOWN: Origin = Origin::Unknown(Some(End::Local));
+const UNKNOWN: Origin = Origin::Unknown(Some(Endpoint::Local));
 
 /// The origin that each step tells, in the order in which they are heard, and of the first whether bind() gave the port.
 fn told(events: &[Event]) -> (Vec<Origin>, Option<bool>) {
@@ -45,7 +45,7 @@ fn what_connects_is_made_here_to_the_end() {
 /// Whoever listens, or has.
 #[test]
 fn what_is_accepted_is_made_there_although_its_listener_goes() {
-    let born = "10 syn\n11 state LISTEN SYN_RECV sk=5 id=0\n11 state SYN_RECV ESTABLISHED sk=5 half-open\n";
+    let born = "10 syn\n11 state LISTEN SYN_RECV sk=5 id=0\n11 state SYN_RECV ESTABLISHED sk=5 of-request\n";
     let closed = "12 state LISTEN CLOSE id=9 listener\n";
     all(&format!("0 seeded\n{born}{closed}{TO_TIME_WAIT}"), Origin::There);
     all("0 seeded\n10 syn\n5000 give-up\n5001 tick", Origin::There);
@@ -63,7 +63,7 @@ fn a_simultaneous_open_is_made_here() {
         let Fact::State(change) = &mut event.fact else { continue };
         change.flow.rport = 4000;
     }
-    assert_eq!(told(&events).0, [Origin::Unknown(Some(End::Remote))]);
+    assert_eq!(told(&events).0, [Origin::Unknown(Some(Endpoint::Remote))]);
     for event in &mut events {
         let Fact::State(change) = &mut event.fact else { continue };
         (change.flow.raddr, change.flow.rport) = (change.flow.laddr, change.flow.lport);
@@ -97,7 +97,7 @@ fn what_is_restored_is_not_made_by_that() {
 #[test]
 fn what_is_older_is_as_the_listing_tells() {
     let story = "0 seed TIME_WAIT mini left=30000 lport=40000\n1 seeded\n30000 expire TIME_WAIT due=30000 lport=40000";
-    for said in [Origin::Here, Origin::There, UNKNOWN, Origin::Unknown(Some(End::Remote)), Origin::Unknown(None)] {
+    for said in [Origin::Here, Origin::There, UNKNOWN, Origin::Unknown(Some(Endpoint::Remote)), Origin::Unknown(None)] {
         let mut events = events(story);
         if let Fact::Seed(seed) = &mut events[0].fact {
             seed.origin = Some(said);
@@ -114,7 +114,7 @@ fn what_is_older_is_as_the_listing_tells() {
             _ => {}
         }
     }
-    assert_eq!(told(&events).0, [Origin::Unknown(Some(End::Remote)), Origin::There]);
+    assert_eq!(told(&events).0, [Origin::Unknown(Some(Endpoint::Remote)), Origin::There]);
 }
 
 /// connect() chooses a port after the event, so one that is there came from bind().

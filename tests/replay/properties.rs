@@ -7,7 +7,8 @@ use std::collections::HashMap;
 use proptest::prelude::*;
 use tcpwait::{
     event::{
-        CancelSite, Context, EndFacts, EndSite, Event, Fact, HalfOpen, HalfStart, MiniSocket, Seed, StateChange, Task,
+        CancelSite, EndFacts, EndSite, Event, Fact, HookContext, MiniSocket, RequestSocket, RequestStart, Seed,
+        StateChange, Task,
     },
     lifecycle::{Lifecycle, Reason, SegmentSource, Timing, Transition, Unmatched, Update},
     tcp::State,
@@ -73,9 +74,9 @@ fn any_mini() -> impl Strategy<Value = MiniSocket> {
     })
 }
 
-fn any_half() -> impl Strategy<Value = HalfOpen> {
+fn any_request() -> impl Strategy<Value = RequestSocket> {
     (0..3u64, 0..3u64, 0..4u16, 0..4u64, any::<bool>(), any::<bool>()).prop_map(
-        |(cookie, req, on, listener, listens, acked)| HalfOpen {
+        |(cookie, req, on, listener, listens, acked)| RequestSocket {
             cookie,
             req,
             flow: flow(on),
@@ -103,7 +104,7 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         Fact::State(StateChange {
             task,
             handed_over,
-            half_open: handed_over,
+            of_request: handed_over,
             end,
             ..stories::change(cookie, sk, flow, old, new)
         })
@@ -136,14 +137,14 @@ fn any_fact() -> impl Strategy<Value = Fact> {
             }),
         1 => (0..4u64, any_task()).prop_map(|(cookie, task)| Fact::Owner { cookie, task }),
         1 => (0..4u64, any_task()).prop_map(|(cookie, task)| Fact::Heir { cookie, task }),
-        3 => (any_half(), 0..3usize).prop_map(|(half, start)| Fact::HalfOpen {
-            half,
-            start: [HalfStart::Syn, HalfStart::SynAgain, HalfStart::Retransmit][start],
+        3 => (any_request(), 0..3usize).prop_map(|(reqsk, start)| Fact::RequestArmed {
+            reqsk,
+            start: [RequestStart::Syn, RequestStart::SynAgain, RequestStart::Retransmit][start],
         }),
-        2 => any_half().prop_map(Fact::HalfExpired),
-        2 => (any_half(), any::<bool>(), any_task(), any_stack()).prop_map(|(half, flag, task, stack)| {
+        2 => any_request().prop_map(Fact::RequestExpired),
+        2 => (any_request(), any::<bool>(), any_task(), any_stack()).prop_map(|(reqsk, flag, task, stack)| {
             let site = CancelSite { unhashed: true, netns_gone: false, on_task_stack: flag, task, stack };
-            Fact::HalfCancelled { half, site }
+            Fact::RequestCancelled { reqsk, site }
         }),
         2 => Just(Fact::Tick { realtime_ns: 0 }),
         2 => seed,
@@ -174,7 +175,7 @@ pub fn any_events() -> impl Strategy<Value = Vec<Event>> {
                 }
                 _ => {}
             }
-            Event { time_ns: ms * MS - u64::from(cpu) * 1000, cpu, context: Context::new(cpu, thread), fact }
+            Event { time_ns: ms * MS - u64::from(cpu) * 1000, cpu, context: HookContext::new(cpu, thread), fact }
         });
         events.collect()
     })
@@ -204,7 +205,7 @@ fn connection(cookie: u64) -> impl Strategy<Value = Vec<Event>> {
             timestamps: false,
         };
         let cpu = cookie as u16;
-        let mut say = |ms, fact| events.push(Event { time_ns: ms * MS, cpu, context: Context::Cpu(cpu), fact });
+        let mut say = |ms, fact| events.push(Event { time_ns: ms * MS, cpu, context: HookContext::Cpu(cpu), fact });
         let closing = ending == 5;
         let mut path = vec![State::Close, State::SynSent, State::Established, State::FinWait1];
         path.push(if closing { State::Closing } else { State::FinWait2 });
@@ -263,7 +264,7 @@ pub fn connections() -> impl Strategy<Value = Vec<Event>> {
             Event {
                 time_ns: 0,
                 cpu: 0,
-                context: Context::Cpu(0),
+                context: HookContext::Cpu(0),
                 fact: Fact::SeedEnd { sockets: 0, namespaces: 0, unreadable: 0 },
             },
         );

@@ -32,7 +32,7 @@ fn task_at(kind: u8) -> Option<usize> {
         Kind::StateTask => offset_of!(wire::SockStateTask, task),
         Kind::Owner => offset_of!(wire::Owner, task),
         Kind::TwCancel => offset_of!(wire::MiniCancel, task),
-        Kind::ReqCancel => offset_of!(wire::HalfCancel, task),
+        Kind::ReqCancel => offset_of!(wire::RequestCancel, task),
         Kind::PortRefused => offset_of!(wire::PortRefused, task),
         Kind::Accepted => offset_of!(wire::Accepted, task),
         Kind::Seed => offset_of!(wire::Seed, task),
@@ -44,7 +44,7 @@ fn flow_at(kind: u8) -> Option<usize> {
     Some(match Kind::from_u8(kind)? {
         Kind::State | Kind::StateTask | Kind::StateStack => offset_of!(wire::SockState, flow),
         Kind::TwArm | Kind::TwExpire | Kind::TwSegment | Kind::TwCancel => offset_of!(wire::Mini, flow),
-        Kind::ReqArm | Kind::ReqExpire | Kind::ReqCancel => offset_of!(wire::Half, flow),
+        Kind::ReqArm | Kind::ReqExpire | Kind::ReqCancel => offset_of!(wire::Request, flow),
         Kind::PortRefused => offset_of!(wire::PortRefused, flow),
         Kind::Seed => offset_of!(wire::Seed, flow),
         _ => return None,

@@ -6,9 +6,9 @@ use tcpwait::{
     pipeline::{Pipeline, Shown},
     recording::Header,
     select::{Criteria, Selector},
-    view::json::Json,
+    view::json::TraceJson,
 };
-use tcpwait_wire::wire::{HalfCancel, Kind, MiniCancel, SockStateEnd, SockStateStack, Stack};
+use tcpwait_wire::wire::{Kind, MiniCancel, RequestCancel, SockStateEnd, SockStateStack, Stack};
 use zerocopy::{FromBytes, IntoBytes};
 
 use crate::support::{FIXTURES, records};
@@ -54,8 +54,8 @@ fn without_stack(record: &[u8]) -> Vec<u8> {
         cancel.stack = NONE;
         return cancel.as_bytes().to_vec();
     }
-    if let Ok(mut cancel) = HalfCancel::read_from_bytes(record)
-        && cancel.half.head.kind == Kind::ReqCancel as u8
+    if let Ok(mut cancel) = RequestCancel::read_from_bytes(record)
+        && cancel.reqsk.head.kind == Kind::ReqCancel as u8
     {
         cancel.stack = NONE;
         return cancel.as_bytes().to_vec();
@@ -78,7 +78,7 @@ fn without_stack(record: &[u8]) -> Vec<u8> {
 /// `trace --json` in any order, since what was held is told later, and without the time of day, which each tick ties anew.
 fn told(header: &Header, records: &[Vec<u8>]) -> Vec<Line> {
     let mut out = Vec::new();
-    let shown = Shown::Transitions(Box::new(Json::default()));
+    let shown = Shown::Transitions(Box::new(TraceJson::default()));
     let mut pipeline = Pipeline::new(header, Selector::new(Criteria::default()), shown, &mut out).unwrap();
     for record in records {
         pipeline.record(record).unwrap();
@@ -102,7 +102,8 @@ fn is_end_of_a_full_socket(line: &Line) -> bool {
 
 /// Where neither a stack nor a segment tells it, it is not guessed.
 fn forget_the_reason(line: &mut Line) {
-    if ["recycled", "reset", "reset-sent", "destroyed"].iter().any(|told| line.get("reason") == Some(&json!(told))) {
+    if ["reused-by-syn", "reset", "reset-sent", "destroyed"].iter().any(|told| line.get("reason") == Some(&json!(told)))
+    {
         line.insert("reason".to_owned(), json!("unknown"));
         line.remove("by");
     }

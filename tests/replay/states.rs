@@ -34,7 +34,7 @@ fn help_says_what_there_is() {
     for flag in ["--by", "--top", "--json", "--wide", "--netns", "--lport", "--rport", "--state", "INTERVAL", "COUNT"] {
         assert!(help.contains(flag), "no {flag} in {help}");
     }
-    for by in tcpwait::aggregate::by::By::ALL {
+    for by in tcpwait::aggregate::by::GroupBy::ALL {
         assert!(help.contains(by.name()), "no {by} in {help}");
     }
 }

@@ -4,19 +4,19 @@ use std::net::IpAddr;
 
 use jiff::{Timestamp, tz::TimeZone};
 use tcpwait::{
-    aggregate::by::{By, Value},
+    aggregate::by::{GroupBy, Value},
     event::Task,
     names::Names,
     select::Criteria,
     states::{
-        Seen, Socket, Tally, Wanted,
-        report::{Extent, Holders, Report},
+        ListedSocket, SeenSince, StatesOptions, StatesTally,
+        report::{Extent, StatesReport, UnknownHolders},
     },
     tcp::{Flow, NetnsId, State},
     view::states::{Moment, json, notes, text},
 };
 
-fn socket(state: State, local: (&str, u16), remote: (&str, u16)) -> Socket {
+fn socket(state: State, local: (&str, u16), remote: (&str, u16)) -> ListedSocket {
     let ip = |text: &str| text.parse::<IpAddr>().unwrap();
     let flow = Flow {
         netns: NetnsId::new(7, 0),
@@ -26,19 +26,19 @@ fn socket(state: State, local: (&str, u16), remote: (&str, u16)) -> Socket {
         lport: local.1,
         rport: remote.1,
     };
-    Socket { cookie: remote.1.into(), flow, state, at_least_ms: None, mini_left_ms: None, uid: None, inode: None }
+    ListedSocket { cookie: remote.1.into(), flow, state, at_least_ms: None, mini_left_ms: None, uid: None, inode: None }
 }
 
-fn held(socket: Socket, inode: u32, uid: u32) -> Socket {
-    Socket { inode: Some(inode), uid: Some(uid), ..socket }
+fn held(socket: ListedSocket, inode: u32, uid: u32) -> ListedSocket {
+    ListedSocket { inode: Some(inode), uid: Some(uid), ..socket }
 }
 
-fn mini(socket: Socket, left_ms: u32) -> Socket {
-    Socket { mini_left_ms: Some(left_ms), ..socket }
+fn mini(socket: ListedSocket, left_ms: u32) -> ListedSocket {
+    ListedSocket { mini_left_ms: Some(left_ms), ..socket }
 }
 
-fn old(socket: Socket, at_least_ms: u32) -> Socket {
-    Socket { at_least_ms: Some(at_least_ms), ..socket }
+fn old(socket: ListedSocket, at_least_ms: u32) -> ListedSocket {
+    ListedSocket { at_least_ms: Some(at_least_ms), ..socket }
 }
 
 fn task(pid: u32, name: &str, cgroup: u64) -> Task {
@@ -48,7 +48,7 @@ fn task(pid: u32, name: &str, cgroup: u64) -> Task {
 }
 
 /// A server with a client on the same machine, a client of somebody else, and what they left.
-fn sockets() -> Vec<Socket> {
+fn sockets() -> Vec<ListedSocket> {
     vec![
         held(socket(State::Listen, ("::", 80), ("::", 0)), 1, 0),
         old(held(socket(State::Established, ("127.0.0.1", 80), ("127.0.0.1", 4000)), 2, 33), 400_000),
@@ -68,17 +68,17 @@ fn names() -> Names {
     names
 }
 
-fn report(criteria: Criteria, by: &[By], top: usize) -> Report {
-    of(Wanted { criteria, by: by.to_vec(), top, ..Wanted::default() })
+fn report(criteria: Criteria, by: &[GroupBy], top: usize) -> StatesReport {
+    of(StatesOptions { criteria, by: by.to_vec(), top, ..StatesOptions::default() })
 }
 
-fn of(wanted: Wanted) -> Report {
-    let mut tally = Tally::new(wanted);
+fn of(wanted: StatesOptions) -> StatesReport {
+    let mut tally = StatesTally::new(wanted);
     if tally.wanted().needs_listeners() {
         tally.listener(&socket(State::Listen, ("::", 80), ("::", 0)).flow);
     }
     sockets().iter().for_each(|socket| tally.socket(socket));
-    let owner = |socket: &Socket| match socket.inode? {
+    let owner = |socket: &ListedSocket| match socket.inode? {
         1 | 2 | 5 => Some(task(10, "nginx", 99)),
         3 => Some(task(20, "curl", 0)),
         _ => None,
@@ -87,7 +87,7 @@ fn of(wanted: Wanted) -> Report {
     tally.report(Extent { namespaces: 1, ..Extent::default() })
 }
 
-fn counted(report: &Report, state: State) -> Option<u64> {
+fn counted(report: &StatesReport, state: State) -> Option<u64> {
     report.states.iter().find(|row| row.state == state).unwrap().sockets
 }
 
@@ -106,33 +106,33 @@ fn states_and_families() {
 
 #[test]
 fn groups_add_up_to_all() {
-    let lines = |by: &[By], top| {
+    let lines = |by: &[GroupBy], top| {
         let report = report(Criteria::default(), by, top);
         let rows = report.groups.rows.iter().chain([&report.groups.others]);
         assert_eq!(rows.clone().map(|row| row.total).sum::<u64>(), report.total);
         assert!(rows.clone().all(|row| row.states.iter().sum::<u64>() == row.total));
         (rows.map(|row| (row.key.clone(), row.total)).collect::<Vec<_>>(), report.groups.folded, report.holders)
     };
-    let (rows, folded, holders) = lines(&[By::Process], 20);
+    let (rows, folded, holders) = lines(&[GroupBy::Process], 20);
     let process = |name: &str| Value::Process(task(0, name, 0).comm);
     assert_eq!(rows[..3], [(vec![Value::Unknown], 5), (vec![process("nginx")], 3), (vec![process("curl")], 1)]);
     assert_eq!(folded, 0);
-    assert_eq!(holders, Some(Holders { without_file: 4, of_time_wait: 3, unknown: 1, shared: 0 }));
+    assert_eq!(holders, Some(UnknownHolders { without_file: 4, of_time_wait: 3, unknown: 1, shared: 0 }));
 
-    let (rows, ..) = lines(&[By::Service], 20);
+    let (rows, ..) = lines(&[GroupBy::Service], 20);
     let https = Value::Pair("fd00::2".parse().unwrap(), 443, None);
     let client = Value::Pair("127.0.0.1".parse().unwrap(), 80, None);
     assert_eq!(rows[..3], [(vec![Value::Local(80)], 6), (vec![https], 2), (vec![client], 1)]);
 
     // A listener has no peer; without a file nobody's user is known; a cgroup that is not known is none.
-    let (rows, ..) = lines(&[By::Remote], 20);
+    let (rows, ..) = lines(&[GroupBy::Remote], 20);
     assert!(rows.contains(&(vec![Value::Unknown], 1)), "{rows:?}");
-    let (rows, ..) = lines(&[By::Uid], 20);
+    let (rows, ..) = lines(&[GroupBy::Uid], 20);
     assert_eq!(rows[0], (vec![Value::Unknown], 4));
-    let (rows, ..) = lines(&[By::Cgroup], 20);
+    let (rows, ..) = lines(&[GroupBy::Cgroup], 20);
     assert_eq!(rows[..2], [(vec![Value::Unknown], 6), (vec![Value::Cgroup(99)], 3)]);
 
-    let (rows, folded, holders) = lines(&[By::Netns, By::LocalPort], 1);
+    let (rows, folded, holders) = lines(&[GroupBy::Netns, GroupBy::LocalPort], 1);
     assert_eq!((rows.len(), rows[0].1, rows[1].1, folded), (2, 6, 3, 3));
     assert_eq!(holders, None, "nobody asked who");
 }
@@ -141,24 +141,24 @@ fn groups_add_up_to_all() {
 #[test]
 fn seen_again() {
     let closing = |port| socket(State::FinWait1, ("127.0.0.1", 80), ("10.0.0.9", port));
-    let listing = |seen: Seen, begin_ms, sockets: &[Socket]| {
+    let listing = |seen: SeenSince, begin_ms, sockets: &[ListedSocket]| {
         let mut seen = seen;
         seen.begins(begin_ms);
-        let mut tally = Tally::new(Wanted::default()).knowing(seen);
+        let mut tally = StatesTally::new(StatesOptions::default()).knowing(seen);
         sockets.iter().for_each(|socket| tally.socket(socket));
         let mut seen = tally.take_seen().unwrap();
         seen.ends(begin_ms + 100);
         (tally.report(Extent::default()), seen)
     };
-    let ages = |report: &Report, state| {
+    let ages = |report: &StatesReport, state| {
         let age = report.states.iter().find(|row| row.state == state).unwrap().age;
         (age.at_least, age.oldest_ns.map(|ns| ns / 1_000_000))
     };
     let open = socket(State::Established, ("127.0.0.1", 80), ("10.0.0.9", 9));
-    let (first, seen) = listing(Seen::default(), 0, &[closing(1), closing(2), open]);
+    let (first, seen) = listing(SeenSince::default(), 0, &[closing(1), closing(2), open]);
     assert_eq!(ages(&first, State::FinWait1), (0, None));
     // One has gone, one has come; the third has taken a step.
-    let stepped = Socket { state: State::FinWait2, ..closing(2) };
+    let stepped = ListedSocket { state: State::FinWait2, ..closing(2) };
     let (second, seen) = listing(seen, 1_000, &[closing(1), stepped, closing(3), open]);
     assert_eq!(ages(&second, State::FinWait1), (1, Some(900)), "since the end of the first");
     assert_eq!((ages(&second, State::FinWait2), ages(&second, State::Established)), ((0, None), (0, None)));
@@ -172,7 +172,9 @@ fn seen_again() {
 /// Who sits on what for so long: what nothing tells of is not counted, and said.
 #[test]
 fn older_than() {
-    let older_than = |ms| of(Wanted { older_than_ms: Some(ms), by: vec![By::Process], top: 20, ..Wanted::default() });
+    let older_than = |ms| {
+        of(StatesOptions { older_than_ms: Some(ms), by: vec![GroupBy::Process], top: 20, ..StatesOptions::default() })
+    };
     let report = older_than(90_000);
     let rows: Vec<_> = report.groups.rows.iter().map(|row| (row.total, row.oldest_ms)).collect();
     assert_eq!(rows, [(2, Some(3_600_000)), (1, Some(90_000))], "nginx, curl");
@@ -180,7 +182,7 @@ fn older_than() {
     assert_eq!(older_than(90_001).total, 2);
     assert_eq!(older_than(3_600_001).total, 0);
     let time_wait = Criteria { states: vec![State::TimeWait], ..Criteria::default() };
-    let report = of(Wanted { criteria: time_wait, older_than_ms: Some(1_000), ..Wanted::default() });
+    let report = of(StatesOptions { criteria: time_wait, older_than_ms: Some(1_000), ..StatesOptions::default() });
     assert_eq!((report.total, report.ageless), (1, 2), "only of what is wanted");
     let said = notes::of(&report, true);
     assert!(said.iter().any(|note| note.starts_with("of 2 sockets nothing tells how long")), "{said:?}");
@@ -201,11 +203,11 @@ fn filters_select_sockets() {
     assert_eq!(total(Criteria { states: vec![State::TimeWait], ..Criteria::default() }), 3);
     assert_eq!(total(Criteria { pids: vec![10].into(), ..Criteria::default() }), 3);
     assert_eq!(total(Criteria { cgroups: vec!["/system.slice".to_owned()].into(), ..Criteria::default() }), 3);
-    let of_state = report(Criteria { states: vec![State::TimeWait], ..Criteria::default() }, &[By::Pid], 20);
+    let of_state = report(Criteria { states: vec![State::TimeWait], ..Criteria::default() }, &[GroupBy::Pid], 20);
     assert_eq!(of_state.states.len(), 1, "what was not asked for is not said to be 0");
 }
 
-fn written(report: &Report, write: impl Fn(&Report, Moment<'_>, &mut Vec<u8>)) -> String {
+fn written(report: &StatesReport, write: impl Fn(&StatesReport, Moment<'_>, &mut Vec<u8>)) -> String {
     let (names, mut out) = (names(), Vec::new());
     write(report, Moment { time: Timestamp::from_second(1_700_000_000).unwrap(), names: &names }, &mut out);
     String::from_utf8(out).unwrap()
@@ -213,7 +215,7 @@ fn written(report: &Report, write: impl Fn(&Report, Moment<'_>, &mut Vec<u8>)) -
 
 #[test]
 fn as_text() {
-    let mut report = report(Criteria::default(), &[By::LocalPort, By::Cgroup], 2);
+    let mut report = report(Criteria::default(), &[GroupBy::LocalPort, GroupBy::Cgroup], 2);
     report.extent = Extent { namespaces: 1, unreadable: 2, unseen: true, ..Extent::default() };
     let of = |width| {
         written(&report, |report, moment, out| text::write(report, moment, &TimeZone::UTC, width, out).unwrap())
@@ -256,7 +258,7 @@ SOCKETS ESTABLISHED FIN_WAIT2 TIME_WAIT LOCAL-PORT CGROUP
 
 #[test]
 fn as_json() {
-    let mut report = report(Criteria::default(), &[By::Process], 1);
+    let mut report = report(Criteria::default(), &[GroupBy::Process], 1);
     report.extent.unreadable = 2;
     let line = written(&report, |report, moment, out| json::write(report, moment, out).unwrap());
     let document: serde_json::Value = serde_json::from_str(line.trim_end()).unwrap();
@@ -276,8 +278,8 @@ fn as_json() {
 
 #[test]
 fn what_is_not_known_is_said() {
-    let mut report = report(Criteria::default(), &[By::Process], 20);
-    let said = |report: &Report, root| notes::of(report, root).join("\n");
+    let mut report = report(Criteria::default(), &[GroupBy::Process], 20);
+    let said = |report: &StatesReport, root| notes::of(report, root).join("\n");
     let text = said(&report, false);
     assert!(text.contains("TIME_WAIT belongs to no process any more (3 sockets)"), "{text}");
     assert!(text.contains("1 socket has no process"), "{text}");
@@ -285,7 +287,7 @@ fn what_is_not_known_is_said() {
     assert!(!said(&report, true).contains("run as root"), "{text}");
     report.extent = Extent { unreadable: 2, unseen: true, inconsistent: 1, odd: 3, ..Extent::default() };
     assert_eq!(said(&report, false).lines().count(), 7);
-    report.holders = report.holders.map(|holders| Holders { shared: 1, ..holders });
+    report.holders = report.holders.map(|holders| UnknownHolders { shared: 1, ..holders });
     let text = said(&report, true);
     assert!(text.contains("1 listener: several processes have it") && !text.contains("process is not known"), "{text}");
     report.holders = None;

@@ -2,7 +2,7 @@
 //! kernel said of itself, with the first TIME_WAIT, and with nothing but two clocks.
 
 use tcpwait::{
-    event::{Context, Event, Fact, MiniSocket, Seed},
+    event::{Event, Fact, HookContext, MiniSocket, Seed},
     lifecycle::{HzSource, Lifecycle, SegmentSource, Timing, Transition, Update},
     tcp::State,
 };
@@ -33,7 +33,7 @@ impl Kernel {
 
     fn tell(&mut self, ms: u64, fact: Fact) {
         let mut updates = Vec::new();
-        self.model.apply(&Event { time_ns: ms * MS, cpu: 0, context: Context::Cpu(0), fact }, &mut updates);
+        self.model.apply(&Event { time_ns: ms * MS, cpu: 0, context: HookContext::Cpu(0), fact }, &mut updates);
         self.said.extend(updates.into_iter().filter_map(|update| match update {
             Update::Transition(step) => Some(step),
             _ => None,

@@ -199,7 +199,7 @@ fn help_mentions_every_flag() {
     for flag in shared.iter().chain(&own) {
         assert!(mentions(&ports, flag), "ports --help: no {flag}");
     }
-    for by in tcpwait::aggregate::by::By::ALL {
+    for by in tcpwait::aggregate::by::GroupBy::ALL {
         assert!(stat.contains(by.name()), "stat --help: no {by}");
     }
     let record = run(["record", "--help"]).stdout;

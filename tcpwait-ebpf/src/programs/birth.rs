@@ -8,11 +8,12 @@ use aya_ebpf::{
 };
 use tcpwait_wire::{
     config::{ABSENT, offset::*},
-    wire::{FLAG_HALF_OPEN, FLAG_NEWBORN},
+    wire::{FLAG_NEWBORN, FLAG_OF_REQUEST},
 };
 
 use crate::{
     claim::{find, own, release},
+    kernel::TFO_SERVER_ENABLE,
     sock::{Fields, Typed},
     task,
 };
@@ -65,7 +66,7 @@ pub fn goes_on(ctx: &impl EbpfContext, sk: Typed) -> u8 {
         unsafe {
             if (*slot).words[0] == sk.number() {
                 if (*slot).words[1] == 1 && bpf_jiffies64() - (*slot).since <= MAKING_JIFFIES {
-                    flags |= FLAG_HALF_OPEN;
+                    flags |= FLAG_OF_REQUEST;
                 }
                 release(slot);
             }
@@ -86,6 +87,5 @@ fn is_unaccepted(sk: Typed) -> bool {
 /// (Of the listener's own limit the newborn knows nothing: `inet_csk_clone_lock` clears it, from 6.13 on before the event.)
 #[inline(always)]
 pub fn is_told_at_once(newborn: Typed) -> bool {
-    const TFO_SERVER_ENABLE: i32 = 2;
     OFF_FASTOPEN.load() != ABSENT && newborn.follow_typed(&OFF_NET).read::<i32>(&OFF_FASTOPEN) & TFO_SERVER_ENABLE == 0
 }

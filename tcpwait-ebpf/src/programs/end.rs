@@ -9,7 +9,10 @@ use tcpwait_wire::{
     },
 };
 
-use crate::sock::{At, Fields, Typed, no_users};
+use crate::{
+    kernel::{SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6, SOCK_DEAD},
+    sock::{At, Fields, Typed, no_users},
+};
 
 /// Whether the peer has acknowledged everything that was written, FIN included: in LAST_ACK that is the normal end (`tcp_rcv_state_process`).
 #[inline(always)]
@@ -45,7 +48,6 @@ impl About {
 /// Tells what a socket says of its end (`END_…`), but for who is on the CPU.
 #[inline(always)]
 pub fn end(sk: Typed, tcp: Typed, about: About) {
-    const SOCK_DEAD: u64 = 0;
     if sk.read::<u64>(&OFF_SK_FLAGS) >> SOCK_DEAD & 1 != 0 {
         about.set(END_ORPHAN);
     }
@@ -82,12 +84,10 @@ pub fn soft_error(sk: Typed, connects: bool, about: About) {
     if noted != 0 {
         about.set(u32::from(noted as u16) << END_SOFT_SHIFT);
     } else if connects && has_errors(sk) && OFF_ERROR_ERRNO.load() != ABSENT && OFF_ERROR_ORIGIN.load() != ABSENT {
-        // SO_EE_ORIGIN_ICMP and SO_EE_ORIGIN_ICMP6 (include/uapi/linux/errqueue.h); others are no errors of the connection.
-        const ICMP: u8 = 2;
-        const ICMP6: u8 = 3;
+        // Others are no errors of the connection.
         let says = At(sk.at().follow(&OFF_FIRST_ERROR).0 + u64::from(OFF_SKB_CB.load()));
         let origin: u8 = says.read(&OFF_ERROR_ORIGIN);
-        if origin == ICMP || origin == ICMP6 {
+        if origin == SO_EE_ORIGIN_ICMP || origin == SO_EE_ORIGIN_ICMP6 {
             about.set(END_SOFT_ASKED | u32::from(says.read::<u32>(&OFF_ERROR_ERRNO) as u16) << END_SOFT_SHIFT);
         }
     }

@@ -15,6 +15,14 @@ use core::{arch::asm, ptr};
 use aya_ebpf::{EbpfContext, helpers::generated::bpf_get_stack, programs::FExitContext};
 use tcpwait_wire::wire::{STACK_FRAMES, Stack};
 
+use crate::maps::{CpuNotes, NOTES};
+
+/// What this CPU remembers.
+#[inline(always)]
+fn notes() -> Option<*mut CpuNotes> {
+    NOTES.get_ptr_mut(0)
+}
+
 /// Writes the kernel stack of the hook into `stack`, all of it.
 #[inline(always)]
 fn write_stack(ctx: &impl EbpfContext, stack: *mut Stack) {

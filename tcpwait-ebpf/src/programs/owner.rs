@@ -13,7 +13,8 @@ use tcpwait_wire::{
 use super::result_behind;
 use crate::{
     claim::{Turn, takes},
-    emit::{count, count_taken_over, emit},
+    counters::{count, count_taken_over},
+    emit::emit,
     filter::{is_running, wanted},
     maps::{ACCEPT_ARGUMENTS, UNOWNED, unowned_slot},
     sock::{At, Fields, Typed, bound_port, held_by_task, is_multipath, netns, rport},

@@ -14,19 +14,16 @@ use tcpwait_wire::{
 
 use crate::{
     claim::{Turn, takes},
-    emit::{count, emit},
+    counters::count,
+    emit::emit,
     filter::wanted,
+    kernel::{AF_INET, AF_INET6, EADDRINUSE, TCP_LISTEN},
     maps::{CALL_BIND, CALL_CONNECT, CALL_LISTEN},
     sock::{
         At, Fields, Netns, Typed, bound_port, flow, is_multipath, is_stream, make_cookie, netns, netns_of, reuse, rport,
     },
     task,
 };
-
-const EADDRINUSE: i64 = 98;
-const LISTEN: u8 = 10;
-const AF_INET: u16 = 2;
-const AF_INET6: u16 = 10;
 
 /// Whether a call that gave this back failed for a reason that leaves nothing else behind: where a state change tells, its `sk_err`
 /// says why.
@@ -77,7 +74,7 @@ fn got_port(ctx: FExitContext, program: u64) -> i32 {
         return 0;
     }
     // listen() asks after it has changed the state (inet_csk_listen_start).
-    let call = if sk.read::<u8>(&OFF_STATE) == LISTEN { CALL_WAS_LISTEN } else { CALL_WAS_BIND };
+    let call = if sk.read::<u8>(&OFF_STATE) == TCP_LISTEN { CALL_WAS_LISTEN } else { CALL_WAS_BIND };
     let netns = netns_of(sk);
     let mut flow = flow(sk, netns, port, 0);
     flow.raddr = [0; 16];

@@ -1,4 +1,4 @@
-//! Half-open connections: what the timer says of a request socket, from the SYN to the ACK or to whatever comes instead.
+//! Connections in SYN_RECV: what the timer says of a request socket, from the SYN to the ACK or to whatever comes instead.
 //! A connection that is made needs no record: the full socket's own says so.
 
 use core::mem::MaybeUninit;
@@ -6,25 +6,26 @@ use core::mem::MaybeUninit;
 use aya_ebpf::programs::BtfTracePointContext;
 use tcpwait_wire::{
     config::offset::*,
-    wire::{Counter, FLAG_NETNS_GONE, FLAG_REARM, FLAG_RETRANSMIT, FLAG_TASK_STACK, Half, HalfCancel, Kind},
+    wire::{Counter, FLAG_NETNS_GONE, FLAG_REARM, FLAG_RETRANSMIT, FLAG_TASK_STACK, Kind, Request, RequestCancel},
 };
 
-use super::{birth::is_made, timer::notes, write_stack};
+use super::{birth::is_made, notes, write_stack};
 use crate::{
-    emit::{count, emit, zero},
+    counters::count,
+    emit::emit,
     filter::wanted,
+    kernel::TCP_LISTEN,
+    opaque::zero,
     sock::{At, Copied, Fields, Netns, accept_queue, bound_port, flow, netns, no_users, rport},
     task,
 };
-
-const LISTEN: u8 = 10;
 
 /// Writes everything after the head. What the listener's queue is like is read only where that may say why the request ends.
 ///
 /// # Safety
 /// `record` is reserved memory.
 #[inline(always)]
-unsafe fn fill(record: *mut Half, at: At, req: &Copied, netns: Netns<At>, may_end: bool) {
+unsafe fn fill(record: *mut Request, at: At, req: &Copied, netns: Netns<At>, may_end: bool) {
     let listener: At = req.follow(&OFF_LISTENER);
     // SAFETY: the caller's.
     unsafe {
@@ -33,7 +34,7 @@ unsafe fn fill(record: *mut Half, at: At, req: &Copied, netns: Netns<At>, may_en
         (*record).flow = flow(req, netns, bound_port(req), rport(req));
         (*record).listener = if listener.0 == 0 { 0 } else { listener.read(&OFF_COOKIE) };
         (*record).retransmits = req.read(&OFF_REQ_RETRANS);
-        (*record).listens = u8::from(listener.0 != 0 && listener.read::<u8>(&OFF_STATE) == LISTEN);
+        (*record).listens = u8::from(listener.0 != 0 && listener.read::<u8>(&OFF_STATE) == TCP_LISTEN);
         (*record).acked = req.bits(&BIT_REQ_ACKED) & 1;
         (*record).deferred = 0;
         (*record).queue = 0;
@@ -65,7 +66,7 @@ pub fn started(ctx: &BtfTracePointContext, at: At) {
     if wanted(netns, bound_port(req), rport(req)) {
         count(if flags == 0 { Counter::ReqEntered } else { Counter::ReqRearmed });
         // SAFETY: reserved memory.
-        emit::<Half>(
+        emit::<Request>(
             ctx,
             Kind::ReqArm,
             flags,
@@ -85,7 +86,7 @@ pub fn expired(ctx: &BtfTracePointContext, at: At) {
     if wanted(netns, bound_port(req), rport(req)) {
         count(Counter::ReqExpired);
         // SAFETY: reserved memory.
-        emit::<Half>(
+        emit::<Request>(
             ctx,
             Kind::ReqExpire,
             0,
@@ -122,10 +123,10 @@ pub fn cancelled(ctx: &BtfTracePointContext, at: At) {
     count(Counter::ReqCancelled);
     let gone = if no_users(req) { FLAG_NETNS_GONE } else { 0 };
     let stack = if task::on_its_stack(ctx) { FLAG_TASK_STACK } else { 0 };
-    emit::<HalfCancel>(ctx, Kind::ReqCancel, gone | stack, Counter::LostRequest, |record| {
+    emit::<RequestCancel>(ctx, Kind::ReqCancel, gone | stack, Counter::LostRequest, |record| {
         // SAFETY: reserved memory.
         unsafe {
-            fill(&raw mut (*record).half, at, req, netns, true);
+            fill(&raw mut (*record).reqsk, at, req, netns, true);
             (*record).task = task::current();
             write_stack(ctx, &raw mut (*record).stack);
         }

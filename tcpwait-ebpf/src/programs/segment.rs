@@ -20,13 +20,13 @@ use super::{
 };
 use crate::{
     claim::{Turn, takes},
-    emit::{count, emit},
+    counters::count,
+    emit::emit,
     filter::wanted,
+    kernel::TCP_TIME_WAIT,
     maps::{DROP_CHECKSUM, DROP_PSP, DROP_XFRM, PROCESS_ARGUMENTS},
     sock::{At, Copied, Fields, Typed, bound_port, netns, rport},
 };
-
-const TIME_WAIT: u8 = 6;
 
 /// Question: which segment reached a mini-socket, when, and what did the kernel make of it?
 /// Prototype: `enum tcp_tw_status tcp_timewait_state_process(struct inet_timewait_sock *tw, struct sk_buff *skb,
@@ -66,7 +66,7 @@ fn dropped(ctx: BtfTracePointContext, program: u64) -> i32 {
     // SAFETY: the tracepoint's argument.
     let rx_sk = unsafe { Typed::new(ctx.arg(3)) };
     if rx_sk.at().0 != 0
-        && rx_sk.read::<u8>(&OFF_STATE) == TIME_WAIT
+        && rx_sk.read::<u8>(&OFF_STATE) == TCP_TIME_WAIT
         && is_processed(ctx.arg(2))
         && takes(&ctx, Turn::of_two(Hook::Drop, program), rx_sk.number())
     {
@@ -101,7 +101,7 @@ fn is_processed(reason: u32) -> bool {
 fn reached(ctx: &impl EbpfContext, at: At, skb: At, th: At, verdict: u8) {
     let mut memory = MaybeUninit::uninit();
     let tw = Copied::into(&mut memory, at);
-    if tw.read::<u8>(&OFF_STATE) != TIME_WAIT {
+    if tw.read::<u8>(&OFF_STATE) != TCP_TIME_WAIT {
         return;
     }
     let netns = netns(tw);

@@ -17,8 +17,10 @@ use super::{
 };
 use crate::{
     claim::{Turn, takes},
-    emit::{count, count_transition, emit},
+    counters::{count, count_transition},
+    emit::emit,
     filter::wanted,
+    kernel,
     maps::{NOTES, UNOWNED, unowned_slot},
     sock::{
         Fields, Netns, Typed, bound_port, flow, full_lport, held_by_task, is_deferred, is_tcp, make_cookie, netns_of,
@@ -27,15 +29,16 @@ use crate::{
     task,
 };
 
-const FIN_WAIT2: i32 = 5;
-const CLOSE: i32 = 7;
-const FIN_WAIT1: i32 = 4;
-const LAST_ACK: i32 = 9;
-const LISTEN: i32 = 10;
-const CLOSING: i32 = 11;
-const SYN_SENT: i32 = 2;
-const SYN_RECV: i32 = 3;
-const ESTABLISHED: i32 = 1;
+// The tracepoint has them as `int`.
+const FIN_WAIT2: i32 = kernel::TCP_FIN_WAIT2 as i32;
+const CLOSE: i32 = kernel::TCP_CLOSE as i32;
+const FIN_WAIT1: i32 = kernel::TCP_FIN_WAIT1 as i32;
+const LAST_ACK: i32 = kernel::TCP_LAST_ACK as i32;
+const LISTEN: i32 = kernel::TCP_LISTEN as i32;
+const CLOSING: i32 = kernel::TCP_CLOSING as i32;
+const SYN_SENT: i32 = kernel::TCP_SYN_SENT as i32;
+const SYN_RECV: i32 = kernel::TCP_SYN_RECV as i32;
+const ESTABLISHED: i32 = kernel::TCP_ESTABLISHED as i32;
 
 /// The programs of the hook, which are alike.
 macro_rules! programs {

@@ -10,7 +10,7 @@ use tcpwait_wire::{
 use super::{request, timewait};
 use crate::{
     claim::{Turn, takes},
-    maps::{CpuNotes, NOTES, REQSK_TIMER_HANDLER, STACK_BYTES, TW_TIMER_HANDLER},
+    maps::{REQSK_TIMER_HANDLER, STACK_BYTES, TW_TIMER_HANDLER},
     sock::{At, Fields, Typed},
     task,
 };
@@ -46,12 +46,6 @@ fn taken(ctx: &BtfTracePointContext, turn: Turn) -> Option<Socket> {
     let timer = timer(ctx);
     let socket = socket_of(timer)?;
     takes(ctx, turn, timer.number()).then_some(socket)
-}
-
-/// What this CPU remembers.
-#[inline(always)]
-pub fn notes() -> Option<*mut CpuNotes> {
-    NOTES.get_ptr_mut(0)
 }
 
 /// Question: which mini-socket begins, or has its clock set anew?
@@ -94,7 +88,7 @@ fn timer_expire_entry_2(ctx: BtfTracePointContext) -> i32 {
 /// Question: which mini-socket was killed, by what, and by whom?
 /// Prototype: `timer_cancel(struct timer_list *timer)`.
 /// Since: 2.6. Runs with interrupts off. Also fires before every expiry (told apart here, no record) and every restart.
-/// Cost: one record with a stack for each early death or restart; none for a half-open connection that is made.
+/// Cost: one record with a stack for each early death or restart; none for a connection in SYN_RECV that is made.
 #[btf_tracepoint(function = "timer_cancel")]
 fn timer_cancel(ctx: BtfTracePointContext) -> i32 {
     match taken(&ctx, Turn::only(Hook::TimerCancel)) {

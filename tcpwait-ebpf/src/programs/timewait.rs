@@ -8,15 +8,16 @@ use tcpwait_wire::{
     wire::{Counter, FLAG_NETNS_GONE, FLAG_REARM, FLAG_TASK_STACK, FLAG_UNHASHED, Kind, Mini, MiniCancel},
 };
 
-use super::{timer::notes, write_stack};
+use super::{notes, write_stack};
 use crate::{
-    emit::{count, emit, zero},
+    counters::count,
+    emit::emit,
     filter::wanted,
+    kernel::TCP_FIN_WAIT2,
+    opaque::zero,
     sock::{At, Copied, Fields, Netns, Typed, bound_port, flow, netns, no_users, reuse, rport},
     task,
 };
-
-const FIN_WAIT2: u8 = 5;
 
 /// Writes everything after the head.
 ///
@@ -70,7 +71,7 @@ pub fn started(ctx: &BtfTracePointContext, timer: Typed, at: At) {
     let netns = netns(tw);
     if wanted(netns, bound_port(tw), rport(tw)) {
         count(if flags == 0 { Counter::TwEntered } else { Counter::TwRearmed });
-        if flags == 0 && tw.read::<u8>(&OFF_TW_SUBSTATE) == FIN_WAIT2 {
+        if flags == 0 && tw.read::<u8>(&OFF_TW_SUBSTATE) == TCP_FIN_WAIT2 {
             count(Counter::TwEnteredFinWait2);
         }
         // SAFETY: reserved memory.

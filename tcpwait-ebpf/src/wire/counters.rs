@@ -153,7 +153,7 @@ pub enum Counter {
     Unreadable = 14,
     /// Of the entries, those in substate FIN_WAIT2.
     TwEnteredFinWait2 = 15,
-    /// Request sockets seen to be armed for the first time: connections that became half-open.
+    /// Request sockets seen to be armed for the first time: connections that entered SYN_RECV.
     ReqEntered = 16,
     /// Request sockets seen to be armed again: SYN-ACKs sent again, after a time or for a SYN that came again.
     ReqRearmed = 17,

@@ -151,10 +151,10 @@ pub struct MiniSegment {
     pub reserved: [u8; 6],
 }
 
-/// [`Kind::ReqArm`](super::Kind::ReqArm), [`Kind::ReqExpire`](super::Kind::ReqExpire): a half-open connection (`struct request_sock`).
+/// [`Kind::ReqArm`](super::Kind::ReqArm), [`Kind::ReqExpire`](super::Kind::ReqExpire): a connection in SYN_RECV (`struct request_sock`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct Half {
+pub struct Request {
     /// The record's head.
     pub head: Head,
     /// `ir_cookie`, which the connection's socket inherits; 0 unless sock_diag has listed it.
@@ -182,9 +182,9 @@ pub struct Half {
 /// [`Kind::ReqCancel`](super::Kind::ReqCancel).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
-pub struct HalfCancel {
+pub struct RequestCancel {
     /// The request socket.
-    pub half: Half,
+    pub reqsk: Request,
     /// The task on the CPU. It is the cause only where the stack says so.
     pub task: Task,
     /// Where in the kernel.

@@ -9,8 +9,8 @@ mod seen;
 
 use hashbrown::{HashMap, HashSet};
 
-pub use self::report::{AuditReport, Check, Checked, Outcome};
-use self::seen::{Certain, Seen, What};
+pub use self::report::{AuditReport, Check, CheckOutcome, Checked};
+use self::seen::{Certain, SeenCounts, What};
 use super::unfollowed::{self, FullQueue, Unfollowed};
 use crate::{
     event::{Event, Fact, StateChange, Syn},
@@ -47,7 +47,7 @@ pub struct KernelCounts {
     /// `TW` and `TWKilled` of TcpExt: one or the other counts each mini-socket.
     pub timewait: u64,
     /// `TWRecycled` of TcpExt.
-    pub recycled: u64,
+    pub reused_by_connect: u64,
     /// `TCPTimeWaitOverflow` of TcpExt.
     pub overflow: u64,
     /// `PassiveOpens` of Tcp; `None` where it could not be read.
@@ -100,14 +100,14 @@ struct Kept {
 #[derive(Clone, Copy, Debug, Default)]
 struct Baseline {
     kernel: KernelCounts,
-    seen: (Seen, Seen),
+    seen: (SeenCounts, SeenCounts),
 }
 
 /// The audit.
 #[derive(Debug)]
 pub struct Audit {
     meaning: Option<TwCounts>,
-    seen: HashMap<NetnsId, Seen>,
+    seen: HashMap<NetnsId, SeenCounts>,
     kept: Option<Kept>,
     baselines: Option<HashMap<NetnsId, Baseline>>,
     latest: Option<Comparison>,
@@ -280,7 +280,7 @@ impl Audit {
             let (before_ns, after_ns) = counts.read_ns;
             (at(counts, before_ns.saturating_sub(SKEW_NS)), at(counts, after_ns.saturating_add(SKEW_NS)))
         };
-        let now: Vec<(KernelCounts, (Seen, Seen))> =
+        let now: Vec<(KernelCounts, (SeenCounts, SeenCounts))> =
             reading.namespaces.iter().map(|counts| (*counts, range(counts))).collect();
         match &self.baselines {
             None => {
@@ -297,16 +297,16 @@ impl Audit {
     fn compare(
         &self,
         baselines: &HashMap<NetnsId, Baseline>,
-        now: &[(KernelCounts, (Seen, Seen))],
+        now: &[(KernelCounts, (SeenCounts, SeenCounts))],
         kept: &Kept,
         reading: &Reading,
     ) -> Comparison {
         // A namespace that was not there at the start has counted from zero since.
-        let pairs: Vec<(Baseline, &KernelCounts, &(Seen, Seen))> = now
+        let pairs: Vec<(Baseline, &KernelCounts, &(SeenCounts, SeenCounts))> = now
             .iter()
             .map(|(kernel, seen)| (baselines.get(&kernel.netns).copied().unwrap_or_default(), kernel, seen))
             .collect();
-        let range = |what: Checked, kernel: &dyn Fn(&KernelCounts) -> u64, seen: &dyn Fn(&Seen) -> (i64, i64)| {
+        let range = |what: Checked, kernel: &dyn Fn(&KernelCounts) -> u64, seen: &dyn Fn(&SeenCounts) -> (i64, i64)| {
             let mut check = Check { what, seen_min: 0, seen_max: 0, kernel: 0 };
             let positive = |count: i64| u64::try_from(count).unwrap_or_default();
             for (base, counts, (least, most)) in &pairs {
@@ -316,7 +316,7 @@ impl Audit {
             }
             check
         };
-        let check = |what: Checked, kernel: fn(&KernelCounts) -> u64, seen: fn(&Seen) -> u64| {
+        let check = |what: Checked, kernel: fn(&KernelCounts) -> u64, seen: fn(&SeenCounts) -> u64| {
             let mut check = Check { what, seen_min: 0, seen_max: 0, kernel: 0 };
             for (base, counts, (least, most)) in &pairs {
                 check.kernel += kernel(counts).saturating_sub(kernel(&base.kernel));
@@ -331,7 +331,7 @@ impl Audit {
             Some(TwCounts::Expiries) => checks.push(check(Checked::Expiries, |k| k.timewait, |s| s.expired)),
             None => {}
         }
-        checks.push(check(Checked::Reused, |k| k.recycled, |s| s.reused));
+        checks.push(check(Checked::ReusedByConnect, |k| k.reused_by_connect, |s| s.reused_by_connect));
         checks.push(check(Checked::Overflows, |k| k.overflow, |s| s.overflowed));
         if pairs.iter().all(|(_, kernel, _)| kernel.passive_opens.is_some()) {
             checks.push(check(Checked::PassiveOpens, |k| k.passive_opens.unwrap_or_default(), |s| s.accepted));
@@ -392,7 +392,7 @@ impl Audit {
 /// Mini-sockets followed while a gauge was read, against the gauge. `None` where not every namespace has it.
 fn gauge(
     what: Checked,
-    now: &[(KernelCounts, (Seen, Seen))],
+    now: &[(KernelCounts, (SeenCounts, SeenCounts))],
     kept: &Kept,
     of: fn(&KernelCounts) -> Option<(u64, Span)>,
 ) -> Option<Check> {

@@ -6,14 +6,14 @@ use serde::Serialize;
 
 use crate::{
     event::Task,
-    origin::{End, Origin},
+    origin::{Endpoint, Origin},
     tcp::{Flow, Interface, NetnsId},
 };
 
 /// One thing to group by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum By {
+pub enum GroupBy {
     /// The end that was listened on: remote address and port of a connection made here, local port of one accepted here;
     /// where nobody knows which it is, of the end whose port more sockets have, unknown where neither has.
     Service,
@@ -37,34 +37,34 @@ pub enum By {
     Netns,
 }
 
-impl By {
+impl GroupBy {
     /// Every one, in the order in which they are listed to people.
-    pub const ALL: [By; 10] = [
-        By::Service,
-        By::Process,
-        By::Pid,
-        By::Remote,
-        By::RemotePort,
-        By::LocalPort,
-        By::Pair,
-        By::Uid,
-        By::Cgroup,
-        By::Netns,
+    pub const ALL: [GroupBy; 10] = [
+        GroupBy::Service,
+        GroupBy::Process,
+        GroupBy::Pid,
+        GroupBy::Remote,
+        GroupBy::RemotePort,
+        GroupBy::LocalPort,
+        GroupBy::Pair,
+        GroupBy::Uid,
+        GroupBy::Cgroup,
+        GroupBy::Netns,
     ];
 
     /// The word for it.
     pub const fn name(self) -> &'static str {
         match self {
-            By::Service => "service",
-            By::Process => "process",
-            By::Pid => "pid",
-            By::Remote => "remote",
-            By::RemotePort => "remote-port",
-            By::LocalPort => "local-port",
-            By::Pair => "pair",
-            By::Uid => "uid",
-            By::Cgroup => "cgroup",
-            By::Netns => "netns",
+            GroupBy::Service => "service",
+            GroupBy::Process => "process",
+            GroupBy::Pid => "pid",
+            GroupBy::Remote => "remote",
+            GroupBy::RemotePort => "remote-port",
+            GroupBy::LocalPort => "local-port",
+            GroupBy::Pair => "pair",
+            GroupBy::Uid => "uid",
+            GroupBy::Cgroup => "cgroup",
+            GroupBy::Netns => "netns",
         }
     }
 
@@ -73,31 +73,31 @@ impl By {
         let port = |port: u16| if port == 0 { Value::Unknown } else { Value::Number(port.into()) };
         let of_owner = |value: fn(&Task) -> Value| owner.map_or(Value::Unknown, value);
         match self {
-            By::Service => match origin.service() {
-                Some(End::Local) => Value::Local(flow.lport),
-                Some(End::Remote) => By::Pair.of(flow, owner, origin),
+            GroupBy::Service => match origin.service() {
+                Some(Endpoint::Local) => Value::Local(flow.lport),
+                Some(Endpoint::Remote) => GroupBy::Pair.of(flow, owner, origin),
                 None => Value::Unknown,
             },
-            By::Pair => Value::Pair(flow.raddr, flow.rport, flow.interface()),
-            By::Process => of_owner(|task| Value::Process(task.comm)),
-            By::Pid => of_owner(|task| Value::Number(task.pid.into())),
-            By::Uid => of_owner(|task| Value::Number(task.uid.into())),
-            By::Cgroup => of_owner(|task| Value::Cgroup(task.cgroup)),
-            By::Remote => Value::Remote(flow.raddr, flow.interface()),
-            By::RemotePort => port(flow.rport),
-            By::LocalPort => port(flow.lport),
-            By::Netns => Value::Netns(flow.netns),
+            GroupBy::Pair => Value::Pair(flow.raddr, flow.rport, flow.interface()),
+            GroupBy::Process => of_owner(|task| Value::Process(task.comm)),
+            GroupBy::Pid => of_owner(|task| Value::Number(task.pid.into())),
+            GroupBy::Uid => of_owner(|task| Value::Number(task.uid.into())),
+            GroupBy::Cgroup => of_owner(|task| Value::Cgroup(task.cgroup)),
+            GroupBy::Remote => Value::Remote(flow.raddr, flow.interface()),
+            GroupBy::RemotePort => port(flow.rport),
+            GroupBy::LocalPort => port(flow.lport),
+            GroupBy::Netns => Value::Netns(flow.netns),
         }
     }
 }
 
-impl fmt::Display for By {
+impl fmt::Display for GroupBy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
 }
 
-impl FromStr for By {
+impl FromStr for GroupBy {
     type Err = String;
 
     /// Takes `peer` and `port` as well: the address of the one, the own one of the other.
@@ -113,7 +113,7 @@ impl FromStr for By {
     }
 }
 
-/// One value of a [`By`].
+/// One value of a [`GroupBy`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Value {
     /// It is not known.

@@ -8,8 +8,8 @@ use std::cmp::Reverse;
 use hashbrown::{HashMap, HashSet};
 
 use super::{
-    by::{By, Value},
-    ports::report::Destination,
+    by::{GroupBy, Value},
+    ports::report::PortDestination,
 };
 use crate::{
     lifecycle::Present,
@@ -30,7 +30,7 @@ pub const WAITING: [State; 5] = [State::SynSent, State::CloseWait, State::FinWai
 
 /// Sockets that are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
+pub struct CensusKey {
     /// Their network namespace.
     pub netns: NetnsId,
     /// Their state.
@@ -62,7 +62,7 @@ struct Taken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PlaceRow {
     /// The place.
-    pub place: Place,
+    pub place: CensusKey,
     /// How many there are.
     pub now: u64,
     /// How many more there are than at the beginning of what the report is on; `None` where that is not known.
@@ -81,7 +81,7 @@ pub struct PlaceRow {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TakenRow {
     /// The destination.
-    pub destination: Destination,
+    pub destination: PortDestination,
     /// How many ports connections hold.
     pub taken: u64,
     /// Of these, those in TIME_WAIT.
@@ -105,9 +105,9 @@ pub struct TimeWaits {
 
 /// All sockets that there are at one time.
 #[derive(Clone, Debug, Default)]
-pub struct Census {
-    places: HashMap<Place, Count>,
-    taken: HashMap<Destination, Taken>,
+pub struct SocketCensus {
+    places: HashMap<CensusKey, Count>,
+    taken: HashMap<PortDestination, Taken>,
     /// Ports that connect() passes over, as somebody listens or has accepted on them.
     closed: HashMap<NetnsId, HashSet<u16>>,
     /// Who listens where.
@@ -120,7 +120,7 @@ pub struct Census {
     beyond: u64,
 }
 
-impl Census {
+impl SocketCensus {
     /// Counts these at this time.
     pub fn take<'a>(present: impl Iterator<Item = Present<'a>>, now_ns: u64) -> Self {
         let mut census = Self::default();
@@ -150,7 +150,7 @@ impl Census {
             self.closed.entry(flow.netns).or_default().insert(flow.lport);
         }
         if socket.origin.is_outgoing() && flow.lport != 0 {
-            let destination = Destination::of(flow);
+            let destination = PortDestination::of(flow);
             if self.taken.len() < MAX_PLACES || self.taken.contains_key(&destination) {
                 let taken = self.taken.entry(destination).or_default();
                 taken.ports += 1;
@@ -163,8 +163,8 @@ impl Census {
         if !WAITING.contains(&socket.state) {
             return;
         }
-        let service = By::Service.of(flow, socket.owner, socket.origin);
-        let place = Place { netns: flow.netns, state: socket.state, service };
+        let service = GroupBy::Service.of(flow, socket.owner, socket.origin);
+        let place = CensusKey { netns: flow.netns, state: socket.state, service };
         if self.places.len() >= MAX_PLACES && !self.places.contains_key(&place) {
             self.beyond += 1;
             return;
@@ -180,7 +180,7 @@ impl Census {
     }
 
     /// The rows, those first of which there are most; `before`: at the beginning of what the report is on.
-    pub fn places(&self, before: Option<&Census>) -> Vec<PlaceRow> {
+    pub fn places(&self, before: Option<&SocketCensus>) -> Vec<PlaceRow> {
         let mut rows: Vec<PlaceRow> = self
             .places
             .iter()
@@ -202,7 +202,7 @@ impl Census {
     }
 
     /// Ports by destination, those first towards which most are taken.
-    pub fn taken(&self, before: Option<&Census>) -> Vec<TakenRow> {
+    pub fn taken(&self, before: Option<&SocketCensus>) -> Vec<TakenRow> {
         let mut rows: Vec<TakenRow> = self
             .taken
             .iter()

@@ -3,7 +3,7 @@
 
 use super::groups::GroupId;
 use crate::{
-    compact::Place,
+    compact::Slot,
     connection::{ByName, Name},
     tcp::State,
 };
@@ -51,7 +51,7 @@ pub struct Connections {
 
 impl Connections {
     /// What is remembered of a connection, and where; be it under a former name, under which it is forgotten by that.
-    pub fn recall(&mut self, name: Name) -> Option<(Standing, Option<Place>)> {
+    pub fn recall(&mut self, name: Name) -> Option<(Standing, Option<Slot>)> {
         if let Some(place) = self.standings.place_of(&name) {
             return self.standings.at_mut(place).map(|standing| (*standing, Some(place)));
         }
@@ -64,7 +64,7 @@ impl Connections {
     }
 
     /// Remembers, where it was recalled from if it was.
-    pub fn keep(&mut self, name: Name, place: Option<Place>, standing: Standing) {
+    pub fn keep(&mut self, name: Name, place: Option<Slot>, standing: Standing) {
         match place.and_then(|place| self.standings.at_mut(place)) {
             Some(kept) => *kept = standing,
             None => drop(self.put(name, standing)),

@@ -16,7 +16,7 @@ const MAX_DESTINATIONS: usize = 4096;
 
 /// Where a connect goes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Destination {
+pub struct ConnectDestination {
     /// The remote address.
     pub address: IpAddr,
     /// The remote port.
@@ -59,7 +59,7 @@ pub struct ConnectReport {
     /// All of them.
     pub all: ConnectCounts,
     /// The destinations to which a SYN was sent again, those first to which it was for most connects.
-    pub rows: Vec<(Destination, ConnectCounts)>,
+    pub rows: Vec<(ConnectDestination, ConnectCounts)>,
     /// Connects whose SYN was sent again to others.
     pub others: u64,
 }
@@ -69,7 +69,7 @@ pub struct ConnectReport {
 pub struct Connects {
     interval: Tally,
     total: Tally,
-    destinations: HashMap<Destination, (Tally, Tally)>,
+    destinations: HashMap<ConnectDestination, (Tally, Tally)>,
 }
 
 impl Tally {
@@ -107,7 +107,7 @@ impl Connects {
         self.interval.step(step);
         self.total.step(step);
         let flow = &step.flow;
-        let to = Destination { address: flow.raddr, port: flow.rport, interface: flow.interface() };
+        let to = ConnectDestination { address: flow.raddr, port: flow.rport, interface: flow.interface() };
         if self.destinations.len() < MAX_DESTINATIONS || self.destinations.contains_key(&to) {
             let new = || Tally { dwell: Dwell::coarse(), ..Tally::default() };
             let (interval, total) = self.destinations.entry(to).or_insert_with(|| (new(), new()));

@@ -3,13 +3,13 @@
 use super::{
     dwell::{Dwell, DwellSummary},
     ends::{EndDwells, Ends},
-    groups::{Closed, Closer},
-    half_open::HalfOpen,
+    group_row::{ClosedFirst, Closer},
     histogram::TimeWaitHistogram,
     report::Exit,
+    syn_recv::SynRecv,
 };
 use crate::{
-    lifecycle::{Cause, KeptIn, Reason, Restarts, Timing, Transition},
+    lifecycle::{KeptIn, Reason, RestartCause, Restarts, Timing, Transition},
     tcp::State,
 };
 
@@ -25,10 +25,10 @@ pub struct Counts {
     exit_counts: [u64; Reason::ALL.len()],
     orphans: [u64; Reason::ALL.len()],
     pub(super) restarts: u64,
-    restart_causes: [u64; Cause::ALL.len()],
+    restart_causes: [u64; RestartCause::ALL.len()],
     pub(super) overflows: u64,
-    pub(super) half_open: HalfOpen,
-    pub(super) closed: Closed,
+    pub(super) syn_recv: SynRecv,
+    pub(super) closed: ClosedFirst,
     pub(super) ends: Ends,
     pub(super) end_dwells: EndDwells,
     pub(super) histogram: TimeWaitHistogram,
@@ -46,7 +46,7 @@ impl Counts {
         if let (Some(ns), Some(dwell)) = (step.dwell_ns, self.dwells.get_mut(from)) {
             dwell.record(ns, step.timing != Timing::Exact);
         }
-        self.half_open.step(step);
+        self.syn_recv.step(step);
         self.ends.step(step);
         self.end_dwells.step(step);
         match step.reason {
@@ -108,7 +108,7 @@ impl Counts {
         }
         self.restarts += other.restarts;
         self.overflows += other.overflows;
-        self.half_open.add(&other.half_open);
+        self.syn_recv.add(&other.syn_recv);
         self.closed.add(other.closed);
         self.ends.add(&other.ends);
         self.end_dwells.add(&other.end_dwells);
@@ -149,8 +149,8 @@ impl Counts {
     }
 
     /// Why the clock was restarted.
-    pub fn restart_causes(&self) -> Vec<(Cause, u64)> {
-        Cause::ALL.into_iter().zip(self.restart_causes).filter(|(_, count)| *count > 0).collect()
+    pub fn restart_causes(&self) -> Vec<(RestartCause, u64)> {
+        RestartCause::ALL.into_iter().zip(self.restart_causes).filter(|(_, count)| *count > 0).collect()
     }
 
     /// How an orphan's FIN_WAIT2 ended without TIME_WAIT.

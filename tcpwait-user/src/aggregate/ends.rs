@@ -1,10 +1,7 @@
 //! How connections ended: every step to CLOSE by reason, detail and the state that was left, and whether many ended after the same time there.
 //! Small enough to be kept for each of a thousand groups.
 
-use super::{
-    dwell::{Dwell, DwellSummary},
-    groups::GroupRow,
-};
+use super::dwell::{Dwell, DwellSummary};
 use crate::{
     lifecycle::{Detail, Reason, Timing, Transition},
     tcp::State,
@@ -17,13 +14,13 @@ pub struct Ends(Vec<Row>);
 /// Ends that are alike.
 #[derive(Clone, Debug)]
 struct Row {
-    key: Key,
+    key: EndKey,
     count: u64,
-    times: Times,
+    times: EndTimes,
 }
 
 /// What they have in common; the state is `None` where it was not seen.
-type Key = (Reason, Option<Detail>, Option<State>);
+type EndKey = (Reason, Option<Detail>, Option<State>);
 
 impl Ends {
     /// A step, if it leads to CLOSE.
@@ -39,9 +36,9 @@ impl Ends {
         }
     }
 
-    fn row(&mut self, key: Key) -> &mut Row {
+    fn row(&mut self, key: EndKey) -> &mut Row {
         let at = self.0.iter().position(|row| row.key == key).unwrap_or_else(|| {
-            self.0.push(Row { key, count: 0, times: Times::default() });
+            self.0.push(Row { key, count: 0, times: EndTimes::default() });
             self.0.len() - 1
         });
         // It was found or pushed just now.
@@ -75,6 +72,22 @@ impl Ends {
         });
         rows
     }
+
+    /// What stands out among the ends of a group, if anything does: a tenth of them, or a time that many share; and how many connections
+    /// were over in all. `entered`: so many entered TIME_WAIT.
+    pub fn outstanding(&self, entered: u64) -> Option<(EndRow, u64)> {
+        const TENTH: u64 = 10;
+        let otherwise = |row: &&Row| was_made(row.key.2) && row.key.2 != Some(State::TimeWait);
+        let over = entered + self.0.iter().filter(otherwise).map(|row| row.count).sum::<u64>();
+        let stands_out = |row: &EndRow| {
+            let many = row.count >= MANY && row.count * TENTH >= over;
+            row.is_abnormal() && (many || row.times.shared.is_some())
+        };
+        // A time that many share says more than how many there are.
+        let row =
+            self.rows().into_iter().filter(stands_out).max_by_key(|row| (row.times.shared.is_some(), row.count))?;
+        Some((row, over))
+    }
 }
 
 /// Ends of one reason and detail, out of one state.
@@ -100,8 +113,8 @@ impl EndRow {
                 self.reason,
                 Reason::Closed
                     | Reason::Expired
-                    | Reason::Reused
-                    | Reason::Recycled
+                    | Reason::ReusedByConnect
+                    | Reason::ReusedBySyn
                     | Reason::Overflow
                     | Reason::Failed
                     | Reason::Unknown
@@ -118,72 +131,6 @@ impl EndRow {
 /// Whether a connection that leaves this state had been made.
 pub fn was_made(from: Option<State>) -> bool {
     !matches!(from, Some(State::SynSent | State::SynRecv | State::Listen | State::Close))
-}
-
-/// What a report says of ends.
-#[derive(Clone, Debug, Default)]
-pub struct EndReport {
-    /// By reason, in the order in which they are listed to people; those that did not occur are left out.
-    pub reasons: Vec<EndOf>,
-    /// By reason, detail and state, the most frequent first.
-    pub rows: Vec<EndRow>,
-    /// Groups in which one stands out.
-    pub leads: Vec<EndLead>,
-}
-
-/// Ends of one reason.
-#[derive(Clone, Copy, Debug)]
-pub struct EndOf {
-    /// Why.
-    pub reason: Reason,
-    /// How many.
-    pub count: u64,
-    /// How many a second; `None` for an interval without length.
-    pub per_s: Option<f64>,
-    /// How long they had been in the state that they left.
-    pub dwell: DwellSummary,
-}
-
-impl EndReport {
-    /// A report on these.
-    pub fn new(ends: &Ends, dwells: &EndDwells, per_s: impl Fn(u64) -> Option<f64>, leads: Vec<EndLead>) -> Self {
-        let rows = ends.rows();
-        let of = |reason: Reason| {
-            let count = rows.iter().filter(|row| row.reason == reason).map(|row| row.count).sum();
-            EndOf { reason, count, per_s: per_s(count), dwell: dwells.summary(reason) }
-        };
-        let reasons = Reason::ALL.into_iter().map(of).filter(|of| of.count > 0).collect();
-        Self { reasons, rows, leads }
-    }
-}
-
-/// A group in which many connections end in one way that is not FINs on both sides.
-#[derive(Clone, Debug)]
-pub struct EndLead {
-    /// The group.
-    pub group: GroupRow,
-    /// How they end.
-    pub row: EndRow,
-    /// How many connections were over in all: in TIME_WAIT, or ended otherwise after they had been made.
-    pub over: u64,
-}
-
-impl EndLead {
-    /// What stands out among the ends of a group, if anything does: a tenth of them, or a time that many share.
-    /// `entered`: so many entered TIME_WAIT.
-    pub fn of(ends: &Ends, entered: u64, group: impl FnOnce() -> GroupRow) -> Option<Self> {
-        const TENTH: u64 = 10;
-        let otherwise = |row: &&Row| was_made(row.key.2) && row.key.2 != Some(State::TimeWait);
-        let over = entered + ends.0.iter().filter(otherwise).map(|row| row.count).sum::<u64>();
-        let stands_out = |row: &EndRow| {
-            let many = row.count >= MANY && row.count * TENTH >= over;
-            row.is_abnormal() && (many || row.times.shared.is_some())
-        };
-        // A time that many share says more than how many there are.
-        let row =
-            ends.rows().into_iter().filter(stands_out).max_by_key(|row| (row.times.shared.is_some(), row.count))?;
-        Some(Self { group: group(), row, over })
-    }
 }
 
 /// Ends of one reason, with quantiles.
@@ -235,7 +182,7 @@ const LONG_NS: u64 = 1_000_000_000;
 
 /// Times spent in a state: their number, sum and extremes, and those that many share.
 #[derive(Clone, Copy, Debug, Default)]
-struct Times {
+struct EndTimes {
     known: u64,
     sum_ns: u128,
     min_ns: u64,
@@ -277,7 +224,7 @@ impl Followed {
     }
 }
 
-impl Times {
+impl EndTimes {
     /// A time, of a connection that ended then.
     fn record(&mut self, ns: u64, ended_ns: u64) {
         self.take(&Self { known: 1, sum_ns: ns.into(), min_ns: ns, max_ns: ns, followed: Default::default() });
@@ -377,8 +324,8 @@ mod tests {
 
     use super::*;
 
-    fn times(all: impl IntoIterator<Item = u64>) -> Times {
-        let mut times = Times::default();
+    fn times(all: impl IntoIterator<Item = u64>) -> EndTimes {
+        let mut times = EndTimes::default();
         all.into_iter().zip(0..).for_each(|(ns, n)| times.record(ns, n * S));
         times
     }
@@ -397,7 +344,7 @@ mod tests {
         assert_eq!(times([60 * S; 4]).summary(4).shared, None);
         assert_eq!(times([S / 2; 400]).summary(400).shared, None);
         // All at once.
-        let mut killed = Times::default();
+        let mut killed = EndTimes::default();
         (0..400).for_each(|n| killed.record(60 * S + n * 1_000_000, 100 * S + n * 1_000_000));
         assert_eq!(killed.summary(400).shared, None);
         // The times of most are not known.

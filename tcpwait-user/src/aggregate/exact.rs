@@ -85,8 +85,8 @@ impl Counted {
         self.value(Counter::TwEntered).saturating_sub(self.value(Counter::TwEnteredFinWait2))
     }
 
-    /// Connections that became half-open.
-    pub fn half_open(&self) -> u64 {
+    /// Connections that entered SYN_RECV.
+    pub fn syn_recv(&self) -> u64 {
         self.value(Counter::ReqEntered)
     }
 

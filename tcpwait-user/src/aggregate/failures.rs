@@ -14,7 +14,7 @@ const MAX_KINDS: usize = 1000;
 
 /// What failures have in common that are counted together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Kind {
+pub struct FailureKind {
     /// The call.
     pub call: Call,
     /// Why it failed.
@@ -37,7 +37,7 @@ pub struct Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailureRow {
     /// What was counted.
-    pub kind: Kind,
+    pub kind: FailureKind,
     /// How many.
     pub count: u64,
 }
@@ -55,13 +55,13 @@ pub struct FailureReport {
 
 /// Counts of an interval and of the whole time.
 #[derive(Debug, Default)]
-pub struct Failures {
-    kinds: HashMap<Kind, (u64, u64)>,
+pub struct CallFailures {
+    kinds: HashMap<FailureKind, (u64, u64)>,
     interval: u64,
     total: u64,
 }
 
-impl Failures {
+impl CallFailures {
     /// A call failed.
     pub fn add(&mut self, failure: &Failure) {
         let Failure { call, why, errno, flow, owner, .. } = failure;
@@ -70,7 +70,7 @@ impl Failures {
             Call::Bind | Call::Listen => (flow.laddr, flow.lport),
         };
         let comm = owner.as_ref().map(|task| task.comm);
-        let kind = Kind {
+        let kind = FailureKind {
             call: *call,
             why: *why,
             errno: *errno,

@@ -4,10 +4,10 @@
 use std::cmp::Reverse;
 
 use super::{
-    census::{Census, PlaceRow, TakenRow},
-    ends::EndLead,
+    census::{PlaceRow, SocketCensus, TakenRow},
+    end_report::EndLead,
     failures::FailureRow,
-    ports::settings::Settings,
+    ports::settings::PortSettings,
     unfollowed::{FullQueue, Growth},
 };
 use crate::{
@@ -38,7 +38,7 @@ const PACE_NS: u64 = 60_000_000_000;
 
 /// One thing that stands out.
 #[derive(Clone, Debug)]
-pub enum Finding {
+pub enum StatFinding {
     /// Calls that failed.
     Failed(FailureRow),
     /// Ports towards a destination are taken, or soon are.
@@ -80,9 +80,9 @@ pub enum Finding {
 /// What findings are made of.
 pub struct Sources<'a> {
     /// The sockets there are.
-    pub census: &'a Census,
+    pub census: &'a SocketCensus,
     /// Those that there were at the beginning; `None` where that is not known.
-    pub before: Option<&'a Census>,
+    pub before: Option<&'a SocketCensus>,
     /// How long the report is on.
     pub length_ns: u64,
     /// Calls that failed.
@@ -90,7 +90,7 @@ pub struct Sources<'a> {
     /// What the kernel alone counts.
     pub unfollowed: &'a Growth,
     /// The settings of namespaces, as far as they were read.
-    pub settings: &'a dyn Fn(NetnsId) -> Option<&'a Settings>,
+    pub settings: &'a dyn Fn(NetnsId) -> Option<&'a PortSettings>,
     /// TIME_WAITs that found no room.
     pub overflows: u64,
     /// Ends that stand out.
@@ -98,23 +98,23 @@ pub struct Sources<'a> {
 }
 
 /// Everything that stands out, worst first.
-pub fn find(from: &Sources<'_>) -> Vec<Finding> {
-    let mut found: Vec<Finding> = from.failures.iter().map(|row| Finding::Failed(*row)).collect();
+pub fn find(from: &Sources<'_>) -> Vec<StatFinding> {
+    let mut found: Vec<StatFinding> = from.failures.iter().map(|row| StatFinding::Failed(*row)).collect();
     found.extend(ports(from));
     let queue = from.unfollowed.full;
     let listens = queue.and_then(|queue| from.census.listener(queue.netns, queue.port));
-    found.extend(from.unfollowed.dropped().map(|count| Finding::Dropped { count, queue, owner: listens }));
-    found.extend(from.unfollowed.cookies().map(|count| Finding::Cookies { count }));
+    found.extend(from.unfollowed.dropped().map(|count| StatFinding::Dropped { count, queue, owner: listens }));
+    found.extend(from.unfollowed.cookies().map(|count| StatFinding::Cookies { count }));
     found.extend(from.census.places(from.before).into_iter().filter_map(waiting));
     if from.overflows > 0 {
-        found.push(Finding::Overflow { count: from.overflows });
+        found.push(StatFinding::Overflow { count: from.overflows });
     }
-    found.extend(from.leads.iter().cloned().map(|lead| Finding::Ended(Box::new(lead))));
+    found.extend(from.leads.iter().cloned().map(|lead| StatFinding::Ended(Box::new(lead))));
     found.sort_by_key(|finding| (finding.rank(), Reverse(finding.weight())));
     found
 }
 
-impl Finding {
+impl StatFinding {
     /// The word for it, as in JSON.
     pub fn name(&self) -> &'static str {
         match self {
@@ -162,17 +162,17 @@ impl Finding {
     }
 }
 
-fn waiting(row: PlaceRow) -> Option<Finding> {
+fn waiting(row: PlaceRow) -> Option<StatFinding> {
     let old = row.oldest_ns.unwrap_or_default();
     if row.place.state == State::SynSent {
         return (row.unanswered > 0 && (old >= THIRD_SYN_NS || row.unanswered >= MANY))
-            .then_some(Finding::Unanswered(row));
+            .then_some(StatFinding::Unanswered(row));
     }
     let is_long = old >= LONG_NS && row.now >= MANY;
-    (is_long || row.growth.is_some_and(|growth| growth >= MORE)).then_some(Finding::Waiting(row))
+    (is_long || row.growth.is_some_and(|growth| growth >= MORE)).then_some(StatFinding::Waiting(row))
 }
 
-fn ports(from: &Sources<'_>) -> Vec<Finding> {
+fn ports(from: &Sources<'_>) -> Vec<StatFinding> {
     let finding = |row: TakenRow| {
         let settings = (from.settings)(row.destination.netns)?;
         let available = settings.available(from.census.closed(row.destination.netns))?;
@@ -183,7 +183,7 @@ fn ports(from: &Sources<'_>) -> Vec<Finding> {
             (left / growth as f64 * from.length_ns as f64) as u64
         });
         let is_near = share >= FILLED || (share >= FILLING && in_ns.is_some_and(|ns| ns <= PACE_NS));
-        is_near.then_some(Finding::Ports { row, available, in_ns })
+        is_near.then_some(StatFinding::Ports { row, available, in_ns })
     };
     from.census.taken(from.before).into_iter().filter_map(finding).collect()
 }

@@ -6,9 +6,11 @@ use std::{net::IpAddr, num::NonZeroU32};
 use hashbrown::HashMap;
 
 use super::{
-    by::{By, Value},
-    dwell::{Dwell, DwellSummary},
-    ends::{EndLead, EndRow, Ends},
+    by::{GroupBy, Value},
+    dwell::Dwell,
+    end_report::EndLead,
+    ends::Ends,
+    group_row::{ClosedFirst, Closer, GroupRow, Peer, Rows},
 };
 use crate::{
     event::Task,
@@ -37,66 +39,25 @@ pub enum Sort {
     Dwell,
 }
 
-/// Which side hung up first, of connections that were closed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Closed {
-    /// This side: its FIN was acknowledged before the peer's came.
-    pub this_side: u64,
-    /// The peer.
-    pub peer: u64,
-    /// Both at once (CLOSING).
-    pub both: u64,
-    /// Neither: the connection ended in ESTABLISHED, without a FIN.
-    pub neither: u64,
-}
-
-impl Closed {
-    /// All of them.
-    pub fn total(&self) -> u64 {
-        self.this_side + self.peer + self.both + self.neither
-    }
-
-    /// Adds others.
-    pub fn add(&mut self, other: Self) {
-        self.this_side += other.this_side;
-        self.peer += other.peer;
-        self.both += other.both;
-        self.neither += other.neither;
-    }
-}
-
-/// Who hung up first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Closer {
-    /// This side.
-    ThisSide,
-    /// The peer.
-    Peer,
-    /// Both at once.
-    Both,
-    /// Neither.
-    Neither,
-}
-
 /// What is counted of a group over a time.
 #[derive(Clone, Debug)]
-struct Counts {
+struct GroupCounts {
     entered: u64,
     left: u64,
     exits: [u64; Reason::ALL.len()],
-    closed: Closed,
+    closed: ClosedFirst,
     ends: Ends,
     dwell: Dwell,
     peers: HashMap<IpAddr, u64>,
 }
 
-impl Default for Counts {
+impl Default for GroupCounts {
     fn default() -> Self {
         Self {
             entered: 0,
             left: 0,
             exits: Default::default(),
-            closed: Closed::default(),
+            closed: ClosedFirst::default(),
             ends: Ends::default(),
             dwell: Dwell::coarse(),
             peers: HashMap::new(),
@@ -104,7 +65,7 @@ impl Default for Counts {
     }
 }
 
-impl Counts {
+impl GroupCounts {
     fn enter(&mut self, peer: IpAddr) {
         self.entered += 1;
         self.meet(peer, 1);
@@ -138,11 +99,11 @@ impl Counts {
 }
 
 #[derive(Clone, Debug, Default)]
-struct Group {
+struct StatGroup {
     key: Box<[Value]>,
     now: u64,
-    interval: Counts,
-    total: Counts,
+    interval: GroupCounts,
+    total: GroupCounts,
 }
 
 /// Names a group as long as it is followed; one that is not is the group of all others.
@@ -150,28 +111,28 @@ pub type GroupId = NonZeroU32;
 
 /// The groups.
 #[derive(Debug)]
-pub struct Groups {
-    by: Vec<By>,
+pub struct StatGroups {
+    by: Vec<GroupBy>,
     limit: usize,
     ids: HashMap<Box<[Value]>, GroupId>,
-    groups: HashMap<GroupId, Group>,
-    others: Group,
+    groups: HashMap<GroupId, StatGroup>,
+    others: StatGroup,
     folded: u64,
     next: GroupId,
     /// The key that was last asked for; most are there already, and need no memory of their own.
     key: Vec<Value>,
 }
 
-impl Groups {
+impl StatGroups {
     /// No groups yet, and at most `limit` of them.
-    pub fn new(by: Vec<By>, limit: usize) -> Self {
+    pub fn new(by: Vec<GroupBy>, limit: usize) -> Self {
         let (ids, groups) = (HashMap::new(), HashMap::new());
         Self {
             by,
             limit: limit.max(1),
             ids,
             groups,
-            others: Group::default(),
+            others: StatGroup::default(),
             folded: 0,
             next: GroupId::MIN,
             key: Vec::new(),
@@ -179,7 +140,7 @@ impl Groups {
     }
 
     /// What they are by.
-    pub fn by(&self) -> &[By] {
+    pub fn by(&self) -> &[GroupBy] {
         &self.by
     }
 
@@ -197,7 +158,7 @@ impl Groups {
         self.next = self.next.saturating_add(1);
         let key: Box<[Value]> = self.key.as_slice().into();
         self.ids.insert(key.clone(), id);
-        self.groups.insert(id, Group { key, ..Group::default() });
+        self.groups.insert(id, StatGroup { key, ..StatGroup::default() });
         id
     }
 
@@ -251,9 +212,10 @@ impl Groups {
     /// The groups in which an abnormal end stands out, those with a time that many share first, and with most of them: call as [`rows`](Self::rows).
     pub fn end_leads(&self, whole: bool) -> Vec<EndLead> {
         const TOP: usize = 3;
-        let of = |group: &Group| {
+        let of = |group: &StatGroup| {
             let counts = if whole { &group.total } else { &group.interval };
-            EndLead::of(&counts.ends, counts.entered, || row(group.key.clone(), group.now, counts))
+            let (end, over) = counts.ends.outstanding(counts.entered)?;
+            Some(EndLead { group: row(group.key.clone(), group.now, counts), row: end, over })
         };
         let mut leads: Vec<EndLead> = self.groups.values().filter_map(of).collect();
         leads.sort_by(|a, b| {
@@ -269,7 +231,7 @@ impl Groups {
         for group in self.groups.values_mut().chain([&mut self.others]) {
             group.total.add(&group.interval);
             if !group.interval.is_empty() {
-                group.interval = Counts::default();
+                group.interval = GroupCounts::default();
             }
         }
     }
@@ -277,8 +239,8 @@ impl Groups {
     /// The first `top` groups of the interval or (`whole`) of the whole time, and all others. Call after
     /// [`end_interval`](Self::end_interval) for the whole.
     pub fn rows(&self, whole: bool, sort: Sort, top: usize) -> Rows {
-        let pick = |group: &Group| if whole { group.total.clone() } else { group.interval.clone() };
-        let mut shown: Vec<(&Group, u64)> = Vec::new();
+        let pick = |group: &StatGroup| if whole { group.total.clone() } else { group.interval.clone() };
+        let mut shown: Vec<(&StatGroup, u64)> = Vec::new();
         for group in self.groups.values() {
             let counts = if whole { &group.total } else { &group.interval };
             if group.now == 0 && counts.is_empty() {
@@ -310,13 +272,13 @@ impl Groups {
         }
     }
 
-    fn get(&mut self, id: GroupId) -> &mut Group {
+    fn get(&mut self, id: GroupId) -> &mut StatGroup {
         self.groups.get_mut(&id).unwrap_or(&mut self.others)
     }
 
     /// Makes room: the lesser half goes to the others.
     fn fold(&mut self) {
-        let weight = |group: &Group| group.now + group.total.entered + group.interval.entered;
+        let weight = |group: &StatGroup| group.now + group.total.entered + group.interval.entered;
         let mut all: Vec<(u64, Box<[Value]>)> =
             self.groups.values().map(|group| (weight(group), group.key.clone())).collect();
         all.sort_unstable();
@@ -330,7 +292,7 @@ impl Groups {
     }
 }
 
-fn row(key: Box<[Value]>, now: u64, counts: &Counts) -> GroupRow {
+fn row(key: Box<[Value]>, now: u64, counts: &GroupCounts) -> GroupRow {
     let known: u64 = counts.peers.values().sum();
     let top = counts.peers.iter().max_by_key(|(peer, times)| (**times, std::cmp::Reverse(**peer)));
     GroupRow {
@@ -350,55 +312,4 @@ fn row(key: Box<[Value]>, now: u64, counts: &Counts) -> GroupRow {
             only: known == counts.entered && counts.peers.len() == 1,
         }),
     }
-}
-
-/// The groups of a report.
-#[derive(Clone, Debug)]
-pub struct Rows {
-    /// The first, as sorted.
-    pub groups: Vec<GroupRow>,
-    /// All others; its key is empty.
-    pub others: GroupRow,
-    /// How many groups the others are.
-    pub grouped: u64,
-    /// Of those, how many were given up for the sake of memory, so that they could not come among the first.
-    pub folded: u64,
-}
-
-/// A group in a report.
-#[derive(Clone, Debug)]
-pub struct GroupRow {
-    /// What its connections have in common, one value for each [`By`].
-    pub key: Box<[Value]>,
-    /// Its sockets in TIME_WAIT.
-    pub now: u64,
-    /// How many of its sockets entered TIME_WAIT.
-    pub entered: u64,
-    /// The share of all that entered, 0 to 1; `None` when none did.
-    pub share: Option<f64>,
-    /// Entries a second; `None` for an interval without length.
-    pub rate_per_s: Option<f64>,
-    /// How many left.
-    pub left: u64,
-    /// Why they left, where any did.
-    pub exits: Vec<(Reason, u64)>,
-    /// Who hung up first.
-    pub closed: Closed,
-    /// How its connections ended, once they had been made.
-    pub ends: Vec<EndRow>,
-    /// Time spent in TIME_WAIT.
-    pub dwell: DwellSummary,
-    /// The most frequent remote address among those that entered.
-    pub peer: Option<Peer>,
-}
-
-/// A remote address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    /// The address.
-    pub address: IpAddr,
-    /// How many of its connections entered TIME_WAIT: at least, where a group has more peers than are counted.
-    pub entered: u64,
-    /// Whether there is no other.
-    pub only: bool,
 }

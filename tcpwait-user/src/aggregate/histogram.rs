@@ -3,6 +3,8 @@
 
 use serde::Serialize;
 
+use crate::tcp::TIMEWAIT_LEN_NS;
+
 /// Bounds in milliseconds. From 60 s on in steps of half a second, past the slowest wheel (65.12 s at HZ=100).
 const BOUNDS_MS: [u64; 25] = [
     1, 10, 100, 1_000, 5_000, 10_000, 30_000, 55_000, 59_000, 60_000, 60_500, 61_000, 61_500, 62_000, 62_500, 63_000,
@@ -13,9 +15,6 @@ const BOUNDS_MS: [u64; 25] = [
 const LONG_MS: u64 = 55_000;
 
 const NS_PER_MS: u64 = 1_000_000;
-
-/// `TCP_TIMEWAIT_LEN` in nanoseconds.
-pub const TIMEWAIT_NS: u64 = 60_000 * NS_PER_MS;
 
 /// How far beyond the band is still normal: the softirq that runs the timers may be late, and an inferred time is right to a
 /// jiffy or two.
@@ -40,8 +39,8 @@ impl TimeWaitHistogram {
             *count += 1;
         }
         if natural {
-            self.early += u64::from(ns + TOLERANCE_NS < TIMEWAIT_NS);
-            self.late += u64::from(ns > TIMEWAIT_NS + slack_ns.unwrap_or(WIDEST_SLACK_NS) + TOLERANCE_NS);
+            self.early += u64::from(ns + TOLERANCE_NS < TIMEWAIT_LEN_NS);
+            self.late += u64::from(ns > TIMEWAIT_LEN_NS + slack_ns.unwrap_or(WIDEST_SLACK_NS) + TOLERANCE_NS);
         }
     }
 
@@ -58,18 +57,18 @@ impl TimeWaitHistogram {
     pub fn summary(&self, slack_ns: Option<u64>) -> HistogramSummary {
         let from = std::iter::once(0).chain(BOUNDS_MS);
         let to = BOUNDS_MS.into_iter().map(Some).chain([None]);
-        let normal_to_ns = slack_ns.map(|slack_ns| TIMEWAIT_NS + slack_ns);
+        let normal_to_ns = slack_ns.map(|slack_ns| TIMEWAIT_LEN_NS + slack_ns);
         // Where all ended early, the band would only be in the way.
         let long = BOUNDS_MS.partition_point(|bound| *bound < LONG_MS);
         let any = self.counts.iter().skip(long + 1).any(|count| *count > 0);
         let buckets = from.zip(to).zip(self.counts).map(|((from_ms, to_ms), count)| {
             let from_ns = from_ms * NS_PER_MS;
-            let normal = from_ns >= TIMEWAIT_NS && normal_to_ns.is_some_and(|normal_to_ns| from_ns < normal_to_ns);
+            let normal = from_ns >= TIMEWAIT_LEN_NS && normal_to_ns.is_some_and(|normal_to_ns| from_ns < normal_to_ns);
             Bucket { from_ns, to_ns: to_ms.map(|ms| ms * NS_PER_MS), count, normal }
         });
         HistogramSummary {
             buckets: buckets.filter(|bucket| bucket.count > 0 || (any && bucket.normal)).collect(),
-            normal_from_ns: TIMEWAIT_NS,
+            normal_from_ns: TIMEWAIT_LEN_NS,
             normal_to_ns,
             early: self.early,
             late: self.late,

@@ -1,6 +1,6 @@
 //! Durations and counts: what the transitions of many connections add up to, for an interval and for the whole time.
 //!
-//! Takes what the lifecycle yields and the selection lets through, and gives plain [`Report`]s. It reads no clock, prints
+//! Takes what the lifecycle yields and the selection lets through, and gives plain [`StatReport`]s. It reads no clock, prints
 //! nothing and knows no kernel; time comes from the records. Memory: some 45 bytes a connection, and a bounded rest.
 
 pub mod age;
@@ -12,12 +12,14 @@ mod connections;
 pub mod connects;
 mod counts;
 mod dwell;
+pub mod end_report;
 pub mod ends;
 mod exact;
 pub mod failures;
 pub mod findings;
+pub mod group_row;
 pub mod groups;
-pub mod half_open;
+pub mod syn_recv;
 mod histogram;
 pub mod ports;
 pub mod report;
@@ -30,30 +32,31 @@ use tcpwait_wire::wire;
 use self::{
     age::{AgeSummary, Ages},
     amount::Amount,
-    by::By,
-    census::Census,
+    by::GroupBy,
+    census::SocketCensus,
     connections::{Connections, Since, Standing},
     connects::Connects,
     counts::Counts,
-    ends::EndReport,
+    end_report::EndReport,
     exact::Exact,
-    failures::Failures,
+    failures::CallFailures,
     findings::Sources,
-    groups::{Closer, GroupId, Groups, MAX_GROUPS, Sort},
-    ports::settings::Settings,
-    report::{Lead, Report, StateRow, TimeWait, TransitionRow},
+    group_row::Closer,
+    groups::{GroupId, MAX_GROUPS, Sort, StatGroups},
+    ports::settings::PortSettings,
+    report::{Lead, StatReport, StateRow, TimeWait, TransitionRow},
     steady::Entries,
     unfollowed::Growth,
 };
 pub use self::{
     dwell::DwellSummary,
-    histogram::{Bucket, HistogramSummary, TIMEWAIT_NS},
-    steady::{Steady, Verdict},
+    histogram::{Bucket, HistogramSummary},
+    steady::{Steady, SteadyVerdict},
 };
 use crate::{
     connection::Name,
     ledger::Ledger,
-    lifecycle::{Found, HzSource, Reason, Timing, Transition, Update},
+    lifecycle::{HzSource, OlderConnection, Reason, Timing, Transition, Update},
     tcp::{NetnsId, State},
 };
 
@@ -61,9 +64,9 @@ const NS: f64 = 1e9;
 
 /// What is asked of the aggregates.
 #[derive(Clone, Debug)]
-pub struct Wanted {
+pub struct StatOptions {
     /// What to group by.
-    pub by: Vec<By>,
+    pub by: Vec<GroupBy>,
     /// Whether the network namespace is one of them only so that groups of several are not mixed.
     pub netns_implied: bool,
     /// What groups are sorted by.
@@ -84,13 +87,13 @@ pub struct Wheel {
 /// The aggregates.
 #[derive(Debug)]
 pub struct Aggregate {
-    wanted: Wanted,
+    wanted: StatOptions,
     connections: Connections,
     now: [u64; State::ALL.len() + 1],
     interval: Counts,
     total: Counts,
-    groups: Groups,
-    failures: Failures,
+    groups: StatGroups,
+    failures: CallFailures,
     connects: Connects,
     entries: Entries,
     exact: Exact,
@@ -99,26 +102,26 @@ pub struct Aggregate {
     missed: u64,
     missed_ns: Option<u64>,
     /// What was there when tracing began, and when the interval did; `None` while that is not known.
-    first: Option<Census>,
-    before: Option<Census>,
+    first: Option<SocketCensus>,
+    before: Option<SocketCensus>,
     /// What the kernel alone had counted when the interval began.
     unfollowed: Vec<(&'static str, u64)>,
-    settings: HashMap<NetnsId, Settings>,
+    settings: HashMap<NetnsId, PortSettings>,
     begin_ns: u64,
     interval_begin_ns: u64,
 }
 
 impl Aggregate {
     /// Aggregates from this time on, in nanoseconds of `CLOCK_MONOTONIC`.
-    pub fn new(wanted: Wanted, begin_ns: u64) -> Self {
+    pub fn new(wanted: StatOptions, begin_ns: u64) -> Self {
         Self {
-            groups: Groups::new(wanted.by.clone(), MAX_GROUPS),
+            groups: StatGroups::new(wanted.by.clone(), MAX_GROUPS),
             wanted,
             connections: Connections::default(),
             now: Default::default(),
             interval: Counts::default(),
             total: Counts::default(),
-            failures: Failures::default(),
+            failures: CallFailures::default(),
             connects: Connects::default(),
             entries: Entries::default(),
             exact: Exact::default(),
@@ -140,7 +143,7 @@ impl Aggregate {
     }
 
     /// What there is before anything is counted.
-    pub fn set_first(&mut self, census: Census) {
+    pub fn set_first(&mut self, census: SocketCensus) {
         self.before.get_or_insert_with(|| census.clone());
         self.first.get_or_insert(census);
     }
@@ -151,7 +154,7 @@ impl Aggregate {
     }
 
     /// The settings of a namespace as they are now.
-    pub fn set_settings(&mut self, netns: NetnsId, settings: Settings) {
+    pub fn set_settings(&mut self, netns: NetnsId, settings: PortSettings) {
         self.settings.insert(netns, settings);
     }
 
@@ -176,8 +179,8 @@ impl Aggregate {
         }
     }
 
-    fn found(&mut self, found: &Found) {
-        let Found { id, flow, state, owner, origin, by_ns } = found;
+    fn found(&mut self, found: &OlderConnection) {
+        let OlderConnection { id, flow, state, owner, origin, by_ns } = found;
         let mut standing = Standing { state: Some(*state), since: Since::by(*by_ns), ..Standing::default() };
         if *state == State::TimeWait {
             let group = self.groups.of(flow, owner.as_deref(), *origin);
@@ -296,8 +299,8 @@ impl Aggregate {
         is_final: bool,
         ledger: Ledger,
         audit: audit::AuditReport,
-        census: Census,
-    ) -> Report {
+        census: SocketCensus,
+    ) -> StatReport {
         let exact = self.exact.since(is_final);
         let begin_ns = if is_final { self.begin_ns } else { self.interval_begin_ns };
         let seconds = Some(end_ns.saturating_sub(begin_ns) as f64 / NS).filter(|seconds| *seconds > 0.0);
@@ -348,7 +351,7 @@ impl Aggregate {
             overflows: counts.overflows,
             leads: &leads,
         });
-        let report = Report {
+        let report = StatReport {
             begin_ns,
             end_ns,
             is_final,
@@ -372,7 +375,7 @@ impl Aggregate {
                 hz: self.wheel.hz,
                 steady: self.entries.steady((self.begin_ns, end_ns), self.missed_ns, mean_ns, now),
             },
-            half_open: counts.half_open.report(),
+            syn_recv: counts.syn_recv.report(),
             several_namespaces: several(&census, &groups, self.groups.by()),
             netns_implied: self.wanted.netns_implied,
             findings,
@@ -422,7 +425,7 @@ fn state_row((state, now): (State, u64), seen: &Seen<'_>, age: AgeSummary) -> St
 }
 
 /// Whether there are sockets of more than one network namespace, or groups.
-fn several(census: &Census, groups: &groups::Rows, by: &[By]) -> bool {
+fn several(census: &SocketCensus, groups: &group_row::Rows, by: &[GroupBy]) -> bool {
     let mut namespaces = census.namespaces().clone();
     let keys = groups.groups.iter().flat_map(|row| by.iter().zip(&row.key));
     namespaces.extend(keys.filter_map(|(_, value)| match value {
@@ -442,12 +445,12 @@ struct Seen<'a> {
 
 impl Seen<'_> {
     fn entered(&self, state: State) -> Amount {
-        // Half-open connections are request sockets, which change no state.
+        // Connections in SYN_RECV are request sockets, which change no state.
         let counted = self.exact.filter(|_| state != State::SynRecv).and_then(|exact| exact.entered(state));
         let amount = Amount::of(self.counts.entered(state), counted, self.lost);
         match (state, self.exact) {
             (State::TimeWait, Some(exact)) => amount.and_at_least(exact.begun_in_time_wait()),
-            (State::SynRecv, Some(exact)) => amount.and_at_least(exact.half_open()),
+            (State::SynRecv, Some(exact)) => amount.and_at_least(exact.syn_recv()),
             _ => amount,
         }
     }

@@ -4,27 +4,27 @@ use super::{
     age::AgeSummary,
     amount::Amount,
     audit::AuditReport,
-    by::By,
+    by::GroupBy,
     census::{PlaceRow, TimeWaits},
     connects::ConnectReport,
     dwell::DwellSummary,
-    ends::EndReport,
+    end_report::EndReport,
     failures::FailureReport,
-    findings::Finding,
-    groups::{Closed, GroupRow, Rows},
-    half_open::HalfOpenReport,
+    findings::StatFinding,
+    group_row::{ClosedFirst, GroupRow, Rows},
     histogram::HistogramSummary,
     steady::Steady,
+    syn_recv::SynRecvReport,
 };
 use crate::{
     ledger::Ledger,
-    lifecycle::{Cause, HzSource, Reason},
+    lifecycle::{HzSource, Reason, RestartCause},
     tcp::State,
 };
 
 /// A report on an interval, or (`is_final`) on the whole time.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct StatReport {
     /// When it begins.
     pub begin_ns: u64,
     /// When it ends.
@@ -37,26 +37,26 @@ pub struct Report {
     pub transitions: Vec<TransitionRow>,
     /// TIME_WAIT.
     pub time_wait: TimeWait,
-    /// Half-open connections.
-    pub half_open: HalfOpenReport,
+    /// Connections in SYN_RECV.
+    pub syn_recv: SynRecvReport,
     /// Whether it is on more than one network namespace.
     pub several_namespaces: bool,
     /// Whether groups are by network namespace only so that those of several are not mixed.
     pub netns_implied: bool,
     /// What stands out, worst first.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<StatFinding>,
     /// Sockets that wait for somebody, by state, service and network namespace, the most first.
     pub places: Vec<PlaceRow>,
     /// TIME_WAITs by the side that made them.
     pub time_waits: TimeWaits,
-    /// How connections, listeners and half-open connections ended.
+    /// How connections, listeners and connections in SYN_RECV ended.
     pub ends: EndReport,
     /// Calls that failed.
     pub failures: FailureReport,
     /// Connects, and those whose SYN was sent again.
     pub connects: ConnectReport,
     /// What the groups are by.
-    pub by: Vec<By>,
+    pub by: Vec<GroupBy>,
     /// The first groups, and all others.
     pub groups: Rows,
     /// The group with most of the TIME_WAIT entered; of that there is now, when none entered.
@@ -130,11 +130,11 @@ pub struct TimeWait {
     /// How often late segments restarted the clock of those that left; at least, where no hook times late segments.
     pub restarts: u64,
     /// Why, where any were.
-    pub restart_causes: Vec<(Cause, u64)>,
+    pub restart_causes: Vec<(RestartCause, u64)>,
     /// How often TIME_WAIT was not entered because `tcp_max_tw_buckets` was reached.
     pub overflows: u64,
     /// Who hung up first.
-    pub closed: Closed,
+    pub closed: ClosedFirst,
     /// The times spent.
     pub histogram: HistogramSummary,
     /// The shortest and the longest time of those that expired without a restart.

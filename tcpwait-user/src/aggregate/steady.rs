@@ -55,7 +55,7 @@ impl Entries {
                 if_all_stay: None,
                 expected: None,
                 now,
-                verdict: Verdict::Lost,
+                verdict: SteadyVerdict::Lost,
             };
         }
         let age_ns = end_ns.saturating_sub(begin_ns);
@@ -69,14 +69,14 @@ impl Entries {
             Some(expected) if age_ns >= LONG_ENOUGH_NS => {
                 let off = now as f64 - expected;
                 match off.abs() <= FEW.max(NOISE * expected) {
-                    true => Verdict::Fits,
-                    false if off > 0.0 => Verdict::More,
-                    false => Verdict::Fewer,
+                    true => SteadyVerdict::Fits,
+                    false if off > 0.0 => SteadyVerdict::More,
+                    false => SteadyVerdict::Fewer,
                 }
             }
-            _ => Verdict::TooEarly,
+            _ => SteadyVerdict::TooEarly,
         };
-        let if_all_stay = rate.map(|rate| (rate * super::TIMEWAIT_NS as f64 / NS as f64).round() as u64);
+        let if_all_stay = rate.map(|rate| (rate * crate::tcp::TIMEWAIT_LEN_NS as f64 / NS as f64).round() as u64);
         Steady {
             rate_per_s: rate,
             mean_dwell_ns,
@@ -102,13 +102,13 @@ pub struct Steady {
     /// Sockets in TIME_WAIT.
     pub now: u64,
     /// Whether they fit.
-    pub verdict: Verdict,
+    pub verdict: SteadyVerdict,
 }
 
 /// Whether the sockets there are as many as the law says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Verdict {
+pub enum SteadyVerdict {
     /// Within 10 %, or ten sockets.
     Fits,
     /// There are more: the rate was higher a while ago.
@@ -123,7 +123,7 @@ pub enum Verdict {
 
 #[cfg(test)]
 mod tests {
-    use super::{Entries, NS, Verdict};
+    use super::{Entries, NS, SteadyVerdict};
 
     #[test]
     fn a_constant_rate_fits() {
@@ -133,10 +133,10 @@ mod tests {
         }
         let steady = |now| entries.steady((1000 * NS, 1200 * NS), None, Some(61 * NS), now);
         assert_eq!(steady(610).expected, Some(610));
-        assert_eq!((steady(610).verdict, steady(640).verdict), (Verdict::Fits, Verdict::Fits));
-        assert_eq!((steady(900).verdict, steady(300).verdict), (Verdict::More, Verdict::Fewer));
-        assert_eq!(entries.steady((1180 * NS, 1200 * NS), None, Some(61 * NS), 900).verdict, Verdict::TooEarly);
+        assert_eq!((steady(610).verdict, steady(640).verdict), (SteadyVerdict::Fits, SteadyVerdict::Fits));
+        assert_eq!((steady(900).verdict, steady(300).verdict), (SteadyVerdict::More, SteadyVerdict::Fewer));
+        assert_eq!(entries.steady((1180 * NS, 1200 * NS), None, Some(61 * NS), 900).verdict, SteadyVerdict::TooEarly);
         let unknown = entries.steady((1000 * NS, 1200 * NS), None, None, 900);
-        assert_eq!((unknown.expected, unknown.verdict), (None, Verdict::TooEarly));
+        assert_eq!((unknown.expected, unknown.verdict), (None, SteadyVerdict::TooEarly));
     }
 }

@@ -25,7 +25,7 @@ Examples:
 
 /// `tcpwait doctor`.
 #[derive(Debug, Args)]
-pub struct Doctor {
+pub struct DoctorArgs {
     /// Seconds between the two readings of the counters
     #[arg(long, value_name = "N", default_value = "3", value_parser = seconds)]
     pub seconds: std::time::Duration,

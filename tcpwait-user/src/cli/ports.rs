@@ -33,7 +33,7 @@ Examples:
 
 /// `tcpwait ports`.
 #[derive(Debug, Args)]
-pub struct Ports {
+pub struct PortsArgs {
     /// Seconds between two reports, with tracing; without it, one listing at once
     #[arg(value_parser = seconds)]
     pub interval: Option<Duration>,
@@ -80,7 +80,7 @@ pub struct Ports {
     pub fail_on_loss: bool,
 }
 
-impl Ports {
+impl PortsArgs {
     /// Which destinations are wanted.
     pub fn filter(&self) -> Filter {
         Filter {

@@ -3,7 +3,7 @@
 use clap::Args;
 
 use super::{Filter, count, seconds, time, up_to};
-use crate::aggregate::by::By;
+use crate::aggregate::by::GroupBy;
 
 /// What `--help` says at the end.
 pub const HELP: &str = "\
@@ -38,7 +38,7 @@ Examples:
 
 /// `tcpwait states`.
 #[derive(Debug, Args)]
-pub struct States {
+pub struct StatesArgs {
     /// Seconds between two reports; without it, one report
     #[arg(value_parser = seconds)]
     pub interval: Option<std::time::Duration>,
@@ -49,7 +49,7 @@ pub struct States {
     /// Groups too, by one or several of: service (the end that is listened on), process, pid, remote (or peer), remote-port,
     /// local-port (or port), pair (remote address and port), uid, cgroup, netns
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
-    pub by: Vec<By>,
+    pub by: Vec<GroupBy>,
     /// Only sockets that have been in their state longer, as 90s, 5m or 1h30m, as far as that is told: of which it is not is said on
     /// stderr
     #[arg(long, value_name = "TIME", value_parser = time)]

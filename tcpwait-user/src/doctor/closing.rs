@@ -7,7 +7,7 @@ use super::{
         Severity::{self, Note, Now},
     },
     listen::{process, queue},
-    sockets::{Listener, Owner},
+    socket::{Listener, Owner},
     unclosed::{Keeper, Unclosed},
 };
 

@@ -32,6 +32,9 @@ pub struct Configured {
     pub value: String,
 }
 
+/// What a vendor's kernel has instead of TCP_TIMEWAIT_LEN.
+pub(super) const TIME_WAIT_LENGTH: &str = "net.ipv4.tcp_tw_timeout";
+
 /// A network namespace.
 #[derive(Clone, Debug, Default)]
 pub struct Namespace {
@@ -40,7 +43,7 @@ pub struct Namespace {
     /// The inode number and where it was found: `net:[4026532281] (/run/netns/blue)`.
     pub name: String,
     /// The settings.
-    pub settings: Settings,
+    pub settings: SysctlSettings,
     /// The counters at the first reading.
     pub earlier: Counters,
     /// The counters at the second reading.
@@ -55,9 +58,9 @@ pub struct Namespace {
 
 /// Settings by the names that `sysctl -a` has for them. One that the kernel does not have here is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings(pub BTreeMap<String, String>);
+pub struct SysctlSettings(pub BTreeMap<String, String>);
 
-impl Settings {
+impl SysctlSettings {
     /// The value, with single blanks.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
@@ -133,5 +136,13 @@ impl Namespace {
     /// Mini-sockets in TIME_WAIT or FIN_WAIT2 (`tw` of sockstat).
     pub fn minis(&self) -> Option<u64> {
         self.later.get(super::MINIS)
+    }
+
+    /// How long TIME_WAIT takes here.
+    pub fn time_wait_length(&self) -> String {
+        match self.settings.get(TIME_WAIT_LENGTH) {
+            Some(seconds) => format!("{seconds} s by {TIME_WAIT_LENGTH}, which this vendor's kernel has"),
+            None => "60 s by a constant of the kernel (TCP_TIMEWAIT_LEN)".to_owned(),
+        }
     }
 }

@@ -7,7 +7,7 @@ use super::{
         Severity::{Note, Now},
     },
     settings,
-    sockets::{Listener, Owner},
+    socket::{Listener, Owner},
 };
 
 const SOMAXCONN: &str = "net.core.somaxconn";
@@ -96,7 +96,7 @@ fn backlog(ns: &Namespace, full: Option<&Listener>, finding: Finding) -> Finding
     }
 }
 
-/// `tcp_conn_request` with as many half-open connections as the backlog of the listener.
+/// `tcp_conn_request` with as many connections in SYN_RECV as the backlog of the listener.
 pub fn syn_queue(ns: &Namespace) -> Option<Finding> {
     let mode = ns.settings.number(SYNCOOKIES);
     // With 2 every SYN is counted as a cookie for a full queue (tcp_syn_flood_action).
@@ -106,9 +106,9 @@ pub fn syn_queue(ns: &Namespace) -> Option<Finding> {
     let queue = match full {
         Some((listener, _)) => {
             let at = std::net::SocketAddr::from(listener.local);
-            format!("the queue of half-open connections of {at}, of {},", process(listener.owner.as_ref()))
+            format!("the queue of connections in SYN_RECV of {at}, of {},", process(listener.owner.as_ref()))
         }
-        None => "the queue of half-open connections".to_owned(),
+        None => "the queue of connections in SYN_RECV".to_owned(),
     };
     let dropped = if severity == Now { ns.grown(DROPPED) } else { ns.total(DROPPED) }.unwrap_or(0) > 0;
     let is = if severity == Now { "is" } else { "was" };
@@ -130,7 +130,7 @@ pub fn syn_queue(ns: &Namespace) -> Option<Finding> {
         .known_by(full.into_iter().flat_map(|(listener, count)| {
             let at = std::net::SocketAddr::from(listener.local);
             [
-                Evidence::gauge(format!("half-open connections of the listener on {at}"), *count),
+                Evidence::gauge(format!("connections in SYN_RECV of the listener on {at}"), *count),
                 Evidence::gauge("its Send-Q, the backlog", listener.backlog.into()),
             ]
         }))
@@ -144,7 +144,7 @@ pub fn syn_queue(ns: &Namespace) -> Option<Finding> {
         )
         .change(
             "where the cookies come back (SyncookiesRecv) the clients are real: raise the backlog of listen() and somaxconn, the smaller counts",
-            "320 bytes for each half-open connection",
+            "320 bytes for each connection in SYN_RECV",
         );
     Some(match mode {
         Some(0) | None => finding,
@@ -166,13 +166,13 @@ pub fn syn_backlog(ns: &Namespace) -> Option<Finding> {
     }
     let at = std::net::SocketAddr::from(listener.local);
     let what = format!(
-        "SYNs are dropped: {at}, of {}, has {count} half-open connections, SYN cookies are off, and from three quarters of {SYN_BACKLOG} \
+        "SYNs are dropped: {at}, of {}, has {count} connections in SYN_RECV, SYN cookies are off, and from three quarters of {SYN_BACKLOG} \
          on only clients that this machine knows get in: a SYN flood, or more clients than it allows for",
         process(listener.owner.as_ref())
     );
     let finding = Finding::new("syn-backlog-short", Now, what)
         .known_by(ns.counted(&[DROPS, OVERFLOWS, DROPPED]))
-        .known_by([Evidence::gauge(format!("half-open connections of the listener on {at}"), *count)])
+        .known_by([Evidence::gauge(format!("connections in SYN_RECV of the listener on {at}"), *count)])
         .known_by(ns.set(&[SYN_BACKLOG, SYNCOOKIES]));
     Some(
         finding
@@ -182,7 +182,7 @@ pub fn syn_backlog(ns: &Namespace) -> Option<Finding> {
             )
             .change(
                 format!("or raise {SYN_BACKLOG}; beyond the backlog of listen() it has no effect"),
-                "320 bytes for each half-open connection",
+                "320 bytes for each connection in SYN_RECV",
             ),
     )
 }
@@ -204,7 +204,7 @@ pub fn syn_backlog_without_say(ns: &Namespace) -> Option<Finding> {
         return None;
     }
     let what = format!(
-        "tcp_max_syn_backlog was changed from {default} and has no effect: while tcp_syncookies is not 0, the queue of half-open \
+        "tcp_max_syn_backlog was changed from {default} and has no effect: while tcp_syncookies is not 0, the queue of connections in SYN_RECV \
          connections is as long as the backlog of listen(), at most somaxconn"
     );
     Some(Finding::new("syn-backlog-without-say", Note, what).known_by(ns.set(&[SYN_BACKLOG, SYNCOOKIES, SOMAXCONN])))
@@ -212,7 +212,7 @@ pub fn syn_backlog_without_say(ns: &Namespace) -> Option<Finding> {
 
 const EMBRYONIC: &str = "TcpExtEmbryonicRsts";
 
-/// How many half-open connections were reset by their clients: `tcp_check_req` met an RST. With `tcp_abort_on_overflow` it counts what this
+/// How many connections in SYN_RECV were reset by their clients: `tcp_check_req` met an RST. With `tcp_abort_on_overflow` it counts what this
 /// side resets for a full accept queue as well, as it counts it in ListenOverflows (`tcp_v4_syn_recv_sock`).
 fn reset_by_clients(ns: &Namespace) -> Option<u64> {
     let ours = match ns.settings.number(ABORT) {
@@ -227,9 +227,9 @@ pub fn embryonic(ns: &Namespace) -> Option<Finding> {
     if reset_by_clients(ns)? < MANY {
         return None;
     }
-    let what = "half-open connections are reset by their clients: checks of a load balancer that never complete, a scan, or SYNs with \
+    let what = "connections in SYN_RECV are reset by their clients: checks of a load balancer that never complete, a scan, or SYNs with \
         forged source addresses";
-    Some(Finding::new("half-open-resets", Note, what).known_by(ns.counted(&[EMBRYONIC, "TcpPassiveOpens"])))
+    Some(Finding::new("syn-recv-resets", Note, what).known_by(ns.counted(&[EMBRYONIC, "TcpPassiveOpens"])))
 }
 
 /// connect() that fails.
@@ -247,7 +247,7 @@ pub fn attempts(ns: &Namespace) -> Option<Finding> {
     ])))
 }
 
-/// How many connect() failed, refused or given up: AttemptFails counts half-open connections that were reset, too.
+/// How many connect() failed, refused or given up: AttemptFails counts connections in SYN_RECV that were reset, too.
 pub fn failed_attempts(ns: &Namespace) -> Option<u64> {
     Some(ns.grown("TcpAttemptFails")?.saturating_sub(ns.grown("TcpExtEmbryonicRsts").unwrap_or(0)))
 }

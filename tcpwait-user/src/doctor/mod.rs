@@ -6,6 +6,7 @@
 pub mod facts;
 pub mod finding;
 pub mod settings;
+pub mod socket;
 pub mod sockets;
 pub mod survey;
 pub mod stuck;
@@ -68,7 +69,7 @@ const FINDINGS: [fn(&Namespace) -> Option<Finding>; 31] = [
 
 /// What the doctor says.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct DoctorReport {
     /// Findings worth changing now.
     pub now: usize,
     /// Findings of what happened before.
@@ -80,7 +81,7 @@ pub struct Report {
     /// The namespaces that were read.
     pub namespaces: Vec<String>,
     /// The findings, those that matter most first.
-    pub findings: Vec<Found>,
+    pub findings: Vec<PlacedFinding>,
     /// The settings, each set of them once.
     pub settings: Vec<SameSettings>,
     /// How many namespaces could not be read.
@@ -100,7 +101,7 @@ pub struct Unknown {
 
 /// A finding and where it holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Found {
+pub struct PlacedFinding {
     /// The finding.
     #[serde(flatten)]
     pub finding: Finding,
@@ -118,15 +119,15 @@ pub struct SameSettings {
 }
 
 /// What is worth changing and knowing.
-pub fn examine(facts: &Facts) -> Report {
-    let mut found: Vec<Found> = Vec::new();
-    found.extend(time_wait::configured_recycle(facts).map(|finding| Found { finding, namespaces: Vec::new() }));
+pub fn examine(facts: &Facts) -> DoctorReport {
+    let mut found: Vec<PlacedFinding> = Vec::new();
+    found.extend(time_wait::configured_recycle(facts).map(|finding| PlacedFinding { finding, namespaces: Vec::new() }));
     for ns in &facts.namespaces {
         for finding in FINDINGS.iter().filter_map(|find| find(ns)).map(Finding::consistent) {
             // What is the same in many namespaces is said once.
             match found.iter_mut().find(|other| other.finding == finding) {
                 Some(same) => same.namespaces.push(ns.name.clone()),
-                None => found.push(Found { finding, namespaces: vec![ns.name.clone()] }),
+                None => found.push(PlacedFinding { finding, namespaces: vec![ns.name.clone()] }),
             }
         }
     }
@@ -140,7 +141,7 @@ pub fn examine(facts: &Facts) -> Report {
             None => unknown.push(Unknown { why: why.clone(), namespaces: vec![name.clone()] }),
         }
     }
-    Report {
+    DoctorReport {
         now: count(Severity::Now),
         before: count(Severity::Before),
         notes: count(Severity::Note),
@@ -154,7 +155,7 @@ pub fn examine(facts: &Facts) -> Report {
 }
 
 /// Each set of settings once. What is explained by numbers is explained by the first namespace that has the set.
-fn folded(namespaces: &[Namespace], found: &[Found]) -> Vec<SameSettings> {
+fn folded(namespaces: &[Namespace], found: &[PlacedFinding]) -> Vec<SameSettings> {
     let mut sets: Vec<(&Namespace, Vec<String>)> = Vec::new();
     for ns in namespaces {
         match sets.iter_mut().find(|(first, _)| settings::same(first, ns)) {
@@ -170,8 +171,8 @@ fn folded(namespaces: &[Namespace], found: &[Found]) -> Vec<SameSettings> {
 }
 
 /// Whether a finding in one of these namespaces is known by the setting.
-fn cited(name: &str, namespaces: &[String], found: &[Found]) -> bool {
-    let here = |found: &&Found| found.namespaces.iter().any(|name| namespaces.contains(name));
+fn cited(name: &str, namespaces: &[String], found: &[PlacedFinding]) -> bool {
+    let here = |found: &&PlacedFinding| found.namespaces.iter().any(|name| namespaces.contains(name));
     let names = |evidence: &finding::Evidence| matches!(evidence, finding::Evidence::Setting { setting, .. } if setting == name);
     found.iter().filter(here).any(|found| found.finding.evidence.iter().any(names))
 }

@@ -6,10 +6,9 @@ use super::{
         Evidence, Finding,
         Severity::{Note, Now},
     },
-    sockets::Destination,
-    time_wait,
+    sockets::DestinationUse,
 };
-use crate::aggregate::ports::settings::{Settings, parse_ports, parse_range};
+use crate::aggregate::ports::settings::{PortSettings, parse_ports, parse_range};
 
 const RANGE: &str = "net.ipv4.ip_local_port_range";
 const RESERVED: &str = "net.ipv4.ip_local_reserved_ports";
@@ -26,11 +25,11 @@ fn range(ns: &Namespace) -> Option<(u16, u16)> {
 }
 
 /// Which ports connect() may choose, as far as the settings say.
-pub fn choice(ns: &Namespace) -> Settings {
-    Settings {
+pub fn choice(ns: &Namespace) -> PortSettings {
+    PortSettings {
         range: ns.settings.get(RANGE).and_then(parse_range),
         reserved: ns.settings.get(RESERVED).map(parse_ports).unwrap_or_default(),
-        ..Settings::default()
+        ..PortSettings::default()
     }
 }
 
@@ -41,7 +40,7 @@ pub fn available(ns: &Namespace) -> Option<u64> {
 }
 
 /// Whether connect() takes over a TIME_WAIT towards that destination (`tcp_twsk_unique`); the peer must use timestamps as well.
-fn reuse_works(ns: &Namespace, destination: &Destination) -> bool {
+fn reuse_works(ns: &Namespace, destination: &DestinationUse) -> bool {
     let allowed = match ns.settings.number(REUSE) {
         Some(1) => true,
         Some(2) => destination.is_loopback(),
@@ -53,7 +52,7 @@ fn reuse_works(ns: &Namespace, destination: &Destination) -> bool {
 /// Nearly all ports towards one destination are taken, by what connect() may not take over.
 pub fn exhausted(ns: &Namespace) -> Option<Finding> {
     let available = available(ns)?;
-    let blocked = |destination: &Destination| match reuse_works(ns, destination) {
+    let blocked = |destination: &DestinationUse| match reuse_works(ns, destination) {
         true => destination.used - (destination.time_wait - destination.young),
         false => destination.used,
     };
@@ -78,14 +77,14 @@ pub fn exhausted(ns: &Namespace) -> Option<Finding> {
 }
 
 /// `10.0.0.1`, `fe80::1%eth0`.
-fn from(destination: &Destination) -> String {
+fn from(destination: &DestinationUse) -> String {
     match &destination.interface {
         Some(interface) => format!("{}%{interface}", destination.laddr),
         None => destination.laddr.to_string(),
     }
 }
 
-fn cures(ns: &Namespace, worst: &Destination, finding: Finding) -> Finding {
+fn cures(ns: &Namespace, worst: &DestinationUse, finding: Finding) -> Finding {
     let waits = worst.time_wait > worst.used / 2;
     let timestamps = ns.settings.number(TIMESTAMPS).is_some_and(|timestamps| timestamps > 0);
     let reuses = reuse_works(ns, worst);
@@ -112,7 +111,7 @@ fn cures(ns: &Namespace, worst: &Destination, finding: Finding) -> Finding {
         )
         .change("more source addresses, or more addresses or ports at the peer: ports are counted for each such pair", "none");
     finding
-        .in_vain(format!("tcp_fin_timeout: TIME_WAIT takes {}", time_wait::length(ns)))
+        .in_vain(format!("tcp_fin_timeout: TIME_WAIT takes {}", ns.time_wait_length()))
         .in_vain("tcp_max_tw_buckets: it throws TIME_WAIT away, with its protection")
         .in_vain("tcp_tw_recycle: it does not exist since Linux 4.12; it broke clients behind NAT")
 }

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::{conntrack, facts::Namespace, ports, time_wait};
+use super::{conntrack, facts::Namespace, ports};
 
 /// A setting, explained.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -109,7 +109,7 @@ const SETTINGS: [Setting; 22] = [
             let orphaned = ns.sockets.as_ref().map_or_else(|| "-".to_owned(), |s| s.orphaned_fin_wait2.to_string());
             format!(
                 "FIN_WAIT2 that nobody holds ends after {value} s ({orphaned} now); TIME_WAIT takes {}",
-                time_wait::length(ns)
+                ns.time_wait_length()
             )
         },
     },

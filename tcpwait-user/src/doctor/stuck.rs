@@ -3,7 +3,7 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use super::sockets::{Owner, Socket};
+use super::socket::{Owner, SurveyedSocket};
 use crate::tcp::State;
 
 /// So many probes in a row are not answered where the peer is gone.
@@ -51,14 +51,14 @@ impl Blocked {
 /// What is gathered of the second reading.
 #[derive(Debug, Default)]
 pub(super) struct Stuck {
-    half_closed: Vec<(Socket, u64)>,
+    half_closed: Vec<(SurveyedSocket, u64)>,
     blocked: Blocked,
     towards: HashMap<IpAddr, u64>,
 }
 
 impl Stuck {
     /// One that was in FIN_WAIT2 at both readings, so many milliseconds apart.
-    pub(super) fn half_closed(&mut self, socket: &Socket, window_ms: u64) {
+    pub(super) fn half_closed(&mut self, socket: &SurveyedSocket, window_ms: u64) {
         // A peer that still sends has something to say: that is what half-closing is for.
         let silent = socket.received_ms.is_some_and(|ms| u64::from(ms) >= window_ms);
         if !socket.mini && socket.inode != 0 && silent {
@@ -67,7 +67,7 @@ impl Stuck {
     }
 
     /// One that was in FIN_WAIT1, CLOSING or LAST_ACK at both readings. Whether it is one whose window is closed.
-    pub(super) fn closing(&mut self, socket: &Socket) -> bool {
+    pub(super) fn closing(&mut self, socket: &SurveyedSocket) -> bool {
         // tcp_check_probe_timer starts that timer also where sending fails: the window tells.
         let closed = socket.probing && socket.window == Some(0);
         if closed {
@@ -115,14 +115,14 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use std::net::{IpAddr, Ipv4Addr};
 
-    use super::{Blocked, HalfClosed, Owner, Socket, Stuck};
+    use super::{Blocked, HalfClosed, Owner, Stuck, SurveyedSocket};
     use crate::tcp::State;
 
     const WINDOW_MS: u64 = 3_000;
 
-    fn socket(state: State, inode: u32) -> Socket {
+    fn socket(state: State, inode: u32) -> SurveyedSocket {
         let at = (IpAddr::V4(Ipv4Addr::LOCALHOST), 80);
-        Socket {
+        SurveyedSocket {
             state,
             mini: false,
             bound_dev_if: 0,
@@ -152,13 +152,13 @@ mod tests {
         let (old, young) = (socket(State::FinWait2, 70), socket(State::FinWait2, 71));
         let mut stuck = Stuck::default();
         for socket in [
-            Socket { at_least_ms: Some(3_600_000), receive_queue: 5, ..old },
-            Socket { at_least_ms: Some(20), keepalive: true, ..young },
+            SurveyedSocket { at_least_ms: Some(3_600_000), receive_queue: 5, ..old },
+            SurveyedSocket { at_least_ms: Some(20), keepalive: true, ..young },
             // Nobody's; a mini-socket; one whose peer sends; one of which that is not known; and somebody else's.
-            Socket { inode: 0, ..old },
-            Socket { mini: true, ..old },
-            Socket { received_ms: Some(2_999), ..old },
-            Socket { received_ms: None, ..old },
+            SurveyedSocket { inode: 0, ..old },
+            SurveyedSocket { mini: true, ..old },
+            SurveyedSocket { received_ms: Some(2_999), ..old },
+            SurveyedSocket { received_ms: None, ..old },
             socket(State::FinWait2, 80),
         ] {
             stuck.half_closed(&socket, WINDOW_MS);
@@ -178,14 +178,14 @@ mod tests {
     #[test]
     fn a_closed_window_and_what_only_looks_like_one() {
         let mut stuck = Stuck::default();
-        let closed = Socket { probing: true, window: Some(0), send_queue: 100, ..socket(State::FinWait1, 0) };
+        let closed = SurveyedSocket { probing: true, window: Some(0), send_queue: 100, ..socket(State::FinWait1, 0) };
         assert!(stuck.closing(&closed));
-        assert!(stuck.closing(&Socket { state: State::LastAck, probes: 5, inode: 9, ..closed }));
+        assert!(stuck.closing(&SurveyedSocket { state: State::LastAck, probes: 5, inode: 9, ..closed }));
         // The timer runs where sending fails, too; without it the window is closed for a moment; and before 5.4 nothing tells.
         for other in [
-            Socket { window: Some(500), ..closed },
-            Socket { probing: false, ..closed },
-            Socket { window: None, ..closed },
+            SurveyedSocket { window: Some(500), ..closed },
+            SurveyedSocket { probing: false, ..closed },
+            SurveyedSocket { window: None, ..closed },
         ] {
             assert!(!stuck.closing(&other), "{other:?}");
         }

@@ -6,13 +6,14 @@ use std::{
 };
 
 use super::{
-    sockets::{Destination, Listener, Owner, Socket, Sockets},
+    socket::{Listener, Owner, SurveyedSocket},
+    sockets::{DestinationUse, Sockets},
     stuck::Stuck,
     unclosed::{self, InCloseWait},
 };
 use crate::{
-    aggregate::ports::settings::Settings,
-    origin::{Census, Origin},
+    aggregate::ports::settings::PortSettings,
+    origin::{Origin, OriginListing},
     tcp::{Flow, NetnsId, State},
 };
 
@@ -39,7 +40,7 @@ pub struct Before {
 
 impl Before {
     /// One socket of the first reading.
-    pub fn add(&mut self, socket: &Socket) {
+    pub fn add(&mut self, socket: &SurveyedSocket) {
         match socket.state {
             State::CloseWait => self.close_wait.insert(socket.cookie),
             State::FinWait1 | State::Closing | State::LastAck => self.closing.insert(socket.cookie),
@@ -54,7 +55,7 @@ impl Before {
 #[derive(Clone, Debug, Default)]
 pub struct Bounds {
     /// Which ports connect() may choose.
-    pub ports: Settings,
+    pub ports: PortSettings,
     /// A TIME_WAIT with more milliseconds left is younger than the delay of `tcp_tw_reuse`.
     pub young_ms: u64,
     /// An orphan's FIN_WAIT2 with less left has waited for some seconds.
@@ -79,7 +80,7 @@ const ACCEPTED: usize = 64;
 pub struct Survey {
     before: Before,
     bounds: Bounds,
-    census: Census,
+    census: OriginListing,
     /// Ports of the range that are a server's.
     served: HashSet<u16>,
     /// Connections of which only the whole listing tells which side made them.
@@ -89,7 +90,7 @@ pub struct Survey {
     listeners: Vec<Listener>,
     /// Connections that came through listeners.
     accepted: HashMap<u16, Vec<u32>>,
-    half_open: HashMap<(IpAddr, u16), u64>,
+    syn_recv: HashMap<(IpAddr, u16), u64>,
     destinations: HashMap<Towards, Use>,
     /// Number and name.
     interfaces: Vec<(u32, String)>,
@@ -110,7 +111,7 @@ impl Survey {
     }
 
     /// One socket.
-    pub fn add(&mut self, socket: &Socket) {
+    pub fn add(&mut self, socket: &SurveyedSocket) {
         match socket.state {
             State::Listen => return self.listener(socket),
             State::TimeWait if socket.mini => self.sockets.time_wait += 1,
@@ -126,12 +127,12 @@ impl Survey {
                 self.sockets.close_wait += 1;
                 // One that still sends may be answering a client that has said all it had to say.
                 if socket.send_queue == 0 && self.before.close_wait.contains(&socket.cookie) {
-                    let Socket { local, inode, receive_queue, .. } = *socket;
+                    let SurveyedSocket { local, inode, receive_queue, .. } = *socket;
                     let age_ms = socket.age_ms(self.bounds.window_ms);
                     self.unclosed.push(InCloseWait { local, inode, unread: receive_queue > 0, age_ms });
                 }
             }
-            State::SynRecv => *self.half_open.entry(socket.local).or_default() += 1,
+            State::SynRecv => *self.syn_recv.entry(socket.local).or_default() += 1,
             _ => {}
         }
         if socket.inode != 0 && self.listening.contains(&socket.local.1) {
@@ -172,7 +173,7 @@ impl Survey {
 
     /// It was there already at the first reading, and `tcp_retransmit_timer` runs for it, or `tcp_probe_timer` where the FIN could not be sent:
     /// as the peer's window is closed ([`Stuck::closing`]), or as sending it fails.
-    fn closing(&mut self, socket: &Socket) {
+    fn closing(&mut self, socket: &SurveyedSocket) {
         if !self.before.closing.contains(&socket.cookie) {
             return;
         }
@@ -193,7 +194,7 @@ impl Survey {
         all.fin_only += u64::from(socket.send_queue == 1);
     }
 
-    fn listener(&mut self, socket: &Socket) {
+    fn listener(&mut self, socket: &SurveyedSocket) {
         self.census.listener(&Flow {
             netns: SAME,
             bound_dev_if: socket.bound_dev_if,
@@ -251,9 +252,9 @@ impl Survey {
             let origin = self.census.origin(&flow);
             self.ports(&flow, mine, origin);
         }
-        let mut destinations: Vec<Destination> = std::mem::take(&mut self.destinations)
+        let mut destinations: Vec<DestinationUse> = std::mem::take(&mut self.destinations)
             .into_iter()
-            .map(|((bound_dev_if, laddr, raddr, rport), Use { used, time_wait, young })| Destination {
+            .map(|((bound_dev_if, laddr, raddr, rport), Use { used, time_wait, young })| DestinationUse {
                 interface: (bound_dev_if != 0).then(|| {
                     let named = self.interfaces.iter().find(|(index, _)| *index == bound_dev_if);
                     named.map_or_else(|| format!("if{bound_dev_if}"), |(_, name)| name.clone())
@@ -266,12 +267,12 @@ impl Survey {
             })
             .collect();
         destinations.sort_by(|a, b| {
-            let place = |d: &Destination| (d.laddr, d.remote, d.interface.clone());
+            let place = |d: &DestinationUse| (d.laddr, d.remote, d.interface.clone());
             b.used.cmp(&a.used).then_with(|| place(a).cmp(&place(b)))
         });
         destinations.truncate(DESTINATIONS);
         let mut full_of_syns: Vec<(Listener, u64)> = self
-            .half_open
+            .syn_recv
             .iter()
             .filter_map(|(local, count)| Some((self.listener_of(*local)?.clone(), *count)))
             .collect();

@@ -4,15 +4,16 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::{
-    Report, examine,
+    DoctorReport, examine,
     facts::{Configured, Facts, Namespace},
     finding::{Evidence, Severity},
-    sockets::{Destination, Owner, Socket, Sockets, Unacknowledged},
+    socket::{Owner, SurveyedSocket},
+    sockets::{DestinationUse, Sockets, Unacknowledged},
     stuck::{Blocked, HalfClosed},
     survey::{Before, Bounds, Survey},
     unclosed::{Keeper, Unclosed},
 };
-use crate::{aggregate::ports::settings::Settings as PortSettings, tcp::State};
+use crate::{aggregate::ports::settings::PortSettings, tcp::State};
 
 const TIME_WAIT_OVERFLOW: &str = "TcpExtTCPTimeWaitOverflow";
 
@@ -48,7 +49,7 @@ fn count(ns: &mut Namespace, counter: &str, earlier: u64, later: u64) {
     ns.later.0.insert(counter.to_owned(), later);
 }
 
-fn report(ns: Namespace) -> Report {
+fn report(ns: Namespace) -> DoctorReport {
     examine(&Facts { namespaces: vec![ns], ..Facts::default() })
 }
 
@@ -110,7 +111,7 @@ fn now_is_not_before() {
         ("TcpExtTCPAbortOnTimeout", "given-up", Note, None),
         ("TcpExtTCPAbortOnData", "reset-by-linger", Note, None),
         ("TcpExtTCPAbortOnClose", "reset-unread", Note, None),
-        ("TcpExtEmbryonicRsts", "half-open-resets", Note, None),
+        ("TcpExtEmbryonicRsts", "syn-recv-resets", Note, None),
     ] {
         assert_eq!(changed(|ns| count(ns, counter, 5, 25)), [(id, now)], "{counter}");
         let expected: Vec<_> = before.map(|severity| (id, severity)).into_iter().collect();
@@ -176,7 +177,7 @@ fn a_file_that_sets_tcp_tw_recycle() {
 }
 
 fn destination(laddr: [u8; 4], used: u64, time_wait: u64, young: u64) -> Sockets {
-    let destination = Destination {
+    let destination = DestinationUse {
         interface: None,
         laddr: IpAddr::V4(Ipv4Addr::from(laddr)),
         remote: (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9)), 443),
@@ -376,7 +377,7 @@ fn what_is_the_same_is_said_once() {
 #[test]
 fn sockets_are_told_one_by_one() {
     let at = |port| (IpAddr::V4(Ipv4Addr::LOCALHOST), port);
-    let socket = |state, local, remote, cookie| Socket {
+    let socket = |state, local, remote, cookie| SurveyedSocket {
         bound_dev_if: 0,
         state,
         mini: state == State::TimeWait,
@@ -395,7 +396,7 @@ fn sockets_are_told_one_by_one() {
         cookie,
         inode: u32::try_from(cookie).unwrap(),
     };
-    let full = Socket { receive_queue: 3, send_queue: 2, ..socket(State::Listen, 40_000, 0, 1) };
+    let full = SurveyedSocket { receive_queue: 3, send_queue: 2, ..socket(State::Listen, 40_000, 0, 1) };
     let mut before = Before::default();
     let stuck = socket(State::CloseWait, 80, 5000, 2);
     let fins =
@@ -407,17 +408,17 @@ fn sockets_are_told_one_by_one() {
     survey.add(&stuck);
     survey.add(&socket(State::CloseWait, 80, 5001, 3));
     // FINs that nobody acknowledges: one that was there before, and is sent again.
-    survey.add(&Socket { retransmits: 2, send_queue: 1, ..socket(State::FinWait1, 80, 5002, 8) });
-    survey.add(&Socket { retransmits: 2, send_queue: 9, ..socket(State::LastAck, 80, 5003, 9) });
-    survey.add(&Socket { retransmits: 0, send_queue: 9, ..socket(State::FinWait1, 80, 5004, 10) });
-    survey.add(&Socket { retransmits: 2, send_queue: 1, ..socket(State::FinWait1, 80, 5005, 11) });
+    survey.add(&SurveyedSocket { retransmits: 2, send_queue: 1, ..socket(State::FinWait1, 80, 5002, 8) });
+    survey.add(&SurveyedSocket { retransmits: 2, send_queue: 9, ..socket(State::LastAck, 80, 5003, 9) });
+    survey.add(&SurveyedSocket { retransmits: 0, send_queue: 9, ..socket(State::FinWait1, 80, 5004, 10) });
+    survey.add(&SurveyedSocket { retransmits: 2, send_queue: 1, ..socket(State::FinWait1, 80, 5005, 11) });
     // Orphans, the younger of which may still be closed by its peer.
-    survey.add(&Socket { mini: true, left_ms: 58_000, ..socket(State::FinWait2, 80, 5006, 12) });
-    survey.add(&Socket { mini: true, left_ms: 20_000, ..socket(State::FinWait2, 80, 5007, 13) });
+    survey.add(&SurveyedSocket { mini: true, left_ms: 58_000, ..socket(State::FinWait2, 80, 5006, 12) });
+    survey.add(&SurveyedSocket { mini: true, left_ms: 20_000, ..socket(State::FinWait2, 80, 5007, 13) });
     // A server's, whose port is in the range; and a client's.
     survey.add(&socket(State::Established, 40_000, 6000, 4));
     survey.add(&socket(State::TimeWait, 50_000, 443, 5));
-    survey.add(&Socket { left_ms: 59_500, ..socket(State::TimeWait, 50_001, 443, 6) });
+    survey.add(&SurveyedSocket { left_ms: 59_500, ..socket(State::TimeWait, 50_001, 443, 6) });
     survey.add(&socket(State::Established, 50_002, 443, 7));
     assert_eq!(survey.inodes(), [1, 2, 4].into(), "of the listener, who does not close, and who has accepted");
     let sockets = survey.finish(|inode, _| Some(Owner { pid: inode, comm: "p".to_owned(), others: 0 }));
@@ -433,7 +434,7 @@ fn sockets_are_told_one_by_one() {
 #[test]
 fn what_waits_in_a_queue_is_its_listeners() {
     let at = |last: u8, port| (IpAddr::V4(Ipv4Addr::new(127, 0, 0, last)), port);
-    let socket = |state, local, inode: u32, cookie| Socket {
+    let socket = |state, local, inode: u32, cookie| SurveyedSocket {
         state,
         mini: false,
         bound_dev_if: 0,
@@ -452,10 +453,10 @@ fn what_waits_in_a_queue_is_its_listeners() {
         cookie,
         inode,
     };
-    let listener = Socket { receive_queue: 12, send_queue: 64, ..socket(State::Listen, at(1, 7002), 1, 1) };
-    let other = Socket { receive_queue: 0, send_queue: 4, ..socket(State::Listen, at(1, 7003), 2, 2) };
+    let listener = SurveyedSocket { receive_queue: 12, send_queue: 64, ..socket(State::Listen, at(1, 7002), 1, 1) };
+    let other = SurveyedSocket { receive_queue: 0, send_queue: 4, ..socket(State::Listen, at(1, 7003), 2, 2) };
     let mut before = Before::default();
-    let queued: Vec<Socket> = (10..22).map(|n| socket(State::CloseWait, at(1, 7002), 0, n)).collect();
+    let queued: Vec<SurveyedSocket> = (10..22).map(|n| socket(State::CloseWait, at(1, 7002), 0, n)).collect();
     // Below a Multipath TCP connection: no listener's queue has it.
     let nobodys = socket(State::CloseWait, at(1, 9999), 0, 30);
     queued.iter().chain([&nobodys]).for_each(|socket| before.add(socket));
@@ -491,7 +492,7 @@ fn resets_of_this_side_are_no_clients() {
             count(ns, "TcpExtListenOverflows", 0, overflows);
         })
     };
-    assert_eq!(resets("0", 0), [("half-open-resets", Severity::Note)]);
-    assert!(!resets("1", 20).iter().any(|(id, _)| *id == "half-open-resets"), "{:?}", resets("1", 20));
-    assert!(resets("1", 5).iter().any(|(id, _)| *id == "half-open-resets"));
+    assert_eq!(resets("0", 0), [("syn-recv-resets", Severity::Note)]);
+    assert!(!resets("1", 20).iter().any(|(id, _)| *id == "syn-recv-resets"), "{:?}", resets("1", 20));
+    assert!(resets("1", 5).iter().any(|(id, _)| *id == "syn-recv-resets"));
 }

@@ -26,14 +26,6 @@ const MANY_RESETS: u64 = 10;
 const WHY_TIME_WAIT: &str = "fewer TIME_WAITs by a lower tcp_max_tw_buckets: what is skipped keeps late segments, and the loss of \
     the last ACK, from the next connection on the same ports (RFC 1337)";
 
-/// How long TIME_WAIT takes here.
-pub fn length(ns: &Namespace) -> String {
-    match ns.settings.get(VENDOR) {
-        Some(seconds) => format!("{seconds} s by {VENDOR}, which this vendor's kernel has"),
-        None => "60 s by a constant of the kernel (TCP_TIMEWAIT_LEN)".to_owned(),
-    }
-}
-
 /// `tcp_time_wait` finds no room: as many mini-sockets as allowed, or no memory.
 pub fn overflow(ns: &Namespace) -> Option<Finding> {
     let max = ns.settings.number(MAX).and_then(|max| u64::try_from(max).ok());
@@ -85,7 +77,7 @@ pub fn fin_timeout(ns: &Namespace) -> Option<Finding> {
     let what = format!(
         "tcp_fin_timeout was changed: it does not shorten TIME_WAIT, which takes {}; it is how long FIN_WAIT2 waits for the peer's FIN \
          when nobody holds the socket any more",
-        length(ns)
+        ns.time_wait_length()
     );
     Some(Finding::new("fin-timeout-changed", Note, what).known_by(ns.set(&[FIN_TIMEOUT])))
 }

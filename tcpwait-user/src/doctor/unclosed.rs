@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::IpAddr};
 
-use super::sockets::{Listener, Owner};
+use super::socket::{Listener, Owner};
 
 /// Who keeps sockets in CLOSE_WAIT.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

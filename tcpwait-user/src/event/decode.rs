@@ -7,12 +7,12 @@ use tcpwait_wire::wire::{self, Kind};
 use zerocopy::FromBytes;
 
 use super::{
-    Call, CancelSite, Context, EndFacts, EndSite, Event, Fact, HalfOpen, HalfStart, MiniSocket, PortRefused, Queue,
-    Reuse, Seed, Segment, StateChange, Syn, Task, Undecodable,
+    AcceptQueue, Call, CancelSite, EndFacts, EndSite, Event, Fact, HookContext, MiniSocket, PortRefused, RequestSocket,
+    RequestStart, Reuse, Seed, Segment, StateChange, Syn, Task, Undecodable,
 };
 use crate::{
     origin::Origin,
-    tcp::{Flow, Interface, NetnsId, State},
+    tcp::{DIAG_TIMER_TIME_WAIT, Flow, Interface, NetnsId, State},
 };
 
 /// Decodes one record.
@@ -28,7 +28,7 @@ pub fn decode(bytes: &[u8]) -> Result<Event, Undecodable> {
         return Err(wrong);
     }
     let fact = Kind::from_u8(head.kind).and_then(|kind| fact(kind, &head, bytes)).ok_or(wrong)?;
-    let context = Context::new(head.cpu, head.thread);
+    let context = HookContext::new(head.cpu, head.thread);
     Ok(Event { time_ns: head.time_ns, cpu: head.cpu, context, fact })
 }
 
@@ -67,18 +67,21 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
             let record = wire::MiniCancel::read_from_bytes(bytes).ok()?;
             Fact::Cancelled { mini: mini_socket(&record.mini)?, site: site(head, &record.task, &record.stack) }
         }
-        Kind::ReqArm => Fact::HalfOpen {
-            half: half_open(&wire::Half::read_from_bytes(bytes).ok()?)?,
+        Kind::ReqArm => Fact::RequestArmed {
+            reqsk: request_socket(&wire::Request::read_from_bytes(bytes).ok()?)?,
             start: match head.flags {
-                flags if flags & wire::FLAG_RETRANSMIT != 0 => HalfStart::Retransmit,
-                flags if flags & wire::FLAG_REARM != 0 => HalfStart::SynAgain,
-                _ => HalfStart::Syn,
+                flags if flags & wire::FLAG_RETRANSMIT != 0 => RequestStart::Retransmit,
+                flags if flags & wire::FLAG_REARM != 0 => RequestStart::SynAgain,
+                _ => RequestStart::Syn,
             },
         },
-        Kind::ReqExpire => Fact::HalfExpired(half_open(&wire::Half::read_from_bytes(bytes).ok()?)?),
+        Kind::ReqExpire => Fact::RequestExpired(request_socket(&wire::Request::read_from_bytes(bytes).ok()?)?),
         Kind::ReqCancel => {
-            let record = wire::HalfCancel::read_from_bytes(bytes).ok()?;
-            Fact::HalfCancelled { half: half_open(&record.half)?, site: site(head, &record.task, &record.stack) }
+            let record = wire::RequestCancel::read_from_bytes(bytes).ok()?;
+            Fact::RequestCancelled {
+                reqsk: request_socket(&record.reqsk)?,
+                site: site(head, &record.task, &record.stack),
+            }
         }
         Kind::PortRefused => {
             let record = wire::PortRefused::read_from_bytes(bytes).ok()?;
@@ -110,8 +113,7 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
                 flow: Flow::from_wire(&record.flow)?,
                 task: Task::from_wire(&record.task),
                 state: State::from_kernel(record.state)?,
-                // inet_twsk_diag_fill: timer 3 is a mini-socket's, and nothing else's.
-                mini: record.timer == 3,
+                mini: record.timer == DIAG_TIMER_TIME_WAIT,
                 expires_ms: record.expires_ms,
                 retransmits: record.retransmits,
                 origin: Origin::from_wire(record.about & wire::MADE_BITS),
@@ -168,7 +170,7 @@ fn state_change(record: &wire::SockState, task: Option<Task>) -> Option<StateCha
         by_call: record.head.kind == Kind::StateTask as u8,
         handed_over: record.head.flags & wire::FLAG_HANDED_OVER != 0,
         newborn: record.head.flags & wire::FLAG_NEWBORN != 0,
-        half_open: record.head.flags & wire::FLAG_HALF_OPEN != 0,
+        of_request: record.head.flags & wire::FLAG_OF_REQUEST != 0,
         retransmits: retransmits(record),
         reuse: reuse(record.reuse),
         v6only: v6only(record.reuse),
@@ -247,8 +249,8 @@ fn mini_socket(record: &wire::Mini) -> Option<MiniSocket> {
     })
 }
 
-fn half_open(record: &wire::Half) -> Option<HalfOpen> {
-    Some(HalfOpen {
+fn request_socket(record: &wire::Request) -> Option<RequestSocket> {
+    Some(RequestSocket {
         cookie: record.cookie,
         req: record.req,
         flow: Flow::from_wire(&record.flow)?,
@@ -259,9 +261,9 @@ fn half_open(record: &wire::Half) -> Option<HalfOpen> {
         deferred: record.deferred != 0,
         queue: match record.queue {
             0 => None,
-            wire::QUEUE_HAS_ROOM => Some(Queue::HasRoom),
-            wire::QUEUE_FULL => Some(Queue::Full),
-            wire::QUEUE_FULL_RESETS => Some(Queue::FullAndResets),
+            wire::QUEUE_HAS_ROOM => Some(AcceptQueue::HasRoom),
+            wire::QUEUE_FULL => Some(AcceptQueue::Full),
+            wire::QUEUE_FULL_RESETS => Some(AcceptQueue::FullAndResets),
             _ => return None,
         },
     })
@@ -350,7 +352,7 @@ pub fn task_of(bytes: &[u8]) -> Option<Task> {
         Kind::StateEnd => offset_of!(wire::SockStateEnd, task),
         Kind::Owner => offset_of!(wire::Owner, task),
         Kind::TwCancel => offset_of!(wire::MiniCancel, task),
-        Kind::ReqCancel => offset_of!(wire::HalfCancel, task),
+        Kind::ReqCancel => offset_of!(wire::RequestCancel, task),
         Kind::PortRefused => offset_of!(wire::PortRefused, task),
         Kind::Accepted => offset_of!(wire::Accepted, task),
         Kind::Seed => offset_of!(wire::Seed, task),

@@ -14,7 +14,7 @@ pub struct Extracts {
 }
 
 /// What is asked for.
-pub struct Asked<'a> {
+pub struct BtfQuery<'a> {
     /// Structures and enumerations, with all that they consist of. What a pointer among it points to is left out.
     pub whole: HashSet<&'a str>,
     /// Functions, and tracepoints' types (`btf_trace_…`), with their arguments. Of a structure that an argument points to only the name is kept.
@@ -62,7 +62,7 @@ fn words(kind: u32, elements: usize) -> Option<usize> {
 }
 
 /// Makes both. `None` where the bytes are no BTF, or of a kind that is newer than this: then there is no way around parsing all of it.
-pub fn extract(btf: &[u8], asked: &Asked<'_>) -> Option<Extracts> {
+pub fn extract(btf: &[u8], asked: &BtfQuery<'_>) -> Option<Extracts> {
     let types = Types::read(btf)?;
     let mut kept = BTreeMap::new();
     for (id, found) in types.all() {

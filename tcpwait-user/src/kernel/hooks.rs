@@ -8,7 +8,7 @@ use crate::lifecycle::SegmentSource;
 
 /// How a program is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum AttachKind {
     /// To a tracepoint (`tp_btf`).
     Tracepoint,
     /// To a function's return, through a BPF trampoline (`fexit`).
@@ -54,7 +54,7 @@ pub struct Hook {
     /// Name of the program, and of the tracepoint or function.
     pub name: &'static str,
     /// How it is attached.
-    pub kind: Kind,
+    pub kind: AttachKind,
     /// Its number in the kernel side's counts.
     pub number: wire::Hook,
     /// More of the same program, on the same hook, in their order: the kernel runs none inside itself (tcpwait-ebpf/src/claim.rs).
@@ -95,31 +95,38 @@ pub const HOOKS: &[Hook] = &[
         "tcp_timewait_state_process",
         wire::Hook::Segment,
         &["tcp_timewait_state_process_2"],
-        Kind::Fexit,
+        AttachKind::Fexit,
         UNTIMED,
     ),
-    one_of(Work::Segments, "kfree_skb", wire::Hook::Drop, &["kfree_skb_2"], Kind::Tracepoint, UNTIMED),
+    one_of(Work::Segments, "kfree_skb", wire::Hook::Drop, &["kfree_skb_2"], AttachKind::Tracepoint, UNTIMED),
     Hook {
         along: &[
             Along { name: "inet_bind", number: wire::Hook::Bind, copies: &["inet_bind_2"] },
             Along { name: "inet6_bind", number: wire::Hook::Bind6, copies: &["inet6_bind_2"] },
             Along { name: "inet_stream_connect", number: wire::Hook::Connect, copies: &["inet_stream_connect_2"] },
         ],
-        ..one_of(Work::Ports, "inet_csk_get_port", wire::Hook::Port, &["inet_csk_get_port_2"], Kind::Fexit, UNTOLD)
+        ..one_of(
+            Work::Ports,
+            "inet_csk_get_port",
+            wire::Hook::Port,
+            &["inet_csk_get_port_2"],
+            AttachKind::Fexit,
+            UNTOLD,
+        )
     },
-    one_of(Work::Ports, "sys_exit", wire::Hook::SysExit, &["sys_exit_2"], Kind::Tracepoint, UNTOLD),
-    one_of(Work::Accepts, "inet_csk_accept", wire::Hook::Accept, &["inet_csk_accept_2"], Kind::Fexit, UNACCEPTED),
+    one_of(Work::Ports, "sys_exit", wire::Hook::SysExit, &["sys_exit_2"], AttachKind::Tracepoint, UNTOLD),
+    one_of(Work::Accepts, "inet_csk_accept", wire::Hook::Accept, &["inet_csk_accept_2"], AttachKind::Fexit, UNACCEPTED),
     one_of(
         Work::Accepts,
         "tcp_sendmsg_locked",
         wire::Hook::Write,
         &["tcp_sendmsg_locked_2"],
-        Kind::Tracepoint,
+        AttachKind::Tracepoint,
         UNACCEPTED,
     ),
     Hook {
         name: "tcp_rcv_space_adjust",
-        kind: Kind::Tracepoint,
+        kind: AttachKind::Tracepoint,
         number: wire::Hook::Read,
         copies: &["tcp_rcv_space_adjust_2"],
         at_least: 0,
@@ -159,7 +166,16 @@ impl Hook {
 }
 
 const fn required(name: &'static str, number: wire::Hook, without: &'static str) -> Hook {
-    Hook { name, kind: Kind::Tracepoint, number, copies: &[], at_least: 0, along: &[], need: Need::Required, without }
+    Hook {
+        name,
+        kind: AttachKind::Tracepoint,
+        number,
+        copies: &[],
+        at_least: 0,
+        along: &[],
+        need: Need::Required,
+        without,
+    }
 }
 
 const fn one_of(
@@ -167,7 +183,7 @@ const fn one_of(
     name: &'static str,
     number: wire::Hook,
     copies: &'static [&'static str],
-    kind: Kind,
+    kind: AttachKind,
     without: &'static str,
 ) -> Hook {
     Hook { name, kind, number, copies, at_least: 0, along: &[], need: Need::OneOf(work), without }
@@ -207,7 +223,7 @@ impl Choices {
 
 /// What became of a hook.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum HookOutcome {
     /// Attached.
     Attached,
     /// Another hook does its work, or it was not asked for.
@@ -224,15 +240,15 @@ pub struct HookState {
     /// The hook.
     pub hook: &'static Hook,
     /// What became of it.
-    pub outcome: Outcome,
+    pub outcome: HookOutcome,
 }
 
 impl HookState {
     /// Why it is not attached.
     pub fn why(&self) -> Option<&str> {
         match &self.outcome {
-            Outcome::Attached => None,
-            Outcome::NotNeeded(why) | Outcome::Missing(why) | Outcome::Refused(why) => Some(why),
+            HookOutcome::Attached => None,
+            HookOutcome::NotNeeded(why) | HookOutcome::Missing(why) | HookOutcome::Refused(why) => Some(why),
         }
     }
 
@@ -246,15 +262,15 @@ impl HookState {
 /// What tells of segments to mini-sockets.
 pub fn segment_source(hooks: &[HookState]) -> SegmentSource {
     match attached(hooks, Work::Segments).map(|state| state.hook.kind) {
-        Some(Kind::Fexit) => SegmentSource::Fexit,
-        Some(Kind::Tracepoint) => SegmentSource::KfreeSkb,
+        Some(AttachKind::Fexit) => SegmentSource::Fexit,
+        Some(AttachKind::Tracepoint) => SegmentSource::KfreeSkb,
         None => SegmentSource::Timer,
     }
 }
 
 /// The hook that does this work.
 pub fn attached(hooks: &[HookState], work: Work) -> Option<&HookState> {
-    hooks.iter().find(|state| state.hook.need == Need::OneOf(work) && state.outcome == Outcome::Attached)
+    hooks.iter().find(|state| state.hook.need == Need::OneOf(work) && state.outcome == HookOutcome::Attached)
 }
 
 /// The hooks that are missed: those that cannot be had, unless another does their work; of several that could have done it, the
@@ -268,7 +284,7 @@ pub fn missed(hooks: &[HookState]) -> impl Iterator<Item = &HookState> {
             }
             Need::Required | Need::Optional => true,
         };
-        (tells && matches!(state.outcome, Outcome::Missing(_))) || matches!(state.outcome, Outcome::Refused(_))
+        (tells && matches!(state.outcome, HookOutcome::Missing(_))) || matches!(state.outcome, HookOutcome::Refused(_))
     })
 }
 
@@ -276,28 +292,28 @@ pub fn missed(hooks: &[HookState]) -> impl Iterator<Item = &HookState> {
 mod tests {
     use super::*;
 
-    fn states(outcome: impl Fn(&Hook) -> Outcome) -> Vec<HookState> {
+    fn states(outcome: impl Fn(&Hook) -> HookOutcome) -> Vec<HookState> {
         HOOKS.iter().map(|hook| HookState { hook, outcome: outcome(hook) }).collect()
     }
 
     #[test]
     fn of_the_hooks_that_do_the_same_work_one_sentence_tells() {
-        let refused = |hook: &Hook| Outcome::Missing(format!("no {}", hook.name));
+        let refused = |hook: &Hook| HookOutcome::Missing(format!("no {}", hook.name));
         let timing =
-            |hook: &Hook| if hook.need == Need::OneOf(Work::Segments) { refused(hook) } else { Outcome::Attached };
+            |hook: &Hook| if hook.need == Need::OneOf(Work::Segments) { refused(hook) } else { HookOutcome::Attached };
         let said: Vec<String> = missed(&states(timing)).map(HookState::loss).collect();
         let start = "cannot attach to kfree_skb (no kfree_skb): late segments ";
         assert!(said.len() == 1 && said.iter().all(|sentence| sentence.starts_with(start)), "{said:?}");
-        let first = |hook: &Hook| if hook.kind == Kind::Fexit { refused(hook) } else { Outcome::Attached };
+        let first = |hook: &Hook| if hook.kind == AttachKind::Fexit { refused(hook) } else { HookOutcome::Attached };
         assert_eq!(missed(&states(first)).count(), 0, "the other does its work");
         let wrong = |hook: &Hook| match hook.kind {
-            Kind::Fexit => Outcome::Refused("by the verifier".to_owned()),
-            Kind::Tracepoint => Outcome::Attached,
+            AttachKind::Fexit => HookOutcome::Refused("by the verifier".to_owned()),
+            AttachKind::Tracepoint => HookOutcome::Attached,
         };
         assert_eq!(missed(&states(wrong)).count(), 3, "an error of this program is not kept quiet");
         let unasked = |hook: &Hook| match hook.need {
-            Need::OneOf(_) => Outcome::NotNeeded("not asked for".to_owned()),
-            _ => Outcome::Attached,
+            Need::OneOf(_) => HookOutcome::NotNeeded("not asked for".to_owned()),
+            _ => HookOutcome::Attached,
         };
         assert_eq!(missed(&states(unasked)).count(), 0, "nobody misses what was not asked for");
     }

@@ -20,7 +20,7 @@ use super::{
     Handlers, KernelFilter, btf,
     counters::recursion_misses,
     filter::{fill, mode, present, room_for},
-    hooks::{Choice, Choices, HOOKS, Hook, HookState, Need, Outcome, attached},
+    hooks::{Choice, Choices, HOOKS, Hook, HookOutcome, HookState, Need, attached},
     needs,
     netns::{self},
     programs, symbols,
@@ -164,15 +164,15 @@ fn probes(options: &Options) -> Result<Probes> {
     let mut hooks: Vec<HookState> = Vec::new();
     for hook in HOOKS {
         let outcome = match (not_needed(hook, options.choices, &hooks), unsupported(types, hook)) {
-            (Some(why), _) => Outcome::NotNeeded(why),
-            (None, Some(why)) => Outcome::Missing(why),
+            (Some(why), _) => HookOutcome::NotNeeded(why),
+            (None, Some(why)) => HookOutcome::Missing(why),
             (None, None) => match tried.remove(hook.name) {
-                Some(Ok(())) => Outcome::Attached,
+                Some(Ok(())) => HookOutcome::Attached,
                 Some(Err(e)) => programs::failure(&e, hook.kind, options.verbose),
-                None => Outcome::Missing("there was no thread to load it on".to_owned()),
+                None => HookOutcome::Missing("there was no thread to load it on".to_owned()),
             },
         };
-        if let (Outcome::Missing(why) | Outcome::Refused(why), Need::Required) = (&outcome, hook.need) {
+        if let (HookOutcome::Missing(why) | HookOutcome::Refused(why), Need::Required) = (&outcome, hook.need) {
             let lacking = needs::lacking_helpers(logs.iter().map(String::as_str));
             if let Some(why) = needs::too_old(&release(), &lacking).filter(|_| !options.verbose) {
                 bail!(why);
@@ -180,7 +180,7 @@ fn probes(options: &Options) -> Result<Probes> {
             bail!("the kernel refused the hook on {}: {why}; without it {}", hook.name, hook.without);
         }
         let by_force = matches!(hook.need, Need::OneOf(work) if matches!(options.choices.of(work), Choice::Hook(_)));
-        if let (Outcome::Missing(why) | Outcome::Refused(why), true) = (&outcome, by_force) {
+        if let (HookOutcome::Missing(why) | HookOutcome::Refused(why), true) = (&outcome, by_force) {
             bail!("the hook on {} that was asked for is unavailable: {why}", hook.name);
         }
         hooks.push(HookState { hook, outcome });
@@ -255,7 +255,7 @@ impl Probes {
         self.final_misses = Some(misses(&self.ebpf, &self.hooks, self.preemptible));
         // One is detached after the other, and what only some of them tell is of no use.
         self.running.set(0, 0, 0).context("telling the kernel side that the hooks are being detached")?;
-        for state in self.hooks.iter().filter(|state| state.outcome == Outcome::Attached) {
+        for state in self.hooks.iter().filter(|state| state.outcome == HookOutcome::Attached) {
             programs::detach(&mut self.ebpf, state.hook, self.preemptible)
                 .with_context(|| format!("detaching from {}", state.hook.name))?;
         }
@@ -317,7 +317,7 @@ impl Probes {
 
 fn misses(ebpf: &Ebpf, hooks: &[HookState], preemptible: bool) -> Misses {
     let mut missed = std::array::from_fn(|_| Vec::new());
-    for state in hooks.iter().filter(|state| state.outcome == Outcome::Attached) {
+    for state in hooks.iter().filter(|state| state.outcome == HookOutcome::Attached) {
         for on in state.hook.programs(preemptible) {
             let of_hook = missed.get_mut(on.number as usize)?;
             for name in on.names {

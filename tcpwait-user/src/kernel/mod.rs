@@ -15,7 +15,7 @@ pub use self::{
     btf::{Extracts, extract},
     counters::recursion_misses,
     filter::KernelFilter,
-    hooks::{Choice, Choices, HOOKS, Hook, HookState, Kind, Need, Outcome, Work, missed, segment_source},
+    hooks::{AttachKind, Choice, Choices, HOOKS, Hook, HookOutcome, HookState, Need, Work, missed, segment_source},
     load::{Options, Probes, load},
     needs::{NEEDS, Needed, OLDEST, Thing},
     types::{KernelTypes, asked},
@@ -28,7 +28,7 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::symbols::{self, Pick, Symbols};
+use crate::symbols::{self, SymbolPick, Symbols};
 
 /// The handler every TIME_WAIT mini-socket's timer runs (`inet_twsk_alloc`).
 const TIMEWAIT_HANDLER: &str = "tw_timer_handler";
@@ -37,7 +37,7 @@ const TIMEWAIT_HANDLER: &str = "tw_timer_handler";
 const REQUEST_HANDLER: &str = "reqsk_timer_handler";
 
 /// What is not known where the kernel hides `reqsk_timer_handler`.
-pub const WITHOUT_REQUESTS: &str = "this kernel's /proc/kallsyms has no reqsk_timer_handler; so half-open connections are not seen, and nothing says how long \
+pub const WITHOUT_REQUESTS: &str = "this kernel's /proc/kallsyms has no reqsk_timer_handler; so connections in SYN_RECV are not seen, and nothing says how long \
                                     SYN_RECV lasts";
 
 /// Addresses of the functions that mini-sockets' timers run.
@@ -81,7 +81,7 @@ struct Finder {
     timewait: Option<u64>,
     request: Option<u64>,
     shows: bool,
-    functions: Pick,
+    functions: SymbolPick,
 }
 
 impl Finder {

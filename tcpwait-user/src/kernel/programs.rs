@@ -13,7 +13,7 @@ use aya::{
     programs::{BtfTracePoint, FExit, Program, ProgramError},
 };
 
-use super::hooks::{Hook, Kind, Need, Outcome};
+use super::hooks::{AttachKind, Hook, HookOutcome, Need};
 
 /// What came of the hooks that were tried, by their names.
 pub type Tried = HashMap<&'static str, Result<()>>;
@@ -64,7 +64,7 @@ fn attach_one_of(lot: Vec<Try<'_>>, btf: &Btf) -> Vec<(&'static str, Result<()>)
 
 /// All programs of a hook or none. Those on one function are alike, but the first has to run first, so they are attached
 /// one after the other. A tracepoint runs them in that order (`func_add`), a trampoline the other way round (`bpf_trampoline_link_prog` adds at the head).
-fn attach_all(kind: Kind, functions: &mut [(&'static str, Vec<Found<'_>>)], btf: &Btf) -> Result<()> {
+fn attach_all(kind: AttachKind, functions: &mut [(&'static str, Vec<Found<'_>>)], btf: &Btf) -> Result<()> {
     for (function, programs) in &mut *functions {
         for (name, program) in programs {
             let program = program.as_mut().with_context(|| format!("the eBPF object has no program {name}"))?;
@@ -75,8 +75,8 @@ fn attach_all(kind: Kind, functions: &mut [(&'static str, Vec<Found<'_>>)], btf:
         let in_order = programs.iter_mut().filter_map(|(_, program)| program.as_mut());
         let attach = |program: &mut &mut Program| attach_one(program, function);
         match kind {
-            Kind::Tracepoint => in_order.into_iter().try_for_each(attach),
-            Kind::Fexit => in_order.rev().try_for_each(attach),
+            AttachKind::Tracepoint => in_order.into_iter().try_for_each(attach),
+            AttachKind::Fexit => in_order.rev().try_for_each(attach),
         }
     });
     if attached.is_err() {
@@ -88,7 +88,7 @@ fn attach_all(kind: Kind, functions: &mut [(&'static str, Vec<Found<'_>>)], btf:
     attached
 }
 
-fn load_one(program: &mut Program, kind: Kind, function: &str, btf: &Btf) -> Result<()> {
+fn load_one(program: &mut Program, kind: AttachKind, function: &str, btf: &Btf) -> Result<()> {
     /// The verifier takes megabytes for a program while it is at it, from the memory of the cgroup (`GFP_KERNEL_ACCOUNT`, 7.3): two dozen
     /// programs beside each other took 40 MB, one after the other they take 8. What is waited for, the kernel's grace periods, comes with attaching.
     static VERIFIER: Mutex<()> = Mutex::new(());
@@ -96,11 +96,11 @@ fn load_one(program: &mut Program, kind: Kind, function: &str, btf: &Btf) -> Res
     let loading = || format!("loading the program for {function}");
     let _turn = VERIFIER.lock().unwrap_or_else(PoisonError::into_inner);
     match kind {
-        Kind::Tracepoint => {
+        AttachKind::Tracepoint => {
             let program: &mut BtfTracePoint = program.try_into().with_context(loading)?;
             program.load(function, btf).with_context(loading)
         }
-        Kind::Fexit => {
+        AttachKind::Fexit => {
             let program: &mut FExit = program.try_into().with_context(loading)?;
             program.load(function, btf).with_context(loading)
         }
@@ -134,19 +134,19 @@ fn unload(program: &mut Program) -> Result<(), ProgramError> {
 }
 
 /// What became of a hook whose program could not be loaded or attached.
-pub fn failure(error: &anyhow::Error, kind: Kind, verbose: bool) -> Outcome {
+pub fn failure(error: &anyhow::Error, kind: AttachKind, verbose: bool) -> HookOutcome {
     let log = if verbose { verifier_log(error) } else { String::new() };
     log.lines().for_each(|line| crate::output::say!("{line}"));
     let why = if verbose && log.is_empty() { format!("{error:#}") } else { short(error, kind, verbose) };
-    if by_the_verifier(error) { Outcome::Refused(why) } else { Outcome::Missing(why) }
+    if by_the_verifier(error) { HookOutcome::Refused(why) } else { HookOutcome::Missing(why) }
 }
 
 /// The sentence for an operator; the verifier's log is for `-v`.
-fn short(error: &anyhow::Error, kind: Kind, verbose: bool) -> String {
+fn short(error: &anyhow::Error, kind: AttachKind, verbose: bool) -> String {
     for cause in error.chain() {
         if let Some(ProgramError::LoadError { io_error, .. }) = cause.downcast_ref::<ProgramError>() {
             return match io_error.raw_os_error() {
-                Some(nix::libc::EPERM) if kind == Kind::Fexit => {
+                Some(nix::libc::EPERM) if kind == AttachKind::Fexit => {
                     format!("{io_error}: this kernel allows no BPF trampolines")
                 }
                 Some(nix::libc::EPERM) => {

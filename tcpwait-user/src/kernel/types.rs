@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use btfparse::{Integer32Value, Member, MemberList, Offset, Readable, TypeInformation, TypeVariant};
 use tcpwait_wire::config::{self, ABSENT, OFFSETS};
 
-use super::{HOOKS, Hook, btf::Asked};
+use super::{HOOKS, Hook, btf::BtfQuery};
 
 /// Structures that say something by what they have, and the enumeration of reasons to drop a segment.
 const SNAPSHOT: &str = "tp_transition_snapshot";
@@ -41,9 +41,9 @@ pub fn of_running_kernel() -> Result<Vec<u8>> {
 }
 
 /// What is asked of the types here, and by aya of the hooks.
-pub fn asked() -> Asked<'static> {
+pub fn asked() -> BtfQuery<'static> {
     let structures = OFFSETS.iter().map(|field| field.structure);
-    Asked {
+    BtfQuery {
         whole: structures.chain([SNAPSHOT, SPINLOCK, INTERRUPT_STACK, DROP_REASON]).collect(),
         called: HOOKS.iter().flat_map(names).collect(),
     }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::{
     Lifecycle, Reason, Update,
+    cancelled::{CancelVerdict, verdict},
     mini::PROCESSING_NS,
-    reason::{Verdict, verdict},
     segment::{SegmentSource, sentence},
 };
 use crate::{
-    event::{CancelSite, Context, Event, MiniSocket, Segment, Task},
+    event::{CancelSite, Event, HookContext, MiniSocket, Segment, Task},
     tcp::State,
 };
 
@@ -20,7 +20,7 @@ const HOLD_NS: u64 = 10_000_000;
 /// A cancellation that waits for what comes next in its context: a start makes it a restart, an expiry an expiry, and a segment
 /// says what killed it.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct HeldEnd {
     pub(super) time_ns: u64,
     pub(super) mini: MiniSocket,
     by_task: Option<Arc<Task>>,
@@ -42,20 +42,21 @@ impl Lifecycle {
         });
         let verdict = verdict(&self.symbols, socket.substate, site);
         let reason = match (verdict, sentenced) {
-            (Verdict::Rearm, _) => return self.catch_up(event.time_ns, socket, out),
-            (Verdict::Expiry, _) => return,
-            (Verdict::Death(Reason::Recycled | Reason::ResetSent) | Verdict::Silent, Some(sentenced)) => {
-                sentenced.reason
-            }
-            (Verdict::Death(reason), _) => reason,
-            (Verdict::Silent, None) => {
+            (CancelVerdict::Rearm, _) => return self.catch_up(event.time_ns, socket, out),
+            (CancelVerdict::Expiry, _) => return,
+            (
+                CancelVerdict::Death(Reason::ReusedBySyn | Reason::ResetSent) | CancelVerdict::Silent,
+                Some(sentenced),
+            ) => sentenced.reason,
+            (CancelVerdict::Death(reason), _) => reason,
+            (CancelVerdict::Silent, None) => {
                 let task = site.task.as_ref().filter(|_| site.on_task_stack);
                 let by_task = task.map(|task| self.share(task));
-                self.held.insert(event.context, Held { time_ns: event.time_ns, mini: socket.clone(), by_task });
+                self.held.insert(event.context, HeldEnd { time_ns: event.time_ns, mini: socket.clone(), by_task });
                 return;
             }
         };
-        let by = site.task.as_ref().filter(|_| matches!(reason, Reason::Reused | Reason::Destroyed));
+        let by = site.task.as_ref().filter(|_| matches!(reason, Reason::ReusedByConnect | Reason::Destroyed));
         let by = by.map(|task| self.share(task));
         self.end(event.time_ns, socket, reason, by, out);
     }
@@ -72,7 +73,7 @@ impl Lifecycle {
             let sentenced = Sentenced { time_ns: event.time_ns, cookie: socket.cookie, reason };
             self.sentenced.insert(event.context, sentenced);
         }
-        let is_its = |held: &Held| held.mini.tw == socket.tw && held.mini.cookie == socket.cookie;
+        let is_its = |held: &HeldEnd| held.mini.tw == socket.tw && held.mini.cookie == socket.cookie;
         let (Some(segment), true) = (segment, self.held.get(&event.context).is_some_and(is_its)) else {
             return self.settle_context(event.context, out);
         };
@@ -87,7 +88,7 @@ impl Lifecycle {
     }
 
     /// Something else happened in that context: a cancellation that was held there is a death.
-    pub(super) fn settle_context(&mut self, context: Context, out: &mut Vec<Update>) {
+    pub(super) fn settle_context(&mut self, context: HookContext, out: &mut Vec<Update>) {
         // Almost always there is nothing, and this is asked for every record.
         if self.held.is_empty() && self.held_requests.is_empty() {
             return;
@@ -101,7 +102,7 @@ impl Lifecycle {
 
     /// Nothing else happened for a while: the same.
     pub(super) fn settle_all(&mut self, now_ns: u64, out: &mut Vec<Update>) {
-        let mut contexts: Vec<Context> = self
+        let mut contexts: Vec<HookContext> = self
             .held
             .iter()
             .filter(|(_, held)| now_ns.saturating_sub(held.time_ns) >= HOLD_NS)
@@ -118,11 +119,11 @@ impl Lifecycle {
     /// a process only `tcp_abort` is left (`connect` unhashes first, `cleanup_net` is a kernel thread's). Else it is the one
     /// segment that `kfree_skb` does not see, an accepted SYN. Without a hook on segments it may be either, or any
     /// segment: a process can hand in packets itself (`tun_get_user`).
-    fn unexplained(&self, held: &Held) -> (Reason, Option<Arc<Task>>) {
+    fn unexplained(&self, held: &HeldEnd) -> (Reason, Option<Arc<Task>>) {
         match (self.segments, &held.by_task) {
             (SegmentSource::Timer, _) => (Reason::Unknown, None),
             (_, Some(task)) => (Reason::Destroyed, Some(task.clone())),
-            (SegmentSource::KfreeSkb, None) if held.mini.substate == State::TimeWait => (Reason::Recycled, None),
+            (SegmentSource::KfreeSkb, None) if held.mini.substate == State::TimeWait => (Reason::ReusedBySyn, None),
             _ => (Reason::Unknown, None),
         }
     }

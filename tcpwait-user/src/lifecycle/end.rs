@@ -4,7 +4,7 @@
 
 use nix::errno::Errno;
 
-use super::transition::{Abort, Detail, Reason};
+use super::reason::{Abort, Detail, Reason};
 use crate::{
     event::{EndFacts, EndSite, StateChange},
     symbols::Symbols,
@@ -19,7 +19,7 @@ pub struct End {
     /// How, in detail.
     pub detail: Option<Detail>,
     /// The task on the CPU did it.
-    pub by: By,
+    pub by: EndedBy,
     /// The counter of TcpExt that the kernel counts it under.
     pub abort: Option<Abort>,
     /// This side sent an RST for certain.
@@ -28,7 +28,7 @@ pub struct End {
 
 /// Whether the task on the CPU did it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum By {
+pub enum EndedBy {
     /// The kernel did, or a segment, whoever was on the CPU.
     Nobody,
     /// The task did.
@@ -39,7 +39,7 @@ pub enum By {
 
 /// What is known beside the event.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Clock {
+pub struct EndClock {
     /// The kernel's ticks a second.
     pub hz: Option<u64>,
     /// How long the socket was in the state that it left.
@@ -50,14 +50,14 @@ impl End {
     const UNKNOWN: Self = Self::of(Reason::Unknown);
 
     const fn of(reason: Reason) -> Self {
-        Self { reason, detail: None, by: By::Nobody, abort: None, rst: false }
+        Self { reason, detail: None, by: EndedBy::Nobody, abort: None, rst: false }
     }
 
     const fn how(reason: Reason, detail: Detail) -> Self {
         Self { detail: Some(detail), ..Self::of(reason) }
     }
 
-    const fn by(self, by: By) -> Self {
+    const fn by(self, by: EndedBy) -> Self {
         Self { by, ..self }
     }
 
@@ -111,7 +111,7 @@ pub const TELLING: [(&str, &str); 11] = [
 ];
 
 /// Why a full socket came to CLOSE.
-pub fn end(symbols: &Symbols, change: &StateChange, clock: Clock) -> End {
+pub fn end(symbols: &Symbols, change: &StateChange, clock: EndClock) -> End {
     let Some(site) = &change.end else {
         return match change.acked {
             true => End::of(Reason::Closed),
@@ -135,7 +135,7 @@ pub fn end(symbols: &Symbols, change: &StateChange, clock: Clock) -> End {
             | "inet_csk_complete_hashdance"
             | "inet_csk_listen_stop" => {
                 let now = function == "inet_csk_listen_stop" || functions.any(|outer| outer == "inet_csk_listen_stop");
-                let end = End::of(Reason::ListenerClosed).by(if now { By::Task } else { By::Nobody });
+                let end = End::of(Reason::ListenerClosed).by(if now { EndedBy::Task } else { EndedBy::Nobody });
                 return End { rst: needs_reset(change.old), ..end };
             }
             _ => {
@@ -159,7 +159,7 @@ fn by_function(
     symbols: &Symbols,
     change: &StateChange,
     site: &EndSite,
-    clock: Clock,
+    clock: EndClock,
 ) -> Option<End> {
     let about = site.about.unwrap_or_default();
     Some(match function {
@@ -172,7 +172,7 @@ fn by_function(
         "tcp_time_wait" | "tcp_fin" | "tcp_data_queue" => End::UNKNOWN,
         "tcp_v4_err" | "tcp_v6_err" => End::of(Reason::Unreachable),
         "tcp_abort" | "tcp_diag_destroy" | "bpf_sock_destroy" => {
-            End { rst: needs_reset(change.old), ..End::of(Reason::Destroyed).by(By::Task) }
+            End { rst: needs_reset(change.old), ..End::of(Reason::Destroyed).by(EndedBy::Task) }
         }
         "__tcp_close" | "tcp_close" => closed(via, change.old, site),
         "tcp_keepalive_timer" => kept_alive(change.old, site),
@@ -190,7 +190,7 @@ fn by_function(
         }
         // connect() and listen() take back what they have begun.
         "tcp_v4_connect" | "tcp_v6_connect" | "tcp_sendmsg_fastopen" | "inet_csk_listen_start" => {
-            End::of(Reason::Failed).by(By::Task)
+            End::of(Reason::Failed).by(EndedBy::Task)
         }
         // A child that could not be made.
         "tcp_v4_syn_recv_sock" | "tcp_v6_syn_recv_sock" | "subflow_syn_recv_sock" | "inet_ehash_nolisten" => {
@@ -205,8 +205,8 @@ fn by_function(
         | "mptcp_check_listen_stop"
         | "__mptcp_close"
         | "mptcp_worker" => match change.old {
-            State::Listen => End::of(Reason::Closed).by(By::Owner),
-            old => disconnected(old, site.about, Detail::Multipath).by(By::Nobody),
+            State::Listen => End::of(Reason::Closed).by(EndedBy::Owner),
+            old => disconnected(old, site.about, Detail::Multipath).by(EndedBy::Nobody),
         },
         _ => return None,
     })
@@ -246,17 +246,17 @@ fn closed(via: Via, old: State, site: &EndSite) -> End {
         return if end.detail == Some(Detail::Linger0) { end.counted(Abort::OnData) } else { end };
     }
     match (old, site.about) {
-        (State::Listen, _) => End::of(Reason::Closed).by(By::Owner),
-        (State::SynSent, _) => End::how(Reason::Closed, Detail::GivenUp).by(By::Owner),
+        (State::Listen, _) => End::of(Reason::Closed).by(EndedBy::Owner),
+        (State::SynSent, _) => End::how(Reason::Closed, Detail::GivenUp).by(EndedBy::Owner),
         // tcp_time_wait, which found no room; all else here sets the state without tcp_done.
         _ if via.done => End::of(Reason::Overflow),
         (_, None) => End::UNKNOWN,
         // The socket becomes an orphan only after this.
         (_, Some(EndFacts { orphan: false, .. })) => {
-            End::how(Reason::ResetSent, Detail::UnreadData).by(By::Owner).counted(Abort::OnClose).with_rst()
+            End::how(Reason::ResetSent, Detail::UnreadData).by(EndedBy::Owner).counted(Abort::OnClose).with_rst()
         }
         (State::FinWait2, Some(EndFacts { no_linger2: true, .. })) => {
-            End::how(Reason::TimedOut, Detail::Linger).by(By::Owner).counted(Abort::OnLinger).with_rst()
+            End::how(Reason::TimedOut, Detail::Linger).by(EndedBy::Owner).counted(Abort::OnLinger).with_rst()
         }
         (_, Some(about)) => End { rst: !about.netns_gone, ..short(about) },
     }
@@ -280,7 +280,7 @@ fn disconnected(old: State, about: Option<EndFacts>, detail: Detail) -> End {
         (State::Closing | State::LastAck, _) if !about.unsent => End::how(Reason::Closed, detail),
         _ => End::how(Reason::ResetSent, detail).with_rst(),
     };
-    end.by(By::Owner)
+    end.by(EndedBy::Owner)
 }
 
 /// `tcp_check_oom`, for an orphan; and where its namespace is gone nothing can be sent.
@@ -313,7 +313,7 @@ fn kept_alive(old: State, site: &EndSite) -> End {
 }
 
 /// `tcp_retransmit_timer` and `tcp_probe_timer`: `tcp_write_err`, or `tcp_out_of_resources` of an orphan, which leaves no error.
-fn written_off(via: Via, is_probe: bool, change: &StateChange, about: EndFacts, clock: Clock) -> End {
+fn written_off(via: Via, is_probe: bool, change: &StateChange, about: EndFacts, clock: EndClock) -> End {
     if via.out_of_resources || about.orphan && !via.write_err && change.err == 0 {
         return short(about);
     }
@@ -346,7 +346,7 @@ fn written_off(via: Via, is_probe: bool, change: &StateChange, about: EndFacts, 
 }
 
 /// `tcp_probe_timer`, which asks for TCP_USER_TIMEOUT first.
-fn zero_window(about: EndFacts, clock: Clock) -> Option<Detail> {
+fn zero_window(about: EndFacts, clock: EndClock) -> Option<Detail> {
     if about.user_timeout_ms == 0 {
         return Some(Detail::ZeroWindow);
     }
@@ -364,13 +364,13 @@ fn by_error(change: &StateChange, site: Option<&EndSite>) -> End {
         // tcp_write_err; no ICMP error is one (icmp_err_convert).
         (Errno::ETIMEDOUT, _) => End::of(Reason::TimedOut).counted(Abort::OnTimeout),
         // tcp_abort; tcp_disconnect sets it too, but afterwards.
-        (Errno::ECONNABORTED, old) => End { rst: needs_reset(old), ..End::of(Reason::Destroyed).by(By::Task) },
+        (Errno::ECONNABORTED, old) => End { rst: needs_reset(old), ..End::of(Reason::Destroyed).by(EndedBy::Task) },
         // tcp_reset, and there it is for an RST only.
         (Errno::ECONNRESET, State::Established) => End::of(Reason::Reset),
         // All that is left for them.
         (_, State::FinWait2 | State::Closing) if change.err == 0 && is_full => End::of(Reason::Overflow),
         _ if change.err == 0 && about.is_some_and(|about| about.repair == Some(true)) => {
-            End::of(Reason::Repair).by(By::Owner)
+            End::of(Reason::Repair).by(EndedBy::Owner)
         }
         _ => End::UNKNOWN,
     }

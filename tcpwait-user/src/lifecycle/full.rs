@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{
     Detail, Lifecycle, PORT_PATIENCE_NS, Reason, Timing, Transition, Update,
-    end::{By, Clock, end},
-    failure::{Asked, Found},
+    calls::{ConnectCall, SynSentEnd},
+    end::{EndClock, EndedBy, end},
 };
 use crate::{
     event::{Reuse, Seed, StateChange, Syn, Task},
@@ -110,7 +110,7 @@ impl Lifecycle {
             return;
         }
         if newborn.is_some() && change.new == State::Close && self.requests.contains_key(&change.flow) {
-            // A socket that could not be made (tcp_v4_syn_recv_sock): the half-open connection goes on.
+            // A socket that could not be made (tcp_v4_syn_recv_sock): the connection in SYN_RECV goes on.
             return;
         }
         let listener = if change.old == State::SynRecv { self.listener_of(&change.flow) } else { None };
@@ -182,10 +182,11 @@ impl Lifecycle {
                 step.listener = full.as_ref().and_then(|full| full.listener.clone());
             }
             let asked = change.end.as_ref().and_then(|site| site.about).is_some_and(|about| about.soft_asked);
-            let found = Found { destroyed: step.reason == Some(Reason::Destroyed), soft_errno: step.soft_errno, asked };
+            let found =
+                SynSentEnd { destroyed: step.reason == Some(Reason::Destroyed), soft_errno: step.soft_errno, asked };
             out.push(Update::Transition(step));
             if let (State::SynSent, Some(full)) = (change.old, full) {
-                let asked = Asked { flow: full.flow, old_port: full.old_port };
+                let asked = ConnectCall { flow: full.flow, old_port: full.old_port };
                 self.connect_failed(time_ns, (asked, found), since_ns, change, full.owner, out);
             }
             return;
@@ -203,7 +204,7 @@ impl Lifecycle {
 
     /// Says why a step leads to CLOSE.
     fn explain(&mut self, change: &StateChange, was_known: bool, old_soft: bool, step: &mut Transition) {
-        let clock = Clock { hz: self.clock.known().map(|(hz, _)| hz), dwell_ns: step.dwell_ns };
+        let clock = EndClock { hz: self.clock.known().map(|(hz, _)| hz), dwell_ns: step.dwell_ns };
         let end = end(&self.symbols, change, clock);
         step.errno = change.err;
         let about = change.end.as_ref().and_then(|site| site.about).filter(|_| !old_soft);
@@ -219,21 +220,21 @@ impl Lifecycle {
         };
         step.abort = end.abort;
         step.rst_sent = end.rst;
-        let task = change.end.as_ref().and_then(|site| site.task.as_ref()).filter(|_| end.by != By::Nobody);
+        let task = change.end.as_ref().and_then(|site| site.task.as_ref()).filter(|_| end.by != EndedBy::Nobody);
         step.by = task.map(|task| self.share(task));
-        if end.by == By::Owner && step.by.is_some() {
+        if end.by == EndedBy::Owner && step.by.is_some() {
             step.owner = step.by.clone();
         }
     }
 
-    /// A passive connection, at its second event. It was half-open in a request socket, and the full socket's own microseconds in
+    /// A passive connection, at its second event. It was in SYN_RECV in a request socket, and the full socket's own microseconds in
     /// SYN_RECV are no time of it. Where there was none, as with SYN cookies and TCP Fast Open, how long is not known.
     fn born(&mut self, newborn: Newborn, change: &StateChange, out: &mut Vec<Update>) -> Full {
         let request = self.take_request(change.cookie, change.flow, out);
         let (since_ns, predates) = match request {
             Some(request) => (request.since_ns, request.predates),
             // Where the kernel side saw one end, its beginning was lost, or is older: nobody knows when the SYN came.
-            None if change.half_open => {
+            None if change.of_request => {
                 self.tally.unmatched.requests += u64::from(self.seeds_read);
                 (None, !self.seeds_read)
             }

@@ -5,10 +5,10 @@ use std::{net::IpAddr, sync::Arc};
 
 use hashbrown::HashMap;
 
-use super::{Holder, Holders, Lifecycle, mini::TIMEWAIT_NS};
+use super::{Lifecycle, PortHolder, PortHolders};
 use crate::{
     event::{PortRefused, Reuse, Task},
-    tcp::{Flow, State},
+    tcp::{Flow, State, TIMEWAIT_LEN_NS},
 };
 
 /// Beyond so many sockets a look-up takes a millisecond and more.
@@ -20,10 +20,10 @@ const FRESH_NS: u64 = 1_000_000_000;
 
 /// What was found last.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct LastHolders {
     time_ns: u64,
     asked: Flow,
-    sockets: Vec<Holder>,
+    sockets: Vec<PortHolder>,
     of_another_user: bool,
 }
 
@@ -48,7 +48,7 @@ enum Conflict {
 }
 
 /// Sockets of one state and owner.
-struct Group {
+struct HolderGroup {
     count: u64,
     /// `None` once it is not known of one of them.
     end_ns: Option<(u64, u64)>,
@@ -60,22 +60,22 @@ struct Group {
 
 impl Lifecycle {
     /// Who holds the port that a socket asked for.
-    pub(super) fn holders(&mut self, time_ns: u64, refused: &PortRefused) -> Holders {
+    pub(super) fn holders(&mut self, time_ns: u64, refused: &PortRefused) -> PortHolders {
         let asked = refused.flow;
-        let is_fresh = |found: &Found| found.asked == asked && time_ns.saturating_sub(found.time_ns) < FRESH_NS;
+        let is_fresh = |found: &LastHolders| found.asked == asked && time_ns.saturating_sub(found.time_ns) < FRESH_NS;
         let found = match self.found_holders.take().filter(is_fresh) {
             Some(found) if self.fulls.len() + self.minis.len() > MANY => found,
             // Then nobody knows.
             _ if !self.effort.affords(self.fulls.room() + self.minis.room()) => {
-                Found { time_ns, asked, sockets: Vec::new(), of_another_user: false }
+                LastHolders { time_ns, asked, sockets: Vec::new(), of_another_user: false }
             }
             _ => {
                 let (sockets, of_another_user) = self.find_holders(refused);
-                Found { time_ns, asked, sockets, of_another_user }
+                LastHolders { time_ns, asked, sockets, of_another_user }
             }
         };
-        let would_do = |sockets: &[Holder]| sockets.iter().all(|holder| holder.state != State::Listen);
-        let holders = Holders {
+        let would_do = |sockets: &[PortHolder]| sockets.iter().all(|holder| holder.state != State::Listen);
+        let holders = PortHolders {
             reuseaddr_would_do: (!found.sockets.is_empty()).then(|| would_do(&found.sockets)),
             has_reuseaddr: refused.reuse.map(|reuse| reuse.address),
             of_another_user: found.of_another_user,
@@ -87,7 +87,7 @@ impl Lifecycle {
 
     /// Of all but the socket that asked, which may be in LISTEN already (`inet_csk_listen_start` changes the state first).
     /// And whether one of them has SO_REUSEPORT as the socket that asked.
-    fn find_holders(&self, refused: &PortRefused) -> (Vec<Holder>, bool) {
+    fn find_holders(&self, refused: &PortRefused) -> (Vec<PortHolder>, bool) {
         let others = self.fulls.iter().filter(|(other, _)| **other != refused.cookie);
         let fulls = others.map(|(_, full)| Socket {
             flow: &full.flow,
@@ -102,7 +102,10 @@ impl Lifecycle {
             flow,
             state: mini.state,
             owner: mini.owner.as_ref(),
-            end_ns: mini.since_ns().map(|since_ns| since_ns + TIMEWAIT_NS).filter(|_| mini.state == State::TimeWait),
+            end_ns: mini
+                .since_ns()
+                .map(|since_ns| since_ns + TIMEWAIT_LEN_NS)
+                .filter(|_| mini.state == State::TimeWait),
             reuse: mini.reuse,
             v6only: mini.v6only,
             made_here: mini.origin.made_here(),
@@ -117,7 +120,7 @@ impl Lifecycle {
         found.retain(|(conflict, _)| *conflict == worst && worst != Conflict::No);
         let shares = |reuse: Option<Reuse>| reuse.is_some_and(|reuse| reuse.port);
         let of_another_user = shares(refused.reuse) && found.iter().any(|(_, socket)| shares(socket.reuse));
-        let mut groups: HashMap<(State, Option<&Arc<Task>>), Group> = HashMap::new();
+        let mut groups: HashMap<(State, Option<&Arc<Task>>), HolderGroup> = HashMap::new();
         for (_, socket) in found {
             let ends = socket.end_ns.map(|ns| (ns, ns));
             let reuseaddr = socket.reuse.map(|reuse| reuse.address);
@@ -129,11 +132,11 @@ impl Lifecycle {
                     group.reuseaddr = group.reuseaddr.filter(|had| Some(*had) == reuseaddr);
                     group.made_here = group.made_here.filter(|made| Some(*made) == socket.made_here);
                 })
-                .or_insert(Group { count: 1, end_ns: ends, reuseaddr, made_here: socket.made_here });
+                .or_insert(HolderGroup { count: 1, end_ns: ends, reuseaddr, made_here: socket.made_here });
         }
-        let mut sockets: Vec<Holder> = groups
+        let mut sockets: Vec<PortHolder> = groups
             .into_iter()
-            .map(|((state, owner), group)| Holder {
+            .map(|((state, owner), group)| PortHolder {
                 state,
                 owner: owner.cloned(),
                 count: group.count,

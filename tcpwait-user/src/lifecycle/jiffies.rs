@@ -3,14 +3,13 @@
 //! HZ comes from the best that there is: what the kernel said when the trace began (the resolution of its coarse clocks is a tick); the
 //! timer of a TIME_WAIT, which is set to 60 s, and so to 60*HZ jiffies; the two clocks that each record of a mini-socket carries.
 
+use crate::tcp::TIMEWAIT_LEN_S;
+
 /// The rates Linux can be configured with (`kernel/Kconfig.hz` of every architecture).
 const RATES: [u64; 14] = [24, 32, 48, 64, 100, 128, 200, 250, 256, 300, 500, 1000, 1024, 1200];
 
 /// The fastest tick that is believed of a header: far above any of [`RATES`].
 const FASTEST: u64 = 100_000;
-
-/// `TCP_TIMEWAIT_LEN` in seconds (`include/net/tcp.h`, a constant in every mainline version; Alibaba's kernels have `tcp_tw_timeout`).
-const TIMEWAIT_SECONDS: u64 = 60;
 
 const NS: u64 = 1_000_000_000;
 
@@ -147,7 +146,7 @@ impl JiffyClock {
     /// buckets of 8^n). 2.048 s at HZ=250, 4.096 s at HZ=1000. `None` before HZ is known.
     pub fn timewait_slack_ns(&self) -> Option<u64> {
         let hz = self.hz()?;
-        let level = (0..8).find(|level| TIMEWAIT_SECONDS * hz < 63 << (3 * level))?;
+        let level = (0..8).find(|level| TIMEWAIT_LEN_S * hz < 63 << (3 * level))?;
         Some((NS << (3 * level)) / hz)
     }
 
@@ -156,7 +155,7 @@ impl JiffyClock {
     /// `None` while HZ is not known, or where timers are not set to 60 s.
     pub fn timewait_started_ns(&self, time_ns: u64, jiffies: u64, expires: u64) -> Option<u64> {
         let hz = self.hz().filter(|_| self.other_length_ns().is_none())?;
-        let started = expires.checked_sub(TIMEWAIT_SECONDS * hz)?;
+        let started = expires.checked_sub(TIMEWAIT_LEN_S * hz)?;
         let ago = jiffies.checked_sub(started)?;
         time_ns.checked_sub(ago.checked_mul(NS / hz)?)
     }
@@ -165,7 +164,7 @@ impl JiffyClock {
 /// Whether a timer that is due in this many jiffies was set to 60 s just now: to 60*HZ, less the ticks since (`inet_twsk_schedule` reads
 /// `jiffies`, and the hook does so again).
 fn is_a_minute(ticks: u64, hz: u64) -> bool {
-    (TIMEWAIT_SECONDS * hz).checked_sub(ticks).is_some_and(|late| late <= hz / LATE_PART)
+    (TIMEWAIT_LEN_S * hz).checked_sub(ticks).is_some_and(|late| late <= hz / LATE_PART)
 }
 
 #[cfg(test)]

@@ -8,22 +8,16 @@ use hashbrown::HashSet;
 use super::{
     KeptIn, Lifecycle, Reason, Timing, Transition, Update,
     recovery::HASHED_NS,
-    segment::{Cause, Restarts, restart_cause},
+    segment::{RestartCause, Restarts, restart_cause},
 };
 use crate::{
     event::{Event, MiniSocket, Reuse, Seed, Segment, Task},
     origin::Origin,
-    tcp::{Flow, NetnsId, State},
+    tcp::{Flow, NetnsId, State, TIMEWAIT_LEN_MS, TIMEWAIT_LEN_NS},
 };
 
 /// How long the kernel may take from a timer to the end of the function that set it for a segment, or to the segment's drop.
 pub(super) const PROCESSING_NS: u64 = 1_000_000;
-
-/// `TCP_TIMEWAIT_LEN` in milliseconds.
-const TIMEWAIT_MS: u32 = 60_000;
-
-/// The same in nanoseconds.
-pub(super) const TIMEWAIT_NS: u64 = 60_000_000_000;
 
 /// A connection in a mini-socket.
 #[derive(Debug)]
@@ -66,7 +60,7 @@ impl Mini {
         self.since_ns().is_none_or(|since_ns| since_ns < time_ns)
     }
 
-    fn restarted(&mut self, cause: Cause) {
+    fn restarted(&mut self, cause: RestartCause) {
         self.restarts.get_or_insert_default().add(cause);
     }
 }
@@ -142,7 +136,7 @@ impl Lifecycle {
         }
         let is_restart = !switches(mini, socket);
         if is_restart {
-            mini.restarted(Cause::Unknown);
+            mini.restarted(RestartCause::Unknown);
         } else {
             enter_from_fin_wait2(mini, event.time_ns, socket, out);
         }
@@ -169,7 +163,7 @@ impl Lifecycle {
         let Some(mini) = self.minis.get_mut(&socket.flow) else { return };
         let cause = match segment {
             Some(segment) => restart_cause(segment),
-            None => (mini.expires != 0 && mini.expires != socket.expires).then_some(Cause::Unknown),
+            None => (mini.expires != 0 && mini.expires != socket.expires).then_some(RestartCause::Unknown),
         };
         match (announced, cause) {
             (Some(Announced { is_restart: true, .. }), Some(cause)) => {
@@ -226,7 +220,7 @@ impl Lifecycle {
         match self.minis.get_mut(&socket.flow) {
             Some(mini) if changed(mini) && mini.state == State::TimeWait => {
                 // One at least.
-                mini.restarted(Cause::Unknown);
+                mini.restarted(RestartCause::Unknown);
                 mini.expires = socket.expires;
             }
             // Nothing but the FIN changes the timer of a FIN_WAIT2.
@@ -325,7 +319,7 @@ impl Lifecycle {
             return self.clock.time_of(mini.expires);
         }
         match (mini.state, mini.since_ns()) {
-            (State::TimeWait, Some(since_ns)) => Some(since_ns + TIMEWAIT_NS),
+            (State::TimeWait, Some(since_ns)) => Some(since_ns + TIMEWAIT_LEN_NS),
             // Of an older one sock_diag said it.
             _ => self.seeded_due.get(&mini.cookie).copied(),
         }
@@ -392,7 +386,7 @@ impl Lifecycle {
         let in_time_wait = seed.state == State::TimeWait;
         // A nominal expiry of 0 ms has passed already: how long ago is not said until the end.
         let says = in_time_wait && seed.expires_ms > 0 && self.clock.other_length_ns().is_none();
-        let age_ms = TIMEWAIT_MS.checked_sub(seed.expires_ms).filter(|_| says);
+        let age_ms = TIMEWAIT_LEN_MS.checked_sub(seed.expires_ms).filter(|_| says);
         let since_ns = age_ms.and_then(|age_ms| time_ns.checked_sub(u64::from(age_ms) * 1_000_000));
         if since_ns.is_none() {
             self.seeded_due.insert(seed.cookie, time_ns + u64::from(seed.expires_ms) * 1_000_000);

@@ -4,6 +4,8 @@
 //! It reads no clock, prints nothing and knows no kernel: time comes from events. Identity is the socket cookie; a mini-socket,
 //! which may share its cookie with a full socket that was connected again, is found by its addresses and checked by its cookie.
 
+mod calls;
+pub mod cancelled;
 mod death;
 mod effort;
 mod end;
@@ -13,7 +15,7 @@ mod holders;
 mod jiffies;
 mod mini;
 mod present;
-pub mod reason;
+mod reason;
 mod recovery;
 mod request;
 mod segment;
@@ -24,7 +26,7 @@ use std::{collections::VecDeque, sync::Arc};
 use hashbrown::{HashMap, HashSet};
 
 use self::{
-    death::{Held, Sentenced},
+    death::{HeldEnd, Sentenced},
     effort::Effort,
     full::{Full, Newborn},
     jiffies::JiffyClock,
@@ -34,16 +36,17 @@ use self::{
 };
 pub use self::{
     end::TELLING,
-    failure::{Call, Failure, Holder, Holders, Search, Why},
+    failure::{Call, Failure, PortHolder, PortHolders, Search, Why},
     jiffies::HzSource,
     present::Present,
-    segment::{Cause, Restarts, SegmentSource},
-    transition::{Abort, Detail, Found, KeptIn, Reason, Timing, Transition, Update},
+    reason::{Abort, Detail, Reason},
+    segment::{RestartCause, Restarts, SegmentSource},
+    transition::{KeptIn, OlderConnection, Timing, Transition, Update},
 };
 use crate::{
     compact::CompactMap,
-    event::{Context, Event, Fact, Seed, Task},
-    origin::{End, Listened, Origin},
+    event::{Event, Fact, HookContext, Seed, Task},
+    origin::{Endpoint, Listened, Origin},
     symbols::Symbols,
     tcp::{Flow, NetnsId, State},
 };
@@ -63,7 +66,7 @@ pub struct Unmatched {
     pub beginnings: u64,
     /// State changes that do not continue the state known.
     pub gaps: u64,
-    /// Half-open connections whose beginning or end was not seen.
+    /// Connections in SYN_RECV whose beginning or end was not seen.
     pub requests: u64,
     /// Connections whose end was not seen, and must have come: by their own clock, or by a new listing.
     pub overdue: u64,
@@ -78,14 +81,14 @@ impl Unmatched {
 
 /// What the model has seen.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct ModelCounts {
     /// Transitions yielded.
     pub transitions: u64,
     /// Mini-sockets that began: TIME_WAIT, and an orphan's FIN_WAIT2.
     pub minis_entered: u64,
     /// Mini-sockets that ended.
     pub minis_ended: u64,
-    /// Connections that became half-open.
+    /// Connections that entered SYN_RECV.
     pub requests: u64,
     /// Passive connections that never were, since they have no request socket: SYN cookies, TCP Fast Open.
     pub without_request: u64,
@@ -112,14 +115,14 @@ pub struct Lifecycle {
     /// Cookies of full sockets that mini-sockets took over from last.
     handed_over: VecDeque<u64>,
     requests: HashMap<Flow, Request>,
-    held_requests: HashMap<Context, HeldRequest>,
-    /// Half-open connections whose first step still waits for a cookie, the oldest first.
+    held_requests: HashMap<HookContext, HeldRequest>,
+    /// Connections in SYN_RECV whose first step still waits for a cookie, the oldest first.
     unsaid: VecDeque<(u64, Flow)>,
-    found_holders: Option<holders::Found>,
-    pending: failure::Pending,
-    held: HashMap<Context, Held>,
-    sentenced: HashMap<Context, Sentenced>,
-    announced: HashMap<Context, Announced>,
+    found_holders: Option<holders::LastHolders>,
+    pending: calls::Pending,
+    held: HashMap<HookContext, HeldEnd>,
+    sentenced: HashMap<HookContext, Sentenced>,
+    announced: HashMap<HookContext, Announced>,
     /// Connections whose first step still waits for its port.
     portless: Vec<u64>,
     clock: JiffyClock,
@@ -132,7 +135,7 @@ pub struct Lifecycle {
     seeds_read: bool,
     recovery: Recovery,
     effort: Effort,
-    tally: Tally,
+    tally: ModelCounts,
     now_ns: u64,
 }
 
@@ -149,7 +152,7 @@ impl Lifecycle {
     }
 
     /// What was seen so far.
-    pub fn tally(&self) -> Tally {
+    pub fn tally(&self) -> ModelCounts {
         self.tally
     }
 
@@ -234,9 +237,9 @@ impl Lifecycle {
                 self.settle_context(event.context, out);
                 self.cancelled(event, mini, site, out);
             }
-            Fact::HalfOpen { half, start } => self.half_open(event, half, *start, out),
-            Fact::HalfExpired(half) => self.half_expired(event, half, out),
-            Fact::HalfCancelled { half, site } => self.half_cancelled(event, half, site, out),
+            Fact::RequestArmed { reqsk, start } => self.request_armed(event, reqsk, *start, out),
+            Fact::RequestExpired(reqsk) => self.request_expired(event, reqsk, out),
+            Fact::RequestCancelled { reqsk, site } => self.request_cancelled(event, reqsk, site, out),
             Fact::PortRefused(refused) => self.call_failed(event.time_ns, refused, out),
             Fact::Accepted { cookie, listener, task: Some(task) } => self.accepted(*cookie, *listener, task, out),
             Fact::Accepted { task: None, .. } => {}
@@ -311,7 +314,7 @@ impl Lifecycle {
     /// What is said of a connection that sock_diag lists.
     fn found(&self, seed: &Seed, owner: Option<Arc<Task>>, origin: Origin) -> Update {
         let by_ns = self.seeded_by_ns(seed);
-        Update::Found(Found { id: seed.cookie, flow: seed.flow, state: seed.state, owner, origin, by_ns })
+        Update::Found(OlderConnection { id: seed.cookie, flow: seed.flow, state: seed.state, owner, origin, by_ns })
     }
 
     /// Which side made a connection that sock_diag lists.
@@ -333,7 +336,7 @@ impl Lifecycle {
     /// Which side made a connection whose birth was not seen, by its addresses and who was seen to listen. Nobody was seen to listen for one
     /// that is not known, so it is named after its remote end.
     fn origin_of(&self, flow: &Flow) -> Origin {
-        self.listened.tell(flow).unwrap_or(Origin::Unknown(Some(End::Remote)))
+        self.listened.tell(flow).unwrap_or(Origin::Unknown(Some(Endpoint::Remote)))
     }
 
     fn owner(&mut self, cookie: u64, task: &Task, out: &mut Vec<Update>) {

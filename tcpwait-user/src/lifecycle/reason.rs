@@ -1,132 +1,247 @@
-//! Why a mini-socket's timer was cancelled, from the kernel stack of the cancellation: the innermost decisive function says it.
-//! The table is kernel.md's facts in code (`net/ipv4/inet_timewait_sock.c` and the callers of `inet_twsk_deschedule_put`, 5.15 to 7.3).
+//! Why a connection ended: the words of it. Who tells them apart is `end.rs`, `cancelled.rs` and `segment.rs`.
 
-use super::transition::Reason;
-use crate::{
-    event::{CancelSite, HalfOpen, Queue},
-    symbols::Symbols,
-    tcp::State,
-};
+use serde::Serialize;
 
-/// What a cancellation turned out to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The timer is only being set anew, or moved off a CPU that goes away.
-    Rearm,
-    /// The timer runs out; the expiry itself follows.
-    Expiry,
-    /// An early death.
-    Death(Reason),
-    /// The stack does not say.
-    Silent,
+/// Why a connection, a listener, a mini-socket or a connection in SYN_RECV came to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reason {
+    /// Its timer ran out.
+    Expired,
+    /// `connect()` took its tuple (`tcp_twsk_unique`).
+    ReusedByConnect,
+    /// An acceptable SYN for a listener took its tuple (`TCP_TW_SYN`).
+    ReusedBySyn,
+    /// The peer's RST ended it.
+    Reset,
+    /// This side sent an RST. Of a mini-socket: data or a SYN reached an orphan's FIN_WAIT2 (`TCP_TW_RST`).
+    ResetSent,
+    /// A process destroyed it (`ss -K`, `bpf_sock_destroy`).
+    Destroyed,
+    /// Its network namespace went away.
+    Netns,
+    /// It ended, and nothing says why.
+    Unknown,
+    /// It never began: `tcp_max_tw_buckets` was reached (or memory ran out).
+    Overflow,
+    /// In SYN_RECV: no ACK came, and the SYN-ACK was not sent again (`tcp_synack_retries`).
+    Timeout,
+    /// In SYN_RECV: the ACK came, but the accept queue was full until the time was over, or this side reset it at once
+    /// (`tcp_check_req`, `tcp_abort_on_overflow`).
+    AcceptQueueFull,
+    /// In SYN_RECV: the ACK came, but no data, which TCP_DEFER_ACCEPT waits for, until the time was over (`tcp_check_req`).
+    NoData,
+    /// In SYN_RECV, or made and not accepted yet: its listener was closed.
+    ListenerClosed,
+    /// An ICMP error ended it (`tcp_v4_err`, `tcp_v6_err`, `tcp_req_err`), which it does only before the connection is made.
+    Unreachable,
+    /// The last ACK came: the normal end of LAST_ACK. Or its process closed it where no segment is sent for that ([`Detail`]), or the listener.
+    Closed,
+    /// A timer of the kernel gave it up; [`Detail`] says which.
+    TimedOut,
+    /// It was taken out by TCP_REPAIR, and no segment was sent.
+    Repair,
+    /// The call that should have begun it failed: connect() before its SYN, listen() for its port.
+    Failed,
 }
 
-/// What the cancellation of a half-open connection's timer turned out to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HalfVerdict {
-    /// The timer is only being set anew: the SYN came again.
-    Rearm,
-    /// The timer runs out; the expiry itself follows.
-    Expiry,
-    /// The connection was made.
-    Made,
-    /// It came to nothing.
-    Death(Reason),
-    /// Nothing says.
-    Silent,
+/// How, in detail, a connection came to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Detail {
+    /// close() with SO_LINGER of 0 seconds.
+    #[serde(rename = "linger-0")]
+    Linger0,
+    /// close() before all that came was read (`TCPAbortOnClose`).
+    UnreadData,
+    /// Data came after close() (`TCPAbortOnData`).
+    DataAfterClose,
+    /// TCP has more memory than `tcp_mem` allows (`TCPAbortOnMemory`).
+    OutOfMemory,
+    /// More orphans than `tcp_max_orphans` (`TCPAbortOnMemory`).
+    TooManyOrphans,
+    /// connect() with AF_UNSPEC, or shutdown() in SYN_SENT (`tcp_disconnect`).
+    Disconnect,
+    /// Multipath TCP gave the subflow up.
+    Multipath,
+    /// The peer did not answer the probes of SO_KEEPALIVE.
+    Keepalive,
+    /// TCP_USER_TIMEOUT was over.
+    UserTimeout,
+    /// What was sent again and again was not acknowledged (`tcp_retries2`, `tcp_orphan_retries`, `tcp_syn_retries`).
+    Retransmissions,
+    /// The peer's window stayed closed.
+    ZeroWindow,
+    /// An orphan waited for the peer's FIN as long as it may (`tcp_fin_timeout`, TCP_LINGER2).
+    #[serde(rename = "fin-wait-2")]
+    FinWait2,
+    /// The same, with a TCP_LINGER2 below 0: not at all.
+    Linger,
+    /// Its process closed it in SYN_SENT.
+    GivenUp,
+    /// The same, after an error for which the kernel does not end a connect() (`sk_err_soft`): an ICMP error that came while a process held the socket, as that of
+    /// this machine's own firewall does, within connect(); or a route that was lost. It is told to who asks (SO_ERROR).
+    SoftError,
 }
 
-/// Reads a stack, innermost frame first. `substate` is the mini-socket's: data, a FIN or a SYN kills an orphan's
-/// FIN_WAIT2 and is answered with an RST (`TCP_TW_RST`), while in TIME_WAIT only an acceptable SYN does (`TCP_TW_SYN`).
-pub fn verdict(symbols: &Symbols, substate: State, site: &CancelSite) -> Verdict {
-    for function in site.stack.iter().filter_map(|address| symbols.name(*address)) {
-        return match function {
-            "__mod_timer" | "mod_timer_pending" | "migrate_timer_list" | "timers_dead_cpu" => Verdict::Rearm,
-            "expire_timers" | "__run_timers" | "run_timer_softirq" | "timer_expire_remote" => Verdict::Expiry,
-            "__inet_check_established"
-            | "__inet6_check_established"
-            | "__inet_hash_connect"
-            | "inet_hash_connect"
-            | "inet6_hash_connect" => Verdict::Death(Reason::Reused),
-            "tcp_timewait_state_process" => Verdict::Death(Reason::Reset),
-            "tcp_v4_rcv" | "tcp_v6_rcv" if substate == State::FinWait2 => Verdict::Death(Reason::ResetSent),
-            "tcp_v4_rcv" | "tcp_v6_rcv" | "nf_tproxy_handle_time_wait4" | "nf_tproxy_handle_time_wait6" => {
-                Verdict::Death(Reason::Recycled)
-            }
-            "tcp_abort" | "tcp_diag_destroy" | "bpf_sock_destroy" => Verdict::Death(Reason::Destroyed),
-            "inet_twsk_purge" | "tcp_twsk_purge" | "tcp_sk_exit_batch" => Verdict::Death(Reason::Netns),
-            _ => continue,
-        };
-    }
-    match site {
-        // Only __inet_check_established takes a mini-socket out of the hash before it stops its timer.
-        CancelSite { unhashed: true, .. } => Verdict::Death(Reason::Reused),
-        // Nobody is left to send a segment or to destroy a socket in there.
-        CancelSite { netns_gone: true, .. } => Verdict::Death(Reason::Netns),
-        _ => Verdict::Silent,
+impl Detail {
+    /// Every one, in the order in which they are listed to people.
+    pub const ALL: [Detail; 15] = [
+        Detail::Linger0,
+        Detail::UnreadData,
+        Detail::DataAfterClose,
+        Detail::OutOfMemory,
+        Detail::TooManyOrphans,
+        Detail::Disconnect,
+        Detail::Multipath,
+        Detail::Keepalive,
+        Detail::UserTimeout,
+        Detail::Retransmissions,
+        Detail::ZeroWindow,
+        Detail::FinWait2,
+        Detail::Linger,
+        Detail::GivenUp,
+        Detail::SoftError,
+    ];
+
+    /// The word for it, in text and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Detail::Linger0 => "linger-0",
+            Detail::UnreadData => "unread-data",
+            Detail::DataAfterClose => "data-after-close",
+            Detail::OutOfMemory => "out-of-memory",
+            Detail::TooManyOrphans => "too-many-orphans",
+            Detail::Disconnect => "disconnect",
+            Detail::Multipath => "multipath",
+            Detail::Keepalive => "keepalive",
+            Detail::UserTimeout => "user-timeout",
+            Detail::Retransmissions => "retransmissions",
+            Detail::ZeroWindow => "zero-window",
+            Detail::FinWait2 => "fin-wait-2",
+            Detail::Linger => "linger",
+            Detail::GivenUp => "given-up",
+            Detail::SoftError => "soft-error",
+        }
     }
 }
 
-/// Reads the stack of a half-open connection's cancelled timer (the callers of `inet_csk_reqsk_queue_drop`, 5.15 to 7.3). Where the
-/// listener listens no more, the packet that came was for nobody. Where its queue is full and `tcp_abort_on_overflow` is set, `tcp_check_req`
-/// resets what the client has completed; SYNs are dropped then, so what a client resets meanwhile are few.
-pub fn half_verdict(symbols: &Symbols, half: &HalfOpen, site: &CancelSite) -> HalfVerdict {
-    for function in site.stack.iter().filter_map(|address| symbols.name(*address)) {
-        return match function {
-            "__mod_timer" | "mod_timer_pending" | "migrate_timer_list" | "timers_dead_cpu" => HalfVerdict::Rearm,
-            "expire_timers" | "__run_timers" | "run_timer_softirq" | "timer_expire_remote" => HalfVerdict::Expiry,
-            "inet_csk_complete_hashdance" => HalfVerdict::Made,
-            "tcp_check_req" if half.queue == Some(Queue::FullAndResets) => HalfVerdict::Death(Reason::AcceptQueueFull),
-            "tcp_check_req" => HalfVerdict::Death(Reason::Reset),
-            "tcp_req_err" => HalfVerdict::Death(Reason::Unreachable),
-            "tcp_abort" | "tcp_diag_destroy" | "bpf_sock_destroy" => HalfVerdict::Death(Reason::Destroyed),
-            "inet_twsk_purge" | "tcp_twsk_purge" | "tcp_sk_exit_batch" => HalfVerdict::Death(Reason::Netns),
-            "tcp_v4_rcv" | "tcp_v6_rcv" => HalfVerdict::Death(Reason::ListenerClosed),
-            _ => continue,
-        };
-    }
-    match site {
-        CancelSite { netns_gone: true, .. } => HalfVerdict::Death(Reason::Netns),
-        _ if !half.listens => HalfVerdict::Death(Reason::ListenerClosed),
-        CancelSite { on_task_stack: true, .. } => HalfVerdict::Death(Reason::Destroyed),
-        _ => HalfVerdict::Silent,
+impl Reason {
+    /// Every reason, in the order in which they are listed to people.
+    pub const ALL: [Reason; 18] = [
+        Reason::Expired,
+        Reason::ReusedByConnect,
+        Reason::ReusedBySyn,
+        Reason::Reset,
+        Reason::ResetSent,
+        Reason::Destroyed,
+        Reason::Netns,
+        Reason::Unknown,
+        Reason::Overflow,
+        Reason::Timeout,
+        Reason::AcceptQueueFull,
+        Reason::NoData,
+        Reason::ListenerClosed,
+        Reason::Unreachable,
+        Reason::Closed,
+        Reason::TimedOut,
+        Reason::Repair,
+        Reason::Failed,
+    ];
+
+    /// The reasons for which full sockets come to CLOSE.
+    pub const OF_ENDS: [Reason; 12] = [
+        Reason::Closed,
+        Reason::Reset,
+        Reason::ResetSent,
+        Reason::TimedOut,
+        Reason::ListenerClosed,
+        Reason::Destroyed,
+        Reason::Unreachable,
+        Reason::Netns,
+        Reason::Repair,
+        Reason::Overflow,
+        Reason::Failed,
+        Reason::Unknown,
+    ];
+
+    /// The reasons for which TIME_WAIT is left.
+    pub const OF_TIME_WAIT: [Reason; 7] = [
+        Reason::Expired,
+        Reason::ReusedByConnect,
+        Reason::ReusedBySyn,
+        Reason::Reset,
+        Reason::Destroyed,
+        Reason::Netns,
+        Reason::Unknown,
+    ];
+
+    /// The reasons for which a connection in SYN_RECV comes to nothing.
+    pub const OF_SYN_RECV: [Reason; 10] = [
+        Reason::Timeout,
+        Reason::AcceptQueueFull,
+        Reason::NoData,
+        Reason::Reset,
+        Reason::ResetSent,
+        Reason::ListenerClosed,
+        Reason::Unreachable,
+        Reason::Destroyed,
+        Reason::Netns,
+        Reason::Unknown,
+    ];
+
+    /// The word for it, in text and JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Reason::Expired => "expired",
+            Reason::ReusedByConnect => "reused-by-connect",
+            Reason::ReusedBySyn => "reused-by-syn",
+            Reason::Reset => "reset",
+            Reason::ResetSent => "reset-sent",
+            Reason::Destroyed => "destroyed",
+            Reason::Netns => "netns",
+            Reason::Unknown => "unknown",
+            Reason::Overflow => "overflow",
+            Reason::Timeout => "timeout",
+            Reason::AcceptQueueFull => "accept-queue-full",
+            Reason::NoData => "no-data",
+            Reason::ListenerClosed => "listener-closed",
+            Reason::Unreachable => "unreachable",
+            Reason::Closed => "closed",
+            Reason::TimedOut => "timed-out",
+            Reason::Repair => "repair",
+            Reason::Failed => "failed",
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::{Verdict, verdict};
-    use crate::{event::CancelSite, lifecycle::Reason, symbols::Symbols, tcp::State};
+/// The counters of TcpExt for connections that are given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Abort {
+    /// `TCPAbortOnData`: SO_LINGER of 0 seconds, data after close(), TCP_LINGER2 below 0 when the FIN is acknowledged.
+    OnData,
+    /// `TCPAbortOnClose`: close() before all that came was read.
+    OnClose,
+    /// `TCPAbortOnMemory`: too many orphans, or too much memory.
+    OnMemory,
+    /// `TCPAbortOnTimeout`: a timer gave it up (`tcp_write_err`), be it in SYN_SENT.
+    OnTimeout,
+    /// `TCPAbortOnLinger`: close() in FIN_WAIT2 with TCP_LINGER2 below 0.
+    OnLinger,
+}
 
-    /// A function a hundred bytes long for each name, so that `at(n)` returns into the n-th.
-    fn symbols(names: &[&'static str]) -> Symbols {
-        Symbols::pick((1..).zip(names.iter().copied().chain(["end"])).map(|(n, name)| (n * 100, name)))
-    }
+impl Abort {
+    /// All of them.
+    pub const ALL: [Abort; 5] = [Abort::OnData, Abort::OnClose, Abort::OnMemory, Abort::OnTimeout, Abort::OnLinger];
 
-    #[test]
-    fn the_innermost_decisive_function_decides() {
-        let s = symbols(&["tcp_v4_rcv", "tcp_timewait_state_process", "__mod_timer"]);
-        let (rcv, process, arm) = (1, 2, 3);
-        let told = |calls: &[u64], substate| {
-            let stack = calls.iter().map(|n| n * 100 + 50).collect();
-            verdict(&s, substate, &CancelSite { stack, ..CancelSite::default() })
-        };
-        assert_eq!(told(&[arm, process, rcv], State::TimeWait), Verdict::Rearm);
-        assert_eq!(told(&[process, rcv], State::TimeWait), Verdict::Death(Reason::Reset));
-        assert_eq!(told(&[99, rcv], State::TimeWait), Verdict::Death(Reason::Recycled));
-        assert_eq!(told(&[rcv], State::FinWait2), Verdict::Death(Reason::ResetSent));
-        assert_eq!(told(&[99], State::TimeWait), Verdict::Silent);
-    }
-
-    #[test]
-    fn without_a_stack_the_site_decides() {
-        let told = |site: CancelSite| verdict(&symbols(&[]), State::TimeWait, &site);
-        let site = CancelSite::default();
-        assert_eq!(
-            told(CancelSite { unhashed: true, netns_gone: true, ..site.clone() }),
-            Verdict::Death(Reason::Reused)
-        );
-        assert_eq!(told(CancelSite { netns_gone: true, ..site.clone() }), Verdict::Death(Reason::Netns));
-        assert_eq!(told(CancelSite { on_task_stack: true, ..site }), Verdict::Silent);
+    /// The counter's name in TcpExt.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Abort::OnData => "TCPAbortOnData",
+            Abort::OnClose => "TCPAbortOnClose",
+            Abort::OnMemory => "TCPAbortOnMemory",
+            Abort::OnTimeout => "TCPAbortOnTimeout",
+            Abort::OnLinger => "TCPAbortOnLinger",
+        }
     }
 }

@@ -8,7 +8,7 @@ use hashbrown::{HashMap, HashSet};
 use super::{Lifecycle, Reason, Transition, Update, full::Full, room};
 use crate::{
     event::Seed,
-    tcp::{NetnsId, State},
+    tcp::{NetnsId, State, TIMEWAIT_LEN_NS},
 };
 
 /// How often clocks are looked at.
@@ -25,7 +25,7 @@ const CAUGHT_UP_NS: u64 = 5_000_000_000;
 const REQUEST_NS: u64 = 120_000_000_000 / 8 * 9 + LATE_NS;
 
 /// A mini-socket whose end was lost is gone after its 60 s, the timer wheel's and the pauses here.
-const MINIS_NS: u64 = 60_000_000_000 + 5_000_000_000 + LATE_NS + ROUND_NS;
+const MINIS_NS: u64 = TIMEWAIT_LEN_NS + 5_000_000_000 + LATE_NS + ROUND_NS;
 
 /// A socket is in the kernel's tables microseconds after its event, or before; but who makes it may be preempted meanwhile.
 pub(super) const HASHED_NS: u64 = 1_000_000_000;

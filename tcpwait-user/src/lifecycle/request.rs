@@ -1,19 +1,19 @@
-//! Half-open connections: a request socket from the SYN to the ACK, or to whatever comes instead. A connection that is made of one
+//! Connections in SYN_RECV: a request socket from the SYN to the ACK, or to whatever comes instead. A connection that is made of one
 //! goes on as a full socket, and takes its time along (`full.rs`).
 
 use std::sync::Arc;
 
 use super::{
     KeptIn, Lifecycle, PORT_PATIENCE_NS, Reason, Timing, Transition, Update,
-    reason::{HalfVerdict, half_verdict},
+    cancelled::{RequestVerdict, request_verdict},
 };
 use crate::{
-    event::{CancelSite, Context, Event, HalfOpen, HalfStart, Queue, Seed, Task},
+    event::{AcceptQueue, CancelSite, Event, HookContext, RequestSocket, RequestStart, Seed, Task},
     origin::Origin,
     tcp::{Flow, State},
 };
 
-/// A half-open connection.
+/// A connection in SYN_RECV.
 #[derive(Debug)]
 pub(super) struct Request {
     /// Its cookie; 0 as long as sock_diag has not listed it.
@@ -36,111 +36,123 @@ pub(super) struct Request {
 #[derive(Debug)]
 pub(super) struct HeldRequest {
     time_ns: u64,
-    half: HalfOpen,
+    reqsk: RequestSocket,
     /// `None`: it ran out.
     reason: Option<Reason>,
 }
 
 impl Lifecycle {
     /// A request socket's timer was started.
-    pub(super) fn half_open(&mut self, event: &Event, half: &HalfOpen, start: HalfStart, out: &mut Vec<Update>) {
+    pub(super) fn request_armed(
+        &mut self,
+        event: &Event,
+        reqsk: &RequestSocket,
+        start: RequestStart,
+        out: &mut Vec<Update>,
+    ) {
         let held = self.held_requests.remove(&event.context);
         // What was given up may be followed by a SYN of the same peer at once.
         let is_another = |held: &HeldRequest| {
-            held.half.flow != half.flow || (start == HalfStart::Syn && held.half.listener == half.listener)
+            held.reqsk.flow != reqsk.flow || (start == RequestStart::Syn && held.reqsk.listener == reqsk.listener)
         };
         if let Some(held) = held.filter(is_another) {
             self.end_held(held, out);
         }
         self.settle_context(event.context, out);
-        let owner = self.owner_of(half.listener);
-        match self.requests.get_mut(&half.flow) {
+        let owner = self.owner_of(reqsk.listener);
+        match self.requests.get_mut(&reqsk.flow) {
             // A listener of the same SO_REUSEPORT group takes over from one that was closed (`inet_reqsk_clone`).
-            Some(request) if start != HalfStart::Syn || ![0, half.listener].contains(&request.listener) => {
-                request.retransmits = half.retransmits;
+            Some(request) if start != RequestStart::Syn || ![0, reqsk.listener].contains(&request.listener) => {
+                request.retransmits = reqsk.retransmits;
                 request.heard_ns = event.time_ns;
-                request.cookie = half.cookie;
-                request.listener = half.listener;
+                request.cookie = reqsk.cookie;
+                request.listener = reqsk.listener;
                 request.owner = owner.or(request.owner.take());
             }
             Some(_) => {
                 self.tally.unmatched.requests += 1;
-                self.end_request(event.time_ns, half, Reason::Unknown, None, out);
-                self.begin_request(event.time_ns, half);
+                self.end_request(event.time_ns, reqsk, Reason::Unknown, None, out);
+                self.begin_request(event.time_ns, reqsk);
             }
-            None if start == HalfStart::Syn => self.begin_request(event.time_ns, half),
-            None => self.adopt_request(half),
+            None if start == RequestStart::Syn => self.begin_request(event.time_ns, reqsk),
+            None => self.adopt_request(reqsk),
         }
     }
 
-    fn begin_request(&mut self, time_ns: u64, half: &HalfOpen) {
+    fn begin_request(&mut self, time_ns: u64, reqsk: &RequestSocket) {
         self.tally.requests += 1;
-        self.unsaid.push_back((time_ns, half.flow));
+        self.unsaid.push_back((time_ns, reqsk.flow));
         let request = Request {
-            cookie: half.cookie,
+            cookie: reqsk.cookie,
             since_ns: Some(time_ns),
             heard_ns: time_ns,
-            listener: half.listener,
-            owner: self.owner_of(half.listener),
-            retransmits: half.retransmits,
+            listener: reqsk.listener,
+            owner: self.owner_of(reqsk.listener),
+            retransmits: reqsk.retransmits,
             unsaid: true,
             predates: false,
         };
-        self.requests.insert(half.flow, request);
+        self.requests.insert(reqsk.flow, request);
     }
 
     /// It may have ended before sock_diag was read.
-    fn adopt_if_unknown(&mut self, half: &HalfOpen) {
-        if !self.requests.contains_key(&half.flow) {
-            self.adopt_request(half);
+    fn adopt_if_unknown(&mut self, reqsk: &RequestSocket) {
+        if !self.requests.contains_key(&reqsk.flow) {
+            self.adopt_request(reqsk);
         }
     }
 
-    /// Takes in a half-open connection whose beginning was not seen.
-    fn adopt_request(&mut self, half: &HalfOpen) {
+    /// Takes in a connection in SYN_RECV whose beginning was not seen.
+    fn adopt_request(&mut self, reqsk: &RequestSocket) {
         self.tally.unmatched.requests += u64::from(self.seeds_read);
         let request = Request {
-            cookie: half.cookie,
+            cookie: reqsk.cookie,
             since_ns: None,
             heard_ns: self.now_ns,
-            listener: half.listener,
-            owner: self.owner_of(half.listener),
-            retransmits: half.retransmits,
+            listener: reqsk.listener,
+            owner: self.owner_of(reqsk.listener),
+            retransmits: reqsk.retransmits,
             unsaid: false,
             predates: !self.seeds_read,
         };
-        self.requests.insert(half.flow, request);
+        self.requests.insert(reqsk.flow, request);
     }
 
     /// Its time ran out; whether the SYN-ACK is sent again shows next.
-    pub(super) fn half_expired(&mut self, event: &Event, half: &HalfOpen, out: &mut Vec<Update>) {
+    pub(super) fn request_expired(&mut self, event: &Event, reqsk: &RequestSocket, out: &mut Vec<Update>) {
         self.settle_context(event.context, out);
-        self.adopt_if_unknown(half);
-        let held = HeldRequest { time_ns: event.time_ns, half: half.clone(), reason: None };
+        self.adopt_if_unknown(reqsk);
+        let held = HeldRequest { time_ns: event.time_ns, reqsk: reqsk.clone(), reason: None };
         self.held_requests.insert(event.context, held);
     }
 
     /// Its timer was cancelled, and no connection was made just now.
-    pub(super) fn half_cancelled(&mut self, event: &Event, half: &HalfOpen, site: &CancelSite, out: &mut Vec<Update>) {
+    pub(super) fn request_cancelled(
+        &mut self,
+        event: &Event,
+        reqsk: &RequestSocket,
+        site: &CancelSite,
+        out: &mut Vec<Update>,
+    ) {
         self.settle_context(event.context, out);
-        let reason = match half_verdict(&self.symbols, half, site) {
+        let reason = match request_verdict(&self.symbols, reqsk, site) {
             // The full socket's own steps tell of it.
-            HalfVerdict::Made | HalfVerdict::Expiry | HalfVerdict::Rearm => return,
-            HalfVerdict::Death(reason) => reason,
-            HalfVerdict::Silent => {
-                self.adopt_if_unknown(half);
-                let held = HeldRequest { time_ns: event.time_ns, half: half.clone(), reason: Some(Reason::Unknown) };
+            RequestVerdict::Made | RequestVerdict::Expiry | RequestVerdict::Rearm => return,
+            RequestVerdict::Death(reason) => reason,
+            RequestVerdict::Silent => {
+                self.adopt_if_unknown(reqsk);
+                let held = HeldRequest { time_ns: event.time_ns, reqsk: reqsk.clone(), reason: Some(Reason::Unknown) };
                 self.held_requests.insert(event.context, held);
                 return;
             }
         };
         let by = site.task.as_ref().filter(|_| reason == Reason::Destroyed).map(|task| self.share(task));
-        self.adopt_if_unknown(half);
-        self.end_request(event.time_ns, half, reason, by, out);
+        self.adopt_if_unknown(reqsk);
+        self.end_request(event.time_ns, reqsk, reason, by, out);
     }
 
     /// Something else happened in that context: what ran out there was given up.
-    pub(super) fn settle_request(&mut self, context: Context, out: &mut Vec<Update>) {
+    pub(super) fn settle_request(&mut self, context: HookContext, out: &mut Vec<Update>) {
         if let Some(held) = self.held_requests.remove(&context) {
             self.end_held(held, out);
         }
@@ -149,7 +161,7 @@ impl Lifecycle {
     /// Nothing happened in some contexts for a while: the same.
     pub(super) fn settle_requests(&mut self, now_ns: u64, patience_ns: u64, out: &mut Vec<Update>) {
         let is_over = |held: &HeldRequest| now_ns.saturating_sub(held.time_ns) >= patience_ns;
-        let mut contexts: Vec<Context> =
+        let mut contexts: Vec<HookContext> =
             self.held_requests.iter().filter(|(_, held)| is_over(held)).map(|(context, _)| *context).collect();
         contexts.sort_unstable();
         for context in contexts {
@@ -158,49 +170,49 @@ impl Lifecycle {
     }
 
     fn end_held(&mut self, held: HeldRequest, out: &mut Vec<Update>) {
-        let reason = held.reason.unwrap_or(match &held.half {
+        let reason = held.reason.unwrap_or(match &held.reqsk {
             // reqsk_timer_handler drops it at once where nobody listens any more.
-            HalfOpen { listens: false, .. } => Reason::ListenerClosed,
-            HalfOpen { acked: true, deferred: false, .. } => Reason::AcceptQueueFull,
+            RequestSocket { listens: false, .. } => Reason::ListenerClosed,
+            RequestSocket { acked: true, deferred: false, .. } => Reason::AcceptQueueFull,
             // tcp_check_req marks both alike: an ACK without data, and one that found the queue full.
-            HalfOpen { acked: true, queue: Some(Queue::HasRoom), .. } => Reason::NoData,
-            HalfOpen { acked: true, .. } => Reason::Unknown,
+            RequestSocket { acked: true, queue: Some(AcceptQueue::HasRoom), .. } => Reason::NoData,
+            RequestSocket { acked: true, .. } => Reason::Unknown,
             _ => Reason::Timeout,
         });
-        self.end_request(held.time_ns, &held.half, reason, None, out);
+        self.end_request(held.time_ns, &held.reqsk, reason, None, out);
     }
 
     fn end_request(
         &mut self,
         time_ns: u64,
-        half: &HalfOpen,
+        reqsk: &RequestSocket,
         reason: Reason,
         by: Option<Arc<Task>>,
         out: &mut Vec<Update>,
     ) {
-        let Some(mut request) = self.requests.remove(&half.flow) else {
+        let Some(mut request) = self.requests.remove(&reqsk.flow) else {
             // A connection was made of it on another CPU meanwhile.
             return;
         };
-        self.remember_end(half.cookie, false);
-        request.cookie = half.cookie;
-        say_begun(&mut request, half.flow, out);
+        self.remember_end(reqsk.cookie, false);
+        request.cookie = reqsk.cookie;
+        say_begun(&mut request, reqsk.flow, out);
         let dwell_ns = request.since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
         out.push(Update::Transition(Transition {
             dwell_ns,
             timing: if dwell_ns.is_some() { Timing::Exact } else { Timing::Unknown },
-            owner: request.owner.or_else(|| self.owner_of(half.listener)),
+            owner: request.owner.or_else(|| self.owner_of(reqsk.listener)),
             reason: Some(reason),
             kept_in: KeptIn::Request,
             by,
             predates: request.predates,
             origin: Origin::There,
-            retransmits: Some(half.retransmits.into()),
-            ..Transition::new(time_ns, half.cookie, half.flow, Some(State::SynRecv), State::Close)
+            retransmits: Some(reqsk.retransmits.into()),
+            ..Transition::new(time_ns, reqsk.cookie, reqsk.flow, Some(State::SynRecv), State::Close)
         }));
     }
 
-    /// The connection that a half-open one became; its first step is said with the connection's cookie, if it was not yet.
+    /// The connection that a one in SYN_RECV became; its first step is said with the connection's cookie, if it was not yet.
     pub(super) fn take_request(&mut self, cookie: u64, flow: Flow, out: &mut Vec<Update>) -> Option<Request> {
         let mut request = self.requests.remove(&flow)?;
         request.cookie = cookie;
@@ -212,7 +224,7 @@ impl Lifecycle {
         self.fulls.get(&listener).and_then(|listener| listener.owner.clone())
     }
 
-    /// Whose listener a half-open connection came through.
+    /// Whose listener a connection in SYN_RECV came through.
     pub(super) fn listener_of(&self, flow: &Flow) -> Option<Arc<Task>> {
         // A listener that is older may have been read after the SYN came.
         self.requests.get(flow).and_then(|request| request.owner.clone().or_else(|| self.owner_of(request.listener)))
@@ -273,7 +285,7 @@ impl Lifecycle {
         }
     }
 
-    /// Half-open connections now.
+    /// Connections in SYN_RECV now.
     pub fn requests_now(&self) -> usize {
         self.requests.len()
     }

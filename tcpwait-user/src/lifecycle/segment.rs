@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use tcpwait_wire::wire::{VERDICT_RST, VERDICT_SYN};
 
-use super::transition::Reason;
+use super::reason::Reason;
 use crate::event::Segment;
 
 /// What tells of segments that reach a mini-socket.
@@ -33,7 +33,7 @@ impl SegmentSource {
 
 /// Why the clock of a TIME_WAIT was restarted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Cause {
+pub enum RestartCause {
     /// The peer sent its FIN again: it never got the last ACK.
     DuplicateFin,
     /// Data from before the FIN, come late or sent again.
@@ -46,25 +46,31 @@ pub enum Cause {
     Unknown,
 }
 
-impl Cause {
+impl RestartCause {
     /// Every cause, in the order in which they are listed to people.
-    pub const ALL: [Cause; 5] = [Cause::DuplicateFin, Cause::OldData, Cause::Ack, Cause::Paws, Cause::Unknown];
+    pub const ALL: [RestartCause; 5] = [
+        RestartCause::DuplicateFin,
+        RestartCause::OldData,
+        RestartCause::Ack,
+        RestartCause::Paws,
+        RestartCause::Unknown,
+    ];
 
     /// The word for it, in text and JSON.
     pub const fn name(self) -> &'static str {
         match self {
-            Cause::DuplicateFin => "duplicate-fin",
-            Cause::OldData => "old-data",
-            Cause::Ack => "ack",
-            Cause::Paws => "paws",
-            Cause::Unknown => "unknown",
+            RestartCause::DuplicateFin => "duplicate-fin",
+            RestartCause::OldData => "old-data",
+            RestartCause::Ack => "ack",
+            RestartCause::Paws => "paws",
+            RestartCause::Unknown => "unknown",
         }
     }
 }
 
 /// How often the clock of a TIME_WAIT was restarted, by cause.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Restarts([u32; Cause::ALL.len()]);
+pub struct Restarts([u32; RestartCause::ALL.len()]);
 
 impl Restarts {
     /// All of them.
@@ -73,25 +79,25 @@ impl Restarts {
     }
 
     /// Those of one cause.
-    pub fn of(&self, cause: Cause) -> u32 {
+    pub fn of(&self, cause: RestartCause) -> u32 {
         self.0.get(cause as usize).copied().unwrap_or_default()
     }
 
     /// The causes that occurred, and how often.
-    pub fn by_cause(&self) -> impl Iterator<Item = (Cause, u32)> + '_ {
-        Cause::ALL.into_iter().map(|cause| (cause, self.of(cause))).filter(|(_, count)| *count > 0)
+    pub fn by_cause(&self) -> impl Iterator<Item = (RestartCause, u32)> + '_ {
+        RestartCause::ALL.into_iter().map(|cause| (cause, self.of(cause))).filter(|(_, count)| *count > 0)
     }
 
     /// Counts one.
-    pub(super) fn add(&mut self, cause: Cause) {
+    pub(super) fn add(&mut self, cause: RestartCause) {
         if let Some(count) = self.0.get_mut(cause as usize) {
             *count = count.saturating_add(1);
         }
     }
 
     /// The cause of one that was counted as unknown has become known.
-    pub(super) fn explain(&mut self, cause: Cause) {
-        if let Some(unknown @ 1..) = self.0.get_mut(Cause::Unknown as usize) {
+    pub(super) fn explain(&mut self, cause: RestartCause) {
+        if let Some(unknown @ 1..) = self.0.get_mut(RestartCause::Unknown as usize) {
             *unknown -= 1;
             self.add(cause);
         }
@@ -99,7 +105,7 @@ impl Restarts {
 }
 
 /// Why a segment that reached a socket in TIME_WAIT restarted its clock; `None` if it did not.
-pub(super) fn restart_cause(segment: &Segment) -> Option<Cause> {
+pub(super) fn restart_cause(segment: &Segment) -> Option<RestartCause> {
     let paws = is_paws_rejected(segment);
     let in_order = segment.seq == segment.rcv_nxt;
     let is_bare = segment.payload == 0 && !segment.syn && !segment.fin;
@@ -108,19 +114,19 @@ pub(super) fn restart_cause(segment: &Segment) -> Option<Cause> {
         return None;
     }
     if !paws && in_order && is_bare {
-        return Some(Cause::Ack);
+        return Some(RestartCause::Ack);
     }
     if is_acceptable_syn(segment, paws) || segment.rst {
         return None;
     }
     if paws {
-        return Some(Cause::Paws);
+        return Some(RestartCause::Paws);
     }
     // Without ACK it may be a new SYN as well as an old one: the clock is left alone.
     segment.ack.then_some(match (segment.fin, segment.payload) {
-        (true, _) => Cause::DuplicateFin,
-        (false, 1..) => Cause::OldData,
-        (false, 0) => Cause::Ack,
+        (true, _) => RestartCause::DuplicateFin,
+        (false, 1..) => RestartCause::OldData,
+        (false, 0) => RestartCause::Ack,
     })
 }
 
@@ -128,7 +134,7 @@ pub(super) fn restart_cause(segment: &Segment) -> Option<Cause> {
 pub(super) fn sentence(segment: &Segment) -> Option<Reason> {
     match segment.verdict? {
         VERDICT_RST => Some(Reason::ResetSent),
-        VERDICT_SYN => Some(Reason::Recycled),
+        VERDICT_SYN => Some(Reason::ReusedBySyn),
         _ => None,
     }
 }
@@ -152,7 +158,7 @@ fn is_acceptable_syn(segment: &Segment, paws: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cause, restart_cause, sentence};
+    use super::{RestartCause, restart_cause, sentence};
     use crate::{event::Segment, lifecycle::Reason};
 
     /// An ACK at the sequence number that is due, with the newest timestamp.
@@ -163,40 +169,40 @@ mod tests {
     #[test]
     fn what_restarts_the_clock_and_what_does_not() {
         let cases = [
-            ("a bare ACK", ack(), Some(Cause::Ack)),
-            ("a keepalive probe", Segment { seq: 999, ..ack() }, Some(Cause::Ack)),
-            ("the FIN again", Segment { fin: true, seq: 999, ..ack() }, Some(Cause::DuplicateFin)),
+            ("a bare ACK", ack(), Some(RestartCause::Ack)),
+            ("a keepalive probe", Segment { seq: 999, ..ack() }, Some(RestartCause::Ack)),
+            ("the FIN again", Segment { fin: true, seq: 999, ..ack() }, Some(RestartCause::DuplicateFin)),
             (
                 "the FIN again, with data",
                 Segment { fin: true, seq: 900, payload: 99, ..ack() },
-                Some(Cause::DuplicateFin),
+                Some(RestartCause::DuplicateFin),
             ),
-            ("old data", Segment { seq: 900, payload: 100, ..ack() }, Some(Cause::OldData)),
+            ("old data", Segment { seq: 900, payload: 100, ..ack() }, Some(RestartCause::OldData)),
             (
                 "old data, and an old timestamp",
                 Segment { seq: 900, payload: 100, timestamp: Some(49), ..ack() },
-                Some(Cause::Paws),
+                Some(RestartCause::Paws),
             ),
             (
                 "a timestamp that wrapped",
                 Segment { timestamp: Some(5), ts_recent: Some(u32::MAX - 5), ..ack() },
-                Some(Cause::Ack),
+                Some(RestartCause::Ack),
             ),
-            ("an old timestamp in order", Segment { timestamp: Some(49), ..ack() }, Some(Cause::Paws)),
+            ("an old timestamp in order", Segment { timestamp: Some(49), ..ack() }, Some(RestartCause::Paws)),
             (
                 "no timestamp to compare with",
                 Segment { timestamp: Some(49), ts_recent: None, ..ack() },
-                Some(Cause::Ack),
+                Some(RestartCause::Ack),
             ),
             ("an RST in order", Segment { rst: true, ..ack() }, None),
             ("an RST out of order", Segment { rst: true, seq: 900, ..ack() }, None),
             ("a new SYN", Segment { syn: true, ack: false, seq: 5000, ..ack() }, None),
             ("an old SYN", Segment { syn: true, ack: false, seq: 5, ..ack() }, None),
-            ("an old SYN-ACK", Segment { syn: true, seq: 5, ..ack() }, Some(Cause::Ack)),
+            ("an old SYN-ACK", Segment { syn: true, seq: 5, ..ack() }, Some(RestartCause::Ack)),
             (
                 "a SYN with an old timestamp",
                 Segment { syn: true, ack: false, seq: 5000, timestamp: Some(49), ..ack() },
-                Some(Cause::Paws),
+                Some(RestartCause::Paws),
             ),
         ];
         for (what, segment, cause) in cases {
@@ -208,7 +214,7 @@ mod tests {
     fn the_kernels_verdict_is_the_reason() {
         let verdict = |verdict| sentence(&Segment { verdict, ..ack() });
         assert_eq!(verdict(Some(1)), Some(Reason::ResetSent));
-        assert_eq!(verdict(Some(3)), Some(Reason::Recycled));
+        assert_eq!(verdict(Some(3)), Some(Reason::ReusedBySyn));
         assert_eq!([verdict(Some(0)), verdict(Some(2)), verdict(Some(4)), verdict(None)], [None; 4]);
     }
 }

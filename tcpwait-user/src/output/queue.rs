@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(250);
 const BUSY: Duration = Duration::from_secs(1);
 
 /// What becomes of text that comes while the queue is full.
-pub(super) enum Full<'a> {
+pub(super) enum WhenFull<'a> {
     Wait,
     /// After so much waiting for a reader that is not done but busy.
     Drop(&'a mut Duration),
@@ -36,10 +36,10 @@ pub(super) enum Full<'a> {
 }
 
 /// What waits to be written.
-pub(super) struct Queue(Arc<Shared>);
+pub(super) struct OutputQueue(Arc<SharedQueue>);
 
-struct Shared {
-    state: Mutex<State>,
+struct SharedQueue {
+    state: Mutex<QueueState>,
     /// Something came, or was written.
     changed: Condvar,
     /// Bytes that may wait.
@@ -50,7 +50,7 @@ struct Shared {
 }
 
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct QueueState {
     chunks: VecDeque<Vec<u8>>,
     /// Bytes in them, and of the one that is being written.
     pub(super) waiting: usize,
@@ -66,14 +66,14 @@ pub(super) struct State {
     pub(super) error: Option<i32>,
 }
 
-impl Queue {
+impl OutputQueue {
     pub(super) fn new(file: io::Result<File>, limit: usize) -> Self {
         let (file, refused) = match file {
             Ok(file) => (Some(file), None),
             Err(e) => (None, Some(errno(&e))),
         };
-        let shared = Arc::new(Shared {
-            state: Mutex::new(State { error: refused, ..State::default() }),
+        let shared = Arc::new(SharedQueue {
+            state: Mutex::new(QueueState { error: refused, ..QueueState::default() }),
             changed: Condvar::new(),
             limit,
             dropped_lines: AtomicU64::new(0),
@@ -87,26 +87,26 @@ impl Queue {
         Self(shared)
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.0.lock()
     }
 
     /// Takes text, or drops it where there is no room and nobody is to wait for it.
-    pub(super) fn push(&self, text: Vec<u8>, mut full: Full<'_>) -> io::Result<()> {
-        let Shared { changed, limit, dropped_lines, .. } = &*self.0;
+    pub(super) fn push(&self, text: Vec<u8>, mut full: WhenFull<'_>) -> io::Result<()> {
+        let SharedQueue { changed, limit, dropped_lines, .. } = &*self.0;
         let mut state = self.lock();
         while state.error.is_none() && state.waiting > *limit {
             let left = match &full {
-                Full::Wait => LOOK,
-                Full::Drop(patience) => **patience,
-                Full::Keep => Duration::ZERO,
+                WhenFull::Wait => LOOK,
+                WhenFull::Drop(patience) => **patience,
+                WhenFull::Keep => Duration::ZERO,
             };
             if left.is_zero() {
                 break;
             }
             let begun = Instant::now();
             state = changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
-            if let Full::Drop(patience) = &mut full {
+            if let WhenFull::Drop(patience) = &mut full {
                 **patience = patience.saturating_sub(begun.elapsed());
             }
         }
@@ -116,7 +116,7 @@ impl Queue {
         if text.is_empty() {
             return Ok(());
         }
-        if matches!(full, Full::Drop(_)) && state.waiting > *limit {
+        if matches!(full, WhenFull::Drop(_)) && state.waiting > *limit {
             dropped_lines.fetch_add(lines(&text), Ordering::Relaxed);
             return Ok(());
         }
@@ -162,8 +162,8 @@ impl Queue {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl SharedQueue {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -249,9 +249,9 @@ mod tests {
     /// More than a pipe holds.
     const MUCH: usize = 1 << 20;
 
-    fn on_pipe(limit: usize) -> (Queue, PipeReader) {
+    fn on_pipe(limit: usize) -> (OutputQueue, PipeReader) {
         let (reader, writer) = io::pipe().unwrap();
-        (Queue::new(Ok(File::from(std::os::fd::OwnedFd::from(writer))), limit), reader)
+        (OutputQueue::new(Ok(File::from(std::os::fd::OwnedFd::from(writer))), limit), reader)
     }
 
     fn text_of(lines: usize) -> Vec<u8> {
@@ -261,9 +261,9 @@ mod tests {
     #[test]
     fn what_nobody_takes_is_dropped_and_counted() {
         let (queue, mut reader) = on_pipe(MUCH);
-        queue.push(text_of(MUCH / 5), Full::Drop(&mut Duration::from_secs(1))).unwrap();
+        queue.push(text_of(MUCH / 5), WhenFull::Drop(&mut Duration::from_secs(1))).unwrap();
         let mut patience = Duration::from_millis(20);
-        queue.push(text_of(7), Full::Drop(&mut patience)).unwrap();
+        queue.push(text_of(7), WhenFull::Drop(&mut patience)).unwrap();
         assert!(patience.is_zero(), "it was waited for");
         let begun = Instant::now();
         queue.settle(|| Duration::from_millis(50));
@@ -286,8 +286,8 @@ mod tests {
         let mut taken = Vec::new();
         thread::scope(|scope| {
             scope.spawn(|| reader.by_ref().take((MUCH / 20 * 20) as u64).read_to_end(&mut taken).unwrap());
-            queue.push(text_of(MUCH / 20), Full::Keep).unwrap();
-            queue.push(text_of(MUCH / 20), Full::Wait).unwrap();
+            queue.push(text_of(MUCH / 20), WhenFull::Keep).unwrap();
+            queue.push(text_of(MUCH / 20), WhenFull::Wait).unwrap();
             queue.written().unwrap();
         });
         assert_eq!((taken.len(), queue.unwritten()), (MUCH / 20 * 20, 0));
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn a_reader_that_goes_is_missed_while_nothing_is_written() {
         let (queue, reader) = on_pipe(MUCH);
-        queue.push(text_of(1), Full::Keep).unwrap();
+        queue.push(text_of(1), WhenFull::Keep).unwrap();
         queue.written().unwrap();
         drop(reader);
         let end = Instant::now() + Duration::from_secs(20);
@@ -304,7 +304,7 @@ mod tests {
             assert!(Instant::now() < end, "nobody noticed");
             thread::yield_now();
         }
-        let refused = queue.push(text_of(1), Full::Keep).unwrap_err();
+        let refused = queue.push(text_of(1), WhenFull::Keep).unwrap_err();
         assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
     }
 }

@@ -25,7 +25,7 @@ const MAX_QUOTED: usize = 200;
 /// Reads a recording.
 pub struct Reader {
     header: Header,
-    body: FrameDecoder<Counted<BufReader<File>>>,
+    body: FrameDecoder<CountingReader<BufReader<File>>>,
     record: Vec<u8>,
     /// Where in the file the last block that made sense ends.
     good: u64,
@@ -46,7 +46,7 @@ impl Reader {
             File::open(path)
         };
         let file = opened.with_context(|| format!("opening the recording {shown}"))?;
-        let mut file = Counted { inner: BufReader::new(file), bytes: 0 };
+        let mut file = CountingReader { inner: BufReader::new(file), bytes: 0 };
         let start = read_up_to(&mut file, 16).with_context(|| format!("reading {shown}"))?;
         if !start.starts_with(&MAGIC) {
             bail!("{shown} is not a tcpwait recording: {}", what_it_is(&start));
@@ -152,12 +152,12 @@ impl Records for Reader {
 }
 
 /// Counts the bytes that were taken of a file.
-struct Counted<R> {
+struct CountingReader<R> {
     inner: R,
     bytes: u64,
 }
 
-impl<R: Read> Read for Counted<R> {
+impl<R: Read> Read for CountingReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         self.bytes += read as u64;

@@ -68,13 +68,13 @@ enum Kept {
 
 /// A record, and what is judged of it.
 #[derive(Debug)]
-struct Record {
+struct TimedRecord {
     bytes: Vec<u8>,
     time_ns: u64,
     kept: Kept,
 }
 
-impl Record {
+impl TimedRecord {
     fn new(bytes: &[u8]) -> Self {
         let head = wire::Head::read_from_prefix(bytes).ok().map(|(head, _)| head);
         let kept = match head.and_then(|head| Kind::from_u8(head.kind)) {
@@ -115,14 +115,14 @@ pub struct Believed<R> {
     source: R,
     header: Header,
     /// Read ahead, and not judged yet.
-    unread: VecDeque<Record>,
+    unread: VecDeque<TimedRecord>,
     /// From the first leap on, until ticks have told.
-    held: VecDeque<Record>,
+    held: VecDeque<TimedRecord>,
     held_bytes: usize,
     /// Where in it the tick is that leaps, and waits for another to agree.
     leaping_tick: Option<usize>,
     /// Judged, and not given yet.
-    ready: VecDeque<Record>,
+    ready: VecDeque<TimedRecord>,
     /// What was given last.
     given: Vec<u8>,
     /// The latest tick and the latest record of the kernel side that were believed.
@@ -174,7 +174,7 @@ impl<R: Records> Believed<R> {
             if self.over {
                 return None;
             }
-            match self.unread.pop_front().or_else(|| self.source.next_record().map(Record::new)) {
+            match self.unread.pop_front().or_else(|| self.source.next_record().map(TimedRecord::new)) {
                 Some(record) => self.take(record),
                 None => {
                     self.over = true;
@@ -189,7 +189,7 @@ impl<R: Records> Believed<R> {
         let (mut ticks, mut bytes) = (Vec::new(), 0);
         while ticks.len() < 2
             && bytes < HELD_BYTES
-            && let Some(record) = self.source.next_record().map(Record::new)
+            && let Some(record) = self.source.next_record().map(TimedRecord::new)
         {
             bytes += record.size();
             if record.kept == Kept::Tick && record.time_ns <= UPTIME_NS {
@@ -229,7 +229,7 @@ impl<R: Records> Believed<R> {
         }
     }
 
-    fn take(&mut self, mut record: Record) {
+    fn take(&mut self, mut record: TimedRecord) {
         // What makes no sense is counted as that.
         if self.judge(&record) != Verdict::Possible && decode(&record.bytes).is_err() {
             record.kept = Kept::Not;
@@ -259,16 +259,16 @@ impl<R: Records> Believed<R> {
         }
     }
 
-    fn hold(&mut self, record: Record) {
+    fn hold(&mut self, record: TimedRecord) {
         self.held_bytes += record.size();
         self.held.push_back(record);
     }
 
-    fn is_before_start(&self, record: &Record) -> bool {
+    fn is_before_start(&self, record: &TimedRecord) -> bool {
         record.time_ns.saturating_add(LEEWAY_NS) < self.header.started_ns
     }
 
-    fn judge(&self, record: &Record) -> Verdict {
+    fn judge(&self, record: &TimedRecord) -> Verdict {
         let behind = |ns: u64| record.time_ns.saturating_add(LEEWAY_NS) < ns;
         match record.kept {
             Kept::Not => Verdict::Possible,
@@ -281,7 +281,7 @@ impl<R: Records> Believed<R> {
         }
     }
 
-    fn believe(&mut self, record: Record) {
+    fn believe(&mut self, record: TimedRecord) {
         match record.kept {
             Kept::Tick => self.tick_ns = self.tick_ns.max(record.time_ns),
             Kept::Kernel => self.kernel_ns = self.kernel_ns.max(record.time_ns),
@@ -316,7 +316,7 @@ impl<R: Records> Believed<R> {
         behind.into_iter().for_each(|record| self.take(record));
     }
 
-    fn empty_held(&mut self) -> VecDeque<Record> {
+    fn empty_held(&mut self) -> VecDeque<TimedRecord> {
         (self.held_bytes, self.leaping_tick) = (0, None);
         std::mem::take(&mut self.held)
     }
@@ -347,7 +347,7 @@ impl<R: Records> Believed<R> {
     }
 
     /// Believes what may be; the order of the ring buffer and of ticks is asked of all.
-    fn release(&mut self, held: VecDeque<Record>, mut may_be: impl FnMut(&Record) -> bool) {
+    fn release(&mut self, held: VecDeque<TimedRecord>, mut may_be: impl FnMut(&TimedRecord) -> bool) {
         for record in held {
             if record.kept == Kept::Not || (may_be(&record) && self.judge(&record) != Verdict::Impossible) {
                 self.believe(record);
@@ -357,7 +357,7 @@ impl<R: Records> Believed<R> {
         }
     }
 
-    fn leave_out(&mut self, record: &Record) {
+    fn leave_out(&mut self, record: &TimedRecord) {
         self.found.impossible_times += 1;
         self.found.impossible_of_kernel += u64::from(record.kept == Kept::Kernel);
     }

@@ -14,7 +14,7 @@ use nix::sys::{
 
 use super::{inodes, screen::screen};
 use crate::{
-    cli::Doctor,
+    cli::DoctorArgs,
     doctor,
     output::{Output, say},
     signals as caught,
@@ -26,7 +26,7 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// Carries it out.
-pub fn run(args: &Doctor) -> Result<ExitCode> {
+pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let only = inodes(&args.netns)?;
     let first = facts::first(&only);
     wait(args.seconds).context("waiting between the two readings")?;

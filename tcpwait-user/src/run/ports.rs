@@ -11,7 +11,7 @@ use super::{
     screen::screen, settings,
 };
 use crate::{
-    cli::Ports,
+    cli::PortsArgs,
     ledger::Ledger,
     live::{self, Sink},
     output::Output,
@@ -25,14 +25,14 @@ use crate::{
     },
     view::{
         PortsView,
-        ports::{json::Json, text::Text},
+        ports::{json::PortsJson, text::PortsText},
     },
 };
 
 type Reports = PortsReports<Output>;
 
 /// Carries it out.
-pub fn run(args: &Ports) -> Result<ExitCode> {
+pub fn run(args: &PortsArgs) -> Result<ExitCode> {
     log_to_stderr(args.tracing.verbose);
     match &args.from {
         Some(path) => replay(args, path),
@@ -42,7 +42,7 @@ pub fn run(args: &Ports) -> Result<ExitCode> {
 }
 
 /// What is there now, which needs no tracing.
-fn list(args: &Ports) -> Result<ExitCode> {
+fn list(args: &PortsArgs) -> Result<ExitCode> {
     let criteria = criteria(&args.filter(), true)?;
     let netns = netns::identify(&criteria.netns);
     let header = Header { started_ns: monotonic_ns(), started_realtime_ns: realtime_ns(), ..Header::default() };
@@ -54,7 +54,7 @@ fn list(args: &Ports) -> Result<ExitCode> {
     code(args, &done.context("writing to stdout")?)
 }
 
-fn replay(args: &Ports, path: &Path) -> Result<ExitCode> {
+fn replay(args: &PortsArgs, path: &Path) -> Result<ExitCode> {
     let criteria = criteria(&args.filter(), false)?;
     let mut reader = open(path)?;
     let mut reports = reports(args, &reader.header().clone(), true, criteria, Output::patient());
@@ -71,7 +71,7 @@ fn replay(args: &Ports, path: &Path) -> Result<ExitCode> {
     code(args, &ledger)
 }
 
-async fn trace(args: &Ports) -> Result<ExitCode> {
+async fn trace(args: &PortsArgs) -> Result<ExitCode> {
     let mut criteria = criteria(&args.filter(), true)?;
     let filter = kernel_filter(&mut criteria);
     let mut live = live::attach(settings(&args.tracing, filter))?;
@@ -89,16 +89,16 @@ fn finish(reports: &mut Reports) -> io::Result<Ledger> {
     reports.finish()
 }
 
-fn code(args: &Ports, ledger: &Ledger) -> Result<ExitCode> {
+fn code(args: &PortsArgs, ledger: &Ledger) -> Result<ExitCode> {
     let lossy = !all_is_written()? || ledger.is_lossy();
     Ok(if args.fail_on_loss && lossy { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS })
 }
 
-fn reports(args: &Ports, header: &Header, traced: bool, criteria: Criteria, out: Output) -> Reports {
+fn reports(args: &PortsArgs, header: &Header, traced: bool, criteria: Criteria, out: Output) -> Reports {
     let schedule = Schedule { interval: args.interval, count: args.count };
     let view: Box<dyn PortsView> = match args.json {
-        true => Box::new(Json),
-        false => Box::new(Text::new(screen(args.wide).width, TimeZone::system())),
+        true => Box::new(PortsJson),
+        false => Box::new(PortsText::new(screen(args.wide).width, TimeZone::system())),
     };
     PortsReports::new(header, traced, Selector::new(criteria), args.top as usize, schedule, view, out)
 }

@@ -6,19 +6,19 @@ use anyhow::{Context, Result};
 
 use super::log_to_stderr;
 use crate::{
-    cli::{Probes, choices},
-    kernel::{KernelFilter, Need, Outcome},
+    cli::{ProbesArgs, choices},
+    kernel::{HookOutcome, KernelFilter, Need},
     lifecycle::TELLING,
-    live::{self, Audited, Settings},
+    live::{self, Audited, LiveOptions},
     output::Output,
     system::behaviour::{self, Behaviour},
-    view::probes::{self, Report, Row, Untold},
+    view::probes::{self, ProbeRow, ProbesReport, Untold},
 };
 
 /// Attaches as tracing would, looks, lets go, and tries what cannot be seen that way.
-pub fn run(args: &Probes) -> Result<ExitCode> {
+pub fn run(args: &ProbesArgs) -> Result<ExitCode> {
     log_to_stderr(args.verbose);
-    let settings = Settings {
+    let settings = LiveOptions {
         filter: KernelFilter::default(),
         ring_bytes: 1 << 20,
         duration: None,
@@ -31,9 +31,9 @@ pub fn run(args: &Probes) -> Result<ExitCode> {
     let hooks = live
         .hooks()
         .iter()
-        .map(|state| Row {
+        .map(|state| ProbeRow {
             hook: state.hook.name,
-            attached: state.outcome == Outcome::Attached,
+            attached: state.outcome == HookOutcome::Attached,
             required: state.hook.need == Need::Required,
             why: state.why().map(str::to_owned),
             without: state.hook.without,
@@ -44,13 +44,14 @@ pub fn run(args: &Probes) -> Result<ExitCode> {
     let ends_untold = untold.map(|(function, unknown)| Untold { function, unknown }).collect();
     let (kernel, hz) = (live.header().kernel.clone(), live.header().hz);
     drop(live);
-    let report = Report { kernel, hooks, ends_untold, behaviour: behaviour_shown(&behaviour::of_running_kernel()), hz };
+    let report =
+        ProbesReport { kernel, hooks, ends_untold, behaviour: behaviour_shown(&behaviour::of_running_kernel()), hz };
     let mut out = Output::patient();
     probes::write(&report, args.json, &mut out).and_then(|()| out.flush()).context("writing to stdout")?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn behaviour_shown(found: &Behaviour) -> probes::Behaviour {
+fn behaviour_shown(found: &Behaviour) -> probes::BehaviourRow {
     let Behaviour { destroy_ends_time_wait, tw_counts_beginnings } = found;
     let mut reasons: Vec<&str> = [destroy_ends_time_wait, tw_counts_beginnings]
         .into_iter()
@@ -58,7 +59,7 @@ fn behaviour_shown(found: &Behaviour) -> probes::Behaviour {
         .map(String::as_str)
         .collect();
     reasons.dedup();
-    probes::Behaviour {
+    probes::BehaviourRow {
         destroy_ends_time_wait: destroy_ends_time_wait.as_ref().ok().copied(),
         tw_counts_beginnings: tw_counts_beginnings.as_ref().ok().copied(),
         untried: (!reasons.is_empty()).then(|| reasons.join("; ")),

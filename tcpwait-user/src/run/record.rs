@@ -7,7 +7,7 @@ use tcpwait_wire::wire::Kind;
 
 use super::{LOSSY, banner, inodes, log_to_stderr, runtime, say_seeded, settings};
 use crate::{
-    cli::Record,
+    cli::RecordArgs,
     event::{counters, is_from_kernel},
     kernel::KernelFilter,
     ledger::Ledger,
@@ -18,12 +18,12 @@ use crate::{
 };
 
 /// Carries it out.
-pub fn run(args: &Record) -> Result<ExitCode> {
+pub fn run(args: &RecordArgs) -> Result<ExitCode> {
     log_to_stderr(args.tracing.verbose);
     runtime()?.block_on(record(args))
 }
 
-async fn record(args: &Record) -> Result<ExitCode> {
+async fn record(args: &RecordArgs) -> Result<ExitCode> {
     let filter = KernelFilter { netns: netns::identify(&inodes(&args.netns)?), ..KernelFilter::default() };
     let to_stdout = args.output == Path::new("-");
     if to_stdout && std::io::IsTerminal::is_terminal(&io::stdout()) {

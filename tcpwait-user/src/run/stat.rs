@@ -13,12 +13,12 @@ use super::{
 };
 use crate::{
     aggregate::{
-        Wanted,
+        StatOptions,
         audit::{Audit, Reading},
-        by::By,
+        by::GroupBy,
     },
-    cli::Stat,
-    live::{self, Audited, Settings, Sink},
+    cli::StatArgs,
+    live::{self, Audited, LiveOptions, Sink},
     output::{self, Output, say},
     recording::Header,
     schedule::Schedule,
@@ -31,7 +31,7 @@ use crate::{
     },
     view::{
         ReportView,
-        stat::{json::Json, text::Text},
+        stat::{json::StatJson, text::StatText},
     },
 };
 
@@ -39,14 +39,14 @@ use crate::{
 const A_MOMENT: Duration = Duration::from_millis(500);
 
 /// Carries it out.
-pub fn run(args: &Stat) -> Result<ExitCode> {
+pub fn run(args: &StatArgs) -> Result<ExitCode> {
     let done = report(args);
     let Some(refused) = done.as_ref().err().and_then(|e| e.downcast_ref::<Refused>()) else { return done };
     say!("tcpwait: {refused}");
     Ok(ExitCode::from(refused.code))
 }
 
-fn report(args: &Stat) -> Result<ExitCode> {
+fn report(args: &StatArgs) -> Result<ExitCode> {
     log_to_stderr(args.tracing.verbose);
     check_states(&args.filter.state)?;
     if let Some(program) = args.command.first() {
@@ -62,7 +62,7 @@ fn report(args: &Stat) -> Result<ExitCode> {
     }
 }
 
-fn replay(args: &Stat, path: &std::path::Path) -> Result<ExitCode> {
+fn replay(args: &StatArgs, path: &std::path::Path) -> Result<ExitCode> {
     let criteria = criteria(&args.filter, false)?;
     let mut reader = open(path)?;
     let audit = Audit::new(None, Some("a recording does not hold them".to_owned()));
@@ -80,7 +80,7 @@ fn replay(args: &Stat, path: &std::path::Path) -> Result<ExitCode> {
     Ok(code(args, &account))
 }
 
-async fn live(args: &Stat) -> Result<ExitCode> {
+async fn live(args: &StatArgs) -> Result<ExitCode> {
     let mut criteria = criteria(&args.filter, true)?;
     let place = if args.command.is_empty() { None } else { Some(command::place()?) };
     if let Some(place) = &place {
@@ -90,7 +90,7 @@ async fn live(args: &Stat) -> Result<ExitCode> {
     let ports = !filter.lports.is_empty() || !filter.rports.is_empty();
     let why_not = ports.then(|| "they know nothing of the ports asked for".to_owned());
     let audit = Audit::new(if ports { None } else { meaning_of_tw() }, why_not);
-    let mut live = live::attach(Settings {
+    let mut live = live::attach(LiveOptions {
         audit: if ports { Audited::Never } else { Audited::Throughout },
         first_signal_ends: place.is_none(),
         ..settings(&args.tracing, filter)
@@ -143,31 +143,31 @@ fn exit_of(command: &mut Started) -> Result<ExitCode> {
 }
 
 /// A report that nobody took is a loss, too.
-fn unwritten(args: &Stat) -> ExitCode {
+fn unwritten(args: &StatArgs) -> ExitCode {
     if args.fail_on_loss { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS }
 }
 
-fn code(args: &Stat, account: &Account) -> ExitCode {
+fn code(args: &StatArgs, account: &Account) -> ExitCode {
     let lossy = account.ledger.is_lossy() || account.differs;
     if args.fail_on_loss && lossy { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS }
 }
 
-fn statistics(args: &Stat, header: &Header, criteria: Criteria, audit: Audit, out: Output) -> Statistics<Output> {
+fn statistics(args: &StatArgs, header: &Header, criteria: Criteria, audit: Audit, out: Output) -> Statistics<Output> {
     let mut by = Vec::new();
     for what in &args.by {
         if !by.contains(what) {
             by.push(*what);
         }
     }
-    let netns_implied = !by.contains(&By::Netns);
+    let netns_implied = !by.contains(&GroupBy::Netns);
     if netns_implied {
-        by.push(By::Netns);
+        by.push(GroupBy::Netns);
     }
-    let wanted = Wanted { by, netns_implied, sort: args.sort.into(), top: args.top as usize };
+    let wanted = StatOptions { by, netns_implied, sort: args.sort.into(), top: args.top as usize };
     let schedule = Schedule { interval: args.interval, count: args.count };
     let view: Box<dyn ReportView> = match args.json {
-        true => Box::new(Json),
-        false => Box::new(Text::new(screen(args.wide), TimeZone::system(), args.tracing.verbose)),
+        true => Box::new(StatJson),
+        false => Box::new(StatText::new(screen(args.wide), TimeZone::system(), args.tracing.verbose)),
     };
     Statistics::new(header, Selector::new(criteria), wanted, schedule, audit, view, out)
 }

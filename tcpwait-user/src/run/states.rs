@@ -18,13 +18,13 @@ use signal_hook::iterator::Signals;
 
 use super::{all_is_written, criteria, screen::screen};
 use crate::{
-    aggregate::by::By,
-    cli::states::States,
+    aggregate::by::GroupBy,
+    cli::states::StatesArgs,
     event::Task,
     names::Names,
     output::{self, Output, say},
     signals,
-    states::{Seen, Socket, Tally, Wanted, report::Report},
+    states::{ListedSocket, SeenSince, StatesOptions, StatesTally, report::StatesReport},
     system::{
         cgroup::Cgroups,
         listing,
@@ -38,7 +38,7 @@ use crate::{
 const AT_MOST: Duration = Duration::from_millis(500);
 
 /// Carries it out.
-pub fn run(args: &States) -> Result<ExitCode> {
+pub fn run(args: &StatesArgs) -> Result<ExitCode> {
     let wanted = wanted(args)?;
     // Signals end one report, and are caught beside many.
     let out = if args.interval.is_none() { Output::patient() } else { Output::live() };
@@ -49,7 +49,7 @@ pub fn run(args: &States) -> Result<ExitCode> {
         out,
         said: Vec::new(),
         shown: false,
-        seen: args.interval.map(|_| Seen::default()),
+        seen: args.interval.map(|_| SeenSince::default()),
         begun: Instant::now(),
     };
     let Some(interval) = args.interval else {
@@ -78,7 +78,7 @@ pub fn run(args: &States) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn wanted(args: &States) -> Result<Wanted> {
+fn wanted(args: &StatesArgs) -> Result<StatesOptions> {
     if args.filter.state.iter().any(|states| !states.not && states.values.contains(&State::Close)) {
         bail!("no socket can match: the kernel lists none that is in CLOSE");
     }
@@ -89,12 +89,12 @@ fn wanted(args: &States) -> Result<Wanted> {
         }
     }
     let older_than_ms = args.older_than.map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-    Ok(Wanted { criteria: criteria(&args.filter, true)?, by, top: args.top as usize, older_than_ms })
+    Ok(StatesOptions { criteria: criteria(&args.filter, true)?, by, top: args.top as usize, older_than_ms })
 }
 
 /// What stays from one report to the next.
 struct Reports {
-    wanted: Wanted,
+    wanted: StatesOptions,
     cgroups: Option<Cgroups>,
     names: Names,
     out: Output,
@@ -102,14 +102,14 @@ struct Reports {
     said: Vec<String>,
     shown: bool,
     /// What was there at the reports before, where there are several.
-    seen: Option<Seen>,
+    seen: Option<SeenSince>,
     begun: Instant,
 }
 
 impl Reports {
-    fn report(&mut self, args: &States) -> Result<()> {
+    fn report(&mut self, args: &StatesArgs) -> Result<()> {
         let time = Timestamp::now();
-        let mut tally = Tally::new(self.wanted.clone());
+        let mut tally = StatesTally::new(self.wanted.clone());
         let now_ms = |begun: Instant| u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         if let Some(mut seen) = self.seen.take() {
             seen.begins(now_ms(self.begun));
@@ -138,18 +138,18 @@ impl Reports {
         Ok(())
     }
 
-    fn find_owners(&mut self, tally: &mut Tally) {
+    fn find_owners(&mut self, tally: &mut StatesTally) {
         let files = tally.files();
         let owners = Owners::find(&files);
         let accepted = Accepted::of(tally.waiting().iter().map(|socket| {
             let Flow { netns, lport, .. } = socket.flow;
             (netns, lport, socket.inode.unwrap_or_default(), socket.state == State::Listen)
         }));
-        let owner = |socket: &Socket| match socket.state {
+        let owner = |socket: &ListedSocket| match socket.state {
             State::Listen => owners.of_listener(socket.inode?, accepted.at(socket.flow.netns, socket.flow.lport)),
             _ => owners.get(socket.inode?),
         };
-        if self.wanted.by.contains(&By::Cgroup) || !self.wanted.criteria.cgroups.is_empty() {
+        if self.wanted.by.contains(&GroupBy::Cgroup) || !self.wanted.criteria.cgroups.is_empty() {
             let cgroups = self.cgroups.get_or_insert_default();
             for id in tally.waiting().iter().filter_map(|socket| Some(owner(socket)?.cgroup)) {
                 if self.names.cgroup(id).is_none()
@@ -160,11 +160,11 @@ impl Reports {
             }
         }
         // Somebody has it, and it has no owner.
-        let is_shared = |socket: &Socket| socket.inode.is_some_and(|inode| owners.get(inode).is_some());
+        let is_shared = |socket: &ListedSocket| socket.inode.is_some_and(|inode| owners.get(inode).is_some());
         tally.owners(|socket| owner(socket).and_then(Task::from_wire), is_shared, &self.names);
     }
 
-    fn show(&mut self, report: &Report, args: &States, time: Timestamp) -> io::Result<()> {
+    fn show(&mut self, report: &StatesReport, args: &StatesArgs, time: Timestamp) -> io::Result<()> {
         let moment = Moment { time, names: &self.names };
         if std::mem::replace(&mut self.shown, true) && !args.json {
             writeln!(self.out)?;

@@ -11,21 +11,21 @@ use super::{
 };
 use crate::{
     aggregate::audit::{Audit, Reading},
-    cli::Trace,
+    cli::TraceArgs,
     ledger::Ledger,
-    live::{self as source, Audited, Settings, Sink},
+    live::{self as source, Audited, LiveOptions, Sink},
     output::Output,
     pipeline::{Pipeline, Shown},
     recording::{Believed, Reader},
     select::{Selector, Steps},
     view::{
-        json::Json,
-        text::{Columns, Text},
+        json::TraceJson,
+        text::{Columns, TraceText},
     },
 };
 
 /// Carries it out.
-pub fn run(args: &Trace) -> Result<ExitCode> {
+pub fn run(args: &TraceArgs) -> Result<ExitCode> {
     log_to_stderr(args.tracing.verbose);
     check_states(&args.filter.state)?;
     match &args.from {
@@ -34,14 +34,14 @@ pub fn run(args: &Trace) -> Result<ExitCode> {
     }
 }
 
-async fn live(args: &Trace) -> Result<ExitCode> {
+async fn live(args: &TraceArgs) -> Result<ExitCode> {
     let mut criteria = criteria(&args.filter, true)?;
     let steps = steps(args)?;
     let filter = kernel_filter(&mut criteria);
     let ports = !filter.lports.is_empty() || !filter.rports.is_empty();
     let audited = if ports { Audited::Never } else { Audited::Ends };
     let audit = (!ports).then(|| Audit::new(meaning_of_tw(), None));
-    let mut live = source::attach(Settings { audit: audited, ..settings(&args.tracing, filter) })?;
+    let mut live = source::attach(LiveOptions { audit: audited, ..settings(&args.tracing, filter) })?;
     let mut pipeline = Pipeline::new(live.header(), Selector::new(criteria), shown(args), Output::live())?.only(steps);
     if let Some(audit) = audit {
         pipeline = pipeline.audited(audit);
@@ -55,7 +55,7 @@ async fn live(args: &Trace) -> Result<ExitCode> {
     close(&ledger, sink.0.audit().as_ref(), args.tracing.verbose, args.fail_on_loss)
 }
 
-fn replay(args: &Trace, path: &Path) -> Result<ExitCode> {
+fn replay(args: &TraceArgs, path: &Path) -> Result<ExitCode> {
     let criteria = criteria(&args.filter, false)?;
     let mut reader = open(path)?;
     let ledger =
@@ -94,19 +94,19 @@ impl Sink for Lines {
     }
 }
 
-fn steps(args: &Trace) -> Result<Steps> {
+fn steps(args: &TraceArgs) -> Result<Steps> {
     let longer_than_ns = args.longer_than.map(|time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     Ok(Steps { reasons: one("--reason", &args.reason)?, longer_than_ns })
 }
 
-fn shown(args: &Trace) -> Shown {
+fn shown(args: &TraceArgs) -> Shown {
     if args.raw {
         return Shown::Raw { json: args.json };
     }
     if args.json {
-        return Shown::Transitions(Box::new(Json::default()));
+        return Shown::Transitions(Box::new(TraceJson::default()));
     }
-    Shown::Transitions(Box::new(Text::new(Columns {
+    Shown::Transitions(Box::new(TraceText::new(Columns {
         relative_time: args.relative_time,
         time_of_day: args.time_of_day.then(TimeZone::system),
         wide: args.wide,

@@ -23,7 +23,7 @@ impl<T> From<Vec<T>> for Pick<T> {
 
 /// Whether something is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PickVerdict {
     /// It is.
     Wanted,
     /// It is not.
@@ -32,13 +32,13 @@ pub enum Verdict {
     Open,
 }
 
-impl Verdict {
+impl PickVerdict {
     /// What is wanted by both.
     pub fn and(self, other: Self) -> Self {
         match (self, other) {
-            (Verdict::Unwanted, _) | (_, Verdict::Unwanted) => Verdict::Unwanted,
-            (Verdict::Wanted, Verdict::Wanted) => Verdict::Wanted,
-            _ => Verdict::Open,
+            (PickVerdict::Unwanted, _) | (_, PickVerdict::Unwanted) => PickVerdict::Unwanted,
+            (PickVerdict::Wanted, PickVerdict::Wanted) => PickVerdict::Wanted,
+            _ => PickVerdict::Open,
         }
     }
 }
@@ -61,15 +61,15 @@ impl<T> Pick<T> {
 
     /// The same of something that may not be known; `named`: whether it is among the values. `last`: it will never be known. Then it is none of
     /// those that are named, as far as anybody can tell: that is enough where they are to be left out.
-    pub fn judge(&self, named: impl FnOnce(&[T]) -> Option<bool>, last: bool) -> Verdict {
+    pub fn judge(&self, named: impl FnOnce(&[T]) -> Option<bool>, last: bool) -> PickVerdict {
         if self.is_empty() {
-            return Verdict::Wanted;
+            return PickVerdict::Wanted;
         }
         match named(&self.values) {
-            Some(named) if named != self.not => Verdict::Wanted,
-            Some(_) => Verdict::Unwanted,
-            None if last && self.not => Verdict::Wanted,
-            None => Verdict::Open,
+            Some(named) if named != self.not => PickVerdict::Wanted,
+            Some(_) => PickVerdict::Unwanted,
+            None if last && self.not => PickVerdict::Wanted,
+            None => PickVerdict::Open,
         }
     }
 
@@ -81,7 +81,7 @@ impl<T> Pick<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Pick, Verdict};
+    use super::{Pick, PickVerdict};
 
     #[test]
     fn turned_round() {
@@ -95,10 +95,10 @@ mod tests {
     fn what_is_not_known() {
         let unknown = |pick: &Pick<i32>, last| pick.judge(|_| None, last);
         let (only, but) = (Pick::from(vec![1]), Pick::all_but(vec![1]));
-        assert_eq!((unknown(&only, false), unknown(&only, true)), (Verdict::Open, Verdict::Open));
-        assert_eq!((unknown(&but, false), unknown(&but, true)), (Verdict::Open, Verdict::Wanted));
-        assert_eq!(unknown(&Pick::default(), false), Verdict::Wanted);
-        assert_eq!(Verdict::Open.and(Verdict::Unwanted), Verdict::Unwanted);
-        assert_eq!(Verdict::Open.and(Verdict::Wanted), Verdict::Open);
+        assert_eq!((unknown(&only, false), unknown(&only, true)), (PickVerdict::Open, PickVerdict::Open));
+        assert_eq!((unknown(&but, false), unknown(&but, true)), (PickVerdict::Open, PickVerdict::Wanted));
+        assert_eq!(unknown(&Pick::default(), false), PickVerdict::Wanted);
+        assert_eq!(PickVerdict::Open.and(PickVerdict::Unwanted), PickVerdict::Unwanted);
+        assert_eq!(PickVerdict::Open.and(PickVerdict::Wanted), PickVerdict::Open);
     }
 }

@@ -6,19 +6,19 @@ use std::cmp::Reverse;
 use hashbrown::HashMap;
 
 use super::{
-    STATES, Socket,
-    report::{Group, GroupRows, StateRow},
+    ListedSocket, STATES,
+    report::{GroupRows, StatesGroup, StatesRow},
 };
 use crate::{aggregate::by::Value, tcp::State};
 
 /// What is counted of a group: sockets by state, and the age of the oldest.
 #[derive(Clone, Copy, Debug, Default)]
-struct Counts {
+struct GroupCounts {
     states: [u64; STATES],
     oldest_ms: Option<u32>,
 }
 
-impl Counts {
+impl GroupCounts {
     fn total(&self) -> u64 {
         self.states.iter().sum()
     }
@@ -28,23 +28,23 @@ impl Counts {
         self.oldest_ms = self.oldest_ms.max(other.oldest_ms);
     }
 
-    fn group(&self, key: Vec<Value>, states: &[State]) -> Group {
+    fn group(&self, key: Vec<Value>, states: &[State]) -> StatesGroup {
         let of = |state: &State| self.states.get(*state as usize).copied().unwrap_or(0);
-        Group { key, total: self.total(), states: states.iter().map(of).collect(), oldest_ms: self.oldest_ms }
+        StatesGroup { key, total: self.total(), states: states.iter().map(of).collect(), oldest_ms: self.oldest_ms }
     }
 }
 
 /// The groups.
 #[derive(Debug, Default)]
-pub struct Groups {
-    counts: HashMap<Box<[Value]>, Counts>,
+pub struct StatesGroups {
+    counts: HashMap<Box<[Value]>, GroupCounts>,
     /// The key of the socket at hand: kept, so that only a new group allocates.
     key: Vec<Value>,
 }
 
-impl Groups {
+impl StatesGroups {
     /// Counts a socket with this key.
-    pub fn count(&mut self, key: impl Iterator<Item = Value>, socket: &Socket) {
+    pub fn count(&mut self, key: impl Iterator<Item = Value>, socket: &ListedSocket) {
         self.key.clear();
         self.key.extend(key);
         let counts = match self.counts.get_mut(self.key.as_slice()) {
@@ -58,13 +58,13 @@ impl Groups {
     }
 
     /// The first `top` of them, most sockets first, and all others in one; with counts of those `states` in which there are any.
-    pub fn report(self, top: usize, states: &[StateRow]) -> GroupRows {
+    pub fn report(self, top: usize, states: &[StatesRow]) -> GroupRows {
         let states: Vec<State> =
             states.iter().filter(|row| row.sockets.is_some_and(|count| count > 0)).map(|row| row.state).collect();
-        let mut all: Vec<(Box<[Value]>, Counts)> = self.counts.into_iter().collect();
+        let mut all: Vec<(Box<[Value]>, GroupCounts)> = self.counts.into_iter().collect();
         all.sort_unstable_by(|(a, mine), (b, others)| (Reverse(mine.total()), a).cmp(&(Reverse(others.total()), b)));
         let others = all.split_off(top.min(all.len()));
-        let mut sum = Counts::default();
+        let mut sum = GroupCounts::default();
         others.iter().for_each(|(_, counts)| sum.add(counts));
         GroupRows {
             rows: all.into_iter().map(|(key, counts)| counts.group(key.into_vec(), &states)).collect(),

@@ -8,20 +8,20 @@ mod time_left;
 
 use std::collections::HashSet;
 
-pub use self::seen::Seen;
+pub use self::seen::SeenSince;
 use self::{
-    groups::Groups,
-    report::{Extent, Holders, Report, StateRow},
+    groups::StatesGroups,
+    report::{Extent, StatesReport, StatesRow, UnknownHolders},
 };
 use crate::{
     aggregate::{
         LIFE,
         age::Ages,
-        by::{By, Value},
+        by::{GroupBy, Value},
     },
     event::Task,
     names::Names,
-    origin::{Census, Origin},
+    origin::{Origin, OriginListing},
     select::Criteria,
     tcp::{Flow, State},
 };
@@ -33,7 +33,7 @@ const NS_PER_MS: u64 = 1_000_000;
 
 /// A socket in a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Socket {
+pub struct ListedSocket {
     /// Its cookie.
     pub cookie: u64,
     /// Its addresses.
@@ -53,33 +53,34 @@ pub struct Socket {
 
 /// What is to be counted.
 #[derive(Clone, Debug, Default)]
-pub struct Wanted {
+pub struct StatesOptions {
     /// Which sockets.
     pub criteria: Criteria,
     /// What groups are by; none: there are no groups.
-    pub by: Vec<By>,
+    pub by: Vec<GroupBy>,
     /// How many groups stand by themselves.
     pub top: usize,
     /// Only those that have been in their state for so many milliseconds, as far as that is told.
     pub older_than_ms: Option<u64>,
 }
 
-impl Wanted {
+impl StatesOptions {
     /// Whether the process that holds a socket matters.
     pub fn needs_owners(&self) -> bool {
-        self.criteria.by_owner() || self.by.iter().any(|by| matches!(by, By::Process | By::Pid | By::Cgroup))
+        self.criteria.by_owner()
+            || self.by.iter().any(|by| matches!(by, GroupBy::Process | GroupBy::Pid | GroupBy::Cgroup))
     }
 
     /// Whether it matters which ports are listened on.
     pub fn needs_listeners(&self) -> bool {
-        self.by.contains(&By::Service)
+        self.by.contains(&GroupBy::Service)
     }
 }
 
 /// The counting. First come listeners, where they matter, then sockets, then owners, where they matter.
 #[derive(Debug)]
-pub struct Tally {
-    wanted: Wanted,
+pub struct StatesTally {
+    wanted: StatesOptions,
     /// IPv4 and IPv6, by the kernel's number of the state.
     states: [[u64; 2]; STATES],
     /// Mini-sockets in FIN_WAIT2.
@@ -90,20 +91,20 @@ pub struct Tally {
     /// Sockets that are wanted but for their age, which nothing tells.
     ageless: u64,
     /// What earlier listings showed, where there are several.
-    seen: Option<Seen>,
-    groups: Groups,
+    seen: Option<SeenSince>,
+    groups: StatesGroups,
     /// Which side made each connection, where that matters.
-    census: Census,
+    census: OriginListing,
     /// Connections of which only the whole listing tells.
-    undecided: Vec<Socket>,
+    undecided: Vec<ListedSocket>,
     /// Sockets whose owner is yet to be found.
-    waiting: Vec<Socket>,
-    holders: Holders,
+    waiting: Vec<ListedSocket>,
+    holders: UnknownHolders,
 }
 
-impl Tally {
+impl StatesTally {
     /// Nothing counted yet.
-    pub fn new(wanted: Wanted) -> Self {
+    pub fn new(wanted: StatesOptions) -> Self {
         Self {
             wanted,
             states: Default::default(),
@@ -112,26 +113,26 @@ impl Tally {
             ages: Default::default(),
             ageless: 0,
             seen: None,
-            groups: Groups::default(),
-            census: Census::default(),
+            groups: StatesGroups::default(),
+            census: OriginListing::default(),
             undecided: Vec::new(),
             waiting: Vec::new(),
-            holders: Holders::default(),
+            holders: UnknownHolders::default(),
         }
     }
 
     /// With what earlier listings showed, to know better how old sockets are.
-    pub fn knowing(self, seen: Seen) -> Self {
+    pub fn knowing(self, seen: SeenSince) -> Self {
         Self { seen: Some(seen), ..self }
     }
 
     /// The same, and what this one shows.
-    pub fn take_seen(&mut self) -> Option<Seen> {
+    pub fn take_seen(&mut self) -> Option<SeenSince> {
         self.seen.take()
     }
 
     /// What is to be counted.
-    pub fn wanted(&self) -> &Wanted {
+    pub fn wanted(&self) -> &StatesOptions {
         &self.wanted
     }
 
@@ -141,7 +142,7 @@ impl Tally {
     }
 
     /// A socket.
-    pub fn socket(&mut self, socket: &Socket) {
+    pub fn socket(&mut self, socket: &ListedSocket) {
         // What is not wanted is evidence all the same.
         let needs_origin = self.wanted.needs_listeners() && socket.state != State::Listen;
         let origin = match needs_origin {
@@ -152,7 +153,7 @@ impl Tally {
             return;
         }
         let by_listings = self.seen.as_mut().and_then(|seen| seen.at_least_ms(socket));
-        let socket = &Socket { at_least_ms: socket.at_least_ms.max(by_listings), ..*socket };
+        let socket = &ListedSocket { at_least_ms: socket.at_least_ms.max(by_listings), ..*socket };
         if let Some(older_than_ms) = self.wanted.older_than_ms {
             match socket.at_least_ms {
                 Some(at_least_ms) if u64::from(at_least_ms) >= older_than_ms => {}
@@ -183,15 +184,15 @@ impl Tally {
     }
 
     /// The sockets whose holders are to be found.
-    pub fn waiting(&self) -> &[Socket] {
+    pub fn waiting(&self) -> &[ListedSocket] {
         &self.waiting
     }
 
     /// Who holds them, and of which of those nobody knows whether several do. `names`: of cgroups.
     pub fn owners(
         &mut self,
-        owner_of: impl Fn(&Socket) -> Option<Task>,
-        is_shared: impl Fn(&Socket) -> bool,
+        owner_of: impl Fn(&ListedSocket) -> Option<Task>,
+        is_shared: impl Fn(&ListedSocket) -> bool,
         names: &Names,
     ) {
         for socket in std::mem::take(&mut self.waiting) {
@@ -205,7 +206,7 @@ impl Tally {
         }
     }
 
-    fn count(&mut self, socket: &Socket, owner: Option<&Task>, origin: Origin) {
+    fn count(&mut self, socket: &ListedSocket, owner: Option<&Task>, origin: Origin) {
         let family = usize::from(!socket.flow.raddr.is_ipv4());
         if let Some(count) = self.states.get_mut(socket.state as usize).and_then(|row| row.get_mut(family)) {
             *count += 1;
@@ -225,7 +226,7 @@ impl Tally {
     }
 
     /// What was counted. `extent`: how much of the machine was read.
-    pub fn report(mut self, extent: Extent) -> Report {
+    pub fn report(mut self, extent: Extent) -> StatesReport {
         for socket in std::mem::take(&mut self.undecided) {
             let origin = self.census.origin(&socket.flow);
             self.count(&socket, None, origin);
@@ -237,8 +238,8 @@ impl Tally {
         let states = LIFE.into_iter().filter(|state| asked.is_empty() || asked.contains(state));
         let mut ages = ages.map(Ages::summary);
         let mut age = |state: State| ages.get_mut(state as usize).map(std::mem::take).unwrap_or_default();
-        let states: Vec<StateRow> = states.map(|state| StateRow::new(state, of(state), total, age(state))).collect();
-        Report {
+        let states: Vec<StatesRow> = states.map(|state| StatesRow::new(state, of(state), total, age(state))).collect();
+        StatesReport {
             total,
             time_wait: of(State::TimeWait).iter().sum(),
             orphans,
@@ -255,12 +256,12 @@ impl Tally {
 }
 
 /// A socket's part of a group's key.
-fn value(by: By, socket: &Socket, owner: Option<&Task>, origin: Origin) -> Value {
+fn value(by: GroupBy, socket: &ListedSocket, owner: Option<&Task>, origin: Origin) -> Value {
     let nowhere = socket.flow.raddr.is_unspecified();
     match by {
         // The kernel says whose it is, which needs no process to be found.
-        By::Uid => socket.uid.map_or(Value::Unknown, |uid| Value::Number(uid.into())),
-        By::Remote | By::Pair => match nowhere {
+        GroupBy::Uid => socket.uid.map_or(Value::Unknown, |uid| Value::Number(uid.into())),
+        GroupBy::Remote | GroupBy::Pair => match nowhere {
             true => Value::Unknown,
             false => by.of(&socket.flow, owner, origin),
         },

@@ -3,18 +3,18 @@
 use crate::{
     aggregate::{
         age::AgeSummary,
-        by::{By, Value},
+        by::{GroupBy, Value},
     },
     tcp::State,
 };
 
 /// A report on one moment.
 #[derive(Clone, Debug)]
-pub struct Report {
+pub struct StatesReport {
     /// How much of the machine was read.
     pub extent: Extent,
     /// The states asked for, in the order of a connection's life, also those in which no socket is.
-    pub states: Vec<StateRow>,
+    pub states: Vec<StatesRow>,
     /// Sockets in all of them.
     pub total: u64,
     /// Sockets in TIME_WAIT.
@@ -24,7 +24,7 @@ pub struct Report {
     /// How long those in TIME_WAIT have to go.
     pub time_left: TimeLeft,
     /// What the groups are by; nothing: there are none.
-    pub by: Vec<By>,
+    pub by: Vec<GroupBy>,
     /// The groups.
     pub groups: GroupRows,
     /// Only sockets that have been in their state for so many milliseconds are counted.
@@ -32,7 +32,7 @@ pub struct Report {
     /// Sockets that are not counted as nothing tells how long they have been in their state.
     pub ageless: u64,
     /// What could not be said of owners; `None` where they did not matter.
-    pub holders: Option<Holders>,
+    pub holders: Option<UnknownHolders>,
 }
 
 /// How much of the machine was read.
@@ -62,7 +62,7 @@ impl Extent {
 
 /// A state.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StateRow {
+pub struct StatesRow {
     /// The state.
     pub state: State,
     /// Sockets in it; `None` for CLOSE, as the kernel lists none that is in it.
@@ -77,7 +77,7 @@ pub struct StateRow {
     pub age: AgeSummary,
 }
 
-impl StateRow {
+impl StatesRow {
     /// A row of so many IPv4 and IPv6 sockets.
     pub(super) fn new(state: State, [v4, v6]: [u64; 2], total: u64, age: AgeSummary) -> Self {
         if state == State::Close {
@@ -119,16 +119,16 @@ pub struct GroupRows {
     /// The states that the counts are of: those in which there is any socket.
     pub states: Vec<State>,
     /// The first groups, most sockets first.
-    pub rows: Vec<Group>,
+    pub rows: Vec<StatesGroup>,
     /// How many groups are in `others`.
     pub folded: u64,
     /// All others, without a key.
-    pub others: Group,
+    pub others: StatesGroup,
 }
 
 /// A group.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Group {
+pub struct StatesGroup {
     /// One value for each thing that groups are by.
     pub key: Vec<Value>,
     /// Its sockets.
@@ -141,7 +141,7 @@ pub struct Group {
 
 /// Sockets whose owner is not known, wanted or not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Holders {
+pub struct UnknownHolders {
     /// They have no file: mini-sockets, request sockets, orphans, and connections that were not accepted yet.
     pub without_file: u64,
     /// Of those, the ones in TIME_WAIT.

@@ -3,12 +3,12 @@
 
 use hashbrown::HashMap;
 
-use super::Socket;
+use super::ListedSocket;
 use crate::{connection::Name, tcp::State};
 
 /// Since when sockets have been seen in their states, in milliseconds of any clock that goes on.
 #[derive(Debug, Default)]
-pub struct Seen {
+pub struct SeenSince {
     /// As of the listings before.
     before: HashMap<(Name, State), u64>,
     /// Those of this one; `None`: it is the first that shows them so.
@@ -16,14 +16,14 @@ pub struct Seen {
     begun_ms: u64,
 }
 
-impl Seen {
+impl SeenSince {
     /// A listing begins.
     pub fn begins(&mut self, now_ms: u64) {
         self.begun_ms = now_ms;
     }
 
     /// For how many milliseconds a socket that it shows has been in its state at least, by the listings before.
-    pub fn at_least_ms(&mut self, socket: &Socket) -> Option<u32> {
+    pub fn at_least_ms(&mut self, socket: &ListedSocket) -> Option<u32> {
         let ends = matches!(
             socket.state,
             State::FinWait1 | State::FinWait2 | State::Closing | State::CloseWait | State::LastAck

@@ -22,7 +22,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::{
     netns::on_thread,
-    sock_diag::{Request, SockId, tcp_sockets},
+    sock_diag::{DiagRequest, SockId, tcp_sockets},
 };
 
 /// `SOCK_DESTROY` (include/uapi/linux/sock_diag.h).
@@ -138,8 +138,8 @@ fn destroy((local, remote): (SocketAddr, SocketAddr)) -> io::Result<bool> {
         }
         bytes
     };
-    let request = Request {
-        len: size_of::<Request>() as u32,
+    let request = DiagRequest {
+        len: size_of::<DiagRequest>() as u32,
         message_type: SOCK_DESTROY,
         flags: NLM_F_REQUEST | NLM_F_ACK,
         sequence: 1,

@@ -41,7 +41,7 @@ pub struct Started {
 
 /// A cgroup for a command that does not run yet.
 #[derive(Debug)]
-pub struct Place {
+pub struct CommandCgroup {
     home: PathBuf,
     place: PathBuf,
     /// Its path below the cgroup-v2 mount.
@@ -102,7 +102,7 @@ pub fn check(program: &OsStr) -> Result<(), Refused> {
 ///
 /// # Errors
 /// There is no cgroup-v2 mount, or it may not be written to.
-pub fn place() -> Result<Place> {
+pub fn place() -> Result<CommandCgroup> {
     let doing = "finding a cgroup for the command, by which its connections are known";
     let mount = super::mounts()
         .into_iter()
@@ -124,7 +124,7 @@ pub fn place() -> Result<Place> {
     fs::create_dir(&place)
         .with_context(|| format!("{doing}: creating {}; filter by --comm or -p instead", place.display()))?;
     let id = std::os::unix::fs::MetadataExt::ino(&fs::metadata(&place).context(doing)?);
-    Ok(Place { home, place, path: format!("/{}", below.join(name).display()), id })
+    Ok(CommandCgroup { home, place, path: format!("/{}", below.join(name).display()), id })
 }
 
 /// Removes the cgroups of runs that were killed, once nothing is in them.
@@ -139,7 +139,7 @@ fn remove_left(home: &Path) {
     }
 }
 
-impl Place {
+impl CommandCgroup {
     /// Starts the command there, by way of this program's own [`become_command`].
     ///
     /// # Errors

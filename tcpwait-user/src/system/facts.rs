@@ -14,52 +14,41 @@ use super::{
     counters,
     netns::{self, Netns},
     owners::Owners,
-    sock_diag::{Asked, DiagSocket, tcp_sockets_of, time_wait_has_own_length},
+    sock_diag::{DiagQuery, DiagSocket, tcp_sockets_of, time_wait_has_own_length},
     sysctl,
 };
 use crate::{
     doctor::{
         facts::{Counters, Facts, Namespace},
         settings,
-        sockets::{Owner, Socket},
+        socket::{Owner, SurveyedSocket},
         survey::{Before, Bounds, Survey},
     },
     select::Pick,
-    tcp::State,
+    tcp::{
+        DIAG_TIMER_KEEPALIVE, DIAG_TIMER_PROBE, DIAG_TIMER_RETRANSMIT, DIAG_TIMER_TIME_WAIT, State, TIMEWAIT_LEN_MS,
+    },
 };
 
-/// The timer that sock_diag shows of a mini-socket (`inet_twsk_diag_fill`).
-const TIMEWAIT_TIMER: u8 = 3;
-
-/// `TCP_TIMEWAIT_LEN`, and how old a TIME_WAIT has to be for connect() (6.14 on: `tcp_tw_reuse_delay`; before, the next second).
-const TIME_WAIT_MS: u64 = 60_000;
+/// How old a TIME_WAIT has to be for connect() (6.14 on: `tcp_tw_reuse_delay`; before, the next second).
 const REUSE_DELAY_MS: u64 = 1000;
 
 /// A peer that closes does so within a round trip, and a lost FIN is sent again within seconds.
 const STALE_MS: u64 = 5000;
 
-/// The timer that sock_diag shows where a segment waits for its acknowledgement (`inet_sk_diag_fill`).
-const RETRANSMIT_TIMER: u8 = 1;
-
-/// The same of SO_KEEPALIVE.
-const KEEPALIVE_TIMER: u8 = 2;
-
-/// The same where the peer's window is probed.
-const PROBE_TIMER: u8 = 4;
-
 /// The first reading of the namespaces.
 pub struct First {
-    namespaces: Vec<(Netns, Before, Reading)>,
+    namespaces: Vec<(Netns, Before, CountersRead)>,
     unreadable: Vec<(String, String)>,
 }
 
 /// Counters, and when they were read.
-struct Reading {
+struct CountersRead {
     at: Instant,
     counters: Counters,
 }
 
-impl Reading {
+impl CountersRead {
     fn now() -> Self {
         Self { at: Instant::now(), counters: counters::read() }
     }
@@ -86,7 +75,7 @@ pub fn first(only: &Pick<u32>) -> First {
         }
     }
     for (ns, before) in piles {
-        match netns::inside(&ns, Reading::now) {
+        match netns::inside(&ns, CountersRead::now) {
             Ok(reading) => read.namespaces.push((ns, before, reading)),
             Err(why) => read.unreadable.push(gone(&ns, &why)),
         }
@@ -101,7 +90,7 @@ fn piled() -> Before {
         let piles_up =
             [State::CloseWait, State::Listen, State::FinWait1, State::FinWait2, State::Closing, State::LastAck];
         let states = piles_up.into_iter().fold(0, |states, state| states | 1 << state as u8);
-        let _ = tcp_sockets_of(Asked { states, ..Asked::EVERYTHING }, |found| {
+        let _ = tcp_sockets_of(DiagQuery { states, ..DiagQuery::EVERYTHING }, |found| {
             if let Some(socket) = socket(&found, true) {
                 piles.add(&socket);
             }
@@ -119,7 +108,7 @@ pub fn second(first: First) -> Facts {
     let mut facts = Facts { unreadable: first.unreadable, ..Facts::default() };
     let mut counted = Vec::new();
     for (ns, before, earlier) in first.namespaces {
-        match netns::inside(&ns, Reading::now) {
+        match netns::inside(&ns, CountersRead::now) {
             Ok(later) => counted.push((ns, before, earlier, later)),
             Err(why) => facts.unreadable.push(gone(&ns, &why)),
         }
@@ -149,7 +138,7 @@ pub fn second(first: First) -> Facts {
     facts
 }
 
-fn described(ns: &Netns, before: Before, earlier: Reading, later: Reading) -> (Namespace, Option<Survey>) {
+fn described(ns: &Netns, before: Before, earlier: CountersRead, later: CountersRead) -> (Namespace, Option<Survey>) {
     let mut namespace = Namespace {
         inode: ns.inode,
         name: ns.to_string(),
@@ -161,9 +150,11 @@ fn described(ns: &Netns, before: Before, earlier: Reading, later: Reading) -> (N
         not_known: Vec::new(),
     };
     let number = |name| namespace.settings.number(name).and_then(|number| u64::try_from(number).ok());
-    let length = number("net.ipv4.tcp_tw_timeout").map_or(TIME_WAIT_MS, |seconds| seconds.saturating_mul(1000));
+    let length =
+        number("net.ipv4.tcp_tw_timeout").map_or(u64::from(TIMEWAIT_LEN_MS), |seconds| seconds.saturating_mul(1000));
     let delay = number("net.ipv4.tcp_tw_reuse_delay").unwrap_or(REUSE_DELAY_MS);
-    let fin_timeout = number("net.ipv4.tcp_fin_timeout").map_or(TIME_WAIT_MS, |seconds| seconds.saturating_mul(1000));
+    let fin_timeout =
+        number("net.ipv4.tcp_fin_timeout").map_or(u64::from(TIMEWAIT_LEN_MS), |seconds| seconds.saturating_mul(1000));
     let bounds = Bounds {
         ports: crate::doctor::ephemeral(&namespace),
         young_ms: length.saturating_sub(delay),
@@ -176,7 +167,7 @@ fn described(ns: &Netns, before: Before, earlier: Reading, later: Reading) -> (N
     }
     survey.name_interfaces(netns::interfaces());
     let own_length = time_wait_has_own_length();
-    let listed = tcp_sockets_of(Asked { info: true, ..Asked::EVERYTHING }, |found| {
+    let listed = tcp_sockets_of(DiagQuery { info: true, ..DiagQuery::EVERYTHING }, |found| {
         if let Some(socket) = socket(&found, own_length) {
             survey.add(&socket);
         }
@@ -191,25 +182,25 @@ fn described(ns: &Netns, before: Before, earlier: Reading, later: Reading) -> (N
 }
 
 /// `None` for a state that this tool does not know.
-fn socket(found: &DiagSocket, own_length: bool) -> Option<Socket> {
+fn socket(found: &DiagSocket, own_length: bool) -> Option<SurveyedSocket> {
     let address = |bytes: [u8; 16]| match (i32::from(found.family), bytes) {
         (AF_INET, [a, b, c, d, ..]) => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
         // A connection of IPv4 through a socket of IPv6 shares its ports.
         _ => Ipv6Addr::from(bytes).to_canonical(),
     };
-    Some(Socket {
+    Some(SurveyedSocket {
         state: State::from_kernel(found.state)?,
-        mini: found.timer == TIMEWAIT_TIMER,
+        mini: found.timer == DIAG_TIMER_TIME_WAIT,
         bound_dev_if: found.ifindex,
         local: (address(found.laddr), found.lport),
         remote: (address(found.raddr), found.rport),
         left_ms: found.expires_ms.into(),
         receive_queue: found.receive_queue,
         send_queue: found.send_queue,
-        retransmits: if found.timer == RETRANSMIT_TIMER { found.retransmits } else { 0 },
-        probes: if found.timer == PROBE_TIMER { found.retransmits } else { 0 },
-        probing: found.timer == PROBE_TIMER,
-        keepalive: found.timer == KEEPALIVE_TIMER,
+        retransmits: if found.timer == DIAG_TIMER_RETRANSMIT { found.retransmits } else { 0 },
+        probes: if found.timer == DIAG_TIMER_PROBE { found.retransmits } else { 0 },
+        probing: found.timer == DIAG_TIMER_PROBE,
+        keepalive: found.timer == DIAG_TIMER_KEEPALIVE,
         received_ms: found.info.map(|info| info.data_received_ms),
         window: found.info.and_then(|info| info.send_window),
         at_least_ms: found.at_least_ms(own_length),

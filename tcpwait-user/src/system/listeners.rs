@@ -11,11 +11,11 @@ use super::{
     owners::Owners,
     processes,
     seed::{self, NO_TASK, Seeded},
-    sock_diag::Asked,
+    sock_diag::DiagQuery,
 };
 use crate::{select::Pick, tcp::State};
 
-const LISTENING: Asked = Asked { states: 1 << State::Listen as u8, ..Asked::EVERYTHING };
+const LISTENING: DiagQuery = DiagQuery { states: 1 << State::Listen as u8, ..DiagQuery::EVERYTHING };
 
 /// Writes an [`Owner`] for each of these listeners (by cookie, with the process that is known for it) that is still there: that process, if it
 /// still holds it, else the one that does; none where the process has ended and nobody is found. Where it lives and nobody is found there is no record. `sink` gets one whole record per call.

@@ -8,27 +8,24 @@ use tcpwait_wire::wire;
 use super::{
     counters,
     netns::{self, Netns, name::Named},
-    sock_diag::{self, Asked, DiagSocket, Dump},
+    sock_diag::{self, DiagQuery, DiagSocket, Dump},
 };
 use crate::{
-    aggregate::by::By,
+    aggregate::by::GroupBy,
     names::Names,
     select::{Criteria, Family},
-    states::{Socket, Tally, report::Extent},
-    tcp::{Flow, Interface, NetnsId, State},
+    states::{ListedSocket, StatesTally, report::Extent},
+    tcp::{DIAG_TIMER_TIME_WAIT, Flow, Interface, NetnsId, State},
 };
-
-/// The timer that sock_diag shows of a mini-socket (`inet_twsk_diag_fill`).
-const TIMEWAIT_TIMER: u8 = 3;
 
 /// Reads the wanted network namespaces into the tally, and says how far that went.
 ///
 /// Needs no privilege for the namespace this process is in, and `CAP_SYS_ADMIN` for the others. What was read of a namespace counts
 /// even if its end was not reached.
-pub fn read(tally: &mut Tally, names: &mut Names) -> Extent {
+pub fn read(tally: &mut StatesTally, names: &mut Names) -> Extent {
     let mut extent = Extent::default();
     let criteria = tally.wanted().criteria.clone();
-    let netns::Survey { mut namespaces, unseen } = netns::survey();
+    let netns::NetnsSurvey { mut namespaces, unseen } = netns::survey();
     if criteria.netns.is_empty() {
         extent.unseen = unseen;
         if let Err(error) = fs::metadata(netns::OWN) {
@@ -60,7 +57,7 @@ pub fn read(tally: &mut Tally, names: &mut Names) -> Extent {
 fn list(
     ns: &Netns,
     criteria: &Criteria,
-    tally: &mut Tally,
+    tally: &mut StatesTally,
     (names, named): (&mut Names, &Named),
     extent: &mut Extent,
 ) -> Result<Dump, String> {
@@ -75,21 +72,21 @@ fn list(
             return Ok(Dump::default());
         }
         if tally.wanted().needs_listeners() {
-            let listening = Asked { states: bit(State::Listen), ..Asked::EVERYTHING };
+            let listening = DiagQuery { states: bit(State::Listen), ..DiagQuery::EVERYTHING };
             sock_diag::tcp_sockets_of(listening, |socket| {
                 if let Some(listener) = of(&socket, netns, own_length) {
                     tally.listener(&listener.flow);
                 }
             })?;
         }
-        if tally.wanted().by.iter().any(|by| matches!(by, By::Service | By::Pair | By::Remote)) {
+        if tally.wanted().by.iter().any(|by| matches!(by, GroupBy::Service | GroupBy::Pair | GroupBy::Remote)) {
             for (index, name) in netns::interfaces() {
                 names.learn_interface(Interface { netns, index }, &name);
             }
         }
         sock_diag::tcp_sockets_of(asked(criteria), |socket| match of(&socket, netns, own_length) {
             // It was none of those listed when the kernel looked for them: it has been closed since.
-            Some(Socket { state: State::Close, .. }) => {}
+            Some(ListedSocket { state: State::Close, .. }) => {}
             Some(socket) => tally.socket(&socket),
             None => extent.odd += 1,
         })
@@ -101,14 +98,14 @@ fn list(
 }
 
 /// What the kernel can leave out by itself.
-fn asked(criteria: &Criteria) -> Asked {
-    Asked {
+fn asked(criteria: &Criteria) -> DiagQuery {
+    DiagQuery {
         v4: criteria.family != Some(Family::V6),
         // Sockets of AF_INET6 may have IPv4 connections.
         v6: true,
         info: true,
         states: match criteria.states.is_empty() {
-            true => Asked::EVERYTHING.states,
+            true => DiagQuery::EVERYTHING.states,
             false => criteria.states.iter().fold(0, |states, state| states | bit(*state)),
         },
     }
@@ -119,7 +116,7 @@ fn bit(state: State) -> u32 {
 }
 
 /// `None` for a family or a state that is not known.
-fn of(socket: &DiagSocket, netns: NetnsId, own_length: bool) -> Option<Socket> {
+fn of(socket: &DiagSocket, netns: NetnsId, own_length: bool) -> Option<ListedSocket> {
     let flow = Flow::from_wire(&wire::Flow {
         laddr: socket.laddr,
         raddr: socket.raddr,
@@ -131,12 +128,12 @@ fn of(socket: &DiagSocket, netns: NetnsId, own_length: bool) -> Option<Socket> {
         bound_dev_if: socket.ifindex,
     })?;
     let inode = (socket.inode != 0).then_some(socket.inode);
-    Some(Socket {
+    Some(ListedSocket {
         cookie: socket.cookie,
         flow,
         state: State::from_kernel(socket.state)?,
         at_least_ms: socket.at_least_ms(own_length),
-        mini_left_ms: (socket.timer == TIMEWAIT_TIMER).then_some(socket.expires_ms),
+        mini_left_ms: (socket.timer == DIAG_TIMER_TIME_WAIT).then_some(socket.expires_ms),
         // Without a file the kernel says 0, which would be root.
         uid: inode.map(|_| socket.uid),
         inode,

@@ -99,7 +99,7 @@ pub fn all() -> Vec<Netns> {
 
 /// What there is to be found.
 #[derive(Debug)]
-pub struct Survey {
+pub struct NetnsSurvey {
     /// As [`all`] gives them.
     pub namespaces: Vec<Netns>,
     /// There are processes whose namespace this process may not see.
@@ -107,7 +107,7 @@ pub struct Survey {
 }
 
 /// The same, and whether there may be more.
-pub fn survey() -> Survey {
+pub fn survey() -> NetnsSurvey {
     let mut found = BTreeMap::new();
     // Where others' processes are hidden (hidepid of proc(5)), the first of all is.
     let mut unseen = !Path::new("/proc/1").exists();
@@ -142,7 +142,7 @@ pub fn survey() -> Survey {
         }
         open_files(&mut found, process);
     }
-    Survey { namespaces: found.into_values().collect(), unseen }
+    NetnsSurvey { namespaces: found.into_values().collect(), unseen }
 }
 
 /// Those that only another thread than the main one is in.

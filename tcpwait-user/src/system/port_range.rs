@@ -5,12 +5,12 @@ use std::{fs, io};
 
 use super::netns::{self, Netns};
 use crate::{
-    aggregate::ports::settings::{Settings, parse_ports, parse_range},
+    aggregate::ports::settings::{PortSettings, parse_ports, parse_range},
     tcp::NetnsId,
 };
 
 /// Reads the settings of these network namespaces; those that are not there, or may not be entered, are left out.
-pub fn read(wanted: &[NetnsId]) -> Vec<(NetnsId, Settings)> {
+pub fn read(wanted: &[NetnsId]) -> Vec<(NetnsId, PortSettings)> {
     if wanted.is_empty() {
         return Vec::new();
     }
@@ -25,13 +25,13 @@ pub fn read(wanted: &[NetnsId]) -> Vec<(NetnsId, Settings)> {
     .collect()
 }
 
-fn read_one(ns: &Netns) -> io::Result<(NetnsId, Settings)> {
+fn read_one(ns: &Netns) -> io::Result<(NetnsId, PortSettings)> {
     netns::inside(ns, || {
         let sysctl = |name: &str| fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).ok();
         fn number<T: std::str::FromStr>(text: Option<String>) -> Option<T> {
             text?.trim().parse().ok()
         }
-        let settings = Settings {
+        let settings = PortSettings {
             range: sysctl("ip_local_port_range").as_deref().and_then(parse_range),
             reserved: sysctl("ip_local_reserved_ports").as_deref().map(parse_ports).unwrap_or_default(),
             tw_reuse: number(sysctl("tcp_tw_reuse")),

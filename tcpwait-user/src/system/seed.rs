@@ -13,10 +13,10 @@ use zerocopy::IntoBytes;
 use super::{
     netns::{self, Identity, Netns, name::Named},
     owners::{Accepted, Owners},
-    sock_diag::{self, Asked, DiagSocket},
+    sock_diag::{self, DiagQuery, DiagSocket},
 };
 use crate::{
-    origin::Census,
+    origin::OriginListing,
     select::Pick,
     tcp::{self, NetnsId, State},
 };
@@ -74,7 +74,7 @@ pub fn name_all(only: &Pick<Identity>, now_ns: impl Fn() -> u64, mut sink: impl 
 /// `LOOPBACK_IFINDEX` of every namespace (include/net/flow.h).
 const LOOPBACK: u32 = 1;
 
-const ALL: Asked = Asked { info: true, ..Asked::EVERYTHING };
+const ALL: DiagQuery = DiagQuery { info: true, ..DiagQuery::EVERYTHING };
 
 fn write(only: &Pick<Identity>, again: bool, now_ns: impl Fn() -> u64, sink: &mut impl FnMut(&[u8])) -> Seeded {
     let mut seeded = Seeded::default();
@@ -133,8 +133,8 @@ fn write(only: &Pick<Identity>, again: bool, now_ns: impl Fn() -> u64, sink: &mu
 }
 
 /// Takes in a whole listing, listeners first.
-fn census<'a>(sockets: impl Iterator<Item = (NetnsId, &'a DiagSocket)> + Clone) -> Census {
-    let mut census = Census::default();
+fn census<'a>(sockets: impl Iterator<Item = (NetnsId, &'a DiagSocket)> + Clone) -> OriginListing {
+    let mut census = OriginListing::default();
     for is_first in [true, false] {
         for (netns, socket) in sockets.clone().filter(|(_, socket)| (socket.state == State::Listen as u8) == is_first) {
             let Some(flow) = tcp::Flow::from_wire(&flow(socket, netns)) else { continue };
@@ -172,7 +172,7 @@ pub(super) fn wanted(only: &Pick<Identity>, seeded: &mut Seeded) -> Vec<Netns> {
 }
 
 /// What was read counts even if the end was not reached.
-pub(super) fn list(ns: &Netns, only: &Pick<Identity>, asked: Asked) -> Listing {
+pub(super) fn list(ns: &Netns, only: &Pick<Identity>, asked: DiagQuery) -> Listing {
     let mut listed = Listing {
         netns: NetnsId::new(ns.inode, 0),
         interfaces: Vec::new(),
@@ -261,7 +261,7 @@ fn owner(owners: &Owners, socket: &DiagSocket, netns: NetnsId, accepted: &Accept
     owner.copied().unwrap_or(NO_TASK)
 }
 
-fn record(socket: &DiagSocket, netns: NetnsId, reading: &Read, task: Task, census: &Census) -> Seed {
+fn record(socket: &DiagSocket, netns: NetnsId, reading: &Read, task: Task, census: &OriginListing) -> Seed {
     let at_least_ms = socket.at_least_ms(reading.own_length).unwrap_or_default();
     let flow = flow(socket, netns);
     let made = tcp::Flow::from_wire(&flow).map_or(0, |flow| census.origin(&flow).to_wire());

@@ -14,11 +14,8 @@ use crate::{
     doctor::{MINIS, facts::Counters},
     lifecycle::Abort,
     select::Pick,
-    tcp::{NetnsId, State},
+    tcp::{DIAG_TIMER_TIME_WAIT, NetnsId, State},
 };
-
-/// The timer that sock_diag shows of a mini-socket (`inet_twsk_diag_fill`).
-const TIMEWAIT_TIMER: u8 = 3;
 
 /// Reads the counters of every network namespace, or of those that `only` selects. `list`: count mini-sockets with
 /// sock_diag too, which takes a second for a million. `now_ns` gives nanoseconds of `CLOCK_MONOTONIC`.
@@ -55,14 +52,14 @@ fn read_here(inode: u32, only: &Pick<Identity>, list: bool, now_ns: &impl Fn() -
         let listed = list.then(|| {
             let before_ns = now_ns();
             let mut minis = 0;
-            sock_diag::tcp_sockets(|socket| minis += u64::from(socket.timer == TIMEWAIT_TIMER)).ok()?;
+            sock_diag::tcp_sockets(|socket| minis += u64::from(socket.timer == DIAG_TIMER_TIME_WAIT)).ok()?;
             Some((minis, (before_ns, now_ns())))
         });
         Some(KernelCounts {
             netns: here.id(),
             read_ns,
             timewait: counters.get("TcpExtTW")? + counters.get("TcpExtTWKilled")?,
-            recycled: counters.get("TcpExtTWRecycled")?,
+            reused_by_connect: counters.get("TcpExtTWRecycled")?,
             overflow: counters.get("TcpExtTCPTimeWaitOverflow")?,
             passive_opens: counters.get("TcpPassiveOpens"),
             opens: opens(&counters),
@@ -81,7 +78,7 @@ fn read_here(inode: u32, only: &Pick<Identity>, list: bool, now_ns: &impl Fn() -
 fn full_queue(netns: NetnsId) -> Option<FullQueue> {
     let mut fullest: Option<FullQueue> = None;
     let mut full = 0;
-    let listeners = sock_diag::Asked { states: 1 << State::Listen as u32, ..sock_diag::Asked::EVERYTHING };
+    let listeners = sock_diag::DiagQuery { states: 1 << State::Listen as u32, ..sock_diag::DiagQuery::EVERYTHING };
     let look = |socket: sock_diag::DiagSocket| {
         // Of a listener these are how many wait for accept(), and how many may (tcp_diag_get_info).
         let (waiting, backlog) = (socket.receive_queue, socket.send_queue);

@@ -14,7 +14,7 @@ use nix::libc::{AF_INET, AF_INET6, AF_UNSPEC, IPPROTO_TCP, MSG_TRUNC};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 pub use self::age::time_wait_has_own_length;
-use self::answer::{Answer, read_datagram};
+use self::answer::{DiagAnswer, read_datagram};
 
 /// `SOCK_DIAG_BY_FAMILY` (include/uapi/linux/sock_diag.h).
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
@@ -85,7 +85,7 @@ pub struct Info {
 
 /// Which sockets are asked for. The kernel leaves the others out, which takes it less time than to describe them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Asked {
+pub struct DiagQuery {
     /// Those of `AF_INET`. IPv4 connections of IPv6 sockets are not among them.
     pub v4: bool,
     /// Those of `AF_INET6`.
@@ -96,7 +96,7 @@ pub struct Asked {
     pub info: bool,
 }
 
-impl Asked {
+impl DiagQuery {
     /// Every socket that is connected, connecting or listening.
     pub const EVERYTHING: Self = Self { v4: true, v6: true, states: ALL_STATES, info: false };
 }
@@ -155,7 +155,7 @@ pub(super) struct SockId {
 /// `struct nlmsghdr` and `struct inet_diag_req_v2`.
 #[repr(C)]
 #[derive(IntoBytes, Immutable)]
-pub(super) struct Request {
+pub(super) struct DiagRequest {
     pub len: u32,
     pub message_type: u16,
     pub flags: u16,
@@ -189,17 +189,17 @@ struct OldRequest {
 /// No socket in particular.
 const ANY: SockId = SockId { sport: [0; 2], dport: [0; 2], src: [0; 16], dst: [0; 16], ifindex: 0, cookie: [0; 2] };
 
-const _: () = assert!(size_of::<Request>() == 16 + 56 && size_of::<OldRequest>() == 16 + 60);
+const _: () = assert!(size_of::<DiagRequest>() == 16 + 56 && size_of::<OldRequest>() == 16 + 60);
 
 /// Calls `each` for every TCP socket, IPv4 and IPv6, of the calling thread's network namespace. Needs no privilege.
 ///
 /// It is no snapshot: a socket that changes its place in the kernel's table meanwhile may come twice or not at all.
 pub fn tcp_sockets(each: impl FnMut(DiagSocket)) -> Result<Dump, Error> {
-    tcp_sockets_of(Asked::EVERYTHING, each)
+    tcp_sockets_of(DiagQuery::EVERYTHING, each)
 }
 
 /// The same for those that are asked for.
-pub fn tcp_sockets_of(asked: Asked, mut each: impl FnMut(DiagSocket)) -> Result<Dump, Error> {
+pub fn tcp_sockets_of(asked: DiagQuery, mut each: impl FnMut(DiagSocket)) -> Result<Dump, Error> {
     let mut socket = Socket::new(NETLINK_SOCK_DIAG).map_err(|error| match error.raw_os_error() {
         Some(nix::libc::EPROTONOSUPPORT) => Error::NoModule(error),
         _ => Error::Call { call: "socket()", error },
@@ -249,16 +249,16 @@ fn converse(
     socket.send(request, 0).map_err(|error| Error::Call { call: "send()", error })?;
     loop {
         match read_datagram(receive(socket, buffer)?, sequence, dump, each)? {
-            Answer::More => {}
-            Answer::Done => return Ok(None),
-            Answer::Failed(errno) => return Ok(Some(errno)),
+            DiagAnswer::More => {}
+            DiagAnswer::Done => return Ok(None),
+            DiagAnswer::Failed(errno) => return Ok(Some(errno)),
         }
     }
 }
 
-fn request(family: u8, sequence: u32, states: u32, extensions: u8) -> Request {
-    Request {
-        len: size_of::<Request>() as u32,
+fn request(family: u8, sequence: u32, states: u32, extensions: u8) -> DiagRequest {
+    DiagRequest {
+        len: size_of::<DiagRequest>() as u32,
         message_type: SOCK_DIAG_BY_FAMILY,
         flags: NLM_F_REQUEST | NLM_F_DUMP,
         sequence,
@@ -333,9 +333,9 @@ mod tests {
             tcp_sockets_of(asked, |socket| found |= socket.lport == port && socket.state == 10).unwrap();
             found
         };
-        assert!(found(Asked { states: 1 << 10, ..Asked::EVERYTHING }));
-        assert!(!found(Asked { states: 1 << 6, ..Asked::EVERYTHING }));
-        assert!(!found(Asked { v4: false, ..Asked::EVERYTHING }));
+        assert!(found(DiagQuery { states: 1 << 10, ..DiagQuery::EVERYTHING }));
+        assert!(!found(DiagQuery { states: 1 << 6, ..DiagQuery::EVERYTHING }));
+        assert!(!found(DiagQuery { v4: false, ..DiagQuery::EVERYTHING }));
     }
 
     #[test]

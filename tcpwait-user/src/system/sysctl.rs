@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::doctor::facts::{Configured, Settings};
+use crate::doctor::facts::{Configured, SysctlSettings};
 
 /// The folders of sysctl.d(5), a file in an earlier one hiding those of the same name in later ones.
 const FOLDERS: [&str; 4] = ["etc/sysctl.d", "run/sysctl.d", "usr/local/lib/sysctl.d", "usr/lib/sysctl.d"];
@@ -16,13 +16,13 @@ const FOLDERS: [&str; 4] = ["etc/sysctl.d", "run/sysctl.d", "usr/local/lib/sysct
 const FILE: &str = "etc/sysctl.conf";
 
 /// The settings of the calling thread's network namespace. One that this kernel or this namespace does not have is absent.
-pub fn settings(names: impl Iterator<Item = &'static str>) -> Settings {
+pub fn settings(names: impl Iterator<Item = &'static str>) -> SysctlSettings {
     // `/proc/sys/net` shows the namespace of whoever looks (`net_ctl_root.lookup`, net/sysctl_net.c).
     let read = |name: &'static str| {
         let text = fs::read_to_string(format!("/proc/sys/{}", name.replace('.', "/"))).ok()?;
         Some((name.to_owned(), text.split_ascii_whitespace().collect::<Vec<_>>().join(" ")))
     };
-    Settings(names.filter_map(read).collect())
+    SysctlSettings(names.filter_map(read).collect())
 }
 
 /// The lines of the files of sysctl.d(5) below `root` that set one of these, in the order in which they are applied.

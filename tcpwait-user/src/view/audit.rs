@@ -2,7 +2,7 @@
 
 use super::units::count;
 use crate::{
-    aggregate::audit::{AuditReport, Check, Checked, Outcome},
+    aggregate::audit::{AuditReport, Check, CheckOutcome, Checked},
     lifecycle::Abort,
 };
 
@@ -11,8 +11,9 @@ pub fn sentence(audit: &AuditReport, all: bool) -> String {
     if let Some(why_not) = &audit.why_not {
         return format!("audit: not made, {why_not}");
     }
-    let agrees = |(_, outcome): &&(Check, Outcome)| *outcome == Outcome::Agrees;
-    let is_zero = |checked: &&(Check, Outcome)| agrees(checked) && (checked.0.kernel, checked.0.seen_min) == (0, 0);
+    let agrees = |(_, outcome): &&(Check, CheckOutcome)| *outcome == CheckOutcome::Agrees;
+    let is_zero =
+        |checked: &&(Check, CheckOutcome)| agrees(checked) && (checked.0.kernel, checked.0.seen_min) == (0, 0);
     let told = audit.checks.iter().filter(|checked| if all { !is_zero(checked) } else { !agrees(checked) });
     let mut parts: Vec<String> = told.map(|(check, outcome)| compared(check, *outcome)).collect();
     let zeros = audit.checks.iter().filter(is_zero).count();
@@ -40,11 +41,11 @@ fn aborted(abort: Abort) -> &'static str {
     }
 }
 
-fn compared(check: &Check, outcome: Outcome) -> String {
+fn compared(check: &Check, outcome: CheckOutcome) -> String {
     let (what, counter) = match check.what {
         Checked::Entries => ("entries", "TW + TWKilled"),
         Checked::Expiries => ("expired", "TW + TWKilled"),
-        Checked::Reused => ("reused", "TWRecycled"),
+        Checked::ReusedByConnect => ("reused by connect", "TWRecycled"),
         Checked::Overflows => ("overflows", "TCPTimeWaitOverflow"),
         Checked::PassiveOpens => ("passive opens", "PassiveOpens"),
         Checked::ActiveOpens => ("active opens", "ActiveOpens"),
@@ -62,8 +63,8 @@ fn compared(check: &Check, outcome: Outcome) -> String {
     };
     let text = format!("{what}: {seen} seen, {} in {counter}", count(check.kernel));
     match outcome {
-        Outcome::Agrees => text,
-        Outcome::Lost(off) => format!("{text} (off by {}, no more than was lost)", count(off)),
-        Outcome::Differs(off) => format!("{text} (off by {}, unexplained)", count(off)),
+        CheckOutcome::Agrees => text,
+        CheckOutcome::Lost(off) => format!("{text} (off by {}, no more than was lost)", count(off)),
+        CheckOutcome::Differs(off) => format!("{text} (off by {}, unexplained)", count(off)),
     }
 }

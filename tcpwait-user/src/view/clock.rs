@@ -5,22 +5,22 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
-use super::Context;
+use super::ViewContext;
 
 const NS: i64 = 1_000_000_000;
 
 /// Writes times, and remembers the last second's text.
 #[derive(Debug, Default)]
-pub(super) struct Clock {
+pub(super) struct TimeWriter {
     second: Option<i64>,
     text: String,
     /// Where the nanoseconds begin.
     fraction: usize,
 }
 
-impl Clock {
+impl TimeWriter {
     /// UTC with nanoseconds (RFC 3339); `None` outside the years a clock can show.
-    pub(super) fn rfc3339(&mut self, context: Context<'_>, time_ns: u64) -> Option<&str> {
+    pub(super) fn rfc3339(&mut self, context: ViewContext<'_>, time_ns: u64) -> Option<&str> {
         let at_ns = i128::from(time_ns) + context.realtime_offset_ns;
         // From 1677 to 2262; any other year is no clock's that is right.
         let Ok(at_ns) = i64::try_from(at_ns) else {
@@ -52,8 +52,8 @@ impl Clock {
 mod tests {
     use proptest::prelude::*;
 
-    use super::Clock;
-    use crate::{names::Names, view::Context};
+    use super::TimeWriter;
+    use crate::{names::Names, view::ViewContext};
 
     proptest! {
         #[test]
@@ -62,8 +62,8 @@ mod tests {
             times in prop::collection::vec(prop_oneof![0..3_000_000_000u64, any::<u64>()], 1..20),
         ) {
             let names = Names::default();
-            let context = Context { names: &names, realtime_offset_ns: offset_ns, started_ns: 0 };
-            let mut clock = Clock::default();
+            let context = ViewContext { names: &names, realtime_offset_ns: offset_ns, started_ns: 0 };
+            let mut clock = TimeWriter::default();
             for time_ns in times {
                 let expected = context.wall(time_ns).map(|time| format!("{time:.9}"));
                 prop_assert_eq!(clock.rfc3339(context, time_ns), expected.as_deref());

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::units::{at_least, count, counted, duration, known};
 use crate::{
     doctor::{
-        Found, Report, SameSettings,
+        DoctorReport, PlacedFinding, SameSettings,
         finding::{Evidence, Severity},
         settings::Explained,
     },
@@ -36,14 +36,14 @@ struct Document<'a> {
     schema: &'static str,
     verdict: &'static str,
     #[serde(flatten)]
-    report: &'a Report,
+    report: &'a DoctorReport,
 }
 
 /// Writes one JSON document.
 ///
 /// # Errors
 /// The output cannot be written.
-pub fn json(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+pub fn json(report: &DoctorReport, out: &mut dyn Write) -> io::Result<()> {
     let verdict = if report.now > 0 { "worth-changing" } else { "nothing-to-do" };
     plain::json(&mut *out, &Document { schema: schema::DOCTOR, verdict, report })?;
     writeln!(out)
@@ -53,7 +53,7 @@ pub fn json(report: &Report, out: &mut dyn Write) -> io::Result<()> {
 ///
 /// # Errors
 /// The output cannot be written.
-pub fn text(report: &Report, shape: Shape, out: &mut dyn Write) -> io::Result<()> {
+pub fn text(report: &DoctorReport, shape: Shape, out: &mut dyn Write) -> io::Result<()> {
     let mut lines = fold(&verdict(report), shape.width, 2);
     lines.extend(fold(&scope(report), shape.width, 2));
     let several = report.namespaces.len() > 1;
@@ -75,8 +75,8 @@ pub fn text(report: &Report, shape: Shape, out: &mut dyn Write) -> io::Result<()
     lines.iter().try_for_each(|line| writeln!(out, "{}", plain::column(line).trim_end()))
 }
 
-fn verdict(report: &Report) -> String {
-    let Report { now, before, notes, .. } = report;
+fn verdict(report: &DoctorReport) -> String {
+    let DoctorReport { now, before, notes, .. } = report;
     let mut others = Vec::new();
     if *before > 0 {
         others.push(counted(*before as u64, "past problem", "past problems"));
@@ -94,7 +94,7 @@ fn verdict(report: &Report) -> String {
 }
 
 /// What was looked at.
-fn scope(report: &Report) -> String {
+fn scope(report: &DoctorReport) -> String {
     let unread = match report.unread {
         0 => String::new(),
         unread => format!("; {} could not be read", count(unread as u64)),
@@ -108,7 +108,7 @@ fn scope(report: &Report) -> String {
     )
 }
 
-fn finding(found: &Found, width: usize, several: bool) -> Vec<String> {
+fn finding(found: &PlacedFinding, width: usize, several: bool) -> Vec<String> {
     let finding = &found.finding;
     let label = finding.severity.name();
     let evidence: Vec<String> = finding.evidence.iter().map(known_by).collect();
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
     use crate::doctor::{Unknown, finding::Finding};
 
-    fn report() -> Report {
+    fn report() -> DoctorReport {
         let finding = Finding::new("an-id", Severity::Now, "something is full, and something else is not")
             .known_by([Evidence::Counter {
                 counter: "TcpExtSomething".to_owned(),
@@ -229,13 +229,13 @@ mod tests {
             fine,
         };
         let settings = vec![setting("net.ipv4.one", false), setting("net.ipv4.other", true)];
-        Report {
+        DoctorReport {
             now: 1,
             before: 0,
             notes: 2,
             window_ns: 3_000_000_000,
             namespaces: names(3),
-            findings: vec![Found { finding, namespaces: names(3) }],
+            findings: vec![PlacedFinding { finding, namespaces: names(3) }],
             settings: vec![SameSettings { namespaces: names(3), settings }],
             unread: 1,
             unknown: vec![Unknown { why: "may not be entered".to_owned(), namespaces: names(1) }],

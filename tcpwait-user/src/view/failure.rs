@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use nix::errno::Errno;
 
 use crate::{
-    lifecycle::{Call, Failure, Holder, Holders, Why},
+    lifecycle::{Call, Failure, PortHolder, PortHolders, Why},
     plain,
     tcp::State,
 };
@@ -188,7 +188,7 @@ fn held(failure: &Failure) -> String {
     format!("port {port} is held by {}; {}", who.join(", and by "), advice(port, holders))
 }
 
-fn holder_words(holder: &Holder, now_ns: u64) -> String {
+fn holder_words(holder: &PortHolder, now_ns: u64) -> String {
     let who = holder.owner.as_ref().map(|task| format!("{}/{}", task.pid, plain::column(&task.comm())));
     let count = holder.count;
     if holder.state != State::TimeWait {
@@ -211,7 +211,7 @@ fn holder_words(holder: &Holder, now_ns: u64) -> String {
     format!("{count} in TIME_WAIT {who}{end}")
 }
 
-fn advice(port: u16, holders: &Holders) -> String {
+fn advice(port: u16, holders: &PortHolders) -> String {
     if holders.sockets.iter().any(|holder| holder.made_here == Some(true)) && holders.reuseaddr_would_do == Some(true) {
         return format!(
             "connect() took it there from the ephemeral ports: net.ipv4.ip_local_reserved_ports={port} (added to what is in there) keeps it \

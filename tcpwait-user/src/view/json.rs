@@ -9,14 +9,14 @@ use std::{
 use serde::{Serialize, Serializer};
 
 use super::{
-    Context, View,
-    clock::Clock,
+    View, ViewContext,
+    clock::TimeWriter,
     failure::{errno, event, words},
 };
 use crate::{
     event::Task,
     ledger::{Cut, Recorded},
-    lifecycle::{Call, Failure, Holder, Restarts, Transition, Why},
+    lifecycle::{Call, Failure, PortHolder, Restarts, Transition, Why},
     plain,
     tcp::{NetnsId, State},
     view::schema,
@@ -24,8 +24,8 @@ use crate::{
 
 /// The JSON view.
 #[derive(Debug, Default)]
-pub struct Json {
-    clock: Clock,
+pub struct TraceJson {
+    clock: TimeWriter,
     /// The line that is being written: it goes out in one piece.
     line: Vec<u8>,
 }
@@ -110,12 +110,12 @@ struct By<'a> {
     comm: Cow<'a, str>,
 }
 
-impl View for Json {
+impl View for TraceJson {
     fn header(&mut self, _: &mut dyn Write) -> io::Result<()> {
         Ok(())
     }
 
-    fn transition(&mut self, step: &Transition, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+    fn transition(&mut self, step: &Transition, context: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()> {
         let owner: Option<&Task> = step.owner.as_deref().or(step.listener.as_deref());
         let flow = &step.flow;
         self.line.clear();
@@ -153,12 +153,12 @@ impl View for Json {
         out.write_all(&self.line)
     }
 
-    fn failure(&mut self, failure: &Failure, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+    fn failure(&mut self, failure: &Failure, context: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()> {
         let owner = failure.owner.as_deref();
         let flow = &failure.flow;
         let in_ns = |ns: u64| ns.saturating_sub(failure.time_ns);
         let holders = failure.holders.as_ref().map(|holders| {
-            let line = |holder: &Holder| HolderLine {
+            let line = |holder: &PortHolder| HolderLine {
                 state: holder.state,
                 count: holder.count,
                 pid: holder.owner.as_ref().map(|task| task.pid),
@@ -280,7 +280,7 @@ fn causes(restarts: &Restarts) -> BTreeMap<&'static str, u32> {
 }
 
 /// UTC with nanoseconds.
-pub(super) fn rfc3339(context: Context<'_>, time_ns: u64) -> Option<String> {
+pub(super) fn rfc3339(context: ViewContext<'_>, time_ns: u64) -> Option<String> {
     context.wall(time_ns).map(|time| format!("{time:.9}"))
 }
 

@@ -3,7 +3,7 @@
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use crate::{
-    aggregate::by::{By, Value},
+    aggregate::by::{GroupBy, Value},
     names::Names,
     plain,
 };
@@ -30,7 +30,7 @@ pub fn comm_of(comm: [u8; 16]) -> String {
 /// A whole key for programs: an object with a value for each thing that groups are by; null where it is not known.
 pub struct Key<'a> {
     /// What groups are by.
-    pub by: &'a [By],
+    pub by: &'a [GroupBy],
     /// The values.
     pub values: &'a [Value],
     /// Names for numbers.

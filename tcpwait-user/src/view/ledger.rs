@@ -115,7 +115,7 @@ fn causes(ledger: &Ledger) -> String {
         add(&mut causes, lost.ends, "mini-socket ends (ring buffer full)");
         add(&mut causes, lost.segments, "segments to mini-sockets (ring buffer full)");
         add(&mut causes, lost.owners, "owners (ring buffer full)");
-        add(&mut causes, lost.requests, "events of half-open connections (ring buffer full)");
+        add(&mut causes, lost.requests, "events of connections in SYN_RECV (ring buffer full)");
         add(&mut causes, lost.failures, "ports refused (ring buffer full)");
     }
     for (hook, count) in ledger.withheld_by_hook().filter(|(hook, _)| hook.tells_always()) {
@@ -134,7 +134,7 @@ fn causes(ledger: &Ledger) -> String {
     add(&mut causes, unmatched.beginnings, "mini-socket beginnings without an end before (unmatched)");
     add(&mut causes, unmatched.gaps, "state changes that do not continue the one before (unmatched)");
     add(&mut causes, unmatched.overdue, "connections whose end was not seen and must have come (unmatched)");
-    add(&mut causes, unmatched.requests, "half-open connections whose beginning or end was not seen (unmatched)");
+    add(&mut causes, unmatched.requests, "connections in SYN_RECV whose beginning or end was not seen (unmatched)");
     if ledger.lost_ring.is_some_and(|lost| lost.total() > 0) {
         causes.push("a larger --ring-buffer helps".to_owned());
     }

@@ -22,7 +22,7 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 
 use crate::{
-    aggregate::{ports::report::PortsReport, report::Report},
+    aggregate::{ports::report::PortsReport, report::StatReport},
     ledger::Recorded,
     lifecycle::{Failure, Transition},
     names::Names,
@@ -30,7 +30,7 @@ use crate::{
 
 /// What a view needs besides the transition itself.
 #[derive(Clone, Copy, Debug)]
-pub struct Context<'a> {
+pub struct ViewContext<'a> {
     /// Names for numbers.
     pub names: &'a Names,
     /// Add to `CLOCK_MONOTONIC` nanoseconds to get `CLOCK_REALTIME`.
@@ -39,7 +39,7 @@ pub struct Context<'a> {
     pub started_ns: u64,
 }
 
-impl Context<'_> {
+impl ViewContext<'_> {
     /// The wall-clock time of an event; `None` outside the years a clock can show.
     pub fn wall(&self, time_ns: u64) -> Option<Timestamp> {
         Timestamp::from_nanosecond(i128::from(time_ns) + self.realtime_offset_ns).ok()
@@ -58,13 +58,13 @@ pub trait View {
     ///
     /// # Errors
     /// The output cannot be written.
-    fn transition(&mut self, step: &Transition, context: Context<'_>, out: &mut dyn Write) -> io::Result<()>;
+    fn transition(&mut self, step: &Transition, context: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()>;
 
     /// One call that failed.
     ///
     /// # Errors
     /// The output cannot be written.
-    fn failure(&mut self, failure: &Failure, context: Context<'_>, out: &mut dyn Write) -> io::Result<()>;
+    fn failure(&mut self, failure: &Failure, context: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()>;
 
     /// At the end: something is wrong with the recording. A person is told on stderr; a program reads it here.
     ///
@@ -81,7 +81,7 @@ pub trait ReportView {
     ///
     /// # Errors
     /// The output cannot be written.
-    fn report(&mut self, report: &Report, context: Context<'_>, out: &mut dyn Write) -> io::Result<()>;
+    fn report(&mut self, report: &StatReport, context: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()>;
 }
 
 /// Writes reports on ports.
@@ -90,5 +90,5 @@ pub trait PortsView {
     ///
     /// # Errors
     /// The output cannot be written.
-    fn report(&mut self, report: &PortsReport, context: Context<'_>, out: &mut dyn Write) -> io::Result<()>;
+    fn report(&mut self, report: &PortsReport, context: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()>;
 }

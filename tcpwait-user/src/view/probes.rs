@@ -11,27 +11,27 @@ use crate::{plain, view::schema};
 struct Document<'a> {
     schema: &'static str,
     #[serde(flatten)]
-    report: &'a Report,
+    report: &'a ProbesReport,
 }
 
 /// All of it.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
+pub struct ProbesReport {
     /// The kernel's release, as `uname -r` prints it.
     pub kernel: String,
     /// One row a hook, in the order of attachment.
-    pub hooks: Vec<Row>,
+    pub hooks: Vec<ProbeRow>,
     /// Functions that tell why connections end and cannot be found on a kernel stack here.
     pub ends_untold: Vec<Untold>,
     /// What the kernel does.
-    pub behaviour: Behaviour,
+    pub behaviour: BehaviourRow,
     /// Its ticks per second (HZ), as it says itself; `None` where it does not.
     pub hz: Option<u64>,
 }
 
 /// One row.
 #[derive(Clone, Debug, Serialize)]
-pub struct Row {
+pub struct ProbeRow {
     /// The tracepoint or function.
     pub hook: &'static str,
     /// Whether the tool is attached to it.
@@ -55,7 +55,7 @@ pub struct Untold {
 
 /// What the kernel does; `None` is not known.
 #[derive(Clone, Debug, Serialize)]
-pub struct Behaviour {
+pub struct BehaviourRow {
     /// Whether `ss -K` ends a TIME_WAIT.
     pub destroy_ends_time_wait: Option<bool>,
     /// Whether `TcpExtTW` counts mini-sockets when they begin, and not when they end.
@@ -68,7 +68,7 @@ pub struct Behaviour {
 ///
 /// # Errors
 /// The output cannot be written.
-pub fn write(report: &Report, json: bool, out: &mut dyn Write) -> io::Result<()> {
+pub fn write(report: &ProbesReport, json: bool, out: &mut dyn Write) -> io::Result<()> {
     if json {
         plain::json(&mut *out, &Document { schema: schema::PROBES, report })?;
         return writeln!(out);
@@ -91,7 +91,7 @@ pub fn write(report: &Report, json: bool, out: &mut dyn Write) -> io::Result<()>
             "not told"
         )?;
     }
-    let Behaviour { destroy_ends_time_wait, tw_counts_beginnings, untried } = &report.behaviour;
+    let BehaviourRow { destroy_ends_time_wait, tw_counts_beginnings, untried } = &report.behaviour;
     writeln!(out, "\nWHAT THIS KERNEL DOES")?;
     let unknown = "not known";
     let said = |answer: &Option<bool>, yes, no| answer.map_or(unknown, |answer| if answer { yes } else { no });
@@ -119,8 +119,8 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn written(behaviour: Behaviour, json: bool) -> String {
-        let row = |hook, why: Option<&str>| Row {
+    fn written(behaviour: BehaviourRow, json: bool) -> String {
+        let row = |hook, why: Option<&str>| ProbeRow {
             hook,
             attached: why.is_none(),
             required: false,
@@ -130,21 +130,22 @@ mod tests {
         let hooks = vec![row("one", None), row("other", Some("refused\u{1b}"))];
         let mut out = Vec::new();
         let ends_untold = vec![Untold { function: "tcp_abort", unknown: "ss -K" }];
-        let report = Report { kernel: "6.1".to_owned(), hooks, ends_untold, behaviour, hz: Some(300) };
+        let report = ProbesReport { kernel: "6.1".to_owned(), hooks, ends_untold, behaviour, hz: Some(300) };
         write(&report, json, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn unknown_is_not_no() {
-        let old = Behaviour { destroy_ends_time_wait: Some(false), tw_counts_beginnings: Some(false), untried: None };
+        let old =
+            BehaviourRow { destroy_ends_time_wait: Some(false), tw_counts_beginnings: Some(false), untried: None };
         let text = written(old.clone(), false);
         assert!(text.contains("ss -K ends a TIME_WAIT               no: "), "{text}");
         assert!(text.contains("when they end\n") && !text.contains("not known"), "{text}");
         assert!(text.contains("not attached: refused?\n"), "{text}");
         assert!(text.contains("this kernel has no tcp_abort on its stacks, so it is unknown of: ss -K\n"), "{text}");
         assert!(text.contains("ticks per second (HZ)                300\n"), "{text}");
-        let none = Behaviour {
+        let none = BehaviourRow {
             destroy_ends_time_wait: None,
             tw_counts_beginnings: None,
             untried: Some("no right".to_owned()),

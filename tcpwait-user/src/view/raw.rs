@@ -5,11 +5,11 @@ use std::io::{self, Write};
 use serde::Serialize;
 
 use super::{
-    Context,
+    ViewContext,
     json::{id, known, rfc3339},
 };
 use crate::{
-    event::{Call, Event, Fact, HalfOpen, HalfStart, Segment, Task},
+    event::{Call, Event, Fact, RequestSocket, RequestStart, Segment, Task},
     ledger::Recorded,
     plain,
     tcp::{Flow, NetnsId, State},
@@ -92,7 +92,9 @@ pub fn flow_of(event: &Event) -> Option<&Flow> {
         Fact::Armed { mini, .. } | Fact::Expired(mini) | Fact::Segment { mini, .. } | Fact::Cancelled { mini, .. } => {
             Some(&mini.flow)
         }
-        Fact::HalfOpen { half, .. } | Fact::HalfExpired(half) | Fact::HalfCancelled { half, .. } => Some(&half.flow),
+        Fact::RequestArmed { reqsk, .. } | Fact::RequestExpired(reqsk) | Fact::RequestCancelled { reqsk, .. } => {
+            Some(&reqsk.flow)
+        }
         Fact::PortRefused(refused) => Some(&refused.flow),
         Fact::Seed(seed) => Some(&seed.flow),
         _ => None,
@@ -103,7 +105,7 @@ pub fn flow_of(event: &Event) -> Option<&Flow> {
 ///
 /// # Errors
 /// The output cannot be written.
-pub fn event(event: &Event, context: Context<'_>, json: bool, out: &mut dyn Write) -> io::Result<()> {
+pub fn event(event: &Event, context: ViewContext<'_>, json: bool, out: &mut dyn Write) -> io::Result<()> {
     let Some(line) = line(event, context) else { return Ok(()) };
     if json {
         plain::json(&mut *out, &line)?;
@@ -164,7 +166,7 @@ pub fn damage(found: &Recorded, json: bool, out: &mut dyn Write) -> io::Result<(
     if json { super::json::damage(found, schema::RAW, out) } else { Ok(()) }
 }
 
-fn line(event: &Event, context: Context<'_>) -> Option<Line> {
+fn line(event: &Event, context: ViewContext<'_>) -> Option<Line> {
     let flow = flow_of(event)?;
     let mut line = Line {
         schema: schema::RAW,
@@ -210,14 +212,16 @@ fn line(event: &Event, context: Context<'_>) -> Option<Line> {
             line.name(seed.task.as_ref());
             return Some(line);
         }
-        Fact::HalfOpen { half, start } => {
-            return Some(line.half(half, if *start == HalfStart::Syn { "timer_start" } else { "timer_start(rearm)" }));
+        Fact::RequestArmed { reqsk, start } => {
+            return Some(
+                line.reqsk(reqsk, if *start == RequestStart::Syn { "timer_start" } else { "timer_start(rearm)" }),
+            );
         }
-        Fact::HalfExpired(half) => return Some(line.half(half, "timer_expire_entry")),
-        Fact::HalfCancelled { half, site } => {
+        Fact::RequestExpired(reqsk) => return Some(line.reqsk(reqsk, "timer_expire_entry")),
+        Fact::RequestCancelled { reqsk, site } => {
             line.name(site.task.as_ref());
             line.stack = Some(hex(&site.stack));
-            return Some(line.half(half, "timer_cancel"));
+            return Some(line.reqsk(reqsk, "timer_cancel"));
         }
         Fact::PortRefused(refused) => {
             line.hook = refused.call.name();
@@ -260,12 +264,12 @@ fn line(event: &Event, context: Context<'_>) -> Option<Line> {
 }
 
 impl Line {
-    fn half(mut self, half: &HalfOpen, hook: &'static str) -> Self {
+    fn reqsk(mut self, reqsk: &RequestSocket, hook: &'static str) -> Self {
         self.hook = hook;
-        self.id = id(half.cookie);
+        self.id = id(reqsk.cookie);
         self.to = State::SynRecv;
-        self.address = format!("{:#x}", half.req);
-        self.retransmits = Some(half.retransmits.into());
+        self.address = format!("{:#x}", reqsk.req);
+        self.retransmits = Some(reqsk.retransmits.into());
         self
     }
 

@@ -5,13 +5,13 @@ use std::io::{self, Write};
 use jiff::tz::TimeZone;
 
 use super::{
-    Context, View,
+    View, ViewContext,
     failure::{errno, event, words},
 };
 use crate::{
     event::Task,
     fold,
-    lifecycle::{Cause, Detail, Failure, Reason, Timing, Transition},
+    lifecycle::{Detail, Failure, Reason, RestartCause, Timing, Transition},
     plain,
     tcp::{Flow, State},
 };
@@ -34,13 +34,13 @@ pub struct Columns {
 
 /// The text view.
 #[derive(Debug)]
-pub struct Text {
+pub struct TraceText {
     columns: Columns,
     /// The line that is being written.
     line: Vec<u8>,
 }
 
-impl Text {
+impl TraceText {
     /// A text view with these columns.
     pub fn new(columns: Columns) -> Self {
         Self { columns, line: Vec::new() }
@@ -57,14 +57,14 @@ fn put(line: &[u8], width: Option<usize>, out: &mut dyn Write) -> io::Result<()>
     lines.iter().try_for_each(|line| writeln!(out, "{line}"))
 }
 
-impl View for Text {
+impl View for TraceText {
     fn header(&mut self, out: &mut dyn Write) -> io::Result<()> {
         let mut line = Vec::new();
         self.names(&mut line)?;
         put(&line, self.columns.width, out)
     }
 
-    fn transition(&mut self, step: &Transition, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+    fn transition(&mut self, step: &Transition, context: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()> {
         let who = Who { id: step.id, owner: step.owner.as_deref().or(step.listener.as_deref()), flow: &step.flow };
         self.line.clear();
         let mut line = std::mem::take(&mut self.line);
@@ -82,7 +82,7 @@ impl View for Text {
         Ok(())
     }
 
-    fn failure(&mut self, failure: &Failure, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+    fn failure(&mut self, failure: &Failure, context: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()> {
         let who = Who { id: failure.id, owner: failure.owner.as_deref(), flow: &failure.flow };
         let mut line = Vec::new();
         self.begin(failure.time_ns, &who, context, &mut line)?;
@@ -92,7 +92,7 @@ impl View for Text {
     }
 }
 
-impl Text {
+impl TraceText {
     /// What stands above the columns.
     fn names(&self, out: &mut dyn Write) -> io::Result<()> {
         if self.columns.time_of_day.is_some() {
@@ -122,9 +122,9 @@ struct Who<'a> {
     flow: &'a Flow,
 }
 
-impl Text {
+impl TraceText {
     /// The columns from the time to the remote port.
-    fn begin(&self, time_ns: u64, who: &Who<'_>, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+    fn begin(&self, time_ns: u64, who: &Who<'_>, context: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()> {
         if let Some(zone) = &self.columns.time_of_day {
             match context.wall(time_ns) {
                 Some(time) => write!(out, "{} ", time.to_zoned(zone.clone()).strftime("%Y-%m-%dT%H:%M:%S%:z"))?,
@@ -170,7 +170,7 @@ impl Text {
         retransmits: Option<u16>,
         why: Option<String>,
         who: &Who<'_>,
-        context: Context<'_>,
+        context: ViewContext<'_>,
         out: &mut dyn Write,
     ) -> io::Result<()> {
         if self.columns.wide {
@@ -216,7 +216,7 @@ fn why(step: &Transition) -> Option<String> {
     let Some(reason) = step.reason else { return again };
     let mut text = match (&step.by, reason) {
         // Its own process does what the line says of whose it is.
-        (Some(by), Reason::Reused | Reason::Destroyed | Reason::ListenerClosed) => {
+        (Some(by), Reason::ReusedByConnect | Reason::Destroyed | Reason::ListenerClosed) => {
             format!("{} by {}/{}", reason.name(), by.pid, plain::column(&by.comm()))
         }
         _ => reason.name().to_owned(),
@@ -231,11 +231,11 @@ fn why(step: &Transition) -> Option<String> {
     }
     if let Some(restarts) = step.restarts.as_ref().filter(|restarts| restarts.total() > 0) {
         // What only the timer showed may be several within one of its buckets.
-        let at_least = if restarts.of(Cause::Unknown) > 0 { "at least " } else { "" };
+        let at_least = if restarts.of(RestartCause::Unknown) > 0 { "at least " } else { "" };
         text.push_str(&format!(", clock restarted {at_least}{}x", restarts.total()));
         let causes: Vec<String> = restarts
             .by_cause()
-            .filter(|(cause, _)| *cause != Cause::Unknown)
+            .filter(|(cause, _)| *cause != RestartCause::Unknown)
             .map(|(cause, count)| format!("{count} {}", cause.name()))
             .collect();
         if !causes.is_empty() {

@@ -160,13 +160,13 @@ pub fn syn_backlog() {
     assert_eq!((tcp_ext("ListenOverflows"), tcp_ext("TCPReqQFullDrop")), (0, 0));
     let report = doctor.says();
     let found = report.finding("syn-backlog-short", "now");
-    assert!(counted(found, "TcpExtListenDrops").0 > 0 && gauged(found, "half-open connections") >= 7, "{found}");
+    assert!(counted(found, "TcpExtListenDrops").0 > 0 && gauged(found, "connections in SYN_RECV") >= 7, "{found}");
     assert!(says(found, "what", &to.to_string()), "whose queue: {found}");
     assert!(says(found, "advice", "tcp_syncookies to 1"), "{found}");
 }
 
 /// A SYN from a port that nobody has: this machine resets what is answered.
-pub fn half_open_resets() {
+pub fn syn_recv_resets() {
     now().expect_nothing();
     let listener = traffic::listen(V4);
     let doctor = Doctor::begins();
@@ -177,7 +177,7 @@ pub fn half_open_resets() {
     }
     until("they are reset", SOON, || tcp_ext("EmbryonicRsts") == before + SOME as u64);
     let report = doctor.says();
-    assert_eq!(counted(report.finding("half-open-resets", "note"), "TcpExtEmbryonicRsts").0, SOME as u64);
+    assert_eq!(counted(report.finding("syn-recv-resets", "note"), "TcpExtEmbryonicRsts").0, SOME as u64);
     now().expect_nothing();
 }
 

@@ -10,7 +10,8 @@ use super::{Ended, Output, Seen};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Failed {
-    pub schema: String,
+    #[serde(rename = "schema")]
+    pub _schema: String,
     pub event: String,
     #[serde(rename = "time")]
     pub _time: Option<String>,

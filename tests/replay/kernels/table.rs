@@ -3,7 +3,7 @@
 
 use std::{env, fs};
 
-use tcpwait::kernel::{HOOKS, Hook, Kind, NEEDS, Need, Work};
+use tcpwait::kernel::{AttachKind, HOOKS, Hook, NEEDS, Need, Work};
 use tcpwait_wire::config::{ABSENT, OFFSETS};
 
 use super::{Behaviour, KERNELS, Report, report, types};
@@ -56,8 +56,8 @@ fn hooks() -> String {
     let mut table = heading(before.into_iter().chain(names).chain(["without it".to_owned()]));
     for hook in HOOKS {
         let kind = match hook.kind {
-            Kind::Tracepoint => "`tp_btf`",
-            Kind::Fexit => "`fexit`",
+            AttachKind::Tracepoint => "`tp_btf`",
+            AttachKind::Fexit => "`fexit`",
         };
         let need = match hook.need {
             Need::Required => "yes",

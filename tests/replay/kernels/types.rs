@@ -3,7 +3,7 @@
 use std::panic::catch_unwind;
 
 use aya_obj::btf::{Btf, BtfKind};
-use tcpwait::kernel::{HOOKS, KernelTypes, Kind, asked, extract};
+use tcpwait::kernel::{AttachKind, HOOKS, KernelTypes, asked, extract};
 use tcpwait_wire::config::{ABSENT, OFFSETS};
 
 use super::{KERNELS, bytes, report, text};
@@ -63,8 +63,10 @@ fn every_hook_is_found_where_it_is_attached() {
         let btf = Btf::parse(&bytes(kernel, "btf"), Default::default()).unwrap();
         for hook in HOOKS {
             let found = match hook.kind {
-                Kind::Tracepoint => btf.id_by_type_name_kind(&format!("btf_trace_{}", hook.name), BtfKind::Typedef),
-                Kind::Fexit => btf.id_by_type_name_kind(hook.name, BtfKind::Func),
+                AttachKind::Tracepoint => {
+                    btf.id_by_type_name_kind(&format!("btf_trace_{}", hook.name), BtfKind::Typedef)
+                }
+                AttachKind::Fexit => btf.id_by_type_name_kind(hook.name, BtfKind::Func),
             };
             // One that the kernel did not have when it was asked is not there.
             let had = report(kernel).hooks.iter().any(|asked| asked.hook == hook.name && asked.attached);

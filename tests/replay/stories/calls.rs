@@ -205,7 +205,7 @@ fn who_accepts() {
         "0 seeded
          1 state CLOSE LISTEN id=9 listener by=systemd
          2 syn
-         3 state SYN_RECV ESTABLISHED id=1 newborn half-open
+         3 state SYN_RECV ESTABLISHED id=1 newborn of-request
          4 accepted id=1 by=sshd
          5 syn id=2
          6 drop id=2 stack=tcp_check_req",

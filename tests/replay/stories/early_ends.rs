@@ -29,12 +29,12 @@ fn time_wait(told: &str, heard: &str) {
 #[test]
 fn every_reason() {
     for (stack, reason) in [
-        ("__inet_check_established", "reused by wget"),
-        ("__inet6_check_established", "reused by wget"),
-        ("other,inet_hash_connect", "reused by wget"),
-        ("tcp_v4_rcv", "recycled"),
-        ("tcp_v6_rcv", "recycled"),
-        ("nf_tproxy_handle_time_wait4", "recycled"),
+        ("__inet_check_established", "reused-by-connect by wget"),
+        ("__inet6_check_established", "reused-by-connect by wget"),
+        ("other,inet_hash_connect", "reused-by-connect by wget"),
+        ("tcp_v4_rcv", "reused-by-syn"),
+        ("tcp_v6_rcv", "reused-by-syn"),
+        ("nf_tproxy_handle_time_wait4", "reused-by-syn"),
         ("tcp_timewait_state_process,tcp_v4_rcv", "reset"),
         ("tcp_abort", "destroyed by wget"),
         ("other,tcp_diag_destroy,tcp_v4_rcv", "destroyed by wget"),
@@ -48,7 +48,10 @@ fn every_reason() {
         );
     }
     // Only a connect() takes it out of the hash first.
-    time_wait("1050 cancel TIME_WAIT unhashed due=60050 by=wget", "1050 #1 TIME_WAIT -> CLOSE 1000 reused by wget");
+    time_wait(
+        "1050 cancel TIME_WAIT unhashed due=60050 by=wget",
+        "1050 #1 TIME_WAIT -> CLOSE 1000 reused-by-connect by wget",
+    );
 }
 
 #[test]
@@ -201,7 +204,7 @@ fn one_tuple_again_and_again() {
         61200 expire TIME_WAIT id=2 on=1 due=61140
         ",
         "
-         1100 #1 TIME_WAIT -> CLOSE 1050 reused by curl
+         1100 #1 TIME_WAIT -> CLOSE 1050 reused-by-connect by curl
          1100 #2 CLOSE -> SYN_SENT - lport=1001 of curl
          1110 #2 SYN_SENT -> ESTABLISHED 10 lport=1001 of curl
          1120 #2 ESTABLISHED -> FIN_WAIT1 10 lport=1001 of curl

@@ -38,15 +38,15 @@ fn the_same_addresses_on_two_interfaces() {
     );
 }
 
-/// Two half-open connections with the same addresses under two VRFs (`ir_iif`); each goes on in the socket that has its interface.
+/// Two connections in SYN_RECV with the same addresses under two VRFs (`ir_iif`); each goes on in the socket that has its interface.
 #[test]
-fn half_open_on_two_interfaces() {
+fn syn_recv_on_two_interfaces() {
     story(
         "
          0 seeded
         10 syn dev=2
         12 syn req=2 dev=3
-        20 state SYN_RECV ESTABLISHED newborn half-open dev=2
+        20 state SYN_RECV ESTABLISHED newborn of-request dev=2
         25 drop dev=3 req=2 stack=tcp_check_req
         ",
         "

@@ -1,11 +1,11 @@
 //! Lifecycle stories: what the kernel says, line by line, and the transitions that must follow from it.
 //!
-//! Told as `MS EVENT [key=value…]`: `syn`, `syn-again`, `resend`, `give-up` and `drop` of a half-open connection (keys `from`, the listener's
+//! Told as `MS EVENT [key=value…]`: `syn`, `syn-again`, `resend`, `give-up` and `drop` of a connection in SYN_RECV (keys `from`, the listener's
 //! cookie, `again`, how often the SYN-ACK was sent again, `queue`, the accept queue: `room full resets`; flags `deaf`, the listener is gone, `acked` and `deferred`), `accepted`, `refused [connect]` (keys `socket`, `errno`), `state OLD NEW`, `arm`, `rearm`, `segment`, `expire` and `cancel` with the
 //! mini-socket's substate, `owner`, `heir`, `tick`, `seed STATE`, `seeded`, `lost`, `listed`. Keys: `id` (the cookie, 1 unless said), `on` (which
 //! addresses, those of the id unless said), `dev` (the interface bound to), `era` (which of the namespaces with that inode number), `lport`, `may` (what it shares its port by: `address port both neither`), `v6` (IPV6_V6ONLY: `only both`), `sk`, `cpu`, `thread` (where tracepoints can be preempted), `by` (a task's name), `err`, `room` (the namespace may have more), `stack` (functions,
 //! innermost first; of an end also the flags `orphan repairing no-linger2 window-closed acked queued memory asked version-5 stackless`, `soft` (`sk_err_soft`), `user-timeout` in ms, `probed` in jiffies), `due` (ms when the timer runs out, 60 s from now unless said), `left` (ms to expiry), `since` (when a seed was in its state at the latest, now unless said), and the
-//! flags `mini`, `handed-over`, `half-open`, `newborn`, `unsent`, `repair` and `deferrable` (entering SYN_SENT), `deferred`, `returns`, `old-port`, `old-soft`, `unhashed`, `netns-gone`, `in-process`, `listener`. A `segment` has a header if it has `flags` (`FIN,ACK`): `before`
+//! flags `mini`, `handed-over`, `of-request`, `newborn`, `unsent`, `repair` and `deferrable` (entering SYN_SENT), `deferred`, `returns`, `old-port`, `old-soft`, `unhashed`, `netns-gone`, `in-process`, `listener`. A `segment` has a header if it has `flags` (`FIN,ACK`): `before`
 //! (bytes before the sequence number that is due), `len` (of data), `verdict` (the kernel's).
 //!
 //! Heard as `MS #id OLD -> NEW DWELL`: ms, `~` before what is right to a jiffy, `-` for what is not known; then whatever
@@ -14,7 +14,7 @@
 mod calls;
 mod early_ends;
 mod gaps;
-mod half_open;
+mod syn_recv;
 mod identity;
 mod migrated;
 mod older;
@@ -31,10 +31,10 @@ use std::net::Ipv4Addr;
 use nix::errno::Errno;
 use tcpwait::{
     event::{
-        Call, CancelSite, Context, EndFacts, EndSite, Event, Fact, HalfOpen, HalfStart, MiniSocket, PortRefused, Queue,
-        Reuse, Seed, Segment, StateChange, Syn, Task,
+        AcceptQueue, Call, CancelSite, EndFacts, EndSite, Event, Fact, HookContext, MiniSocket, PortRefused,
+        RequestSocket, RequestStart, Reuse, Seed, Segment, StateChange, Syn, Task,
     },
-    lifecycle::{Cause, Lifecycle, SegmentSource, Timing, Transition, Update},
+    lifecycle::{Lifecycle, RestartCause, SegmentSource, Timing, Transition, Update},
     symbols::{DECISIVE, Symbols},
     tcp::{Flow, NetnsId, State},
 };
@@ -90,7 +90,7 @@ pub fn hear_by(events: &[Event], segments: SegmentSource) -> Vec<String> {
         ("ends", unmatched.ends),
         ("beginnings", unmatched.beginnings),
         ("gaps", unmatched.gaps),
-        ("half-open", unmatched.requests),
+        ("syn-recv", unmatched.requests),
         ("overdue", unmatched.overdue),
     ] {
         if count > 0 {
@@ -98,7 +98,7 @@ pub fn hear_by(events: &[Event], segments: SegmentSource) -> Vec<String> {
         }
     }
     if model.requests_now() > 0 {
-        lines.push(format!("half-open {}", model.requests_now()));
+        lines.push(format!("syn-recv {}", model.requests_now()));
     }
     if model.tally().without_request > 0 {
         lines.push(format!("without a request {}", model.tally().without_request));
@@ -168,7 +168,7 @@ pub fn step(step: &Transition) -> String {
     }
     if let Some(restarts) = step.restarts.as_ref().filter(|restarts| restarts.total() > 0) {
         text.push_str(&format!(" restarts {}", restarts.total()));
-        for (cause, count) in restarts.by_cause().filter(|(cause, _)| *cause != Cause::Unknown) {
+        for (cause, count) in restarts.by_cause().filter(|(cause, _)| *cause != RestartCause::Unknown) {
             text.push_str(&format!(" {}={count}", cause.name()));
         }
     }
@@ -227,7 +227,7 @@ pub fn change(cookie: u64, sk: u64, flow: Flow, old: State, new: State) -> State
         by_call: false,
         handed_over: false,
         newborn: false,
-        half_open: false,
+        of_request: false,
         retransmits: matches!(old, State::SynSent | State::SynRecv).then_some(0),
         reuse: None,
         v6only: None,
@@ -308,8 +308,8 @@ impl<'a> Told<'a> {
         }
     }
 
-    fn half(&self) -> HalfOpen {
-        HalfOpen {
+    fn reqsk(&self) -> RequestSocket {
+        RequestSocket {
             cookie: self.number("listed", 0),
             req: self.number("req", self.number("on", self.id())),
             flow: self.flow(),
@@ -319,9 +319,9 @@ impl<'a> Told<'a> {
             acked: self.flag("acked"),
             deferred: self.flag("deferred"),
             queue: self.key("queue").map(|queue| match queue {
-                "room" => Queue::HasRoom,
-                "full" => Queue::Full,
-                "resets" => Queue::FullAndResets,
+                "room" => AcceptQueue::HasRoom,
+                "full" => AcceptQueue::Full,
+                "resets" => AcceptQueue::FullAndResets,
                 other => panic!("no queue is {other}"),
             }),
         }
@@ -394,17 +394,17 @@ impl<'a> Told<'a> {
 
     fn event(&self) -> Event {
         let (cpu, thread) = (self.number("cpu", 0) as u16, self.number("thread", 0) as u16);
-        Event { time_ns: self.ms * MS, cpu, context: Context::new(cpu, thread), fact: self.fact() }
+        Event { time_ns: self.ms * MS, cpu, context: HookContext::new(cpu, thread), fact: self.fact() }
     }
 
     fn fact(&self) -> Fact {
         let task = self.key("by").map(task);
         match self.words[0] {
-            "syn" => Fact::HalfOpen { half: self.half(), start: HalfStart::Syn },
-            "syn-again" => Fact::HalfOpen { half: self.half(), start: HalfStart::SynAgain },
-            "resend" => Fact::HalfOpen { half: self.half(), start: HalfStart::Retransmit },
-            "give-up" => Fact::HalfExpired(self.half()),
-            "drop" => Fact::HalfCancelled { half: self.half(), site: self.site(task) },
+            "syn" => Fact::RequestArmed { reqsk: self.reqsk(), start: RequestStart::Syn },
+            "syn-again" => Fact::RequestArmed { reqsk: self.reqsk(), start: RequestStart::SynAgain },
+            "resend" => Fact::RequestArmed { reqsk: self.reqsk(), start: RequestStart::Retransmit },
+            "give-up" => Fact::RequestExpired(self.reqsk()),
+            "drop" => Fact::RequestCancelled { reqsk: self.reqsk(), site: self.site(task) },
             "refused" => Fact::PortRefused(PortRefused {
                 cookie: self.id(),
                 socket: self.key("socket").map(|socket| socket.parse().unwrap()),
@@ -426,7 +426,7 @@ impl<'a> Told<'a> {
                 task: task.clone().filter(|_| !self.flag("in-process")),
                 handed_over: self.flag("handed-over"),
                 newborn: self.flag("newborn"),
-                half_open: self.flag("half-open"),
+                of_request: self.flag("of-request"),
                 unsent: self.flag("unsent"),
                 syn: (self.state(2) == State::SynSent).then(|| match () {
                     () if self.flag("repair") => Syn::Never,

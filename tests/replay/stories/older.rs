@@ -26,7 +26,7 @@ fn a_socket_of_every_sort() {
         102500 #4 FIN_WAIT2 -> TIME_WAIT - older
         140900 #3 TIME_WAIT -> CLOSE ~60892 expired older
         162600 #4 TIME_WAIT -> CLOSE 60100 expired older
-        half-open 1
+        syn-recv 1
         ",
     );
 }
@@ -56,7 +56,7 @@ fn an_age_that_is_not_known() {
         70100 cancel TIME_WAIT due=69600 stack=tcp_v4_rcv
         ",
         "
-        70100 #1 TIME_WAIT -> CLOSE - recycled older
+        70100 #1 TIME_WAIT -> CLOSE - reused-by-syn older
         ",
     );
 }
@@ -108,7 +108,7 @@ fn a_socket_ends_while_sock_diag_is_read() {
         ",
         "
         10 #1 ESTABLISHED -> CLOSE - unknown older
-        11 #2 TIME_WAIT -> CLOSE - recycled older
+        11 #2 TIME_WAIT -> CLOSE - reused-by-syn older
         ",
     );
 }

@@ -4,15 +4,15 @@
 use super::story;
 use tcpwait::lifecycle::SegmentSource::{Fexit, KfreeSkb};
 
-const HALF_OPEN: &str = "0 state CLOSE LISTEN id=9 by=nginx\n0 seeded\n";
+const LISTENING: &str = "0 state CLOSE LISTEN id=9 by=nginx\n0 seeded\n";
 const BEFORE: &str = "0 #9 CLOSE -> LISTEN - of nginx\n";
 
-/// A half-open connection's timer runs out in ktimers/0 (thread 20), which is preempted before it sends the SYN-ACK again.
+/// A connection in SYN_RECV's timer runs out in ktimers/0 (thread 20), which is preempted before it sends the SYN-ACK again.
 #[test]
 fn a_syn_ack_is_sent_again_after_others_had_the_cpu() {
     for other in ["1010 syn on=2 id=2 from=9 thread=31", "1010 state CLOSE SYN_SENT id=5 thread=31", "1010 tick"] {
         let told = format!(
-            "{HALF_OPEN}
+            "{LISTENING}
              10 syn from=9 thread=30
              1010 give-up from=9 thread=20
              {other}
@@ -30,7 +30,7 @@ fn a_syn_ack_is_sent_again_after_others_had_the_cpu() {
 fn the_same_thread_goes_on() {
     story(
         &format!(
-            "{HALF_OPEN}
+            "{LISTENING}
              10 syn from=9 thread=30
              3010 give-up from=9 again=1 thread=20
              3010 state CLOSE SYN_SENT id=5 lport=7 thread=31
@@ -75,9 +75,10 @@ fn a_restart_goes_on_after_others_had_the_cpu() {
 /// What the kernel made of a segment, and the death that it leads to.
 #[test]
 fn a_verdict_is_for_the_thread_that_heard_it() {
-    for (other, reason) in
-        [("", "recycled"), ("1050 segment TIME_WAIT id=6 on=6 flags=ACK due=60050 verdict=0 thread=31", "recycled")]
-    {
+    for (other, reason) in [
+        ("", "reused-by-syn"),
+        ("1050 segment TIME_WAIT id=6 on=6 flags=ACK due=60050 verdict=0 thread=31", "reused-by-syn"),
+    ] {
         let told = format!(
             "1050 segment TIME_WAIT flags=SYN due=60050 verdict=3 thread=30
              {other}
@@ -107,7 +108,7 @@ fn a_drop_explains_the_death_before_it() {
 fn a_birth_that_is_told_twice_is_one() {
     story(
         &format!(
-            "{HALF_OPEN}
+            "{LISTENING}
              10 state LISTEN SYN_RECV sk=70
              12 state SYN_RECV ESTABLISHED sk=70 newborn"
         ),

@@ -67,7 +67,7 @@ fn a_pause_ends_nothing() {
 
 /// No timer of a request socket is longer than two minutes.
 #[test]
-fn a_half_open_connection_ends_by_its_own_clock() {
+fn a_syn_recv_connection_ends_by_its_own_clock() {
     story(
         &ticking("0 seeded\n10 syn\n1010 give-up\n1010 resend again=1", 200_000),
         "

@@ -37,7 +37,7 @@ const CANCEL: &str = "1050 cancel TIME_WAIT due=60050 by=wget";
 #[test]
 fn connect_and_a_namespace_that_ends_need_no_segment() {
     for segments in [Fexit, KfreeSkb, Timer] {
-        ends(segments, "TIME_WAIT", &format!("{CANCEL} unhashed in-process"), "reused by wget");
+        ends(segments, "TIME_WAIT", &format!("{CANCEL} unhashed in-process"), "reused-by-connect by wget");
         ends(segments, "TIME_WAIT", &format!("{CANCEL} netns-gone"), "netns");
     }
 }
@@ -46,7 +46,12 @@ fn connect_and_a_namespace_that_ends_need_no_segment() {
 #[test]
 fn fexit_tells_the_verdict() {
     ends(Fexit, "TIME_WAIT", &format!("{CANCEL}\n1050 segment TIME_WAIT flags=RST due=60050 verdict=0"), "reset");
-    ends(Fexit, "TIME_WAIT", &format!("1050 segment TIME_WAIT flags=SYN due=60050 verdict=3\n{CANCEL}"), "recycled");
+    ends(
+        Fexit,
+        "TIME_WAIT",
+        &format!("1050 segment TIME_WAIT flags=SYN due=60050 verdict=3\n{CANCEL}"),
+        "reused-by-syn",
+    );
     ends(
         Fexit,
         "FIN_WAIT2",
@@ -71,7 +76,7 @@ fn a_verdict_is_not_for_another() {
 #[test]
 fn kfree_skb_comes_after() {
     ends(KfreeSkb, "TIME_WAIT", &format!("{CANCEL}\n1050 segment TIME_WAIT flags=RST due=60050"), "reset");
-    ends(KfreeSkb, "TIME_WAIT", CANCEL, "recycled");
+    ends(KfreeSkb, "TIME_WAIT", CANCEL, "reused-by-syn");
     ends(KfreeSkb, "TIME_WAIT", &format!("{CANCEL} in-process"), "destroyed by wget");
     let cancel = "1050 cancel FIN_WAIT2 due=60050";
     ends(KfreeSkb, "FIN_WAIT2", &format!("{cancel}\n1050 segment FIN_WAIT2 flags=ACK len=9 due=60050"), "reset-sent");
@@ -88,7 +93,7 @@ fn the_timer_alone_does_not_tell() {
 
 #[test]
 fn the_stack_decides_where_there_is_one() {
-    ends(KfreeSkb, "TIME_WAIT", &format!("{CANCEL} in-process stack=tcp_v4_rcv"), "recycled");
+    ends(KfreeSkb, "TIME_WAIT", &format!("{CANCEL} in-process stack=tcp_v4_rcv"), "reused-by-syn");
     ends(
         Fexit,
         "TIME_WAIT",

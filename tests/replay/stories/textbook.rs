@@ -63,7 +63,7 @@ fn the_passive_closer() {
           0 seeded
           5 syn id=2
          10 state LISTEN SYN_RECV id=99 sk=7 listener
-         11 state SYN_RECV ESTABLISHED id=2 sk=7 half-open
+         11 state SYN_RECV ESTABLISHED id=2 sk=7 of-request
          15 owner id=2 by=nginx
          20 state ESTABLISHED CLOSE_WAIT id=2 sk=7
          30 state CLOSE_WAIT LAST_ACK id=2 sk=7 by=nginx
@@ -218,7 +218,7 @@ fn the_last_owner_is_who_closes() {
          0 seeded
          5 syn id=2
         10 state LISTEN SYN_RECV id=9 sk=2 listener
-        11 state SYN_RECV ESTABLISHED id=2 sk=2 half-open
+        11 state SYN_RECV ESTABLISHED id=2 sk=2 of-request
         20 owner id=2 by=inetd
         30 state ESTABLISHED FIN_WAIT1 id=2 by=ftpd
         40 state FIN_WAIT1 CLOSE id=2 err=103

@@ -10,7 +10,7 @@ pub enum Checked {
     /// Mini-sockets that expired, and `TcpExtTW` with `TcpExtTWKilled`.
     Expiries,
     /// Mini-sockets reused by `connect()`, and `TcpExtTWRecycled`.
-    Reused,
+    ReusedByConnect,
     /// Overflows, and `TcpExtTCPTimeWaitOverflow`.
     Overflows,
     /// Sockets made of a listener's, and `TcpPassiveOpens`.
@@ -46,7 +46,7 @@ pub struct Check {
 
 /// What came of a comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CheckOutcome {
     /// They agree.
     Agrees,
     /// They differ by no more than is known to be lost: this many of the kind compared.
@@ -56,9 +56,9 @@ pub enum Outcome {
 }
 
 impl Check {
-    pub(super) fn outcome(&self, ledger: &Ledger) -> Outcome {
+    pub(super) fn outcome(&self, ledger: &Ledger) -> CheckOutcome {
         if (self.seen_min..=self.seen_max).contains(&self.kernel) {
-            return Outcome::Agrees;
+            return CheckOutcome::Agrees;
         }
         let off = self.kernel.abs_diff(if self.kernel > self.seen_max { self.seen_max } else { self.seen_min });
         let ring = ledger.lost_ring.unwrap_or_default();
@@ -67,7 +67,7 @@ impl Check {
         let lost = anything
             + match self.what {
                 Checked::Entries => ring.beginnings,
-                Checked::Expiries | Checked::Reused => ring.ends,
+                Checked::Expiries | Checked::ReusedByConnect => ring.ends,
                 Checked::Overflows
                 | Checked::PassiveOpens
                 | Checked::ActiveOpens
@@ -77,7 +77,7 @@ impl Check {
                 Checked::AttemptFails => ring.states + ring.requests,
                 Checked::Sockstat | Checked::SockDiag => ring.beginnings + ring.ends + ledger.tally.unmatched.total(),
             };
-        if off <= lost { Outcome::Lost(off) } else { Outcome::Differs(off) }
+        if off <= lost { CheckOutcome::Lost(off) } else { CheckOutcome::Differs(off) }
     }
 }
 
@@ -91,7 +91,7 @@ pub struct AuditReport {
     /// Namespaces that have sockets, or are known, and could not be read: what is in them is not compared.
     pub unread: usize,
     /// Each comparison and what came of it.
-    pub checks: Vec<(Check, Outcome)>,
+    pub checks: Vec<(Check, CheckOutcome)>,
     /// What the kernel counted since the start of connections that cannot be followed, by the counter's name.
     pub unfollowed: Vec<(&'static str, u64)>,
     /// The fullest accept queue, if one was full when the kernel was read last.
@@ -103,6 +103,6 @@ pub struct AuditReport {
 impl AuditReport {
     /// Whether a difference remains that nothing explains.
     pub fn differs(&self) -> bool {
-        self.checks.iter().any(|(_, outcome)| matches!(outcome, Outcome::Differs(_)))
+        self.checks.iter().any(|(_, outcome)| matches!(outcome, CheckOutcome::Differs(_)))
     }
 }

@@ -15,7 +15,7 @@ pub(super) enum What {
     Unsent(Certain),
     /// One that was not certain sent its SYN.
     Sent,
-    /// A connect() or a half-open connection came to nothing as AttemptFails counts it, or at most so.
+    /// A connect() or a connection in SYN_RECV came to nothing as AttemptFails counts it, or at most so.
     Failed(Certain),
     Reset,
     /// A connection was given up as this counter of TcpExt counts it.
@@ -35,11 +35,11 @@ pub(super) enum Certain {
 
 /// What was seen of a namespace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct SeenCounts {
     pub(super) accepted: u64,
     pub(super) began: u64,
     pub(super) expired: u64,
-    pub(super) reused: u64,
+    pub(super) reused_by_connect: u64,
     pub(super) overflowed: u64,
     /// At least and at most.
     pub(super) active: (i64, i64),
@@ -50,13 +50,13 @@ pub(super) struct Seen {
     pub(super) resets_sent: u64,
 }
 
-impl Seen {
+impl SeenCounts {
     pub(super) fn count(&mut self, what: What) {
         match what {
             What::Accepted => self.accepted += 1,
             What::Began => self.began += 1,
             What::Ended(Reason::Expired) => self.expired += 1,
-            What::Ended(Reason::Reused) => self.reused += 1,
+            What::Ended(Reason::ReusedByConnect) => self.reused_by_connect += 1,
             What::Ended(_) => {}
             What::Overflowed => self.overflowed += 1,
             What::Connects(Certain::Yes) => {

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::{report::States, settings::Settings};
+use super::{settings::PortSettings, states::PortStates};
 
 /// The first port that needs no privilege (`PROT_SOCK`), and the last there is.
 const WIDEST: (u16, u16) = (1024, 65535);
@@ -11,7 +11,7 @@ const WIDEST: (u16, u16) = (1024, 65535);
 /// What holds most of the ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Cause {
+pub enum PortCause {
     /// TIME_WAIT: this side closes first.
     TimeWait,
     /// Open connections.
@@ -106,9 +106,9 @@ pub enum NoHelp {
 
 /// Both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Advice {
+pub struct PortAdvice {
     /// What holds most of the ports.
-    pub cause: Cause,
+    pub cause: PortCause,
     /// What would help, best first.
     pub help: Vec<Help>,
     /// What would not.
@@ -119,13 +119,13 @@ pub struct Advice {
 #[derive(Clone, Copy, Debug)]
 pub struct Case<'a> {
     /// The settings.
-    pub settings: Option<&'a Settings>,
+    pub settings: Option<&'a PortSettings>,
     /// Whether `tcp_tw_reuse` covers these addresses.
     pub reuses: Option<bool>,
     /// Whether any TIME_WAIT here had timestamps; `None` where it is not known of any.
     pub timestamps: Option<bool>,
     /// Ports by state.
-    pub states: States,
+    pub states: PortStates,
     /// Ports that bind() gave to sockets with other destinations.
     pub bound_elsewhere: u64,
     /// Whether connect() fails although ports of the range are free.
@@ -135,66 +135,66 @@ pub struct Case<'a> {
 }
 
 /// Decides.
-pub fn advise(case: Case<'_>) -> Advice {
+pub fn advise(case: Case<'_>) -> PortAdvice {
     let cause = cause(&case);
     let mut help = Vec::new();
     let mut no_help = Vec::new();
     match cause {
-        Cause::TimeWait => {
+        PortCause::TimeWait => {
             help.extend([Help::KeepOpen, Help::PeerClosesFirst]);
             reuse(&case, &mut help, &mut no_help);
             no_help.extend([NoHelp::FinTimeout, NoHelp::MaxTwBuckets, NoHelp::TwRecycle]);
         }
-        Cause::Open => {
+        PortCause::Open => {
             help.push(Help::FewerOpen);
             no_help.extend([NoHelp::TwReuse, NoHelp::FinTimeout]);
         }
-        Cause::CloseWait => {
+        PortCause::CloseWait => {
             help.push(Help::CloseWhatIsClosed);
             no_help.extend([NoHelp::TwReuse, NoHelp::FinTimeout]);
         }
-        Cause::Connecting => {
+        PortCause::Connecting => {
             help.push(Help::GiveUpEarlier);
             no_help.extend([NoHelp::TwReuse, NoHelp::FinTimeout]);
         }
-        Cause::FinWait2 => {
+        PortCause::FinWait2 => {
             help.extend([Help::FinTimeout, Help::KeepOpen]);
             no_help.push(NoHelp::TwReuse);
         }
-        Cause::Closing => {
+        PortCause::Closing => {
             help.push(Help::LetFinThrough);
             no_help.extend([NoHelp::TwReuse, NoHelp::FinTimeout]);
         }
-        Cause::Elsewhere | Cause::Bound => {
+        PortCause::Elsewhere | PortCause::Bound => {
             help.push(Help::BindNoPort);
             no_help.extend([NoHelp::TwReuse, NoHelp::FinTimeout]);
         }
     }
     range(case.settings, &mut help);
     // A port that bind() gave is closed from whatever address and towards whatever destination.
-    if cause != Cause::Bound {
+    if cause != PortCause::Bound {
         help.push(Help::MoreAddresses);
     }
     no_help.push(NoHelp::ReuseAddr);
-    Advice { cause, help, no_help }
+    PortAdvice { cause, help, no_help }
 }
 
-fn cause(case: &Case<'_>) -> Cause {
+fn cause(case: &Case<'_>) -> PortCause {
     if case.fails_early {
-        return Cause::Elsewhere;
+        return PortCause::Elsewhere;
     }
-    let States { connecting, established, close_wait, closing, fin_wait2, time_wait } = case.states;
+    let PortStates { connecting, established, close_wait, closing, fin_wait2, time_wait } = case.states;
     let waiting = (time_wait as f64).max(case.time_wait_soon);
     let counts = [
-        (Cause::Open, established as f64),
-        (Cause::Closing, closing as f64),
-        (Cause::Bound, case.bound_elsewhere as f64),
-        (Cause::CloseWait, close_wait as f64),
-        (Cause::Connecting, connecting as f64),
-        (Cause::FinWait2, fin_wait2 as f64),
+        (PortCause::Open, established as f64),
+        (PortCause::Closing, closing as f64),
+        (PortCause::Bound, case.bound_elsewhere as f64),
+        (PortCause::CloseWait, close_wait as f64),
+        (PortCause::Connecting, connecting as f64),
+        (PortCause::FinWait2, fin_wait2 as f64),
     ];
     let most = counts.into_iter().max_by(|a, b| a.1.total_cmp(&b.1));
-    most.filter(|(_, count)| *count > waiting).map_or(Cause::TimeWait, |(cause, _)| cause)
+    most.filter(|(_, count)| *count > waiting).map_or(PortCause::TimeWait, |(cause, _)| cause)
 }
 
 fn reuse(case: &Case<'_>, help: &mut Vec<Help>, no_help: &mut Vec<NoHelp>) {
@@ -218,7 +218,7 @@ fn reuse(case: &Case<'_>, help: &mut Vec<Help>, no_help: &mut Vec<NoHelp>) {
     }
 }
 
-fn range(settings: Option<&Settings>, help: &mut Vec<Help>) {
+fn range(settings: Option<&PortSettings>, help: &mut Vec<Help>) {
     let Some((settings, range)) = settings.and_then(|settings| Some((settings, settings.range.clone()?))) else {
         return;
     };
@@ -238,20 +238,20 @@ fn range(settings: Option<&Settings>, help: &mut Vec<Help>) {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
-    use super::{Advice, Case, Cause, Help, NoHelp, Settings, States, advise};
+    use super::{Case, Help, NoHelp, PortAdvice, PortCause, PortSettings, PortStates, advise};
 
-    fn settings(tw_reuse: u8, timestamps: u8) -> Settings {
-        Settings {
+    fn settings(tw_reuse: u8, timestamps: u8) -> PortSettings {
+        PortSettings {
             range: Some(32768..=60999),
             tw_reuse: Some(tw_reuse),
             timestamps: Some(timestamps),
             tw_reuse_delay_ms: Some(1000),
-            ..Settings::default()
+            ..PortSettings::default()
         }
     }
 
-    fn waiting(settings: &Settings, reuses: bool, timestamps: Option<bool>) -> Advice {
-        let states = States { established: 3, time_wait: 90, ..States::default() };
+    fn waiting(settings: &PortSettings, reuses: bool, timestamps: Option<bool>) -> PortAdvice {
+        let states = PortStates { established: 3, time_wait: 90, ..PortStates::default() };
         advise(Case {
             settings: Some(settings),
             reuses: Some(reuses),
@@ -263,7 +263,7 @@ mod tests {
         })
     }
 
-    fn offers_reuse(advice: &Advice) -> Option<bool> {
+    fn offers_reuse(advice: &PortAdvice) -> Option<bool> {
         advice.help.iter().find_map(|help| match help {
             Help::TwReuse { timestamps_off, .. } => Some(*timestamps_off),
             _ => None,
@@ -296,17 +296,17 @@ mod tests {
                 time_wait_soon: 0.0,
             })
         };
-        let orphans = of(States { fin_wait2: 50, time_wait: 3, ..States::default() });
+        let orphans = of(PortStates { fin_wait2: 50, time_wait: 3, ..PortStates::default() });
         assert!(orphans.help.contains(&Help::FinTimeout) && !orphans.no_help.contains(&NoHelp::FinTimeout));
-        let wait = of(States { time_wait: 50, ..States::default() });
+        let wait = of(PortStates { time_wait: 50, ..PortStates::default() });
         assert!(wait.no_help.contains(&NoHelp::FinTimeout) && wait.no_help.contains(&NoHelp::TwRecycle));
-        let open = of(States { established: 50, ..States::default() });
-        assert_eq!((open.cause, open.help.first()), (Cause::Open, Some(&Help::FewerOpen)));
-        let leak = of(States { close_wait: 50, established: 9, ..States::default() });
-        assert_eq!(leak.cause, Cause::CloseWait);
-        let fins = of(States { closing: 50, established: 9, ..States::default() });
-        assert_eq!((fins.cause, fins.help.first()), (Cause::Closing, Some(&Help::LetFinThrough)));
-        assert_eq!(of(States { connecting: 5, ..States::default() }).cause, Cause::Connecting);
+        let open = of(PortStates { established: 50, ..PortStates::default() });
+        assert_eq!((open.cause, open.help.first()), (PortCause::Open, Some(&Help::FewerOpen)));
+        let leak = of(PortStates { close_wait: 50, established: 9, ..PortStates::default() });
+        assert_eq!(leak.cause, PortCause::CloseWait);
+        let fins = of(PortStates { closing: 50, established: 9, ..PortStates::default() });
+        assert_eq!((fins.cause, fins.help.first()), (PortCause::Closing, Some(&Help::LetFinThrough)));
+        assert_eq!(of(PortStates { connecting: 5, ..PortStates::default() }).cause, PortCause::Connecting);
         assert!(wait.help.contains(&Help::WiderRange { low: 32768, high: 60999, widest: 64512 }));
     }
 }

@@ -7,20 +7,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use hashbrown::{HashMap, HashSet};
 
 use super::{
-    Held, Ports,
+    HeldPort, PortModel,
     failures::Process,
-    forecast::Load,
-    report::{Bound, Holder, Source},
-    rows::{count_owner, foresee, most},
+    forecast::{Load, foresee},
+    owners::{count_owner, most},
+    report::{Bound, Source, TopHolder},
 };
-use crate::{
-    aggregate::TIMEWAIT_NS,
-    tcp::{NetnsId, State},
-};
+use crate::tcp::{NetnsId, State, TIMEWAIT_LEN_NS};
 
 /// Ports of a namespace's range that connect() passes over.
 #[derive(Debug, Default)]
-pub(super) struct Closed {
+pub(super) struct PassedOver {
     /// Somebody listens there, or has, and its connections last.
     pub(super) served: HashSet<u16>,
     /// bind() gave them to sockets that connected; not those that are served as well.
@@ -38,7 +35,7 @@ struct Address {
 }
 
 impl Address {
-    fn add(&mut self, held: &Held) {
+    fn add(&mut self, held: &HeldPort) {
         let waits_ns = if held.state == State::TimeWait { held.waits_ns } else { 0 };
         self.taken.entry(held.lport).and_modify(|ns| *ns = if *ns == 0 { 0 } else { waits_ns }).or_insert(waits_ns);
         match held.bound {
@@ -55,10 +52,10 @@ impl Address {
     }
 }
 
-impl Ports {
+impl PortModel {
     /// What is closed to connect(), by namespace.
-    pub(super) fn closed(&self) -> HashMap<NetnsId, Closed> {
-        let mut closed: HashMap<NetnsId, Closed> = HashMap::new();
+    pub(super) fn closed(&self) -> HashMap<NetnsId, PassedOver> {
+        let mut closed: HashMap<NetnsId, PassedOver> = HashMap::new();
         for (netns, settings) in &self.settings {
             let of = closed.entry(*netns).or_default();
             let accepted = self.served.keys().filter(|(place, _)| place == netns).map(|(_, port)| *port);
@@ -76,9 +73,9 @@ impl Ports {
     }
 
     /// One row for each source address from which bind() took a port, the fullest first.
-    pub(super) fn bound(&mut self, closed: &HashMap<NetnsId, Closed>, end_ns: u64) -> Vec<Bound> {
+    pub(super) fn bound(&mut self, closed: &HashMap<NetnsId, PassedOver>, end_ns: u64) -> Vec<Bound> {
         let mut addresses: BTreeMap<Source, Address> = BTreeMap::new();
-        let place = |held: &Held| Source::of(&held.destination);
+        let place = |held: &HeldPort| Source::of(&held.destination);
         for (_, held) in self.held.iter().filter(|(_, held)| held.bound == Some(true)) {
             addresses.entry(place(held)).or_default();
         }
@@ -115,13 +112,13 @@ impl Ports {
         rows
     }
 
-    fn bound_row(&self, source: Source, address: &Address, closed: Option<&Closed>, end_ns: u64) -> Bound {
-        let none = Closed::default();
+    fn bound_row(&self, source: Source, address: &Address, closed: Option<&PassedOver>, end_ns: u64) -> Bound {
+        let none = PassedOver::default();
         let served = &closed.unwrap_or(&none).served;
         let size = self.settings.get(&source.netns).and_then(|settings| settings.available(served.iter().copied()));
         let taken = || address.taken.iter().filter(|(port, _)| !served.contains(*port));
         let rates = self.bound.get(&source).and_then(|pace| self.rates(pace, end_ns));
-        let wait_ns = TIMEWAIT_NS + self.slack_ns.unwrap_or_default() / 2;
+        let wait_ns = TIMEWAIT_LEN_NS + self.slack_ns.unwrap_or_default() / 2;
         let load = Load {
             size: size.unwrap_or_default(),
             active: taken().filter(|(_, waits_ns)| **waits_ns == 0).count() as u64,
@@ -129,8 +126,8 @@ impl Ports {
                 .filter(|(_, waits_ns)| **waits_ns != 0)
                 .map(|(_, waits_ns)| wait_ns.saturating_sub(end_ns.saturating_sub(*waits_ns)))
                 .collect(),
-            growth_per_s: rates.map_or(0.0, |rates| rates.growth),
-            waits_per_s: rates.map_or(0.0, |rates| rates.waits),
+            growth_per_s: rates.map_or(0.0, |rates| rates.growth_per_s),
+            waits_per_s: rates.map_or(0.0, |rates| rates.waits_per_s),
             wait_ns,
         };
         let in_use = taken().count() as u64;
@@ -149,7 +146,7 @@ impl Ports {
             share: size.map(|size| if size == 0 { 1.0 } else { in_use as f64 / size as f64 }),
             rates,
             forecast: size.and_then(|_| foresee(load, rates, false, self.unsure)),
-            holder: most(&address.owners).map(|(process, ports)| Holder {
+            holder: most(&address.owners).map(|(process, ports)| TopHolder {
                 process,
                 ports,
                 known: address.owners.values().map(|(_, count)| count).sum(),
@@ -158,9 +155,9 @@ impl Ports {
     }
 
     /// By how many a second bind() takes more ports of a namespace than it gives back.
-    pub(super) fn bound_growth(&self, netns: NetnsId, end_ns: u64) -> f64 {
+    pub(super) fn bound_growth_per_s(&self, netns: NetnsId, end_ns: u64) -> f64 {
         let paces = self.bound.iter().filter(|(source, _)| source.netns == netns);
         let rates = paces.filter_map(|(_, pace)| self.rates(pace, end_ns));
-        rates.map(|rates| rates.growth.max(0.0) + rates.waits).sum()
+        rates.map(|rates| rates.growth_per_s.max(0.0) + rates.waits_per_s).sum()
     }
 }

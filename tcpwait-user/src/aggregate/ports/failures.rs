@@ -53,9 +53,9 @@ pub struct Failed {
 
 /// Failures in one place.
 #[derive(Clone, Debug, Default)]
-pub struct Failures(Vec<Failed>);
+pub struct PortFailures(Vec<Failed>);
 
-impl Failures {
+impl PortFailures {
     /// Counts one.
     pub fn count(&mut self, failure: &Failure) {
         let Failure { time_ns, call, why, errno, owner, .. } = failure;
@@ -146,7 +146,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use std::net::Ipv4Addr;
 
-    use super::{Failures, MAX_CALLERS};
+    use super::{MAX_CALLERS, PortFailures};
     use crate::{
         event::Task,
         lifecycle::{Call, Failure, Why},
@@ -180,7 +180,7 @@ mod tests {
 
     #[test]
     fn callers_of_one_name_are_one() {
-        let mut failures = Failures::default();
+        let mut failures = PortFailures::default();
         failures.count(&failure(5, 1, b'a'));
         failures.count(&failure(3, 1, b'a'));
         failures.count(&failure(7, 2, b'b'));
@@ -194,7 +194,7 @@ mod tests {
 
     #[test]
     fn too_many_callers_are_counted_together() {
-        let mut failures = Failures::default();
+        let mut failures = PortFailures::default();
         (0..200).for_each(|name| failures.count(&failure(1, 1, name)));
         assert_eq!(failures.rows().len(), MAX_CALLERS + 1);
         assert_eq!(failures.rows().iter().map(|failed| failed.count).sum::<u64>(), 200);

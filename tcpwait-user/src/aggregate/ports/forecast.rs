@@ -3,7 +3,12 @@
 
 use serde::Serialize;
 
+use super::pace::Rates;
+
 const NS: f64 = 1e9;
+
+/// Nobody connects: after so long that can be said.
+const IDLE_NS: u64 = 10_000_000_000;
 
 /// What holds the ports, and how fast that changes.
 #[derive(Clone, Debug, Default)]
@@ -86,6 +91,22 @@ pub fn forecast(mut load: Load) -> Option<Forecast> {
     }
     let ports = load.active as f64 + load.waits_per_s * wait_s;
     Some(Forecast::Steady { ports, share: ports / size })
+}
+
+/// `unsure`: what is there now is not certain. Of rates that are at least nothing follows.
+pub(super) fn foresee(load: Load, rates: Option<Rates>, fails: bool, unsure: bool) -> Option<Forecast> {
+    let next_free_ns = load.ends_ns.iter().min().copied();
+    let ahead = forecast(load)?;
+    match (ahead, rates.filter(|rates| !rates.at_least)) {
+        _ if unsure => fails.then_some(Forecast::Full { next_free_ns: None }),
+        (Forecast::Full { .. }, _) => Some(ahead),
+        _ if fails => Some(Forecast::Full { next_free_ns }),
+        (_, None) => None,
+        (_, Some(rates)) if rates.taken_per_s == 0.0 && rates.failed_per_s == 0.0 => {
+            (rates.window_ns >= IDLE_NS).then_some(Forecast::Idle)
+        }
+        _ => Some(ahead),
+    }
 }
 
 #[cfg(test)]

@@ -10,10 +10,12 @@ mod bound;
 pub mod failures;
 pub mod forecast;
 mod listeners;
+mod owners;
 pub mod pace;
 pub mod report;
 mod rows;
 pub mod settings;
+pub mod states;
 #[cfg(test)]
 mod tests;
 
@@ -22,18 +24,19 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use hashbrown::HashMap;
 
 use self::{
-    failures::Failures,
+    failures::PortFailures,
     listeners::Listeners,
     pace::{Pace, Step},
-    report::{Destination, Source},
-    settings::Settings,
+    report::{PortDestination, Source},
+    settings::PortSettings,
 };
 use crate::{
     compact::CompactMap,
     connection::Name,
     event::{Event, Fact, Task},
-    lifecycle::{Call, Failure, Found, Reason, Transition, Update},
+    lifecycle::{Call, Failure, OlderConnection, Reason, Transition, Update},
     origin::Origin,
+    tcp::TIMEWAIT_LEN_NS,
     tcp::{Flow, Interface, NetnsId, State},
 };
 
@@ -42,8 +45,8 @@ const MAX_PLACES: usize = 1000;
 
 /// A connection that holds a port.
 #[derive(Debug)]
-struct Held {
-    destination: Arc<Destination>,
+struct HeldPort {
+    destination: Arc<PortDestination>,
     owner: Option<Arc<Task>>,
     /// When connect() was called; `None` where that was not seen.
     begun_ns: Option<u64>,
@@ -97,7 +100,7 @@ struct Track {
     /// TIME_WAITs entered, by whether the connection had timestamps.
     with_timestamps: u64,
     without_timestamps: u64,
-    failures: Failures,
+    failures: PortFailures,
 }
 
 /// Where a bind() failed: namespace, interface, address, port (0: any).
@@ -105,17 +108,17 @@ type Place = (NetnsId, Option<Interface>, IpAddr, u16);
 
 /// The model.
 #[derive(Debug)]
-pub struct Ports {
-    held: CompactMap<Name, Held>,
+pub struct PortModel {
+    held: CompactMap<Name, HeldPort>,
     others: CompactMap<Name, Other>,
     /// Ports of those that close them, by network namespace: a bind bucket lasts as long as its last socket (`inet_bind_bucket_destroy`).
     served: HashMap<(NetnsId, u16), u64>,
     /// How fast bind() takes ports, by source.
     bound: HashMap<Source, Pace>,
-    tracks: HashMap<Arc<Destination>, Track>,
+    tracks: HashMap<Arc<PortDestination>, Track>,
     listeners: Listeners,
-    binds: BTreeMap<Place, Failures>,
-    settings: HashMap<NetnsId, Settings>,
+    binds: BTreeMap<Place, PortFailures>,
+    settings: HashMap<NetnsId, PortSettings>,
     /// When the timer of the mini-socket with this cookie runs out, which sock_diag has just said.
     timer: Option<(u64, u64)>,
     slack_ns: Option<u64>,
@@ -129,7 +132,7 @@ pub struct Ports {
     whole: bool,
 }
 
-impl Ports {
+impl PortModel {
     /// A model of what happens from this time on. `traced`: whether it will be told of anything but what is there. `whole`: whether of
     /// everything in its namespaces, without which nobody knows what bind() took for others.
     pub fn new(begin_ns: u64, traced: bool, whole: bool) -> Self {
@@ -154,7 +157,7 @@ impl Ports {
     }
 
     /// The settings of a namespace as they are now.
-    pub fn set_settings(&mut self, netns: NetnsId, settings: Settings) {
+    pub fn set_settings(&mut self, netns: NetnsId, settings: PortSettings) {
         self.settings.insert(netns, settings);
     }
 
@@ -171,7 +174,7 @@ impl Ports {
         namespaces
     }
 
-    /// Takes note of an event, before what follows from it: of what sock_diag lists, [`Found`] does not say when it ends.
+    /// Takes note of an event, before what follows from it: of what sock_diag lists, [`OlderConnection`] does not say when it ends.
     pub fn event(&mut self, event: &Event) {
         if let Fact::Seed(seed) = &event.fact {
             let left_ns = u64::from(seed.expires_ms) * 1_000_000;
@@ -201,8 +204,8 @@ impl Ports {
         }
     }
 
-    fn found(&mut self, found: &Found) {
-        let Found { id, flow, state, owner, origin, .. } = found;
+    fn found(&mut self, found: &OlderConnection) {
+        let OlderConnection { id, flow, state, owner, origin, .. } = found;
         let timer = self.timer.take().filter(|(cookie, _)| cookie == id);
         // A request socket holds no port beside its listener.
         if matches!(state, State::Listen | State::Close | State::SynRecv) {
@@ -214,10 +217,10 @@ impl Ports {
             return;
         }
         let waits_ns = match (*state, timer) {
-            (State::TimeWait, Some((_, end_ns))) => end_ns.saturating_sub(super::TIMEWAIT_NS),
+            (State::TimeWait, Some((_, end_ns))) => end_ns.saturating_sub(TIMEWAIT_LEN_NS),
             _ => 0,
         };
-        let held = Held {
+        let held = HeldPort {
             destination: self.destination(flow),
             owner: owner.clone(),
             begun_ns: None,
@@ -274,7 +277,7 @@ impl Ports {
         let is_new = step.from == Some(State::Close);
         let held = match known {
             Some(held) if !is_new => held,
-            _ => Held {
+            _ => HeldPort {
                 destination: self.destination(&step.flow),
                 owner: None,
                 begun_ns: is_new.then_some(step.time_ns),
@@ -292,7 +295,7 @@ impl Ports {
     }
 
     /// What becomes of a connection; `None` when its port is free.
-    fn advance(&mut self, mut held: Held, step: &Transition) -> Option<Held> {
+    fn advance(&mut self, mut held: HeldPort, step: &Transition) -> Option<HeldPort> {
         let time_ns = step.time_ns;
         let track = self.tracks.entry(held.destination.clone()).or_default();
         let place = Source::of(&held.destination);
@@ -316,7 +319,7 @@ impl Ports {
                 bound.count(time_ns, Step::Ended);
             }
             if held.state == State::TimeWait
-                && step.reason != Some(Reason::Reused)
+                && step.reason != Some(Reason::ReusedByConnect)
                 && let Some(dwell_ns) = step.dwell_ns
             {
                 track.waits.add(dwell_ns);
@@ -360,8 +363,8 @@ impl Ports {
     }
 
     /// The destination of a connection, shared by all that go there.
-    fn destination(&mut self, flow: &Flow) -> Arc<Destination> {
-        let destination = Destination::of(flow);
+    fn destination(&mut self, flow: &Flow) -> Arc<PortDestination> {
+        let destination = PortDestination::of(flow);
         if let Some((shared, _)) = self.tracks.get_key_value(&destination) {
             return shared.clone();
         }

@@ -49,16 +49,16 @@ pub struct Pace {
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Rates {
     /// Ports taken.
-    pub taken: f64,
+    pub taken_per_s: f64,
     /// Connections that came to TIME_WAIT.
-    pub waits: f64,
+    pub waits_per_s: f64,
     /// Connections that ended without it.
-    pub ended: f64,
+    pub ended_per_s: f64,
     /// connect() that found no free port.
-    pub failed: f64,
+    pub failed_per_s: f64,
     /// By how much connections outside TIME_WAIT become more; 0 where that may be chance (twice the standard deviation of
     /// as many independent steps).
-    pub growth: f64,
+    pub growth_per_s: f64,
     /// Nanoseconds they were measured over.
     pub window_ns: u64,
     /// Whether events were lost meanwhile: then all of these are at least, and whether there was growth is not known.
@@ -70,7 +70,7 @@ impl Rates {
     pub fn with_loss(mut self, missed_ns: Option<u64>, now_ns: u64) -> Self {
         self.at_least = missed_ns.is_some_and(|missed_ns| now_ns.saturating_sub(missed_ns) <= self.window_ns);
         if self.at_least {
-            self.growth = 0.0;
+            self.growth_per_s = 0.0;
         }
         self
     }
@@ -132,11 +132,11 @@ impl Pace {
         let (more, steps) = (taken as f64 - (waits + ended) as f64, (taken + waits + ended) as f64);
         let chance = more * more <= 4.0 * steps;
         Some(Rates {
-            taken: per_s(taken),
-            waits: per_s(waits),
-            ended: per_s(ended),
-            failed: per_s(count(Step::Failed)),
-            growth: if chance { 0.0 } else { per_s(taken) - per_s(waits) - per_s(ended) },
+            taken_per_s: per_s(taken),
+            waits_per_s: per_s(waits),
+            ended_per_s: per_s(ended),
+            failed_per_s: per_s(count(Step::Failed)),
+            growth_per_s: if chance { 0.0 } else { per_s(taken) - per_s(waits) - per_s(ended) },
             window_ns,
             at_least: false,
         })
@@ -174,8 +174,8 @@ mod tests {
     fn a_constant_rate_is_found_whenever_it_began() {
         for from_s in [100, 180, 192] {
             let rates = every(100, from_s, 200, Step::Taken).rates(100 * NS, 200 * NS).unwrap();
-            assert!((rates.taken - 10.0).abs() < 0.5, "{rates:?}");
-            assert!((rates.growth - rates.taken).abs() < 0.01, "{rates:?}");
+            assert!((rates.taken_per_s - 10.0).abs() < 0.5, "{rates:?}");
+            assert!((rates.growth_per_s - rates.taken_per_s).abs() < 0.01, "{rates:?}");
         }
     }
 
@@ -184,9 +184,9 @@ mod tests {
         let mut pace = Pace::default();
         (0..100).for_each(|n| pace.count(199 * NS + n, Step::Taken));
         let rates = pace.rates(100 * NS, 200 * NS).unwrap();
-        assert_eq!((rates.taken, rates.window_ns), (20.0, 5 * NS));
+        assert_eq!((rates.taken_per_s, rates.window_ns), (20.0, 5 * NS));
         // Of a trace that is younger nothing else is known.
-        assert_eq!(pace.rates(198 * NS, 200 * NS).unwrap().taken, 50.0);
+        assert_eq!(pace.rates(198 * NS, 200 * NS).unwrap().taken_per_s, 50.0);
         assert_eq!(pace.rates(200 * NS, 200 * NS), None);
     }
 
@@ -195,10 +195,10 @@ mod tests {
         let mut pace = every(10, 100, 120, Step::Taken);
         (0..120).for_each(|tenth| pace.count(120 * NS + tenth * NS / 10, Step::Taken));
         let rates = pace.rates(90 * NS, 132 * NS).unwrap();
-        assert!((rates.taken - 10.0).abs() < 1.0, "{rates:?}");
+        assert!((rates.taken_per_s - 10.0).abs() < 1.0, "{rates:?}");
         // Where little happens, over longer.
         let rates = every(1000, 100, 200, Step::Taken).rates(100 * NS, 200 * NS).unwrap();
-        assert_eq!((rates.window_ns, rates.taken), (30 * NS, 1.0));
+        assert_eq!((rates.window_ns, rates.taken_per_s), (30 * NS, 1.0));
     }
 
     #[test]
@@ -209,13 +209,13 @@ mod tests {
             pace.count(tenth * NS / 10 + 5, Step::Waits);
         }
         let rates = pace.rates(100 * NS, 200 * NS).unwrap();
-        assert_eq!(rates.growth, 0.0, "{rates:?}");
+        assert_eq!(rates.growth_per_s, 0.0, "{rates:?}");
     }
 
     #[test]
     fn what_is_long_past_does_not_count() {
         let mut pace = every(100, 100, 110, Step::Taken);
-        assert_eq!(pace.rates(100 * NS, 200 * NS).unwrap().taken, 0.0);
+        assert_eq!(pace.rates(100 * NS, 200 * NS).unwrap().taken_per_s, 0.0);
         assert!(pace.is_idle(200 * NS) && pace.seconds.is_empty());
     }
 }

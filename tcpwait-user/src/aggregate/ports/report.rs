@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::{
-    advice::Advice,
+    advice::PortAdvice,
     failures::{Failed, Process},
     forecast::Forecast,
     pace::Rates,
-    settings::Settings,
+    settings::PortSettings,
+    states::PortStates,
 };
 use crate::{
     ledger::Ledger,
@@ -18,7 +19,7 @@ use crate::{
 
 /// What connect() looks for a free port towards: an unbound socket's source address is chosen by route before its port is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Destination {
+pub struct PortDestination {
     /// The network namespace.
     pub netns: NetnsId,
     /// Number of the interface, or L3 master device, that the sockets are bound to; 0 for none. connect() finds a port free that
@@ -32,7 +33,7 @@ pub struct Destination {
     pub rport: u16,
 }
 
-impl Destination {
+impl PortDestination {
     /// Where a connection with these addresses goes to.
     pub fn of(flow: &Flow) -> Self {
         let Flow { netns, bound_dev_if, laddr, raddr, rport, .. } = *flow;
@@ -57,9 +58,9 @@ pub struct PortsReport {
     /// Whether anything was traced: else rates, failures and whose TIME_WAITs those are is not known.
     pub traced: bool,
     /// The namespaces of the rows, by inode, with their settings; `None` where those could not be read.
-    pub namespaces: Vec<(NetnsId, Option<Settings>)>,
+    pub namespaces: Vec<(NetnsId, Option<PortSettings>)>,
     /// The first destinations: those that are full, those that will be soonest, then by how full they are.
-    pub rows: Vec<Row>,
+    pub rows: Vec<PortRow>,
     /// All others.
     pub others: Others,
     /// Source addresses from which bind() took ports for sockets that connected; `None` in a listing, which does not tell, or where
@@ -77,13 +78,13 @@ pub struct PortsReport {
 
 /// One destination.
 #[derive(Clone, Debug)]
-pub struct Row {
+pub struct PortRow {
     /// The destination.
-    pub destination: Destination,
+    pub destination: PortDestination,
     /// Ports in use, of the range.
     pub in_use: u64,
     /// Of those, by state.
-    pub states: States,
+    pub states: PortStates,
     /// Ports in use that connect() does not take by itself: bound by hand, outside of the range.
     pub outside: u64,
     /// Ports connect() may take; `None` where the range is not known.
@@ -112,11 +113,11 @@ pub struct Row {
     /// ports are held by sockets that bind() gave them to.
     pub fails_early: bool,
     /// Who has most of the ports, as far as owners are known; where none is, for whom connect() fails most.
-    pub holder: Option<Holder>,
+    pub holder: Option<TopHolder>,
     /// What failed since the start.
     pub failures: Vec<Failed>,
     /// What would help, and what would not; `None` where nothing is wrong.
-    pub advice: Option<Advice>,
+    pub advice: Option<PortAdvice>,
 }
 
 /// What bind() looks for a free port at: it finds one free that the same address has on another interface (`inet_csk_bind_conflict`), but for
@@ -133,8 +134,8 @@ pub struct Source {
 
 impl Source {
     /// Where those who go to this destination come from.
-    pub fn of(destination: &Destination) -> Self {
-        let Destination { netns, bound_dev_if, laddr, .. } = *destination;
+    pub fn of(destination: &PortDestination) -> Self {
+        let PortDestination { netns, bound_dev_if, laddr, .. } = *destination;
         Self { netns, bound_dev_if, laddr }
     }
 
@@ -168,24 +169,7 @@ pub struct Bound {
     /// What becomes of it.
     pub forecast: Option<Forecast>,
     /// Who has most of those that bind() gave.
-    pub holder: Option<Holder>,
-}
-
-/// Ports by the state of their connection.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct States {
-    /// SYN_SENT (or SYN_RECV, of two that connect to each other).
-    pub connecting: u64,
-    /// ESTABLISHED.
-    pub established: u64,
-    /// CLOSE_WAIT: the peer has closed, this side has not.
-    pub close_wait: u64,
-    /// FIN_WAIT1, CLOSING, LAST_ACK.
-    pub closing: u64,
-    /// FIN_WAIT2.
-    pub fin_wait2: u64,
-    /// TIME_WAIT.
-    pub time_wait: u64,
+    pub holder: Option<TopHolder>,
 }
 
 /// TIME_WAITs by whether an unbound connect() could take them now (`tcp_twsk_unique`).
@@ -210,7 +194,7 @@ pub struct Mean {
 
 /// Who has most of the ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct TopHolder {
     /// The process.
     pub process: Process,
     /// How many of the ports are its.

@@ -5,21 +5,21 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use super::{
-    Held, Other, Ports, Track,
+    HeldPort, Other, PortModel, Track,
     advice::{Case, advise},
-    bound::Closed,
+    bound::PassedOver,
     failures::{About, Process},
-    forecast::{Forecast, Load, forecast},
+    forecast::{Forecast, Load, foresee},
+    owners::{count_owner, most},
     pace::{Pace, Rates},
-    report::{BindFailure, Destination, Holder, Mean, Others, PortsReport, Reusable, Row, States},
-    settings::Settings,
+    report::{BindFailure, Mean, Others, PortDestination, PortRow, PortsReport, Reusable, TopHolder},
+    settings::PortSettings,
+    states::PortStates,
 };
 use crate::{
-    aggregate::TIMEWAIT_NS,
-    event::Task,
     ledger::Ledger,
     lifecycle::Why,
-    tcp::{NetnsId, State},
+    tcp::{NetnsId, State, TIMEWAIT_LEN_NS},
 };
 
 /// After so long the TIME_WAITs that ended are not only those that ended early.
@@ -37,13 +37,10 @@ const WORTH_ADVICE: f64 = 0.5;
 /// Beyond so many destinations those are forgotten that nobody connects to, and with them how long their ports were held.
 const MAX_IDLE: usize = 10_000;
 
-/// Nobody connects: after so long that can be said.
-const IDLE_NS: u64 = 10_000_000_000;
-
 /// What holds ports towards a destination.
 #[derive(Debug, Default)]
 struct Tally {
-    states: States,
+    states: PortStates,
     in_use: u64,
     /// Of those, ports that bind() gave to a socket, of this destination or another.
     bound: u64,
@@ -53,7 +50,7 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, held: &Held, settings: Option<&Settings>, closed: Option<&Closed>) {
+    fn add(&mut self, held: &HeldPort, settings: Option<&PortSettings>, closed: Option<&PassedOver>) {
         // A port that is not known yet was chosen by the kernel.
         if held.lport != 0 && settings.and_then(|settings| settings.has(held.lport)) == Some(false) {
             self.outside += 1;
@@ -76,7 +73,7 @@ impl Tally {
     }
 }
 
-impl Ports {
+impl PortModel {
     /// Reports on this time, with so many destinations by themselves.
     pub fn report(&mut self, end_ns: u64, is_final: bool, top: usize, ledger: Ledger) -> PortsReport {
         if ledger.missed() > self.missed {
@@ -85,29 +82,31 @@ impl Ports {
         self.unsure = ledger.now_unsure;
         let closed = self.closed();
         let bound = self.bound(&closed, end_ns);
-        let growth: HashMap<NetnsId, f64> =
-            bound.iter().map(|row| (row.source.netns, self.bound_growth(row.source.netns, end_ns))).collect();
+        let growth_per_s: HashMap<NetnsId, f64> =
+            bound.iter().map(|row| (row.source.netns, self.bound_growth_per_s(row.source.netns, end_ns))).collect();
         let tallies = self.tallies(&closed);
         if self.tracks.len() > MAX_IDLE {
             self.tracks.retain(|destination, track| {
                 tallies.contains_key(destination) || !track.failures.is_empty() || !track.pace.is_idle(end_ns)
             });
         }
-        let mut rows: Vec<Row> = self
+        let mut rows: Vec<PortRow> = self
             .tracks
             .iter()
             .map(|(destination, track)| {
                 let netns = destination.netns;
-                let others =
-                    Elsewhere { closed: closed.get(&netns), growth: growth.get(&netns).copied().unwrap_or(0.0) };
+                let others = Elsewhere {
+                    closed: closed.get(&netns),
+                    growth_per_s: growth_per_s.get(&netns).copied().unwrap_or(0.0),
+                };
                 self.row(destination, track, tallies.get(destination), others, end_ns)
             })
             .collect();
         rows.sort_by(|a, b| urgency(a).total_cmp(&urgency(b)).then_with(|| a.destination.cmp(&b.destination)));
         // What holds nothing of the range and failed nowhere is in the way of nobody.
-        let is_shown = |row: &Row| row.in_use > 0 || !row.failures.is_empty();
+        let is_shown = |row: &PortRow| row.in_use > 0 || !row.failures.is_empty();
         let shown = rows.iter().filter(|row| is_shown(row)).count().min(top);
-        let (mut rows, mut rest): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(is_shown);
+        let (mut rows, mut rest): (Vec<PortRow>, Vec<PortRow>) = rows.into_iter().partition(is_shown);
         rest.retain(|row| row.outside > 0);
         rest.extend(rows.split_off(shown));
         self.name_holders(&mut rows);
@@ -132,8 +131,8 @@ impl Ports {
     }
 
     /// Outgoing connections by destination.
-    fn tallies(&self, closed: &HashMap<NetnsId, Closed>) -> HashMap<Arc<Destination>, Tally> {
-        let mut tallies: HashMap<Arc<Destination>, Tally> = HashMap::new();
+    fn tallies(&self, closed: &HashMap<NetnsId, PassedOver>) -> HashMap<Arc<PortDestination>, Tally> {
+        let mut tallies: HashMap<Arc<PortDestination>, Tally> = HashMap::new();
         for (_, held) in self.held.iter() {
             let netns = held.destination.netns;
             let tally = tallies.entry(held.destination.clone()).or_default();
@@ -154,12 +153,12 @@ impl Ports {
 
     fn row(
         &self,
-        destination: &Destination,
+        destination: &PortDestination,
         track: &Track,
         tally: Option<&Tally>,
         elsewhere: Elsewhere<'_>,
         end_ns: u64,
-    ) -> Row {
+    ) -> PortRow {
         let none = Tally::default();
         let tally = tally.unwrap_or(&none);
         let settings = self.settings.get(&destination.netns);
@@ -170,7 +169,7 @@ impl Ports {
         let bound_elsewhere = closed.map_or(0, |closed| (closed.bound.len() as u64).saturating_sub(tally.bound));
         let rates = self.rates(&track.pace, end_ns);
         let reuses = settings.and_then(|settings| settings.reuses(destination.laddr, destination.raddr));
-        let (soon_ns, surely_ns) = settings.unwrap_or(&Settings::default()).reuse_age_ns();
+        let (soon_ns, surely_ns) = settings.unwrap_or(&PortSettings::default()).reuse_age_ns();
         let natural_ns = self.natural_wait_ns(track, end_ns);
         let mut reusable = Reusable::default();
         let mut load = Load {
@@ -203,18 +202,21 @@ impl Ports {
         };
         load.wait_ns = (share_reused * surely_ns as f64 + (1.0 - share_reused) * natural_ns as f64) as u64;
         // Those that are bound for this destination are among its own.
-        let growth = rates.map_or(0.0, |rates| rates.growth);
-        load.growth_per_s =
-            if tally.bound > 0 { growth.max(elsewhere.growth) } else { growth.max(0.0) + elsewhere.growth };
-        load.waits_per_s = rates.map_or(0.0, |rates| rates.waits);
+        let growth_per_s = rates.map_or(0.0, |rates| rates.growth_per_s);
+        load.growth_per_s = if tally.bound > 0 {
+            growth_per_s.max(elsewhere.growth_per_s)
+        } else {
+            growth_per_s.max(0.0) + elsewhere.growth_per_s
+        };
+        load.waits_per_s = rates.map_or(0.0, |rates| rates.waits_per_s);
         let wait_ns = load.wait_ns;
         let needed = rates
-            .filter(|rates| rates.taken + rates.failed > 0.0 && !rates.at_least)
-            .map(|rates| load.active as f64 + (rates.waits + rates.failed) * wait_ns as f64 / 1e9);
+            .filter(|rates| rates.taken_per_s + rates.failed_per_s > 0.0 && !rates.at_least)
+            .map(|rates| load.active as f64 + (rates.waits_per_s + rates.failed_per_s) * wait_ns as f64 / 1e9);
         let in_the_way = load.active + load.ends_ns.len() as u64;
         let share = size.filter(|size| *size > 0).map(|size| in_the_way as f64 / size as f64);
         let fails = track.failures.last_without_port_ns().is_some_and(|at_ns| at_ns + RECENT_NS >= end_ns);
-        let mut row = Row {
+        let mut row = PortRow {
             destination: *destination,
             in_use: tally.in_use,
             states: tally.states,
@@ -242,7 +244,7 @@ impl Ports {
                 states: tally.states,
                 bound_elsewhere,
                 fails_early: row.fails_early,
-                time_wait_soon: rates.map_or(0.0, |rates| rates.waits * wait_ns as f64 / 1e9),
+                time_wait_soon: rates.map_or(0.0, |rates| rates.waits_per_s * wait_ns as f64 / 1e9),
             }));
         }
         row
@@ -256,15 +258,15 @@ impl Ports {
 
     /// How long a TIME_WAIT takes that connect() does not end: as measured, or 60 s and half a bucket of the timer wheel.
     fn natural_wait_ns(&self, track: &Track, end_ns: u64) -> u64 {
-        let expected_ns = TIMEWAIT_NS + self.slack_ns.unwrap_or_default() / 2;
+        let expected_ns = TIMEWAIT_LEN_NS + self.slack_ns.unwrap_or_default() / 2;
         if end_ns.saturating_sub(self.begin_ns) < LONG_ENOUGH_NS {
             return expected_ns;
         }
         track.waits.mean().unwrap_or(expected_ns)
     }
 
-    fn name_holders(&self, rows: &mut [Row]) {
-        let mut owners: HashMap<Destination, HashMap<[u8; 16], (Process, u64)>> =
+    fn name_holders(&self, rows: &mut [PortRow]) {
+        let mut owners: HashMap<PortDestination, HashMap<[u8; 16], (Process, u64)>> =
             rows.iter().map(|row| (row.destination, HashMap::new())).collect();
         for (_, held) in self.held.iter() {
             let Some((owner, counts)) = held.owner.as_deref().zip(owners.get_mut(&*held.destination)) else { continue };
@@ -277,8 +279,8 @@ impl Ports {
             let wants =
                 row.failures.iter().filter(|failed| failed.about() == About::Ports).find_map(|failed| failed.process);
             row.holder = most(counts)
-                .map(|(process, ports)| Holder { process, ports, known })
-                .or(wants.map(|process| Holder { process, ports: 0, known: 0 }));
+                .map(|(process, ports)| TopHolder { process, ports, known })
+                .or(wants.map(|process| TopHolder { process, ports: 0, known: 0 }));
         }
     }
 
@@ -304,39 +306,12 @@ impl Ports {
 /// What bind() takes from a destination's connect() for others.
 #[derive(Clone, Copy, Debug)]
 struct Elsewhere<'a> {
-    closed: Option<&'a Closed>,
+    closed: Option<&'a PassedOver>,
     /// By how many ports a second that becomes more.
-    growth: f64,
+    growth_per_s: f64,
 }
 
-/// Who has most, and how many.
-pub(super) fn most(counts: &HashMap<[u8; 16], (Process, u64)>) -> Option<(Process, u64)> {
-    counts.values().max_by_key(|(process, count)| (*count, std::cmp::Reverse(process.comm))).copied()
-}
-
-pub(super) fn count_owner(counts: &mut HashMap<[u8; 16], (Process, u64)>, owner: &Task) {
-    let (process, count) = counts.entry(owner.comm).or_insert_with(|| (Process::of(owner), 0));
-    process.and(owner);
-    *count += 1;
-}
-
-/// `unsure`: what is there now is not certain. Of rates that are at least nothing follows.
-pub(super) fn foresee(load: Load, rates: Option<Rates>, fails: bool, unsure: bool) -> Option<Forecast> {
-    let next_free_ns = load.ends_ns.iter().min().copied();
-    let ahead = forecast(load)?;
-    match (ahead, rates.filter(|rates| !rates.at_least)) {
-        _ if unsure => fails.then_some(Forecast::Full { next_free_ns: None }),
-        (Forecast::Full { .. }, _) => Some(ahead),
-        _ if fails => Some(Forecast::Full { next_free_ns }),
-        (_, None) => None,
-        (_, Some(rates)) if rates.taken == 0.0 && rates.failed == 0.0 => {
-            (rates.window_ns >= IDLE_NS).then_some(Forecast::Idle)
-        }
-        _ => Some(ahead),
-    }
-}
-
-fn needs_advice(row: &Row) -> bool {
+fn needs_advice(row: &PortRow) -> bool {
     let fills = match row.forecast {
         Some(Forecast::Full { .. } | Forecast::FullIn { .. }) => true,
         Some(Forecast::Steady { share, .. }) => share >= WORTH_ADVICE,
@@ -347,7 +322,7 @@ fn needs_advice(row: &Row) -> bool {
 }
 
 /// What comes first is least: full, then those soonest full, then the fullest.
-fn urgency(row: &Row) -> f64 {
+fn urgency(row: &PortRow) -> f64 {
     const LATE_S: f64 = 1e12;
     let share = row.share.unwrap_or_default().min(1.0);
     match row.forecast {
@@ -360,7 +335,7 @@ fn urgency(row: &Row) -> f64 {
     }
 }
 
-fn others(rest: &[Row]) -> Others {
+fn others(rest: &[PortRow]) -> Others {
     let mut others = Others { destinations: rest.len() as u64, ..Others::default() };
     for row in rest {
         others.in_use += row.in_use;

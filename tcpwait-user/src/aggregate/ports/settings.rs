@@ -9,7 +9,7 @@ const WHOLE_SECONDS_NS: (u64, u64) = (1_000_000_000, 2_000_000_000);
 
 /// The settings of one network namespace. `None` is what could not be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Settings {
+pub struct PortSettings {
     /// `net.ipv4.ip_local_port_range`, which is IPv6's too.
     pub range: Option<RangeInclusive<u16>>,
     /// `net.ipv4.ip_local_reserved_ports`: those that connect() and bind() to port 0 pass over.
@@ -22,7 +22,7 @@ pub struct Settings {
     pub timestamps: Option<u8>,
 }
 
-impl Settings {
+impl PortSettings {
     /// How many ports connect() may take: the range less what is reserved in it.
     pub fn size(&self) -> Option<u64> {
         Some(self.range.as_ref()?.len() as u64 - self.reserved_in_range()?)
@@ -87,14 +87,14 @@ pub fn parse_ports(text: &str) -> Vec<RangeInclusive<u16>> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic)]
-    use super::{Settings, parse_ports, parse_range};
+    use super::{PortSettings, parse_ports, parse_range};
 
-    fn settings() -> Settings {
-        Settings {
+    fn settings() -> PortSettings {
+        PortSettings {
             range: Some(32768..=32787),
             reserved: vec![32770..=32772, 8080..=8080, 32787..=40000],
             tw_reuse: Some(2),
-            ..Settings::default()
+            ..PortSettings::default()
         }
     }
 
@@ -106,17 +106,20 @@ mod tests {
             (has(32768), has(32770), has(32787), has(8080)),
             (Some(true), Some(false), Some(false), Some(false))
         );
-        assert_eq!((Settings::default().size(), Settings::default().has(1)), (None, None));
-        assert_eq!((settings().available([32768, 32770, 8080]), Settings::default().available([1])), (Some(15), None));
+        assert_eq!((PortSettings::default().size(), PortSettings::default().has(1)), (None, None));
+        assert_eq!(
+            (settings().available([32768, 32770, 8080]), PortSettings::default().available([1])),
+            (Some(15), None)
+        );
         // Both ends of what there is.
-        let all = Settings { range: Some(1..=65535), ..Settings::default() };
+        let all = PortSettings { range: Some(1..=65535), ..PortSettings::default() };
         assert_eq!(all.size(), Some(65535));
     }
 
     #[test]
     fn reuse_follows_the_mode_and_the_addresses() {
         let reuses = |mode, laddr: &str, raddr: &str| {
-            Settings { tw_reuse: mode, ..settings() }.reuses(laddr.parse().unwrap(), raddr.parse().unwrap())
+            PortSettings { tw_reuse: mode, ..settings() }.reuses(laddr.parse().unwrap(), raddr.parse().unwrap())
         };
         assert_eq!(reuses(Some(2), "127.0.0.1", "127.0.0.9"), Some(true));
         assert_eq!(reuses(Some(2), "::1", "::1"), Some(true));
@@ -125,7 +128,7 @@ mod tests {
         assert_eq!(reuses(Some(0), "127.0.0.1", "127.0.0.1"), Some(false));
         assert_eq!(reuses(None, "127.0.0.1", "127.0.0.1"), None);
         assert_eq!(settings().reuse_age_ns(), (1_000_000_000, 2_000_000_000));
-        let delay = Settings { tw_reuse_delay_ms: Some(250), ..settings() };
+        let delay = PortSettings { tw_reuse_delay_ms: Some(250), ..settings() };
         assert_eq!(delay.reuse_age_ns(), (250_000_000, 250_000_000));
     }
 

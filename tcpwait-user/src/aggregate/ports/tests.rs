@@ -6,16 +6,17 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 
 use super::{
-    Ports,
-    advice::Cause,
+    PortModel,
+    advice::PortCause,
     forecast::Forecast,
-    report::{PortsReport, Reusable, States},
-    settings::Settings,
+    report::{PortsReport, Reusable},
+    settings::PortSettings,
+    states::PortStates,
 };
 use crate::{
-    event::{Context, Event, Fact, Seed, Task},
+    event::{Event, Fact, HookContext, Seed, Task},
     ledger::Ledger,
-    lifecycle::{Call, Failure, Found, Reason, Transition, Update, Why},
+    lifecycle::{Call, Failure, OlderConnection, Reason, Transition, Update, Why},
     origin::Origin,
     tcp::{Flow, NetnsId, State},
 };
@@ -40,8 +41,8 @@ fn task(pid: u32, name: &[u8]) -> Task {
     Task { pid, uid: 0, cgroup: 0, comm }
 }
 
-fn settings(tw_reuse: u8) -> Settings {
-    Settings {
+fn settings(tw_reuse: u8) -> PortSettings {
+    PortSettings {
         range: Some(20_000..=20_019),
         reserved: Vec::new(),
         tw_reuse: Some(tw_reuse),
@@ -50,22 +51,22 @@ fn settings(tw_reuse: u8) -> Settings {
     }
 }
 
-fn traced(tw_reuse: u8) -> Ports {
-    let mut ports = Ports::new(0, true, true);
+fn traced(tw_reuse: u8) -> PortModel {
+    let mut ports = PortModel::new(0, true, true);
     ports.set_settings(NETNS, settings(tw_reuse));
     ports
 }
 
-fn report(ports: &mut Ports, end_ns: u64) -> PortsReport {
+fn report(ports: &mut PortModel, end_ns: u64) -> PortsReport {
     ports.report(end_ns, false, 10, Ledger::default())
 }
 
-fn tell(ports: &mut Ports, update: Update) {
+fn tell(ports: &mut PortModel, update: Update) {
     ports.observe(&update);
     ports.update(&update);
 }
 
-fn step(ports: &mut Ports, time_ns: u64, id: u64, flow: Flow, from: State, to: State) {
+fn step(ports: &mut PortModel, time_ns: u64, id: u64, flow: Flow, from: State, to: State) {
     let step = Transition {
         owner: Some(task(42, b"client").into()),
         timestamps: (to == State::TimeWait).then_some(true),
@@ -78,14 +79,14 @@ fn step(ports: &mut Ports, time_ns: u64, id: u64, flow: Flow, from: State, to: S
     tell(ports, Update::Transition(step));
 }
 
-fn life(ports: &mut Ports, id: u64, flow: Flow, steps: &[(u64, State, State)]) {
+fn life(ports: &mut PortModel, id: u64, flow: Flow, steps: &[(u64, State, State)]) {
     for (time_ns, from, to) in steps {
         step(ports, *time_ns, id, flow, *from, *to);
     }
 }
 
 /// From connect() at this time to TIME_WAIT.
-fn come_and_go(ports: &mut Ports, time_ns: u64, id: u64, flow: Flow) {
+fn come_and_go(ports: &mut PortModel, time_ns: u64, id: u64, flow: Flow) {
     let steps = [
         (time_ns, State::Close, State::SynSent),
         (time_ns, State::SynSent, State::Established),
@@ -96,7 +97,7 @@ fn come_and_go(ports: &mut Ports, time_ns: u64, id: u64, flow: Flow) {
     life(ports, id, flow, &steps);
 }
 
-fn found(ports: &mut Ports, id: u64, flow: Flow, state: State, time_ns: u64, expires_ms: u32) {
+fn found(ports: &mut PortModel, id: u64, flow: Flow, state: State, time_ns: u64, expires_ms: u32) {
     let seed = Seed {
         cookie: id,
         flow,
@@ -110,11 +111,11 @@ fn found(ports: &mut Ports, id: u64, flow: Flow, state: State, time_ns: u64, exp
         by_ns: None,
     };
     let origin = if flow.rport == 80 { Origin::Here } else { Origin::There };
-    ports.event(&Event { time_ns, cpu: 0, context: Context::Cpu(0), fact: Fact::Seed(seed) });
-    tell(ports, Update::Found(Found { id, flow, state, owner: None, origin, by_ns: None }));
+    ports.event(&Event { time_ns, cpu: 0, context: HookContext::Cpu(0), fact: Fact::Seed(seed) });
+    tell(ports, Update::Found(OlderConnection { id, flow, state, owner: None, origin, by_ns: None }));
 }
 
-fn fail(ports: &mut Ports, time_ns: u64, why: Why) {
+fn fail(ports: &mut PortModel, time_ns: u64, why: Why) {
     let failure = Failure {
         time_ns,
         id: 0,
@@ -151,7 +152,7 @@ fn a_steady_client_fills_the_range_when_forecast() {
     let full = report(&mut ports, 20 * S);
     let row = &full.rows[0];
     assert_eq!((row.in_use, row.size, row.share), (20, Some(20), Some(1.0)));
-    assert_eq!(row.states, States { time_wait: 20, ..States::default() });
+    assert_eq!(row.states, PortStates { time_wait: 20, ..PortStates::default() });
     assert!(
         matches!(row.forecast, Some(Forecast::Full { next_free_ns: Some(ns) }) if ns.abs_diff(40 * S) < S),
         "{row:?}"
@@ -159,7 +160,7 @@ fn a_steady_client_fills_the_range_when_forecast() {
     assert_eq!(row.reusable, Reusable { now: 0, not: 20, unknown: 0 });
     let holder = row.holder.unwrap();
     assert_eq!((holder.process.pid, holder.ports), (Some(42), 20));
-    assert_eq!(row.advice.as_ref().unwrap().cause, Cause::TimeWait);
+    assert_eq!(row.advice.as_ref().unwrap().cause, PortCause::TimeWait);
     // One a second for a minute.
     assert!((55.0..65.0).contains(&row.needed.unwrap()), "{row:?}");
 }
@@ -276,7 +277,7 @@ fn what_bind_gives_is_taken_for_all_destinations() {
     }
     let unbound = all.rows.iter().find(|row| row.destination.raddr == flow(0).raddr).unwrap();
     assert!(matches!(unbound.forecast, Some(Forecast::Full { .. })), "{unbound:?}");
-    assert_eq!(unbound.advice.as_ref().unwrap().cause, Cause::Bound);
+    assert_eq!(unbound.advice.as_ref().unwrap().cause, PortCause::Bound);
     assert_eq!((all.bound.is_some(), all.rows.iter().all(|row| row.bound_elsewhere.is_some())), (true, true));
     // As long as there was room: when it will be full.
     let mut ports = traced(0);
@@ -300,11 +301,11 @@ fn what_bind_gives_is_taken_for_all_destinations() {
 /// What nobody knows is in no row, and said.
 #[test]
 fn what_may_have_been_accepted_is_not_outgoing() {
-    let mut ports = Ports::new(0, false, true);
+    let mut ports = PortModel::new(0, false, true);
     ports.set_settings(NETNS, settings(1));
     let flow = flow(20_005);
     for origin in [Origin::default(), Origin::There] {
-        let found = Found { id: 7, flow, state: State::TimeWait, owner: None, origin, by_ns: None };
+        let found = OlderConnection { id: 7, flow, state: State::TimeWait, owner: None, origin, by_ns: None };
         tell(&mut ports, Update::Found(found));
         let all = report(&mut ports, S);
         assert_eq!((all.rows.len(), all.others.destinations), (0, 0), "{all:?}");
@@ -315,7 +316,7 @@ fn what_may_have_been_accepted_is_not_outgoing() {
 
 #[test]
 fn what_is_there_before_is_listed_with_its_own_end() {
-    let mut ports = Ports::new(0, false, true);
+    let mut ports = PortModel::new(0, false, true);
     ports.set_settings(NETNS, settings(1));
     found(&mut ports, 1, flow(20_000), State::TimeWait, 100 * S, 59_500);
     found(&mut ports, 2, flow(20_001), State::TimeWait, 100 * S, 20_000);
@@ -329,7 +330,7 @@ fn what_is_there_before_is_listed_with_its_own_end() {
     assert_eq!(row.reusable, Reusable { now: 0, not: 1, unknown: 1 });
     assert!(!all.traced);
     // Without settings nothing is known of the range.
-    let mut unknown = Ports::new(0, false, true);
+    let mut unknown = PortModel::new(0, false, true);
     found(&mut unknown, 1, flow(20_000), State::TimeWait, 100 * S, 59_500);
     let row = report(&mut unknown, 100 * S).rows[0].clone();
     assert_eq!((row.in_use, row.size, row.share, row.forecast), (1, None, None, None));
@@ -355,7 +356,7 @@ fn a_connect_that_got_no_port_is_a_failure_and_no_connection() {
     let all = report(&mut ports, 4 * S);
     let row = &all.rows[0];
     let rates = row.rates.unwrap();
-    assert_eq!((row.in_use, rates.taken, rates.failed), (20, 5.0, 1.25), "{row:?}");
+    assert_eq!((row.in_use, rates.taken_per_s, rates.failed_per_s), (20, 5.0, 1.25), "{row:?}");
     assert_eq!((row.failures.len(), row.failures[0].why, row.failures[0].count), (2, Why::NoFreePort, 5));
     // A connect() whose port comes late counts once.
     let mut ports = traced(2);
@@ -363,7 +364,7 @@ fn a_connect_that_got_no_port_is_a_failure_and_no_connection() {
     assert_eq!(report(&mut ports, 2 * S).rows[0].states.connecting, 1);
     step(&mut ports, 3 * S, 1, flow(20_003), State::SynSent, State::Established);
     let row = report(&mut ports, 4 * S).rows[0].clone();
-    assert_eq!((row.in_use, row.states.established, row.rates.unwrap().taken), (1, 1, 0.25));
+    assert_eq!((row.in_use, row.states.established, row.rates.unwrap().taken_per_s), (1, 1, 0.25));
 }
 
 #[test]
@@ -373,7 +374,7 @@ fn failing_in_a_free_range_is_full_and_said_to_be_early() {
     fail(&mut ports, 2 * S, Why::NoFreePort);
     let row = report(&mut ports, 3 * S).rows[0].clone();
     assert!(matches!(row.forecast, Some(Forecast::Full { .. })) && row.fails_early, "{row:?}");
-    assert_eq!(row.advice.unwrap().cause, Cause::Elsewhere);
+    assert_eq!(row.advice.unwrap().cause, PortCause::Elsewhere);
     let row = report(&mut ports, 20 * S).rows[0].clone();
     assert!(!matches!(row.forecast, Some(Forecast::Full { .. })) && !row.fails_early, "{row:?}");
 }
@@ -435,7 +436,7 @@ proptest! {
 #[test]
 fn after_a_loss_nothing_is_said_for_certain() {
     let mut ports = traced(0);
-    let connect = |ports: &mut Ports, n: u16| {
+    let connect = |ports: &mut PortModel, n: u16| {
         let time_ns = u64::from(n) * S;
         for (from, to) in [(State::Close, State::SynSent), (State::SynSent, State::Established)] {
             let step = Transition::new(time_ns, n.into(), flow(20_000 + n), Some(from), to);
@@ -451,7 +452,7 @@ fn after_a_loss_nothing_is_said_for_certain() {
     let lossy = Ledger { lost_by_then: 5, ..Ledger::default() };
     let unsure = ports.report(12 * S, false, 10, Ledger { now_unsure: true, ..lossy });
     let row = &unsure.rows[0];
-    assert!(unsure.at_least && row.rates.unwrap().at_least && row.rates.unwrap().growth == 0.0);
+    assert!(unsure.at_least && row.rates.unwrap().at_least && row.rates.unwrap().growth_per_s == 0.0);
     assert_eq!((row.needed, row.forecast), (None, None));
 
     // Listed anew, but the rates still reach back to the loss.
@@ -468,7 +469,7 @@ fn after_a_loss_nothing_is_said_for_certain() {
 fn what_is_not_certain_is_not_full() {
     let mut ports = traced(0);
     for n in 0..20 {
-        let found = Found {
+        let found = OlderConnection {
             id: 1 + u64::from(n),
             flow: flow(20_000 + n),
             state: State::Established,

@@ -1,7 +1,10 @@
 #![allow(clippy::unwrap_used)]
 use super::{Effort, FOR_A_RECORD};
 use crate::{
-    event::{Call, CancelSite, Context, Event, Fact, HalfOpen, HalfStart, MiniSocket, PortRefused, StateChange, Task},
+    event::{
+        Call, CancelSite, Event, Fact, HookContext, MiniSocket, PortRefused, RequestSocket, RequestStart, StateChange,
+        Task,
+    },
     lifecycle::{Lifecycle, Update},
     tcp::{Flow, NetnsId, State},
 };
@@ -37,7 +40,7 @@ fn change(n: u32, old: State, new: State) -> StateChange {
         by_call: true,
         handed_over: false,
         newborn: false,
-        half_open: false,
+        of_request: false,
         retransmits: None,
         reuse: None,
         v6only: None,
@@ -65,8 +68,8 @@ fn mini(n: u32) -> MiniSocket {
     }
 }
 
-fn half(n: u32) -> HalfOpen {
-    HalfOpen {
+fn reqsk(n: u32) -> RequestSocket {
+    RequestSocket {
         cookie: 0,
         req: u64::from(n) + 1,
         flow: flow(n),
@@ -100,7 +103,7 @@ const WAYS: [(&str, Records, Fact, u64); 8] = [
     ("waits for what connect() gives back", |n| vec![to_syn_sent(n), fails(n)], TICK, 0),
     ("waits for the next port", |n| vec![Fact::PortRefused(refused(n, 80))], TICK, 0),
     ("waits for what a cancellation was", |n| vec![cancelled(n)], TICK, 0),
-    ("waits for what a timer's end was", |n| vec![Fact::HalfExpired(half(n))], TICK, 0),
+    ("waits for what a timer's end was", |n| vec![Fact::RequestExpired(reqsk(n))], TICK, 0),
     ("ends by its own clock, at some time", |n| vec![armed(n), opened(n)], TICK, 9 * S / 10),
     ("is told of, or not, in listing after listing", |n| vec![to_syn_sent(n)], Fact::Listed(NetnsId::new(2, 0)), 0),
     ("asks for one port after the other", |n| vec![armed(n), Fact::PortRefused(refused(0, n as u16))], TICK, 0),
@@ -125,7 +128,7 @@ fn armed(n: u32) -> Fact {
 }
 
 fn opened(n: u32) -> Fact {
-    Fact::HalfOpen { half: half(n), start: HalfStart::Syn }
+    Fact::RequestArmed { reqsk: reqsk(n), start: RequestStart::Syn }
 }
 
 /// However a recording is made: what is looked at grows with its length. Of each way, looking at all that waits whenever there is an
@@ -136,7 +139,7 @@ fn the_work_grows_with_the_records() {
         let (mut lifecycle, mut out) = (Lifecycle::default(), Vec::new());
         let (mut time_ns, mut records) = (S, 0);
         let mut apply = |fact: Fact, thread: u32, time_ns: u64| {
-            let context = Context::Thread(thread as u16 + 1);
+            let context = HookContext::Thread(thread as u16 + 1);
             lifecycle.apply(&Event { time_ns, cpu: 0, context, fact }, &mut out);
             records += 1;
         };

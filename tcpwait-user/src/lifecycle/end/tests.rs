@@ -46,7 +46,7 @@ fn change(old: State, err: Errno, end: Option<EndSite>) -> StateChange {
         by_call: false,
         handed_over: false,
         newborn: false,
-        half_open: false,
+        of_request: false,
         retransmits: None,
         reuse: None,
         v6only: None,
@@ -76,16 +76,16 @@ fn site(stack: &str, about: EndFacts) -> EndSite {
 fn said(end: End) -> String {
     let detail = end.detail.map(|detail| format!(" ({})", detail.name())).unwrap_or_default();
     let by = match end.by {
-        By::Nobody => "",
-        By::Task => " by task",
-        By::Owner => " by owner",
+        EndedBy::Nobody => "",
+        EndedBy::Task => " by task",
+        EndedBy::Owner => " by owner",
     };
     format!("{}{detail}{by}", end.reason.name())
 }
 
 #[track_caller]
 fn check(old: State, err: Errno, stack: &str, about: EndFacts, expected: &str) {
-    let clock = Clock { hz: Some(250), dwell_ns: Some(1_500_000_000) };
+    let clock = EndClock { hz: Some(250), dwell_ns: Some(1_500_000_000) };
     let end = end(&symbols(), &change(old, err, Some(site(stack, about))), clock);
     assert_eq!(said(end), expected, "{old} {err:?} {stack} {about:?}");
 }
@@ -201,7 +201,7 @@ fn what_a_timer_ends() {
 
 #[test]
 fn nothing_is_guessed() {
-    let clock = Clock::default();
+    let clock = EndClock::default();
     let told = |old, err, end| said(super::end(&symbols(), &change(old, err, end), clock));
     // A stack of which nothing is known, and one that leads through a packet into somebody else's call.
     check(Established, Errno::ECONNRESET, "other", ABOUT, "unknown");
@@ -277,7 +277,7 @@ proptest! {
         dwell_ns in prop::option::of(0..200_000_000_000u64),
     ) {
         let change = StateChange { err, ..change(old, NO_ERROR, site) };
-        let found = super::end(&symbols(), &change, Clock { hz: Some(250), dwell_ns });
+        let found = super::end(&symbols(), &change, EndClock { hz: Some(250), dwell_ns });
         prop_assert!(Reason::OF_ENDS.contains(&found.reason), "{found:?}");
         let details: &[Detail] = match found.reason {
             Reason::Closed => &[Detail::GivenUp, Detail::Linger0, Detail::Disconnect, Detail::Multipath],

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use super::DiagSocket;
-use crate::tcp::State;
+use crate::tcp::{DIAG_TIMER_TIME_WAIT, State, TIMEWAIT_LEN_MS};
 
 /// The longest jiffy there is (HZ=100): two events that are so many jiffies apart may be closer by one.
 const JIFFY_MS: u32 = 10;
@@ -13,12 +13,6 @@ const JIFFY_MS: u32 = 10;
 /// By so much, and not more, a segment may come later than another that was sent after it. One that takes longer is taken for lost by then, and
 /// sent again with the latest acknowledgement.
 const OVERTAKEN_MS: u32 = 1_000;
-
-/// `TCP_TIMEWAIT_LEN`.
-const TIME_WAIT_MS: u32 = 60_000;
-
-/// The timer that sock_diag shows of a mini-socket (`inet_twsk_diag_fill`).
-const TIMEWAIT_TIMER: u8 = 3;
 
 /// Whether this network namespace may give TIME_WAIT another length than 60 s: some vendors' kernels have a setting for it.
 pub fn time_wait_has_own_length() -> bool {
@@ -31,10 +25,10 @@ impl DiagSocket {
     /// `own_length`: [`time_wait_has_own_length`].
     pub fn at_least_ms(&self, own_length: bool) -> Option<u32> {
         let state = State::from_kernel(self.state)?;
-        if self.timer == TIMEWAIT_TIMER {
+        if self.timer == DIAG_TIMER_TIME_WAIT {
             // Its timer may have been set anew by late segments, which makes it older than this. That of FIN_WAIT2 began with
             // tcp_fin_timeout or the socket's TCP_LINGER2, which is not told.
-            let gone_ms = TIME_WAIT_MS.saturating_sub(self.expires_ms);
+            let gone_ms = TIMEWAIT_LEN_MS.saturating_sub(self.expires_ms);
             return (state == State::TimeWait && !own_length).then(|| gone_ms.saturating_sub(JIFFY_MS));
         }
         let info = self.info?;

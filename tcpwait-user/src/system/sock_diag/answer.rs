@@ -29,7 +29,7 @@ const TCP_LISTEN: u8 = 10;
 
 /// What a datagram said about the listing as a whole.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum DiagAnswer {
     /// There is more to come.
     More,
     /// That was all.
@@ -44,7 +44,7 @@ pub fn read_datagram(
     sequence: u32,
     dump: &mut Dump,
     each: &mut impl FnMut(DiagSocket),
-) -> Result<Answer, Error> {
+) -> Result<DiagAnswer, Error> {
     while !rest.is_empty() {
         let message = NetlinkBuffer::new_checked(rest).map_err(|_| Error::Malformed("a message is cut off"))?;
         // Aligned as NLMSG_NEXT does; the last message need not be padded.
@@ -59,13 +59,13 @@ pub fn read_datagram(
             // A dump that fails ends with DONE and a negative errno (`netlink_dump`); DONE without a number is success.
             NLMSG_DONE => {
                 return Ok(match i32::read_from_prefix(message.payload()) {
-                    Ok((code, _)) if code < 0 => Answer::Failed(code.saturating_neg()),
-                    _ => Answer::Done,
+                    Ok((code, _)) if code < 0 => DiagAnswer::Failed(code.saturating_neg()),
+                    _ => DiagAnswer::Done,
                 });
             }
             NLMSG_ERROR => match i32::read_from_prefix(message.payload()) {
                 Ok((0, _)) => {}
-                Ok((code, _)) => return Ok(Answer::Failed(code.saturating_neg())),
+                Ok((code, _)) => return Ok(DiagAnswer::Failed(code.saturating_neg())),
                 Err(_) => return Err(Error::Malformed("an error without a number")),
             },
             NLMSG_OVERRUN => return Err(Error::Malformed("data was lost (NLMSG_OVERRUN)")),
@@ -73,7 +73,7 @@ pub fn read_datagram(
             _ => return Err(Error::Malformed("a message of an unknown type")),
         }
     }
-    Ok(Answer::More)
+    Ok(DiagAnswer::More)
 }
 
 fn socket(payload: &[u8]) -> Result<DiagSocket, Error> {
@@ -186,7 +186,7 @@ mod tests {
         }
     }
 
-    fn read(bytes: &[u8]) -> (Result<Answer, Error>, Dump, Vec<DiagSocket>) {
+    fn read(bytes: &[u8]) -> (Result<DiagAnswer, Error>, Dump, Vec<DiagSocket>) {
         let (mut dump, mut sockets) = (Dump::default(), Vec::new());
         let answer = read_datagram(bytes, SEQUENCE, &mut dump, &mut |socket| sockets.push(socket));
         (answer, dump, sockets)
@@ -199,7 +199,7 @@ mod tests {
         let with_attribute = message(SOCK_DIAG_BY_FAMILY, 2, &[time_wait().as_bytes(), &[5, 0, 8, 0, 0]].concat());
         let done = message(NLMSG_DONE, 2, &0i32.to_ne_bytes());
         let (answer, dump, sockets) = read(&[&one[..], &with_attribute, &[0; 3], &done].concat());
-        assert_eq!(answer.unwrap(), Answer::Done);
+        assert_eq!(answer.unwrap(), DiagAnswer::Done);
         assert!(!dump.inconsistent);
         assert_eq!(sockets.len(), 2);
         assert_eq!(sockets[0], sockets[1]);
@@ -222,7 +222,7 @@ mod tests {
             // An attribute of one byte before it, padded to four.
             let bytes = [socket.as_bytes(), &[5, 0, 8, 0, 0, 0, 0, 0], &attribute(value)].concat();
             let (answer, _, sockets) = read(&message(SOCK_DIAG_BY_FAMILY, 2, &bytes));
-            assert_eq!(answer.unwrap(), Answer::More);
+            assert_eq!(answer.unwrap(), DiagAnswer::More);
             sockets[0].info
         };
         let info = Info {
@@ -243,11 +243,11 @@ mod tests {
 
     #[test]
     fn ends_and_errors() {
-        assert_eq!(read(&[]).0.unwrap(), Answer::More);
-        assert_eq!(read(&message(NLMSG_DONE, 2, &[])).0.unwrap(), Answer::Done);
-        assert_eq!(read(&message(NLMSG_DONE, 2, &(-2i32).to_ne_bytes())).0.unwrap(), Answer::Failed(2));
-        assert_eq!(read(&message(NLMSG_ERROR, 0, &(-22i32).to_ne_bytes())).0.unwrap(), Answer::Failed(22));
-        assert_eq!(read(&message(NLMSG_ERROR, 0, &i32::MIN.to_ne_bytes())).0.unwrap(), Answer::Failed(i32::MAX));
+        assert_eq!(read(&[]).0.unwrap(), DiagAnswer::More);
+        assert_eq!(read(&message(NLMSG_DONE, 2, &[])).0.unwrap(), DiagAnswer::Done);
+        assert_eq!(read(&message(NLMSG_DONE, 2, &(-2i32).to_ne_bytes())).0.unwrap(), DiagAnswer::Failed(2));
+        assert_eq!(read(&message(NLMSG_ERROR, 0, &(-22i32).to_ne_bytes())).0.unwrap(), DiagAnswer::Failed(22));
+        assert_eq!(read(&message(NLMSG_ERROR, 0, &i32::MIN.to_ne_bytes())).0.unwrap(), DiagAnswer::Failed(i32::MAX));
         assert!(read(&message(NLMSG_ERROR, 0, &[1])).0.is_err());
         assert!(read(&message(999, 0, &[])).0.is_err());
         assert!(read(&message(NLMSG_DONE, NLM_F_DUMP_INTR, &[])).1.inconsistent);
@@ -258,7 +258,7 @@ mod tests {
         let mut other = message(SOCK_DIAG_BY_FAMILY, 2, time_wait().as_bytes());
         other[8] ^= 1;
         let (answer, _, sockets) = read(&other);
-        assert_eq!((answer.unwrap(), sockets.len()), (Answer::More, 0));
+        assert_eq!((answer.unwrap(), sockets.len()), (DiagAnswer::More, 0));
     }
 
     #[test]

@@ -10,29 +10,30 @@ use nix::errno::Errno;
 use serde::Serialize;
 
 use super::super::{
-    Context, PortsView,
+    PortsView, ViewContext,
     json::rfc3339,
     key::comm_of,
-    stat::json::{Account, account},
+    stat::json::{LedgerJson, account},
 };
 use crate::{
     aggregate::ports::{
-        advice::Advice,
+        advice::PortAdvice,
         failures::Failed,
         forecast::Forecast,
         pace::Rates,
-        report::{self, Bound, Mean, Others, PortsReport, Reusable, Row, States},
-        settings::Settings,
+        report::{self, Bound, Mean, Others, PortRow, PortsReport, Reusable},
+        settings::PortSettings,
+        states::PortStates,
     },
     lifecycle::{Call, Why},
     plain,
-    tcp::NetnsId,
+    tcp::{NetnsId, TIMEWAIT_LEN_NS},
     view::schema,
 };
 
 /// The JSON view.
 #[derive(Debug, Default)]
-pub struct Json;
+pub struct PortsJson;
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -42,18 +43,18 @@ struct Document<'a> {
     #[serde(rename = "final")]
     is_final: bool,
     traced: bool,
-    namespaces: Vec<Namespace>,
+    namespaces: Vec<NamespaceJson>,
     destinations: Vec<Destination<'a>>,
     others: &'a Others,
     bound: Option<Vec<Address<'a>>>,
     unknown: u64,
     bind_failures: Vec<Bind<'a>>,
     at_least: bool,
-    ledger: Option<Account>,
+    ledger: Option<LedgerJson>,
 }
 
 #[derive(Serialize)]
-struct Namespace {
+struct NamespaceJson {
     netns: NetnsId,
     ip_local_port_range: Option<(u16, u16)>,
     ports: Option<u64>,
@@ -71,7 +72,7 @@ struct Destination<'a> {
     raddr: IpAddr,
     rport: u16,
     in_use: u64,
-    states: States,
+    states: PortStates,
     outside_range: u64,
     bound_elsewhere: Option<u64>,
     ports: Option<u64>,
@@ -84,8 +85,8 @@ struct Destination<'a> {
     reuse_unknown: bool,
     fails_early: bool,
     process: Option<Holder>,
-    failures: Option<Vec<Failure>>,
-    advice: Option<&'a Advice>,
+    failures: Option<Vec<FailureJson>>,
+    advice: Option<&'a PortAdvice>,
 }
 
 #[derive(Serialize)]
@@ -127,7 +128,7 @@ struct Holder {
 }
 
 #[derive(Serialize)]
-struct Failure {
+struct FailureJson {
     call: Call,
     why: Why,
     errno: Option<String>,
@@ -146,11 +147,11 @@ struct Bind<'a> {
     laddr: IpAddr,
     lport: Option<u16>,
     #[serde(flatten)]
-    failure: Failure,
+    failure: FailureJson,
 }
 
-impl PortsView for Json {
-    fn report(&mut self, report: &PortsReport, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+impl PortsView for PortsJson {
+    fn report(&mut self, report: &PortsReport, context: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()> {
         let document = Document {
             schema: schema::PORTS,
             time: rfc3339(context, report.end_ns),
@@ -181,21 +182,21 @@ impl PortsView for Json {
     }
 }
 
-fn namespace((netns, settings): &(NetnsId, Option<Settings>)) -> Namespace {
+fn namespace((netns, settings): &(NetnsId, Option<PortSettings>)) -> NamespaceJson {
     let settings = settings.as_ref();
-    Namespace {
+    NamespaceJson {
         netns: *netns,
         ip_local_port_range: settings
             .and_then(|settings| settings.range.as_ref())
             .map(|range| (*range.start(), *range.end())),
-        ports: settings.and_then(Settings::size),
+        ports: settings.and_then(PortSettings::size),
         tcp_tw_reuse: settings.and_then(|settings| settings.tw_reuse),
         tcp_tw_reuse_delay_ms: settings.and_then(|settings| settings.tw_reuse_delay_ms),
         tcp_timestamps: settings.and_then(|settings| settings.timestamps),
     }
 }
 
-fn destination<'a>(row: &'a Row, traced: bool, context: Context<'a>) -> Destination<'a> {
+fn destination<'a>(row: &'a PortRow, traced: bool, context: ViewContext<'a>) -> Destination<'a> {
     Destination {
         netns: row.destination.netns,
         interface: row.destination.interface().map(|interface| context.names.interface(interface)),
@@ -221,7 +222,7 @@ fn destination<'a>(row: &'a Row, traced: bool, context: Context<'a>) -> Destinat
     }
 }
 
-fn address<'a>(row: &Bound, context: Context<'a>) -> Address<'a> {
+fn address<'a>(row: &Bound, context: ViewContext<'a>) -> Address<'a> {
     Address {
         netns: row.source.netns,
         interface: row.source.interface().map(|interface| context.names.interface(interface)),
@@ -233,24 +234,31 @@ fn address<'a>(row: &Bound, context: Context<'a>) -> Address<'a> {
         time_wait: row.time_wait,
         ports: row.size,
         share: row.share,
-        rates: row.rates.map(|rates| per_second(rates, crate::aggregate::TIMEWAIT_NS)),
+        rates: row.rates.map(|rates| per_second(rates, TIMEWAIT_LEN_NS)),
         forecast: row.forecast,
         process: row.holder.as_ref().map(holder_of),
     }
 }
 
-fn holder_of(holder: &report::Holder) -> Holder {
+fn holder_of(holder: &report::TopHolder) -> Holder {
     Holder { comm: comm_of(holder.process.comm), pid: holder.process.pid, ports: holder.ports, known: holder.known }
 }
 
 fn per_second(rates: Rates, time_wait_ns: u64) -> PerSecond {
-    let Rates { taken, waits, ended, failed, growth, window_ns, at_least } = rates;
-    let growth = (!at_least).then_some(growth);
-    PerSecond { connects: taken, time_waits: waits, ended, growth, failed, at_least, over_ns: window_ns, time_wait_ns }
+    PerSecond {
+        connects: rates.taken_per_s,
+        time_waits: rates.waits_per_s,
+        ended: rates.ended_per_s,
+        growth: (!rates.at_least).then_some(rates.growth_per_s),
+        failed: rates.failed_per_s,
+        at_least: rates.at_least,
+        over_ns: rates.window_ns,
+        time_wait_ns,
+    }
 }
 
-fn failure(failed: &Failed, context: Context<'_>) -> Failure {
-    Failure {
+fn failure(failed: &Failed, context: ViewContext<'_>) -> FailureJson {
+    FailureJson {
         call: failed.call,
         why: failed.why,
         errno: (failed.errno != 0).then(|| format!("{:?}", Errno::from_raw(failed.errno.into()))),

@@ -1,5 +1,6 @@
 //! Reports on ports: text for a terminal, JSON for programs.
 
+mod address;
 pub mod json;
 mod sentences;
 pub mod text;

@@ -2,19 +2,19 @@
 
 use super::{
     super::{
-        Context,
+        ViewContext,
         key::comm_of,
         units::{count, duration, known, percent, rate},
     },
-    text::{from, source, to},
+    address::{from, source, to},
 };
 use crate::{
     aggregate::ports::{
-        advice::{Advice, Cause, Help, NoHelp},
+        advice::{Help, NoHelp, PortAdvice, PortCause},
         failures::{Failed, Process},
         forecast::Forecast,
-        report::{BindFailure, Bound, PortsReport, Row},
-        settings::Settings,
+        report::{BindFailure, Bound, PortRow, PortsReport},
+        settings::PortSettings,
     },
     lifecycle::Why,
     plain,
@@ -50,12 +50,16 @@ pub fn process(process: &Process) -> String {
 }
 
 /// What the settings of a namespace are.
-pub fn settings((netns, settings): &(NetnsId, Option<Settings>), several: bool, context: Context<'_>) -> String {
+pub fn settings(
+    (netns, settings): &(NetnsId, Option<PortSettings>),
+    several: bool,
+    context: ViewContext<'_>,
+) -> String {
     let place = if several { format!("{}: ", plain::column(&context.names.netns(*netns))) } else { String::new() };
     let Some(settings) = settings else {
         return format!("{place}ip_local_port_range and tcp_tw_reuse are not known");
     };
-    let Settings { range, tw_reuse, tw_reuse_delay_ms, timestamps, .. } = settings;
+    let PortSettings { range, tw_reuse, tw_reuse_delay_ms, timestamps, .. } = settings;
     let range = range.as_ref().map_or_else(
         || "-".to_owned(),
         |range| {
@@ -77,11 +81,11 @@ pub fn settings((netns, settings): &(NetnsId, Option<Settings>), several: bool, 
 }
 
 /// How a destination stands that needs it said: whose it is, and what failed.
-pub fn of(row: &Row, report: &PortsReport, context: Context<'_>, clock: &dyn Fn(u64) -> String) -> Vec<String> {
+pub fn of(row: &PortRow, report: &PortsReport, context: ViewContext<'_>, clock: &dyn Fn(u64) -> String) -> Vec<String> {
     let mut sentences = vec![stands(row, report.ledger.now_unsure, context)];
     sentences.extend(who(row));
     sentences.extend(row.failures.iter().map(|failed| failure(failed, report.at_least, clock)));
-    if row.advice.as_ref().is_some_and(|advice| advice.cause == Cause::Closing) {
+    if row.advice.as_ref().is_some_and(|advice| advice.cause == PortCause::Closing) {
         sentences
             .push("This side has closed them, and the peer or a firewall does not acknowledge the FIN.".to_owned());
     }
@@ -102,14 +106,14 @@ pub fn of(row: &Row, report: &PortsReport, context: Context<'_>, clock: &dyn Fn(
 }
 
 /// What would help, and what would not.
-pub fn advice(advice: &Advice, row: &Row) -> [String; 2] {
+pub fn advice(advice: &PortAdvice, row: &PortRow) -> [String; 2] {
     let helps: Vec<String> = advice.help.iter().map(|help| words(help, row)).collect();
     let others: Vec<&str> = advice.no_help.iter().map(not).collect();
     [format!("Helps: {}.", helps.join("; ")), format!("Does not help: {}.", others.join("; "))]
 }
 
 /// `10.0.0.1 to 10.0.0.2:80 will be full in 41s: 12 of 20 ports are in use, 11 of them in TIME_WAIT.`
-fn stands(row: &Row, unsure: bool, context: Context<'_>) -> String {
+fn stands(row: &PortRow, unsure: bool, context: ViewContext<'_>) -> String {
     let from = format!("{} to {}", from(&row.destination, context), to(&row.destination));
     let verdict = match row.forecast {
         Some(Forecast::Full { .. }) => "is FULL".to_owned(),
@@ -123,12 +127,12 @@ fn stands(row: &Row, unsure: bool, context: Context<'_>) -> String {
     let cause = row.advice.as_ref().map(|advice| advice.cause);
     let states = &row.states;
     let (most, state) = match cause {
-        Some(Cause::Open) => (states.established, "ESTABLISHED"),
-        Some(Cause::CloseWait) => (states.close_wait, "CLOSE_WAIT"),
-        Some(Cause::Connecting) => (states.connecting, "SYN_SENT"),
-        Some(Cause::FinWait2) => (states.fin_wait2, "FIN_WAIT2"),
-        Some(Cause::Closing) => (states.closing, "FIN_WAIT1, CLOSING or LAST_ACK"),
-        Some(Cause::TimeWait | Cause::Elsewhere | Cause::Bound) | None => (states.time_wait, "TIME_WAIT"),
+        Some(PortCause::Open) => (states.established, "ESTABLISHED"),
+        Some(PortCause::CloseWait) => (states.close_wait, "CLOSE_WAIT"),
+        Some(PortCause::Connecting) => (states.connecting, "SYN_SENT"),
+        Some(PortCause::FinWait2) => (states.fin_wait2, "FIN_WAIT2"),
+        Some(PortCause::Closing) => (states.closing, "FIN_WAIT1, CLOSING or LAST_ACK"),
+        Some(PortCause::TimeWait | PortCause::Elsewhere | PortCause::Bound) | None => (states.time_wait, "TIME_WAIT"),
     };
     let mut text = format!(
         "{from} {verdict}: {}{} ports are {}in use, {} of them in {state}",
@@ -152,9 +156,9 @@ fn stands(row: &Row, unsure: bool, context: Context<'_>) -> String {
     text + "."
 }
 
-fn who(row: &Row) -> Option<String> {
+fn who(row: &PortRow) -> Option<String> {
     let holder = row.holder.as_ref();
-    let rates = row.rates.filter(|rates| rates.taken + rates.failed > 0.0);
+    let rates = row.rates.filter(|rates| rates.taken_per_s + rates.failed_per_s > 0.0);
     if holder.is_none() && rates.is_none() {
         return None;
     }
@@ -170,14 +174,14 @@ fn who(row: &Row) -> Option<String> {
     let Some(rates) = rates else { return Some(format!("{by} holds them.")) };
     let held = match row.held.mean_ns {
         Some(ns) => format!("; a port was held for {}", duration(Some(ns))),
-        None if rates.waits > 0.0 => format!(", where each holds its port for {}", duration(Some(row.wait_ns))),
+        None if rates.waits_per_s > 0.0 => format!(", where each holds its port for {}", duration(Some(row.wait_ns))),
         None => String::new(),
     };
-    let waits = match rates.waits {
+    let waits = match rates.waits_per_s {
         0.0 => String::new(),
         waits => format!("; {}/s enter TIME_WAIT", rate(Some(waits))),
     };
-    let failed = match rates.failed {
+    let failed = match rates.failed_per_s {
         0.0 => String::new(),
         failed => format!(", and {}/s find no port", rate(Some(failed))),
     };
@@ -186,7 +190,7 @@ fn who(row: &Row) -> Option<String> {
         .map_or_else(String::new, |needed| format!(" At this rate {} ports are needed.", count(needed.ceil() as u64)));
     Some(format!(
         "{by} opens {least}{}/s over the last {}{failed}{waits}{held}.{needed}",
-        rate(Some(rates.taken)),
+        rate(Some(rates.taken_per_s)),
         span(rates.window_ns),
         least = if rates.at_least { "at least " } else { "" },
     ))
@@ -201,7 +205,7 @@ fn failure(failed: &Failed, at_least: bool, clock: &dyn Fn(u64) -> String) -> St
 }
 
 /// bind() or listen() that failed, which has no destination.
-pub fn bind(bind: &BindFailure, at_least: bool, context: Context<'_>) -> String {
+pub fn bind(bind: &BindFailure, at_least: bool, context: ViewContext<'_>) -> String {
     let least = if at_least { "at least " } else { "" };
     let port = bind.lport.map_or_else(|| "any".to_owned(), |port| port.to_string());
     let by = bind.failed.process.as_ref().map_or_else(|| "unknown processes".to_owned(), process);
@@ -239,7 +243,7 @@ fn why(why: Why) -> &'static str {
     }
 }
 
-fn words(help: &Help, row: &Row) -> String {
+fn words(help: &Help, row: &PortRow) -> String {
     match help {
         Help::KeepOpen => "keep connections open and use them again (a pool, keep-alive)".to_owned(),
         Help::PeerClosesFirst => {
@@ -306,7 +310,7 @@ fn not(no_help: &NoHelp) -> &'static str {
 }
 
 /// How a source address stands from which bind() takes ports, where that needs saying.
-pub fn bound(row: &Bound, context: Context<'_>) -> Option<String> {
+pub fn bound(row: &Bound, context: ViewContext<'_>) -> Option<String> {
     let verdict = match row.forecast {
         Some(Forecast::Full { .. }) => "are all taken".to_owned(),
         Some(Forecast::FullIn { in_ns }) => format!("will all be taken in {}", span(in_ns)),

@@ -8,18 +8,19 @@ use jiff::tz::TimeZone;
 
 use super::{
     super::{
-        Context, PortsView, ledger,
+        PortsView, ViewContext, ledger,
         table::{self, Column},
         units::{count, counted, date_time, duration, known, percent, rate},
     },
+    address::{from, source, to},
     sentences::{self, forecast, process},
 };
 use crate::{
     aggregate::ports::{
-        advice::{Advice, Cause},
+        advice::{PortAdvice, PortCause},
         failures::About,
         pace::Rates,
-        report::{Bound, Destination, PortsReport, Reusable, Row, Source},
+        report::{Bound, PortDestination, PortRow, PortsReport, Reusable},
     },
     fold::fold,
     plain,
@@ -30,21 +31,21 @@ const IN_WORDS: usize = 3;
 
 /// The text view.
 #[derive(Debug)]
-pub struct Text {
+pub struct PortsText {
     width: usize,
     zone: TimeZone,
     reports: u64,
     /// What was said of destinations that would help: that is not said at every interval.
-    told: HashMap<Destination, Advice>,
+    told: HashMap<PortDestination, PortAdvice>,
 }
 
-impl Text {
+impl PortsText {
     /// Text of this width, with the time of day in this zone.
     pub fn new(width: usize, zone: TimeZone) -> Self {
         Self { width, zone, reports: 0, told: HashMap::new() }
     }
 
-    fn heading(&self, report: &PortsReport, context: Context<'_>) -> String {
+    fn heading(&self, report: &PortsReport, context: ViewContext<'_>) -> String {
         let clock = |time_ns| date_time(context.wall(time_ns), &self.zone);
         let used: u64 = report.rows.iter().map(|row| row.in_use).sum::<u64>() + report.others.in_use;
         let destinations = report.rows.len() as u64 + report.others.destinations;
@@ -63,8 +64,8 @@ impl Text {
     }
 }
 
-impl PortsView for Text {
-    fn report(&mut self, report: &PortsReport, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+impl PortsView for PortsText {
+    fn report(&mut self, report: &PortsReport, context: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()> {
         let mut lines = fold(&self.heading(report, context), self.width, 10);
         for namespace in &report.namespaces {
             lines.extend(fold(&sentences::settings(namespace, report.namespaces.len() > 1, context), self.width, 2));
@@ -82,8 +83,8 @@ impl PortsView for Text {
             }
         }
         // What bind() takes is said above, once for all destinations.
-        let is_said = |row: &&Row| {
-            row.advice.as_ref().is_some_and(|advice| advice.cause != Cause::Bound || !row.failures.is_empty())
+        let is_said = |row: &&PortRow| {
+            row.advice.as_ref().is_some_and(|advice| advice.cause != PortCause::Bound || !row.failures.is_empty())
         };
         let worst = report.rows.iter().filter(is_said).take(IN_WORDS);
         for row in worst {
@@ -122,10 +123,10 @@ impl PortsView for Text {
     }
 }
 
-fn destinations(report: &PortsReport, context: Context<'_>, width: usize) -> Vec<String> {
+fn destinations(report: &PortsReport, context: ViewContext<'_>, width: usize) -> Vec<String> {
     let others = &report.others;
     let rows = &report.rows;
-    let column = |cell: &dyn Fn(&Row) -> String, other: String| {
+    let column = |cell: &dyn Fn(&PortRow) -> String, other: String| {
         let cells = rows.iter().map(cell);
         let other = (others.destinations > 0).then_some(other);
         cells.chain(other).collect::<Vec<_>>()
@@ -139,7 +140,7 @@ fn destinations(report: &PortsReport, context: Context<'_>, width: usize) -> Vec
             column(&|row| plain::column(&context.names.netns(row.destination.netns)), none()),
         ));
     }
-    let reuse = |row: &Row| reusable(&row.reusable);
+    let reuse = |row: &PortRow| reusable(&row.reusable);
     columns.extend([
         Column::text(
             "FROM",
@@ -166,18 +167,8 @@ fn destinations(report: &PortsReport, context: Context<'_>, width: usize) -> Vec
     table::lines(columns, width)
 }
 
-/// `10.0.0.1`, `fe80::1%eth0`.
-pub(super) fn from(destination: &Destination, context: Context<'_>) -> String {
-    plain::column(&context.names.address(destination.laddr, destination.interface()))
-}
-
-/// The same of a source.
-pub(super) fn source(source: &Source, context: Context<'_>) -> String {
-    plain::column(&context.names.address(source.laddr, source.interface()))
-}
-
 /// Ports that bind() gave, by source address.
-fn bound_addresses(rows: &[Bound], several: bool, context: Context<'_>, width: usize) -> Vec<String> {
+fn bound_addresses(rows: &[Bound], several: bool, context: ViewContext<'_>, width: usize) -> Vec<String> {
     let column = |cell: &dyn Fn(&Bound) -> String| rows.iter().map(cell).collect::<Vec<_>>();
     let mut columns = Vec::new();
     if several {
@@ -209,11 +200,6 @@ fn at_least(row: &Bound) -> String {
     }
 }
 
-/// `10.0.0.1:80`, `[fd00::1]:80`.
-pub(super) fn to(destination: &Destination) -> String {
-    std::net::SocketAddr::new(destination.raddr, destination.rport).to_string()
-}
-
 /// `3`, or `3+2?` where it is not known of two more.
 fn reusable(reusable: &Reusable) -> String {
     match reusable.unknown {
@@ -225,7 +211,7 @@ fn reusable(reusable: &Reusable) -> String {
 /// Ports taken a second: `12`, or `>=12` where events were lost meanwhile.
 fn taken(rates: Option<&Rates>) -> String {
     let least = if rates.is_some_and(|rates| rates.at_least) { ">=" } else { "" };
-    format!("{least}{}", rate(rates.map(|rates| rates.taken)))
+    format!("{least}{}", rate(rates.map(|rates| rates.taken_per_s)))
 }
 
 /// A count since the start: `5`, or `>=5` where events were lost.
@@ -234,7 +220,7 @@ fn least(report: &PortsReport, number: u64) -> String {
 }
 
 /// connect() that found no port, which without tracing nobody knows.
-fn failed(row: &Row, report: &PortsReport) -> String {
+fn failed(row: &PortRow, report: &PortsReport) -> String {
     if !report.traced {
         return "-".to_owned();
     }

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Context,
+        ViewContext,
         failure::{errno, short},
         key,
         units::{at_least, count, counted, duration, percent},
@@ -11,11 +11,11 @@ use super::{
 };
 use crate::{
     aggregate::{
-        by::{By, Value},
+        by::{GroupBy, Value},
         census::PlaceRow,
         failures::FailureRow,
-        findings::Finding,
-        report::Report,
+        findings::StatFinding,
+        report::StatReport,
         unfollowed::FullQueue,
     },
     lifecycle::Call,
@@ -27,7 +27,7 @@ use crate::{
 const LINES: usize = 6;
 
 /// The lines, worst first.
-pub fn lines(report: &Report, context: Context<'_>) -> Vec<String> {
+pub fn lines(report: &StatReport, context: ViewContext<'_>) -> Vec<String> {
     let mut lines: Vec<String> =
         report.findings.iter().take(LINES).map(|finding| line(finding, report, context)).collect();
     let beyond = report.findings.len().saturating_sub(LINES);
@@ -38,19 +38,19 @@ pub fn lines(report: &Report, context: Context<'_>) -> Vec<String> {
 }
 
 /// Whether every call that failed is in one of the lines.
-pub fn tell_all_failures(report: &Report) -> bool {
-    let told = report.findings.iter().take(LINES).filter(|finding| matches!(finding, Finding::Failed(_))).count();
+pub fn tell_all_failures(report: &StatReport) -> bool {
+    let told = report.findings.iter().take(LINES).filter(|finding| matches!(finding, StatFinding::Failed(_))).count();
     told == report.failures.rows.len() && report.failures.others == 0
 }
 
 /// One of them in words, with the network namespace where there are several.
-pub(super) fn line(finding: &Finding, report: &Report, context: Context<'_>) -> String {
+pub(super) fn line(finding: &StatFinding, report: &StatReport, context: ViewContext<'_>) -> String {
     let netns = match finding {
-        Finding::Failed(row) => Some(row.kind.netns),
-        Finding::Ports { row, .. } => Some(row.destination.netns),
-        Finding::Dropped { queue, .. } => queue.map(|queue| queue.netns),
-        Finding::Unanswered(row) | Finding::Waiting(row) => Some(row.place.netns),
-        Finding::Cookies { .. } | Finding::Overflow { .. } | Finding::Ended(_) => None,
+        StatFinding::Failed(row) => Some(row.kind.netns),
+        StatFinding::Ports { row, .. } => Some(row.destination.netns),
+        StatFinding::Dropped { queue, .. } => queue.map(|queue| queue.netns),
+        StatFinding::Unanswered(row) | StatFinding::Waiting(row) => Some(row.place.netns),
+        StatFinding::Cookies { .. } | StatFinding::Overflow { .. } | StatFinding::Ended(_) => None,
     };
     let text = words(finding, report, context);
     match netns.filter(|_| report.several_namespaces) {
@@ -59,10 +59,10 @@ pub(super) fn line(finding: &Finding, report: &Report, context: Context<'_>) -> 
     }
 }
 
-fn words(finding: &Finding, report: &Report, context: Context<'_>) -> String {
+fn words(finding: &StatFinding, report: &StatReport, context: ViewContext<'_>) -> String {
     match finding {
-        Finding::Failed(row) => failed(row, context),
-        Finding::Ports { row, available, in_ns } => {
+        StatFinding::Failed(row) => failed(row, context),
+        StatFinding::Ports { row, available, in_ns } => {
             let to = &row.destination;
             let to = plain::column(&context.names.endpoint(to.raddr, to.rport, to.interface()));
             let share = percent(Some(row.taken as f64 / (*available).max(1) as f64));
@@ -74,34 +74,34 @@ fn words(finding: &Finding, report: &Report, context: Context<'_>) -> String {
             let held = format!("{} of {} ports to {to} are taken ({share}){soon}", count(row.taken), count(*available));
             format!("{held}: {}. See tcpwait ports", owner(row.owner))
         }
-        Finding::Dropped { count: dropped, queue, owner } => {
+        StatFinding::Dropped { count: dropped, queue, owner } => {
             format!(
                 "{} dropped: {}",
                 counted(*dropped, "SYN or handshake ACK", "SYNs or handshake ACKs"),
                 full(*queue, *owner)
             )
         }
-        Finding::Cookies { count: sent } => format!(
+        StatFinding::Cookies { count: sent } => format!(
             "{}: a SYN queue is full. See tcpwait doctor",
             counted(*sent, "SYN was answered with a cookie", "SYNs were answered with cookies")
         ),
-        Finding::Unanswered(row) => format!(
+        StatFinding::Unanswered(row) => format!(
             "{} unanswered for 1s or more, the oldest for {}: {} {}",
             counted(row.unanswered, "connect", "connects"),
             oldest(row),
             owner(row.owner),
             service(row, context)
         ),
-        Finding::Waiting(row) => waiting(row, context),
-        Finding::Overflow { count: missed } => format!(
+        StatFinding::Waiting(row) => waiting(row, context),
+        StatFinding::Overflow { count: missed } => format!(
             "{} not entered: net.ipv4.tcp_max_tw_buckets is reached",
             counted(*missed, "TIME_WAIT was", "TIME_WAITs were")
         ),
-        Finding::Ended(lead) => sentences::ended(lead, report, context),
+        StatFinding::Ended(lead) => sentences::ended(lead, report, context),
     }
 }
 
-fn failed(row: &FailureRow, context: Context<'_>) -> String {
+fn failed(row: &FailureRow, context: ViewContext<'_>) -> String {
     let kind = &row.kind;
     let call = kind.call.name();
     let at = if kind.call == Call::Connect { "to" } else { "at" };
@@ -115,7 +115,7 @@ fn failed(row: &FailureRow, context: Context<'_>) -> String {
     )
 }
 
-fn waiting(row: &PlaceRow, context: Context<'_>) -> String {
+fn waiting(row: &PlaceRow, context: ViewContext<'_>) -> String {
     let PlaceRow { place, now, growth, .. } = row;
     let more = growth.filter(|growth| *growth != 0).map(|growth| format!(", {growth:+}")).unwrap_or_default();
     let head = format!("{} {} now{more}, the oldest for {}", place.state, count(*now), oldest(row));
@@ -147,10 +147,10 @@ fn full(queue: Option<FullQueue>, owner: Option<[u8; 16]>) -> String {
     )
 }
 
-fn service(row: &PlaceRow, context: Context<'_>) -> String {
+fn service(row: &PlaceRow, context: ViewContext<'_>) -> String {
     match row.place.service {
         Value::Local(port) => format!("on :{port}"),
-        Value::Unknown => format!("{} unknown", By::Service.name()),
+        Value::Unknown => format!("{} unknown", GroupBy::Service.name()),
         value => format!("to {}", key::text(value, context.names)),
     }
 }

@@ -13,12 +13,12 @@ use std::{
 use serde::{Serialize, Serializer};
 
 use self::{
-    ends::{Ended, Times},
-    findings::{Found, MadeBy, Waiting},
-    handshake::{Connects, Failures, HalfOpen, connects, failures, half_open},
+    ends::{Ended, TimesJson},
+    findings::{FindingJson, MadeBy, Waiting},
+    handshake::{ConnectsJson, FailuresJson, SynRecvJson, connects, failures, syn_recv},
 };
 use super::super::{
-    Context, ReportView,
+    ReportView, ViewContext,
     json::{CutLine, rfc3339},
     key::Key,
 };
@@ -26,10 +26,10 @@ use crate::{
     aggregate::{
         DwellSummary, HistogramSummary, Steady,
         age::AgeSummary,
-        audit::{AuditReport, Checked, Outcome},
-        by::By,
-        groups::{Closed, GroupRow},
-        report::{Exit, Report, StateRow},
+        audit::{AuditReport, CheckOutcome, Checked},
+        by::GroupBy,
+        group_row::{ClosedFirst, GroupRow},
+        report::{Exit, StatReport, StateRow},
     },
     ledger::Ledger,
     lifecycle::{Abort, Reason},
@@ -40,7 +40,7 @@ use crate::{
 
 /// The JSON view.
 #[derive(Debug, Default)]
-pub struct Json;
+pub struct StatJson;
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -50,37 +50,37 @@ struct Document<'a> {
     interval_ns: u64,
     #[serde(rename = "final")]
     is_final: bool,
-    findings: Vec<Found>,
+    findings: Vec<FindingJson>,
     waiting: Vec<Waiting>,
     #[serde(serialize_with = "states")]
     states: &'a [StateRow],
-    time_wait: TimeWait<'a>,
+    time_wait: TimeWaitJson<'a>,
     #[serde(serialize_with = "exits")]
     exits: &'a [Exit],
     orphan_exits: BTreeMap<&'static str, u64>,
-    half_open: HalfOpen,
+    syn_recv: SynRecvJson,
     ends: BTreeMap<&'static str, Ended<DwellSummary>>,
-    failures: Failures,
-    connects: Connects,
-    transitions: Vec<Transition>,
-    by: &'a [By],
+    failures: FailuresJson,
+    connects: ConnectsJson,
+    transitions: Vec<TransitionJson>,
+    by: &'a [GroupBy],
     /// Names by inode number.
     namespaces: BTreeMap<String, String>,
-    groups: Vec<Group<'a>>,
+    groups: Vec<GroupJson<'a>>,
     groups_folded: u64,
-    ledger: Account,
-    audit: Audit<'a>,
+    ledger: LedgerJson,
+    audit: AuditJson<'a>,
 }
 
 #[derive(Serialize)]
-struct TimeWait<'a> {
+struct TimeWaitJson<'a> {
     entered_per_s: Option<f64>,
     left_per_s: Option<f64>,
     restarts: u64,
     restart_causes: BTreeMap<&'static str, u64>,
     overflows: u64,
     made: MadeBy,
-    closed_first: ClosedFirst,
+    closed_first: ClosedFirstJson,
     hz: Option<u64>,
     histogram: &'a HistogramSummary,
     steady: Steady,
@@ -105,7 +105,7 @@ struct ExitCounts {
 }
 
 #[derive(Serialize)]
-struct Transition {
+struct TransitionJson {
     from: Option<State>,
     to: State,
     count: u64,
@@ -113,21 +113,21 @@ struct Transition {
 }
 
 #[derive(Serialize)]
-struct ClosedFirst {
+struct ClosedFirstJson {
     this_side: u64,
     peer: u64,
     both: u64,
     neither: u64,
 }
 
-impl From<Closed> for ClosedFirst {
-    fn from(closed: Closed) -> Self {
+impl From<ClosedFirst> for ClosedFirstJson {
+    fn from(closed: ClosedFirst) -> Self {
         Self { this_side: closed.this_side, peer: closed.peer, both: closed.both, neither: closed.neither }
     }
 }
 
 #[derive(Serialize)]
-struct Group<'a> {
+struct GroupJson<'a> {
     /// `None`: all others.
     key: Option<Key<'a>>,
     groups: u64,
@@ -137,8 +137,8 @@ struct Group<'a> {
     per_s: Option<f64>,
     left: u64,
     exits: BTreeMap<&'static str, u64>,
-    closed_first: ClosedFirst,
-    ends: BTreeMap<&'static str, Ended<Times>>,
+    closed_first: ClosedFirstJson,
+    ends: BTreeMap<&'static str, Ended<TimesJson>>,
     top_peer: Option<TopPeer>,
     dwell: DwellSummary,
 }
@@ -152,7 +152,7 @@ struct TopPeer {
 
 /// The ledger.
 #[derive(Serialize)]
-pub(in crate::view) struct Account {
+pub(in crate::view) struct LedgerJson {
     states_seen: Option<u64>,
     minis_entered: Option<u64>,
     filtered: Option<u64>,
@@ -193,7 +193,7 @@ struct RingLosses {
 }
 
 #[derive(Serialize)]
-struct Audit<'a> {
+struct AuditJson<'a> {
     time: Option<String>,
     why_not: Option<&'a str>,
     namespaces: usize,
@@ -214,12 +214,12 @@ struct CheckResult {
     explained: bool,
 }
 
-impl ReportView for Json {
-    fn report(&mut self, report: &Report, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+impl ReportView for StatJson {
+    fn report(&mut self, report: &StatReport, context: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()> {
         let time_wait = &report.time_wait;
         let rows = &report.groups;
         let group = |row| group(row, report, context);
-        let others = (rows.grouped > 0).then(|| Group { groups: rows.grouped, ..group(&rows.others) });
+        let others = (rows.grouped > 0).then(|| GroupJson { groups: rows.grouped, ..group(&rows.others) });
         let document = Document {
             schema: schema::STAT,
             time: rfc3339(context, report.end_ns),
@@ -229,7 +229,7 @@ impl ReportView for Json {
             findings: findings::findings(report, context),
             waiting: findings::waiting(report, context),
             states: &report.states,
-            time_wait: TimeWait {
+            time_wait: TimeWaitJson {
                 entered_per_s: time_wait.entered_per_s,
                 left_per_s: time_wait.left_per_s,
                 restarts: time_wait.restarts,
@@ -243,14 +243,14 @@ impl ReportView for Json {
             },
             exits: &time_wait.exits,
             orphan_exits: by_reason(&time_wait.orphans),
-            half_open: half_open(report),
+            syn_recv: syn_recv(report),
             ends: ends::ends(&report.ends),
             failures: failures(report, context),
             connects: connects(report, context),
             transitions: report
                 .transitions
                 .iter()
-                .map(|row| Transition { from: row.from, to: row.to, count: row.count, kernel: row.kernel })
+                .map(|row| TransitionJson { from: row.from, to: row.to, count: row.count, kernel: row.kernel })
                 .collect(),
             by: &report.by,
             namespaces: context
@@ -299,8 +299,8 @@ fn by_reason(counts: &[(Reason, u64)]) -> BTreeMap<&'static str, u64> {
     counts.iter().map(|(reason, count)| (reason.name(), *count)).collect()
 }
 
-fn group<'a>(row: &'a GroupRow, report: &'a Report, context: Context<'a>) -> Group<'a> {
-    Group {
+fn group<'a>(row: &'a GroupRow, report: &'a StatReport, context: ViewContext<'a>) -> GroupJson<'a> {
+    GroupJson {
         key: (!row.key.is_empty()).then_some(Key { by: &report.by, values: &row.key, names: context.names }),
         groups: 1,
         now: row.now,
@@ -316,9 +316,9 @@ fn group<'a>(row: &'a GroupRow, report: &'a Report, context: Context<'a>) -> Gro
     }
 }
 
-pub(in crate::view) fn account(ledger: &Ledger) -> Account {
+pub(in crate::view) fn account(ledger: &Ledger) -> LedgerJson {
     let (tally, unmatched) = (&ledger.tally, ledger.tally.unmatched);
-    Account {
+    LedgerJson {
         states_seen: ledger.states_seen,
         minis_entered: ledger.minis_entered,
         filtered: ledger.filtered,
@@ -359,12 +359,12 @@ pub(in crate::view) fn account(ledger: &Ledger) -> Account {
     }
 }
 
-fn audit<'a>(audit: &'a AuditReport, context: Context<'_>) -> Audit<'a> {
+fn audit<'a>(audit: &'a AuditReport, context: ViewContext<'_>) -> AuditJson<'a> {
     let checks = audit.checks.iter().map(|(check, outcome)| {
         let (what, counter) = match check.what {
             Checked::Entries => ("entries", "TcpExtTW + TcpExtTWKilled"),
             Checked::Expiries => ("expired", "TcpExtTW + TcpExtTWKilled"),
-            Checked::Reused => ("reused", "TcpExtTWRecycled"),
+            Checked::ReusedByConnect => ("reused_by_connect", "TcpExtTWRecycled"),
             Checked::Overflows => ("overflows", "TcpExtTCPTimeWaitOverflow"),
             Checked::PassiveOpens => ("passive_opens", "TcpPassiveOpens"),
             Checked::ActiveOpens => ("active_opens", "TcpActiveOpens"),
@@ -380,16 +380,16 @@ fn audit<'a>(audit: &'a AuditReport, context: Context<'_>) -> Audit<'a> {
             Checked::SockDiag => ("now", "sock_diag"),
         };
         let (off_by, explained) = match outcome {
-            Outcome::Agrees => (0, true),
-            Outcome::Lost(off) => (*off, true),
-            Outcome::Differs(off) => (*off, false),
+            CheckOutcome::Agrees => (0, true),
+            CheckOutcome::Lost(off) => (*off, true),
+            CheckOutcome::Differs(off) => (*off, false),
         };
         let seen_max = (check.seen_max != u64::MAX).then_some(check.seen_max);
         let (seen_min, kernel) = (check.seen_min, check.kernel);
         CheckResult { what, counter, seen_min, seen_max, kernel, off_by, explained }
     });
     let checks: Vec<CheckResult> = checks.collect();
-    Audit {
+    AuditJson {
         time: audit.time_ns.and_then(|time_ns| rfc3339(context, time_ns)),
         why_not: audit.why_not.as_deref(),
         namespaces: audit.namespaces,

@@ -2,7 +2,7 @@
 
 use super::{
     super::{
-        Context,
+        ViewContext,
         failure::{errno, short},
         key,
         table::{self, Column},
@@ -14,12 +14,12 @@ use crate::{
     aggregate::{
         Bucket, DwellSummary,
         amount::Amount,
-        by::By,
-        connects::{ConnectCounts, Destination},
+        by::GroupBy,
+        connects::{ConnectCounts, ConnectDestination},
         ends::EndRow,
         failures::FailureRow,
-        groups::GroupRow,
-        report::{Report, TimeWait},
+        group_row::GroupRow,
+        report::{StatReport, TimeWait},
     },
     lifecycle::Reason,
     plain,
@@ -30,7 +30,7 @@ use crate::{
 const BAR: u64 = 40;
 
 /// Who: one row a group, and one for all others.
-pub fn groups(report: &Report, context: Context<'_>, width: usize) -> Vec<String> {
+pub fn groups(report: &StatReport, context: ViewContext<'_>, width: usize) -> Vec<String> {
     let rows = &report.groups;
     let others = (rows.grouped > 0).then_some(&rows.others);
     // Groups that TIME_WAIT has nothing to do with are for programs.
@@ -47,7 +47,7 @@ pub fn groups(report: &Report, context: Context<'_>, width: usize) -> Vec<String
     let seen = |number: String| if at_least { format!(">={number}") } else { number };
     let mut columns = Vec::new();
     for (index, by) in report.by.iter().enumerate() {
-        if *by == By::Netns && report.netns_implied && !report.several_namespaces {
+        if *by == GroupBy::Netns && report.netns_implied && !report.several_namespaces {
             continue;
         }
         let cells = column(&|row| match row.key.get(index) {
@@ -84,7 +84,7 @@ fn ended_otherwise(rows: &[EndRow]) -> String {
 }
 
 /// Calls that failed: one row for those of one kind.
-pub fn failures(report: &Report, context: Context<'_>, width: usize) -> Vec<String> {
+pub fn failures(report: &StatReport, context: ViewContext<'_>, width: usize) -> Vec<String> {
     let failures = &report.failures;
     if failures.total == 0 {
         return Vec::new();
@@ -112,12 +112,12 @@ pub fn failures(report: &Report, context: Context<'_>, width: usize) -> Vec<Stri
     table::lines(columns, width)
 }
 
-fn at(row: &FailureRow, context: Context<'_>) -> String {
+fn at(row: &FailureRow, context: ViewContext<'_>) -> String {
     plain::column(&context.names.endpoint(row.kind.address, row.kind.port, row.kind.interface))
 }
 
 /// Connects whose SYN was sent again: one row a destination.
-pub fn connects(report: &Report, context: Context<'_>, width: usize) -> Vec<String> {
+pub fn connects(report: &StatReport, context: ViewContext<'_>, width: usize) -> Vec<String> {
     let connects = &report.connects;
     if connects.all.retransmitted == 0 {
         return Vec::new();
@@ -127,7 +127,7 @@ pub fn connects(report: &Report, context: Context<'_>, width: usize) -> Vec<Stri
     let column = |cell: &dyn Fn(&ConnectCounts) -> String, other: &dyn Fn(u64) -> String| {
         connects.rows.iter().map(|(_, counts)| cell(counts)).chain(others.map(other)).collect::<Vec<_>>()
     };
-    let to = |(to, _): &(Destination, ConnectCounts)| {
+    let to = |(to, _): &(ConnectDestination, ConnectCounts)| {
         plain::column(&context.names.endpoint(to.address, to.port, to.interface))
     };
     let columns = vec![
@@ -145,9 +145,9 @@ pub fn connects(report: &Report, context: Context<'_>, width: usize) -> Vec<Stri
     table::lines(columns, width)
 }
 
-/// How connections ended that did not go through TIME_WAIT, if any of them did otherwise than with the last ACK. (How TIME_WAIT and half-open
+/// How connections ended that did not go through TIME_WAIT, if any of them did otherwise than with the last ACK. (How TIME_WAIT and in SYN_RECV
 /// connections end is with their states.)
-pub fn ends(report: &Report, width: usize) -> Vec<String> {
+pub fn ends(report: &StatReport, width: usize) -> Vec<String> {
     let of_connections = |row: &&EndRow| !matches!(row.from, Some(State::TimeWait | State::SynRecv | State::Listen));
     let rows: Vec<&EndRow> = report.ends.rows.iter().filter(of_connections).collect();
     if rows.iter().all(|row| row.reason == Reason::Closed && row.detail.is_none()) {
@@ -171,7 +171,7 @@ pub fn ends(report: &Report, width: usize) -> Vec<String> {
 }
 
 /// How long sockets stay where; below SYN_RECV, what became of it; below TIME_WAIT, how it was left. States in which nothing is and nothing happened are left out.
-pub fn states(report: &Report, width: usize) -> Vec<String> {
+pub fn states(report: &StatReport, width: usize) -> Vec<String> {
     struct Row {
         name: String,
         now: String,
@@ -199,7 +199,7 @@ pub fn states(report: &Report, width: usize) -> Vec<String> {
             age: [oldest, p50],
         });
         if state.state == State::SynRecv {
-            rows.extend(report.half_open.outcomes.iter().map(|outcome| Row {
+            rows.extend(report.syn_recv.outcomes.iter().map(|outcome| Row {
                 name: format!("  {}", outcome.name()),
                 now: String::new(),
                 entered: String::new(),
@@ -251,7 +251,7 @@ fn amount(amount: Amount) -> String {
 }
 
 /// Time spent in TIME_WAIT: bars, with a mark where a natural end lies.
-pub fn histogram(report: &Report, width: usize) -> Vec<String> {
+pub fn histogram(report: &StatReport, width: usize) -> Vec<String> {
     let histogram = &report.time_wait.histogram;
     let Some(most) = histogram.buckets.iter().map(|bucket| bucket.count).max().filter(|most| *most > 0) else {
         return Vec::new();

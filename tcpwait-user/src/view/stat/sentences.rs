@@ -1,17 +1,17 @@
 //! What a report says in words: who fills TIME_WAIT, whether its length is normal, whether the counts can be trusted.
 
 use super::super::{
-    Context, key,
+    ViewContext, key,
     units::{count, duration, known, percent, rate},
 };
 use crate::{
     aggregate::{
-        Verdict,
-        by::{By, Value},
+        SteadyVerdict,
+        by::{GroupBy, Value},
         census::TimeWaits,
-        ends::EndLead,
-        groups::{Closed, GroupRow},
-        report::{Report, TimeWait},
+        end_report::EndLead,
+        group_row::{ClosedFirst, GroupRow},
+        report::{StatReport, TimeWait},
     },
     lifecycle::{Detail, HzSource, Reason},
 };
@@ -35,7 +35,7 @@ pub fn made_by(time_waits: TimeWaits) -> String {
 }
 
 /// The group to look at first, and why it has so many.
-pub fn lead(report: &Report, context: Context<'_>) -> Option<String> {
+pub fn lead(report: &StatReport, context: ViewContext<'_>) -> Option<String> {
     let lead = report.lead.as_ref()?;
     let seen = report.time_wait.entered_seen;
     let of = match lead.of_entered {
@@ -45,7 +45,7 @@ pub fn lead(report: &Report, context: Context<'_>) -> Option<String> {
     };
     let mut text = format!("{} {of}: {}", percent(Some(lead.share)), described(report, &lead.group, context));
     // What ended without a FIN is not in TIME_WAIT.
-    if let Some(closed) = closed_first(&Closed { neither: 0, ..lead.group.closed }) {
+    if let Some(closed) = closed_first(&ClosedFirst { neither: 0, ..lead.group.closed }) {
         let sentence = match closed.as_str() {
             "this side" => "This side closes first, and whoever closes first enters TIME_WAIT".to_owned(),
             "both" => "Both sides close at once, and both enter TIME_WAIT".to_owned(),
@@ -57,39 +57,39 @@ pub fn lead(report: &Report, context: Context<'_>) -> Option<String> {
 }
 
 /// `to 10.0.0.7:5432, by php-fpm`.
-fn described(report: &Report, group: &GroupRow, context: Context<'_>) -> String {
-    let is_told = |by: &By| *by != By::Netns || !report.netns_implied || report.several_namespaces;
+fn described(report: &StatReport, group: &GroupRow, context: ViewContext<'_>) -> String {
+    let is_told = |by: &GroupBy| *by != GroupBy::Netns || !report.netns_implied || report.several_namespaces;
     let parts = report.by.iter().zip(&group.key).filter(|(by, _)| is_told(by)).map(|(by, value)| match (by, value) {
-        (By::Process, Value::Unknown) => "by an unknown process".to_owned(),
+        (GroupBy::Process, Value::Unknown) => "by an unknown process".to_owned(),
         (_, Value::Unknown) => format!("{} unknown", by.name()),
-        (By::Process, value) => format!("by {}", key::text(*value, context.names)),
+        (GroupBy::Process, value) => format!("by {}", key::text(*value, context.names)),
         (_, Value::Local(port)) => match group.peer {
             Some(peer) if peer.only => format!("on port {port}, with {}", peer.address),
             Some(peer) if peer.entered * 2 > group.entered => format!("on port {port}, mostly with {}", peer.address),
             _ => format!("on port {port}"),
         },
-        (By::Service, value) => format!("to {}", key::text(*value, context.names)),
-        (By::Pair | By::Remote, value) => format!("with {}", key::text(*value, context.names)),
+        (GroupBy::Service, value) => format!("to {}", key::text(*value, context.names)),
+        (GroupBy::Pair | GroupBy::Remote, value) => format!("with {}", key::text(*value, context.names)),
         (by, value) => format!("{} {}", by.name().replace('-', " "), key::text(*value, context.names)),
     });
     parts.collect::<Vec<_>>().join(", ")
 }
 
-/// What is to be said of half-open connections: SYN-ACKs that were not answered, and what the kernel alone counts.
-pub fn half_open(report: &Report) -> Option<String> {
-    let half_open = &report.half_open;
+/// What is to be said of connections in SYN_RECV: SYN-ACKs that were not answered, and what the kernel alone counts.
+pub fn syn_recv(report: &StatReport) -> Option<String> {
+    let syn_recv = &report.syn_recv;
     let mut parts = Vec::new();
-    if half_open.retransmits > 0 {
+    if syn_recv.retransmits > 0 {
         parts.push(format!(
             "{} SYN-ACKs were sent again for {} connections",
-            count(half_open.retransmits),
-            count(half_open.retransmitted)
+            count(syn_recv.retransmits),
+            count(syn_recv.retransmitted)
         ));
     }
-    if half_open.without_request > 0 {
+    if syn_recv.without_request > 0 {
         parts.push(format!(
             "{} connections were made without a request socket (SYN cookies or TCP Fast Open), and how long they took is not known",
-            count(half_open.without_request)
+            count(syn_recv.without_request)
         ));
     }
     let counted: Vec<String> = report
@@ -102,11 +102,11 @@ pub fn half_open(report: &Report) -> Option<String> {
     if !counted.is_empty() {
         parts.push(format!("the kernel counts since the start: {}", counted.join(", ")));
     }
-    (!parts.is_empty()).then(|| format!("half-open: {}", parts.join("; ")))
+    (!parts.is_empty()).then(|| format!("SYN_RECV: {}", parts.join("; ")))
 }
 
 /// Who hung up first: always the same, or the most frequent and its share.
-pub fn closed_first(closed: &Closed) -> Option<String> {
+pub fn closed_first(closed: &ClosedFirst) -> Option<String> {
     let total = closed.total();
     let most =
         [("this side", closed.this_side), ("peer", closed.peer), ("both", closed.both), ("neither", closed.neither)];
@@ -119,7 +119,7 @@ pub fn closed_first(closed: &Closed) -> Option<String> {
 }
 
 /// How the connections of a group end, where that stands out: `37% of 1,200 connections to 10.0.0.7:5432, by nginx ended by reset …`.
-pub fn ended(lead: &EndLead, report: &Report, context: Context<'_>) -> String {
+pub fn ended(lead: &EndLead, report: &StatReport, context: ViewContext<'_>) -> String {
     let EndLead { group, row, over } = lead;
     let from = row.from.map_or("a state that was not seen", |from| from.name());
     let mut text = format!(
@@ -192,17 +192,17 @@ pub fn length(time_wait: &TimeWait) -> Option<String> {
 /// Little's law in words.
 pub fn steady(time_wait: &TimeWait) -> Option<String> {
     let steady = &time_wait.steady;
-    if steady.verdict == Verdict::Lost {
+    if steady.verdict == SteadyVerdict::Lost {
         return Some("steady state: unknown, events were lost in the last 65 s".to_owned());
     }
     if steady.now == 0 && steady.expected.unwrap_or_default() == 0 {
         return None;
     }
     let verdict = match steady.verdict {
-        Verdict::Fits => "as expected",
-        Verdict::More => "more: the rate was higher before, and they will become fewer",
-        Verdict::Fewer => "fewer: the rate is uneven, or has just grown",
-        Verdict::TooEarly | Verdict::Lost => {
+        SteadyVerdict::Fits => "as expected",
+        SteadyVerdict::More => "more: the rate was higher before, and they will become fewer",
+        SteadyVerdict::Fewer => "fewer: the rate is uneven, or has just grown",
+        SteadyVerdict::TooEarly | SteadyVerdict::Lost => {
             return Some(format!(
                 "steady state: unknown in the first 65 s; {}/s for 60 s each makes {}, found {}",
                 rate(steady.rate_per_s),
@@ -221,7 +221,7 @@ pub fn steady(time_wait: &TimeWait) -> Option<String> {
 }
 
 /// What the numbers rest on; nothing where the kernel side's counts are missing.
-pub fn rests_on(report: &Report) -> Option<String> {
+pub fn rests_on(report: &StatReport) -> Option<String> {
     let ledger = &report.ledger;
     let (states, minis) = ledger.states_seen.zip(ledger.minis_entered)?;
     let counted = format!("{} state changes and {} entries to mini-sockets", count(states), count(minis));

@@ -9,13 +9,13 @@ use jiff::tz::TimeZone;
 
 use super::{
     super::{
-        Context, ReportView, audit, ledger,
+        ReportView, ViewContext, audit, ledger,
         units::{count, date_time, duration, rate},
     },
     findings, sections, sentences,
 };
 use crate::{
-    aggregate::{amount::Amount, report::Report},
+    aggregate::{amount::Amount, report::StatReport},
     fold::fold,
 };
 
@@ -30,7 +30,7 @@ pub struct Screen {
 
 /// The text view.
 #[derive(Debug)]
-pub struct Text {
+pub struct StatText {
     screen: Screen,
     zone: TimeZone,
     verbose: bool,
@@ -44,13 +44,13 @@ struct Part {
     lines: Vec<String>,
 }
 
-impl Text {
+impl StatText {
     /// Text for such a screen, with times in this zone; `verbose`: with what the counts rest on.
     pub fn new(screen: Screen, zone: TimeZone, verbose: bool) -> Self {
         Self { screen, zone, verbose, reports: 0 }
     }
 
-    fn heading(&self, report: &Report, context: Context<'_>) -> Vec<String> {
+    fn heading(&self, report: &StatReport, context: ViewContext<'_>) -> Vec<String> {
         let time_wait = &report.time_wait;
         let time = date_time(context.wall(report.end_ns), &self.zone);
         let span = duration(Some(report.end_ns.saturating_sub(report.begin_ns)));
@@ -79,7 +79,7 @@ impl Text {
         lines
     }
 
-    fn parts(&self, report: &Report, context: Context<'_>) -> io::Result<Vec<Part>> {
+    fn parts(&self, report: &StatReport, context: ViewContext<'_>) -> io::Result<Vec<Part>> {
         let width = self.screen.width;
         let folded = |sentence: Option<String>| sentence.map(|sentence| fold(&sentence, width, 2)).unwrap_or_default();
         let mut parts = vec![
@@ -98,7 +98,7 @@ impl Text {
             Part { drop: 4, lines: spaced(sections::states(report, width)) },
             Part { drop: 7, lines: spaced(sections::histogram(report, width)) },
         ];
-        let mut trust = folded(sentences::half_open(report));
+        let mut trust = folded(sentences::syn_recv(report));
         trust.extend(folded(sentences::length(&report.time_wait)));
         trust.extend(folded(sentences::steady(&report.time_wait)));
         let mut account = fold(&audit::sentence(&report.audit, self.verbose), width, 2);
@@ -122,7 +122,7 @@ fn spaced(lines: Vec<String>) -> Vec<String> {
 }
 
 /// The account of what was lost, and what else limits the report.
-fn ledger_lines(report: &Report) -> io::Result<Vec<String>> {
+fn ledger_lines(report: &StatReport) -> io::Result<Vec<String>> {
     let mut text = Vec::new();
     ledger::losses(&report.ledger, &mut text)?;
     let mut lines: Vec<String> = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
@@ -135,8 +135,8 @@ fn ledger_lines(report: &Report) -> io::Result<Vec<String>> {
     Ok(lines)
 }
 
-impl ReportView for Text {
-    fn report(&mut self, report: &Report, context: Context<'_>, out: &mut dyn Write) -> io::Result<()> {
+impl ReportView for StatText {
+    fn report(&mut self, report: &StatReport, context: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()> {
         let mut parts = self.parts(report, context)?;
         if let Some(height) = self.screen.height.filter(|_| !report.is_final) {
             // One line stays for the blank one between two reports, one for the cursor.

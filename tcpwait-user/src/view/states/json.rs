@@ -6,9 +6,9 @@ use serde::{Serialize, Serializer};
 
 use super::{super::key::Key, Moment};
 use crate::{
-    aggregate::{age::AgeSummary, by::By},
+    aggregate::{age::AgeSummary, by::GroupBy},
     plain,
-    states::report::{Group, Report, StateRow, TimeLeft},
+    states::report::{StatesGroup, StatesReport, StatesRow, TimeLeft},
     tcp::State,
     view::schema,
 };
@@ -22,16 +22,16 @@ struct Document<'a> {
     time: String,
     sockets: u64,
     #[serde(serialize_with = "states")]
-    states: &'a [StateRow],
+    states: &'a [StatesRow],
     fin_wait2_minis: u64,
     time_wait_left: Left,
-    by: &'a [By],
+    by: &'a [GroupBy],
     groups: Vec<GroupCounts<'a>>,
     namespaces: Namespaces,
     not_counted: u64,
     older_than_ns: Option<u64>,
     age_unknown: Option<u64>,
-    owners: Option<Owners>,
+    owners: Option<OwnersJson>,
 }
 
 #[derive(Serialize)]
@@ -48,12 +48,12 @@ struct Left {
     min_ns: Option<u64>,
     p50_ns: Option<u64>,
     max_ns: Option<u64>,
-    within: Vec<Within>,
+    within: Vec<WithinJson>,
     over: u64,
 }
 
 #[derive(Serialize)]
-struct Within {
+struct WithinJson {
     within_ns: u64,
     count: u64,
 }
@@ -78,7 +78,7 @@ struct Namespaces {
 }
 
 #[derive(Serialize)]
-struct Owners {
+struct OwnersJson {
     none: u64,
     none_time_wait: u64,
     unknown: u64,
@@ -89,7 +89,7 @@ struct Owners {
 ///
 /// # Errors
 /// The output cannot be written.
-pub fn write(report: &Report, moment: Moment<'_>, out: &mut dyn Write) -> io::Result<()> {
+pub fn write(report: &StatesReport, moment: Moment<'_>, out: &mut dyn Write) -> io::Result<()> {
     let extent = &report.extent;
     let rows = &report.groups;
     let others = (rows.folded > 0).then(|| of_group(report, moment, &rows.others, rows.folded));
@@ -111,7 +111,7 @@ pub fn write(report: &Report, moment: Moment<'_>, out: &mut dyn Write) -> io::Re
         not_counted: extent.odd,
         older_than_ns: report.older_than_ms.map(|ms| ms.saturating_mul(MS)),
         age_unknown: report.older_than_ms.map(|_| report.ageless),
-        owners: report.holders.map(|holders| Owners {
+        owners: report.holders.map(|holders| OwnersJson {
             none: holders.without_file,
             none_time_wait: holders.of_time_wait,
             unknown: holders.unknown,
@@ -122,7 +122,7 @@ pub fn write(report: &Report, moment: Moment<'_>, out: &mut dyn Write) -> io::Re
     out.write_all(b"\n")
 }
 
-fn of_group<'a>(report: &'a Report, moment: Moment<'a>, group: &'a Group, groups: u64) -> GroupCounts<'a> {
+fn of_group<'a>(report: &'a StatesReport, moment: Moment<'a>, group: &'a StatesGroup, groups: u64) -> GroupCounts<'a> {
     GroupCounts {
         key: (!group.key.is_empty()).then_some(Key { by: &report.by, values: &group.key, names: moment.names }),
         groups,
@@ -141,15 +141,15 @@ fn left(left: &TimeLeft) -> Left {
         within: left
             .within
             .iter()
-            .map(|within| Within { within_ns: u64::from(within.bound_ms) * MS, count: within.count })
+            .map(|within| WithinJson { within_ns: u64::from(within.bound_ms) * MS, count: within.count })
             .collect(),
         over: left.over,
     }
 }
 
 /// Every state is there, also one in which no socket is.
-fn states<S: Serializer>(rows: &[StateRow], serializer: S) -> Result<S::Ok, S::Error> {
-    let counts = |row: &StateRow| StateCounts {
+fn states<S: Serializer>(rows: &[StatesRow], serializer: S) -> Result<S::Ok, S::Error> {
+    let counts = |row: &StatesRow| StateCounts {
         sockets: row.sockets,
         ipv4: row.v4,
         ipv6: row.v6,

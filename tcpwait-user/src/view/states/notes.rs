@@ -1,10 +1,10 @@
 //! What a report on states leaves out, and what would help; one sentence each, for stderr.
 
 use super::super::units::{count, counted};
-use crate::states::report::{Extent, Holders, Report};
+use crate::states::report::{Extent, StatesReport, UnknownHolders};
 
 /// The sentences. `root`: whether this process may look everywhere.
-pub fn of(report: &Report, root: bool) -> Vec<String> {
+pub fn of(report: &StatesReport, root: bool) -> Vec<String> {
     let mut notes = extent(&report.extent, root);
     if report.ageless > 0 {
         notes.push(format!(
@@ -38,7 +38,7 @@ fn extent(extent: &Extent, root: bool) -> Vec<String> {
     notes
 }
 
-fn owners(holders: &Holders, root: bool) -> Vec<String> {
+fn owners(holders: &UnknownHolders, root: bool) -> Vec<String> {
     let mut notes = Vec::new();
     if holders.of_time_wait > 0 {
         notes.push(format!(

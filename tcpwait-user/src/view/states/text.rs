@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     fold::fold,
-    states::report::{Group, Report, TimeLeft},
+    states::report::{StatesGroup, StatesReport, TimeLeft},
     tcp::State,
 };
 
@@ -31,7 +31,7 @@ const SHORT: usize = 20;
 /// # Errors
 /// The output cannot be written.
 pub fn write(
-    report: &Report,
+    report: &StatesReport,
     moment: Moment<'_>,
     zone: &TimeZone,
     width: usize,
@@ -51,7 +51,7 @@ pub fn write(
     lines.iter().try_for_each(|line| writeln!(out, "{line}"))
 }
 
-fn heading(report: &Report, moment: Moment<'_>, zone: &TimeZone) -> String {
+fn heading(report: &StatesReport, moment: Moment<'_>, zone: &TimeZone) -> String {
     let time = date_time(Some(moment.time), zone);
     let asked = |state| report.states.iter().any(|row| row.state == state);
     let sockets = counted(report.total, "TCP socket", "TCP sockets");
@@ -71,7 +71,7 @@ fn heading(report: &Report, moment: Moment<'_>, zone: &TimeZone) -> String {
     text
 }
 
-fn states(report: &Report, width: usize) -> Vec<String> {
+fn states(report: &StatesReport, width: usize) -> Vec<String> {
     struct Row {
         name: String,
         cells: [String; 7],
@@ -120,12 +120,12 @@ fn to_go(ms: u32) -> String {
     if ms == 0 { "0s".to_owned() } else { duration(Some(u64::from(ms) * 1_000_000)) }
 }
 
-fn groups(report: &Report, moment: Moment<'_>, width: usize) -> Vec<String> {
+fn groups(report: &StatesReport, moment: Moment<'_>, width: usize) -> Vec<String> {
     let groups = &report.groups;
     let others = (groups.folded > 0).then_some(&groups.others);
-    let all: Vec<&Group> = groups.rows.iter().chain(others).collect();
-    let column = |cell: &dyn Fn(&Group) -> String| all.iter().map(|group| cell(group)).collect::<Vec<_>>();
-    let oldest = |group: &Group| at_least(group.oldest_ms.map(|ms| u64::from(ms) * 1_000_000));
+    let all: Vec<&StatesGroup> = groups.rows.iter().chain(others).collect();
+    let column = |cell: &dyn Fn(&StatesGroup) -> String| all.iter().map(|group| cell(group)).collect::<Vec<_>>();
+    let oldest = |group: &StatesGroup| at_least(group.oldest_ms.map(|ms| u64::from(ms) * 1_000_000));
     let mut columns = vec![Column::number("SOCKETS", 0, column(&|group| count(group.total)))];
     if all.iter().any(|group| group.oldest_ms.is_some()) {
         let drop = if report.older_than_ms.is_some() { 0 } else { FIRST };

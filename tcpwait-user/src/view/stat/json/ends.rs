@@ -7,7 +7,8 @@ use serde::Serialize;
 use crate::{
     aggregate::{
         DwellSummary,
-        ends::{EndReport, EndRow, Shared},
+        end_report::EndReport,
+        ends::{EndRow, Shared},
     },
     lifecycle::Reason,
     tcp::State,
@@ -27,7 +28,7 @@ pub(super) struct Ended<D> {
 
 /// Times in a group.
 #[derive(Default, Serialize)]
-pub(super) struct Times {
+pub(super) struct TimesJson {
     count: u64,
     mean_ns: Option<u64>,
     min_ns: Option<u64>,
@@ -57,7 +58,7 @@ pub(super) fn ends(report: &EndReport) -> BTreeMap<&'static str, Ended<DwellSumm
 }
 
 /// The same of a group: those that occurred.
-pub(super) fn of_group(rows: &[EndRow]) -> BTreeMap<&'static str, Ended<Times>> {
+pub(super) fn of_group(rows: &[EndRow]) -> BTreeMap<&'static str, Ended<TimesJson>> {
     let mut all = BTreeMap::new();
     for EndRow { reason, .. } in rows {
         all.entry(reason.name()).or_insert_with(|| ended(rows, *reason, None, times(rows, *reason)));
@@ -82,8 +83,8 @@ fn ended<D>(rows: &[EndRow], reason: Reason, per_s: Option<f64>, dwell: D) -> En
     ended
 }
 
-fn times(rows: &[EndRow], reason: Reason) -> Times {
-    let mut times = Times::default();
+fn times(rows: &[EndRow], reason: Reason) -> TimesJson {
+    let mut times = TimesJson::default();
     let mut sum_ns = 0u128;
     for row in rows.iter().filter(|row| row.reason == reason) {
         times.count += row.times.known;

@@ -3,22 +3,22 @@
 use serde::Serialize;
 
 use super::super::{
-    super::{Context, failure::errno, key},
+    super::{ViewContext, failure::errno, key},
     findings::line,
 };
 use crate::{
     aggregate::{
         by::Value,
         census::{PlaceRow, TimeWaits},
-        findings::Finding,
-        report::Report,
+        findings::StatFinding,
+        report::StatReport,
     },
     tcp::{NetnsId, State},
 };
 
 /// One thing that stands out; what does not apply is `None`.
 #[derive(Serialize)]
-pub(super) struct Found {
+pub(super) struct FindingJson {
     finding: &'static str,
     count: u64,
     /// How many more than at the beginning.
@@ -65,10 +65,10 @@ pub(super) fn made_by(time_waits: TimeWaits) -> MadeBy {
     MadeBy { here: outgoing, accepted, unknown }
 }
 
-pub(super) fn findings(report: &Report, context: Context<'_>) -> Vec<Found> {
-    let found = |finding: &Finding| {
+pub(super) fn findings(report: &StatReport, context: ViewContext<'_>) -> Vec<FindingJson> {
+    let found = |finding: &StatFinding| {
         let text = line(finding, report, context);
-        let none = Found {
+        let none = FindingJson {
             finding: finding.name(),
             count: finding.weight(),
             growth: None,
@@ -85,7 +85,7 @@ pub(super) fn findings(report: &Report, context: Context<'_>) -> Vec<Found> {
             text,
         };
         match finding {
-            Finding::Failed(row) => Found {
+            StatFinding::Failed(row) => FindingJson {
                 process: process(row.kind.comm.map(|comm| (comm, true))),
                 service: Some(context.names.endpoint(row.kind.address, row.kind.port, row.kind.interface)),
                 call: Some(row.kind.call.name()),
@@ -93,9 +93,9 @@ pub(super) fn findings(report: &Report, context: Context<'_>) -> Vec<Found> {
                 errno: errno(row.kind.errno).map(|errno| errno.to_string()),
                 ..none
             },
-            Finding::Ports { row, available, in_ns } => {
+            StatFinding::Ports { row, available, in_ns } => {
                 let to = &row.destination;
-                Found {
+                FindingJson {
                     growth: row.growth,
                     process: process(row.owner),
                     service: Some(context.names.endpoint(to.raddr, to.rport, to.interface())),
@@ -105,13 +105,13 @@ pub(super) fn findings(report: &Report, context: Context<'_>) -> Vec<Found> {
                     ..none
                 }
             }
-            Finding::Dropped { queue, owner, .. } => Found {
+            StatFinding::Dropped { queue, owner, .. } => FindingJson {
                 process: process(owner.map(|comm| (comm, true))),
                 service: queue.map(|queue| format!(":{}", queue.port)),
                 netns: queue.map(|queue| queue.netns),
                 ..none
             },
-            Finding::Unanswered(row) | Finding::Waiting(row) => Found {
+            StatFinding::Unanswered(row) | StatFinding::Waiting(row) => FindingJson {
                 growth: row.growth,
                 state: Some(row.place.state),
                 process: process(row.owner),
@@ -120,13 +120,13 @@ pub(super) fn findings(report: &Report, context: Context<'_>) -> Vec<Found> {
                 oldest_ns: row.oldest_ns,
                 ..none
             },
-            Finding::Cookies { .. } | Finding::Overflow { .. } | Finding::Ended(_) => none,
+            StatFinding::Cookies { .. } | StatFinding::Overflow { .. } | StatFinding::Ended(_) => none,
         }
     };
     report.findings.iter().map(found).collect()
 }
 
-pub(super) fn waiting(report: &Report, context: Context<'_>) -> Vec<Waiting> {
+pub(super) fn waiting(report: &StatReport, context: ViewContext<'_>) -> Vec<Waiting> {
     let waiting = |row: &PlaceRow| Waiting {
         state: row.place.state,
         service: service(row.place.service, context),
@@ -146,6 +146,6 @@ fn process(owner: Option<([u8; 16], bool)>) -> Option<String> {
     owner.map(|(comm, _)| key::comm_of(comm))
 }
 
-fn service(value: Value, context: Context<'_>) -> Option<String> {
+fn service(value: Value, context: ViewContext<'_>) -> Option<String> {
     (value != Value::Unknown).then(|| key::text(value, context.names))
 }

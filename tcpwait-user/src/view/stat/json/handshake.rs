@@ -1,23 +1,23 @@
-//! Of a report: half-open connections, calls that failed, and connects whose SYN was sent again.
+//! Of a report: connections in SYN_RECV, calls that failed, and connects whose SYN was sent again.
 
 use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Serialize;
 
-use super::super::super::{Context, failure::errno, key::comm_of};
+use super::super::super::{ViewContext, failure::errno, key::comm_of};
 use crate::{
     aggregate::{
         DwellSummary,
         connects::{self, ConnectCounts},
         failures::FailureRow,
-        half_open::HalfOpenOutcome,
-        report::Report,
+        report::StatReport,
+        syn_recv::SynRecvOutcome,
     },
     lifecycle::{Call, Reason, Why},
 };
 
 #[derive(Serialize)]
-pub(super) struct HalfOpen {
+pub(super) struct SynRecvJson {
     outcomes: BTreeMap<&'static str, Outcome>,
     retransmits: u64,
     retransmitted: u64,
@@ -32,25 +32,25 @@ struct Outcome {
 }
 
 /// Every outcome is there, also one that did not occur.
-pub(super) fn half_open(report: &Report) -> HalfOpen {
-    let half_open = &report.half_open;
-    let all = std::iter::once(None).chain(Reason::OF_HALF_OPEN.map(Some));
+pub(super) fn syn_recv(report: &StatReport) -> SynRecvJson {
+    let syn_recv = &report.syn_recv;
+    let all = std::iter::once(None).chain(Reason::OF_SYN_RECV.map(Some));
     let outcome = |reason| {
-        let found = half_open.outcomes.iter().find(|outcome| outcome.reason == reason).copied();
-        let found = found.unwrap_or(HalfOpenOutcome { reason, count: 0, dwell: DwellSummary::default() });
+        let found = syn_recv.outcomes.iter().find(|outcome| outcome.reason == reason).copied();
+        let found = found.unwrap_or(SynRecvOutcome { reason, count: 0, dwell: DwellSummary::default() });
         (found.name(), Outcome { count: found.count, dwell: found.dwell })
     };
-    HalfOpen {
+    SynRecvJson {
         outcomes: all.map(outcome).collect(),
-        retransmits: half_open.retransmits,
-        retransmitted: half_open.retransmitted,
-        without_request: half_open.without_request,
+        retransmits: syn_recv.retransmits,
+        retransmitted: syn_recv.retransmitted,
+        without_request: syn_recv.without_request,
         kernel: report.audit.unfollowed.iter().copied().collect(),
     }
 }
 
 #[derive(Serialize)]
-pub(super) struct Failures {
+pub(super) struct FailuresJson {
     total: u64,
     rows: Vec<Row>,
     others: u64,
@@ -69,7 +69,7 @@ struct Row {
     count: u64,
 }
 
-pub(super) fn failures(report: &Report, context: Context<'_>) -> Failures {
+pub(super) fn failures(report: &StatReport, context: ViewContext<'_>) -> FailuresJson {
     let row = |row: &FailureRow| Row {
         call: row.kind.call,
         why: row.kind.why,
@@ -81,11 +81,11 @@ pub(super) fn failures(report: &Report, context: Context<'_>) -> Failures {
         count: row.count,
     };
     let failures = &report.failures;
-    Failures { total: failures.total, rows: failures.rows.iter().map(row).collect(), others: failures.others }
+    FailuresJson { total: failures.total, rows: failures.rows.iter().map(row).collect(), others: failures.others }
 }
 
 #[derive(Serialize)]
-pub(super) struct Connects {
+pub(super) struct ConnectsJson {
     #[serde(flatten)]
     all: ConnectCounted,
     destinations: Vec<Destination>,
@@ -112,7 +112,7 @@ struct Destination {
     counts: ConnectCounted,
 }
 
-pub(super) fn connects(report: &Report, context: Context<'_>) -> Connects {
+pub(super) fn connects(report: &StatReport, context: ViewContext<'_>) -> ConnectsJson {
     let counted = |counts: &ConnectCounts| ConnectCounted {
         left: counts.left,
         established: counts.made,
@@ -122,13 +122,13 @@ pub(super) fn connects(report: &Report, context: Context<'_>) -> Connects {
         dwell: counts.dwell,
     };
     let connects = &report.connects;
-    let destination = |(to, counts): &(connects::Destination, ConnectCounts)| Destination {
+    let destination = |(to, counts): &(connects::ConnectDestination, ConnectCounts)| Destination {
         interface: to.interface.map(|interface| context.names.interface(interface).into_owned()),
         addr: to.address,
         port: to.port,
         counts: counted(counts),
     };
-    Connects {
+    ConnectsJson {
         all: counted(&connects.all),
         destinations: connects.rows.iter().map(destination).collect(),
         others: connects.others,

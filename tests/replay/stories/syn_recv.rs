@@ -1,4 +1,4 @@
-//! Half-open connections: from the SYN to the ACK, or to whatever comes instead; calls that fail.
+//! Connections in SYN_RECV: from the SYN to the ACK, or to whatever comes instead; calls that fail.
 
 use super::story;
 
@@ -16,7 +16,7 @@ fn lasts_from_the_syn_to_the_ack() {
     told(
         "10 syn
          40 state LISTEN SYN_RECV id=0 sk=5
-         41 state SYN_RECV ESTABLISHED id=1 sk=5 half-open",
+         41 state SYN_RECV ESTABLISHED id=1 sk=5 of-request",
         "10 #1 LISTEN -> SYN_RECV - through nginx
          41 #1 SYN_RECV -> ESTABLISHED 31 through nginx",
     );
@@ -27,7 +27,7 @@ fn lasts_from_the_syn_to_the_ack() {
 fn a_birth_needs_no_record() {
     told(
         "10 syn
-         41 state SYN_RECV ESTABLISHED id=1 sk=5 half-open newborn",
+         41 state SYN_RECV ESTABLISHED id=1 sk=5 of-request newborn",
         "10 #1 LISTEN -> SYN_RECV - through nginx
          41 #1 SYN_RECV -> ESTABLISHED 31 through nginx",
     );
@@ -50,7 +50,7 @@ fn the_newborns_own_addresses_do_not_matter() {
     told(
         "10 syn
          40 state LISTEN SYN_RECV id=0 sk=5 listener
-         41 state SYN_RECV ESTABLISHED id=1 sk=5 half-open",
+         41 state SYN_RECV ESTABLISHED id=1 sk=5 of-request",
         "10 #1 LISTEN -> SYN_RECV - through nginx
          41 #1 SYN_RECV -> ESTABLISHED 31 through nginx",
     );
@@ -64,7 +64,7 @@ fn one_that_takes_long_is_shown_before_it_has_a_cookie() {
          1010 give-up on=1
          1010 resend on=1 again=1
          1100 state LISTEN SYN_RECV id=0 sk=5
-         1100 state SYN_RECV ESTABLISHED id=1 sk=5 half-open again=1",
+         1100 state SYN_RECV ESTABLISHED id=1 sk=5 of-request again=1",
         "10 #0 LISTEN -> SYN_RECV - lport=1001 through nginx
          1100 #1 SYN_RECV -> ESTABLISHED 1090 through nginx again 1",
     );
@@ -148,9 +148,9 @@ fn no_request_socket() {
 fn a_beginning_that_was_lost_is_counted() {
     told(
         "40 state LISTEN SYN_RECV id=0 sk=5
-         41 state SYN_RECV ESTABLISHED id=1 sk=5 half-open",
+         41 state SYN_RECV ESTABLISHED id=1 sk=5 of-request",
         "41 #1 SYN_RECV -> ESTABLISHED -
-         unmatched half-open 1",
+         unmatched syn-recv 1",
     );
 }
 
@@ -163,7 +163,7 @@ fn another_listener_takes_it_over() {
          1010 give-up deaf
          1010 syn from=8 req=77
          1040 state LISTEN SYN_RECV id=0 sk=5
-         1040 state SYN_RECV ESTABLISHED id=1 sk=5 half-open",
+         1040 state SYN_RECV ESTABLISHED id=1 sk=5 of-request",
         "2 #8 CLOSE -> LISTEN - lport=443 of other
          10 #1 LISTEN -> SYN_RECV - through other
          1040 #1 SYN_RECV -> ESTABLISHED 1030 through other",
@@ -177,7 +177,7 @@ fn older_than_the_trace() {
         "10 seed SYN_RECV id=1
          11 seeded
          40 state LISTEN SYN_RECV id=0 sk=5
-         41 state SYN_RECV ESTABLISHED id=1 sk=5 half-open",
+         41 state SYN_RECV ESTABLISHED id=1 sk=5 of-request",
         "41 #1 SYN_RECV -> ESTABLISHED - older",
     );
 }
@@ -188,7 +188,7 @@ fn made_while_sock_diag_was_read() {
     story(
         "10 syn listed=0
          40 state LISTEN SYN_RECV id=0 sk=5
-         41 state SYN_RECV ESTABLISHED id=1 sk=5 half-open
+         41 state SYN_RECV ESTABLISHED id=1 sk=5 of-request
          42 seed SYN_RECV id=1
          43 seeded",
         "10 #1 LISTEN -> SYN_RECV -

@@ -7,9 +7,9 @@ use socket2::{Domain, MsgHdr, Protocol, Socket, Type};
 
 use crate::{
     V4, V6,
-    half_open::{expect_made, finish, server_side},
     hand::Hand,
     netns,
+    syn_recv::{expect_made, finish, server_side},
     tracer::{Line, SOON, Seen},
     traffic::{self, Pair, set_option, until},
 };
@@ -17,7 +17,7 @@ use crate::{
 const BACKLOG: usize = 8;
 const SYNS: usize = 40;
 
-/// Of a passive connection without a request socket nobody knows for how long it was half-open.
+/// Of a passive connection without a request socket nobody knows for how long it was in SYN_RECV.
 fn is_untimed(life: &[Line]) {
     let [begun, made] = life else { panic!("two steps: {life:?}") };
     assert_eq!((begun.step().as_str(), made.step().as_str()), ("LISTEN>SYN_RECV", "SYN_RECV>ESTABLISHED"));
@@ -67,7 +67,7 @@ pub fn without_cookies() {
         assert_eq!(steps_of(&seen, step).len(), room, "{step}: {:?}", seen.lines());
     }
     // There is room again.
-    let mut hand = Hand::half_open(hands[0].to);
+    let mut hand = Hand::syn_recv(hands[0].to);
     finish(&mut hand);
     expect_made(&seen, &hand);
 }
@@ -82,10 +82,10 @@ pub fn with_cookies() {
     let room = room_for(netns::tcp_ext("SyncookiesSent"));
     assert_eq!(netns::tcp_ext("TCPReqQFullDoCookies"), netns::tcp_ext("SyncookiesSent"));
     // Which peers have a request socket is known by the steps that were shown.
-    until("the half-open ones are shown", SOON, || steps_of(&seen, "LISTEN>SYN_RECV").len() == room);
-    let half_open = steps_of(&seen, "LISTEN>SYN_RECV");
+    until("the ones in SYN_RECV are shown", SOON, || steps_of(&seen, "LISTEN>SYN_RECV").len() == room);
+    let syn_recv = steps_of(&seen, "LISTEN>SYN_RECV");
     let (mut with, mut without): (Vec<_>, Vec<_>) =
-        hands.iter_mut().partition(|hand| half_open.iter().any(|line| line.is_of(hand.seen_from_there())));
+        hands.iter_mut().partition(|hand| syn_recv.iter().any(|line| line.is_of(hand.seen_from_there())));
     assert_eq!((with.len(), without.len()), (room, SYNS - room));
     for hand in &mut without[..BACKLOG / 2] {
         finish(hand);

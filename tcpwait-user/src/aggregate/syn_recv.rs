@@ -1,4 +1,4 @@
-//! Half-open connections: how long they were, and what became of them. Knows nothing of who they belong to.
+//! Connections in SYN_RECV: how long they were, and what became of them. Knows nothing of who they belong to.
 
 use super::dwell::{Dwell, DwellSummary};
 use crate::{
@@ -9,7 +9,7 @@ use crate::{
 
 /// Counts over a time.
 #[derive(Clone, Debug, Default)]
-pub struct HalfOpen {
+pub struct SynRecv {
     made: u64,
     made_dwell: Dwell,
     failed: [u64; Reason::ALL.len()],
@@ -19,9 +19,9 @@ pub struct HalfOpen {
     without_request: u64,
 }
 
-/// What became of half-open connections, by reason; `None`: the connection was made.
+/// What became of connections in SYN_RECV, by reason; `None`: the connection was made.
 #[derive(Clone, Copy, Debug)]
-pub struct HalfOpenOutcome {
+pub struct SynRecvOutcome {
     /// Why none was made.
     pub reason: Option<Reason>,
     /// How many.
@@ -30,27 +30,27 @@ pub struct HalfOpenOutcome {
     pub dwell: DwellSummary,
 }
 
-impl HalfOpenOutcome {
+impl SynRecvOutcome {
     /// The word for it, in text and JSON.
     pub fn name(&self) -> &'static str {
         self.reason.map_or("established", Reason::name)
     }
 }
 
-/// What a report says of half-open connections.
+/// What a report says of connections in SYN_RECV.
 #[derive(Clone, Debug, Default)]
-pub struct HalfOpenReport {
+pub struct SynRecvReport {
     /// The outcomes, those first whose connection was made, all others in their order; those that did not occur are left out.
-    pub outcomes: Vec<HalfOpenOutcome>,
+    pub outcomes: Vec<SynRecvOutcome>,
     /// SYN-ACKs that were sent again, of all that left SYN_RECV.
     pub retransmits: u64,
     /// Connections for which any was.
     pub retransmitted: u64,
-    /// Connections that were made and never were half-open as far as could be seen: SYN cookies and TCP Fast Open have no request socket.
+    /// Connections that were made and never were in SYN_RECV as far as could be seen: SYN cookies and TCP Fast Open have no request socket.
     pub without_request: u64,
 }
 
-impl HalfOpen {
+impl SynRecv {
     /// A step of a connection, if it leaves SYN_RECV.
     pub fn step(&mut self, step: &Transition) {
         // A socket that connects to itself, or to one that connects to it, passes SYN_RECV as well, and nobody accepts it.
@@ -60,7 +60,7 @@ impl HalfOpen {
         let again = u64::from(step.retransmits.unwrap_or_default());
         self.retransmits += again;
         self.retransmitted += u64::from(again > 0);
-        let dwell = match step.reason.filter(|_| step.to == State::Close).map(of_half_open) {
+        let dwell = match step.reason.filter(|_| step.to == State::Close).map(of_syn_recv) {
             Some(reason) => {
                 if let Some(count) = self.failed.get_mut(reason as usize) {
                     *count += 1;
@@ -94,15 +94,15 @@ impl HalfOpen {
     }
 
     /// What a report says.
-    pub fn report(&self) -> HalfOpenReport {
-        let made = HalfOpenOutcome { reason: None, count: self.made, dwell: self.made_dwell.summary() };
+    pub fn report(&self) -> SynRecvReport {
+        let made = SynRecvOutcome { reason: None, count: self.made, dwell: self.made_dwell.summary() };
         let failed = Reason::ALL.into_iter().zip(self.failed).zip(&self.failed_dwells);
-        let failed = failed.map(|((reason, count), dwell)| HalfOpenOutcome {
+        let failed = failed.map(|((reason, count), dwell)| SynRecvOutcome {
             reason: Some(reason),
             count,
             dwell: dwell.summary(),
         });
-        HalfOpenReport {
+        SynRecvReport {
             outcomes: std::iter::once(made).chain(failed).filter(|outcome| outcome.count > 0).collect(),
             retransmits: self.retransmits,
             retransmitted: self.retransmitted,
@@ -111,11 +111,11 @@ impl HalfOpen {
     }
 }
 
-/// A full socket can be half-open too (TCP Fast Open), and ends for other reasons than a request socket.
-fn of_half_open(reason: Reason) -> Reason {
+/// A full socket can be in SYN_RECV too (TCP Fast Open), and ends for other reasons than a request socket.
+fn of_syn_recv(reason: Reason) -> Reason {
     match reason {
         Reason::TimedOut => Reason::Timeout,
-        reason if Reason::OF_HALF_OPEN.contains(&reason) => reason,
+        reason if Reason::OF_SYN_RECV.contains(&reason) => reason,
         _ => Reason::Unknown,
     }
 }

@@ -1,4 +1,4 @@
-//! Half-open connections that are made in the end: how long from the SYN to the ACK, how often the SYN-ACK was sent again, and whose
+//! Connections in SYN_RECV that are made in the end: how long from the SYN to the ACK, how often the SYN-ACK was sent again, and whose
 //! listener it was. Those that come to nothing are in `ends`, and too many at once in `floods`.
 
 pub mod ends;
@@ -28,7 +28,7 @@ const MADE: &str = "LISTEN>SYN_RECV SYN_RECV>ESTABLISHED";
 /// Between two events the clock on the wall may be set a little.
 const NEAR: Duration = Duration::from_millis(5);
 
-/// Waits for a half-open connection to be made; it was no other before.
+/// Waits for a connection in SYN_RECV to be made; it was no other before.
 pub fn expect_made(seen: &Seen, hand: &Hand) -> Line {
     let ends = hand.seen_from_there();
     let made = seen.wait_for_step(ends, "SYN_RECV>ESTABLISHED", SOON);
@@ -56,7 +56,7 @@ pub fn finish(hand: &mut Hand) {
 /// An ordinary handshake: one id, the time between two others that were measured, and the listener's process.
 pub fn handshake(ip: &str) {
     let seen = Seen::shared();
-    let mut server = Cast::named("half-server").start();
+    let mut server = Cast::named("reqsk-server").start();
     let to: SocketAddr = server.does(&format!("listen {ip}:0").replace("::1:0", "[::1]:0")).parse().unwrap();
     let (opens, begun) = (netns::tcp("PassiveOpens"), Instant::now());
     let client = traffic::connect(to);
@@ -66,7 +66,7 @@ pub fn handshake(ip: &str) {
     let life = seen.connection(made.id.as_ref());
     assert_eq!(steps(&life), MADE, "{life:?}");
     for line in &life {
-        assert_eq!((line.pid, line.comm.as_deref()), (Some(server.pid()), Some("half-server")), "{line:?}");
+        assert_eq!((line.pid, line.comm.as_deref()), (Some(server.pid()), Some("reqsk-server")), "{line:?}");
     }
     assert_eq!((made.timing.as_str(), made.retransmits, &made.reason), ("exact", Some(0), &None), "{made:?}");
     assert!(made.dwell() > Duration::ZERO && made.dwell() < begun.elapsed(), "{made:?}");
@@ -91,7 +91,7 @@ pub fn late_ack_of_both() {
 fn is_timed(seen: &Seen, to: SocketAddr) {
     const LATE: Duration = Duration::from_millis(400);
     let before = Instant::now();
-    let mut hand = Hand::half_open(to);
+    let mut hand = Hand::syn_recv(to);
     let heard = Instant::now();
     hold(LATE);
     let least = heard.elapsed();
@@ -109,7 +109,7 @@ pub fn made_after_retransmits(ip: &str) {
     let seen = Seen::shared();
     let timeouts = netns::tcp_ext("TCPTimeouts");
     let listener = traffic::listen(ip);
-    let mut hand = Hand::half_open(traffic::address(&listener));
+    let mut hand = Hand::syn_recv(traffic::address(&listener));
     for _ in 0..2 {
         hand.hears_syn_ack();
     }
@@ -121,12 +121,12 @@ pub fn made_after_retransmits(ip: &str) {
     assert_eq!(netns::tcp_ext("TCPTimeouts") - timeouts, 2);
 }
 
-/// The SYN comes again and is answered again. It is the same half-open connection, from its first SYN.
+/// The SYN comes again and is answered again. It is the same connection in SYN_RECV, from its first SYN.
 pub fn the_syn_comes_again(ip: &str) {
     let seen = Seen::shared();
     let listener = traffic::listen(ip);
     let before = Instant::now();
-    let mut hand = Hand::half_open(traffic::address(&listener));
+    let mut hand = Hand::syn_recv(traffic::address(&listener));
     let heard = Instant::now();
     hold(Duration::from_millis(200));
     hand.syn();
@@ -139,7 +139,7 @@ pub fn the_syn_comes_again(ip: &str) {
     assert!((least..most).contains(&made.dwell()), "{least:?} to {most:?}: {made:?}");
 }
 
-/// One of a group of listeners closes, and another takes over its half-open connections (`tcp_migrate_req`): when the ACK comes, or
+/// One of a group of listeners closes, and another takes over its connections in SYN_RECV (`tcp_migrate_req`): when the ACK comes, or
 /// when the SYN-ACK is sent again.
 pub fn migrates(after_a_timer: bool) {
     const PEERS: usize = 16;
@@ -152,7 +152,7 @@ pub fn migrates(after_a_timer: bool) {
         assert_eq!(listener.does("listen-on-it"), "done");
     }
     let to = at.parse().unwrap();
-    let mut hands: Vec<_> = (0..PEERS).map(|_| Hand::half_open(to)).collect();
+    let mut hands: Vec<_> = (0..PEERS).map(|_| Hand::syn_recv(to)).collect();
     for hand in &hands {
         seen.wait_for_step(hand.seen_from_there(), "LISTEN>SYN_RECV", SOON);
     }
@@ -196,7 +196,7 @@ pub fn without_a_listener(ip: &str) {
 pub fn older() {
     let mut server = Cast::named("older-server").start();
     let to = server.does(&format!("listen {V4}:0")).parse().unwrap();
-    let [mut made, reset, mut again, silent] = [(); 4].map(|()| Hand::half_open(to));
+    let [mut made, reset, mut again, silent] = [(); 4].map(|()| Hand::syn_recv(to));
     let seen = Seen::through(Tracer::here(&[]));
     // sock_diag is read while tracing goes on already: these two may come before it, and the others hardly.
     finish(&mut made);

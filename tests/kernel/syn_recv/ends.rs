@@ -1,4 +1,4 @@
-//! Half-open connections that come to nothing, each way made to happen.
+//! Connections in SYN_RECV that come to nothing, each way made to happen.
 
 use std::{
     process::{Command, Stdio},
@@ -12,15 +12,15 @@ use socket2::Socket;
 use crate::{
     V4,
     actor::Cast,
-    half_open::{NEAR, expect_made, finish},
     hand::{Complaint, Hand},
     netns,
     packet::RST,
+    syn_recv::{NEAR, expect_made, finish},
     tracer::{By, Line, SOON, Seen, Tracer, steps},
     traffic::{self, ss, until},
 };
 
-/// Waits for the end of a half-open connection, and checks what is said of it.
+/// Waits for the end of a connection in SYN_RECV, and checks what is said of it.
 pub fn expect_end(seen: &Seen, hand: &Hand, reason: &str, retransmits: u16, by: Option<By>) -> Line {
     let ends = hand.seen_from_there();
     let end = seen.wait_for_step(ends, "SYN_RECV>CLOSE", SOON);
@@ -40,7 +40,7 @@ pub fn timeout(ip: &str) {
     let seen = Seen::shared();
     let timeouts = netns::tcp_ext("TCPTimeouts");
     let listener = traffic::listen(ip);
-    let hand = Hand::half_open(traffic::address(&listener));
+    let hand = Hand::syn_recv(traffic::address(&listener));
     let end = expect_end(&seen, &hand, "timeout", 1, None);
     // A second, and two more; each at the end of its bucket.
     assert!((3000..4500).contains(&end.dwell().as_millis()), "{end:?}");
@@ -52,7 +52,7 @@ pub fn reset(ip: &str) {
     let seen = Seen::shared();
     let (resets, failed) = (netns::tcp_ext("EmbryonicRsts"), netns::tcp("AttemptFails"));
     let listener = traffic::listen(ip);
-    let hand = Hand::half_open(traffic::address(&listener));
+    let hand = Hand::syn_recv(traffic::address(&listener));
     hand.rst();
     let end = expect_end(&seen, &hand, "reset", 0, None);
     assert!(end.dwell() < SOON, "{end:?}");
@@ -63,7 +63,7 @@ pub fn reset(ip: &str) {
 pub fn unreachable(ip: &str) {
     let seen = Seen::shared();
     let listener = traffic::listen(ip);
-    let hand = Hand::half_open(traffic::address(&listener));
+    let hand = Hand::syn_recv(traffic::address(&listener));
     // Of IPv6 it takes an error that is final (`icmpv6_err_convert`), of IPv4 one that is not (`tcp_v4_err`).
     let complaint = if ip == V4 { Complaint::NoHost } else { Complaint::NoPort };
     hand.complains(complaint, hand.last_heard());
@@ -74,7 +74,7 @@ pub fn unreachable(ip: &str) {
 pub fn listener_closed(ip: &str, by_a_timer: bool) {
     let seen = Seen::shared();
     let listener = traffic::listen(ip);
-    let hand = Hand::half_open(traffic::address(&listener));
+    let hand = Hand::syn_recv(traffic::address(&listener));
     drop(listener);
     if !by_a_timer {
         hand.ack();
@@ -88,7 +88,7 @@ pub fn listener_closed(ip: &str, by_a_timer: bool) {
 pub fn destroyed(ip: &str) {
     let seen = Seen::shared();
     let listener = traffic::listen(ip);
-    let hand = Hand::half_open(traffic::address(&listener));
+    let hand = Hand::syn_recv(traffic::address(&listener));
     let shown = ss(hand.seen_from_there()).expect("ss shows it");
     let id = shown.split_once("sk:").unwrap().1.split_whitespace().next().unwrap().to_owned();
     let mut killer = Command::new("ss")
@@ -102,12 +102,12 @@ pub fn destroyed(ip: &str) {
     assert_eq!(end.id, Some(id), "{end:?}");
 }
 
-/// A listener whose accept queue is full, and a peer that was half-open before that was so.
+/// A listener whose accept queue is full, and a peer that was in SYN_RECV before that was so.
 fn no_room() -> (Socket, Vec<Socket>, Hand) {
     const BACKLOG: i32 = 2;
     let listener = traffic::listen(V4);
     listener.listen(BACKLOG).unwrap();
-    let hand = Hand::half_open(traffic::address(&listener));
+    let hand = Hand::syn_recv(traffic::address(&listener));
     // One more than its backlog (`sk_acceptq_is_full`).
     let queued = (0..=BACKLOG).map(|_| traffic::connect(traffic::address(&listener))).collect();
     (listener, queued, hand)
@@ -144,7 +144,7 @@ pub fn no_data() {
     let listener = traffic::listen(V4);
     // Until a second SYN-ACK has been sent (`retrans_to_secs`).
     traffic::set_option(&listener, nix::libc::IPPROTO_TCP, nix::libc::TCP_DEFER_ACCEPT, 3);
-    let hand = Hand::half_open(traffic::address(&listener));
+    let hand = Hand::syn_recv(traffic::address(&listener));
     hand.ack();
     until("the ACK is dropped", SOON, || netns::tcp_ext("TCPDeferAcceptDrop") == deferred + 1);
     let end = seen.wait_for_step(hand.seen_from_there(), "SYN_RECV>CLOSE", SOON);
@@ -164,7 +164,7 @@ pub fn accept_queue_full_is_answered() {
     assert_eq!((netns::tcp_ext("ListenOverflows") - overflows, netns::tcp_ext("EmbryonicRsts") - resets), (1, 1));
 }
 
-/// The namespace goes away: not before its half-open connections, which hold their listener, have seen that it is closed.
+/// The namespace goes away: not before its connections in SYN_RECV, which hold their listener, have seen that it is closed.
 pub fn netns_is_gone() {
     let (inside, created) = mpsc::channel();
     let (go, wait) = mpsc::channel::<()>();
@@ -174,7 +174,7 @@ pub fn netns_is_gone() {
         inside.send(place).unwrap();
         wait.recv().unwrap();
         let listener = traffic::listen(V4);
-        let hand = Hand::half_open(traffic::address(&listener));
+        let hand = Hand::syn_recv(traffic::address(&listener));
         let ends = hand.seen_from_there();
         inside.send(0).unwrap();
         wait.recv().unwrap();
@@ -185,7 +185,7 @@ pub fn netns_is_gone() {
     let seen = Seen::through(Tracer::start(&["trace", "--json", "--netns", &netns.to_string()])).of(netns);
     go.send(()).unwrap();
     created.recv().unwrap();
-    until("it is half-open", SOON, || seen.lines().iter().any(|line| line.to == "SYN_RECV"));
+    until("it is in SYN_RECV", SOON, || seen.lines().iter().any(|line| line.to == "SYN_RECV"));
     go.send(()).unwrap();
     let ends = place.join().unwrap();
     let end = seen.wait_for_step(ends, "SYN_RECV>CLOSE", SOON);

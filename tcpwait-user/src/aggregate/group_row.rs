@@ -1,0 +1,98 @@
+//! A group as a report has it: what was counted of it, and who hung up first.
+
+use std::net::IpAddr;
+
+use super::{by::Value, dwell::DwellSummary, ends::EndRow};
+use crate::lifecycle::Reason;
+
+/// Which side hung up first, of connections that were closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClosedFirst {
+    /// This side: its FIN was acknowledged before the peer's came.
+    pub this_side: u64,
+    /// The peer.
+    pub peer: u64,
+    /// Both at once (CLOSING).
+    pub both: u64,
+    /// Neither: the connection ended in ESTABLISHED, without a FIN.
+    pub neither: u64,
+}
+
+impl ClosedFirst {
+    /// All of them.
+    pub fn total(&self) -> u64 {
+        self.this_side + self.peer + self.both + self.neither
+    }
+
+    /// Adds others.
+    pub fn add(&mut self, other: Self) {
+        self.this_side += other.this_side;
+        self.peer += other.peer;
+        self.both += other.both;
+        self.neither += other.neither;
+    }
+}
+
+/// Who hung up first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closer {
+    /// This side.
+    ThisSide,
+    /// The peer.
+    Peer,
+    /// Both at once.
+    Both,
+    /// Neither.
+    Neither,
+}
+
+/// The groups of a report.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// The first, as sorted.
+    pub groups: Vec<GroupRow>,
+    /// All others; its key is empty.
+    pub others: GroupRow,
+    /// How many groups the others are.
+    pub grouped: u64,
+    /// Of those, how many were given up for the sake of memory, so that they could not come among the first.
+    pub folded: u64,
+}
+
+/// A group in a report.
+#[derive(Clone, Debug)]
+pub struct GroupRow {
+    /// What its connections have in common, one value for each [`GroupBy`].
+    pub key: Box<[Value]>,
+    /// Its sockets in TIME_WAIT.
+    pub now: u64,
+    /// How many of its sockets entered TIME_WAIT.
+    pub entered: u64,
+    /// The share of all that entered, 0 to 1; `None` when none did.
+    pub share: Option<f64>,
+    /// Entries a second; `None` for an interval without length.
+    pub rate_per_s: Option<f64>,
+    /// How many left.
+    pub left: u64,
+    /// Why they left, where any did.
+    pub exits: Vec<(Reason, u64)>,
+    /// Who hung up first.
+    pub closed: ClosedFirst,
+    /// How its connections ended, once they had been made.
+    pub ends: Vec<EndRow>,
+    /// Time spent in TIME_WAIT.
+    pub dwell: DwellSummary,
+    /// The most frequent remote address among those that entered.
+    pub peer: Option<Peer>,
+}
+
+/// A remote address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// The address.
+    pub address: IpAddr,
+    /// How many of its connections entered TIME_WAIT: at least, where a group has more peers than are counted.
+    pub entered: u64,
+    /// Whether there is no other.
+    pub only: bool,
+}
