@@ -287,7 +287,7 @@ pub fn owners() {
     let keys: Vec<_> = by_service["groups"].as_array().unwrap().iter().map(|group| &group["key"]["service"]).collect();
     assert!(keys.contains(&&format!(":{port}").into()) && keys.contains(&&address.into()), "{by_service}");
     let text = states(&["--netns", &netns::inode().to_string(), "--by", "process"]);
-    assert!(text.stderr.contains("TIME_WAIT belongs to no process"), "{text:?}");
+    assert!(text.stderr.contains("TIME_WAIT has no process"), "{text:?}");
 }
 
 /// All of them without `--netns`, each apart.

@@ -13,6 +13,7 @@
 mod ages;
 mod aggregates;
 mod audit;
+mod color;
 mod connects;
 mod damage;
 mod golden;

@@ -15,6 +15,7 @@ use super::{
     half_open::HalfOpenReport,
     histogram::HistogramSummary,
     steady::Steady,
+    unfollowed::Growth,
 };
 use crate::{
     ledger::Ledger,
@@ -39,6 +40,8 @@ pub struct Report {
     pub time_wait: TimeWait,
     /// Half-open connections.
     pub half_open: HalfOpenReport,
+    /// What the kernel alone counted of them in the time of the report.
+    pub unfollowed: Growth,
     /// Whether it is on more than one network namespace.
     pub several_namespaces: bool,
     /// Whether groups are by network namespace only so that those of several are not mixed.

@@ -11,6 +11,7 @@ pub mod failures;
 pub mod forecast;
 mod listeners;
 pub mod pace;
+pub mod range_advice;
 pub mod report;
 mod rows;
 pub mod settings;
