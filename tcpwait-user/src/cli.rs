@@ -31,7 +31,7 @@ pub use self::{
 
 /// Trace TCP connection states, above all TIME_WAIT: which process enters it, how long it lasts, what ends it.
 #[derive(Debug, Parser)]
-#[command(name = "tcpwait", version, max_term_width = 100)]
+#[command(name = "tcpwait", version, max_term_width = 80)]
 pub struct Cli {
     /// What to do; without it, `tcpwait` is `tcpwait stat 1`, `tcpwait 5` is `tcpwait stat 5`, `tcpwait -L 80` is `tcpwait stat 1 -L 80`.
     #[command(subcommand)]

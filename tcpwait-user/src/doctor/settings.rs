@@ -83,7 +83,7 @@ const SETTINGS: [Setting; 22] = [
                 "0" => "connect() reuses a TIME_WAIT port only if bound to it explicitly",
                 "1" => "connect() reuses a port in TIME_WAIT that is old enough, by its timestamp",
                 "2" => "connect() reuses a port in TIME_WAIT that is old enough, on loopback only",
-                _ => "not known to this tool",
+                _ => "unknown to tcpwait",
             };
             format!("{reuse}{}", grew(ns, "TcpExtTWRecycled"))
         },
