@@ -101,7 +101,7 @@ fn cures(ns: &Namespace, worst: &Destination, finding: Finding) -> Finding {
         )
         .change_if(
             waits && !reuses && timestamps,
-            format!("set {REUSE} to 1: connect() then reuses ports in TIME_WAIT for longer than a second"),
+            format!("set {REUSE} to 1: connect() then reuses a port that has been in TIME_WAIT for more than a second"),
             "both sides need timestamps (RFC 7323, RFC 6191); a NAT in between that still has the old connection may drop the new one",
         )
         .change_if(
