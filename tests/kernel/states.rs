@@ -320,7 +320,7 @@ pub fn not_root() {
     let namespaces = &report["namespaces"];
     assert_eq!((&namespaces["read"], &namespaces["unseen"]), (&1.into(), &true.into()), "{report}");
     assert_eq!((&report["groups"][0]["key"]["process"], &report["owners"]["unknown"]), (&Value::Null, &3.into()));
-    for sentence in ["namespaces cannot be seen", "of 3 sockets the process is not known: run as root"] {
+    for sentence in ["of some processes cannot be seen", "process unknown for 3 sockets: run as root"] {
         assert!(ended.stderr.contains(sentence), "{ended:?}");
     }
     let text = nobody(&[]);
