@@ -53,13 +53,6 @@ const ROUND: Duration = Duration::from_millis(50);
 /// How many records are taken in one go before signals and the clock get their turn.
 const BATCH: usize = 8_192;
 
-/// How long what waits in the ring buffer may keep what else there is to do.
-const CATCH_UP: Duration = Duration::from_millis(250);
-
-/// How long it may keep the end, once nothing more comes; and once a signal asked for it. What is left is counted as unread.
-const LAST: Duration = Duration::from_secs(5);
-const LAST_AT_SIGNAL: Duration = Duration::from_millis(700);
-
 /// How long a program may take from its detachment to its last record.
 const LAST_RECORD: Duration = Duration::from_millis(10);
 
@@ -251,7 +244,7 @@ impl Live {
                 }
                 found = maybe(&mut search) => {
                     search = None;
-                    while self.drain(sink)? == BATCH {}
+                    self.catch_up(sink)?;
                     for record in found.iter().flat_map(|records| split(records)) {
                         self.pass(record, sink)?;
                     }
@@ -267,15 +260,15 @@ impl Live {
                 }
                 _ = round.tick() => {}
             }
-            self.drain(sink)?;
+            self.catch_up(sink)?;
             if sink.is_due(monotonic_ns()) {
                 sink.account(&self.probes.counters(monotonic_ns())?);
                 // What was counted has been written by now.
-                self.drain(sink)?;
+                self.catch_up(sink)?;
             }
             if let Some(lost) = losses.grown(|| self.probes.lost()) {
                 // What was lost was so before this, and what is left of that time comes first.
-                self.drain(sink)?;
+                self.catch_up(sink)?;
                 sink.record(wire::Loss { head: head::<wire::Loss>(Kind::Loss), lost }.as_bytes())?;
             }
             if seeds.is_none() && listing.is_none() && losses.begins_listing() {
@@ -311,43 +304,45 @@ impl Live {
                 readings.last_begun = readings.ends_at.is_some();
             }
         }
-        // Nothing may be added while the rest is read: a flood would never end.
+        // Nothing may be added while the rest is read: a flood would never end. A full ring buffer of the usual size takes less than a second.
         self.probes.detach()?;
-        let patience = if signals::asked() { LAST_AT_SIGNAL } else { LAST };
-        let begun = Instant::now();
-        while self.drain_all(sink)? == BATCH && begun.elapsed() < patience {}
+        while self.drain(sink)?.0 == BATCH {}
         // A program that still ran when it was detached finishes its record within microseconds; one that was not finished
         // hides those behind it.
         tokio::time::sleep(LAST_RECORD).await;
-        while self.drain_all(sink)? == BATCH && begun.elapsed() < patience {}
+        while self.drain(sink)?.0 == BATCH {}
         self.tick(sink)?;
         sink.record(self.probes.counters(monotonic_ns())?.as_bytes())?;
         sink.sync()?;
         Ok(seeded)
     }
 
-    /// Takes what has been in the ring buffer for a while. On a machine that makes more than can be taken there is no end to what comes: what
-    /// is late then is late.
+    /// Takes everything that is in the ring buffer now, and of what comes meanwhile no more than fits into it: on a machine that makes more than can
+    /// be taken there is no end to that.
     fn catch_up(&mut self, sink: &mut impl Sink) -> io::Result<()> {
-        let begun = Instant::now();
-        while self.drain(sink)? == BATCH && begun.elapsed() < CATCH_UP {}
+        let mut bytes = 0;
+        while sink.has_room() && bytes < u64::from(self.settings.ring_bytes) {
+            let (records, taken) = self.drain(sink)?;
+            bytes += taken;
+            if records < BATCH {
+                break;
+            }
+        }
         Ok(())
     }
 
-    /// Takes what the ring buffer has. Returns how many records; [`BATCH`] says that there may be more.
-    fn drain(&mut self, sink: &mut impl Sink) -> io::Result<usize> {
-        if !sink.has_room() {
-            return Ok(0);
-        }
-        self.drain_all(sink)
-    }
-
-    fn drain_all(&mut self, sink: &mut impl Sink) -> io::Result<usize> {
+    /// Takes what the ring buffer has. Returns how many records, [`BATCH`] says that there may be more, and how many bytes of the buffer they took.
+    fn drain(&mut self, sink: &mut impl Sink) -> io::Result<(usize, u64)> {
+        /// `struct bpf_ringbuf_hdr`.
+        const HEADER: u64 = 8;
         let Self { probes, cgroups, named, heirs, .. } = self;
-        probes.drain(BATCH, |record| {
+        let mut bytes = 0;
+        let records = probes.drain(BATCH, |record| {
+            bytes += HEADER + record.len() as u64;
             heirs.note(record);
             name_and_pass(record, cgroups, named, sink)
-        })
+        })?;
+        Ok((records, bytes))
     }
 
     fn pass(&mut self, record: &[u8], sink: &mut impl Sink) -> io::Result<()> {

@@ -133,7 +133,7 @@ pub fn begun_and_ended_in_the_middle() {
                 + told.number_before(" mini-socket ends without")
                 + told.number_before(" mini-socket beginnings without");
             let seen = u64::try_from(told.stdout.len()).unwrap();
-            assert!(seen > 1_000 && !told.stderr.contains("older than this trace: not known"), "{told:?}");
+            assert!(seen > 1_000 && !told.stderr.contains("older sockets: not listed"), "{told:?}");
             assert!(told.code == Some(0) && unmatched <= withheld::of(seen), "{unmatched} of {seen}: {told:?}");
         }
     });

@@ -32,7 +32,8 @@ use crate::{
 const NEAR: &str = "10.5.0.1";
 const FAR: &str = "10.5.0.2";
 
-fn ip(arguments: &[&str]) {
+/// ip(8) in this namespace.
+pub fn ip(arguments: &[&str]) {
     let done = Command::new("ip").args(arguments).output().unwrap();
     assert!(done.status.success(), "ip {arguments:?}: {done:?}");
 }

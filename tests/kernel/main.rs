@@ -22,8 +22,11 @@ mod endings;
 mod ends;
 mod exits;
 mod failures;
+mod findings;
 mod fifty_thousand;
 mod filters;
+#[path = "../replay/form.rs"]
+mod form;
 mod guest;
 mod half_close;
 mod half_open;
@@ -95,6 +98,12 @@ fn main() -> ExitCode {
         watched("active_close::v4_mapped", active_close::v4_mapped),
         watched("active_close::simultaneous_v4", || active_close::simultaneous(V4)),
         watched("active_close::simultaneous_v6", || active_close::simultaneous(V6)),
+        isolated("findings::not_closed_v4", || findings::not_closed(V4)),
+        isolated("findings::not_closed_v6", || findings::not_closed(V6)),
+        isolated("findings::unanswered", findings::unanswered),
+        isolated("findings::accept_queue", findings::accept_queue),
+        isolated("findings::ports", findings::ports),
+        isolated("findings::nothing", findings::nothing),
         watched("reasons::reused_auto_port_v4", || reasons::reused_auto_port(V4)),
         watched("reasons::reused_auto_port_v6", || reasons::reused_auto_port(V6)),
         watched("reasons::reused_bound_port_v4", || reasons::reused_bound_port(V4)),
@@ -311,6 +320,7 @@ fn main() -> ExitCode {
         isolated("ports::run_out_when_forecast_v6", || ports::run_out_when_forecast(V6)),
         isolated("ports::reuse_keeps_them_steady", ports::reuse_keeps_them_steady),
         isolated("ports::of_a_pool_are_steady", ports::of_a_pool_are_steady),
+        isolated("ports::forecast_as_in_the_documents", ports::forecast_as_in_the_documents),
         isolated("ports::listing", ports::listing),
         isolated("origins::server_gone_v4", || origins::server_gone(V4)),
         isolated("origins::server_gone_v6", || origins::server_gone(V6)),

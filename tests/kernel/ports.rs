@@ -9,6 +9,7 @@ use socket2::Socket;
 use crate::{
     V4,
     actor::{Actor, Cast},
+    form::form,
     netns,
     tracer::{Ended, SOON, Tracer, command},
     traffic::{self, hold},
@@ -56,6 +57,28 @@ fn come_and_go(client: &mut Actor, listener: &Socket) -> Option<String> {
 fn seconds(time: &Value) -> f64 {
     let time: jiff::Timestamp = time.as_str().unwrap().parse().unwrap();
     time.as_duration().as_secs_f64()
+}
+
+/// The documents show a forecast as it is printed.
+pub fn forecast_as_in_the_documents() {
+    let listener = traffic::listen(V4);
+    netns::sysctl("ipv4/ip_local_port_range", RANGE);
+    netns::sysctl("ipv4/tcp_tw_reuse", "0");
+    let mut tracer = Tracer::start(&["ports", "10", "1", "--netns", &netns::inode().to_string()]);
+    let mut client = Cast::named("php-fpm").start();
+    while !tracer.has_ended() {
+        assert_eq!(come_and_go(&mut client, &listener), None);
+        hold(Duration::from_millis(900));
+    }
+    let ended = tracer.end(SOON);
+    let printed = form(&ended.stdout.join("\n"));
+    for document in [include_str!("../../README.md"), include_str!("../../docs/ports.md")] {
+        let block = document.split_once("<!-- filling -->\n```console\n# tcpwait ports 10\n").unwrap().1;
+        let (block, _) = block.split_once("```").unwrap();
+        for piece in block.split("…\n").map(form).filter(|piece| !piece.is_empty()) {
+            assert!(printed.contains(&piece), "written is\n{piece}\nprinted was\n{printed}");
+        }
+    }
 }
 
 /// Until connect() fails, and a bind() to any port with it.

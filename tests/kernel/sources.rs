@@ -149,7 +149,7 @@ fn has(source: &str, hook: &str) -> bool {
     let ended = Tracer::spawn(command(["probes", "--json", "--timing", source])).end(START);
     if ended.code != Some(0) {
         // Whatever else keeps it from being had is an error.
-        let why = [format!("{hook} that was asked for cannot be had"), "trampolines".to_owned(), "rx_sk".to_owned()];
+        let why = [format!("{hook} that was asked for is unavailable"), "trampolines".to_owned(), "rx_sk".to_owned()];
         let [asked, first, second] = why.map(|why| ended.stderr.contains(&why));
         assert!(asked && (first || second), "{ended:?}");
         return false;

@@ -141,7 +141,8 @@ pub fn every_number() {
         (places[2].clone(), "beta", "127.0.1.3", 4, 4, 0),
         (service(&places[2]), "three", "127.0.0.1", 0, 0, 4),
     ] {
-        let key = serde_json::json!({"service": service, "process": process, "remote": remote});
+        let netns = netns::inode();
+        let key = serde_json::json!({"service": service, "process": process, "remote": remote, "netns": netns});
         let groups = document["groups"].as_array().unwrap();
         let group = groups.iter().find(|group| group["key"] == key).unwrap_or_else(|| panic!("no {key}: {document}"));
         assert_eq!((number(group, "/entered"), number(group, "/now")), (count, count), "{group}");

@@ -38,6 +38,7 @@ pub const A_MINUTE: Duration = Duration::from_secs(85);
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Line {
+    pub schema: String,
     pub time: Option<String>,
     pub id: Option<String>,
     pub netns: u32,

@@ -16,6 +16,8 @@ mod audit;
 mod color;
 mod connects;
 mod damage;
+mod documents;
+mod form;
 mod golden;
 mod invariants;
 mod kernel_ends;

@@ -21,11 +21,12 @@ use tcpwait::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Every recording in `tests/fixtures`.
-pub const FIXTURES: [&str; 13] = [
+pub const FIXTURES: [&str; 14] = [
     "natural",
     "predates",
     "reasons",
     "handshakes",
+    "incident",
     "ends",
     "nginx",
     "6.1-fexit",

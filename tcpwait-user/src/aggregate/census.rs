@@ -112,6 +112,8 @@ pub struct Census {
     closed: HashMap<NetnsId, HashSet<u16>>,
     /// Who listens where.
     listeners: HashMap<(NetnsId, u16), [u8; 16]>,
+    /// How many are in each state.
+    states: [u64; State::ALL.len() + 1],
     time_waits: TimeWaits,
     namespaces: HashSet<NetnsId>,
     /// Sockets in no place, as there were too many.
@@ -130,6 +132,9 @@ impl Census {
         let flow = socket.flow;
         let comm = socket.owner.map(|task| task.comm);
         self.namespaces.insert(flow.netns);
+        if let Some(count) = self.states.get_mut(socket.state as usize) {
+            *count += 1;
+        }
         if socket.state == State::TimeWait {
             match socket.origin.made_here() {
                 Some(true) => self.time_waits.outgoing += 1,
@@ -214,6 +219,11 @@ impl Census {
             .collect();
         rows.sort_unstable_by_key(|row| (Reverse(row.taken), row.destination));
         rows
+    }
+
+    /// How many are in a state.
+    pub fn now(&self, state: State) -> u64 {
+        self.states.get(state as usize).copied().unwrap_or_default()
     }
 
     /// TIME_WAITs by the side that made them.

@@ -308,12 +308,14 @@ impl Aggregate {
         }
         let mut groups = self.groups.rows(is_final, self.wanted.sort, self.wanted.top);
         let counts = if is_final { &self.total } else { &self.interval };
-        let now = self.now(State::TimeWait);
         let missed = ledger.missed();
-        let lost = missed > if is_final { 0 } else { self.missed };
         if missed > self.missed {
             self.missed_ns = Some(end_ns);
         }
+        // After a loss the model recovers, by its own clocks and a new listing; what was added up here does not.
+        let there = |state: State| if missed > 0 { census.now(state) } else { self.now(state) };
+        let now = there(State::TimeWait);
+        let lost = missed > if is_final { 0 } else { self.missed };
         let seen = Seen { counts, exact: exact.as_ref(), lost };
         let (entered, left) = (seen.entered(State::TimeWait), seen.left(State::TimeWait));
         let entered_seen = counts.entered(State::TimeWait);
@@ -351,7 +353,7 @@ impl Aggregate {
             begin_ns,
             end_ns,
             is_final,
-            states: LIFE.into_iter().map(|state| self.state_row(state, &seen, age(state))).collect(),
+            states: LIFE.into_iter().map(|state| state_row((state, there(state)), &seen, age(state))).collect(),
             transitions: transitions(counts, exact.as_ref()),
             time_wait: TimeWait {
                 now,
@@ -407,16 +409,17 @@ impl Aggregate {
         let mine = if of_entered { group.entered } else { group.now };
         (mine > 0).then(|| Lead { share: mine as f64 / all as f64, of_entered, group })
     }
+}
 
-    fn state_row(&self, state: State, seen: &Seen, age: AgeSummary) -> StateRow {
-        StateRow {
-            state,
-            now: (state != State::Close).then(|| self.now(state)),
-            entered: seen.entered(state),
-            left: seen.left(state),
-            dwell: seen.counts.dwell(state),
-            age,
-        }
+/// `now`: how many there are.
+fn state_row((state, now): (State, u64), seen: &Seen<'_>, age: AgeSummary) -> StateRow {
+    StateRow {
+        state,
+        now: (state != State::Close).then_some(now),
+        entered: seen.entered(state),
+        left: seen.left(state),
+        dwell: seen.counts.dwell(state),
+        age,
     }
 }
 

@@ -9,6 +9,7 @@ use zerocopy::IntoBytes;
 use super::{
     netns::Identity,
     owners::Owners,
+    processes,
     seed::{self, NO_TASK, Seeded},
     sock_diag::Asked,
 };
@@ -17,7 +18,7 @@ use crate::{select::Pick, tcp::State};
 const LISTENING: Asked = Asked { states: 1 << State::Listen as u8, ..Asked::EVERYTHING };
 
 /// Writes an [`Owner`] for each of these listeners (by cookie, with the process that is known for it) that is still there: that process, if it
-/// still holds it, else the one that does. `sink` gets one whole record per call.
+/// still holds it, else the one that does; none where the process has ended and nobody is found. Where it lives and nobody is found there is no record. `sink` gets one whole record per call.
 pub fn find(known: &HashMap<u64, u32>, only: &Pick<Identity>, now_ns: impl Fn() -> u64, mut sink: impl FnMut(&[u8])) {
     let mut inodes = HashMap::new();
     for ns in seed::wanted(only, &mut Seeded::default()) {
@@ -32,7 +33,12 @@ pub fn find(known: &HashMap<u64, u32>, only: &Pick<Identity>, now_ns: impl Fn() 
     let owners = Owners::find(&inodes.values().copied().filter(|inode| *inode != 0).collect());
     for (cookie, inode) in inodes {
         let same = known.get(&cookie).and_then(|pid| owners.holder(inode, *pid));
-        let task = same.or_else(|| owners.of_listener(inode, &[])).copied().unwrap_or(NO_TASK);
+        let found = same.or_else(|| owners.of_listener(inode, &[])).copied();
+        // A listener below Multipath TCP has no file of its own: that nobody is found says nothing as long as the process that is known lives.
+        if found.is_none() && known.get(&cookie).is_some_and(|pid| !processes::has_ended(*pid)) {
+            continue;
+        }
+        let task = found.unwrap_or(NO_TASK);
         let head = Head {
             time_ns: now_ns(),
             len: size_of::<Owner>() as u16,

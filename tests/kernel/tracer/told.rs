@@ -10,6 +10,7 @@ use super::{Ended, Output, Seen};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Failed {
+    pub schema: String,
     pub event: String,
     #[serde(rename = "time")]
     pub _time: Option<String>,
@@ -82,7 +83,7 @@ impl Failed {
 
 /// Whether a line is not a step of a connection, but a call that failed.
 pub fn is_failure(line: &str) -> bool {
-    line.starts_with(r#"{"event":"#)
+    line.starts_with(r#"{"schema":"trace/1","event":"#)
 }
 
 fn parse(line: &str) -> Failed {
