@@ -1,5 +1,6 @@
 //! The command line: what can be asked for. The doc comments are the manual that `--help` prints.
 
+mod color;
 mod doctor;
 pub mod list;
 mod ports;
@@ -22,14 +23,15 @@ use crate::{
 
 use self::values::{count, seconds, time, up_to};
 pub use self::{
+    color::Color,
     doctor::DoctorArgs,
     ports::PortsArgs,
     tracing::{PortsBy, TimingBy, Tracing, choices},
 };
 
-/// See what TCP connections really do, above all in TIME_WAIT: who put them there, how long they stay, what ends them.
+/// Trace TCP connection states, above all TIME_WAIT: which process enters it, how long it lasts, what ends it.
 #[derive(Debug, Parser)]
-#[command(name = "tcpwait", version, max_term_width = 100)]
+#[command(name = "tcpwait", version, max_term_width = 80)]
 pub struct Cli {
     /// What to do; without it, `tcpwait` is `tcpwait stat 1`, `tcpwait 5` is `tcpwait stat 5`, `tcpwait -L 80` is `tcpwait stat 1 -L 80`.
     #[command(subcommand)]
@@ -81,116 +83,153 @@ fn with_verb(mut arguments: Vec<OsString>) -> (Vec<OsString>, bool) {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Report how many sockets are in which state, how long they stay, who put them into TIME_WAIT and what ends them.
+    /// Report what is wrong, then sockets by state: how many, for how long, whose TIME_WAITs they are and what ends them.
     #[command(after_help = STAT_HELP)]
     Stat(StatArgs),
     /// Print every TCP state transition as it happens, until Ctrl-C.
     #[command(after_help = TRACE_HELP)]
     Trace(TraceArgs),
-    /// Count sockets by state, here and now: no tracing, and no root for the own network namespace.
-    #[command(after_help = states::HELP, mut_arg("state", |state| state.help("Sockets in this state now, as TIME_WAIT")))]
+    /// Count sockets by state now, without tracing; root is only needed for other network namespaces.
+    #[command(after_help = states::HELP, mut_arg("state", |state| state.help("Sockets in this state now, e.g. TIME_WAIT")))]
     States(states::StatesArgs),
-    /// Show how many local ports are in use towards each destination, when they run out, and what would help.
+    /// Show local ports in use for each destination, when they run out, and what helps.
     #[command(after_help = ports::HELP)]
     Ports(PortsArgs),
-    /// Write everything the kernel says to a file, for `--from FILE` later.
-    Record(RecordArgs),
-    /// Say what the kernel's settings and counters mean here, what is worth changing, and at what risk.
+    /// Explain the kernel's TCP settings and counters: what to change here, and at what risk.
     #[command(after_help = doctor::HELP)]
     Doctor(DoctorArgs),
-    /// Show which hooks this kernel gives, and what is not known without those it does not.
+    /// Write all kernel events to a file, for `--from FILE` later.
+    Record(RecordArgs),
+    /// Show which hooks this kernel has, and what is unknown without those it does not have.
     Probes(ProbesArgs),
 }
 
 const STAT_HELP: &str = "\
-Without INTERVAL there is one report, at Ctrl-C, after --duration, or when COMMAND ends; with it one more, on the whole time, at the end.
-ENTERED and LEFT are counts of the interval, NOW is at its end; P50 P90 P99 MAX MEAN are times spent in a state by sockets that left it.
-OLDEST and AGE P50: how long those that are there NOW have been in it; > is at least, where any is older than the trace.
-CLOSED FIRST: whoever closes first enters TIME_WAIT. ENDED BY: the most frequent reason, as in `tcpwait trace --help`.
->= marks a count of what was seen while some events were lost and the kernel side has no count of its own; the others are exact all the same.
-A group that is not shown by itself is counted under \"other\". At most 1,000 groups are kept; the least go to \"other\" then.
-Where a line is too short, columns are left out: of groups LEFT, MAX, P50, IN/s, ENDED BY, CLOSED FIRST, %, NOW, ENTERED;
-of states AGE P50, /s, MEAN, P90, P99, MAX, LEFT, ENTERED, OLDEST, P50. If the terminal has too few lines, reports on intervals leave out the histogram,
-what is said of it, the account, the states and FAILED; the last report leaves out nothing.
-FAILED: calls that came to nothing, as in `tcpwait trace`. SYN SENT AGAIN TO: connects whose SYN was lost, and how long those that were
-made all the same took. Below SYN_RECV: what became of connections in SYN_RECV.
+Without INTERVAL there is one report: at Ctrl-C, after --duration, or when
+COMMAND ends. With INTERVAL, the last report covers the whole time.
+
+A report begins with what is wrong, worst first, one finding a line.
+  ENTERED, LEFT    sockets that entered or left the state in the interval
+  NOW              sockets in the state at the end of the interval
+  P50 to MEAN      time spent in the state, by sockets that left it
+  OLDEST, AGE P50  how long the sockets of NOW have been in the state;
+                   > is at least, where one of them is older than the trace
+  CLOSED FIRST     which side closed first; whoever does enters TIME_WAIT
+  ENDED BY         the most frequent reason, as in `tcpwait trace --help`
+  FAILED           calls that failed, as in `tcpwait trace`
+  SYN SENT AGAIN TO
+                   connects whose SYN was retransmitted; MADE AFTER is how
+                   long those took that succeeded
+The rows below SYN_RECV are the outcomes of connections in SYN_RECV.
+
+>= is at least: events were lost, and no count of the kernel side replaces
+them. All other counts are exact, after a loss too. At most 1,000 groups are
+counted one by one; beyond that the smallest are in the row \"other\".
+
+On a narrow terminal columns are left out in this order: LEFT, MAX, P50, IN/s,
+ENDED BY, CLOSED FIRST, %, NOW, ENTERED of groups; AGE P50, /s, MEAN, P90, P99,
+MAX, LEFT, ENTERED, OLDEST, P50 of states. On a low terminal interval reports
+leave out the histogram, its sentences, losses, states and FAILED; the last
+report leaves out nothing.
 
 Examples:
   tcpwait                                a report every second: tcpwait stat 1
   tcpwait stat 10 6                      a minute in six reports
-  tcpwait stat --duration 60 --json      a minute for a program to read
-  tcpwait stat --by remote,process       who talks to whom
-  tcpwait stat -- curl -s http://x/      what a command and its children did; exits as the command does
+  tcpwait stat --by remote,process       which process talks to whom
+  tcpwait stat -- curl -s http://x/      connections of a command
+  tcpwait stat --duration 60 --json      a minute, for a program to read
   tcpwait stat --from FILE 10            from a recording, every 10 s of it";
 
 const TRACE_HELP: &str = "\
-A filter selects connections, not single lines: a line that comes before the port or the owner is known waits until it is.
-With a ! before its list it selects all others; whose owner is never known is among them, and is shown when it ends.
---reason and --longer-than select lines of those connections.
-MS is the time spent in OLDSTATE; ~ marks a time right to a jiffy, > one that was longer (older than the trace), - one that is not known.
-REASON says why a connection ended, on its step to CLOSE: closed (the last ACK came), reset (the peer's RST), reset-sent (this side's, and why in
-brackets), timed-out (and by which timer), listener-closed (before anybody accepted it), destroyed (ss -K), unreachable (ICMP), netns, repair
-(TCP_REPAIR), failed (connect or listen took it back), unknown.
-TIME_WAIT, and an orphan's FIN_WAIT2: expired, reused-by-connect, reused-by-syn, reset, reset-sent, destroyed, netns, unknown;
-or overflow: it never began, tcp_max_tw_buckets was reached.
-For a connection in SYN_RECV that came to nothing: timeout, accept-queue-full, no-data (TCP_DEFER_ACCEPT waited for some), reset,
-listener-closed, unreachable (ICMP), destroyed, netns, unknown. A connection that is not accepted yet shows its listener's process.
-connect-failed, bind-failed and listen-failed are lines of their own, with the errno and why, and who holds the port. A socket that tries
-one port after the other (bindresvport) has one line.
+A filter selects whole connections: their earlier lines wait until the port or
+the owner is known. A ! before a list selects all others, and connections whose
+owner never becomes known, which are printed when they end. --reason and
+--longer-than select lines of those connections.
+
+MS is the time spent in OLDSTATE:
+  ~  precise to a jiffy
+  >  at least: the connection is older than the trace
+  -  unknown
+
+REASON on the step to CLOSE says why the connection ended:
+  closed           the last ACK arrived
+  reset            the peer sent an RST
+  reset-sent       this side sent an RST, and why
+  timed-out        a timer gave up, and which one
+  listener-closed  the listener closed before it was accepted
+  destroyed        ss -K
+  unreachable      an ICMP error
+  netns            its network namespace ended
+  repair           TCP_REPAIR
+  failed           connect() or listen() failed, and undid it
+  unknown
+REASON on the end of TIME_WAIT, and of an orphan's FIN_WAIT2:
+  expired, reused-by-connect, reused-by-syn, reset, reset-sent,
+  destroyed, netns, unknown, and overflow: TIME_WAIT was not entered, because
+  tcp_max_tw_buckets was reached
+REASON on the end of a connection in SYN_RECV:
+  timeout, accept-queue-full, no-data (TCP_DEFER_ACCEPT waited for data),
+  reset, listener-closed, unreachable, destroyed, netns, unknown
+A connection that is not accepted yet shows the process of its listener.
+
+connect-failed, bind-failed and listen-failed are lines of their own, with the
+errno, the cause, and which process has the port. A socket that tries one port
+after the other (bindresvport) has one line.
 
 Examples:
   tcpwait trace                          everything
   tcpwait trace --state TIME_WAIT -T     TIME_WAIT only, with the time of day
   tcpwait trace -D 5432,6379             connections to PostgreSQL and Redis
-  tcpwait trace --state SYN_RECV         connections in SYN_RECV: how long, and what became of them
-  tcpwait trace --comm nginx --json      what nginx owns, for a program
-  tcpwait trace --comm '!nginx' -L '!22' what others own, but ssh's connections
   tcpwait trace --reason reset,timed-out what was reset or timed out
   tcpwait trace --state SYN_SENT --longer-than 500ms
-                                         connects that took so long
-  tcpwait trace --from FILE              the same from a recording";
+                                         connects that took longer
+  tcpwait trace --state SYN_RECV         half-open connections
+  tcpwait trace --comm '!nginx' -L '!22' all but nginx's and ssh's
+  tcpwait trace --comm nginx --json      nginx's, for a program to read
+  tcpwait trace --from FILE              from a recording";
 
 /// `tcpwait trace`.
 #[derive(Debug, Args)]
 pub struct TraceArgs {
+    /// Time column: time of day
+    #[arg(short = 'T', conflicts_with = "json")]
+    pub time_of_day: bool,
+    /// Time column: seconds since the start
+    #[arg(short = 't', conflicts_with = "json")]
+    pub relative_time: bool,
+    /// Full addresses and names, and the columns NETNS, UID, RETRANS (segments retransmitted so far) and CGROUP
+    #[arg(short = 'w', long, conflicts_with = "json")]
+    pub wide: bool,
+    /// JSON: one object per line
+    #[arg(long)]
+    pub json: bool,
+    /// Read a recording instead of the running kernel; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "ring_buffer"])]
+    pub from: Option<PathBuf>,
+    /// Colour lines that say what is wrong: auto, always or never; auto is on a terminal, unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t, hide_possible_values = true)]
+    pub color: Color,
+    /// Exit with code 3 if events were lost, or FILE is cut short or damaged
+    #[arg(long)]
+    pub fail_on_loss: bool,
+    /// The kernel's events as they are, instead of state transitions
+    #[arg(long, conflicts_with_all = ["relative_time", "time_of_day", "wide", "pid", "comm", "cgroup", "state", "reason", "longer_than"])]
+    pub raw: bool,
+
     /// Which connections.
     #[command(flatten)]
     pub filter: Filter,
-    /// Only lines with one of these reasons, as reset,timed-out: of the column REASON, or why a call failed; a wrong one names them all. With a !
-    /// before the list, all other lines
-    #[arg(long, value_name = "REASONS", value_parser = list::reasons, help_heading = "Which lines of them")]
+    /// Only lines with these reasons, e.g. reset,timed-out: of the column REASON, or why a call failed; all other lines with a ! before the list.
+    /// A wrong reason lists them all
+    #[arg(long, value_name = "REASONS", value_parser = list::reasons, help_heading = "Which lines of these connections")]
     pub reason: Vec<Pick<Word>>,
-    /// Only lines whose OLDSTATE lasted longer, as 500ms, 90s or 5m, for certain: of what is older than the trace, as far as that is told
-    #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Which lines of them")]
+    /// Only lines with more time in OLDSTATE than this, e.g. 500ms, 90s or 5m; of connections older than the trace, those known to be longer
+    #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Which lines of these connections")]
     pub longer_than: Option<std::time::Duration>,
 
     /// How the tracing is done.
     #[command(flatten)]
     pub tracing: Tracing,
-
-    /// Read a recording instead of the running kernel; - is standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "ring_buffer"])]
-    pub from: Option<PathBuf>,
-
-    /// Time column: seconds since the start
-    #[arg(short = 't', conflicts_with = "json")]
-    pub relative_time: bool,
-    /// Time column: time of day
-    #[arg(short = 'T', conflicts_with = "json")]
-    pub time_of_day: bool,
-    /// Wide: whole addresses and names, and the columns NETNS, UID, RETRANS (segments sent again so far) and CGROUP
-    #[arg(short = 'w', long, conflicts_with = "json")]
-    pub wide: bool,
-    /// One JSON object a line instead of text
-    #[arg(long)]
-    pub json: bool,
-    /// The kernel's own events instead of transitions, with nothing folded
-    #[arg(long, conflicts_with_all = ["relative_time", "time_of_day", "wide", "pid", "comm", "cgroup", "state", "reason", "longer_than"])]
-    pub raw: bool,
-
-    /// Exit with 3 if anything was lost, or FILE was cut short or is damaged
-    #[arg(long)]
-    pub fail_on_loss: bool,
 }
 
 /// `tcpwait stat`.
@@ -199,12 +238,41 @@ pub struct StatArgs {
     /// Seconds between two reports; without it, one report at the end
     #[arg(value_parser = seconds)]
     pub interval: Option<std::time::Duration>,
-    /// Stop after so many reports
+    /// Stop after this many reports
     #[arg(value_parser = count, conflicts_with = "duration")]
     pub count: Option<u64>,
-    /// Run this, report on the connections of it and its children, and exit as it does
+    /// Run this command, report on the connections of it and its children, and exit with its code
     #[arg(last = true, value_name = "COMMAND", conflicts_with_all = ["from", "duration", "cgroup"])]
     pub command: Vec<OsString>,
+
+    /// Group by one or more of: service (the listening end), process, pid, remote, remote-port, local-port, pair (remote address and port), uid,
+    /// cgroup, netns
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', default_value = "service,process")]
+    pub by: Vec<GroupBy>,
+    /// List at most N groups; all others are one row, "other"
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = up_to::<1000>)]
+    pub top: u32,
+    /// Sort groups by this, largest first
+    #[arg(long, value_enum, default_value_t)]
+    pub sort: SortBy,
+    /// JSON: one document per report, each on a line
+    #[arg(long)]
+    pub json: bool,
+    /// Do not fit lines to the terminal's width
+    #[arg(short = 'w', long, conflicts_with = "json")]
+    pub wide: bool,
+    /// Read a recording instead of the running kernel; - is standard input
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "ring_buffer"])]
+    pub from: Option<PathBuf>,
+    /// Colour lines that say what is wrong: auto, always or never; auto is on a terminal, unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t, hide_possible_values = true)]
+    pub color: Color,
+    /// Write the reports to this file; standard output is left to COMMAND
+    #[arg(short = 'o', long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Exit with code 3 if events were lost, FILE is cut short or damaged, or the kernel's own counters differ without explanation
+    #[arg(long)]
+    pub fail_on_loss: bool,
 
     /// Which connections.
     #[command(flatten)]
@@ -212,34 +280,6 @@ pub struct StatArgs {
     /// How the tracing is done.
     #[command(flatten)]
     pub tracing: Tracing,
-
-    /// Read a recording instead of the running kernel; - is standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "ring_buffer"])]
-    pub from: Option<PathBuf>,
-
-    /// What to group by, one or several of: service (the end that was listened on), process, pid, remote, remote-port,
-    /// local-port, pair (remote address and port), uid, cgroup, netns
-    #[arg(long, value_name = "WHAT", value_delimiter = ',', default_value = "service,process")]
-    pub by: Vec<GroupBy>,
-    /// What the groups are sorted by, greatest first
-    #[arg(long, value_enum, default_value_t)]
-    pub sort: SortBy,
-    /// The most groups to list; the rest is one row, "other"
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = up_to::<1000>)]
-    pub top: u32,
-
-    /// Do not fit lines to the terminal's width
-    #[arg(short = 'w', long, conflicts_with = "json")]
-    pub wide: bool,
-    /// One JSON document a report, each on a line
-    #[arg(long)]
-    pub json: bool,
-    /// Write the reports to this file; standard output is COMMAND's own then
-    #[arg(short = 'o', long, value_name = "FILE")]
-    pub output: Option<PathBuf>,
-    /// Exit with 3 if anything was lost, FILE was cut short or is damaged, or the kernel's own counters differ without explanation
-    #[arg(long)]
-    pub fail_on_loss: bool,
 }
 
 impl StatArgs {
@@ -280,33 +320,33 @@ impl From<SortBy> for Sort {
 /// `tcpwait record`.
 #[derive(Debug, Args)]
 pub struct RecordArgs {
-    /// The file to write, for root alone to read; - is standard output
+    /// File to write, readable by root only; - is standard output
     #[arg(short = 'o', long, value_name = "FILE")]
     pub output: PathBuf,
-    /// Only these network namespaces, or with a ! before the list all others: a PID, a path, a name under /run/netns or an inode
+    /// Only these network namespaces, each a PID, a path, a name under /run/netns or an inode; all others with a ! before the list
     #[arg(long, value_name = "NETNS", value_parser = list::texts)]
     pub netns: Vec<Pick<String>>,
+    /// Exit with code 3 if events were lost
+    #[arg(long)]
+    pub fail_on_loss: bool,
     /// How the tracing is done.
     #[command(flatten)]
     pub tracing: Tracing,
-    /// Exit with 3 if anything was lost
-    #[arg(long)]
-    pub fail_on_loss: bool,
 }
 
 /// `tcpwait probes`.
 #[derive(Debug, Args)]
 pub struct ProbesArgs {
-    /// One JSON object instead of text: "kernel", "hooks" (an array), "behaviour"
+    /// JSON: one object with "kernel", "hooks" (an array), "behaviour"
     #[arg(long)]
     pub json: bool,
-    /// Hook that timestamps late segments, as for trace
+    /// Hook that timestamps late segments, as in trace
     #[arg(long, value_enum, default_value_t)]
     pub timing: TimingBy,
-    /// Hook that reports calls that fail, as for trace
+    /// Hook that reports failed calls, as in trace
     #[arg(long, value_enum, default_value_t)]
     pub refused_ports: PortsBy,
-    /// Say more on stderr: the verifier's log of a hook that it refused
+    /// Verbose diagnostics on stderr: the verifier's log of a hook that it refused
     #[arg(short = 'v', long)]
     pub verbose: bool,
 }
@@ -315,25 +355,25 @@ pub struct ProbesArgs {
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Which connections (a ! before a list: all others)")]
 pub struct Filter {
-    /// Local ports, as 80,443 or 1024-2048
+    /// Local ports, e.g. 80,443 or 1024-2048
     #[arg(short = 'L', long = "lport", value_name = "PORTS", value_parser = list::ports)]
     pub lport: Vec<Pick<RangeInclusive<u16>>>,
     /// Remote ports
     #[arg(short = 'D', long = "rport", value_name = "PORTS", value_parser = list::ports)]
     pub rport: Vec<Pick<RangeInclusive<u16>>>,
-    /// Local address or network, as 10.0.0.1 or 10.0.0.0/8
+    /// Local address or network, e.g. 10.0.0.1 or 10.0.0.0/8
     #[arg(long, value_name = "CIDR", value_parser = list::networks)]
     pub laddr: Vec<Pick<IpNet>>,
     /// Remote address or network
     #[arg(long, value_name = "CIDR", value_parser = list::networks)]
     pub raddr: Vec<Pick<IpNet>>,
-    /// Owner's process id
+    /// PID of the owner
     #[arg(short = 'p', long, value_name = "PID", value_parser = list::pids)]
     pub pid: Vec<Pick<u32>>,
-    /// Owner's name, whole: its main thread's, as `ps -o comm` prints it, not the executable's
+    /// Process name of the owner, exactly as `ps -o comm` prints it (that of the main thread, not of the executable)
     #[arg(long, value_name = "NAME", value_parser = list::texts)]
     pub comm: Vec<Pick<String>>,
-    /// Owner's cgroup, and those below it: its path below the cgroup-v2 mount
+    /// Cgroup of the owner, or one above it: its path below the cgroup-v2 mount
     #[arg(long, value_name = "PATH", value_parser = list::texts)]
     pub cgroup: Vec<Pick<String>>,
     /// Network namespace: a PID, a path, a name under /run/netns or an inode
@@ -345,7 +385,7 @@ pub struct Filter {
     /// IPv6 only
     #[arg(short = '6')]
     pub ipv6: bool,
-    /// Connections from the moment they enter a state, as TIME_WAIT, time-wait or FIN-WAIT-2
+    /// Connections from the moment they enter this state, e.g. TIME_WAIT, time-wait or FIN-WAIT-2
     #[arg(long, value_name = "STATE", value_parser = list::states)]
     pub state: Vec<Pick<State>>,
 }

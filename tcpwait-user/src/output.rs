@@ -99,9 +99,10 @@ impl WriteBehind {
         match (state.error, state.waiting) {
             (Some(code), _) => Err(io::Error::from_raw_os_error(code)),
             (None, 0) => Ok(()),
-            (None, waiting) => {
-                Err(io::Error::new(io::ErrorKind::TimedOut, format!("the last {waiting} bytes were not taken")))
-            }
+            (None, waiting) => Err(io::Error::new(
+                io::ErrorKind::TimedOut,
+                format!("the last {waiting} bytes could not be written in time"),
+            )),
         }
     }
 }

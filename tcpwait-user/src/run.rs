@@ -103,7 +103,7 @@ fn settings(args: &Tracing, filter: KernelFilter) -> LiveOptions {
 fn check_states(states: &[Pick<State>]) -> Result<()> {
     match states.iter().any(|list| list.not) {
         true => bail!(
-            "--state '!...' would leave nothing out: a connection enters other states too; name those that are wanted"
+            "--state '!...' would exclude nothing: every connection enters other states too; name the states to show"
         ),
         false => Ok(()),
     }
@@ -154,7 +154,7 @@ fn check_families(criteria: &Criteria) -> Result<()> {
     if let Some(family) = criteria.family {
         let is_other = |net: &&IpNet| net.addr().is_ipv4() != (family == Family::V4);
         if let Some(net) = asked_for.flat_map(|nets| &nets.values).find(is_other) {
-            bail!("no connection can match {net}: it is not of the family that -4 or -6 asks for");
+            bail!("no connection can match {net}: -4 or -6 asks for the other address family");
         }
     }
     let has = |nets: &Pick<IpNet>, v4: bool| nets.not || nets.admits(|net| net.addr().is_ipv4() == v4);
@@ -211,7 +211,7 @@ fn inodes(specs: &[Pick<String>]) -> Result<Pick<u32>> {
         let inode = netns::resolve(spec)?;
         if !specs.not && !there.iter().any(|ns| ns.inode == inode) {
             bail!(
-                "no connection can match: no process, thread, mount or open file keeps a network namespace {inode} (`lsns -t net` lists them); one that only a socket keeps cannot be entered"
+                "no connection can match: no process, thread, mount or open file has network namespace {inode} (`lsns -t net` lists them); one that only a socket has cannot be entered"
             );
         }
         Ok(inode)
@@ -224,9 +224,10 @@ fn recorded_inodes(specs: &[Pick<String>]) -> Result<Pick<u32>> {
     let specs = one("--netns", specs)?;
     let inode = |spec: &String| {
         let number = spec.trim_start_matches("net:[").trim_end_matches(']');
-        number.parse().ok().with_context(|| {
-            format!("a recording knows network namespaces by inode, so --netns {spec} means nothing in it")
-        })
+        number
+            .parse()
+            .ok()
+            .with_context(|| format!("a recording has network namespaces by inode only: --netns {spec} cannot match"))
     };
     Ok(Pick { values: specs.values.iter().map(inode).collect::<Result<_>>()?, not: specs.not })
 }
@@ -237,8 +238,7 @@ fn banner(live: &Live, verbose: bool) {
     }
     if processes::numbering().is_some() {
         say!(
-            "tcpwait: this is a PID namespace: processes are numbered as `ps` here does; those outside of it have no number here, and are shown as \
-             unknown"
+            "tcpwait: this is a PID namespace: PIDs are those that `ps` shows here; processes outside of it are shown as unknown"
         );
     }
     if verbose {
@@ -252,7 +252,7 @@ fn say_seeded(seeded: Option<&Seeded>, verbose: bool) {
     if seeded.unreadable > 0 {
         let why = seeded.first_reason.as_deref().unwrap_or("for an unknown reason");
         say!(
-            "tcpwait: {} network namespaces could not be read, their older sockets are not known: {why}",
+            "tcpwait: {} network namespaces could not be read, older sockets in them are unknown: {why}",
             seeded.unreadable
         );
     }
@@ -277,10 +277,7 @@ fn close(account: &Ledger, audit: Option<&AuditReport>, verbose: bool, fail_on_l
 fn all_is_written() -> Result<bool> {
     let lines = output::settle().context("writing to stdout")?;
     if lines > 0 {
-        say!(
-            "tcpwait: up to {} lines were not written: whoever reads standard output did not take them in time",
-            count(lines)
-        );
+        say!("tcpwait: up to {} lines were not written: the reader of standard output was too slow", count(lines));
     }
     Ok(lines == 0)
 }

@@ -111,7 +111,7 @@ impl FromStr for State {
             other => other,
         };
         Self::ALL.into_iter().find(|state| state.name().replace('_', "") == letters).ok_or_else(|| {
-            format!("no TCP state is called \"{text}\"; there are {}", Self::ALL.map(State::name).join(", "))
+            format!("no TCP state is called \"{text}\"; the states are {}", Self::ALL.map(State::name).join(", "))
         })
     }
 }

@@ -132,6 +132,7 @@ fn traces(header: &Header, records: &[Vec<u8>]) {
         time_of_day: Some(TimeZone::fixed(jiff::tz::offset(-11))),
         wide: true,
         width: Some(80),
+        ..Columns::default()
     };
     let by_owner = Criteria { comms: vec!["nginx".to_owned()].into(), ..Criteria::default() };
     let by_state = Criteria { states: vec![State::TimeWait], lports: vec![8080..=8080].into(), ..Criteria::default() };

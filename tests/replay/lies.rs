@@ -373,11 +373,11 @@ fn absurd_times_end_nothing_and_are_said_by_every_verb() {
         let mut lying = whole.clone();
         lying[middle] = at(&lying[middle], time_ns);
         let path = file(&folder, &header, &lying);
-        is_said(&path, "left out: 1 records with times that cannot be", &|account| *impossible_times(account) == 1);
+        is_said(&path, "left out: 1 records with impossible times", &|account| *impossible_times(account) == 1);
     }
     for started_ns in [u64::MAX, 0] {
         let path = file(&folder, &Header { started_ns, ..header.clone() }, &whole);
-        is_said(&path, "its header says that it began when it cannot have", &|account| *impossible_times(account) == 1);
+        is_said(&path, "its header has an impossible start time", &|account| *impossible_times(account) == 1);
     }
 }
 
@@ -394,7 +394,7 @@ fn where_it_is_cut_or_damaged_is_said_by_every_verb() {
     };
     for len in [body, (body + bytes.len()) / 2, bytes.len() - 8] {
         fs::write(&cut, &bytes[..len]).unwrap();
-        let said = format!("it was cut short at byte {len}; everything up to there is ");
+        let said = format!("it was cut short at byte {len}; everything before that is ");
         is_said(&cut, &said, &|account| is(account, "ends-early", len));
     }
     // The block begins where the one before ends: a flipped byte in it is found there.
@@ -403,7 +403,7 @@ fn where_it_is_cut_or_damaged_is_said_by_every_verb() {
     damaged[damaged_at] ^= 0x10;
     fs::write(&cut, &damaged).unwrap();
     let begins = blocks(&bytes, body).into_iter().rfind(|begins| *begins <= damaged_at).unwrap();
-    let said = format!("it is damaged at byte {begins}; everything up to there is ");
+    let said = format!("it is damaged at byte {begins}; everything before that is ");
     is_said(&cut, &said, &|account| is(account, "damaged", begins));
 }
 

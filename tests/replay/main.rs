@@ -14,6 +14,7 @@ mod ages;
 mod aggregates;
 mod audit;
 mod circles;
+mod color;
 mod connects;
 mod damage;
 mod documents;

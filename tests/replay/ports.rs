@@ -24,6 +24,13 @@ fn no_line_is_wider_than_the_terminal() {
 }
 
 #[test]
+fn settings_are_printed_once_unless_they_change() {
+    let text = ports("nginx", 80, &["1"]).stdout;
+    assert!(text.matches(" in use to ").count() > 10, "{text}");
+    assert_eq!(text.matches("ip_local_port_range").count(), 1, "{text}");
+}
+
+#[test]
 fn what_a_recording_does_not_hold_is_null() {
     let mut seen = 0;
     for name in FIXTURES {

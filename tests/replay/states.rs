@@ -17,7 +17,7 @@ fn wrong_usage_is_refused() {
         (&["--by", "netns", "--top", "0"], 2, "0"),
         (&["--state", "TIME_WEIGHT"], 2, "no TCP state is called"),
         (&["--duration", "1"], 2, "--duration"),
-        (&["--state", "CLOSE"], 1, "the kernel lists none that is in CLOSE"),
+        (&["--state", "CLOSE"], 1, "the kernel does not list sockets in CLOSE"),
         (&["--netns", "no-such-namespace"], 1, "no-such-namespace"),
         (&["-p", "4194305"], 1, "no process 4194305"),
     ] {

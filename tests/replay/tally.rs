@@ -13,7 +13,10 @@ use tcpwait::{
         report::{Extent, StatesReport, UnknownHolders},
     },
     tcp::{Flow, NetnsId, State},
-    view::states::{Moment, json, notes, text},
+    view::{
+        paint::Paint,
+        states::{Moment, json, notes, text},
+    },
 };
 
 fn socket(state: State, local: (&str, u16), remote: (&str, u16)) -> ListedSocket {
@@ -185,7 +188,7 @@ fn older_than() {
     let report = of(StatesOptions { criteria: time_wait, older_than_ms: Some(1_000), ..StatesOptions::default() });
     assert_eq!((report.total, report.ageless), (1, 2), "only of what is wanted");
     let said = notes::of(&report, true);
-    assert!(said.iter().any(|note| note.starts_with("of 2 sockets nothing tells how long")), "{said:?}");
+    assert!(said.iter().any(|note| note.starts_with("2 sockets not counted: ")), "{said:?}");
     let document: serde_json::Value =
         serde_json::from_str(&written(&report, |report, moment, out| json::write(report, moment, out).unwrap()))
             .unwrap();
@@ -218,7 +221,10 @@ fn as_text() {
     let mut report = report(Criteria::default(), &[GroupBy::LocalPort, GroupBy::Cgroup], 2);
     report.extent = Extent { namespaces: 1, unreadable: 2, unseen: true, ..Extent::default() };
     let of = |width| {
-        written(&report, |report, moment, out| text::write(report, moment, &TimeZone::UTC, width, out).unwrap())
+        written(&report, |report, moment, out| {
+            let shape = text::Layout { width, paint: Paint::default() };
+            text::write(report, moment, &TimeZone::UTC, shape, out).unwrap();
+        })
     };
     assert_eq!(
         of(80),
@@ -240,10 +246,9 @@ CLOSE_WAIT           0  0%    0    0       -       -       -
 LAST_ACK             0  0%    0    0       -       -       -
 CLOSE                -   -    -    -       -       -       -
 
-TIME_WAIT has to go: least 0s, median 30.00s, most 59.00s; 1 end within 1 s, 1
-  within 10 s, 2 within 30 s, 3 within 60 s; 1 over already, waiting for the
-  timer. All nominal: the timer wheel adds up to 2 s at HZ=250, 4.1 s at
-  HZ=1000.
+TIME_WAIT ends in: least 0s, median 30.00s, most 59.00s; 1 end within 1 s, 1
+  within 10 s, 2 within 30 s, 3 within 60 s; 1 overdue, waiting for the timer.
+  All nominal: the timer wheel adds up to 2 s at HZ=250, 4.1 s at HZ=1000.
 
 SOCKETS ESTABLISHED FIN_WAIT2 TIME_WAIT LOCAL-PORT CGROUP
       3           0         1         2 80         -
@@ -281,7 +286,7 @@ fn what_is_not_known_is_said() {
     let mut report = report(Criteria::default(), &[GroupBy::Process], 20);
     let said = |report: &StatesReport, root| notes::of(report, root).join("\n");
     let text = said(&report, false);
-    assert!(text.contains("TIME_WAIT belongs to no process any more (3 sockets)"), "{text}");
+    assert!(text.contains("TIME_WAIT has no process (3 sockets)"), "{text}");
     assert!(text.contains("1 socket has no process"), "{text}");
     assert!(text.contains("process unknown for 1 socket: run as root"), "{text}");
     assert!(!said(&report, true).contains("run as root"), "{text}");

@@ -12,7 +12,7 @@ use super::{golden, layers, support};
 const VERBS: [&str; 8] = ["", "trace", "stat", "ports", "states", "doctor", "record", "probes"];
 
 /// What a reader could not make sense of, or took for something else.
-const STUMBLED_OVER: [&str; 22] = [
+const STUMBLED_OVER: [&str; 26] = [
     "OFF BY",
     "nothing says why",
     "has no say",
@@ -35,6 +35,10 @@ const STUMBLED_OVER: [&str; 22] = [
     "come to TIME_WAIT",
     "makes no sense",
     "this root may not",
+    "want a ",
+    "nobody found by ARP",
+    "somebody holds",
+    "want of memory",
 ];
 
 #[test]

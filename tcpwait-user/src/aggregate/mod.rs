@@ -341,12 +341,13 @@ impl Aggregate {
         let none = Vec::new();
         let unfollowed = if is_final { &none } else { &self.unfollowed };
         let before = if is_final { self.first.as_ref() } else { self.before.as_ref() };
+        let growth = Growth::between(unfollowed, &audit.unfollowed, audit.full);
         let findings = findings::find(&Sources {
             census: &census,
             before,
             length_ns: end_ns.saturating_sub(begin_ns),
             failures: &failures.rows,
-            unfollowed: &Growth::between(unfollowed, &audit.unfollowed, audit.full),
+            unfollowed: &growth,
             settings: &|netns| self.settings.get(&netns),
             overflows: counts.overflows,
             leads: &leads,
@@ -376,6 +377,7 @@ impl Aggregate {
                 steady: self.entries.steady((self.begin_ns, end_ns), self.missed_ns, mean_ns, now),
             },
             syn_recv: counts.syn_recv.report(),
+            unfollowed: growth,
             several_namespaces: several(&census, &groups, self.groups.by()),
             netns_implied: self.wanted.netns_implied,
             findings,

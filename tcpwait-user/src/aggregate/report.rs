@@ -15,6 +15,7 @@ use super::{
     histogram::HistogramSummary,
     steady::Steady,
     syn_recv::SynRecvReport,
+    unfollowed::Growth,
 };
 use crate::{
     ledger::Ledger,
@@ -39,6 +40,8 @@ pub struct StatReport {
     pub time_wait: TimeWait,
     /// Connections in SYN_RECV.
     pub syn_recv: SynRecvReport,
+    /// What the kernel alone counted of them in the time of the report.
+    pub unfollowed: Growth,
     /// Whether it is on more than one network namespace.
     pub several_namespaces: bool,
     /// Whether groups are by network namespace only so that those of several are not mixed.

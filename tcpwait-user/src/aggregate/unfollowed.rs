@@ -61,6 +61,11 @@ impl Growth {
         Self { counters: later.iter().map(|(name, sum)| (*name, sum.saturating_sub(then(name)))).collect(), full }
     }
 
+    /// The counters that grew.
+    pub fn grown(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.counters.iter().copied().filter(|(_, growth)| *growth > 0)
+    }
+
     fn of(&self, name: &str) -> u64 {
         self.counters.iter().find(|(known, _)| *known == name).map_or(0, |(_, growth)| *growth)
     }

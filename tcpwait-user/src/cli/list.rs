@@ -24,14 +24,16 @@ pub fn ports(text: &str) -> Result<Pick<RangeInclusive<u16>>, String> {
         None => port(text).map(|port| port..=port),
     };
     list(text, |text| {
-        range(text).ok_or_else(|| format!("{text:?} is no port: want numbers from 1 to 65535, as 80,443 or 1024-2048"))
+        range(text).ok_or_else(|| {
+            format!("{text:?} is not a port: expected numbers from 1 to 65535, e.g. 80,443 or 1024-2048")
+        })
     })
 }
 
 /// Process ids.
 pub fn pids(text: &str) -> Result<Pick<u32>, String> {
     let pid = |text: &str| text.parse().ok().filter(|pid| *pid != 0);
-    list(text, |text| pid(text).ok_or_else(|| format!("{text:?} is no process id")))
+    list(text, |text| pid(text).ok_or_else(|| format!("{text:?} is not a PID")))
 }
 
 /// Addresses and networks.
@@ -67,7 +69,7 @@ pub fn texts(text: &str) -> Result<Pick<String>, String> {
 pub fn joined<T: Clone>(option: &str, lists: &[Pick<T>]) -> Result<Pick<T>, String> {
     let not = lists.iter().any(|list| list.not);
     if lists.iter().any(|list| list.not != not) {
-        return Err(format!("{option} says both what is wanted and, with !, what is not: one list is enough"));
+        return Err(format!("{option} is given both with and without !: give one of them"));
     }
     Ok(Pick { values: lists.iter().flat_map(|list| list.values.clone()).collect(), not })
 }

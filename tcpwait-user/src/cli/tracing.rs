@@ -15,13 +15,13 @@ pub struct Tracing {
     /// Size of the ring buffer in MiB, a power of two
     #[arg(long, value_name = "MIB", default_value = "16", value_parser = mebibytes)]
     pub ring_buffer: u32,
-    /// Hook that timestamps the FIN that ends an orphan's FIN_WAIT2 and the segments that restart TIME_WAIT's clock
+    /// Hook that timestamps the FIN that ends an orphan's FIN_WAIT2 and the segments that restart TIME_WAIT's timer
     #[arg(long, value_enum, default_value_t)]
     pub timing: TimingBy,
     /// Hook that reports bind(), listen() and connect() calls that fail before anything is sent
     #[arg(long, value_enum, default_value_t)]
     pub refused_ports: PortsBy,
-    /// Say more on stderr: kernel-side diagnostics, the verifier's log
+    /// Verbose diagnostics on stderr: the log of the eBPF programs and of the verifier
     #[arg(short = 'v', long)]
     pub verbose: bool,
 }
@@ -29,7 +29,7 @@ pub struct Tracing {
 /// What times late segments.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum TimingBy {
-    /// the best that this kernel gives
+    /// the best that this kernel has
     #[default]
     Auto,
     /// fexit on tcp_timewait_state_process
@@ -37,22 +37,22 @@ pub enum TimingBy {
     /// the tracepoint skb:kfree_skb, where it carries rx_sk
     #[value(name = "kfree_skb")]
     KfreeSkb,
-    /// the timer alone: right to a jiffy, and known late
+    /// the timer only: precise to a jiffy, reported late
     Timer,
 }
 
 /// What tells of refused ports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum PortsBy {
-    /// the best that this kernel gives
+    /// the best that this kernel has
     #[default]
     Auto,
-    /// fexit on inet_csk_get_port, which costs nothing else
+    /// fexit on inet_csk_get_port, at no other cost
     Fexit,
-    /// the tracepoint raw_syscalls:sys_exit, which costs a little at every system call of the machine
+    /// the tracepoint raw_syscalls:sys_exit, at a small cost to every system call of the machine
     #[value(name = "sys_exit")]
     SysExit,
-    /// nothing
+    /// none: such calls are not reported
     Off,
 }
 

@@ -15,20 +15,20 @@ pub fn time(text: &str) -> Result<std::time::Duration, String> {
         return seconds(text);
     }
     let time = text.parse::<jiff::SignedDuration>().ok().and_then(|time| std::time::Duration::try_from(time).ok());
-    time.filter(|time| !time.is_zero()).ok_or_else(|| "want a time, as 500ms, 90s, 5m or 1h30m".to_owned())
+    time.filter(|time| !time.is_zero()).ok_or_else(|| "expected a time, e.g. 500ms, 90s, 5m or 1h30m".to_owned())
 }
 
 /// A whole number of 1 or more.
 pub fn count(text: &str) -> Result<u64, String> {
-    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "want a whole number of 1 or more".to_owned())
+    text.parse().ok().filter(|count| *count > 0).ok_or_else(|| "expected a whole number of 1 or more".to_owned())
 }
 
 /// A whole number from 1 to so many.
 pub fn up_to<const MOST: u32>(text: &str) -> Result<u32, String> {
     let number = text.parse().ok().filter(|number| (1..=MOST).contains(number));
     number.ok_or_else(|| match MOST {
-        u32::MAX => "want a whole number of 1 or more".to_owned(),
-        _ => format!("want a whole number from 1 to {MOST}"),
+        u32::MAX => "expected a whole number of 1 or more".to_owned(),
+        _ => format!("expected a whole number from 1 to {MOST}"),
     })
 }
 
@@ -38,7 +38,7 @@ pub fn mebibytes(text: &str) -> Result<u32, String> {
     if mib.is_power_of_two() && mib <= 1024 {
         Ok(mib << 20)
     } else {
-        Err("want a power of two from 1 to 1024".to_owned())
+        Err("expected a power of two from 1 to 1024".to_owned())
     }
 }
 
@@ -48,7 +48,7 @@ mod tests {
     fn whole_numbers() {
         assert_eq!((super::count("3"), super::up_to::<10>("10")), (Ok(3), Ok(10)));
         for wrong in ["", "0", "-1", "1.5", "x", "11"] {
-            assert_eq!(super::up_to::<10>(wrong), Err("want a whole number from 1 to 10".to_owned()));
+            assert_eq!(super::up_to::<10>(wrong), Err("expected a whole number from 1 to 10".to_owned()));
         }
         assert!(
             super::count("0").is_err()

@@ -38,12 +38,12 @@ const MANY_FINS: u64 = 10;
 const FOR_LONG_MS: u64 = 300_000;
 /// From when on a process's own are told of: `PILE` and `FOR_LONG_MS` in words.
 fn told_from() -> String {
-    format!("Told from {PILE} of one process on, or of any that is {} minutes old", FOR_LONG_MS / 60_000)
+    format!("Reported from {PILE} of one process on, or from an age of {} minutes on", FOR_LONG_MS / 60_000)
 }
 
 /// From when on closes that get no answer are told of: `MANY_FINS` in words.
 fn told_from_fins() -> String {
-    format!("Told from {MANY_FINS} on")
+    format!("Reported from {MANY_FINS} on")
 }
 
 /// Of so many others that hold such sockets it is said, too.
@@ -66,20 +66,20 @@ pub fn close_wait(ns: &Namespace) -> Option<Finding> {
         keeper => holder(keeper),
     };
     let how = match worst.unread {
-        0 => "it has read the end of them all, and does not close them",
-        unread if unread == worst.stuck => "it has not even read their end",
-        _ => "some it has read to the end, some not",
+        0 => "it has read the end of all of them and does not close them",
+        unread if unread == worst.stuck => "it has not read to their end",
+        _ => "it has read some of them to the end, some not",
     };
     let what = format!(
-        "{who} holds connections that their peers have closed (CLOSE_WAIT), and {how}. They stay until it closes them or ends; no setting \
-         of the kernel ends CLOSE_WAIT. {}",
+        "{who} has open connections that the peers have closed (CLOSE_WAIT), and {how}. They stay until {who} closes them or exits; no kernel \
+         setting ends CLOSE_WAIT. {}",
         told_from()
     );
     let others = sockets.unclosed.iter().filter(|unclosed| unclosed.keeper != worst.keeper).take(OTHERS);
     let finding = Finding::new(close_wait_id(severity), severity, what)
         .known_by([
             Evidence::gauge(format!("sockets of {who} in CLOSE_WAIT all the time"), worst.stuck),
-            Evidence::gauge("of these with something unread (Recv-Q)", worst.unread),
+            Evidence::gauge("of these with unread data (Recv-Q)", worst.unread),
             Evidence::age("the oldest of them in CLOSE_WAIT", worst.oldest_ms),
         ])
         .known_by(others.flat_map(|unclosed| {
@@ -91,10 +91,10 @@ pub fn close_wait(ns: &Namespace) -> Option<Finding> {
         }))
         .known_by([Evidence::gauge("in CLOSE_WAIT in all", sockets.close_wait)])
         .change(
-            format!("have {who} close them: look for a path, often one for errors, that forgets to"),
-            "none; until then a restart of it ends them, with what it has not sent yet",
+            format!("have {who} close them: look for a code path (often error handling) that does not"),
+            "none; a restart ends them meanwhile, and loses unsent data",
         );
-    Some(finding.in_vain("tcp_keepalive: the peer's kernel may still answer; tcp_fin_timeout: it is about FIN_WAIT2"))
+    Some(finding.in_vain("tcp_keepalive: the peer's kernel may still answer; tcp_fin_timeout: only for FIN_WAIT2"))
 }
 
 fn close_wait_id(severity: Severity) -> &'static str {
@@ -106,7 +106,7 @@ fn holder(keeper: &Keeper) -> String {
         Keeper::Process(Some(owner)) => process(Some(owner)),
         Keeper::Process(None) => UNSEEN.to_owned(),
         Keeper::Queue(at) => format!("the accept queue of {}", std::net::SocketAddr::from(*at)),
-        Keeper::Nobody => "nobody that /proc shows (Multipath TCP, or the kernel itself)".to_owned(),
+        Keeper::Nobody => "a process that /proc does not show (Multipath TCP, or the kernel itself)".to_owned(),
     }
 }
 
@@ -126,10 +126,10 @@ fn not_accepted(unclosed: &Unclosed, listener: &Listener, severity: Severity) ->
         ])
         .known_by(queue(listener))
         .change(
-            format!("see why {who} does not come to accept(): what it is busy with or waits for"),
-            "none; until then a restart of it resets them, with what their clients had sent",
+            format!("see why {who} does not call accept(): what it is busy with or waits for"),
+            "none; a restart resets them meanwhile, and loses what the clients have sent",
         )
-        .in_vain("tcp_keepalive: the peer's kernel may still answer; tcp_fin_timeout: it is about FIN_WAIT2")
+        .in_vain("tcp_keepalive: the peer's kernel may still answer; tcp_fin_timeout: only for FIN_WAIT2")
 }
 
 /// The process has closed, and the peers have not.
@@ -141,12 +141,12 @@ pub fn fin_wait2(ns: &Namespace) -> Option<Finding> {
         return None;
     }
     let what = format!(
-        "many connections wait for the peer's FIN (FIN_WAIT2) and nobody here holds them any more: the peers do not close. They count as \
-         TIME_WAITs do for tcp_max_tw_buckets. Told from {MANY_ORPHANS} on that have waited for some seconds, or from a tenth of that setting on"
+        "many connections without a process wait for the peer's FIN (orphans in FIN_WAIT2): the peers do not close. They count \
+         towards tcp_max_tw_buckets like TIME_WAITs. Reported from {MANY_ORPHANS} on that have waited for some seconds, or from a tenth of that setting on"
     );
     let finding = Finding::new("fin-wait2-orphans", Now, what)
         .known_by([
-            Evidence::gauge("sockets in FIN_WAIT2 that nobody holds", orphaned),
+            Evidence::gauge("orphans in FIN_WAIT2", orphaned),
             Evidence::gauge("of these for some seconds already", stale),
         ])
         .known_by(ns.minis().map(|minis| Evidence::gauge(super::MINIS, minis)))
@@ -154,7 +154,7 @@ pub fn fin_wait2(ns: &Namespace) -> Option<Finding> {
     let seconds = ns.settings.number(FIN_TIMEOUT).unwrap_or(60);
     Some(finding.change("have the peers close when this side has closed", "none").change_if(
         seconds > 15,
-        format!("lower {FIN_TIMEOUT} from {seconds}: this is the one state that it shortens"),
+        format!("lower {FIN_TIMEOUT} from {seconds}: it shortens this state only"),
         "a peer that is slow to close gets an RST for its FIN or its data",
     ))
 }
@@ -170,15 +170,15 @@ pub fn fin_wait2_held(ns: &Namespace) -> Option<Finding> {
     let name = |owner: &Option<Owner>| owner.as_ref().map_or(UNSEEN.to_owned(), |owner| process(Some(owner)));
     let who = name(&worst.owner);
     let what = format!(
-        "{who} has shut its side of connections down and holds them, and the peers neither send nor close (FIN_WAIT2). No timer of the kernel \
-         ends that: they stay until the peer closes, or {who} does. {}",
+        "{who} has shut down its side of connections and keeps them open, and the peers neither send nor close (FIN_WAIT2). No kernel timer \
+         ends that: they stay until the peer or {who} closes. {}",
         told_from()
     );
     let others = sockets.half_closed.iter().filter(|held| held.owner != worst.owner).take(OTHERS);
     let finding = Finding::new("fin-wait2-held", severity, what)
         .known_by([
             Evidence::gauge(format!("sockets of {who} in FIN_WAIT2 all the time, on which nothing came"), worst.stuck),
-            Evidence::gauge("of these with something unread (Recv-Q)", worst.unread),
+            Evidence::gauge("of these with unread data (Recv-Q)", worst.unread),
             Evidence::gauge("of these with SO_KEEPALIVE", worst.keepalive),
             Evidence::age("the oldest of them in FIN_WAIT2", worst.oldest_ms),
         ])
@@ -186,17 +186,17 @@ pub fn fin_wait2_held(ns: &Namespace) -> Option<Finding> {
         .known_by(ns.set(&[FIN_TIMEOUT]))
         .change(
             format!(
-                "have {who} close() what it has shut down once it no longer waits for an answer, with a limit of its own to that wait: from \
-                 close() on {FIN_TIMEOUT} runs"
+                "have {who} close() such connections, after a timeout of its own if it waits for an answer: {FIN_TIMEOUT} runs from close() \
+                 on"
             ),
             "a peer whose answer takes longer gets an RST for it",
         )
         .change_if(
             worst.keepalive < worst.stuck,
             "set SO_KEEPALIVE on them: it ends those whose peer is gone",
-            "a segment now and then; none of those whose peer is alive ends by it",
+            "a segment now and then; it ends no connection whose peer is alive",
         );
-    Some(finding.in_vain(format!("{FIN_TIMEOUT}, TCP_LINGER2: they begin when nobody holds the connection any more")))
+    Some(finding.in_vain(format!("{FIN_TIMEOUT}, TCP_LINGER2: they only apply after close()")))
 }
 
 /// The peers' windows are closed (`tcp_probe_timer`).
@@ -206,15 +206,13 @@ pub fn zero_window(ns: &Namespace) -> Option<Finding> {
         return None;
     }
     let answer = match blocked.answered {
-        0 => "Nothing answers any more, either: the peers may be gone",
-        all if all == blocked.total() => "Their kernels answer, so the programs there are alive and do not read",
-        _ => {
-            "The kernels of some answer, so the programs there are alive and do not read; of the others nothing answers"
-        }
+        0 => "The peers' kernels do not answer: the peers may be gone",
+        all if all == blocked.total() => "Their kernels answer, so the programs there do not read",
+        _ => "The kernels of some answer, so the programs there do not read; those of others do not answer",
     };
     let what = format!(
-        "connections that were closed here do not end: what is still to be sent, and the FIN behind it, cannot leave, as the peers take no \
-         more (window 0: FIN_WAIT1 or LAST_ACK with a probe timer). {answer}. {}",
+        "closed connections do not end: the data left to send, and the FIN after it, cannot leave, because the peers' receive \
+         window is 0 (FIN_WAIT1 or LAST_ACK with a probe timer). {answer}. {}",
         told_from_fins()
     );
     let finding = Finding::new("fin-behind-zero-window", Now, what)
@@ -225,24 +223,24 @@ pub fn zero_window(ns: &Namespace) -> Option<Finding> {
             ),
             Evidence::gauge("the same in LAST_ACK", blocked.last_ack),
             Evidence::gauge("of both, those whose peer answers the probes", blocked.answered),
-            Evidence::gauge("of both, those that a process holds", blocked.held),
+            Evidence::gauge("of both, those that a process has open", blocked.held),
             Evidence::gauge("bytes that they have to send (Send-Q)", blocked.bytes),
         ])
         .known_by(blocked.towards.map(|(peer, count)| Evidence::gauge(format!("of them towards {peer}"), count)))
         .known_by([Evidence::age("each of them closed here", ns.window_ns / NS_PER_MS)])
         .known_by(ns.later.get(super::ORPHANS).map(|orphans| Evidence::gauge(super::ORPHANS, orphans)))
-        .change("look at the programs at the other end: they do not read what they asked for", "none")
+        .change("look at the programs of the peers: they do not read", "none")
         .change(
-            "set TCP_USER_TIMEOUT on such sockets before they are closed: it limits how long a peer may take nothing",
-            "a peer that reads more slowly than that loses the rest",
+            "set TCP_USER_TIMEOUT on such sockets before they are closed: it limits how long the window may stay 0",
+            "a peer that pauses for longer loses the rest",
         );
     Some(
         finding
             .in_vain(format!(
-                "{ORPHAN_RETRIES}: it counts probes that are not answered. Those that nobody holds are given up when the time between two probes \
-                 has grown to 120 s, some minutes after they were closed; those that a process holds never while the peer answers"
+                "{ORPHAN_RETRIES}: it counts unanswered probes. Orphans end when the time between two probes has grown to 120 s, some minutes \
+                 after close(); connections that a process has open never end while the peer answers"
             ))
-            .in_vain("tcp_fin_timeout: it is about FIN_WAIT2, which comes after the acknowledgement"),
+            .in_vain("tcp_fin_timeout: only for FIN_WAIT2, which comes after the ACK"),
     )
 }
 
@@ -254,25 +252,25 @@ pub fn last_ack(ns: &Namespace) -> Option<Finding> {
         return None;
     }
     let what = format!(
-        "connections that the peers closed first, and this side after them, do not end (LAST_ACK): nothing answers the FIN, which is sent again \
-         and again. A firewall or NAT, here or on the way, drops it or has forgotten the connection since the peer's FIN (conntrack keeps it for \
-         60 s in CLOSE_WAIT): this side took longer to close; or the peers are gone. {}",
+        "connections that the peers closed first do not end (LAST_ACK): this side retransmits its FIN, and nothing answers. Either a firewall \
+         or NAT, here or in between, drops the FIN or dropped the connection after the peer's FIN, before this side closed (conntrack keeps it \
+         for 60 s in CLOSE_WAIT); or the peers are gone. {}",
         told_from_fins()
     );
     let finding = Finding::new("last-ack-unanswered", Now, what)
         .known_by([
-            Evidence::gauge("sockets in LAST_ACK, at both readings and sending again", all.last_ack),
-            Evidence::gauge("in CLOSE_WAIT, which come to LAST_ACK next", sockets.close_wait),
+            Evidence::gauge("sockets in LAST_ACK, retransmitting at both readings", all.last_ack),
+            Evidence::gauge("in CLOSE_WAIT, which becomes LAST_ACK", sockets.close_wait),
             Evidence::age("each of them in LAST_ACK", ns.window_ns / NS_PER_MS),
         ])
         .known_by(ns.counted(&[SENT_AGAIN]))
         .known_by(ns.set(&[ORPHAN_RETRIES, CLOSE_WAIT_TRACKED]))
-        .change("have the process close sooner after it has read the end of what the peer sends", "none")
+        .change("have the process close sooner after it has read to the end", "none")
         .change(
-            format!("raise {CLOSE_WAIT_TRACKED} on the firewall or NAT between, where connection tracking forgets"),
-            "an entry of a connection that is over stays longer",
+            format!("raise {CLOSE_WAIT_TRACKED} on the firewall or NAT that tracks the connections"),
+            "entries of ended connections stay longer",
         );
-    Some(fewer_retries(finding, orphan_retries(ns)).in_vain("tcp_fin_timeout: it is about FIN_WAIT2"))
+    Some(fewer_retries(finding, orphan_retries(ns)).in_vain("tcp_fin_timeout: only for FIN_WAIT2"))
 }
 
 const ORPHAN_RETRIES_OF_0: i64 = 8;
@@ -286,7 +284,7 @@ fn fewer_retries(finding: Finding, retries: i64) -> Finding {
     finding.change_if(
         retries > 3,
         format!(
-            "set {ORPHAN_RETRIES} to 3, say{}: the FIN of a connection that nobody holds is sent {retries} times, each time after twice the wait",
+            "set {ORPHAN_RETRIES} to e.g. 3{}: the FIN of an orphan is now sent {retries} times, each after twice the time",
             if retries == ORPHAN_RETRIES_OF_0 { " (0 stands for 8)" } else { "" }
         ),
         "a peer that is slow to answer loses the end of what was sent",
@@ -304,28 +302,28 @@ pub fn unacknowledged(ns: &Namespace) -> Option<Finding> {
         return None;
     }
     let what = if again {
-        "connections that were closed here do not end: the peers do not acknowledge the FIN, which is sent again and again. A firewall or NAT \
-         between drops it, or the answer, or has forgotten the connection; or the peers are gone"
+        "closed connections do not end: this side retransmits its FIN, and the peers do not acknowledge it. A firewall or NAT in \
+         between drops the FIN or its ACK, or has dropped the connection; or the peers are gone"
     } else {
-        "connections that were closed here do not end: their FIN does not leave. A firewall on this machine drops it, or the peers' windows are \
-         too small for it"
+        "closed connections do not end: the FIN does not leave. A firewall on this machine drops it, or the peers' receive windows \
+         are too small"
     };
     let finding = Finding::new("fin-unacknowledged", Now, format!("{what}. {}", told_from_fins()))
         .known_by([
-            Evidence::gauge("sockets in FIN_WAIT1 or CLOSING, at both readings and sending again", all.fin_wait1),
+            Evidence::gauge("sockets in FIN_WAIT1 or CLOSING, retransmitting at both readings", all.fin_wait1),
             Evidence::gauge("the same in LAST_ACK", all.last_ack),
-            Evidence::gauge("of both with nothing under way but the FIN (Send-Q 1)", all.fin_only),
+            Evidence::gauge("of both with only the FIN unacknowledged (Send-Q 1)", all.fin_only),
         ])
         .known_by((all.unsent > 0).then(|| Evidence::gauge("others that probe the window, with a FIN to send", all.unsent)))
         .known_by(ns.counted(&[SENT_AGAIN]))
         .known_by(ns.set(&[ORPHAN_RETRIES]))
         .change(
-            "look at what drops segments with FIN between here and the peers: rules that drop what connection tracking calls invalid, a \
-             load balancer or NAT that forgets idle connections sooner than they are closed",
+            "find what drops segments with FIN on the way to the peers: firewall rules that drop invalid packets (conntrack), a load \
+             balancer or NAT that drops idle connections before they are closed",
             "none",
         );
     let finding = fewer_retries(finding, orphan_retries(ns));
-    Some(finding.in_vain("tcp_fin_timeout: it is about FIN_WAIT2, which comes after the acknowledgement"))
+    Some(finding.in_vain("tcp_fin_timeout: only for FIN_WAIT2, which comes after the ACK"))
 }
 
 /// `tcp_too_many_orphans`.
@@ -335,8 +333,8 @@ pub fn orphans(ns: &Namespace) -> Option<Finding> {
     if orphans == 0 || orphans * 4 < max {
         return None;
     }
-    let what = "many connections that no process holds any more still have something to send; from tcp_max_orphans on, and for slow \
-        ones from a quarter of it on, they are reset";
+    let what = "many orphans (connections without a process) still have data to send; from tcp_max_orphans on, slow ones from a \
+        quarter of it on, they are reset";
     let finding = Finding::new("orphans-near-limit", Now, what)
         .known_by([Evidence::gauge(super::ORPHANS, orphans)])
         .known_by(ns.set(&[MAX_ORPHANS]))
@@ -372,7 +370,7 @@ pub fn timeouts(ns: &Namespace) -> Option<Finding> {
     if given_up == 0 {
         return None;
     }
-    let what = "connections are given up because the peer does not answer any more: it is gone, or a firewall or NAT between has \
-        forgotten the connection (idle longer than it remembers)";
+    let what = "connections time out because the peer does not answer any more: the peer is gone, or a firewall or NAT in between has \
+        dropped the connection after an idle time";
     Some(Finding::new("given-up", Note, what).known_by(ns.counted(&[COUNTER, "TcpAttemptFails", "TcpEstabResets"])))
 }

@@ -32,27 +32,23 @@ pub fn full(ns: &Namespace) -> Option<Finding> {
     let near = fill(ns).is_some_and(|(count, max)| count * 100 >= max * NEAR);
     let severity = if near { Now } else { ns.when(&[EARLY_DROP])? };
     let what = match severity {
-        Now if near && dropped(ns) > 0 => {
-            "the table of connection tracking is full: packets of new connections are dropped"
-        }
-        Now if near => {
-            "the table of connection tracking is nearly full; when it is, packets of new connections are dropped"
-        }
-        Before => "the table of connection tracking was full, and connections were dropped",
-        _ => "the table of connection tracking makes room by dropping connections",
+        Now if near && dropped(ns) > 0 => "the conntrack table is full: packets of new connections are dropped",
+        Now if near => "the conntrack table is nearly full; once it is full, packets of new connections are dropped",
+        Before => "the conntrack table was full, and connections were dropped",
+        _ => "the conntrack table makes room by dropping connections",
     };
     let finding = Finding::new("conntrack-full", severity, what)
         .known_by(ns.set(&[COUNT, MAX]))
         .known_by(ns.counted(&[DROP, EARLY_DROP]))
         .change(
             format!("raise {MAX}, in the initial namespace (and nf_conntrack_buckets with it)"),
-            "some 400 bytes of kernel memory for each entry",
+            "about 400 bytes of kernel memory for each entry",
         )
         .change(
-            "do not track what needs no NAT and no state (notrack)",
+            "exclude packets that need no NAT and no state (notrack)",
             "rules that ask for the state of such packets do not match them",
         );
-    Some(finding.in_vain("tcp_fin_timeout, tcp_max_tw_buckets and tcp_tw_reuse: the table knows nothing of them"))
+    Some(finding.in_vain("tcp_fin_timeout, tcp_max_tw_buckets and tcp_tw_reuse: the table does not depend on them"))
 }
 
 /// Drops that no clash explains: `nf_ct_resolve_clash` counts one as a drop, and `__nf_conntrack_confirm` as a failed insertion.
@@ -65,8 +61,8 @@ pub fn drops(ns: &Namespace) -> Option<Finding> {
     if dropped(ns) == 0 || full(ns).is_some() {
         return None;
     }
-    let what = "connection tracking drops packets although its table has room now: it was full for a moment (dmesg says \"table full\"), or had \
-        no memory, or a segment does not fit the connection it belongs to";
+    let what = "conntrack drops packets although its table has room now: the table was full for a moment (dmesg says \"table full\"), or \
+        memory was short, or a segment was invalid for its connection";
     Some(
         Finding::new("conntrack-drops", Note, what)
             .known_by(ns.counted(&[DROP, INSERT_FAILED]))
@@ -79,8 +75,8 @@ pub fn insert_failed(ns: &Namespace) -> Option<Finding> {
     if ns.grown(INSERT_FAILED)? == 0 {
         return None;
     }
-    let what = "connection tracking cannot enter connections, and drops their first packet: two with the same addresses and ports at \
-        the same time, as when source NAT has too few ports";
+    let what = "conntrack cannot insert connections and drops their first packet: two have the same addresses and ports at the same \
+        time, e.g. because source NAT has too few ports";
     Some(Finding::new("conntrack-clash", Note, what).known_by(ns.counted(&[INSERT_FAILED])))
 }
 
@@ -91,13 +87,13 @@ pub fn time_wait_clock(ns: &Namespace) -> Option<Finding> {
         return None;
     }
     let shorter = if seconds < 60 {
-        "; being shorter than TCP's own 60 s, it lets late segments of closed connections look like new or invalid ones"
+        "; shorter than TCP's 60 s, it makes late segments of closed connections look new or invalid"
     } else {
         ""
     };
     let what = format!(
-        "conntrack's TIME_WAIT was changed to {seconds} s from 120: it is another clock, for entries of that table, and no socket's \
-         TIME_WAIT gets shorter or longer by it{shorter}"
+        "conntrack's TIME_WAIT was changed from 120 s to {seconds} s: it is the lifetime of table entries, and does not change the \
+         TIME_WAIT of sockets{shorter}"
     );
     Some(Finding::new("conntrack-time-wait", Note, what).known_by(ns.set(&[TIME_WAIT])))
 }

@@ -37,7 +37,7 @@ pub fn accept_queue(ns: &Namespace) -> Option<Finding> {
     let full = ns.sockets.as_ref().and_then(|sockets| sockets.full_listeners.first());
     let severity = if full.is_some() { Now } else { ns.when(&[OVERFLOWS])? };
     let resets = ns.settings.number(ABORT) == Some(1);
-    let answer = if resets { "answered by RST" } else { "dropped" };
+    let answer = if resets { "answered with RST" } else { "dropped" };
     let what = match (full, severity) {
         (Some(listener), _) => format!(
             "the accept queue of {} is full: {} does not accept() fast enough, and further connections are {answer}",
@@ -61,7 +61,7 @@ pub fn accept_queue(ns: &Namespace) -> Option<Finding> {
         "have the process accept() sooner: more workers, or less work between two accept()",
         "none for the kernel",
     );
-    Some(backlog(ns, full, finding).in_vain("tcp_max_syn_backlog: it is not the accept queue's limit"))
+    Some(backlog(ns, full, finding).in_vain("tcp_max_syn_backlog: it does not limit the accept queue"))
 }
 
 /// The accept queue of a listener.
@@ -80,7 +80,7 @@ fn backlog(ns: &Namespace, full: Option<&Listener>, finding: Finding) -> Finding
     match full {
         Some(listener) if most.is_some_and(|most| i64::from(listener.backlog) < most) => finding.change(
             format!(
-                "raise the backlog that {} gives to listen(): it is {}, and {SOMAXCONN} would allow {}",
+                "raise the backlog that {} passes to listen(): it is {}, and {SOMAXCONN} allows {}",
                 process(listener.owner.as_ref()),
                 listener.backlog,
                 most.unwrap_or_default()
@@ -89,7 +89,7 @@ fn backlog(ns: &Namespace, full: Option<&Listener>, finding: Finding) -> Finding
         ),
         _ => finding.change(
             format!(
-                "raise {SOMAXCONN} and the backlog that the process gives to listen(): the smaller of both counts, from the next listen() on"
+                "raise {SOMAXCONN} and the backlog that the process passes to listen(): the smaller one counts, from the next listen() on"
             ),
             risk,
         ),
@@ -139,11 +139,11 @@ pub fn syn_queue(ns: &Namespace) -> Option<Finding> {
     let finding = finding
         .change_if(
             dropped && mode == Some(0),
-            format!("set {SYNCOOKIES} to 1: clients get in during a flood, too"),
-            "connections made by a cookie lack window scaling and SACK where the client has no timestamps",
+            format!("set {SYNCOOKIES} to 1: clients can then connect during a flood"),
+            "connections from cookies lack window scaling and SACK if the client has no timestamps",
         )
         .change(
-            "where the cookies come back (SyncookiesRecv) the clients are real: raise the backlog of listen() and somaxconn, the smaller counts",
+            "if cookies come back (SyncookiesRecv), the clients are real: raise the backlog of listen() and somaxconn; the smaller counts",
             "320 bytes for each connection in SYN_RECV",
         );
     Some(match mode {
@@ -167,7 +167,7 @@ pub fn syn_backlog(ns: &Namespace) -> Option<Finding> {
     let at = std::net::SocketAddr::from(listener.local);
     let what = format!(
         "SYNs are dropped: {at}, of {}, has {count} connections in SYN_RECV, SYN cookies are off, and from three quarters of {SYN_BACKLOG} \
-         on only clients that this machine knows get in: a SYN flood, or more clients than it allows for",
+         on only known clients can connect: a SYN flood, or more clients than it allows",
         process(listener.owner.as_ref())
     );
     let finding = Finding::new("syn-backlog-short", Now, what)
@@ -177,8 +177,8 @@ pub fn syn_backlog(ns: &Namespace) -> Option<Finding> {
     Some(
         finding
             .change(
-                format!("set {SYNCOOKIES} to 1: clients get in during a flood, too"),
-                "connections made by a cookie lack window scaling and SACK where the client has no timestamps",
+                format!("set {SYNCOOKIES} to 1: clients can then connect during a flood"),
+                "connections from cookies lack window scaling and SACK if the client has no timestamps",
             )
             .change(
                 format!("or raise {SYN_BACKLOG}; beyond the backlog of listen() it has no effect"),
@@ -192,7 +192,7 @@ pub fn cookies_always(ns: &Namespace) -> Option<Finding> {
     if ns.settings.number(SYNCOOKIES)? != 2 {
         return None;
     }
-    let what = "tcp_syncookies is 2: every SYN is answered by a cookie, also where the queue has room, and clients without timestamps \
+    let what = "tcp_syncookies is 2: every SYN is answered with a cookie, even if the queue has room, and clients without timestamps \
         lose window scaling and SACK";
     Some(Finding::new("syncookies-always", Note, what).known_by(ns.set(&[SYNCOOKIES])))
 }
@@ -227,7 +227,7 @@ pub fn embryonic(ns: &Namespace) -> Option<Finding> {
     if reset_by_clients(ns)? < MANY {
         return None;
     }
-    let what = "connections in SYN_RECV are reset by their clients: checks of a load balancer that never complete, a scan, or SYNs with \
+    let what = "connections in SYN_RECV are reset by their clients: incomplete health checks of a load balancer, a scan, or SYNs with \
         forged source addresses";
     Some(Finding::new("syn-recv-resets", Note, what).known_by(ns.counted(&[EMBRYONIC, "TcpPassiveOpens"])))
 }
@@ -239,7 +239,7 @@ pub fn attempts(ns: &Namespace) -> Option<Finding> {
     if failed < MANY || failed * 10 < tried {
         return None;
     }
-    let what = "connections that processes here try to make fail: refused, or no answer. `tcpwait trace --state SYN_SENT` shows which";
+    let what = "connects of this machine fail: refused, or no answer. `tcpwait trace --state SYN_SENT` shows which";
     Some(Finding::new("attempts-fail", Note, what).known_by(ns.counted(&[
         "TcpAttemptFails",
         "TcpActiveOpens",

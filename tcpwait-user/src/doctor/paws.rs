@@ -14,12 +14,12 @@ pub fn rejected(ns: &Namespace) -> Option<Finding> {
     if ns.grown_any(&REJECTED) == 0 {
         return None;
     }
-    let what = "segments are rejected for a timestamp older than the last one (PAWS): stray duplicates, or a NAT or load balancer that \
-        puts the connections of several machines, each with its own clock, behind one address and port";
+    let what = "segments are rejected because their timestamp is older than the last one (PAWS): old duplicates, or a NAT or load balancer \
+        that puts several machines with different clocks behind one address and port";
     let finding = Finding::new("paws-rejects", Note, what)
         .known_by(known_first(ns, &REJECTED))
         .known_by(ns.set(&["net.ipv4.tcp_timestamps"]));
-    Some(finding.in_vain("tcp_timestamps = 0: it hides the cause, and takes PAWS and tcp_tw_reuse away"))
+    Some(finding.in_vain("tcp_timestamps = 0: it hides the cause, and turns off PAWS and tcp_tw_reuse"))
 }
 
 /// `tcp_timewait_state_process` answers, if not too often (`tcp_timewait_check_oow_rate_limit`).
@@ -28,8 +28,8 @@ pub fn late_segments(ns: &Namespace) -> Option<Finding> {
     if ns.grown_any(&SKIPPED) == 0 {
         return None;
     }
-    let what = "segments keep reaching connections in TIME_WAIT, so many that not all are answered: a peer, or a NAT before it, that \
-        did not see the end or uses the ports again too early. Each restarts the 60 s; `tcpwait trace --state TIME_WAIT` shows which";
+    let what = "segments arrive for connections in TIME_WAIT, so many that not all are answered: a peer or NAT did not see the end, or \
+        reuses the ports too early. Each such segment restarts the 60 s; `tcpwait trace --state TIME_WAIT` shows which";
     Some(Finding::new("late-segments", Note, what).known_by(known_first(ns, &SKIPPED)))
 }
 

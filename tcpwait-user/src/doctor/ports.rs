@@ -8,7 +8,10 @@ use super::{
     },
     sockets::DestinationUse,
 };
-use crate::aggregate::ports::settings::{PortSettings, parse_ports, parse_range};
+use crate::aggregate::ports::{
+    range_advice,
+    settings::{PortSettings, parse_ports, parse_range},
+};
 
 const RANGE: &str = "net.ipv4.ip_local_port_range";
 const RESERVED: &str = "net.ipv4.ip_local_reserved_ports";
@@ -65,12 +68,12 @@ pub fn exhausted(ns: &Namespace) -> Option<Finding> {
     let to = std::net::SocketAddr::new(address, port);
     let verdict = if taken >= available { "has run out" } else { "is about to run out" };
     let what = format!(
-        "connect() from {} to {to} {verdict} of local ports (EADDRNOTAVAIL): {taken} of {available} are taken, {} of them by TIME_WAIT",
+        "connect() from {} to {to} {verdict} of local ports (EADDRNOTAVAIL): {taken} of {available} are in use, {} of them by TIME_WAIT",
         from(worst),
         worst.time_wait
     );
     let finding = Finding::new("ports-exhausted", Now, what)
-        .known_by([Evidence::gauge(format!("ports taken towards {to}"), worst.used)])
+        .known_by([Evidence::gauge(format!("ports in use to {to}"), worst.used)])
         .known_by([Evidence::gauge("of these in TIME_WAIT", worst.time_wait)])
         .known_by(ns.set(&[RANGE, RESERVED, REUSE, TIMESTAMPS]));
     Some(cures(ns, worst, finding))
@@ -89,31 +92,28 @@ fn cures(ns: &Namespace, worst: &DestinationUse, finding: Finding) -> Finding {
     let timestamps = ns.settings.number(TIMESTAMPS).is_some_and(|timestamps| timestamps > 0);
     let reuses = reuse_works(ns, worst);
     let (low, high) = range(ns).unwrap_or_default();
+    let widest = range_advice::widest(low, high);
     let finding = finding
         .change(
-            "keep connections open (keep-alive, a connection pool): see `tcpwait ports` for who opens them",
-            "idle connections that a firewall or NAT between forgets",
+            "keep connections open and reuse them (keep-alive, a pool): `tcpwait ports 5` shows which process opens them",
+            "a firewall or NAT in between may drop idle connections",
         )
         .change_if(
             waits && !reuses && timestamps,
-            format!("set {REUSE} to 1: connect() takes over TIME_WAITs of its own older than a second"),
-            "safe by timestamps (RFC 7323, RFC 6191); needs them at the peer, too, and a NAT between that still has the old connection may drop the new one",
+            format!("set {REUSE} to 1: connect() then reuses a port that has been in TIME_WAIT for more than a second"),
+            "both sides need timestamps (RFC 7323, RFC 6191); a NAT in between that still has the old connection may drop the new one",
         )
         .change_if(
             waits && !timestamps,
-            format!("set {TIMESTAMPS} to 1, and {REUSE} to 1: connect() cannot take over a TIME_WAIT without timestamps"),
-            "12 bytes in each segment; a NAT between that still has the old connection may drop the new one",
+            format!("set {TIMESTAMPS} to 1, and {REUSE} to 1: connect() cannot reuse a port in TIME_WAIT without timestamps"),
+            "12 bytes in each segment; a NAT in between that still has the old connection may drop the new one",
         )
-        .change_if(
-            low > 10_240 || high < 65_535,
-            format!("widen {RANGE}, as to \"10240 65535\""),
-            "ports of services within it may be taken by connect() before they start: put those into ip_local_reserved_ports",
-        )
-        .change("more source addresses, or more addresses or ports at the peer: ports are counted for each such pair", "none");
+        .change_if(widest.is_some(), range_advice::change(low, high, widest.unwrap_or_default()), range_advice::RISK)
+        .change("more source addresses, or more addresses or ports of the peer: each combination has all the ports", "none");
     finding
         .in_vain(format!("tcp_fin_timeout: TIME_WAIT takes {}", ns.time_wait_length()))
-        .in_vain("tcp_max_tw_buckets: it throws TIME_WAIT away, with its protection")
-        .in_vain("tcp_tw_recycle: it does not exist since Linux 4.12; it broke clients behind NAT")
+        .in_vain("tcp_max_tw_buckets: a lower limit skips TIME_WAIT, and its protection against old segments")
+        .in_vain("tcp_tw_recycle: removed in Linux 4.12; it broke clients behind NAT")
 }
 
 /// `tcp_twsk_unique` asks for the timestamp of the old connection.
@@ -121,7 +121,7 @@ pub fn reuse_without_timestamps(ns: &Namespace) -> Option<Finding> {
     if ns.settings.number(TIMESTAMPS)? != 0 || ns.settings.number(REUSE)? == 0 {
         return None;
     }
-    let what = "tcp_timestamps is 0, so tcp_tw_reuse can do nothing: connect() takes over a TIME_WAIT by its timestamp only. PAWS, \
-        which keeps old segments out of fast connections, is off as well";
+    let what = "tcp_timestamps is 0, so tcp_tw_reuse has no effect: connect() reuses a port in TIME_WAIT by its timestamp only. PAWS, \
+        which rejects old segments of fast connections, is off as well";
     Some(Finding::new("reuse-without-timestamps", Note, what).known_by(ns.set(&[TIMESTAMPS, REUSE])))
 }

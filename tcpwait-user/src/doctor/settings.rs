@@ -81,9 +81,9 @@ const SETTINGS: [Setting; 22] = [
         here: |ns, value| {
             let reuse = match value {
                 "0" => "connect() reuses a TIME_WAIT port only if bound to it explicitly",
-                "1" => "connect() takes over a TIME_WAIT that is old enough, by its timestamp",
-                "2" => "connect() takes over a TIME_WAIT that is old enough on loopback only",
-                _ => "not known to this tool",
+                "1" => "connect() reuses a port in TIME_WAIT that is old enough, by its timestamp",
+                "2" => "connect() reuses a port in TIME_WAIT that is old enough, on loopback only",
+                _ => "unknown to tcpwait",
             };
             format!("{reuse}{}", grew(ns, "TcpExtTWRecycled"))
         },
@@ -108,7 +108,7 @@ const SETTINGS: [Setting; 22] = [
         here: |ns, value| {
             let orphaned = ns.sockets.as_ref().map_or_else(|| "-".to_owned(), |s| s.orphaned_fin_wait2.to_string());
             format!(
-                "FIN_WAIT2 that nobody holds ends after {value} s ({orphaned} now); TIME_WAIT takes {}",
+                "an orphan's FIN_WAIT2 ends after {value} s ({orphaned} now); TIME_WAIT takes {}",
                 ns.time_wait_length()
             )
         },
@@ -116,14 +116,17 @@ const SETTINGS: [Setting; 22] = [
     Setting {
         name: "net.ipv4.tcp_tw_timeout",
         default: |_| some("60"),
-        here: |_, value| format!("TIME_WAIT takes {value} s: of this vendor's kernel only"),
+        here: |_, value| format!("TIME_WAIT takes {value} s: a setting of this vendor's kernel only"),
     },
     Setting {
         name: "net.ipv4.tcp_max_tw_buckets",
         default: |ns| buckets(ns).map(|buckets| (buckets / 2).to_string()),
         here: |ns, _| {
             let minis = ns.minis().map_or_else(|| "-".to_owned(), |minis| minis.to_string());
-            format!("beyond so many TIME_WAIT is skipped; {minis} now{}", grew(ns, "TcpExtTCPTimeWaitOverflow"))
+            format!(
+                "the most TIME_WAITs: beyond, TIME_WAIT is skipped; {minis} now{}",
+                grew(ns, "TcpExtTCPTimeWaitOverflow")
+            )
         },
     },
     Setting {
@@ -148,7 +151,7 @@ const SETTINGS: [Setting; 22] = [
         name: "net.ipv4.ip_local_reserved_ports",
         default: |_| some(""),
         here: |_, value| match value {
-            "" => "no port of the range is kept for services".to_owned(),
+            "" => "no port of the range is reserved for services".to_owned(),
             _ => "connect() does not choose these".to_owned(),
         },
     },
@@ -160,7 +163,7 @@ const SETTINGS: [Setting; 22] = [
             let waiting = fullest.map_or_else(String::new, |l| {
                 format!("; {} wait on port {}, whose backlog is {}", l.waiting, l.local.1, l.backlog)
             });
-            format!("the most that a backlog of listen() can be{waiting}{}", grew(ns, "TcpExtListenOverflows"))
+            format!("the largest backlog that listen() can set{waiting}{}", grew(ns, "TcpExtListenOverflows"))
         },
     },
     Setting {
@@ -168,7 +171,7 @@ const SETTINGS: [Setting; 22] = [
         default: |ns| buckets(ns).map(|buckets| (buckets / 128).max(128).to_string()),
         here: |ns, _| match ns.settings.number("net.ipv4.tcp_syncookies") {
             Some(0) => "a listener drops SYNs of unknown clients from three quarters of it on".to_owned(),
-            _ => "no say while tcp_syncookies is not 0: the backlog of listen() counts".to_owned(),
+            _ => "no effect while tcp_syncookies is not 0: the backlog of listen() counts".to_owned(),
         },
     },
     Setting {
@@ -177,8 +180,8 @@ const SETTINGS: [Setting; 22] = [
         here: |ns, value| {
             let cookies = match value {
                 "0" => "a SYN is dropped when the queue is full",
-                "1" => "a SYN is answered by a cookie when the queue is full",
-                _ => "every SYN is answered by a cookie",
+                "1" => "a SYN is answered with a cookie when the queue is full",
+                _ => "every SYN is answered with a cookie",
             };
             format!("{cookies}{}", grew(ns, "TcpExtSyncookiesSent"))
         },
@@ -187,7 +190,7 @@ const SETTINGS: [Setting; 22] = [
         name: "net.ipv4.tcp_abort_on_overflow",
         default: |_| some("0"),
         here: |_, value| match value {
-            "0" => "a client that finds the accept queue full is left to try again".to_owned(),
+            "0" => "a client that finds the accept queue full has to retry".to_owned(),
             _ => "a client that finds the accept queue full is reset".to_owned(),
         },
     },
@@ -197,15 +200,15 @@ const SETTINGS: [Setting; 22] = [
         default: |ns| buckets(ns).map(|buckets| (buckets / 2).to_string()),
         here: |ns, _| {
             let orphans = ns.later.get(super::ORPHANS).map_or_else(|| "-".to_owned(), |orphans| orphans.to_string());
-            format!("beyond so many on the machine, connections that nobody holds are reset; {orphans} now")
+            format!("the most orphans of the machine: beyond, they are reset; {orphans} now")
         },
     },
     Setting {
         name: "net.ipv4.tcp_orphan_retries",
         default: |_| some("0"),
         here: |_, value| match value {
-            "0" => "what nobody holds is sent 8 times before it is given up".to_owned(),
-            times => format!("what nobody holds is sent {times} times before it is given up"),
+            "0" => "the data or FIN of an orphan is sent 8 times".to_owned(),
+            times => format!("the data or FIN of an orphan is sent {times} times"),
         },
     },
     Setting {
@@ -213,40 +216,40 @@ const SETTINGS: [Setting; 22] = [
         default: |_| None,
         here: |ns, _| {
             let count = conntrack::fill(ns).map_or_else(|| "-".to_owned(), |(count, _)| count.to_string());
-            format!("connections that may be tracked; {count} now")
+            format!("the most tracked connections; {count} now")
         },
     },
     Setting {
         name: "net.netfilter.nf_conntrack_tcp_timeout_established",
         default: |_| some("432000"),
-        here: |_, value| format!("an idle connection is forgotten after {value} s"),
+        here: |_, value| format!("an idle connection is dropped from the table after {value} s"),
     },
     Setting {
         name: "net.netfilter.nf_conntrack_tcp_timeout_fin_wait",
         default: |_| some("120"),
-        here: |_, value| format!("forgotten {value} s after the first FIN, if nothing more comes"),
+        here: |_, value| format!("dropped from the table {value} s after the first FIN, if nothing follows"),
     },
     Setting {
         name: "net.netfilter.nf_conntrack_tcp_timeout_close_wait",
         default: |_| some("60"),
-        here: |_, value| format!("a half-closed connection that is idle is forgotten after {value} s"),
+        here: |_, value| format!("an idle half-closed connection is dropped from the table after {value} s"),
     },
     Setting {
         name: "net.netfilter.nf_conntrack_tcp_timeout_last_ack",
         default: |_| some("30"),
-        here: |_, value| format!("forgotten {value} s after the second FIN, if no ACK comes"),
+        here: |_, value| format!("dropped from the table {value} s after the second FIN, if no ACK comes"),
     },
     Setting {
         name: "net.netfilter.nf_conntrack_tcp_timeout_time_wait",
         default: |_| some("120"),
-        here: |_, value| format!("an entry is kept {value} s after the close; no socket's TIME_WAIT changes by it"),
+        here: |_, value| format!("an entry stays {value} s after the close; it does not change a socket's TIME_WAIT"),
     },
     Setting {
         name: "net.netfilter.nf_conntrack_tcp_loose",
         default: |_| some("1"),
         here: |_, value| match value {
-            "0" => "connections that were forgotten are not taken up again".to_owned(),
-            _ => "connections that were forgotten are taken up in mid-stream".to_owned(),
+            "0" => "connections dropped from the table are not tracked again".to_owned(),
+            _ => "connections dropped from the table are tracked again in mid-stream".to_owned(),
         },
     },
 ];

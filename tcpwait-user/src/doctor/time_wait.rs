@@ -23,8 +23,8 @@ const NEAR: u64 = 90;
 const MANY_RESETS: u64 = 10;
 
 /// What is lost with a TIME_WAIT that is not entered.
-const WHY_TIME_WAIT: &str = "fewer TIME_WAITs by a lower tcp_max_tw_buckets: what is skipped keeps late segments, and the loss of \
-    the last ACK, from the next connection on the same ports (RFC 1337)";
+const WHY_TIME_WAIT: &str = "a lower tcp_max_tw_buckets: without TIME_WAIT, late segments or a lost last ACK can break the next \
+    connection on the same ports (RFC 1337)";
 
 /// `tcp_time_wait` finds no room: as many mini-sockets as allowed, or no memory.
 pub fn overflow(ns: &Namespace) -> Option<Finding> {
@@ -34,8 +34,8 @@ pub fn overflow(ns: &Namespace) -> Option<Finding> {
     let severity = if near { Now } else { ns.when(&[OVERFLOW])? };
     let what = match ns.grown(OVERFLOW) {
         Some(1..) => "connections are closed without TIME_WAIT: tcp_max_tw_buckets is reached",
-        _ if near => "nearly as many sockets are in TIME_WAIT as tcp_max_tw_buckets allows; beyond, it is skipped",
-        _ => "connections were closed without TIME_WAIT, when tcp_max_tw_buckets was reached",
+        _ if near => "TIME_WAIT is near the limit of tcp_max_tw_buckets; beyond, TIME_WAIT is skipped",
+        _ => "connections were closed without TIME_WAIT: tcp_max_tw_buckets was reached",
     };
     let lowered = settings::default(ns, MAX).zip(max).is_some_and(|(default, max)| max < default.parse().unwrap_or(0));
     let default = settings::default(ns, MAX).unwrap_or_default();
@@ -50,8 +50,8 @@ pub fn overflow(ns: &Namespace) -> Option<Finding> {
         )
         .change_if(!lowered, format!("raise {MAX}"), "256 bytes for each TIME_WAIT")
         .change(
-            "fewer connections, kept open longer, or closed by the peer first (`tcpwait stat` says who closes first)",
-            "TIME_WAIT moves to whoever closes first; it does not vanish",
+            "open fewer connections and keep them open longer, or let the peer close first (`tcpwait stat` shows who does)",
+            "TIME_WAIT moves to the side that closes first",
         );
     Some(finding.in_vain(WHY_TIME_WAIT).in_vain("tcp_fin_timeout: it does not shorten TIME_WAIT"))
 }
@@ -63,8 +63,8 @@ pub fn lowered(ns: &Namespace) -> Option<Finding> {
         return None;
     }
     let what = format!(
-        "tcp_max_tw_buckets is lower than this machine's default of {default}: it does not shorten TIME_WAIT, and beyond it TIME_WAIT \
-         is skipped, with its protection (RFC 1337)"
+        "tcp_max_tw_buckets is lower than this machine's default of {default}: it does not shorten TIME_WAIT, but skips it beyond the limit, \
+         and its protection (RFC 1337)"
     );
     Some(Finding::new("tw-buckets-lowered", Note, what).known_by(ns.set(&[MAX])))
 }
@@ -75,8 +75,8 @@ pub fn fin_timeout(ns: &Namespace) -> Option<Finding> {
         return None;
     }
     let what = format!(
-        "tcp_fin_timeout was changed: it does not shorten TIME_WAIT, which takes {}; it is how long FIN_WAIT2 waits for the peer's FIN \
-         when nobody holds the socket any more",
+        "tcp_fin_timeout was changed: it does not shorten TIME_WAIT, which takes {}; it limits how long an orphan's FIN_WAIT2 waits for \
+         the peer's FIN",
         ns.time_wait_length()
     );
     Some(Finding::new("fin-timeout-changed", Note, what).known_by(ns.set(&[FIN_TIMEOUT])))
@@ -86,8 +86,8 @@ pub fn fin_timeout(ns: &Namespace) -> Option<Finding> {
 pub fn vendor_timeout(ns: &Namespace) -> Option<Finding> {
     let seconds = ns.settings.get(VENDOR).filter(|seconds| *seconds != "60")?;
     let what = format!(
-        "TIME_WAIT takes {seconds} s, not 60: this vendor's kernel has {VENDOR}, where others have a constant; late segments are \
-         kept out for that long only"
+        "TIME_WAIT takes {seconds} s, not 60: this vendor's kernel has {VENDOR} instead of a constant; late segments are \
+         rejected for that long only"
     );
     Some(Finding::new("tw-timeout-of-vendor", Note, what).known_by(ns.set(&[VENDOR])))
 }
@@ -135,10 +135,10 @@ pub fn aborted_by_linger(ns: &Namespace) -> Option<Finding> {
         return None;
     }
     let what = "connections end by RST, not FIN: closed with SO_LINGER of 0 s, or data came after the close. There is no TIME_WAIT \
-        then, as what was under way is thrown away, on both ends";
+        then, and data in flight is lost on both ends";
     let finding =
         Finding::new("reset-by-linger", Note, what).known_by(ns.counted(&[COUNTER, "TcpExtTCPAbortOnLinger"]));
-    Some(finding.in_vain("SO_LINGER to shorten TIME_WAIT: it does not without throwing data away"))
+    Some(finding.in_vain("SO_LINGER to avoid TIME_WAIT: it loses data"))
 }
 
 /// `tcp_close` with something left to read.
@@ -147,7 +147,7 @@ pub fn aborted_unread(ns: &Namespace) -> Option<Finding> {
     if ns.grown(COUNTER)? < MANY_RESETS {
         return None;
     }
-    let what = "connections end by RST, not FIN: a process closed them without reading all that the peer had sent; the peer may lose \
+    let what = "connections end by RST, not FIN: a process closed them with unread data; the peer may lose \
         the end of the answer";
     Some(Finding::new("reset-unread", Note, what).known_by(ns.counted(&[COUNTER])))
 }

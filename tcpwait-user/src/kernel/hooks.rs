@@ -70,16 +70,15 @@ pub struct Hook {
 }
 
 /// What is not known where no hook times late segments.
-const UNTIMED: &str = "late segments that stay in one timer bucket (about 2 s at HZ=250) are seen only when the mini-socket ends: \
-                       when an orphan's FIN came is then known to a jiffy, and several restarts of TIME_WAIT's clock count as one, of unknown cause";
+const UNTIMED: &str = "late segments within one timer bucket (about 2 s at HZ=250) are only seen when the mini-socket ends: the time of \
+                       an orphan's FIN is precise to a jiffy, and several restarts of TIME_WAIT's timer count as one, cause unknown";
 
 /// What is not known where no hook tells of refused ports.
-const UNTOLD: &str = "a bind() or listen() that fails is not seen, nor a connect() that fails before its SYN, and of others that send none \
-                      the errno is inferred";
+const UNTOLD: &str = "failed bind() and listen() calls are not seen, nor connect() calls that fail before their SYN; the errno of others \
+                      without a SYN is inferred";
 
 /// What is not known where no hook tells who accepts.
-const UNACCEPTED: &str =
-    "a process that has accepted a connection and writes first is known only once it reads or closes";
+const UNACCEPTED: &str = "the process of an accepted connection that writes first is unknown until it reads or closes";
 
 /// Every hook, ends before beginnings; of those that do the same work, the better first. They are attached beside each other, and
 /// tell nothing before all of them are.
@@ -87,9 +86,9 @@ pub const HOOKS: &[Hook] = &[
     required("timer_cancel", wire::Hook::TimerCancel, "why a TIME_WAIT ends early is unknown"),
     Hook {
         copies: &["timer_expire_entry_2"],
-        ..required("timer_expire_entry", wire::Hook::TimerExpire, "nothing says when TIME_WAIT ends")
+        ..required("timer_expire_entry", wire::Hook::TimerExpire, "the end of TIME_WAIT is unknown")
     },
-    required("timer_start", wire::Hook::TimerStart, "nothing says when TIME_WAIT begins"),
+    required("timer_start", wire::Hook::TimerStart, "the beginning of TIME_WAIT is unknown"),
     one_of(
         Work::Segments,
         "tcp_timewait_state_process",
@@ -132,12 +131,12 @@ pub const HOOKS: &[Hook] = &[
         at_least: 0,
         along: &[],
         need: Need::Optional,
-        without: "who accepted a connection is known only when it is closed",
+        without: "the process of an accepted connection is unknown until it closes",
     },
     Hook {
         copies: &["inet_sock_set_state_2", "inet_sock_set_state_3", "inet_sock_set_state_4"],
         at_least: 1,
-        ..required("inet_sock_set_state", wire::Hook::State, "nothing says how full sockets change state")
+        ..required("inet_sock_set_state", wire::Hook::State, "state changes of full sockets are unknown")
     },
 ];
 

@@ -90,7 +90,7 @@ fn probes(options: &Options) -> Result<Probes> {
     // The kernel takes longer to write its symbols than all takes that is done before they are needed.
     let symbols = thread::Builder::new().spawn(symbols).context("starting a thread to read /proc/kallsyms")?;
     let (types, btf) = &types_twice(types::of_running_kernel()?)?;
-    let mut offsets = types.offsets().context("finding the kernel's fields, which every hook reads")?;
+    let mut offsets = types.offsets().context("finding the kernel's structure fields")?;
     if netns::cookie().is_none() {
         // What is found by other means could not be told to be of the same namespace (SO_NETNS_COOKIE is of 5.14).
         offsets.iter_mut().filter(|(name, _)| *name == "OFF_NET_COOKIE").for_each(|(_, at)| *at = config::ABSENT);
@@ -169,7 +169,7 @@ fn probes(options: &Options) -> Result<Probes> {
             (None, None) => match tried.remove(hook.name) {
                 Some(Ok(())) => HookOutcome::Attached,
                 Some(Err(e)) => programs::failure(&e, hook.kind, options.verbose),
-                None => HookOutcome::Missing("there was no thread to load it on".to_owned()),
+                None => HookOutcome::Missing("no thread could be started to load it".to_owned()),
             },
         };
         if let (HookOutcome::Missing(why) | HookOutcome::Refused(why), Need::Required) = (&outcome, hook.need) {
@@ -367,7 +367,7 @@ fn read_sums(counters: &PerCpuArray<MapData, u64>, sums: &mut [u64]) -> Result<(
 /// Why this kernel cannot have a hook, asked of its types rather than of its version.
 fn unsupported(types: &KernelTypes, hook: &Hook) -> Option<String> {
     if hook.name == "sys_exit" && !types.has_all(&["OFF_REGS_CALL", "OFF_REGS_FD", "OFF_REGS_ADDRESS"]) {
-        return Some("this kernel's types do not tell where a system call's arguments are".to_owned());
+        return Some("this kernel's BTF does not show where a system call's arguments are".to_owned());
     }
     (hook.name == "kfree_skb" && !types.tracepoint_arg_is("kfree_skb", 3, "sock"))
         .then(|| "this kernel's skb:kfree_skb does not carry rx_sk (Linux 6.11 and later)".to_owned())
@@ -377,7 +377,7 @@ fn unsupported(types: &KernelTypes, hook: &Hook) -> Option<String> {
 fn not_needed(hook: &Hook, choices: Choices, before: &[HookState]) -> Option<String> {
     let Need::OneOf(work) = hook.need else { return None };
     match (choices.of(work), attached(before, work)) {
-        (_, Some(better)) => Some(format!("{} does its work", better.hook.name)),
+        (_, Some(better)) => Some(format!("not needed: {} is used", better.hook.name)),
         (Choice::None, _) => Some("not asked for".to_owned()),
         (Choice::Hook(name), _) if name != hook.name => Some("not asked for".to_owned()),
         _ => None,

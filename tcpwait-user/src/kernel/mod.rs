@@ -37,8 +37,8 @@ const TIMEWAIT_HANDLER: &str = "tw_timer_handler";
 const REQUEST_HANDLER: &str = "reqsk_timer_handler";
 
 /// What is not known where the kernel hides `reqsk_timer_handler`.
-pub const WITHOUT_REQUESTS: &str = "this kernel's /proc/kallsyms has no reqsk_timer_handler; so connections in SYN_RECV are not seen, and nothing says how long \
-                                    SYN_RECV lasts";
+pub const WITHOUT_REQUESTS: &str = "this kernel's /proc/kallsyms has no reqsk_timer_handler: connections in SYN_RECV are not seen, and the time in SYN_RECV \
+                                    is unknown";
 
 /// Addresses of the functions that mini-sockets' timers run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ struct Finder {
 impl Finder {
     fn line(&mut self, line: &str) -> Result<()> {
         let Some(symbol) = symbols::parse_line(line) else {
-            bail!("reading /proc/kallsyms: {line:?} is no line of it; please report this with `uname -r`");
+            bail!("reading /proc/kallsyms: the line {line:?} is malformed; please report this with `uname -r`");
         };
         self.shows |= symbol.address != 0;
         // The kernel's own: a module may have a function of the same name, and lies before it on some machines.
@@ -107,12 +107,12 @@ impl Finder {
         match timewait {
             Some(timewait) => Ok((Handlers { timewait, request }, functions.found())),
             None if !shows && ["", "2"].contains(&kptr_restrict) => bail!(
-                "/proc/kallsyms shows no addresses, so TIME_WAIT timers cannot be told from others: \
+                "/proc/kallsyms shows no addresses, so TIME_WAIT timers cannot be recognised: \
                  kernel.kptr_restrict is {}; run `sysctl kernel.kptr_restrict=1` and start again",
                 if kptr_restrict.is_empty() { "set" } else { kptr_restrict }
             ),
             None if !shows => bail!(
-                "/proc/kallsyms shows no addresses, so TIME_WAIT timers cannot be told from others: root, or CAP_SYSLOG, is shown them \
+                "/proc/kallsyms shows no addresses, so TIME_WAIT timers cannot be recognised: run as root or with CAP_SYSLOG \
                  (kernel.kptr_restrict is {kptr_restrict})"
             ),
             None => bail!(

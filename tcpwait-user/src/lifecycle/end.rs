@@ -103,7 +103,7 @@ pub const TELLING: [(&str, &str); 11] = [
         "close() before all was read, with SO_LINGER of 0 seconds or TCP_LINGER2 below 0, and too many orphans",
     ),
     ("tcp_disconnect", "SO_LINGER of 0 seconds, connect() with AF_UNSPEC, TCP_REPAIR"),
-    ("inet_csk_listen_stop", "a listener that is closed with connections that nobody had accepted"),
+    ("inet_csk_listen_stop", "a listener that closed before it had accepted the connection"),
     ("tcp_abort", "ss -K"),
     ("tcp_keepalive_timer", "keepalive, and an orphan's FIN_WAIT2"),
     ("tcp_retransmit_timer", "retransmissions without an answer, TCP_USER_TIMEOUT, and a window that stays closed"),

@@ -29,24 +29,20 @@ const CAPABILITIES: [Capability; 6] = [
     Capability {
         bit: 21,
         name: "CAP_SYS_ADMIN",
-        without: Without::But(
-            "sockets that were there before, and the kernel's own counters, are read in this network namespace only",
-        ),
+        without: Without::But("older sockets and the kernel's counters are read in this network namespace only"),
     },
     Capability {
         bit: 19,
         name: "CAP_SYS_PTRACE",
         without: Without::But(
-            "other users' processes cannot be looked into: whose the sockets are that were there before is not known, and network namespaces that \
-             only those processes keep are not read",
+            "other users' processes cannot be inspected: the process of older sockets is unknown, and network namespaces of only \
+             such processes are not read",
         ),
     },
     Capability {
         bit: 12,
         name: "CAP_NET_ADMIN",
-        without: Without::But(
-            "what the kernel does cannot be tried on a connection of tcpwait's own: its count of TIME_WAIT is not compared",
-        ),
+        without: Without::But("the kernel's count of TIME_WAIT is not compared (no test connection can be made)"),
     },
 ];
 
@@ -74,7 +70,7 @@ fn is_user_namespace(uid_map: &str) -> bool {
 fn judge(effective: u64, in_user_namespace: bool, is_root: bool) -> Result<Vec<String>> {
     if in_user_namespace {
         bail!(
-            "this is a user namespace (a rootless container?), whose root and capabilities the kernel does not take for loading eBPF programs: run \
+            "this is a user namespace (a rootless container?), where the kernel does not load eBPF programs: run \
              tcpwait on the host; `tcpwait states` and `tcpwait doctor` work here"
         );
     }

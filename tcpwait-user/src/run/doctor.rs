@@ -12,7 +12,10 @@ use nix::sys::{
     signalfd::{SfdFlags, SignalFd},
 };
 
-use super::{inodes, screen::screen};
+use super::{
+    inodes,
+    screen::{paint, screen},
+};
 use crate::{
     cli::DoctorArgs,
     doctor,
@@ -41,7 +44,9 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let mut out = Output::patient();
     let written = match args.json {
         true => json(&report, &mut out),
-        false => text(&report, Shape { width: screen(args.wide).width, all: args.all }, &mut out),
+        false => {
+            text(&report, Shape { width: screen(args.wide).width, all: args.all, paint: paint(args.color) }, &mut out)
+        }
     };
     written.and_then(|()| out.flush()).context("writing to stdout")?;
     Ok(ExitCode::SUCCESS)

@@ -8,7 +8,8 @@ use tcpwait_wire::wire::Counters;
 
 use super::{
     LOSSY, all_is_written, banner, criteria, kernel_filter, log_to_stderr, open, runtime, say_damage, say_seeded,
-    screen::screen, settings,
+    screen::{paint, screen},
+    settings,
 };
 use crate::{
     cli::PortsArgs,
@@ -98,7 +99,7 @@ fn reports(args: &PortsArgs, header: &Header, traced: bool, criteria: Criteria, 
     let schedule = Schedule { interval: args.interval, count: args.count };
     let view: Box<dyn PortsView> = match args.json {
         true => Box::new(PortsJson),
-        false => Box::new(PortsText::new(screen(args.wide).width, TimeZone::system())),
+        false => Box::new(PortsText::new(screen(args.wide).width, TimeZone::system()).painted(paint(args.color))),
     };
     PortsReports::new(header, traced, Selector::new(criteria), args.top as usize, schedule, view, out)
 }

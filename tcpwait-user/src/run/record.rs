@@ -28,7 +28,7 @@ async fn record(args: &RecordArgs) -> Result<ExitCode> {
     let to_stdout = args.output == Path::new("-");
     if to_stdout && std::io::IsTerminal::is_terminal(&io::stdout()) {
         bail!(
-            "standard output is a terminal, and a recording is nothing to read there: `tcpwait record -o - | ssh HOST 'cat > FILE'`, or -o FILE"
+            "standard output is a terminal, and a recording is binary: use `tcpwait record -o - | ssh HOST 'cat > FILE'`, or -o FILE"
         );
     }
     let mut live = live::attach(settings(&args.tracing, filter))?;
@@ -49,7 +49,7 @@ async fn record(args: &RecordArgs) -> Result<ExitCode> {
     say!("{shown}: {records} records, {size} bytes; read it with: tcpwait trace --from {name}");
     let lossy = ledger.is_lossy();
     if lossy {
-        say!("some events were lost; `tcpwait trace --from` says which");
+        say!("some events were lost; `tcpwait trace --from` shows which");
     }
     Ok(if lossy && args.fail_on_loss { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS })
 }

@@ -9,7 +9,9 @@ use tcpwait_wire::wire::Counters;
 
 use super::{
     LOSSY, all_is_written, banner, check_states, criteria, kernel_filter, log_to_stderr, meaning_of_tw, open, runtime,
-    say_damage, say_seeded, screen::screen, settings,
+    say_damage, say_seeded,
+    screen::{paint, screen},
+    settings,
 };
 use crate::{
     aggregate::{
@@ -17,7 +19,7 @@ use crate::{
         audit::{Audit, Reading},
         by::GroupBy,
     },
-    cli::StatArgs,
+    cli::{Color, StatArgs},
     live::{self, Audited, LiveOptions, Sink},
     output::{self, Output, say},
     recording::Header,
@@ -65,7 +67,7 @@ fn report(args: &StatArgs) -> Result<ExitCode> {
 fn replay(args: &StatArgs, path: &std::path::Path) -> Result<ExitCode> {
     let criteria = criteria(&args.filter, false)?;
     let mut reader = open(path)?;
-    let audit = Audit::new(None, Some("a recording does not hold them".to_owned()));
+    let audit = Audit::new(None, Some("a recording has no kernel counters".to_owned()));
     let mut statistics = statistics(args, &reader.header().clone(), criteria, audit, Output::patient());
     while let Some(record) = reader.next_record() {
         statistics.record(record).context("writing to stdout")?;
@@ -88,7 +90,7 @@ async fn live(args: &StatArgs) -> Result<ExitCode> {
     }
     let filter = kernel_filter(&mut criteria);
     let ports = !filter.lports.is_empty() || !filter.rports.is_empty();
-    let why_not = ports.then(|| "they know nothing of the ports asked for".to_owned());
+    let why_not = ports.then(|| "the kernel's counters are not by port".to_owned());
     let audit = Audit::new(if ports { None } else { meaning_of_tw() }, why_not);
     let mut live = live::attach(LiveOptions {
         audit: if ports { Audited::Never } else { Audited::Throughout },
@@ -165,9 +167,13 @@ fn statistics(args: &StatArgs, header: &Header, criteria: Criteria, audit: Audit
     }
     let wanted = StatOptions { by, netns_implied, sort: args.sort.into(), top: args.top as usize };
     let schedule = Schedule { interval: args.interval, count: args.count };
+    // A file is no terminal, although standard output may have been one.
+    let color = if args.output.is_some() && args.color == Color::Auto { Color::Never } else { args.color };
     let view: Box<dyn ReportView> = match args.json {
         true => Box::new(StatJson),
-        false => Box::new(StatText::new(screen(args.wide), TimeZone::system(), args.tracing.verbose)),
+        false => {
+            Box::new(StatText::new(screen(args.wide), TimeZone::system(), args.tracing.verbose).painted(paint(color)))
+        }
     };
     Statistics::new(header, Selector::new(criteria), wanted, schedule, audit, view, out)
 }

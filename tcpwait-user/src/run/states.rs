@@ -16,7 +16,10 @@ use anyhow::{Context, Result, bail};
 use jiff::{Timestamp, tz::TimeZone};
 use signal_hook::iterator::Signals;
 
-use super::{all_is_written, criteria, screen::screen};
+use super::{
+    all_is_written, criteria,
+    screen::{paint, screen},
+};
 use crate::{
     aggregate::by::GroupBy,
     cli::states::StatesArgs,
@@ -80,7 +83,7 @@ pub fn run(args: &StatesArgs) -> Result<ExitCode> {
 
 fn wanted(args: &StatesArgs) -> Result<StatesOptions> {
     if args.filter.state.iter().any(|states| !states.not && states.values.contains(&State::Close)) {
-        bail!("no socket can match: the kernel lists none that is in CLOSE");
+        bail!("no socket can match: the kernel does not list sockets in CLOSE");
     }
     let mut by = Vec::new();
     for what in &args.by {
@@ -171,7 +174,10 @@ impl Reports {
         }
         match args.json {
             true => json::write(report, moment, &mut self.out)?,
-            false => text::write(report, moment, &TimeZone::system(), screen(args.wide).width, &mut self.out)?,
+            false => {
+                let shape = text::Layout { width: screen(args.wide).width, paint: paint(args.color) };
+                text::write(report, moment, &TimeZone::system(), shape, &mut self.out)?;
+            }
         }
         self.out.flush()
     }
@@ -198,9 +204,7 @@ fn on_signal(under_way: Arc<AtomicBool>) -> Result<Receiver<()>> {
             // A report of a machine with a thousand network namespaces takes longer; nobody waits for its end, but is told that it is missing.
             thread::sleep(AT_MOST);
             if under_way.load(Ordering::Relaxed) {
-                say!(
-                    "tcpwait: the report that was being made is left out: it was not done {AT_MOST:?} after the signal"
-                );
+                say!("tcpwait: the last report is missing: it was not ready {AT_MOST:?} after the signal");
             }
             // An error was said by whoever wrote, or nobody reads any more.
             let _ = all_is_written();

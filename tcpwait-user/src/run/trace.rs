@@ -7,7 +7,9 @@ use jiff::tz::TimeZone;
 
 use super::{
     banner, check_states, close, criteria, kernel_filter, log_to_stderr, meaning_of_tw, one, open, runtime, say_damage,
-    say_seeded, screen::line_width, settings,
+    say_seeded,
+    screen::{line_width, paint},
+    settings,
 };
 use crate::{
     aggregate::audit::{Audit, Reading},
@@ -111,5 +113,6 @@ fn shown(args: &TraceArgs) -> Shown {
         time_of_day: args.time_of_day.then(TimeZone::system),
         wide: args.wide,
         width: line_width(args.wide),
+        paint: paint(args.color),
     })))
 }

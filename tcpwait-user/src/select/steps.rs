@@ -17,7 +17,7 @@ impl Word {
     pub fn of(text: &str) -> Result<Self, String> {
         Self::all().find(|word| word.0.eq_ignore_ascii_case(text)).ok_or_else(|| {
             let all: Vec<&str> = Self::all().map(|word| word.0).collect();
-            format!("no reason is called {text:?}; there are {}", all.join(", "))
+            format!("no reason is called {text:?}; the reasons are {}", all.join(", "))
         })
     }
 

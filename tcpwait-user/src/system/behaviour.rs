@@ -53,7 +53,7 @@ pub struct Behaviour {
 /// Tries it.
 pub fn of_running_kernel() -> Behaviour {
     on_thread(|| {
-        unshare(CloneFlags::CLONE_NEWNET).map_err(|e| failed("making a network namespace to try it in", e))?;
+        unshare(CloneFlags::CLONE_NEWNET).map_err(|e| failed("making a network namespace for a test connection", e))?;
         Ok(in_a_namespace_of_its_own())
     })
     .unwrap_or_else(|e| Behaviour::unknown(&e))

@@ -81,7 +81,7 @@ pub fn check(program: &OsStr) -> Result<(), Refused> {
         return match (path.exists(), runs(path)) {
             (false, _) => Err(Refused::missing(format!("the command {shown} does not exist"))),
             (_, false) => {
-                Err(Refused::forbidden(format!("the command {shown} may not be run: it is no executable file")))
+                Err(Refused::forbidden(format!("the command {shown} cannot be run: it is not an executable file")))
             }
             _ => Ok(()),
         };
@@ -91,9 +91,10 @@ pub fn check(program: &OsStr) -> Result<(), Refused> {
         env::split_paths(&path).map(|directory| directory.join(program)).filter(|file| file.is_file()).collect();
     match there.first() {
         None => Err(Refused::missing(format!("the command {shown} is in no directory of PATH"))),
-        Some(first) if !there.iter().any(|file| runs(file)) => {
-            Err(Refused::forbidden(format!("the command {} may not be run: it is no executable file", first.display())))
-        }
+        Some(first) if !there.iter().any(|file| runs(file)) => Err(Refused::forbidden(format!(
+            "the command {} cannot be run: it is not an executable file",
+            first.display()
+        ))),
         Some(_) => Ok(()),
     }
 }
@@ -103,7 +104,7 @@ pub fn check(program: &OsStr) -> Result<(), Refused> {
 /// # Errors
 /// There is no cgroup-v2 mount, or it may not be written to.
 pub fn place() -> Result<CommandCgroup> {
-    let doing = "finding a cgroup for the command, by which its connections are known";
+    let doing = "making a cgroup for the command";
     let mount = super::mounts()
         .into_iter()
         .filter(|mount| mount.fstype == "cgroup2")
@@ -113,10 +114,10 @@ pub fn place() -> Result<CommandCgroup> {
     let own = text
         .lines()
         .find_map(|line| line.strip_prefix("0::"))
-        .with_context(|| format!("{doing}: this process is in none"))?;
+        .with_context(|| format!("{doing}: this process is in no cgroup"))?;
     let below = Path::new(own)
         .strip_prefix(&mount.root)
-        .with_context(|| format!("{doing}: this process's own is outside of the mount"))?;
+        .with_context(|| format!("{doing}: the cgroup of this process is outside of the mount"))?;
     let home = mount.point.join(below);
     remove_left(&home);
     let name = format!("{PREFIX}{}", id());

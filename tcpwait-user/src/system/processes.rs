@@ -56,16 +56,14 @@ pub fn only_an_executable(name: &str) -> Option<String> {
     if let (true, Some((comm, pid))) = (others.is_empty(), with_thread) {
         let comm = comm.escape_debug();
         return Some(format!(
-            "no process is called {name} now; a thread of {comm}[{pid}] is, and processes go by the name of their main thread: --comm {comm} selects \
-             that one"
+            "no process is called {name} now, but a thread of {comm}[{pid}] is; a process has the name of its main thread: use --comm {comm}"
         ));
     }
     let names: Vec<String> =
         others.iter().take(NAMED).map(|(comm, pid)| format!("{}[{pid}]", comm.escape_debug())).collect();
     let example = others.keys().next()?.escape_debug();
     Some(format!(
-        "no process is called {name} now; what runs the executable {name} is called {}, by the name of its main thread (`ps -o comm`): \
-         --comm {example} selects such",
+        "no process is called {name} now; processes of the executable {name} are called {} (`ps -o comm`): use --comm {example}",
         names.join(", ")
     ))
 }

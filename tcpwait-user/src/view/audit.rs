@@ -1,6 +1,6 @@
 //! What came of holding the counts against the kernel's own, in one sentence.
 
-use super::units::count;
+use super::units::{count, counted};
 use crate::{
     aggregate::audit::{AuditReport, Check, CheckOutcome, Checked},
     lifecycle::Abort,
@@ -18,7 +18,7 @@ pub fn sentence(audit: &AuditReport, all: bool) -> String {
     let mut parts: Vec<String> = told.map(|(check, outcome)| compared(check, *outcome)).collect();
     let zeros = audit.checks.iter().filter(is_zero).count();
     if all && zeros > 0 {
-        parts.push(format!("{zeros} other counters are 0 on both sides"));
+        parts.push(format!("{} 0 on both sides", counted(zeros as u64, "other counter is", "other counters are")));
     }
     let verdict = if audit.checks.iter().all(|checked| agrees(&checked)) { "agrees" } else { "DIFFERS" };
     let list = if parts.is_empty() { String::new() } else { format!(": {}", parts.join("; ")) };
@@ -50,10 +50,10 @@ fn compared(check: &Check, outcome: CheckOutcome) -> String {
         Checked::PassiveOpens => ("passive opens", "PassiveOpens"),
         Checked::ActiveOpens => ("active opens", "ActiveOpens"),
         Checked::AttemptFails => ("failed attempts", "AttemptFails"),
-        Checked::EstabResets => ("lost in ESTABLISHED or CLOSE_WAIT", "EstabResets"),
+        Checked::EstabResets => ("ESTABLISHED or CLOSE_WAIT to CLOSE", "EstabResets"),
         Checked::Aborts(abort) => (aborted(abort), abort.name()),
-        Checked::ResetsSent => ("RSTs of connections", "OutRsts"),
-        Checked::Sockstat => ("mini-sockets now", "tw of sockstat"),
+        Checked::ResetsSent => ("RSTs sent by connections", "OutRsts"),
+        Checked::Sockstat => ("mini-sockets now", "sockstat tw"),
         Checked::SockDiag => ("mini-sockets now", "sock_diag"),
     };
     let seen = match check.seen_min == check.seen_max {
@@ -64,7 +64,7 @@ fn compared(check: &Check, outcome: CheckOutcome) -> String {
     let text = format!("{what}: {seen} seen, {} in {counter}", count(check.kernel));
     match outcome {
         CheckOutcome::Agrees => text,
-        CheckOutcome::Lost(off) => format!("{text} (off by {}, no more than was lost)", count(off)),
+        CheckOutcome::Lost(off) => format!("{text} (off by {}, explained by lost events)", count(off)),
         CheckOutcome::Differs(off) => format!("{text} (off by {}, unexplained)", count(off)),
     }
 }

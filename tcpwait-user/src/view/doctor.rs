@@ -4,7 +4,10 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::units::{at_least, count, counted, duration, known};
+use super::{
+    paint::{Mark, Paint},
+    units::{at_least, count, counted, duration, known},
+};
 use crate::{
     doctor::{
         DoctorReport, PlacedFinding, SameSettings,
@@ -29,6 +32,8 @@ pub struct Shape {
     pub width: usize,
     /// Whether settings that are fine are explained as well.
     pub all: bool,
+    /// Colour for findings.
+    pub paint: Paint,
 }
 
 #[derive(Serialize)]
@@ -54,25 +59,34 @@ pub fn json(report: &DoctorReport, out: &mut dyn Write) -> io::Result<()> {
 /// # Errors
 /// The output cannot be written.
 pub fn text(report: &DoctorReport, shape: Shape, out: &mut dyn Write) -> io::Result<()> {
-    let mut lines = fold(&verdict(report), shape.width, 2);
-    lines.extend(fold(&scope(report), shape.width, 2));
+    let plain = |lines: Vec<String>| lines.into_iter().map(|line| (Mark::Plain, line));
+    let mut lines: Vec<(Mark, String)> = plain(fold(&verdict(report), shape.width, 2)).collect();
+    lines.extend(plain(fold(&scope(report), shape.width, 2)));
     let several = report.namespaces.len() > 1;
     for found in &report.findings {
-        lines.push(String::new());
-        lines.extend(finding(found, shape.width, several));
+        lines.push((Mark::Plain, String::new()));
+        let mark = match found.finding.severity {
+            Severity::Now => Mark::Failure,
+            Severity::Before => Mark::Warning,
+            Severity::Note => Mark::Plain,
+        };
+        let (what, more) = finding(found, shape.width, several);
+        lines.extend(what.into_iter().map(|line| (mark, line)));
+        lines.extend(plain(more));
     }
     for same in &report.settings {
-        lines.push(String::new());
-        lines.extend(settings(same, shape, several));
+        lines.push((Mark::Plain, String::new()));
+        lines.extend(plain(settings(same, shape, several)));
     }
     if !report.unknown.is_empty() {
-        lines.push(String::new());
+        lines.push((Mark::Plain, String::new()));
         for unknown in &report.unknown {
             let sentence = format!("not known: {}: {}", places(&unknown.namespaces), unknown.why);
-            lines.extend(fold(&sentence, shape.width, 2));
+            lines.extend(fold(&sentence, shape.width, 2).into_iter().map(|line| (Mark::Warning, line)));
         }
     }
-    lines.iter().try_for_each(|line| writeln!(out, "{}", plain::column(line).trim_end()))
+    let shown = |(mark, line): &(Mark, String)| shape.paint.line(*mark, plain::column(line).trim_end());
+    lines.iter().try_for_each(|line| writeln!(out, "{}", shown(line)))
 }
 
 fn verdict(report: &DoctorReport) -> String {
@@ -108,11 +122,13 @@ fn scope(report: &DoctorReport) -> String {
     )
 }
 
-fn finding(found: &PlacedFinding, width: usize, several: bool) -> Vec<String> {
+/// What was found, and what to do.
+fn finding(found: &PlacedFinding, width: usize, several: bool) -> (Vec<String>, Vec<String>) {
     let finding = &found.finding;
     let label = finding.severity.name();
     let evidence: Vec<String> = finding.evidence.iter().map(known_by).collect();
-    let mut lines = fold(&format!("{label:<6} {} [{}]", finding.what, evidence.join("; ")), width, INDENT);
+    let what = fold(&format!("{label:<6} {} [{}]", finding.what, evidence.join("; ")), width, INDENT);
+    let mut lines = Vec::new();
     let blank = format!("{:INDENT$}", "");
     let mut say = |what: String| {
         lines.extend(fold(&what, width.saturating_sub(INDENT), 2).into_iter().map(|line| format!("{blank}{line}")))
@@ -124,10 +140,10 @@ fn finding(found: &PlacedFinding, width: usize, several: bool) -> Vec<String> {
     for advice in &finding.advice {
         say(format!("{change}: {}. Risk: {}", advice.change, advice.risk));
     }
-    for what in &finding.in_vain {
-        say(format!("will not help: {what}"));
+    for vain in &finding.in_vain {
+        say(format!("will not help: {vain}"));
     }
-    lines
+    (what, lines)
 }
 
 /// The first, and how many more.
@@ -244,7 +260,7 @@ mod tests {
 
     fn written(width: usize, all: bool) -> String {
         let mut out = Vec::new();
-        text(&report(), Shape { width, all }, &mut out).unwrap();
+        text(&report(), Shape { width, all, paint: Paint::default() }, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 

@@ -28,23 +28,25 @@ pub fn errno(errno: u16) -> Option<String> {
 pub fn short(why: Why) -> &'static str {
     match why {
         Why::NoFreePort => "every port of the range is in use for this destination",
-        Why::PortTaken => "its source port is in use for this destination",
+        Why::PortTaken => "the source port is in use for this destination",
         Why::Refused => "nobody listens there, or a firewall rejects it",
         Why::TimedOut => "nothing answered",
-        Why::Unreachable => "an ICMP error, or nobody found by ARP",
-        Why::GivenUp => "the process closed it before it was connected",
-        Why::SoftError => "closed after an ICMP error that the kernel only noted, as of this machine's own firewall",
+        Why::Unreachable => "an ICMP error, or no answer to ARP",
+        Why::GivenUp => "the process closed the socket before it was connected",
+        Why::SoftError => {
+            "the process closed the socket after an ICMP error that did not end connect(), e.g. of this machine's own firewall"
+        }
         Why::RangeFull => "no port of the range is free",
-        Why::PortHeld => "somebody holds the port",
-        Why::NeverSent => "closed before the first write, which TCP Fast Open's SYN waits for",
+        Why::PortHeld => "another socket has the port",
+        Why::NeverSent => "closed before the first write; with TCP Fast Open no SYN is sent until then",
         Why::NoRoute => "this machine has no route to it",
         Why::NotAllowed => "this machine does not allow it",
         Why::NoAddress => "no interface here has the address",
         Why::NoMemory => "the kernel had no memory for it",
-        Why::Invalid => "the address does not fit, the socket is bound, or the route is a blackhole",
-        Why::NotTold => "a port was found; the route, a policy or want of memory ended it",
-        Why::PortSearch => "one port after the other is held: a search for a free one",
-        Why::Destroyed => "somebody destroyed the socket (ss -K)",
+        Why::Invalid => "the address is not valid here, the socket is bound already, or the route is a blackhole",
+        Why::NotTold => "a port was found; a route, a policy or a lack of memory ended the call",
+        Why::PortSearch => "a search for a free port: one after the other is in use",
+        Why::Destroyed => "the socket was destroyed (ss -K)",
         Why::Other => "the kernel gave no other reason",
     }
 }
@@ -55,35 +57,35 @@ pub fn words(failure: &Failure) -> String {
     let to = std::net::SocketAddr::new(flow.raddr, flow.rport);
     let why = match failure.why {
         Why::NoFreePort => format!("every port of the range is in use from {} to {to}", flow.laddr),
-        Why::PortTaken => format!("its source port {} is in use for {to}, as by a TIME_WAIT", flow.lport),
+        Why::PortTaken => format!("the source port {} is in use for {to}, e.g. by a TIME_WAIT", flow.lport),
         Why::Refused => {
             "nobody listens there, or a firewall rejects it: an RST or an ICMP error answered the SYN".to_owned()
         }
         Why::TimedOut => format!("nothing answered{}", sent(failure)),
-        Why::Unreachable => "an ICMP error came back, or ARP found nobody".to_owned(),
+        Why::Unreachable => "an ICMP error came back, or ARP got no answer".to_owned(),
         Why::GivenUp => format!("closed by the process before it was connected{}", sent(failure)),
         Why::SoftError => soft_error(failure),
-        Why::RangeFull => "no port of the range is free; a socket that is to connect() needs none before: IP_BIND_ADDRESS_NO_PORT leaves \
-                           the port to connect(), which shares ports between destinations"
+        Why::RangeFull => "no port of the range is free; if the socket is for connect(), set IP_BIND_ADDRESS_NO_PORT: connect() then chooses \
+                           the port, and can share it between destinations"
             .to_owned(),
         Why::PortHeld => held(failure),
-        Why::NeverSent => "closed by the process before its first write; TCP_FASTOPEN_CONNECT keeps the SYN back until then, so none was \
-                           sent, and no call failed"
+        Why::NeverSent => "closed by the process before its first write; with TCP_FASTOPEN_CONNECT no SYN is sent until then, and no \
+                           call failed"
             .to_owned(),
         Why::NoRoute => no_route(failure),
         Why::NotAllowed => not_allowed(failure),
         Why::NoAddress if failure.call == Call::Connect => {
-            format!("no interface here has an address to reach {} from", flow.raddr)
+            format!("no interface here has an address from which {} can be reached", flow.raddr)
         }
         Why::NoAddress => format!("no interface of this network namespace has the address {}", flow.laddr),
         Why::NoMemory => "the kernel had no memory for it; nothing was sent".to_owned(),
         Why::Invalid => invalid(failure),
         Why::NotTold => format!(
-            "port {} was found, and nothing was sent to {to}: the route, a policy or want of memory ended the call; which, no hook told",
+            "port {} was found, and nothing was sent to {to}: a route, a policy or a lack of memory ended the call (unknown which)",
             flow.lport
         ),
         Why::PortSearch => searched(failure),
-        Why::Destroyed => "somebody destroyed the socket (ss -K); its step to CLOSE says who".to_owned(),
+        Why::Destroyed => "the socket was destroyed (ss -K); its line to CLOSE shows by which process".to_owned(),
         Why::Other => "the kernel gave no other reason".to_owned(),
     };
     match errno(failure.errno) {
@@ -102,8 +104,8 @@ fn sent(failure: &Failure) -> String {
 /// An ICMP error that comes while connect() holds the socket ends nothing (`tcp_v4_err`, `tcp_v6_err`). Who asks by SO_ERROR is told, and that is another line.
 fn soft_error(failure: &Failure) -> String {
     format!(
-        "closed by the process before it was connected{}; {} had come while it held the socket, which the kernel notes and tells only who asks: an ICMP error, as \
-         of this machine's own firewall (`nft list ruleset`), or a lost route",
+        "closed by the process before it was connected{}; {} had come before, which does not end connect(): an ICMP error, e.g. of this machine's own \
+         firewall (`nft list ruleset`), or a lost route",
         sent(failure),
         errno(failure.soft_errno).unwrap_or_else(|| "an error".to_owned()),
     )
@@ -116,17 +118,17 @@ fn no_route(failure: &Failure) -> String {
     let to = failure.flow.raddr;
     match to {
         _ if to.is_multicast() || to == IpAddr::V4(Ipv4Addr::BROADCAST) => {
-            format!("{to} is a multicast or broadcast address, and TCP connects to none")
+            format!("{to} is a multicast or broadcast address: TCP connects to none")
         }
         IpAddr::V4(_) if failure.v6only == Some(true) => {
-            format!("the socket has IPV6_V6ONLY, and {to} is an address of IPv4")
+            format!("the socket has IPV6_V6ONLY, and {to} is an IPv4 address")
         }
         IpAddr::V4(v4) if failure.errno == Errno::ENETUNREACH as u16 && v4.octets()[3] & BROADCAST == BROADCAST => {
             format!(
-                "this machine has no route to {to}, or it is a network's broadcast address; `ip route get {to}` says which"
+                "this machine has no route to {to}, or it is a network's broadcast address; `ip route get {to}` shows which"
             )
         }
-        _ => format!("this machine has no route to {to}; `ip route get {to}` says what there is"),
+        _ => format!("this machine has no route to {to}; `ip route get {to}` shows what it has"),
     }
 }
 
@@ -140,13 +142,10 @@ fn invalid(failure: &Failure) -> String {
             format!("{asked} is a link-local address, and the call does not say of which interface (`{asked}%eth0`)")
         }
         _ if connects && flow.laddr.is_loopback() && !asked.is_loopback() && !asked.is_unspecified() => {
-            format!(
-                "the socket is bound to {}, from where only this machine can be reached, and not {asked}",
-                flow.laddr
-            )
+            format!("the socket is bound to {}, which reaches this machine only, not {asked}", flow.laddr)
         }
-        _ if connects => format!("the address does not fit the socket, or a blackhole route leads to {asked}"),
-        _ => "the socket is bound already, or the address does not fit it".to_owned(),
+        _ if connects => format!("the address is not valid for the socket, or a blackhole route leads to {asked}"),
+        _ => "the socket is bound already, or the address is not valid for it".to_owned(),
     }
 }
 
@@ -172,7 +171,7 @@ fn not_allowed(failure: &Failure) -> String {
 fn searched(failure: &Failure) -> String {
     let Some(search) = &failure.search else { return short(failure.why).to_owned() };
     format!(
-        "{} ports between {} and {} were tried one after the other and are held: a search for a free one, as by bindresvport()",
+        "{} ports between {} and {} were tried one after the other and are in use: a search for a free port, as by bindresvport()",
         search.refused, search.lowest, search.highest
     )
 }
@@ -181,11 +180,11 @@ fn held(failure: &Failure) -> String {
     let port = failure.flow.lport;
     let Some(holders) = failure.holders.as_ref().filter(|holders| !holders.sockets.is_empty()) else {
         return format!(
-            "port {port} is held by a socket that neither listens nor is connected, or by one that is not followed"
+            "port {port} is in use by a socket that neither listens nor is connected, or by one that is not traced"
         );
     };
     let who: Vec<String> = holders.sockets.iter().map(|holder| holder_words(holder, failure.time_ns)).collect();
-    format!("port {port} is held by {}; {}", who.join(", and by "), advice(port, holders))
+    format!("port {port} is in use by {}; {}", who.join(", and by "), advice(port, holders))
 }
 
 fn holder_words(holder: &PortHolder, now_ns: u64) -> String {
@@ -199,7 +198,7 @@ fn holder_words(holder: &PortHolder, now_ns: u64) -> String {
             format!("{count} in {} of {who}", holder.state)
         };
     }
-    let who = who.map_or_else(|| "whose process is not known".to_owned(), |who| format!("left by {who}"));
+    let who = who.map_or_else(|| "of an unknown process".to_owned(), |who| format!("left by {who}"));
     let seconds = |ns: u64| ns.saturating_sub(now_ns).div_ceil(1_000_000_000);
     let end = match holder.end_ns {
         Some((first, _)) if count == 1 => format!(", which ends in {} s", seconds(first)),
@@ -214,8 +213,7 @@ fn holder_words(holder: &PortHolder, now_ns: u64) -> String {
 fn advice(port: u16, holders: &PortHolders) -> String {
     if holders.sockets.iter().any(|holder| holder.made_here == Some(true)) && holders.reuseaddr_would_do == Some(true) {
         return format!(
-            "connect() took it there from the ephemeral ports: net.ipv4.ip_local_reserved_ports={port} (added to what is in there) keeps it \
-             for the server"
+            "connect() took it from the ephemeral ports: add {port} to net.ipv4.ip_local_reserved_ports to reserve it for the server"
         );
     }
     let listens = holders.sockets.iter().any(|holder| holder.state == State::Listen);
@@ -233,12 +231,12 @@ fn advice(port: u16, holders: &PortHolders) -> String {
     let theirs = holders.sockets.iter().map(|holder| holder.reuseaddr);
     let theirs = theirs.reduce(|one, other| if one == other { one } else { None }).flatten();
     let theirs = match theirs {
-        Some(true) => "those have it",
-        Some(false) => "those do not",
+        Some(true) => "the others have it",
+        Some(false) => "the others do not",
         None => "unknown for the others",
     };
     format!(
-        "SO_REUSEADDR on both sides would have let it through: this socket {}, {theirs}",
+        "with SO_REUSEADDR on both sockets the call would succeed: this socket {}, {theirs}",
         has(holders.has_reuseaddr)
     )
 }

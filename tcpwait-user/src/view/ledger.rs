@@ -2,7 +2,10 @@
 
 use std::io::{self, Write};
 
-use super::units::duration;
+use super::{
+    paint::Mark,
+    units::{counted, duration},
+};
 use crate::ledger::{Cut, CutBy, Ledger, Recorded};
 
 /// Writes the account.
@@ -39,65 +42,77 @@ pub fn losses(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
         )?;
     }
     if let Some(filtered @ 1..) = ledger.filtered {
-        writeln!(out, "filtered in the kernel: {filtered} events")?;
+        writeln!(out, "filtered in the kernel: {}", counted(filtered, "event", "events"))?;
     }
     if let Some(length_ns) = ledger.other_length_ns {
         let length = length_ns.map_or_else(|| "another time".to_owned(), |ns| duration(Some(ns)));
         writeln!(
             out,
-            "TIME_WAIT's timer: this kernel set it to {length}, not to 60s as Linux does (a vendor's net.ipv4.tcp_tw_timeout?); where only the timer tells when a TIME_WAIT began, that is shown as unknown"
+            "TIME_WAIT takes {length} on this kernel, not 60s (a vendor's net.ipv4.tcp_tw_timeout?): times in TIME_WAIT that are computed from the timer alone are shown as unknown"
         )?;
     }
     if ledger.undecided > 0 {
-        writeln!(out, "not shown: {} connections that ended before their port or owner was known", ledger.undecided)?;
+        writeln!(
+            out,
+            "not shown: {} that ended before the port or the owner was known",
+            counted(ledger.undecided, "connection", "connections")
+        )?;
     }
     if ledger.now_unsure {
         writeln!(
             out,
-            "NOW is what is known: events were lost a moment ago, and there may be more or fewer until the sockets are listed anew"
+            "NOW may be more or less than shown: events were lost a moment ago; the next listing of all sockets corrects it"
         )?;
     }
     for (hook, count) in ledger.withheld_by_hook().filter(|(hook, _)| !hook.tells_always()) {
         let hook = hook.name();
-        writeln!(out, "not seen: at most {count} events of {hook} that told of a connection (recursion); most do not")?;
+        writeln!(
+            out,
+            "not seen: at most {count} events of {hook} (recursion), most of which are not about a connection"
+        )?;
     }
     if ledger.is_lossy() {
         let more = if ledger.lost_ring.is_some() {
             ""
         } else {
-            "; whether more was is not known, the kernel side's counts are missing"
+            "; unknown whether more was lost: the kernel side's counts are missing"
         };
         writeln!(out, "lost: {}{more}", causes(ledger))
     } else if ledger.lost_ring.is_none() {
-        writeln!(out, "lost: not known, the kernel side's counts are missing")
+        writeln!(out, "lost: unknown, the kernel side's counts are missing")
     } else if ledger.recursion().is_none() {
-        writeln!(out, "lost: nothing, as far as this kernel tells (it has no count of recursion misses)")
+        writeln!(out, "lost: nothing, except what this kernel does not count (recursion misses)")
     } else {
         writeln!(out, "lost: nothing")
     }
+}
+
+/// How bad a line of [`losses`] is.
+pub fn mark(ledger: &Ledger, line: &str) -> Mark {
+    if ledger.is_lossy() && line.starts_with("lost: ") { Mark::Failure } else { Mark::Plain }
 }
 
 /// What is wrong with a recording, a sentence each; `done`: what became of what could be read.
 pub fn damage(found: &Recorded, done: &str) -> Vec<String> {
     let mut sentences = Vec::new();
     if found.impossible_start {
-        sentences.push(
-            "its header says that it began when it cannot have; its first tick is taken for the beginning".to_owned(),
-        );
+        sentences.push("its header has an impossible start time; the first tick counts as the start".to_owned());
     }
     let others = found.impossible_times - u64::from(found.impossible_start);
     if others > 0 {
         sentences.push(format!(
-            "left out: {others} records with times that cannot be, as before it began or after the next tick"
+            "left out: {others} records with impossible times, e.g. before the start or after the next tick"
         ));
     }
     sentences.extend(found.cut.map(|Cut { at_byte, by }| {
-        let before = format!("everything up to there is {done}");
+        let before = format!("everything before that is {done}");
         match by {
             CutBy::EndsEarly => format!("it was cut short at byte {at_byte}; {before}"),
             CutBy::Damaged => format!("it is damaged at byte {at_byte}; {before}"),
             CutBy::RecordLength(len) => {
-                format!("it is damaged at byte {at_byte} or a little before: a record claims to be {len} bytes long; {before}")
+                format!(
+                    "it is damaged at or shortly before byte {at_byte}: a record has a length of {len} bytes; {before}"
+                )
             }
             CutBy::Unreadable(errno) => {
                 format!("it cannot be read from byte {at_byte} on ({}); {before}", io::Error::from_raw_os_error(errno))
@@ -125,7 +140,7 @@ fn causes(ledger: &Ledger) -> String {
     add(&mut causes, ledger.unread(), "records written and never read");
     add(&mut causes, ledger.unreadable, "reads of kernel memory that failed");
     add(&mut causes, ledger.undecodable, "malformed records");
-    add(&mut causes, ledger.recording.impossible_times, "times that cannot be, of records left out or of the header");
+    add(&mut causes, ledger.recording.impossible_times, "impossible times, of records left out or of the header");
     if let Some(cut) = ledger.recording.cut {
         causes.push(format!("what the recording had from byte {} on", cut.at_byte));
     }
@@ -133,7 +148,7 @@ fn causes(ledger: &Ledger) -> String {
     add(&mut causes, unmatched.ends, "mini-socket ends without a beginning (unmatched)");
     add(&mut causes, unmatched.beginnings, "mini-socket beginnings without an end before (unmatched)");
     add(&mut causes, unmatched.gaps, "state changes that do not continue the one before (unmatched)");
-    add(&mut causes, unmatched.overdue, "connections whose end was not seen and must have come (unmatched)");
+    add(&mut causes, unmatched.overdue, "connections whose end was not seen, although they have ended (unmatched)");
     add(&mut causes, unmatched.requests, "connections in SYN_RECV whose beginning or end was not seen (unmatched)");
     if ledger.lost_ring.is_some_and(|lost| lost.total() > 0) {
         causes.push("a larger --ring-buffer helps".to_owned());

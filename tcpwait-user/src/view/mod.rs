@@ -7,6 +7,7 @@ pub mod failure;
 pub mod json;
 mod key;
 pub mod ledger;
+pub mod paint;
 pub mod ports;
 pub mod probes;
 pub mod raw;

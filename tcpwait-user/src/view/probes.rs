@@ -82,14 +82,10 @@ pub fn write(report: &ProbesReport, json: bool, out: &mut dyn Write) -> io::Resu
     }
     writeln!(out, "\nWHY CONNECTIONS END")?;
     if report.ends_untold.is_empty() {
-        writeln!(out, "{:<36} yes: the kernel stack of each end", "told")?;
+        writeln!(out, "{:<36} from the kernel stack of each end", "known")?;
     }
     for Untold { function, unknown } in &report.ends_untold {
-        writeln!(
-            out,
-            "{:<36} this kernel has no {function} on its stacks, so it is unknown of: {unknown}",
-            "not told"
-        )?;
+        writeln!(out, "{:<36} the kernel's stacks do not show {function}: unknown for {unknown}", "unknown for some")?;
     }
     let BehaviourRow { destroy_ends_time_wait, tw_counts_beginnings, untried } = &report.behaviour;
     writeln!(out, "\nWHAT THIS KERNEL DOES")?;
@@ -107,7 +103,7 @@ pub fn write(report: &ProbesReport, json: bool, out: &mut dyn Write) -> io::Resu
     }
     let (hz, from) = match report.hz {
         Some(hz) => (hz.to_string(), "the resolution of CLOCK_MONOTONIC_COARSE, which is a tick"),
-        None => (unknown.to_owned(), "the first TIME_WAIT's timer tells, which is set to 60s; until then the clocks"),
+        None => (unknown.to_owned(), "from the first TIME_WAIT's timer, which is set to 60s; before, from the clocks"),
     };
     writeln!(out, "{:<36} {hz}", "ticks per second (HZ)")?;
     writeln!(out, "{:<36} {from}", "")?;
@@ -143,7 +139,7 @@ mod tests {
         assert!(text.contains("ss -K ends a TIME_WAIT               no: "), "{text}");
         assert!(text.contains("when they end\n") && !text.contains("not known"), "{text}");
         assert!(text.contains("not attached: refused?\n"), "{text}");
-        assert!(text.contains("this kernel has no tcp_abort on its stacks, so it is unknown of: ss -K\n"), "{text}");
+        assert!(text.contains("the kernel's stacks do not show tcp_abort: unknown for ss -K\n"), "{text}");
         assert!(text.contains("ticks per second (HZ)                300\n"), "{text}");
         let none = BehaviourRow {
             destroy_ends_time_wait: None,

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use super::{
     View, ViewContext,
     failure::{errno, event, words},
+    paint::{Mark, Paint},
 };
 use crate::{
     event::Task,
@@ -30,6 +31,8 @@ pub struct Columns {
     pub wide: bool,
     /// The terminal's width, in which longer lines are broken between words; `None` where there is no terminal.
     pub width: Option<usize>,
+    /// Colour for lines that say what is wrong.
+    pub paint: Paint,
 }
 
 /// The text view.
@@ -48,20 +51,38 @@ impl TraceText {
 }
 
 /// A line, as many of the terminal's as it takes.
-fn put(line: &[u8], width: Option<usize>, out: &mut dyn Write) -> io::Result<()> {
-    let Some(width) = width else {
+fn put(line: &[u8], mark: Mark, columns: &Columns, out: &mut dyn Write) -> io::Result<()> {
+    let Some(width) = columns.width.or((columns.paint != Paint::default()).then_some(usize::MAX)) else {
         out.write_all(line)?;
         return out.write_all(b"\n");
     };
-    let lines = fold::row(&String::from_utf8_lossy(line), width, 2);
+    let lines = columns.paint.lines(mark, fold::row(&String::from_utf8_lossy(line), width, 2));
     lines.iter().try_for_each(|line| writeln!(out, "{line}"))
+}
+
+/// How bad it is that a connection ended so.
+fn mark(reason: Option<Reason>) -> Mark {
+    match reason {
+        Some(Reason::Overflow) => Mark::Failure,
+        Some(
+            Reason::Reset
+            | Reason::ResetSent
+            | Reason::TimedOut
+            | Reason::Timeout
+            | Reason::AcceptQueueFull
+            | Reason::ListenerClosed
+            | Reason::Unreachable
+            | Reason::Destroyed,
+        ) => Mark::Warning,
+        _ => Mark::Plain,
+    }
 }
 
 impl View for TraceText {
     fn header(&mut self, out: &mut dyn Write) -> io::Result<()> {
         let mut line = Vec::new();
         self.names(&mut line)?;
-        put(&line, self.columns.width, out)
+        put(&line, Mark::Plain, &self.columns, out)
     }
 
     fn transition(&mut self, step: &Transition, context: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()> {
@@ -77,7 +98,7 @@ impl View for TraceText {
             milliseconds(step),
         )?;
         self.end(step.retransmits, why(step), &who, context, &mut line)?;
-        put(&line, self.columns.width, out)?;
+        put(&line, mark(step.reason), &self.columns, out)?;
         self.line = line;
         Ok(())
     }
@@ -88,7 +109,7 @@ impl View for TraceText {
         self.begin(failure.time_ns, &who, context, &mut line)?;
         write!(line, "{:<38}", event(failure.call))?;
         self.end(failure.retransmits, Some(words(failure)), &who, context, &mut line)?;
-        put(&line, self.columns.width, out)
+        put(&line, Mark::Failure, &self.columns, out)
     }
 }
 

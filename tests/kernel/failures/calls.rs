@@ -170,7 +170,7 @@ pub fn a_client_has_the_servers_port() {
     let failed = seen.wait_for_failure(1, SOON);
     let [holder] = &failed.holders[..] else { panic!("{failed:?}") };
     assert_eq!((holder.state.as_str(), holder.made_here), ("TIME_WAIT", Some(true)), "{failed:?}");
-    assert!(failed.words.contains("ip_local_reserved_ports=40600"), "{failed:?}");
+    assert!(failed.words.contains("add 40600 to net.ipv4.ip_local_reserved_ports"), "{failed:?}");
     netns::sysctl("ipv4/ip_local_port_range", "32768 60999");
 }
 

@@ -41,7 +41,7 @@ pub fn holders() {
     let tw = &failed.holders[0];
     assert_eq!(tw.reuseaddr, None, "{failed:?}");
     assert!(tw.first_end_in_ns.is_some_and(|ns| ns < 60_000_000_000), "{failed:?}");
-    assert!(failed.words.contains("in TIME_WAIT whose process is not known"), "{failed:?}");
+    assert!(failed.words.contains("in TIME_WAIT of an unknown process"), "{failed:?}");
     holders_known(&at, &[("LISTEN", 1)], Some(holder.pid()));
     seen.into_tracer().stop().expect_clean();
 }

@@ -3,10 +3,7 @@
 
 use serde::Serialize;
 
-use super::{settings::PortSettings, states::PortStates};
-
-/// The first port that needs no privilege (`PROT_SOCK`), and the last there is.
-const WIDEST: (u16, u16) = (1024, 65535);
+use super::{range_advice, settings::PortSettings, states::PortStates};
 
 /// What holds most of the ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -60,7 +57,7 @@ pub enum Help {
         low: u16,
         /// Its last port now.
         high: u16,
-        /// How many ports the widest has that needs no privilege.
+        /// How many ports the advised one has.
         widest: u64,
     },
     /// Fewer `ip_local_reserved_ports`.
@@ -224,11 +221,7 @@ fn range(settings: Option<&PortSettings>, help: &mut Vec<Help>) {
     };
     let (low, high) = range.into_inner();
     let all = u64::from(high.saturating_sub(low)) + 1;
-    let widest = u64::from(WIDEST.1 - WIDEST.0) + 1;
-    // A little more would not be worth the risk to what listens there.
-    if all * 10 < widest * 9 {
-        help.push(Help::WiderRange { low, high, widest });
-    }
+    help.extend(range_advice::widest(low, high).map(|widest| Help::WiderRange { low, high, widest }));
     let reserved = all.saturating_sub(settings.size().unwrap_or(all));
     if reserved * 10 > all {
         help.push(Help::FewerReserved { reserved });
@@ -307,6 +300,6 @@ mod tests {
         let fins = of(PortStates { closing: 50, established: 9, ..PortStates::default() });
         assert_eq!((fins.cause, fins.help.first()), (PortCause::Closing, Some(&Help::LetFinThrough)));
         assert_eq!(of(PortStates { connecting: 5, ..PortStates::default() }).cause, PortCause::Connecting);
-        assert!(wait.help.contains(&Help::WiderRange { low: 32768, high: 60999, widest: 64512 }));
+        assert!(wait.help.contains(&Help::WiderRange { low: 32768, high: 60999, widest: 55296 }));
     }
 }

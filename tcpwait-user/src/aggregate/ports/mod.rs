@@ -12,6 +12,7 @@ pub mod forecast;
 mod listeners;
 mod owners;
 pub mod pace;
+pub mod range_advice;
 pub mod report;
 mod rows;
 pub mod settings;

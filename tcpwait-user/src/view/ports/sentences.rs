@@ -4,7 +4,7 @@ use super::{
     super::{
         ViewContext,
         key::comm_of,
-        units::{count, duration, known, percent, rate},
+        units::{count, counted, duration, known, percent, rate},
     },
     address::{from, source, to},
 };
@@ -13,6 +13,7 @@ use crate::{
         advice::{Help, NoHelp, PortAdvice, PortCause},
         failures::{Failed, Process},
         forecast::Forecast,
+        range_advice,
         report::{BindFailure, Bound, PortRow, PortsReport},
         settings::PortSettings,
     },
@@ -57,7 +58,7 @@ pub fn settings(
 ) -> String {
     let place = if several { format!("{}: ", plain::column(&context.names.netns(*netns))) } else { String::new() };
     let Some(settings) = settings else {
-        return format!("{place}ip_local_port_range and tcp_tw_reuse are not known");
+        return format!("{place}ip_local_port_range and tcp_tw_reuse: unknown");
     };
     let PortSettings { range, tw_reuse, tw_reuse_delay_ms, timestamps, .. } = settings;
     let range = range.as_ref().map_or_else(
@@ -80,36 +81,65 @@ pub fn settings(
     )
 }
 
-/// How a destination stands that needs it said: whose it is, and what failed.
-pub fn of(row: &PortRow, report: &PortsReport, context: ViewContext<'_>, clock: &dyn Fn(u64) -> String) -> Vec<String> {
-    let mut sentences = vec![stands(row, report.ledger.now_unsure, context)];
-    sentences.extend(who(row));
+/// How a destination stands that needs it said; and whose it is, and what failed.
+pub fn of(
+    row: &PortRow,
+    report: &PortsReport,
+    context: ViewContext<'_>,
+    clock: &dyn Fn(u64) -> String,
+) -> (String, Vec<String>) {
+    let mut sentences: Vec<String> = who(row).into_iter().collect();
     sentences.extend(row.failures.iter().map(|failed| failure(failed, report.at_least, clock)));
     if row.advice.as_ref().is_some_and(|advice| advice.cause == PortCause::Closing) {
-        sentences
-            .push("This side has closed them, and the peer or a firewall does not acknowledge the FIN.".to_owned());
+        sentences.push(
+            "This side has closed these connections; the peer or a firewall does not acknowledge the FIN.".to_owned(),
+        );
     }
     if row.fails_early {
         sentences.push(
-            "connect() fails although these connections leave ports of the range free: the sockets have a range of their own (IP_LOCAL_PORT_RANGE), \
-             or bind() gave those ports to sockets that are not connected"
+            "connect() fails although ports of the range are free: the sockets have a range of their own (IP_LOCAL_PORT_RANGE), or bind() gave \
+             these ports to sockets that are not connected"
                 .to_owned(),
         );
     }
     if row.reuse_unknown {
         sentences.push(
-            "which TIME_WAITs connect() may reuse is not known of those older than the trace; the forecast takes them to be in the way"
+            "unknown: whether connect() may reuse the TIME_WAITs that are older than the trace; the forecast assumes that it may not"
                 .to_owned(),
         );
     }
-    sentences
+    (stands(row, report.ledger.now_unsure, context), sentences)
 }
 
 /// What would help, and what would not.
-pub fn advice(advice: &PortAdvice, row: &PortRow) -> [String; 2] {
-    let helps: Vec<String> = advice.help.iter().map(|help| words(help, row)).collect();
+pub fn advice(advice: &PortAdvice, row: &PortRow) -> Vec<String> {
+    let change = |help: &Help| format!("change: {}. Risk: {}", words(help, row), risk(help));
+    let mut lines: Vec<String> = advice.help.iter().map(change).collect();
     let others: Vec<&str> = advice.no_help.iter().map(not).collect();
-    [format!("Helps: {}.", helps.join("; ")), format!("Does not help: {}.", others.join("; "))]
+    if !others.is_empty() {
+        lines.push(format!("will not help: {}", others.join("; ")));
+    }
+    lines
+}
+
+/// What a change may cost.
+fn risk(help: &Help) -> &'static str {
+    const NAT: &str = "a NAT in between that still has the old connection may drop the new one";
+    match help {
+        Help::KeepOpen => "a firewall or NAT in between may drop idle connections",
+        Help::PeerClosesFirst => "the peer then has the TIME_WAITs",
+        Help::TwReuse { timestamps_off: true, .. } => {
+            "12 bytes in each segment; a NAT in between that still has the old connection may drop the new one"
+        }
+        Help::TwReuse { .. } | Help::LowerReuseDelay { .. } => NAT,
+        Help::WiderRange { .. } => range_advice::RISK,
+        Help::FewerReserved { .. } => "connect() may take the port of a service before the service starts",
+        Help::FinTimeout => "a peer that is slow to close gets an RST for its FIN or its data",
+        Help::FewerOpen => "requests may wait for a free connection",
+        Help::BindNoPort => "getsockname() shows no port before connect()",
+        Help::GiveUpEarlier => "connects to a slow peer fail",
+        Help::MoreAddresses | Help::CloseWhatIsClosed | Help::LetFinThrough => "none",
+    }
 }
 
 /// `10.0.0.1 to 10.0.0.2:80 will be full in 41s: 12 of 20 ports are in use, 11 of them in TIME_WAIT.`
@@ -119,7 +149,7 @@ fn stands(row: &PortRow, unsure: bool, context: ViewContext<'_>) -> String {
         Some(Forecast::Full { .. }) => "is FULL".to_owned(),
         Some(Forecast::FullIn { in_ns }) => format!("will be full in {}", span(in_ns)),
         Some(Forecast::Steady { share, .. }) => format!("stays at {}", percent(Some(share))),
-        Some(Forecast::Idle) => "is not connected to any more".to_owned(),
+        Some(Forecast::Idle) => "has no new connections".to_owned(),
         None => {
             row.share.map_or_else(|| "has no estimate".to_owned(), |share| format!("is at {}", percent(Some(share))))
         }
@@ -143,15 +173,16 @@ fn stands(row: &PortRow, unsure: bool, context: ViewContext<'_>) -> String {
     );
     if let Some(elsewhere @ 1..) = row.bound_elsewhere {
         text.push_str(&format!(
-            "; {} more are closed to it, which bind() gave to sockets with other destinations",
+            "; connect() cannot take {} more, which bind() gave to sockets with other destinations",
             count(elsewhere)
         ));
     }
     if row.reusable.now > 0 {
-        text.push_str(&format!(", of which connect() could take {} now", count(row.reusable.now)));
+        let ports = counted(row.reusable.now, "port", "ports");
+        text.push_str(&format!("; connect() may reuse {ports} in TIME_WAIT now"));
     }
     if let Some(Forecast::Full { next_free_ns: Some(ns) }) = row.forecast {
-        text.push_str(&format!("; the next comes free within {}", span(ns)));
+        text.push_str(&format!("; the next port is free within {}", span(ns)));
     }
     text + "."
 }
@@ -171,25 +202,25 @@ fn who(row: &PortRow) -> Option<String> {
             }
         },
     );
-    let Some(rates) = rates else { return Some(format!("{by} holds them.")) };
+    let Some(rates) = rates else { return Some(format!("Process: {by}.")) };
     let held = match row.held.mean_ns {
-        Some(ns) => format!("; a port was held for {}", duration(Some(ns))),
-        None if rates.waits_per_s > 0.0 => format!(", where each holds its port for {}", duration(Some(row.wait_ns))),
+        Some(ns) => format!("; a port was in use for {}", duration(Some(ns))),
+        None if rates.waits_per_s > 0.0 => format!(", and each keeps its port for {}", duration(Some(row.wait_ns))),
         None => String::new(),
     };
     let waits = match rates.waits_per_s {
         0.0 => String::new(),
-        waits => format!("; {}/s enter TIME_WAIT", rate(Some(waits))),
+        waits => format!("; {}/s entered TIME_WAIT", rate(Some(waits))),
     };
     let failed = match rates.failed_per_s {
         0.0 => String::new(),
-        failed => format!(", and {}/s find no port", rate(Some(failed))),
+        failed => format!("; {} calls/s found no port", rate(Some(failed))),
     };
     let needed = row
         .needed
-        .map_or_else(String::new, |needed| format!(" At this rate {} ports are needed.", count(needed.ceil() as u64)));
+        .map_or_else(String::new, |needed| format!(" This rate needs {} ports.", count(needed.ceil() as u64)));
     Some(format!(
-        "{by} opens {least}{}/s over the last {}{failed}{waits}{held}.{needed}",
+        "{by} opened {least}{} connections/s in the last {}{failed}{waits}{held}.{needed}",
         rate(Some(rates.taken_per_s)),
         span(rates.window_ns),
         least = if rates.at_least { "at least " } else { "" },
@@ -201,7 +232,7 @@ fn failure(failed: &Failed, at_least: bool, clock: &dyn Fn(u64) -> String) -> St
     let (first, last) = (clock(failed.first_ns), clock(failed.last_ns));
     let when = if first == last { format!("at {first}") } else { format!("from {first} to {last}") };
     let least = if at_least { "at least " } else { "" };
-    format!("Failed {least}{}x for {by}, {when}: {}.", count(failed.count), why(failed.why))
+    format!("{least}{} failed for {by}, {when}: {}.", counted(failed.count, "call", "calls"), why(failed.why))
 }
 
 /// bind() or listen() that failed, which has no destination.
@@ -210,9 +241,9 @@ pub fn bind(bind: &BindFailure, at_least: bool, context: ViewContext<'_>) -> Str
     let port = bind.lport.map_or_else(|| "any".to_owned(), |port| port.to_string());
     let by = bind.failed.process.as_ref().map_or_else(|| "unknown processes".to_owned(), process);
     format!(
-        "bind() to {} port {port} failed {least}{}x for {by}: {}",
+        "bind() to {} port {port} failed {least}{} for {by}: {}",
         plain::column(&context.names.address(bind.laddr, bind.interface)),
-        count(bind.failed.count),
+        counted(bind.failed.count, "time", "times"),
         why(bind.failed.why)
     )
 }
@@ -220,76 +251,76 @@ pub fn bind(bind: &BindFailure, at_least: bool, context: ViewContext<'_>) -> Str
 fn why(why: Why) -> &'static str {
     match why {
         Why::NoFreePort => "connect() found no free port (EADDRNOTAVAIL)",
-        Why::PortTaken => "the port that connect() was bound to is taken (EADDRNOTAVAIL)",
+        Why::PortTaken => "the port that the socket is bound to is in use (EADDRNOTAVAIL)",
         Why::Refused => "connect() was refused (ECONNREFUSED)",
         Why::TimedOut => "connect() was not answered (ETIMEDOUT)",
         Why::Unreachable => "connect() found the peer unreachable",
         Why::GivenUp => "closed before connect() was answered",
-        Why::SoftError => "closed after an ICMP error that the kernel only noted, as of this machine's own firewall",
-        Why::PortHeld => "somebody holds the port (EADDRINUSE)",
-        Why::RangeFull => {
-            "no port of the range is free (EADDRINUSE); IP_BIND_ADDRESS_NO_PORT leaves the choice to connect(), which shares ports"
+        Why::SoftError => {
+            "closed by the process after an ICMP error that did not end connect(), e.g. of this machine's own firewall"
         }
-        Why::NeverSent => "closed before the first write, which TCP Fast Open's SYN waits for; no call failed",
+        Why::PortHeld => "another socket has the port (EADDRINUSE)",
+        Why::RangeFull => {
+            "no port of the range is free (EADDRINUSE); with IP_BIND_ADDRESS_NO_PORT connect() chooses, and can share ports"
+        }
+        Why::NeverSent => {
+            "closed before the first write; with TCP Fast Open no SYN is sent until then, and no call failed"
+        }
         Why::NoRoute => "there is no route (ENETUNREACH, EHOSTUNREACH)",
         Why::NotAllowed => "this machine does not allow it (EACCES, EPERM)",
         Why::NoAddress => "no interface here has the address (EADDRNOTAVAIL)",
         Why::NoMemory => "the kernel had no memory for it (ENOBUFS)",
-        Why::Invalid => "the address or the socket does not fit (EINVAL)",
+        Why::Invalid => "the address is not valid for the socket (EINVAL)",
         Why::NotTold => "a port was found, and then the call failed without a SYN",
-        Why::PortSearch => "one port after the other is held (EADDRINUSE): a search for a free one",
-        Why::Destroyed => "somebody destroyed it",
+        Why::PortSearch => "one port after the other is in use (EADDRINUSE): a search for a free port",
+        Why::Destroyed => "the socket was destroyed (ss -K)",
         Why::Other => "it failed for another reason",
     }
 }
 
 fn words(help: &Help, row: &PortRow) -> String {
     match help {
-        Help::KeepOpen => "keep connections open and use them again (a pool, keep-alive)".to_owned(),
+        Help::KeepOpen => "keep connections open and reuse them (keep-alive, a pool)".to_owned(),
         Help::PeerClosesFirst => {
-            "let the peer close first: whoever closes first enters TIME_WAIT, which uses no local port on the peer"
+            "let the peer close first: its TIME_WAIT uses no port of this side"
                 .to_owned()
         }
         Help::TwReuse { now, after_ms, timestamps_off, have_timestamps } => {
-            let covers = if *now == 2 { ", which covers loopback only" } else { "" };
+            let covers = if *now == 2 { ", loopback only" } else { "" };
             let on = if *timestamps_off { " and net.ipv4.tcp_timestamps=1 (now 0)" } else { "" };
             let caveat = match (timestamps_off, have_timestamps) {
                 (false, Some(true)) => "",
-                _ => ", if the peer has timestamps on, too",
+                _ => ", if the peer uses timestamps, too",
             };
             format!(
-                "net.ipv4.tcp_tw_reuse=1 (now {now}{covers}){on}: connect() may take a TIME_WAIT after {}{caveat}",
+                "set net.ipv4.tcp_tw_reuse=1 (now {now}{covers}){on}: connect() may then reuse a port in TIME_WAIT after {}{caveat}",
                 duration(Some(after_ms.saturating_mul(1_000_000)))
             )
         }
         Help::LowerReuseDelay { now_ms } => {
-            format!("a shorter net.ipv4.tcp_tw_reuse_delay (now {now_ms} ms), as reuse is on already")
+            format!("lower net.ipv4.tcp_tw_reuse_delay (now {now_ms} ms): tcp_tw_reuse is on already")
         }
-        Help::WiderRange { low, high, widest } => format!(
-            "net.ipv4.ip_local_port_range=\"1024 65535\" (now \"{low} {high}\"): {} ports, of which those that servers use must go to \
-             ip_local_reserved_ports",
-            count(*widest)
-        ),
+        Help::WiderRange { low, high, widest } => range_advice::change(*low, *high, *widest),
         Help::FewerReserved { reserved } => {
-            format!("a shorter net.ipv4.ip_local_reserved_ports: it takes {} ports of the range", count(*reserved))
+            format!("shorten net.ipv4.ip_local_reserved_ports: it takes {} ports of the range", count(*reserved))
         }
         Help::MoreAddresses => format!(
-            "more source addresses, or more addresses or ports of the peer: each combination has {} of its own",
+            "more source addresses, or more addresses or ports of the peer: each combination has {}",
             row.size.map_or_else(|| "the whole range".to_owned(), |size| format!("{} ports", count(size)))
         ),
-        Help::FinTimeout => "a shorter net.ipv4.tcp_fin_timeout: it ends FIN_WAIT2 of what was closed here".to_owned(),
+        Help::FinTimeout => "lower net.ipv4.tcp_fin_timeout: it ends FIN_WAIT2 of closed sockets".to_owned(),
         Help::CloseWhatIsClosed => {
-            "the process closing what its peer has closed: nothing else ends CLOSE_WAIT".to_owned()
+            "have the process close connections that the peer has closed: nothing else ends CLOSE_WAIT".to_owned()
         }
-        Help::FewerOpen => "fewer connections at a time, or closing those that are not used".to_owned(),
-        Help::LetFinThrough => "whatever between here and the peer drops the FIN or its acknowledgement (a firewall, a NAT that has forgotten the \
-            connection), or the peer itself, answering again; until then net.ipv4.tcp_orphan_retries says how often the FIN is sent"
+        Help::FewerOpen => "open fewer connections at a time, or close unused ones".to_owned(),
+        Help::LetFinThrough => "find what drops the FIN or its ACK: a firewall, a NAT that has dropped the connection, or the peer is gone; until then \
+            net.ipv4.tcp_orphan_retries limits how often the FIN is sent"
             .to_owned(),
         Help::BindNoPort => {
-            "IP_BIND_ADDRESS_NO_PORT on sockets that bind() an address only, and closing those that are bound and not used".to_owned()
+            "set IP_BIND_ADDRESS_NO_PORT on sockets that bind() an address only, and close bound sockets that are not used".to_owned()
         }
         Help::GiveUpEarlier => {
-            "a peer that answers, or giving up earlier (a timeout of the program's own, net.ipv4.tcp_syn_retries)"
+            "give up earlier: a timeout of the program's own, or a lower net.ipv4.tcp_syn_retries"
                 .to_owned()
         }
     }
@@ -297,24 +328,24 @@ fn words(help: &Help, row: &PortRow) -> String {
 
 fn not(no_help: &NoHelp) -> &'static str {
     match no_help {
-        NoHelp::FinTimeout => "tcp_fin_timeout (it is about FIN_WAIT2; the 60 s of TIME_WAIT are fixed in the kernel)",
+        NoHelp::FinTimeout => "tcp_fin_timeout (only for FIN_WAIT2; the 60 s of TIME_WAIT are fixed in the kernel)",
         NoHelp::MaxTwBuckets => {
-            "a lower tcp_max_tw_buckets (it drops TIME_WAIT's protection against late segments, of all connections)"
+            "a lower tcp_max_tw_buckets (it skips TIME_WAIT, and its protection against old segments, of all connections)"
         }
-        NoHelp::TwRecycle => "tcp_tw_recycle (gone since Linux 4.12)",
-        NoHelp::ReuseAddr => "SO_REUSEADDR (connect() does not ask for it)",
-        NoHelp::TwReuseIsOn => "tcp_tw_reuse (it lets connect() take these already)",
-        NoHelp::TwReuseWithoutTimestamps => "tcp_tw_reuse (these connections have no timestamps: the peer's are off)",
-        NoHelp::TwReuse => "tcp_tw_reuse (it is about TIME_WAIT)",
+        NoHelp::TwRecycle => "tcp_tw_recycle (removed in Linux 4.12)",
+        NoHelp::ReuseAddr => "SO_REUSEADDR (only for bind())",
+        NoHelp::TwReuseIsOn => "tcp_tw_reuse (on already for these ports)",
+        NoHelp::TwReuseWithoutTimestamps => "tcp_tw_reuse (the peer does not use timestamps)",
+        NoHelp::TwReuse => "tcp_tw_reuse (only for TIME_WAIT)",
     }
 }
 
 /// How a source address stands from which bind() takes ports, where that needs saying.
-pub fn bound(row: &Bound, context: ViewContext<'_>) -> Option<String> {
+pub fn bound(row: &Bound, context: ViewContext<'_>) -> Option<Vec<String>> {
     let verdict = match row.forecast {
-        Some(Forecast::Full { .. }) => "are all taken".to_owned(),
-        Some(Forecast::FullIn { in_ns }) => format!("will all be taken in {}", span(in_ns)),
-        _ if row.share.is_some_and(|share| share >= 0.5) => "are mostly taken".to_owned(),
+        Some(Forecast::Full { .. }) => "are all in use".to_owned(),
+        Some(Forecast::FullIn { in_ns }) => format!("will all be in use in {}", span(in_ns)),
+        _ if row.share.is_some_and(|share| share >= 0.5) => "are mostly in use".to_owned(),
         _ => return None,
     };
     let least = if row.unknown > 0 { "at least " } else { "" };
@@ -322,34 +353,44 @@ pub fn bound(row: &Bound, context: ViewContext<'_>) -> Option<String> {
         let mostly = if holder.ports == row.bound { "" } else { "mostly " };
         format!(", {mostly}to {}", process(&holder.process))
     });
-    Some(format!(
-        "The ports of {} {verdict}: {} of {} are in use, {least}{} of them given by bind(){by}. A port that bind() gives is taken for all \
-         destinations. Helps: IP_BIND_ADDRESS_NO_PORT on sockets that bind() an address only, which leaves the choice to connect(); \
-         more source addresses; a wider net.ipv4.ip_local_port_range.",
+    let what = format!(
+        "The ports of {} {verdict}: {} of {}, {least}{} of them given by bind(){by}. A port that bind() gives is in use for all destinations.",
         source(&row.source, context),
         count(row.in_use),
         known(row.size),
         count(row.bound)
-    ))
+    );
+    Some(vec![
+        what,
+        format!(
+            "change: set IP_BIND_ADDRESS_NO_PORT on sockets that bind() an address only: connect() then chooses the port, and can share it between \
+             destinations. Risk: {}",
+            risk(&Help::BindNoPort)
+        ),
+        "change: more source addresses. Risk: none".to_owned(),
+        format!("change: a wider net.ipv4.ip_local_port_range. Risk: {}", range_advice::RISK),
+    ])
 }
 
 /// What a selection leaves out.
 pub fn selected(report: &PortsReport) -> Option<String> {
     (report.traced && report.bound.is_none()).then(|| {
-        "not known of a selection: which ports bind() took for other destinations; they are closed to connect() as well. Without -D, --laddr, \
-         --raddr, -4 and -6 it is said"
+        "unknown with -D, --laddr, --raddr, -4 or -6: ports that bind() took for other destinations, which connect() cannot take either"
             .to_owned()
     })
 }
 
 /// Connections that are in no row.
 pub fn unknown(report: &PortsReport) -> Option<String> {
-    let (is, them) = if report.unknown == 1 { ("connection is", "it") } else { ("connections are", "them") };
-    let older = if report.traced { "older than the trace, and " } else { "in no row: " };
+    let (noun, is, them) = match report.unknown {
+        1 => ("connection", "is", "it"),
+        _ => ("connections", "are", "them"),
+    };
+    let older = if report.traced { ", older than the trace," } else { "" };
     (report.unknown > 0).then(|| {
         format!(
-            "{} {is} {older}nothing says which side made {them}. Nobody listens on the local port now, as when a server has ended, and too few \
-             go to the same place to be a client's for certain",
+            "{} {noun}{older} {is} in no row: nothing shows which side made {them}. No process listens on the local port now (a server may have ended), and too \
+             few connections have the same destination to be certainly a client's",
             count(report.unknown)
         )
     })
@@ -359,6 +400,9 @@ pub fn unknown(report: &PortsReport) -> Option<String> {
 pub fn outside(report: &PortsReport) -> Option<String> {
     let outside = report.rows.iter().map(|row| row.outside).sum::<u64>() + report.others.outside;
     (outside > 0).then(|| {
-        format!("outside of the range: {} ports in use, given by bind() or a range of the socket's own", count(outside))
+        format!(
+            "{} in use outside of ip_local_port_range: from bind(), or from a range of the socket's own",
+            counted(outside, "port", "ports")
+        )
     })
 }

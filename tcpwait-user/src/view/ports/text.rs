@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 use super::{
     super::{
         PortsView, ViewContext, ledger,
+        paint::{Mark, Paint},
         table::{self, Column},
         units::{count, counted, date_time, duration, known, percent, rate},
     },
@@ -19,11 +20,14 @@ use crate::{
     aggregate::ports::{
         advice::{PortAdvice, PortCause},
         failures::About,
+        forecast::Forecast,
         pace::Rates,
         report::{Bound, PortDestination, PortRow, PortsReport, Reusable},
+        settings::PortSettings,
     },
     fold::fold,
     plain,
+    tcp::NetnsId,
 };
 
 /// Destinations of which more is said than a line.
@@ -37,12 +41,20 @@ pub struct PortsText {
     reports: u64,
     /// What was said of destinations that would help: that is not said at every interval.
     told: HashMap<PortDestination, PortAdvice>,
+    /// The settings that were printed last.
+    settings: Vec<(NetnsId, Option<PortSettings>)>,
+    paint: Paint,
 }
 
 impl PortsText {
     /// Text of this width, with the time of day in this zone.
     pub fn new(width: usize, zone: TimeZone) -> Self {
-        Self { width, zone, reports: 0, told: HashMap::new() }
+        Self { width, zone, reports: 0, told: HashMap::new(), settings: Vec::new(), paint: Paint::default() }
+    }
+
+    /// The same with colour for what is wrong.
+    pub fn painted(self, paint: Paint) -> Self {
+        Self { paint, ..self }
     }
 
     fn heading(&self, report: &PortsReport, context: ViewContext<'_>) -> String {
@@ -54,9 +66,9 @@ impl PortsText {
             false => String::new(),
         };
         let known = if report.ledger.now_unsure { " known to be" } else { "" };
-        let or_else = if report.ledger.now_unsure { ", or more or fewer" } else { "" };
+        let or_else = if report.ledger.now_unsure { ", maybe more or fewer" } else { "" };
         format!(
-            "{}  {}{known} in use{or_else} towards {}{traced}",
+            "{}  {}{known} in use{or_else} to {}{traced}",
             clock(report.end_ns),
             counted(used, "port", "ports"),
             counted(destinations, "destination", "destinations")
@@ -67,8 +79,12 @@ impl PortsText {
 impl PortsView for PortsText {
     fn report(&mut self, report: &PortsReport, context: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()> {
         let mut lines = fold(&self.heading(report, context), self.width, 10);
-        for namespace in &report.namespaces {
-            lines.extend(fold(&sentences::settings(namespace, report.namespaces.len() > 1, context), self.width, 2));
+        if self.settings != report.namespaces {
+            for namespace in &report.namespaces {
+                let settings = sentences::settings(namespace, report.namespaces.len() > 1, context);
+                lines.extend(fold(&settings, self.width, 2));
+            }
+            self.settings.clone_from(&report.namespaces);
         }
         if !report.rows.is_empty() {
             lines.push(String::new());
@@ -79,7 +95,7 @@ impl PortsView for PortsText {
             lines.push(String::new());
             lines.extend(bound_addresses(bound, report.namespaces.len() > 1, context, self.width));
             for row in bound.iter().filter_map(|row| sentences::bound(row, context)).take(IN_WORDS) {
-                lines.extend(fold(&row, self.width, 2));
+                lines.extend(row.iter().flat_map(|sentence| fold(sentence, self.width, 2)));
             }
         }
         // What bind() takes is said above, once for all destinations.
@@ -90,15 +106,18 @@ impl PortsView for PortsText {
         for row in worst {
             lines.push(String::new());
             let clock = |time_ns| date_time(context.wall(time_ns), &self.zone);
-            let mut sentences = sentences::of(row, report, context, &clock);
+            let (verdict, mut sentences) = sentences::of(row, report, context, &clock);
             let Some(advice) = &row.advice else { continue };
+            let is_full = matches!(row.forecast, Some(Forecast::Full { .. })) || !row.failures.is_empty();
+            let mark = if is_full { Mark::Failure } else { Mark::Warning };
+            lines.extend(self.paint.lines(mark, fold(&verdict, self.width, 2)));
             if report.is_final || self.told.get(&row.destination) != Some(advice) {
                 sentences.extend(sentences::advice(advice, row));
                 self.told.insert(row.destination, advice.clone());
             }
             lines.extend(sentences.iter().flat_map(|sentence| fold(sentence, self.width, 2)));
         }
-        let mut notes = Vec::new();
+        let (mut notes, mut losses) = (Vec::new(), Vec::new());
         notes.extend(report.binds.iter().take(IN_WORDS).map(|bind| sentences::bind(bind, report.at_least, context)));
         notes.extend(sentences::outside(report));
         notes.extend(sentences::unknown(report));
@@ -106,15 +125,19 @@ impl PortsView for PortsText {
         if report.traced {
             let mut account = Vec::new();
             ledger::losses(&report.ledger, &mut account)?;
-            notes.extend(String::from_utf8_lossy(&account).lines().map(str::to_owned));
+            losses.extend(String::from_utf8_lossy(&account).lines().map(str::to_owned));
         } else {
             notes.push(
-                "rates, forecasts, failures, ports that bind() took for all destinations, and whose TIME_WAITs those are: by tracing, tcpwait ports 5 (as root)"
+                "tcpwait ports 5 (as root) traces, and adds rates, forecasts, failures, ports that bind() took for all destinations, and which process left \
+                 the TIME_WAITs"
                     .to_owned(),
             );
         }
         lines.push(String::new());
         lines.extend(notes.iter().flat_map(|note| fold(note, self.width, 2)));
+        for line in &losses {
+            lines.extend(self.paint.lines(ledger::mark(&report.ledger, line), fold(line, self.width, 2)));
+        }
         if self.reports > 0 {
             writeln!(out)?;
         }

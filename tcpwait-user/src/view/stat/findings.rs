@@ -5,6 +5,7 @@ use super::{
         ViewContext,
         failure::{errno, short},
         key,
+        paint::Mark,
         units::{at_least, count, counted, duration, percent},
     },
     sentences,
@@ -27,14 +28,29 @@ use crate::{
 const LINES: usize = 6;
 
 /// The lines, worst first.
-pub fn lines(report: &StatReport, context: ViewContext<'_>) -> Vec<String> {
-    let mut lines: Vec<String> =
-        report.findings.iter().take(LINES).map(|finding| line(finding, report, context)).collect();
+pub fn lines(report: &StatReport, context: ViewContext<'_>) -> Vec<(Mark, String)> {
+    let marked = |finding: &StatFinding| (mark(finding), line(finding, report, context));
+    let mut lines: Vec<(Mark, String)> = report.findings.iter().take(LINES).map(marked).collect();
     let beyond = report.findings.len().saturating_sub(LINES);
     if beyond > 0 {
-        lines.push(format!("{} more: tcpwait stat --json has them under \"findings\"", count(beyond as u64)));
+        let more = counted(beyond as u64, "more finding", "more findings");
+        lines.push((Mark::Warning, format!("{more}: see \"findings\" in tcpwait stat --json")));
     }
     lines
+}
+
+/// What failed, and what only waits.
+fn mark(finding: &StatFinding) -> Mark {
+    match finding {
+        StatFinding::Failed(_) | StatFinding::Dropped { .. } | StatFinding::Overflow { .. } | StatFinding::Ended(_) => {
+            Mark::Failure
+        }
+        StatFinding::Ports { in_ns: Some(0), .. } => Mark::Failure,
+        StatFinding::Ports { .. }
+        | StatFinding::Cookies { .. }
+        | StatFinding::Unanswered(_)
+        | StatFinding::Waiting(_) => Mark::Warning,
+    }
 }
 
 /// Whether every call that failed is in one of the lines.
@@ -67,12 +83,13 @@ fn words(finding: &StatFinding, report: &StatReport, context: ViewContext<'_>) -
             let to = plain::column(&context.names.endpoint(to.raddr, to.rport, to.interface()));
             let share = percent(Some(row.taken as f64 / (*available).max(1) as f64));
             let soon = match in_ns {
-                Some(0) => "; none is left".to_owned(),
-                Some(ns) => format!("; none is left in {} at this rate", duration(Some(*ns))),
+                Some(0) => ", none is left".to_owned(),
+                Some(ns) => format!(", none is left in {} at this rate", duration(Some(*ns))),
                 None => String::new(),
             };
-            let held = format!("{} of {} ports to {to} are taken ({share}){soon}", count(row.taken), count(*available));
-            format!("{held}: {}. See tcpwait ports", owner(row.owner))
+            let held =
+                format!("{} of {} ports to {to} are in use ({share}){soon}", count(row.taken), count(*available));
+            format!("{held}: {}. Run tcpwait ports 5", owner(row.owner))
         }
         StatFinding::Dropped { count: dropped, queue, owner } => {
             format!(
@@ -82,11 +99,11 @@ fn words(finding: &StatFinding, report: &StatReport, context: ViewContext<'_>) -
             )
         }
         StatFinding::Cookies { count: sent } => format!(
-            "{}: a SYN queue is full. See tcpwait doctor",
+            "{}: a SYN queue is full. Run tcpwait doctor",
             counted(*sent, "SYN was answered with a cookie", "SYNs were answered with cookies")
         ),
         StatFinding::Unanswered(row) => format!(
-            "{} unanswered for 1s or more, the oldest for {}: {} {}",
+            "{} unanswered for 1s or more, the oldest for {}: {} {}. Check the peer and firewalls",
             counted(row.unanswered, "connect", "connects"),
             oldest(row),
             owner(row.owner),
@@ -121,16 +138,18 @@ fn waiting(row: &PlaceRow, context: ViewContext<'_>) -> String {
     let head = format!("{} {} now{more}, the oldest for {}", place.state, count(*now), oldest(row));
     let (who, service) = (owner(row.owner), service(row, context));
     match place.state {
-        State::CloseWait => format!("{head}: {who} has not closed them, the peer has ({service})"),
-        State::FinWait2 => format!("{head}: the peer has not closed them, {who} has ({service})"),
+        State::CloseWait => {
+            format!("{head}: the peer has closed, {who} has not ({service}). No kernel setting ends CLOSE_WAIT")
+        }
+        State::FinWait2 => format!("{head}: {who} has closed, the peer has not ({service})"),
         // What was written before the FIN may be what is not acknowledged.
-        _ => format!("{head}: the peer does not acknowledge the FIN or what is before it ({who} {service})"),
+        _ => format!("{head}: the peer does not acknowledge the FIN or the data before it ({who} {service})"),
     }
 }
 
 fn full(queue: Option<FullQueue>, owner: Option<[u8; 16]>) -> String {
     let Some(queue) = queue else {
-        return "no accept queue was full when the queues were read. See tcpwait doctor".to_owned();
+        return "no accept queue was full when the queues were read. Run tcpwait doctor".to_owned();
     };
     let whose = owner.map(|comm| format!(" of {}", plain::column(&key::comm_of(comm))));
     let others = match queue.others {
@@ -139,7 +158,7 @@ fn full(queue: Option<FullQueue>, owner: Option<[u8; 16]>) -> String {
         others => format!(", and {} more are full", count(others.into())),
     };
     format!(
-        "the accept queue{} (:{}) is full, {} wait and {} fit{others}",
+        "the accept queue{} (:{}) is full, {} wait and {} fit{others}. Run tcpwait doctor",
         whose.unwrap_or_default(),
         queue.port,
         count(queue.waiting.into()),

@@ -59,6 +59,8 @@ struct Document<'a> {
     exits: &'a [Exit],
     orphan_exits: BTreeMap<&'static str, u64>,
     syn_recv: SynRecvJson,
+    /// The same under the name that it had before `schema`; goes away with the next number.
+    half_open: SynRecvJson,
     ends: BTreeMap<&'static str, Ended<DwellSummary>>,
     failures: FailuresJson,
     connects: ConnectsJson,
@@ -244,6 +246,7 @@ impl ReportView for StatJson {
             exits: &time_wait.exits,
             orphan_exits: by_reason(&time_wait.orphans),
             syn_recv: syn_recv(report),
+            half_open: syn_recv(report),
             ends: ends::ends(&report.ends),
             failures: failures(report, context),
             connects: connects(report, context),

@@ -34,8 +34,7 @@ pub fn groups(report: &StatReport, context: ViewContext<'_>, width: usize) -> Ve
     let rows = &report.groups;
     let others = (rows.grouped > 0).then_some(&rows.others);
     // Groups that TIME_WAIT has nothing to do with are for programs.
-    let is_shown =
-        |row: &&GroupRow| row.now > 0 || row.entered > 0 || row.left > 0 || row.ends.iter().any(EndRow::is_abnormal);
+    let is_shown = |row: &&GroupRow| row.now > 0 || row.entered > 0 || row.left > 0;
     let all: Vec<&GroupRow> = rows.groups.iter().chain(others).filter(is_shown).collect();
     if all.is_empty() {
         return Vec::new();
@@ -45,18 +44,7 @@ pub fn groups(report: &StatReport, context: ViewContext<'_>, width: usize) -> Ve
     let TimeWait { entered, entered_seen, .. } = report.time_wait;
     let at_least = entered.at_least || entered.count > entered_seen;
     let seen = |number: String| if at_least { format!(">={number}") } else { number };
-    let mut columns = Vec::new();
-    for (index, by) in report.by.iter().enumerate() {
-        if *by == GroupBy::Netns && report.netns_implied && !report.several_namespaces {
-            continue;
-        }
-        let cells = column(&|row| match row.key.get(index) {
-            Some(value) => key::text(*value, context.names),
-            None if index == 0 => format!("other ({})", count(rows.grouped)),
-            None => String::new(),
-        });
-        columns.push(Column::text(by.name().to_uppercase(), 0, cells));
-    }
+    let mut columns = keys(report, context, &all);
     columns.extend([
         Column::number("ENTERED", 1, column(&|row| seen(count(row.entered)))),
         Column::number("%", 3, column(&|row| percent(row.share))),
@@ -68,19 +56,52 @@ pub fn groups(report: &StatReport, context: ViewContext<'_>, width: usize) -> Ve
         Column::text("CLOSED FIRST", 4, column(&|row| closed_first(&row.closed).unwrap_or_else(|| "-".to_owned()))),
         Column::text("ENDED BY", 5, column(&|row| ended_by(&row.exits))),
     ]);
-    if all.iter().any(|row| row.ends.iter().any(EndRow::is_abnormal)) {
-        columns.push(Column::text("ENDED OTHERWISE", 10, column(&|row| ended_otherwise(&row.ends))));
-    }
     table::lines(columns, width)
 }
 
-/// `20 reset, 3 others`: the connections of a group that ended otherwise than by FINs on both sides, by the most frequent way.
-fn ended_otherwise(rows: &[EndRow]) -> String {
-    let mut abnormal = rows.iter().filter(|row| row.is_abnormal());
-    let Some(most) = abnormal.next() else { return "-".to_owned() };
-    let others: u64 = abnormal.map(|row| row.count).sum();
-    let text = format!("{} {}", count(most.count), end_name(most.reason, most.detail));
-    if others == 0 { text } else { format!("{text}, {} others", count(others)) }
+/// The columns that say whose a row is.
+fn keys(report: &StatReport, context: ViewContext<'_>, rows: &[&GroupRow]) -> Vec<Column> {
+    let is_shown = |by: GroupBy| by != GroupBy::Netns || !report.netns_implied || report.several_namespaces;
+    let shown = report.by.iter().enumerate().filter(|(_, by)| is_shown(**by));
+    let columns = shown.map(|(index, by)| {
+        let cell = |row: &&GroupRow| match row.key.get(index) {
+            Some(value) => key::text(*value, context.names),
+            None if index == 0 => format!("other ({})", count(report.groups.grouped)),
+            None => String::new(),
+        };
+        Column::text(by.name().to_uppercase(), 0, rows.iter().map(cell).collect())
+    });
+    columns.collect()
+}
+
+/// Who has connections that ended otherwise than by FINs on both sides: one row a group, the most first.
+pub fn abnormal(report: &StatReport, context: ViewContext<'_>, width: usize) -> Vec<String> {
+    let rows = &report.groups;
+    let ended = |row: &GroupRow| row.ends.iter().filter(|end| end.is_abnormal()).map(|end| end.count).sum::<u64>();
+    let mut all: Vec<&GroupRow> = rows.groups.iter().filter(|row| ended(row) > 0).collect();
+    all.sort_by_key(|row| std::cmp::Reverse(ended(row)));
+    all.extend((rows.grouped > 0).then_some(&rows.others).filter(|row| ended(row) > 0));
+    if all.is_empty() {
+        return Vec::new();
+    }
+    let column = |cell: &dyn Fn(&GroupRow) -> String| all.iter().map(|row| cell(row)).collect::<Vec<_>>();
+    let mut columns = keys(report, context, &all);
+    columns.push(Column::number("ABNORMAL ENDS", 0, column(&|row| count(ended(row)))));
+    columns.push(Column::text("MOSTLY BY", 1, column(&|row| mostly(&row.ends))));
+    table::lines(columns, width)
+}
+
+/// `reset 60%`: the most frequent way in which the connections of a group ended otherwise than by FINs on both sides.
+fn mostly(rows: &[EndRow]) -> String {
+    let abnormal = || rows.iter().filter(|row| row.is_abnormal());
+    let total: u64 = abnormal().map(|row| row.count).sum();
+    match abnormal().max_by_key(|row| row.count) {
+        None => "-".to_owned(),
+        Some(most) if most.count == total => end_name(most.reason, most.detail),
+        Some(most) => {
+            format!("{} {}", end_name(most.reason, most.detail), percent(Some(most.count as f64 / total as f64)))
+        }
+    }
 }
 
 /// Calls that failed: one row for those of one kind.

@@ -2,7 +2,7 @@
 
 use super::super::{
     ViewContext, key,
-    units::{count, duration, known, percent, rate},
+    units::{count, counted, duration, known, percent, rate},
 };
 use crate::{
     aggregate::{
@@ -39,9 +39,11 @@ pub fn lead(report: &StatReport, context: ViewContext<'_>) -> Option<String> {
     let lead = report.lead.as_ref()?;
     let seen = report.time_wait.entered_seen;
     let of = match lead.of_entered {
-        true if seen < report.time_wait.entered.count => format!("of the {} that were seen to enter", count(seen)),
-        true => "of those that entered".to_owned(),
-        false => "of those there now".to_owned(),
+        true if seen < report.time_wait.entered.count => {
+            format!("of the {} that were seen to enter TIME_WAIT", count(seen))
+        }
+        true => "of TIME_WAITs entered".to_owned(),
+        false => "of TIME_WAITs now".to_owned(),
     };
     let mut text = format!("{} {of}: {}", percent(Some(lead.share)), described(report, &lead.group, context));
     // What ended without a FIN is not in TIME_WAIT.
@@ -81,26 +83,22 @@ pub fn syn_recv(report: &StatReport) -> Option<String> {
     let mut parts = Vec::new();
     if syn_recv.retransmits > 0 {
         parts.push(format!(
-            "{} SYN-ACKs were sent again for {} connections",
-            count(syn_recv.retransmits),
-            count(syn_recv.retransmitted)
+            "{} retransmitted for {}",
+            counted(syn_recv.retransmits, "SYN-ACK", "SYN-ACKs"),
+            counted(syn_recv.retransmitted, "connection", "connections")
         ));
     }
     if syn_recv.without_request > 0 {
         parts.push(format!(
-            "{} connections were made without a request socket (SYN cookies or TCP Fast Open), and how long they took is not known",
-            count(syn_recv.without_request)
+            "{} without a request socket (SYN cookies or TCP Fast Open): time in SYN_RECV unknown",
+            counted(syn_recv.without_request, "connection", "connections")
         ));
     }
-    let counted: Vec<String> = report
-        .audit
-        .unfollowed
-        .iter()
-        .filter(|(_, growth)| *growth > 0)
-        .map(|(name, growth)| format!("{name} +{}", count(*growth)))
-        .collect();
-    if !counted.is_empty() {
-        parts.push(format!("the kernel counts since the start: {}", counted.join(", ")));
+    let grown: Vec<String> =
+        report.unfollowed.grown().map(|(name, growth)| format!("{name} +{}", count(growth))).collect();
+    if !grown.is_empty() {
+        let time = if report.is_final { "since the start" } else { "in this interval" };
+        parts.push(format!("kernel counters {time}: {}", grown.join(", ")));
     }
     (!parts.is_empty()).then(|| format!("SYN_RECV: {}", parts.join("; ")))
 }
@@ -141,8 +139,8 @@ pub fn ended(lead: &EndLead, report: &StatReport, context: ViewContext<'_>) -> S
     }
     if row.times.shared.is_some() {
         text.push_str(match row.reason {
-            Reason::Reset => ". A time that so many share is a timeout: the peer's, or that of something on the way",
-            Reason::ResetSent | Reason::TimedOut => ". A time that so many share is a timeout, here of this side",
+            Reason::Reset => ". Many ended after the same time: a timeout of the peer, or of a device in between",
+            Reason::ResetSent | Reason::TimedOut => ". Many ended after the same time: a timeout of this side",
             _ => "",
         });
     }
@@ -172,17 +170,17 @@ pub fn length(time_wait: &TimeWait) -> Option<String> {
     let (shortest, longest) = time_wait.natural_ns?;
     let histogram = &time_wait.histogram;
     let (from, to) = (duration(Some(shortest)), duration(Some(longest)));
-    let found = format!("TIME_WAIT that ran out took {from} to {to}");
+    let found = format!("expired TIME_WAITs took {from} to {to}");
     let Some((normal_to_ns, (hz, from))) = histogram.normal_to_ns.zip(time_wait.hz) else {
-        return Some(format!("{found}; whether that is normal is not known, as the kernel's tick rate is not yet"));
+        return Some(format!("{found}; unknown whether that is normal, until the kernel's HZ is known"));
     };
     // Up to the next hundredth, as times are cut after it.
-    let measured = if from == HzSource::Clock { ", as measured by its clocks" } else { "" };
-    let normal = format!("60s to {} is normal at HZ={hz}{measured}", duration(Some(normal_to_ns + 9_999_999)));
+    let measured = if from == HzSource::Clock { ", measured by its clocks" } else { "" };
+    let normal = format!("normal is 60s to {} at HZ={hz}{measured}", duration(Some(normal_to_ns + 9_999_999)));
     Some(match (histogram.early, histogram.late) {
-        (0, 0) => format!("{found}: normal ({normal})."),
+        (0, 0) => format!("{found}: as expected ({normal})"),
         (early, late) => format!(
-            "NOT NORMAL: {found}, {} too short and {} too long ({normal}): another kernel's TIME_WAIT, or timers that come late.",
+            "NOT NORMAL: {found}, {} too short and {} too long ({normal}): a vendor kernel's TIME_WAIT, or late timers",
             count(early),
             count(late)
         ),
@@ -193,18 +191,18 @@ pub fn length(time_wait: &TimeWait) -> Option<String> {
 pub fn steady(time_wait: &TimeWait) -> Option<String> {
     let steady = &time_wait.steady;
     if steady.verdict == SteadyVerdict::Lost {
-        return Some("steady state: unknown, events were lost in the last 65 s".to_owned());
+        return Some("steady state: unknown, events were lost in the last 65s".to_owned());
     }
     if steady.now == 0 && steady.expected.unwrap_or_default() == 0 {
         return None;
     }
     let verdict = match steady.verdict {
         SteadyVerdict::Fits => "as expected",
-        SteadyVerdict::More => "more: the rate was higher before, and they will become fewer",
-        SteadyVerdict::Fewer => "fewer: the rate is uneven, or has just grown",
+        SteadyVerdict::More => "more than expected; the rate was higher before, the number will fall",
+        SteadyVerdict::Fewer => "fewer than expected; the rate is uneven, or has just grown",
         SteadyVerdict::TooEarly | SteadyVerdict::Lost => {
             return Some(format!(
-                "steady state: unknown in the first 65 s; {}/s for 60 s each makes {}, found {}",
+                "steady state: {}/s x 60s would be {} TIME_WAITs, {} now; not compared in the first 65s of the trace",
                 rate(steady.rate_per_s),
                 known(steady.if_all_stay),
                 count(steady.now)
@@ -212,7 +210,7 @@ pub fn steady(time_wait: &TimeWait) -> Option<String> {
         }
     };
     Some(format!(
-        "steady state: {}/s x {} = {}, found {}: {verdict}",
+        "steady state: {}/s x {} = {} TIME_WAITs, {} now: {verdict}",
         rate(steady.rate_per_s),
         duration(steady.mean_dwell_ns),
         known(steady.expected),

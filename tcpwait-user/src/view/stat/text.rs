@@ -10,7 +10,8 @@ use jiff::tz::TimeZone;
 use super::{
     super::{
         ReportView, ViewContext, audit, ledger,
-        units::{count, date_time, duration, rate},
+        paint::{Mark, Paint},
+        units::{count, counted, date_time, duration, rate},
     },
     findings, sections, sentences,
 };
@@ -34,6 +35,7 @@ pub struct StatText {
     screen: Screen,
     zone: TimeZone,
     verbose: bool,
+    paint: Paint,
     reports: u64,
 }
 
@@ -47,7 +49,12 @@ struct Part {
 impl StatText {
     /// Text for such a screen, with times in this zone; `verbose`: with what the counts rest on.
     pub fn new(screen: Screen, zone: TimeZone, verbose: bool) -> Self {
-        Self { screen, zone, verbose, reports: 0 }
+        Self { screen, zone, verbose, paint: Paint::default(), reports: 0 }
+    }
+
+    /// The same with colour for what is wrong.
+    pub fn painted(self, paint: Paint) -> Self {
+        Self { paint, ..self }
     }
 
     fn heading(&self, report: &StatReport, context: ViewContext<'_>) -> Vec<String> {
@@ -55,10 +62,10 @@ impl StatText {
         let time = date_time(context.wall(report.end_ns), &self.zone);
         let span = duration(Some(report.end_ns.saturating_sub(report.begin_ns)));
         let what = if report.is_final { "in all" } else { "in the last" };
-        let now = if report.ledger.now_unsure { "known now, or more or fewer" } else { "now" };
+        let now = if report.ledger.now_unsure { "known now, maybe more or fewer" } else { "now" };
         let mut lines = fold(&format!("{time}, {what} {span}"), self.screen.width, 2);
-        for finding in findings::lines(report, context) {
-            lines.extend(fold(&finding, self.screen.width, 2));
+        for (mark, finding) in findings::lines(report, context) {
+            lines.extend(self.paint.lines(mark, fold(&finding, self.screen.width, 2)));
         }
         let mut text = format!(
             "TIME_WAIT: {} {now}{}; {} entered ({}/s), {} left ({}/s)",
@@ -72,7 +79,9 @@ impl StatText {
         if time_wait.restarts > 0 {
             text.push_str(&format!("; restarted {}x by late segments", count(time_wait.restarts)));
         }
-        lines.extend(fold(&text, self.screen.width, 2));
+        if is_told(report) {
+            lines.extend(fold(&text, self.screen.width, 2));
+        }
         if let Some(lead) = sentences::lead(report, context) {
             lines.extend(fold(&lead, self.screen.width, 2));
         }
@@ -85,6 +94,7 @@ impl StatText {
         let mut parts = vec![
             Part { drop: 0, lines: self.heading(report, context) },
             Part { drop: 1, lines: spaced(sections::groups(report, context, width)) },
+            Part { drop: 3, lines: spaced(sections::abnormal(report, context, width)) },
             Part {
                 drop: 2,
                 lines: if findings::tell_all_failures(report) {
@@ -99,17 +109,31 @@ impl StatText {
             Part { drop: 7, lines: spaced(sections::histogram(report, width)) },
         ];
         let mut trust = folded(sentences::syn_recv(report));
-        trust.extend(folded(sentences::length(&report.time_wait)));
+        let natural = &report.time_wait.histogram;
+        let odd = if (natural.early, natural.late) == (0, 0) { Mark::Plain } else { Mark::Warning };
+        trust.extend(self.paint.lines(odd, folded(sentences::length(&report.time_wait))));
         trust.extend(folded(sentences::steady(&report.time_wait)));
-        let mut account = fold(&audit::sentence(&report.audit, self.verbose), width, 2);
+        let differs = if report.audit.differs() { Mark::Failure } else { Mark::Plain };
+        let mut account = self.paint.lines(differs, fold(&audit::sentence(&report.audit, self.verbose), width, 2));
         for line in ledger_lines(report)? {
-            account.extend(fold(&line, width, 2));
+            let mark = ledger::mark(&report.ledger, &line);
+            account.extend(self.paint.lines(mark, fold(&line, width, 2)));
         }
         account.extend(folded(sentences::rests_on(report).filter(|_| self.verbose || report.ledger.is_lossy())));
         let account = if trust.is_empty() { spaced(account) } else { account };
         parts.extend([Part { drop: 6, lines: spaced(trust) }, Part { drop: 5, lines: account }]);
         Ok(parts)
     }
+}
+
+/// Whether TIME_WAIT is worth a line: not where it is all zeros, and something else is wrong.
+fn is_told(report: &StatReport) -> bool {
+    let time_wait = &report.time_wait;
+    let quiet = |amount: Amount| amount.count == 0 && !amount.at_least;
+    report.findings.is_empty()
+        || report.ledger.now_unsure
+        || (time_wait.now, time_wait.restarts) != (0, 0)
+        || !(quiet(time_wait.entered) && quiet(time_wait.left))
 }
 
 /// `5,414`, or `at least 5,414` where some were lost uncounted.
@@ -128,8 +152,8 @@ fn ledger_lines(report: &StatReport) -> io::Result<Vec<String>> {
     let mut lines: Vec<String> = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
     if report.groups.folded > 0 {
         lines.push(format!(
-            "too many groups: the {} least were counted together under \"other\"",
-            count(report.groups.folded)
+            "{}: too many, counted together under \"other\"",
+            counted(report.groups.folded, "small group", "small groups")
         ));
     }
     Ok(lines)

@@ -8,7 +8,7 @@ pub fn of(report: &StatesReport, root: bool) -> Vec<String> {
     let mut notes = extent(&report.extent, root);
     if report.ageless > 0 {
         notes.push(format!(
-            "of {} nothing tells how long they have been in their state, and they are not counted: only those that watch know (`tcpwait stat`)",
+            "{} not counted: the kernel does not tell how long they have been in their state; run `tcpwait stat` to see it",
             sockets(report.ageless)
         ));
     }
@@ -20,20 +20,20 @@ fn extent(extent: &Extent, root: bool) -> Vec<String> {
     let mut notes = Vec::new();
     if extent.unreadable > 0 {
         let why = extent.first_reason.as_deref().unwrap_or("for an unknown reason");
-        notes.push(format!("{}, their sockets are not all counted: {why}", unreadable(extent.unreadable)));
+        notes.push(format!("{}; some sockets are not counted: {why}", unreadable(extent.unreadable)));
     }
     if extent.unseen {
         let remedy = if root { "insufficient privileges even as root (user namespace, LSM)" } else { "run as root" };
-        notes.push(format!("some processes' network namespaces cannot be seen, and may not be counted: {remedy}"));
+        notes.push(format!("network namespaces of some processes cannot be seen and may not be counted: {remedy}"));
     }
     if extent.inconsistent > 0 {
         notes.push(format!(
-            "{} changed under the listing: some of their sockets may be missing, or counted twice",
+            "{} changed while their sockets were listed: some sockets may be missing, or counted twice",
             namespaces(extent.inconsistent)
         ));
     }
     if extent.odd > 0 {
-        notes.push(format!("{} are of a family or in a state that is not known, and not counted", sockets(extent.odd)));
+        notes.push(format!("{} of an unknown family or state, not counted", sockets(extent.odd)));
     }
     notes
 }
@@ -42,7 +42,7 @@ fn owners(holders: &UnknownHolders, root: bool) -> Vec<String> {
     let mut notes = Vec::new();
     if holders.of_time_wait > 0 {
         notes.push(format!(
-            "TIME_WAIT belongs to no process any more ({}): run `tcpwait stat` to see which process leaves it",
+            "TIME_WAIT has no process ({}): run `tcpwait stat` to see which process leaves it",
             sockets(holders.of_time_wait)
         ));
     }
@@ -50,14 +50,14 @@ fn owners(holders: &UnknownHolders, root: bool) -> Vec<String> {
     if others > 0 {
         let have = if others == 1 { "has" } else { "have" };
         notes.push(format!(
-            "{} {have} no process: not accepted yet, or closed by it and not yet by the peer",
+            "{} {have} no process: not accepted yet, or closed by the process and not by the peer",
             sockets(others)
         ));
     }
     if holders.shared > 0 {
         let (noun, it) = if holders.shared == 1 { ("listener", "it") } else { ("listeners", "each") };
         notes.push(format!(
-            "{} {noun}: several processes have {it}, and nothing tells which of them accepts (`ss -tlnp` lists them)",
+            "{} {noun}: several processes have {it} open, unknown which of them accepts (`ss -tlnp` lists them)",
             count(holders.shared)
         ));
     }
@@ -65,7 +65,7 @@ fn owners(holders: &UnknownHolders, root: bool) -> Vec<String> {
     if unknown > 0 {
         let why = match root {
             true => "kernel sockets, sockets in transit (SCM_RIGHTS), or processes that cannot be inspected",
-            false => "run as root to look into the processes of others",
+            false => "run as root to see other users' processes",
         };
         notes.push(format!("process unknown for {}: {why}", sockets(unknown)));
     }

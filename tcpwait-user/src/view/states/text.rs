@@ -8,6 +8,7 @@ use jiff::tz::TimeZone;
 use super::{
     super::{
         key,
+        paint::{Mark, Paint},
         table::{self, Column},
         units::{age, at_least, count, counted, date_time, duration, known, percent},
     },
@@ -26,7 +27,16 @@ const FIRST: u8 = 11;
 /// A value of a key is never cut to less.
 const SHORT: usize = 20;
 
-/// Writes it, in lines of at most `width` columns.
+/// How it is written.
+#[derive(Clone, Copy, Debug)]
+pub struct Layout {
+    /// Columns of a line, at most.
+    pub width: usize,
+    /// Colour for what could not be read.
+    pub paint: Paint,
+}
+
+/// Writes it.
 ///
 /// # Errors
 /// The output cannot be written.
@@ -34,10 +44,12 @@ pub fn write(
     report: &StatesReport,
     moment: Moment<'_>,
     zone: &TimeZone,
-    width: usize,
+    Layout { width, paint }: Layout,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let mut lines = fold(&heading(report, moment, zone), width, 10);
+    let incomplete = report.extent.unseen || report.extent.unreadable > 0;
+    let mark = if incomplete { Mark::Warning } else { Mark::Plain };
+    let mut lines = paint.lines(mark, fold(&heading(report, moment, zone), width, 10));
     lines.push(String::new());
     lines.extend(states(report, width));
     if let Some(sentence) = time_left(&report.time_left) {
@@ -104,13 +116,13 @@ fn states(report: &StatesReport, width: usize) -> Vec<String> {
 
 fn time_left(left: &TimeLeft) -> Option<String> {
     let (least, median, most) = (to_go(left.least_ms?), to_go(left.median_ms?), to_go(left.most_ms?));
-    let mut text = format!("TIME_WAIT has to go: least {least}, median {median}, most {most}");
+    let mut text = format!("TIME_WAIT ends in: least {least}, median {median}, most {most}");
     for (index, within) in left.within.iter().enumerate() {
         let (separator, verb) = if index == 0 { (';', " end") } else { (',', "") };
         text.push_str(&format!("{separator} {}{verb} within {} s", count(within.count), within.bound_ms / 1000));
     }
     if left.over > 0 {
-        text.push_str(&format!("; {} over already, waiting for the timer", count(left.over)));
+        text.push_str(&format!("; {} overdue, waiting for the timer", count(left.over)));
     }
     text.push_str(". All nominal: the timer wheel adds up to 2 s at HZ=250, 4.1 s at HZ=1000.");
     Some(text)
