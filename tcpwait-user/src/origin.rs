@@ -21,6 +21,9 @@ const PRIVILEGED: u16 = 1024;
 /// bindresvport(3) takes from here on: below, a privileged port is a service's.
 const RESERVED: u16 = 512;
 
+/// Where `ip_local_port_range` begins, unless somebody changed it (`inet_init_net`).
+const EPHEMERAL: u16 = 32_768;
+
 /// An active FTP server connects from this port to its clients.
 const FTP_DATA: u16 = 20;
 
@@ -217,10 +220,12 @@ impl OriginListing {
         }
         let with =
             |counts: &HashMap<(NetnsId, u16), u32>, port| counts.get(&(netns, port)).copied().unwrap_or_default();
+        // Of one alone the port that connect() does not choose by itself is the likelier; where it may have chosen both, the own one.
+        let chosen_here = rport < EPHEMERAL && lport >= EPHEMERAL && rport != FTP_DATA;
         Origin::Unknown(match with(&self.remote_ports, rport).cmp(&with(&self.local_ports, lport)) {
             Ordering::Greater => Some(Endpoint::Remote),
-            Ordering::Less => Some(Endpoint::Local),
-            Ordering::Equal => None,
+            Ordering::Equal if chosen_here => Some(Endpoint::Remote),
+            Ordering::Equal | Ordering::Less => Some(Endpoint::Local),
         })
     }
 }
@@ -254,14 +259,17 @@ mod tests {
         // Nor is what one left in the range: passive FTP, each on a port of its own, from clients that come twice from one port.
         let transfers: Vec<Flow> = (0..300).map(|n| flow("10.0.0.1", 40_000 + n, "10.0.0.9", 5000 + n / 2)).collect();
         assert!(told(&[], &transfers).iter().all(|origin| !origin.is_outgoing()));
-        assert_eq!(told(&[], &[flow("10.0.0.1", 40_000, "10.0.0.9", 41_000)]), [Origin::Unknown(None)]);
+        assert_eq!(
+            told(&[], &[flow("10.0.0.1", 40_000, "10.0.0.9", 41_000)]),
+            [Origin::Unknown(Some(Endpoint::Local))]
+        );
     }
 
-    /// One connection whose listener is gone: neither of its ports is a service's for certain, and an ephemeral one is not called one.
+    /// One connection whose listener is gone: nobody knows which side made it, and it is named by the port that connect() does not choose.
     #[test]
-    fn one_connection_alone_is_named_after_neither_end() {
+    fn one_connection_alone_is_named_by_the_likelier_port() {
         let both = [flow("127.0.0.1", 40_001, "127.0.0.1", 8080), flow("127.0.0.1", 8080, "127.0.0.1", 40_001)];
-        assert_eq!(told(&[], &both), [Origin::Unknown(None); 2]);
+        assert_eq!(told(&[], &both), [Endpoint::Remote, Endpoint::Local].map(|end| Origin::Unknown(Some(end))));
         let more = [flow("127.0.0.1", 40_001, "127.0.0.1", 8080), flow("127.0.0.1", 40_002, "127.0.0.1", 8080)];
         assert_eq!(told(&[], &more), [Origin::Unknown(Some(Endpoint::Remote)); 2]);
     }
@@ -280,7 +288,11 @@ mod tests {
             (0..200u16).map(|n| flow("10.0.0.1", 40_000 + n % 90, &format!("10.1.0.{n}"), 8333)).collect();
         assert!(told(&[], &crawler).iter().all(|origin| origin.service() == Some(Endpoint::Remote)));
         assert_eq!(told(&[], &[flow("10.0.0.1", 40_000, "10.0.0.9", 443)]), [Origin::Here]);
-        assert_eq!(told(&[], &[flow("10.0.0.1", 40_000, "10.0.0.9", 20)]), [Origin::Unknown(None)], "active FTP");
+        assert_eq!(
+            told(&[], &[flow("10.0.0.1", 40_000, "10.0.0.9", 20)]),
+            [Origin::Unknown(Some(Endpoint::Local))],
+            "active FTP"
+        );
     }
 
     #[test]
@@ -288,7 +300,11 @@ mod tests {
         let both = [flow("127.0.0.1", 40_001, "127.0.0.1", 8080), flow("127.0.0.1", 8080, "127.0.0.1", 40_001)];
         assert_eq!(told(&[("0.0.0.0", 8080)], &both), [Origin::Here, Origin::There]);
         assert_eq!(told(&[("::", 8080)], &both), [Origin::Here, Origin::There]);
-        assert_eq!(told(&[("10.0.0.1", 8080)], &both[1..]), [Origin::Unknown(None)], "somebody else's address");
+        assert_eq!(
+            told(&[("10.0.0.1", 8080)], &both[1..]),
+            [Origin::Unknown(Some(Endpoint::Local))],
+            "somebody else's address"
+        );
         assert_eq!(
             told(&[("10.0.0.1", 40_001)], &[flow("10.0.0.2", 40_001, "10.0.0.9", 443)]),
             [Origin::Here],

@@ -87,7 +87,9 @@ pub fn agree_with_the_kernels_counters() {
     let shown = u64::try_from(ids.len()).unwrap();
     let lost =
         ended.number_before(" mini-socket beginnings or restarts") + ended.number_before(" segments to mini-sockets");
-    assert!(shown <= entered && shown + lost + unseen >= entered, "{shown} shown; {ended:?}");
+    // On a busy machine the test reads too slowly; that is counted by lines, and how many of them were these is not.
+    let all_was_read = !ended.stderr.contains("lines were not written");
+    assert!(shown <= entered && (shown + lost + unseen >= entered || !all_was_read), "{shown} shown; {ended:?}");
     println!(
         "50,000: {entered} counted by the kernel, {seen} entries and {shown} in TIME_WAIT seen, {unseen} withheld; {ended:?}"
     );

@@ -80,7 +80,7 @@ fn backlog(ns: &Namespace, full: Option<&Listener>, finding: Finding) -> Finding
     match full {
         Some(listener) if most.is_some_and(|most| i64::from(listener.backlog) < most) => finding.change(
             format!(
-                "raise the backlog that {} passes to listen(): it is {}, and {SOMAXCONN} allows {}",
+                "raise the backlog that {} passes to listen(): it is {}, and {SOMAXCONN} would allow {}",
                 process(listener.owner.as_ref()),
                 listener.backlog,
                 most.unwrap_or_default()

@@ -76,7 +76,7 @@ pub fn close_wait() {
     let report = within("1.1");
     let found = report.finding("close-wait-pile", "now");
     assert_eq!(gauged(found, &format!("sockets of {FORGETFUL}[{}]", actor.pid())), SOME as u64);
-    assert_eq!(gauged(found, "of these with something unread"), SOME as u64);
+    assert_eq!(gauged(found, "of these with unread data (Recv-Q)"), SOME as u64);
     drop(actor);
     until("they are gone", SOON, || in_close_wait() == 0);
     within("1.1").expect_nothing();
@@ -113,7 +113,7 @@ pub fn fin_wait2_orphans() {
     sysctl("ipv4/tcp_max_tw_buckets", "50");
     let report = now();
     let found = report.finding("fin-wait2-orphans", "now");
-    assert_eq!(gauged(found, "sockets in FIN_WAIT2"), SOME as u64);
+    assert_eq!(gauged(found, "orphans in FIN_WAIT2"), SOME as u64);
     assert!(says(found, "advice", "tcp_fin_timeout"), "{found}");
     drop(servers);
 }
@@ -188,7 +188,7 @@ pub fn zero_window(ip: &str) {
     let found = report.finding("fin-behind-zero-window", "now");
     assert_eq!(gauged(found, "sockets in FIN_WAIT1"), SOME as u64, "{found}");
     assert_eq!(gauged(found, &format!("of them towards {ip}")), SOME as u64, "{found}");
-    assert_eq!(gauged(found, "of both, those that a process holds"), 0, "{found}");
+    assert_eq!(gauged(found, "of both, those that a process has open"), 0, "{found}");
     assert!(gauged(found, "of both, those whose peer answers") > 0, "{found}");
     assert!(aged(found, "each of them") >= 1_000_000_000, "{found}");
     // They read at last.
@@ -255,7 +255,7 @@ pub fn resets() {
     assert_eq!(report.ids(), ["reset-by-linger"]);
     let found = report.finding("reset-by-linger", "note");
     assert_eq!(counted(found, "TcpExtTCPAbortOnData").0, SOME as u64);
-    assert!(says(found, "in_vain", "throwing data away"), "{found}");
+    assert!(says(found, "in_vain", "it loses data"), "{found}");
 
     let unread = pairs();
     let doctor = Doctor::begins();
