@@ -175,6 +175,8 @@ pub fn zero_window(ip: &str) {
     for _ in 0..SOME {
         let client = traffic::connect(traffic::address(&listener));
         unread.push(traffic::accept(&listener));
+        // With what the kernel takes by itself, 2 MB each, a small machine is short of memory for TCP, and ends such orphans (tcp_out_of_resources).
+        client.set_send_buffer_size(65_536).unwrap();
         client.set_nonblocking(true).unwrap();
         while client.send(&[0; 65_536]).is_ok() {}
     }
