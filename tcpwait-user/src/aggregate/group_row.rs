@@ -62,7 +62,7 @@ pub struct Rows {
 /// A group in a report.
 #[derive(Clone, Debug)]
 pub struct GroupRow {
-    /// What its connections have in common, one value for each [`GroupBy`].
+    /// What its connections have in common, one value for each [`GroupBy`](super::by::GroupBy).
     pub key: Box<[Value]>,
     /// Its sockets in TIME_WAIT.
     pub now: u64,
