@@ -54,6 +54,10 @@ pub enum StatFinding {
     Dropped {
         /// How many.
         count: u64,
+        /// Of these, as an accept queue was full (`ListenOverflows`).
+        overflows: u64,
+        /// Of these, as a SYN queue was full and cookies are off (`TCPReqQFullDrop`).
+        no_cookies: u64,
         /// A listener whose accept queue was full when it was last looked at.
         queue: Option<FullQueue>,
         /// Who listens there.
@@ -101,9 +105,12 @@ pub struct Sources<'a> {
 pub fn find(from: &Sources<'_>) -> Vec<StatFinding> {
     let mut found: Vec<StatFinding> = from.failures.iter().map(|row| StatFinding::Failed(*row)).collect();
     found.extend(ports(from));
-    let queue = from.unfollowed.full;
-    let listens = queue.and_then(|queue| from.census.listener(queue.netns, queue.port));
-    found.extend(from.unfollowed.dropped().map(|count| StatFinding::Dropped { count, queue, owner: listens }));
+    let (overflows, no_cookies) = (from.unfollowed.overflows(), from.unfollowed.no_cookies());
+    // What is full now says nothing of drops that have another reason.
+    let queue = from.unfollowed.full.filter(|_| overflows > 0);
+    let owner = queue.and_then(|queue| from.census.listener(queue.netns, queue.port));
+    let dropped = |count| StatFinding::Dropped { count, overflows, no_cookies, queue, owner };
+    found.extend(from.unfollowed.dropped().map(dropped));
     found.extend(from.unfollowed.cookies().map(|count| StatFinding::Cookies { count }));
     found.extend(from.census.places(from.before).into_iter().filter_map(waiting));
     if from.overflows > 0 {
@@ -176,8 +183,12 @@ fn ports(from: &Sources<'_>) -> Vec<StatFinding> {
     let finding = |row: TakenRow| {
         let settings = (from.settings)(row.destination.netns)?;
         let available = settings.available(from.census.closed(row.destination.netns))?;
-        let share = row.taken as f64 / available.max(1) as f64;
-        let per_ns = row.growth.filter(|growth| *growth > 0 && (1..=PACE_NS).contains(&from.length_ns));
+        // connect() takes over TIME_WAITs there: those are in nobody's way for long.
+        let to = &row.destination;
+        let reuses = settings.timestamps != Some(0) && settings.reuses(to.laddr, to.raddr) == Some(true);
+        let in_the_way = if reuses { row.taken.saturating_sub(row.waits) } else { row.taken };
+        let share = in_the_way as f64 / available.max(1) as f64;
+        let per_ns = row.growth.filter(|growth| !reuses && *growth > 0 && (1..=PACE_NS).contains(&from.length_ns));
         let in_ns = per_ns.map(|growth| {
             let left = available.saturating_sub(row.taken) as f64;
             (left / growth as f64 * from.length_ns as f64) as u64

@@ -70,10 +70,20 @@ impl Growth {
         self.counters.iter().find(|(known, _)| *known == name).map_or(0, |(_, growth)| *growth)
     }
 
-    /// SYNs and ACKs that found a queue full: every one is in `ListenDrops` (`tcp_conn_request`, `tcp_v4_syn_recv_sock`), SYNs that a full SYN queue
-    /// dropped are in `TCPReqQFullDrop` too. `None` for none.
+    /// SYNs and ACKs of handshakes that were dropped, for whatever reason (`tcp_listendrop`, called by `tcp_conn_request` and `tcp_v4_syn_recv_sock`: a full
+    /// queue, no route, no memory). `None` for none.
     pub fn dropped(&self) -> Option<u64> {
         Some(self.of("ListenDrops")).filter(|count| *count > 0)
+    }
+
+    /// Of those dropped, such as found an accept queue full (`sk_acceptq_is_full`).
+    pub fn overflows(&self) -> u64 {
+        self.of("ListenOverflows")
+    }
+
+    /// Of those dropped, SYNs that found a SYN queue full while cookies are off (`tcp_syn_flood_action`).
+    pub fn no_cookies(&self) -> u64 {
+        self.of("TCPReqQFullDrop")
     }
 
     /// SYNs that a full SYN queue answered with cookies; `None` for none.

@@ -91,11 +91,11 @@ fn words(finding: &StatFinding, report: &StatReport, context: ViewContext<'_>) -
                 format!("{} of {} ports to {to} are in use ({share}){soon}", count(row.taken), count(*available));
             format!("{held}: {}. Run tcpwait ports 5", owner(row.owner))
         }
-        StatFinding::Dropped { count: dropped, queue, owner } => {
+        StatFinding::Dropped { count: dropped, overflows, no_cookies, queue, owner } => {
+            let what = counted(*dropped, "SYN or handshake ACK", "SYNs or handshake ACKs");
             format!(
-                "{} dropped: {}",
-                counted(*dropped, "SYN or handshake ACK", "SYNs or handshake ACKs"),
-                full(*queue, *owner)
+                "{what} dropped: {}. Run tcpwait doctor",
+                why_dropped(*dropped, *overflows, *no_cookies, *queue, *owner)
             )
         }
         StatFinding::Cookies { count: sent } => format!(
@@ -141,29 +141,47 @@ fn waiting(row: &PlaceRow, context: ViewContext<'_>) -> String {
         State::CloseWait => {
             format!("{head}: the peer has closed, {who} has not ({service}). No kernel setting ends CLOSE_WAIT")
         }
-        State::FinWait2 => format!("{head}: {who} has closed, the peer has not ({service})"),
+        // By close() or shutdown().
+        State::FinWait2 => format!("{head}: {who} has sent its FIN, the peer has not ({service})"),
         // What was written before the FIN may be what is not acknowledged.
-        _ => format!("{head}: the peer does not acknowledge the FIN or the data before it ({who} {service})"),
+        _ => format!(
+            "{head}: the peer has not acknowledged the FIN or the data before it; it may not answer, or its window is 0 ({who} {service})"
+        ),
     }
 }
 
-fn full(queue: Option<FullQueue>, owner: Option<[u8; 16]>) -> String {
-    let Some(queue) = queue else {
-        return "no accept queue was full when the queues were read. Run tcpwait doctor".to_owned();
-    };
-    let whose = owner.map(|comm| format!(" of {}", plain::column(&key::comm_of(comm))));
+fn why_dropped(
+    dropped: u64,
+    overflows: u64,
+    no_cookies: u64,
+    queue: Option<FullQueue>,
+    owner: Option<[u8; 16]>,
+) -> String {
+    let mut reasons = Vec::new();
+    if overflows > 0 {
+        let full = queue.map(|queue| format!(" (full now: {})", full(&queue, owner))).unwrap_or_default();
+        reasons.push(format!("{} because an accept queue was full{full}", count(overflows)));
+    }
+    if no_cookies > 0 {
+        reasons.push(format!("{} because a SYN queue was full and SYN cookies are off", count(no_cookies)));
+    }
+    let others = dropped.saturating_sub(overflows + no_cookies);
+    if others > 0 {
+        reasons.push(format!("{} for another reason", count(others)));
+    }
+    reasons.join("; ")
+}
+
+/// `billing :9001, 129 wait and 129 fit`.
+fn full(queue: &FullQueue, owner: Option<[u8; 16]>) -> String {
+    let whose = owner.map(|comm| format!("{} ", plain::column(&key::comm_of(comm)))).unwrap_or_default();
     let others = match queue.others {
         0 => String::new(),
-        1 => ", and one more is full".to_owned(),
-        others => format!(", and {} more are full", count(others.into())),
+        1 => ", and one more".to_owned(),
+        others => format!(", and {} more", count(others.into())),
     };
-    format!(
-        "the accept queue{} (:{}) is full, {} wait and {} fit{others}. Run tcpwait doctor",
-        whose.unwrap_or_default(),
-        queue.port,
-        count(queue.waiting.into()),
-        count(u64::from(queue.backlog) + 1)
-    )
+    let (waiting, room) = (count(queue.waiting.into()), count(u64::from(queue.backlog) + 1));
+    format!("{whose}:{}, {waiting} wait and {room} fit{others}", queue.port)
 }
 
 fn service(row: &PlaceRow, context: ViewContext<'_>) -> String {
