@@ -11,6 +11,9 @@ use crate::{
     tcp::{Interface, NetnsId},
 };
 
+/// Network namespaces whose names are kept: where containers come and go, there may be any number.
+const MAX_NAMESPACES: usize = 10_000;
+
 /// What is known of names.
 #[derive(Debug, Default)]
 pub struct Names {
@@ -45,14 +48,23 @@ impl Names {
 
     /// Remembers what people call a network namespace.
     pub fn learn_netns(&mut self, netns: NetnsId, name: &str) {
-        self.namespaces.insert(netns, Called { name: name.to_owned(), cgroup: None });
+        if self.has_room(netns) {
+            self.namespaces.insert(netns, Called { name: name.to_owned(), cgroup: None });
+        }
     }
 
     /// A process acts in a network namespace: one that has no name, since it is younger than the trace, gets that of the process's pod or container, or
     /// the process's.
     pub fn meet(&mut self, netns: NetnsId, task: &Task) {
+        if !self.has_room(netns) {
+            return;
+        }
         let first = || Called { name: format!("{}/{}", task.comm(), task.pid), cgroup: Some(task.cgroup) };
         self.namespaces.entry(netns).or_insert_with(first);
+    }
+
+    fn has_room(&self, netns: NetnsId) -> bool {
+        self.namespaces.len() < MAX_NAMESPACES || self.namespaces.contains_key(&netns)
     }
 
     /// What people call a network namespace; its inode number where nothing is known, as of one in which no process was seen to act.

@@ -134,6 +134,49 @@ pub fn ports() {
     drop(held);
 }
 
+/// TIME_WAITs that connect() takes over (tcp_tw_reuse on loopback) fill the range, and no port runs out.
+pub fn ports_that_are_reused() {
+    netns::sysctl("ipv4/ip_local_port_range", "40000 40019");
+    netns::sysctl("ipv4/tcp_tw_reuse", "1");
+    let stat = stat();
+    // Outside of the range.
+    let listener = traffic::socket("127.0.0.1".parse().unwrap());
+    listener.bind(&"127.0.0.1:30000".parse::<SocketAddr>().unwrap().into()).unwrap();
+    listener.listen(8).unwrap();
+    for _ in 0..19 {
+        let client = traffic::connect(traffic::address(&listener));
+        let server = traffic::accept(&listener);
+        drop(client);
+        read_end(&server);
+    }
+    until("the TIME_WAITs", SOON, || netns::time_waits() == 19);
+    let report = report(stat);
+    assert_eq!(report["time_wait"]["made"]["here"], 19, "{report}");
+    assert_eq!(found(&report, "ports"), Vec::<&Value>::new(), "{report}");
+}
+
+/// TCP_FASTOPEN_CONNECT keeps the SYN back until the first write: nothing was sent that could have been answered.
+pub fn not_sent() {
+    const TCP_FASTOPEN_CONNECT: i32 = 30;
+    const CLIENT_WITHOUT_COOKIE: &str = "5";
+    netns::sysctl("ipv4/tcp_fastopen", CLIENT_WITHOUT_COOKIE);
+    let stat = stat();
+    let to: SocketAddr = "127.0.0.1:9".parse().unwrap();
+    let kept: Vec<Socket> = (0..12)
+        .map(|_| {
+            let socket = traffic::socket(to.ip());
+            traffic::set_option(&socket, nix::libc::IPPROTO_TCP, TCP_FASTOPEN_CONNECT, 1);
+            socket.connect(&to.into()).unwrap();
+            socket
+        })
+        .collect();
+    hold(Duration::from_millis(1500));
+    assert_eq!(netns::tcp("OutSegs"), 0, "a SYN was sent");
+    let report = report(stat);
+    drop(kept);
+    assert_eq!(found(&report, "connect-unanswered"), Vec::<&Value>::new(), "{report}");
+}
+
 /// Connections that come and go are nothing to tell of, whoever closes them.
 pub fn nothing() {
     let stat = stat();

@@ -103,6 +103,8 @@ fn main() -> ExitCode {
         isolated("findings::unanswered", findings::unanswered),
         isolated("findings::accept_queue", findings::accept_queue),
         isolated("findings::ports", findings::ports),
+        isolated("findings::ports_that_are_reused", findings::ports_that_are_reused),
+        isolated("findings::not_sent", findings::not_sent),
         isolated("findings::nothing", findings::nothing),
         watched("reasons::reused_auto_port_v4", || reasons::reused_auto_port(V4)),
         watched("reasons::reused_auto_port_v6", || reasons::reused_auto_port(V6)),

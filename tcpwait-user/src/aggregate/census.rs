@@ -173,7 +173,7 @@ impl SocketCensus {
         count.now += 1;
         note(&mut count.owners, comm);
         let age = socket.by_ns.map(|by_ns| now_ns.saturating_sub(by_ns));
-        count.unanswered += u64::from(age.is_some_and(|age| age >= SYN_PATIENCE_NS));
+        count.unanswered += u64::from(socket.syn_sent && age.is_some_and(|age| age >= SYN_PATIENCE_NS));
         if age > count.oldest_ns {
             (count.oldest_ns, count.oldest_exact) = (age, socket.since_ns.is_some());
         }

@@ -33,6 +33,8 @@ pub(super) struct Full {
     pub(super) v6only: Option<bool>,
     /// In SYN_SENT: the port it seemed to have was that of a former connection.
     old_port: bool,
+    /// In SYN_SENT: its SYN has been sent for certain.
+    pub(super) syn_sent: bool,
     /// In SYN_SENT: the error that the kernel noted was there before.
     old_soft: bool,
     /// Its first step, which waits for the port.
@@ -54,6 +56,7 @@ impl Full {
             reuse: None,
             v6only: seed.v6only,
             old_port: false,
+            syn_sent: false,
             old_soft: false,
             waiting: None,
         }
@@ -145,6 +148,7 @@ impl Lifecycle {
         full.v6only = change.v6only.or(full.v6only);
         if change.new != State::Close {
             full.old_port = change.old_port;
+            full.syn_sent = change.syn == Some(Syn::AtOnce);
             full.old_soft = change.old_soft;
         }
         let entered_syn_sent = (change.old, change.new) == (State::Close, State::SynSent);
@@ -259,6 +263,7 @@ impl Lifecycle {
             reuse: None,
             v6only: None,
             old_port: false,
+            syn_sent: false,
             old_soft: false,
             waiting: None,
         }
@@ -290,6 +295,7 @@ impl Lifecycle {
             reuse: None,
             v6only: None,
             old_port: false,
+            syn_sent: false,
             old_soft: false,
             waiting: None,
         }
@@ -348,6 +354,7 @@ impl Lifecycle {
             reuse: None,
             v6only: seed.v6only,
             old_port: false,
+            syn_sent: false,
             old_soft: false,
             waiting: None,
         };

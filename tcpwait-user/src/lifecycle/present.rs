@@ -18,6 +18,8 @@ pub struct Present<'a> {
     pub owner: Option<&'a Task>,
     /// Which side made it.
     pub origin: Origin,
+    /// In SYN_SENT: whether its SYN has been sent for certain. TCP_FASTOPEN_CONNECT may keep it back until the first write.
+    pub syn_sent: bool,
     /// When it entered its state, in nanoseconds of `CLOCK_MONOTONIC`; `None` where that was not seen.
     pub since_ns: Option<u64>,
     /// When it was in its state at the latest; `None` where not even that is known.
@@ -32,6 +34,7 @@ impl Lifecycle {
             flow: &full.flow,
             owner: full.owner_or_listener().map(AsRef::as_ref),
             origin: full.origin,
+            syn_sent: full.syn_sent,
             since_ns: full.since_ns,
             by_ns: full.since_ns.or((full.by_ns != 0).then_some(full.by_ns)),
         });
@@ -40,6 +43,7 @@ impl Lifecycle {
             flow,
             owner: request.owner.as_deref(),
             origin: Origin::There,
+            syn_sent: false,
             since_ns: request.since_ns,
             by_ns: request.since_ns,
         });
@@ -48,6 +52,7 @@ impl Lifecycle {
             flow,
             owner: mini.owner.as_deref(),
             origin: mini.origin,
+            syn_sent: false,
             since_ns: mini.since_ns(),
             by_ns: mini.since_ns(),
         });

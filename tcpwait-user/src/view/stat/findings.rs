@@ -68,11 +68,16 @@ pub(super) fn line(finding: &StatFinding, report: &StatReport, context: ViewCont
         StatFinding::Unanswered(row) | StatFinding::Waiting(row) => Some(row.place.netns),
         StatFinding::Cookies { .. } | StatFinding::Overflow { .. } | StatFinding::Ended(_) => None,
     };
-    let text = words(finding, report, context);
-    match netns.filter(|_| report.several_namespaces) {
-        Some(netns) => format!("{text} [netns {}]", plain::column(&context.names.netns(netns))),
-        None => text,
+    let mut text = words(finding, report, context);
+    if let Some(netns) = netns.filter(|_| report.several_namespaces) {
+        text.push_str(&format!(" [netns {}]", plain::column(&context.names.netns(netns))));
     }
+    let counts_what_is_there =
+        matches!(finding, StatFinding::Ports { .. } | StatFinding::Unanswered(_) | StatFinding::Waiting(_));
+    if counts_what_is_there && report.ledger.now_unsure {
+        text.push_str(" [uncertain: events were lost a moment ago]");
+    }
+    text
 }
 
 fn words(finding: &StatFinding, report: &StatReport, context: ViewContext<'_>) -> String {
