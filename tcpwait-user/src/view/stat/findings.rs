@@ -163,16 +163,17 @@ fn why_dropped(
     owner: Option<[u8; 16]>,
 ) -> String {
     let mut reasons = Vec::new();
+    let of = |part: u64| if part == dropped { String::new() } else { format!("{} ", count(part)) };
     if overflows > 0 {
         let full = queue.map(|queue| format!(" (full now: {})", full(&queue, owner))).unwrap_or_default();
-        reasons.push(format!("{} because an accept queue was full{full}", count(overflows)));
+        reasons.push(format!("{}because an accept queue was full{full}", of(overflows)));
     }
     if no_cookies > 0 {
-        reasons.push(format!("{} because a SYN queue was full and SYN cookies are off", count(no_cookies)));
+        reasons.push(format!("{}because a SYN queue was full and SYN cookies are off", of(no_cookies)));
     }
     let others = dropped.saturating_sub(overflows + no_cookies);
     if others > 0 {
-        reasons.push(format!("{} for another reason", count(others)));
+        reasons.push(format!("{}for another reason", of(others)));
     }
     reasons.join("; ")
 }
