@@ -30,8 +30,9 @@ const TIMINGS: [&str; 3] = ["fexit", "kfree_skb", "timer"];
 /// Longer than a jiffy at any HZ, and within the timer's bucket.
 const SHORT: Duration = Duration::from_millis(50);
 
-/// What the process does.
-pub fn record() -> ExitCode {
+/// A play in a network namespace of its own, begun once `watch` has started what records it: in this folder, of this namespace. Gives what that returned,
+/// when the play is over.
+pub fn staged<T>(play: fn(), watch: impl FnOnce(&Path, &str) -> T) -> T {
     let folder: PathBuf = std::env::args_os().nth(2).expect("a folder for the recordings").into();
     netns::remember_home();
     let (inside, entered) = mpsc::channel();
@@ -44,11 +45,17 @@ pub fn record() -> ExitCode {
         wait.recv().unwrap();
         play();
     });
-    let place = entered.recv().unwrap().to_string();
-    let started = TIMINGS.iter().filter_map(|timing| recorder(timing, &folder, &place));
-    let recorders: Vec<(Tracer, PathBuf)> = started.collect();
+    let watching = watch(&folder, &entered.recv().unwrap().to_string());
     go.send(()).unwrap();
     stage.join().unwrap();
+    watching
+}
+
+/// What the process does.
+pub fn record() -> ExitCode {
+    let recorders: Vec<(Tracer, PathBuf)> = staged(play, |folder, place| {
+        TIMINGS.iter().filter_map(|timing| recorder(timing, folder, place)).collect()
+    });
     for (recorder, file) in recorders {
         until("the end of the namespace", SOON, || {
             hold(Duration::from_millis(300));

@@ -3,7 +3,6 @@
 
 use std::{
     net::{Shutdown, SocketAddr},
-    path::PathBuf,
     process::{Command, ExitCode, Stdio},
     sync::mpsc,
     thread,
@@ -20,6 +19,7 @@ use crate::{
     hand::{Complaint, Hand},
     netns,
     packet::SYN,
+    story::staged,
     tracer::{SOON, Tracer},
     traffic::{self, deafen, hold, set_option, until},
 };
@@ -32,22 +32,10 @@ const BY_TIMERS: Duration = Duration::from_secs(60);
 
 /// What the process does.
 pub fn record() -> ExitCode {
-    let folder: PathBuf = std::env::args_os().nth(2).expect("a folder for the recording").into();
-    netns::remember_home();
-    let (inside, entered) = mpsc::channel();
-    let (go, wait) = mpsc::channel::<()>();
-    let stage = thread::spawn(move || {
-        let place = netns::enter_new().expect("root's rights");
-        let _resident = Cast::named("resident").start();
-        inside.send(place).unwrap();
-        wait.recv().unwrap();
-        play();
+    let recorder = staged(play, |folder, place| {
+        let file = folder.join("ends.tcpwait");
+        Tracer::start(&["record", "-o", file.to_str().unwrap(), "--netns", place])
     });
-    let place = entered.recv().unwrap().to_string();
-    let file = folder.join("ends.tcpwait");
-    let recorder = Tracer::start(&["record", "-o", file.to_str().unwrap(), "--netns", &place]);
-    go.send(()).unwrap();
-    stage.join().unwrap();
     let ended = recorder.stop();
     assert!(ended.code == Some(0) && !ended.stderr.contains("lost"), "{ended:?}");
     ExitCode::SUCCESS

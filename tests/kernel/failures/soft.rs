@@ -57,27 +57,25 @@ impl Firewalled {
     }
 }
 
-/// Whether it can be tried here; else it is said.
-fn can_be_tried(wall: &Firewalled) -> bool {
-    let can = wall.does("reject with icmpx host-unreachable");
-    if !can {
+/// A connect() that is rejected while the call holds the socket, where this machine can do that; else it is said.
+fn rejected(ip: &str) -> Option<(Firewalled, Socket)> {
+    let wall = Firewalled::on(ip);
+    if !wall.does("reject with icmpx host-unreachable") {
         println!("failures::soft: nft, or its reject, is not to be had here");
+        return None;
     }
-    can
+    let (client, noted) = wall.connecting();
+    if !noted {
+        println!("failures::soft: here the error does not come while connect() runs");
+        return None;
+    }
+    Some((wall, client))
 }
 
 /// Its process closes it and asks nobody; asks first; and waits in connect() until the next SYN is rejected, when nobody holds the socket.
 pub fn errors(ip: &str) {
     let seen = Seen::shared();
-    let wall = Firewalled::on(ip);
-    if !can_be_tried(&wall) {
-        return;
-    }
-    let (client, noted) = wall.connecting();
-    if !noted {
-        println!("failures::soft: here the error does not come while connect() runs");
-        return;
-    }
+    let Some((wall, client)) = rejected(ip) else { return };
     let from = traffic::address(&client);
     let failures = netns::tcp("AttemptFails");
     drop(client);
@@ -117,15 +115,7 @@ pub fn errors(ip: &str) {
 /// The error of an earlier connect() stays with the socket, and is not told of the next one.
 pub fn an_old_error(ip: &str) {
     let seen = Seen::shared();
-    let wall = Firewalled::on(ip);
-    if !can_be_tried(&wall) {
-        return;
-    }
-    let (client, noted) = wall.connecting();
-    if !noted {
-        println!("failures::soft: here the error does not come while connect() runs");
-        return;
-    }
+    let Some((wall, client)) = rejected(ip) else { return };
     crate::ends::disconnect(&client);
     assert_eq!(seen.wait_for_failure(1, SOON).what(), "connect-failed soft-error");
     assert!(wall.does("drop"));
