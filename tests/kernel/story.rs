@@ -53,9 +53,8 @@ pub fn staged<T>(play: fn(), watch: impl FnOnce(&Path, &str) -> T) -> T {
 
 /// What the process does.
 pub fn record() -> ExitCode {
-    let recorders: Vec<(Tracer, PathBuf)> = staged(play, |folder, place| {
-        TIMINGS.iter().filter_map(|timing| recorder(timing, folder, place)).collect()
-    });
+    let recorders: Vec<(Tracer, PathBuf)> =
+        staged(play, |folder, place| TIMINGS.iter().filter_map(|timing| recorder(timing, folder, place)).collect());
     for (recorder, file) in recorders {
         until("the end of the namespace", SOON, || {
             hold(Duration::from_millis(300));

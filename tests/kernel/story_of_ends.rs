@@ -4,8 +4,6 @@
 use std::{
     net::{Shutdown, SocketAddr},
     process::{Command, ExitCode, Stdio},
-    sync::mpsc,
-    thread,
     time::Duration,
 };
 
@@ -14,7 +12,6 @@ use socket2::Socket;
 
 use crate::{
     V4, V6,
-    actor::Cast,
     ends::{TCP_REPAIR, abort, disconnect, fill, keep_alive},
     hand::{Complaint, Hand},
     netns,

@@ -1,8 +1,9 @@
 //! The kernel tests on this machine, and the verdict on them.
 //!
 //! Others use the machine too, and a kernel may withhold an event that a test needs to see (tests/kernel/withheld.rs). So a test that
-//! fails gets one more go, alone: it runs by itself, and nothing else of the suite does. That says nothing of one that fails at times
-//! for a reason of its own, so the verdict names each that needed it, and many that do are a failure.
+//! fails gets two more goes, alone: it runs by itself, and nothing else of the suite does. (Of some twenty timers that run out in `ends::by_timers_v6`
+//! the kernel of one host withheld one in every tenth run.) That says nothing of one that fails at times for a reason of its own, so the verdict names each
+//! that needed it, and many that do are a failure.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -17,6 +18,9 @@ use crate::toolchain;
 
 /// The exit code of the tests' program if a test failed, and nothing else is wrong.
 const TESTS_FAILED: i32 = 101;
+
+/// How often a test that failed is run alone.
+const GOES_ALONE: usize = 2;
 
 /// How the tests went when they ran together.
 #[derive(Debug, Default, PartialEq)]
@@ -47,23 +51,21 @@ pub fn together(tests: &Path, filters: &[Option<String>]) -> Result<Together> {
 }
 
 impl Together {
-    /// Gives those that failed their second go. Returns what there is to say of a pass.
+    /// Gives those that failed their other goes. Returns what there is to say of a pass.
     pub fn again(self, tests: &Path) -> Result<String> {
         let Self { run, failed } = self;
         let names = failed.join(", ");
         if failed.len() > most(run) {
             bail!("{} of {run} failed, more than one in 20: {names}", failed.len());
         }
-        let mut twice = Vec::new();
+        let mut always = Vec::new();
         for name in &failed {
-            println!("once more, alone: {name}");
-            let status = command(tests, [OsStr::new("--exact"), OsStr::new(name)])?.status();
-            if !status.context("cannot run the kernel tests")?.success() {
-                twice.push(name.as_str());
+            if !passes_alone(tests, name)? {
+                always.push(name.as_str());
             }
         }
-        if !twice.is_empty() {
-            bail!("{} of {run} failed twice: {}", twice.len(), twice.join(", "));
+        if !always.is_empty() {
+            bail!("{} of {run} failed {} times: {}", always.len(), 1 + GOES_ALONE, always.join(", "));
         }
         let remark = || format!("{} of {run} passed only when run again, alone: {names}", failed.len());
         Ok(if failed.is_empty() { String::new() } else { remark() })
@@ -75,7 +77,19 @@ impl Together {
     }
 }
 
-/// How many of so many tests may need a second go.
+/// Whether a test passes in one of its goes alone.
+fn passes_alone(tests: &Path, name: &str) -> Result<bool> {
+    for _ in 0..GOES_ALONE {
+        println!("once more, alone: {name}");
+        let status = command(tests, [OsStr::new("--exact"), OsStr::new(name)])?.status();
+        if status.context("cannot run the kernel tests")?.success() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// How many of so many tests may need another go.
 fn most(run: usize) -> usize {
     (run / 20).max(1)
 }
