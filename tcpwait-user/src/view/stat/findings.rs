@@ -15,7 +15,7 @@ use crate::{
         by::{GroupBy, Value},
         census::PlaceRow,
         failures::FailureRow,
-        findings::StatFinding,
+        findings::{DropCounts, StatFinding},
         report::StatReport,
         unfollowed::FullQueue,
     },
@@ -83,10 +83,10 @@ pub(super) fn line(finding: &StatFinding, report: &StatReport, context: ViewCont
 fn words(finding: &StatFinding, report: &StatReport, context: ViewContext<'_>) -> String {
     match finding {
         StatFinding::Failed(row) => failed(row, context),
-        StatFinding::Ports { row, available, in_ns } => {
+        StatFinding::Ports { row, available, share, in_ns } => {
             let to = &row.destination;
             let to = plain::column(&context.names.endpoint(to.raddr, to.rport, to.interface()));
-            let share = percent(Some(row.taken as f64 / (*available).max(1) as f64));
+            let share = percent(Some(*share));
             let soon = match in_ns {
                 Some(0) => ", none is left".to_owned(),
                 Some(ns) => format!(", none is left in {} at this rate", duration(Some(*ns))),
@@ -96,12 +96,9 @@ fn words(finding: &StatFinding, report: &StatReport, context: ViewContext<'_>) -
                 format!("{} of {} ports to {to} are in use ({share}){soon}", count(row.taken), count(*available));
             format!("{held}: {}. Run tcpwait ports 5", owner(row.owner))
         }
-        StatFinding::Dropped { count: dropped, overflows, no_cookies, queue, owner } => {
-            let what = counted(*dropped, "SYN or handshake ACK", "SYNs or handshake ACKs");
-            format!(
-                "{what} dropped: {}. Run tcpwait doctor",
-                why_dropped(*dropped, *overflows, *no_cookies, *queue, *owner)
-            )
+        StatFinding::Dropped { drops, queue, owner } => {
+            let what = counted(drops.all, "SYN or handshake ACK", "SYNs or handshake ACKs");
+            format!("{what} dropped: {}. Run tcpwait doctor", why_dropped(drops, *queue, *owner))
         }
         StatFinding::Cookies { count: sent } => format!(
             "{}: a SYN queue is full. Run tcpwait doctor",
@@ -155,15 +152,10 @@ fn waiting(row: &PlaceRow, context: ViewContext<'_>) -> String {
     }
 }
 
-fn why_dropped(
-    dropped: u64,
-    overflows: u64,
-    no_cookies: u64,
-    queue: Option<FullQueue>,
-    owner: Option<[u8; 16]>,
-) -> String {
+fn why_dropped(drops: &DropCounts, queue: Option<FullQueue>, owner: Option<[u8; 16]>) -> String {
+    let DropCounts { all, overflows, no_cookies, others } = *drops;
     let mut reasons = Vec::new();
-    let of = |part: u64| if part == dropped { String::new() } else { format!("{} ", count(part)) };
+    let of = |part: u64| if part == all { String::new() } else { format!("{} ", count(part)) };
     if overflows > 0 {
         let full = queue.map(|queue| format!(" (full now: {})", full(&queue, owner))).unwrap_or_default();
         reasons.push(format!("{}because an accept queue was full{full}", of(overflows)));
@@ -171,7 +163,6 @@ fn why_dropped(
     if no_cookies > 0 {
         reasons.push(format!("{}because a SYN queue was full and SYN cookies are off", of(no_cookies)));
     }
-    let others = dropped.saturating_sub(overflows + no_cookies);
     if others > 0 {
         reasons.push(format!("{}for another reason", of(others)));
     }
@@ -186,7 +177,7 @@ fn full(queue: &FullQueue, owner: Option<[u8; 16]>) -> String {
         1 => ", and one more".to_owned(),
         others => format!(", and {} more", count(others.into())),
     };
-    let (waiting, room) = (count(queue.waiting.into()), count(u64::from(queue.backlog) + 1));
+    let (waiting, room) = (count(queue.waiting.into()), count(queue.room()));
     format!("{whose}:{}, {waiting} wait and {room} fit{others}", queue.port)
 }
 
