@@ -12,7 +12,7 @@ mod seen;
 use hashbrown::HashMap;
 
 use self::{
-    compare::{Baseline, Comparison, Kept, SKEW_NS, compare},
+    compare::{Baseline, Comparison, KeptEvents, SKEW_NS, compare},
     seen::{Certain, SeenCounts, What},
 };
 pub use self::{
@@ -34,7 +34,7 @@ const MAX_KEPT: usize = 2_000_000;
 pub struct Audit {
     meaning: Option<TwCounts>,
     seen: HashMap<NetnsId, SeenCounts>,
-    kept: Option<Kept>,
+    kept: Option<KeptEvents>,
     baselines: Option<HashMap<NetnsId, Baseline>>,
     latest: Option<Comparison>,
     why_not: Option<String>,
@@ -59,7 +59,7 @@ impl Audit {
     /// A reading begins; `minis` mini-sockets are followed in each namespace, all that there are; `None` as long as the older ones are
     /// not known.
     pub fn begin_reading(&mut self, minis: Option<&HashMap<NetnsId, u64>>) {
-        self.kept = Some(Kept { minis: minis.cloned(), events: Vec::new() });
+        self.kept = Some(KeptEvents { minis: minis.cloned(), events: Vec::new() });
     }
 
     /// Takes note of an event.

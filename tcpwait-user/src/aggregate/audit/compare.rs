@@ -15,7 +15,7 @@ pub(super) const SKEW_NS: u64 = 200_000;
 
 /// Countable events while a reading is under way.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
+pub(super) struct KeptEvents {
     /// Mini-sockets by namespace; `None` as long as those that are older are not known.
     pub(super) minis: Option<HashMap<NetnsId, u64>>,
     pub(super) events: Vec<(u64, NetnsId, What)>,
@@ -44,7 +44,7 @@ pub(super) fn compare(
     meaning: Option<TwCounts>,
     baselines: &HashMap<NetnsId, Baseline>,
     now: &[(KernelCounts, (SeenCounts, SeenCounts))],
-    kept: &Kept,
+    kept: &KeptEvents,
     reading: &Reading,
 ) -> Comparison {
     // A namespace that was not there at the start has counted from zero since.
@@ -115,7 +115,7 @@ pub(super) fn compare(
 fn gauge(
     what: Checked,
     now: &[(KernelCounts, (SeenCounts, SeenCounts))],
-    kept: &Kept,
+    kept: &KeptEvents,
     of: fn(&KernelCounts) -> Option<(u64, Span)>,
 ) -> Option<Check> {
     let read: Vec<(u64, Span)> = now.iter().map(|(kernel, _)| of(kernel)).collect::<Option<_>>()?;
