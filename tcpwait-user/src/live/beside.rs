@@ -1,4 +1,4 @@
-//! What is read beside the tracing, each by a thread of its own: neither may hold up the other.
+//! What is read beside the tracing, each by a thread of its own, so that neither holds up the other.
 
 use std::{
     collections::HashMap,
