@@ -1,6 +1,6 @@
 //! Durations and counts: what the transitions of many connections add up to, for an interval and for the whole time.
 //!
-//! Takes what the lifecycle yields and the selection lets through, and gives plain [`StatReport`]s. It reads no clock, prints
+//! Takes what the lifecycle yields and the selection lets through, and gives plain [`report::StatReport`]s. It reads no clock, prints
 //! nothing and knows no kernel; time comes from the records. Memory: some 45 bytes a connection, and a bounded rest.
 
 pub mod age;

@@ -44,7 +44,7 @@ pub struct LiveOptions {
     pub choices: Choices,
     /// When the kernel's own counters are read beside the tracing.
     pub audit: Audited,
-    /// Whether the first signal asks for the end; else [`Sink::ends_at`] says when one does.
+    /// Whether the first signal asks for the end; else [`Sink::ends_at`](super::Sink::ends_at) says when one does.
     pub first_signal_ends: bool,
     /// Diagnostics.
     pub verbose: bool,
