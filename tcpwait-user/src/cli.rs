@@ -2,6 +2,7 @@
 
 mod color;
 mod doctor;
+mod export;
 pub mod list;
 mod ports;
 pub mod states;
@@ -25,6 +26,7 @@ use self::values::{count, seconds, time, up_to};
 pub use self::{
     color::Color,
     doctor::DoctorArgs,
+    export::{ExportArgs, LabelBy},
     ports::PortsArgs,
     tracing::{PortsBy, TimingBy, Tracing, choices},
 };
@@ -100,6 +102,9 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Write all kernel events to a file, for `--from FILE` later.
     Record(RecordArgs),
+    /// Serve metrics to Prometheus: TIME_WAIT, ports, ends of connections, failed calls.
+    #[command(after_help = export::HELP)]
+    Export(ExportArgs),
     /// Show which hooks this kernel has, and what is unknown without those it does not have.
     Probes(ProbesArgs),
 }

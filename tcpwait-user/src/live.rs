@@ -12,6 +12,7 @@ mod sink;
 use std::{
     collections::BTreeMap,
     io,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -19,7 +20,10 @@ use anyhow::{Context, Result};
 use hashbrown::HashSet;
 use nix::time::{ClockId, clock_getres};
 use tcpwait_wire::wire::{self, Kind};
-use tokio::{sync::oneshot, time::MissedTickBehavior};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::MissedTickBehavior,
+};
 use zerocopy::IntoBytes;
 
 pub use self::sink::Sink;
@@ -85,6 +89,8 @@ pub struct LiveOptions {
     pub audit: Audited,
     /// Whether the first signal asks for the end; else [`Sink::ends_at`] says when one does.
     pub first_signal_ends: bool,
+    /// Told whenever somebody waits for what the sink has to say: the ring buffer is read at once then.
+    pub wake: Option<Arc<Notify>>,
     /// Diagnostics.
     pub verbose: bool,
 }
@@ -159,6 +165,11 @@ impl Live {
         &self.probes.hooks
     }
 
+    /// Whether connections in SYN_RECV are followed: they are known by the function that their timer calls.
+    pub fn follows_syn_recv(&self) -> bool {
+        self.probes.handlers.request.is_some()
+    }
+
     /// One sentence for everything that this process may not see, and for every hook that this kernel does not give.
     pub fn missing(&self) -> impl Iterator<Item = String> + '_ {
         let requests = self.probes.handlers.request.is_none().then(|| kernel::WITHOUT_REQUESTS.to_owned());
@@ -222,6 +233,7 @@ impl Live {
                     }
                 }
                 () = &mut end, if self.settings.duration.is_some() && readings.ends_at.is_none() => stop = true,
+                () = woken(self.settings.wake.as_deref()) => {}
                 ready = ring.readable() => ready.context("waiting for the ring buffer")?.clear_ready(),
                 Ok((records, read)) = maybe(&mut seeds) => {
                     seeds = None;
@@ -394,6 +406,14 @@ impl Live {
             let _ = send.send((records, seeded));
         });
         receive
+    }
+}
+
+/// Somebody waits; without anybody who might, never.
+async fn woken(wake: Option<&Notify>) {
+    match wake {
+        Some(wake) => wake.notified().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Carries out a command: connects a source, a pipeline and an output, and says on stderr what a person needs to know.
 
 mod doctor;
+mod export;
 mod ports;
 mod probes;
 mod record;
@@ -50,6 +51,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Trace(args) => trace::run(&args),
         Command::Record(args) => record::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Probes(args) => runtime()?.block_on(async { probes::run(&args) }),
     };
     // Whoever closes the pipe, as head(1) does, has what was wanted.
@@ -95,6 +97,7 @@ fn settings(args: &Tracing, filter: KernelFilter) -> LiveOptions {
         choices: choices(args.timing, args.refused_ports),
         audit: Audited::Never,
         first_signal_ends: true,
+        wake: None,
         verbose: args.verbose,
     }
 }
