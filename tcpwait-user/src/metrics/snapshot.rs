@@ -40,7 +40,7 @@ pub enum Value {
     Times {
         /// Their sum.
         sum: f64,
-        /// Upper bound and count of each bucket, which is not added to the next; the last bound is [`f64::MAX`].
+        /// Upper bound and count of each bucket, which is not added to the next; the last bound is infinite.
         buckets: Vec<(f64, u64)>,
     },
     /// Nothing but the labels.

@@ -419,7 +419,7 @@ fn word(state: State) -> String {
 }
 
 fn seconds(times: &Buckets) -> Value {
-    let buckets = times.each().map(|(bound_ns, count)| (bound_ns.map_or(f64::MAX, |ns| ns as f64 / 1e9), count));
+    let buckets = times.each().map(|(bound_ns, count)| (bound_ns.map_or(f64::INFINITY, |ns| ns as f64 / 1e9), count));
     Value::Times { sum: times.sum_s(), buckets: buckets.collect() }
 }
 
