@@ -2,6 +2,7 @@
 
 mod color;
 mod doctor;
+mod export;
 mod filter;
 pub mod list;
 mod ports;
@@ -24,6 +25,7 @@ use crate::{
 pub use self::{
     color::Color,
     doctor::DoctorArgs,
+    export::{ExportArgs, LabelBy},
     filter::Filter,
     ports::PortsArgs,
     stat::{SortBy, StatArgs},
@@ -102,6 +104,9 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Write all kernel events to a file, for `--from FILE` later.
     Record(RecordArgs),
+    /// Serve metrics to Prometheus: TIME_WAIT, ports, ends of connections, failed calls.
+    #[command(after_help = export::HELP)]
+    Export(ExportArgs),
     /// Show which hooks this kernel has, and what is unknown without those it does not have.
     Probes(ProbesArgs),
 }

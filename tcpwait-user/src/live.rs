@@ -30,7 +30,7 @@ pub use self::{
     sink::Sink,
 };
 use self::{
-    beside::{Listed, maybe},
+    beside::{Listed, maybe, woken},
     heirs::Heirs,
     losses::Losses,
     readings::Readings,
@@ -80,6 +80,11 @@ impl Live {
     /// Every hook and what became of it.
     pub fn hooks(&self) -> &[HookState] {
         &self.probes.hooks
+    }
+
+    /// Whether connections in SYN_RECV are followed: they are known by the function that their timer calls.
+    pub fn follows_syn_recv(&self) -> bool {
+        self.probes.handlers.request.is_some()
     }
 
     /// One sentence for everything that this process may not see, and for every hook that this kernel does not give.
@@ -145,6 +150,7 @@ impl Live {
                     }
                 }
                 () = &mut end, if self.settings.duration.is_some() && readings.ends_at.is_none() => stop = true,
+                () = woken(self.settings.wake.as_deref()) => {}
                 ready = ring.readable() => ready.context("waiting for the ring buffer")?.clear_ready(),
                 Ok((records, read)) = maybe(&mut seeds) => {
                     seeds = None;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use tcpwait::{output, system::command};
+use tcpwait::{export::front, output, system::command};
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
@@ -13,6 +13,17 @@ fn main() -> ExitCode {
         output::sentence(format_args!("tcpwait: {refused}"));
         output::end();
         return ExitCode::from(refused.code);
+    }
+    if let Some((verb, arguments)) = arguments.split_first()
+        && verb == front::VERB
+    {
+        let served = front::become_front(arguments);
+        let code = if served.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        if let Err(why) = served {
+            output::sentence(format_args!("tcpwait: {why:#}"));
+            output::end();
+        }
+        return code;
     }
     let cli = tcpwait::cli::Cli::from_arguments();
     let code = tcpwait::run::run(cli).unwrap_or_else(|e| {

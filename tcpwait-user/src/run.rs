@@ -2,6 +2,7 @@
 
 mod criteria;
 mod doctor;
+mod export;
 mod exit;
 mod notices;
 mod ports;
@@ -38,6 +39,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Trace(args) => trace::run(&args),
         Command::Record(args) => record::run(&args),
         Command::Doctor(args) => doctor::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Probes(args) => runtime()?.block_on(async { probes::run(&args) }),
     };
     // Whoever closes the pipe, as head(1) does, has what was wanted.

@@ -28,6 +28,7 @@ mod layers;
 mod lies;
 mod lives;
 mod memory;
+mod metrics;
 mod mutation;
 mod object;
 mod names;

@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 
 use super::{by::Value, dwell::DwellSummary, ends::EndRow};
-use crate::lifecycle::Reason;
+use crate::{
+    lifecycle::{Reason, Transition},
+    tcp::State,
+};
 
 /// Which side hung up first, of connections that were closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,6 +47,23 @@ pub enum Closer {
     Both,
     /// Neither.
     Neither,
+}
+
+impl Closer {
+    /// Who did, if that is certain by this step: once the peer has answered, or when the connection is over; and by then it is known whose socket it is,
+    /// which is certain once its process has closed it.
+    pub fn of(step: &Transition) -> Option<Self> {
+        let seen_to_end = step.reason != Some(Reason::Unknown);
+        match (step.from, step.to) {
+            (Some(State::FinWait1), State::FinWait2 | State::TimeWait) => Some(Self::ThisSide),
+            (Some(State::FinWait1), State::Closing) => Some(Self::Both),
+            (Some(State::CloseWait), State::LastAck | State::Close) => Some(Self::Peer),
+            // Its FIN was on its way, or waited to be, and none of the peer's had come.
+            (Some(State::FinWait1), State::Close) if seen_to_end => Some(Self::ThisSide),
+            (Some(State::Established), State::Close) if seen_to_end => Some(Self::Neither),
+            _ => None,
+        }
+    }
 }
 
 /// The groups of a report.

@@ -6,6 +6,7 @@
 pub mod age;
 pub mod amount;
 pub mod audit;
+pub mod buckets;
 pub mod by;
 pub mod census;
 mod connections;
@@ -24,7 +25,9 @@ mod histogram;
 pub mod ports;
 pub mod report;
 mod reporting;
+mod standing;
 mod steady;
+pub mod totals;
 pub mod unfollowed;
 
 use hashbrown::HashMap;
@@ -232,19 +235,8 @@ impl Aggregate {
         self.connections.keep(name, place, standing);
     }
 
-    /// Who hung up first is certain once the peer has answered, or when the connection is over, and whose socket it is once its process has closed
-    /// it.
     fn close(&mut self, step: &Transition) {
-        let seen_to_end = step.reason != Some(Reason::Unknown);
-        let closer = match (step.from, step.to) {
-            (Some(State::FinWait1), State::FinWait2 | State::TimeWait) => Closer::ThisSide,
-            (Some(State::FinWait1), State::Closing) => Closer::Both,
-            (Some(State::CloseWait), State::LastAck | State::Close) => Closer::Peer,
-            // Its FIN was on its way, or waited to be, and none of the peer's had come.
-            (Some(State::FinWait1), State::Close) if seen_to_end => Closer::ThisSide,
-            (Some(State::Established), State::Close) if seen_to_end => Closer::Neither,
-            _ => return,
-        };
+        let Some(closer) = Closer::of(step) else { return };
         let group = self.group_of(step);
         self.groups.closed(group, closer);
         self.interval.close(closer);

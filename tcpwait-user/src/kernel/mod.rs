@@ -16,7 +16,9 @@ pub use self::{
     btf::{Extracts, extract},
     counters::recursion_misses,
     filter::KernelFilter,
-    hooks::{AttachKind, Choice, Choices, HOOKS, Hook, HookOutcome, HookState, Need, Work, missed, segment_source},
+    hooks::{
+        AttachKind, Choice, Choices, HOOKS, Hook, HookOutcome, HookState, Need, Work, attached, missed, segment_source,
+    },
     load::{Options, load},
     needs::{NEEDS, Needed, OLDEST, Thing},
     probes::Probes,

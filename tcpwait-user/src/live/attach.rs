@@ -1,12 +1,12 @@
 //! The start: what is to be traced, and how; attaches, and catches signals before anybody is told to hit Ctrl-C.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use hashbrown::HashSet;
 use nix::time::{ClockId, clock_getres};
 use tcpwait_wire::wire;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use super::{Live, heirs::Heirs, place};
 use crate::{
@@ -46,6 +46,8 @@ pub struct LiveOptions {
     pub audit: Audited,
     /// Whether the first signal asks for the end; else [`Sink::ends_at`](super::Sink::ends_at) says when one does.
     pub first_signal_ends: bool,
+    /// Told whenever somebody waits for what the sink has to say: the ring buffer is read at once then.
+    pub wake: Option<Arc<Notify>>,
     /// Diagnostics.
     pub verbose: bool,
 }

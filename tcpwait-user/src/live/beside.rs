@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::Live;
 use crate::{
@@ -68,6 +68,14 @@ impl Live {
 pub(super) async fn maybe<T>(channel: &mut Option<oneshot::Receiver<T>>) -> Result<T, oneshot::error::RecvError> {
     match channel {
         Some(channel) => channel.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Somebody waits; without anybody who might, never.
+pub(super) async fn woken(wake: Option<&Notify>) {
+    match wake {
+        Some(wake) => wake.notified().await,
         None => std::future::pending().await,
     }
 }

@@ -28,7 +28,7 @@ pub trait Sink {
     fn sync(&mut self) -> io::Result<()>;
 
     /// Whether it wants the kernel side's counts at this time, in nanoseconds of `CLOCK_MONOTONIC`.
-    fn is_due(&self, _now_ns: u64) -> bool {
+    fn is_due(&mut self, _now_ns: u64) -> bool {
         false
     }
 

@@ -25,6 +25,7 @@ pub fn run(args: &ProbesArgs) -> Result<ExitCode> {
         choices: choices(args.timing, args.refused_ports),
         audit: Audited::Never,
         first_signal_ends: true,
+        wake: None,
         verbose: args.verbose,
     };
     let live = live::attach(settings)?;

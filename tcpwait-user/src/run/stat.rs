@@ -193,7 +193,7 @@ impl Sink for Reports {
     fn sync(&mut self) -> io::Result<()> {
         Ok(())
     }
-    fn is_due(&self, now_ns: u64) -> bool {
+    fn is_due(&mut self, now_ns: u64) -> bool {
         self.statistics.is_due(now_ns)
     }
     fn account(&mut self, counters: &Counters) {

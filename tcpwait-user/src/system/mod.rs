@@ -13,6 +13,7 @@ pub mod facts;
 pub mod listeners;
 pub mod listing;
 pub mod netns;
+pub mod own_process;
 pub mod owners;
 pub mod port_range;
 pub mod processes;

@@ -5,7 +5,7 @@ mod clock;
 pub mod doctor;
 pub mod failure;
 pub mod json;
-mod key;
+pub mod key;
 pub mod ledger;
 pub mod paint;
 pub mod ports;

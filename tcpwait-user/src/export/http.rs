@@ -1,0 +1,148 @@
+//! What is answered over HTTP, and how long anybody may take to ask: `hyper` speaks it. Whoever is slow, or says too much, is let go of.
+
+use std::{convert::Infallible, io::Write as _, sync::Arc, time::Duration};
+
+use flate2::{Compression, write::GzEncoder};
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{self, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time::timeout,
+};
+
+use super::questions::Asker;
+use crate::metrics::exposition::Format;
+
+/// Connections at once. Prometheus needs one.
+const MOST: usize = 64;
+
+/// How long the head of a request may take, from the connection or the last answer on.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long a connection may take in all: one that never reads its answer ends too.
+const ALL_WITHIN: Duration = Duration::from_secs(120);
+
+/// How large the head of a request may be, in bytes.
+const LARGEST_HEAD: usize = 16 * 1024;
+
+const LANDING: &str = "<!DOCTYPE html>\n<html lang=\"en\"><head><title>tcpwait exporter</title></head><body>\n\
+                       <h1>tcpwait exporter</h1>\n<p>TIME_WAIT, ports and ends of TCP connections of this machine.</p>\n\
+                       <ul><li><a href=\"/metrics\">/metrics</a></li><li><a href=\"/-/healthy\">/-/healthy</a></li></ul>\n\
+                       </body></html>\n";
+
+/// Answers on one listener for ever.
+pub async fn serve(listener: TcpListener, asker: Arc<Asker>, room: Arc<Semaphore>) {
+    loop {
+        let Ok(place) = room.clone().acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            // No descriptor is free, or the peer is gone already: both pass.
+            Err(_) => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let asker = asker.clone();
+        tokio::spawn(async move {
+            let _ = timeout(ALL_WITHIN, connection(stream, asker)).await;
+            drop(place);
+        });
+    }
+}
+
+/// Room for as many connections as there may be, on all listeners together.
+pub fn room() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(MOST))
+}
+
+async fn connection(stream: TcpStream, asker: Arc<Asker>) {
+    let service = service_fn(move |request| answer(request, asker.clone()));
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(LARGEST_HEAD)
+        .keep_alive(true)
+        .serve_connection(TokioIo::new(stream), service);
+    // Whatever went wrong is the client's to notice.
+    let _ = served.await;
+}
+
+type Answer = Response<Full<Bytes>>;
+
+async fn answer(request: Request<Incoming>, asker: Arc<Asker>) -> Result<Answer, Infallible> {
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+        refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return Ok(refused);
+    }
+    Ok(match request.uri().path() {
+        "/metrics" => metrics(&request, &asker).await,
+        "/-/healthy" => text(StatusCode::OK, "tcpwait exporter is healthy\n"),
+        "/" => typed(StatusCode::OK, "text/html; charset=utf-8", LANDING.into()),
+        _ => text(StatusCode::NOT_FOUND, "there are /, /metrics and /-/healthy\n"),
+    })
+}
+
+async fn metrics(request: &Request<Incoming>, asker: &Asker) -> Answer {
+    let says = |name: header::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let format = Format::accepted(says(header::ACCEPT));
+    let Ok(body) = asker.ask(format).await else {
+        return text(StatusCode::SERVICE_UNAVAILABLE, "the tracing process has ended\n");
+    };
+    let may_gzip = says(header::ACCEPT_ENCODING).is_some_and(accepts_gzip);
+    let packed = may_gzip.then(|| gzip(&body)).flatten();
+    let is_packed = packed.is_some();
+    let mut answer = typed(StatusCode::OK, format.content_type(), packed.unwrap_or(body).into());
+    answer.headers_mut().insert(header::VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+    if is_packed {
+        answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    answer
+}
+
+/// Whether gzip is among what the client takes (RFC 9110, 12.5.3).
+fn accepts_gzip(header: &str) -> bool {
+    header.split(',').any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let is_gzip = parts.next().is_some_and(|name| name.eq_ignore_ascii_case("gzip") || name == "*");
+        is_gzip && !parts.any(|weight| weight.strip_prefix("q=").is_some_and(|q| q.parse() == Ok(0.0)))
+    })
+}
+
+fn gzip(body: &[u8]) -> Option<Vec<u8>> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+    packed.write_all(body).ok()?;
+    packed.finish().ok()
+}
+
+fn text(status: StatusCode, body: &'static str) -> Answer {
+    typed(status, "text/plain; charset=utf-8", body.into())
+}
+
+fn typed(status: StatusCode, kind: &'static str, body: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(body));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::accepts_gzip;
+
+    #[test]
+    fn gzip_is_sent_to_who_takes_it() {
+        assert!(accepts_gzip("gzip") && accepts_gzip("deflate, gzip;q=0.5") && accepts_gzip("*"));
+        assert!(!accepts_gzip("") && !accepts_gzip("gzip;q=0") && !accepts_gzip("deflate"));
+    }
+}

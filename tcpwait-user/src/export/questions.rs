@@ -1,0 +1,127 @@
+//! What the two processes of the exporter say to each other over their socket pair: a format is asked for in one byte, and the answer is its length in four
+//! bytes, little-endian, and the text. The one that asks may be taken over by somebody: of what it says nothing but the byte is read.
+
+use std::{collections::VecDeque, io, sync::Arc};
+
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::UnixStream,
+    sync::{Mutex, Notify, mpsc, oneshot},
+};
+
+use crate::metrics::exposition::Format;
+
+/// An answer is never longer: some 40 KB, and 200 bytes for each group.
+const MAX_ANSWER: u32 = 16 << 20;
+
+/// A format that somebody waits for.
+type Question = (Format, oneshot::Sender<String>);
+
+/// Questions that wait for an answer.
+#[derive(Debug)]
+pub struct Questions {
+    asked: mpsc::Receiver<Question>,
+    open: VecDeque<Question>,
+}
+
+impl Questions {
+    /// Takes questions from the other process until it goes; `wake` is told of each, and of its end. Needs a tokio runtime around it.
+    pub fn listen(pair: UnixStream, wake: Arc<Notify>) -> (Self, oneshot::Receiver<()>) {
+        let (send, asked) = mpsc::channel(1);
+        let (gone, is_gone) = oneshot::channel();
+        tokio::spawn(async move {
+            let _ = answer_all(pair, &send, &wake).await;
+            let _ = gone.send(());
+            wake.notify_one();
+        });
+        (Self { asked, open: VecDeque::new() }, is_gone)
+    }
+
+    /// Whether anybody waits.
+    pub fn are_open(&mut self) -> bool {
+        while let Ok(question) = self.asked.try_recv() {
+            self.open.push_back(question);
+        }
+        !self.open.is_empty()
+    }
+
+    /// Answers everybody who waits.
+    pub fn answer(&mut self, mut with: impl FnMut(Format) -> String) {
+        for (format, to) in self.open.drain(..) {
+            // Whoever has gone meanwhile needs none.
+            let _ = to.send(with(format));
+        }
+    }
+}
+
+async fn answer_all(mut pair: UnixStream, send: &mpsc::Sender<Question>, wake: &Notify) -> io::Result<()> {
+    loop {
+        let format = match pair.read_u8().await? {
+            0 => Format::OpenMetrics,
+            _ => Format::Text,
+        };
+        let (to, answer) = oneshot::channel();
+        if send.send((format, to)).await.is_err() {
+            return Ok(());
+        }
+        wake.notify_one();
+        let text = answer.await.unwrap_or_default();
+        pair.write_u32_le(u32::try_from(text.len()).unwrap_or(u32::MAX)).await?;
+        pair.write_all(text.as_bytes()).await?;
+    }
+}
+
+/// The end that asks: one question at a time.
+#[derive(Debug)]
+pub struct Asker(Mutex<UnixStream>);
+
+impl Asker {
+    /// Asks over this.
+    pub fn new(pair: UnixStream) -> Self {
+        Self(Mutex::new(pair))
+    }
+
+    /// The metrics as they are now.
+    ///
+    /// # Errors
+    /// The other process is gone.
+    pub async fn ask(&self, format: Format) -> io::Result<Vec<u8>> {
+        let mut pair = self.0.lock().await;
+        pair.write_u8(u8::from(format == Format::Text)).await?;
+        let length = pair.read_u32_le().await?;
+        if length > MAX_ANSWER {
+            return Err(io::Error::other("an answer of an impossible length"));
+        }
+        let mut text = vec![0; length as usize];
+        pair.read_exact(&mut text).await?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_question_has_its_answer() {
+        let (one, other) = UnixStream::pair().unwrap();
+        let wake = Arc::new(Notify::new());
+        let (mut questions, gone) = Questions::listen(one, wake.clone());
+        let asker = Asker::new(other);
+        let asking = async { (asker.ask(Format::Text).await.unwrap(), asker.ask(Format::OpenMetrics).await.unwrap()) };
+        let answering = async {
+            let mut answered = 0;
+            while answered < 2 {
+                wake.notified().await;
+                if questions.are_open() {
+                    questions.answer(|format| format!("{format:?}"));
+                    answered += 1;
+                }
+            }
+        };
+        let (answers, ()) = tokio::join!(asking, answering);
+        assert_eq!(answers, (b"Text".to_vec(), b"OpenMetrics".to_vec()));
+        drop(asker);
+        gone.await.unwrap();
+    }
+}

@@ -1,0 +1,223 @@
+//! `tcpwait export`: connects a source with the metrics, and those with whoever asks for them.
+
+use std::{
+    io::{self, Write as _},
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+};
+
+use anyhow::{Context, Result, bail};
+use tcpwait_wire::wire::Counters;
+use tokio::sync::{Notify, oneshot};
+
+use super::{
+    criteria::inodes,
+    notices::{banner, log_to_stderr, say_damage, say_seeded},
+    runtime,
+    source::{meaning_of_tw, open, settings},
+};
+use crate::{
+    aggregate::audit::{Audit, Reading},
+    cli::ExportArgs,
+    export::{
+        engine::Engine,
+        front::{self, Front},
+        questions::Questions,
+    },
+    kernel::{KernelFilter, Work},
+    live::{self, Audited, Live, LiveOptions, Sink},
+    metrics::{
+        exposition::{self, Format},
+        groups::Slots,
+        history::History,
+        source::Observed,
+    },
+    output::say,
+    recording::Header,
+    system::{netns, own_process, port_range},
+};
+
+/// Where it is served unless something else is said.
+const PORT: u16 = 10_060;
+
+/// Carries it out.
+pub fn run(args: &ExportArgs) -> Result<ExitCode> {
+    log_to_stderr(args.tracing.verbose);
+    match &args.from {
+        Some(path) => replay(args, path),
+        None => runtime()?.block_on(trace(args)),
+    }
+}
+
+fn replay(args: &ExportArgs, path: &Path) -> Result<ExitCode> {
+    let mut reader = open(path)?;
+    let header = reader.header().clone();
+    let audit = Audit::new(None, Some("a recording has no kernel counters".to_owned()));
+    let mut engine = Engine::new(&header, of_recording(&header), audit, slots(args));
+    let mut history = History::new(header.started_ns);
+    while let Some(record) = reader.next_record() {
+        engine.record(record);
+        engine.recorded(reader.found());
+        if history.is_due(engine.now_ns()) && engine.is_seeded() {
+            history.add(engine.now_ns(), engine.now_s(), &engine.snapshot(None));
+        }
+    }
+    history.add(engine.now_ns(), engine.now_s(), &engine.snapshot(None));
+    history.write(&mut io::stdout().lock()).context("writing to stdout")?;
+    say_damage(path, &reader.found(), "exported");
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn trace(args: &ExportArgs) -> Result<ExitCode> {
+    let listeners = if args.once { Vec::new() } else { listen(args)? };
+    let filter = KernelFilter { netns: netns::identify(&inodes(&args.netns)?), ..KernelFilter::default() };
+    let audit = Audit::new(meaning_of_tw(), None);
+    let wake = Arc::new(Notify::new());
+    let mut live = live::attach(LiveOptions {
+        audit: Audited::Throughout,
+        wake: Some(wake.clone()),
+        ..settings(&args.tracing, filter)
+    })?;
+    let engine = Engine::new(live.header(), of_kernel(&live), audit, slots(args));
+    let mut sink = Exported { engine, front: None, once: args.once && args.tracing.duration.is_none() };
+    live.read_first_counters(&mut sink).context("counting")?;
+    banner(&live, args.tracing.verbose);
+    if !listeners.is_empty() {
+        let (process, pair) = Front::start(&listeners)?;
+        let pair = tokio::net::UnixStream::from_std(pair).context("talking to the process that answers HTTP")?;
+        let (questions, gone) = Questions::listen(pair, wake);
+        sink.front = Some(Serving { _process: process, questions, gone, has_gone: false });
+        for listener in &listeners {
+            let address = listener.local_addr().context("asking for the address that is listened on")?;
+            say!("Serving metrics on http://{address}/metrics");
+        }
+    }
+    let seeded = live.run(&mut sink).await?;
+    say_seeded(seeded.as_ref(), args.tracing.verbose);
+    if args.once {
+        let text = sink.render(Format::OpenMetrics);
+        io::stdout().lock().write_all(text.as_bytes()).context("writing to stdout")?;
+    }
+    if sink.front.is_some_and(|front| front.has_gone) {
+        bail!("the process that answers HTTP has ended: what it said is above; start tcpwait export again");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The sockets to serve on.
+fn listen(args: &ExportArgs) -> Result<Vec<TcpListener>> {
+    if let Some(open) = args.listen.iter().find(|address| !address.ip().is_loopback() && !args.no_auth) {
+        bail!("--listen {open}: whoever reaches this address reads the metrics; say --no-auth if that is wanted");
+    }
+    if !args.listen.is_empty() {
+        return args.listen.iter().map(|address| front::listen(*address)).collect();
+    }
+    let mut listeners = vec![front::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)))?];
+    // A machine without IPv6 has no ::1.
+    match front::listen(SocketAddr::from((Ipv6Addr::LOCALHOST, PORT))) {
+        Ok(listener) => listeners.push(listener),
+        Err(why) => say!("tcpwait: not served over IPv6: {why:#}"),
+    }
+    Ok(listeners)
+}
+
+fn slots(args: &ExportArgs) -> Slots {
+    let mut by = Vec::new();
+    for what in args.label.iter().map(|what| (*what).into()) {
+        if !by.contains(&what) {
+            by.push(what);
+        }
+    }
+    Slots::new(by, args.top as usize)
+}
+
+fn of_kernel(live: &Live) -> Observed {
+    let does = |work| crate::kernel::attached(live.hooks(), work).is_some();
+    Observed {
+        late_segments: does(Work::Segments),
+        accepters: does(Work::Accepts),
+        syn_recv: live.follows_syn_recv(),
+        refused_calls: does(Work::Ports),
+    }
+}
+
+/// A recording names the hooks that were not attached.
+fn of_recording(header: &Header) -> Observed {
+    let is_missing = |hook: &crate::kernel::Hook| header.missing_hooks.contains_key(hook.name);
+    let does = |work| {
+        crate::kernel::HOOKS.iter().any(|hook| hook.need == crate::kernel::Need::OneOf(work) && !is_missing(hook))
+    };
+    Observed {
+        late_segments: does(Work::Segments),
+        accepters: does(Work::Accepts),
+        syn_recv: !header.symbols.is_empty(),
+        refused_calls: does(Work::Ports),
+    }
+}
+
+/// Records become metrics, and questions are answered.
+struct Exported {
+    engine: Engine,
+    front: Option<Serving>,
+    once: bool,
+}
+
+/// The process that serves, and what it asks.
+struct Serving {
+    _process: Front,
+    questions: Questions,
+    gone: oneshot::Receiver<()>,
+    has_gone: bool,
+}
+
+impl Exported {
+    fn render(&mut self, format: Format) -> String {
+        let process = own_process::read();
+        exposition::write(self.engine.snapshot(process.as_ref()), format).unwrap_or_default()
+    }
+
+    fn is_asked(&mut self) -> bool {
+        self.front.as_mut().is_some_and(|front| front.questions.are_open())
+    }
+}
+
+impl Sink for Exported {
+    fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.engine.record(bytes);
+        Ok(())
+    }
+    fn round(&mut self) -> io::Result<()> {
+        if !self.is_asked() {
+            return Ok(());
+        }
+        let Some(mut front) = self.front.take() else { return Ok(()) };
+        front.questions.answer(|format| self.render(format));
+        self.front = Some(front);
+        Ok(())
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+    fn is_due(&mut self, _now_ns: u64) -> bool {
+        self.is_asked()
+    }
+    fn account(&mut self, counters: &Counters) {
+        self.engine.account(counters);
+        self.engine.set_settings(port_range::read(&self.engine.namespaces()));
+    }
+    fn reading_begins(&mut self) {
+        self.engine.reading_begins();
+    }
+    fn reading_ends(&mut self, reading: &Reading) {
+        self.engine.reading_ends(reading);
+    }
+    fn is_over(&mut self) -> bool {
+        if let Some(front) = &mut self.front {
+            front.has_gone |= !matches!(front.gone.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+            return front.has_gone;
+        }
+        self.once && self.engine.is_seeded() && self.engine.is_audited()
+    }
+}
