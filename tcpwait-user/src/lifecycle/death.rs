@@ -40,7 +40,7 @@ impl Lifecycle {
         let sentenced = self.sentenced.remove(&event.context).filter(|sentenced| {
             sentenced.cookie == socket.cookie && event.time_ns.saturating_sub(sentenced.time_ns) <= PROCESSING_NS
         });
-        let verdict = verdict(&self.symbols, socket.substate, site);
+        let verdict = verdict(&self.common.symbols, socket.substate, site);
         let reason = match (verdict, sentenced) {
             (CancelVerdict::Rearm, _) => return self.catch_up(event.time_ns, socket, out),
             (CancelVerdict::Expiry, _) => return,
@@ -51,13 +51,13 @@ impl Lifecycle {
             (CancelVerdict::Death(reason), _) => reason,
             (CancelVerdict::Silent, None) => {
                 let task = site.task.as_ref().filter(|_| site.on_task_stack);
-                let by_task = task.map(|task| self.share(task));
+                let by_task = task.map(|task| self.common.share(task));
                 self.held.insert(event.context, HeldEnd { time_ns: event.time_ns, mini: socket.clone(), by_task });
                 return;
             }
         };
         let by = site.task.as_ref().filter(|_| matches!(reason, Reason::ReusedByConnect | Reason::Destroyed));
-        let by = by.map(|task| self.share(task));
+        let by = by.map(|task| self.common.share(task));
         self.end(event.time_ns, socket, reason, by, out);
     }
 

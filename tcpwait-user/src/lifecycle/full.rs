@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::{
-    Detail, Lifecycle, PORT_PATIENCE_NS, Reason, Timing, Transition, Update,
+    Detail, Lifecycle, Reason, Timing, Transition, Update,
     calls::{ConnectCall, SynSentEnd},
+    common::{Common, PORT_PATIENCE_NS},
     end::{EndClock, EndedBy, end},
 };
 use crate::{
@@ -98,9 +99,9 @@ impl Lifecycle {
         // An answer to a SYN may be taken by anybody who locks the socket; it leaves an error.
         let by_its_owner = !(change.old == State::SynSent && change.new == State::Close && change.err != 0);
         if change.new == State::Listen {
-            self.listened.add(&change.flow);
+            self.common.listened.add(&change.flow);
         }
-        let owner = change.task.as_ref().filter(|_| by_its_owner).map(|task| self.share(task));
+        let owner = change.task.as_ref().filter(|_| by_its_owner).map(|task| self.common.share(task));
         let newborn = match change.old {
             State::SynRecv => {
                 // Both only where servers were allowed TCP Fast Open meanwhile.
@@ -123,7 +124,7 @@ impl Lifecycle {
             None if was_known && change.old != State::Close => None,
             None => {
                 // A socket can be connected again; that its former life ended was lost.
-                self.tally.unmatched.gaps += u64::from(was_known);
+                self.common.tally.unmatched.gaps += u64::from(was_known);
                 Some(self.unknown(change))
             }
         };
@@ -131,7 +132,7 @@ impl Lifecycle {
             self.fulls.insert(change.cookie, fresh);
         }
         // What is known is changed where it is: this is the way of almost every record.
-        let Self { fulls, portless, tally, .. } = self;
+        let Self { fulls, portless, common: Common { tally, .. }, .. } = self;
         let Some(full) = fulls.get_mut(&change.cookie) else { return };
         if let Some(mut step) = full.waiting.take() {
             // Addresses that were not chosen yet then are known now.
@@ -178,7 +179,7 @@ impl Lifecycle {
         };
         if change.new == State::Close {
             let full = fulls.remove(&change.cookie);
-            self.remember_end(change.cookie, false);
+            self.common.full_ended(change.cookie);
             let old_soft = full.as_ref().is_some_and(|full| full.old_soft);
             self.explain(change, was_known, old_soft, &mut step);
             if step.reason == Some(Reason::ListenerClosed) && step.owner.is_none() {
@@ -191,7 +192,7 @@ impl Lifecycle {
             out.push(Update::Transition(step));
             if let (State::SynSent, Some(full)) = (change.old, full) {
                 let asked = ConnectCall { flow: full.flow, old_port: full.old_port };
-                self.connect_failed(time_ns, (asked, found), since_ns, change, full.owner, out);
+                self.calls.connect_failed(time_ns, (asked, found), since_ns, change, full.owner, out);
             }
             return;
         }
@@ -208,8 +209,8 @@ impl Lifecycle {
 
     /// Says why a step leads to CLOSE.
     fn explain(&mut self, change: &StateChange, was_known: bool, old_soft: bool, step: &mut Transition) {
-        let clock = EndClock { hz: self.clock.known().map(|(hz, _)| hz), dwell_ns: step.dwell_ns };
-        let end = end(&self.symbols, change, clock);
+        let clock = EndClock { hz: self.common.clock.known().map(|(hz, _)| hz), dwell_ns: step.dwell_ns };
+        let end = end(&self.common.symbols, change, clock);
         step.errno = change.err;
         let about = change.end.as_ref().and_then(|site| site.about).filter(|_| !old_soft);
         step.soft_errno = about.and_then(|about| about.soft_err).unwrap_or_default();
@@ -225,7 +226,7 @@ impl Lifecycle {
         step.abort = end.abort;
         step.rst_sent = end.rst;
         let task = change.end.as_ref().and_then(|site| site.task.as_ref()).filter(|_| end.by != EndedBy::Nobody);
-        step.by = task.map(|task| self.share(task));
+        step.by = task.map(|task| self.common.share(task));
         if end.by == EndedBy::Owner && step.by.is_some() {
             step.owner = step.by.clone();
         }
@@ -239,11 +240,11 @@ impl Lifecycle {
             Some(request) => (request.since_ns, request.predates),
             // Where the kernel side saw one end, its beginning was lost, or is older: nobody knows when the SYN came.
             None if change.of_request => {
-                self.tally.unmatched.requests += u64::from(self.seeds_read);
-                (None, !self.seeds_read)
+                self.common.tally.unmatched.requests += u64::from(self.common.seeds_read);
+                (None, !self.common.seeds_read)
             }
             None => {
-                self.tally.without_request += 1;
+                self.common.tally.without_request += 1;
                 out.push(Update::Transition(Transition {
                     origin: Origin::There,
                     ..Transition::new(newborn.time_ns, change.cookie, change.flow, Some(State::Listen), State::SynRecv)
@@ -272,16 +273,16 @@ impl Lifecycle {
     /// A socket that was not known: a new one, or one that was there before.
     fn unknown(&mut self, change: &StateChange) -> Full {
         let is_new = change.old == State::Close;
-        if !is_new && self.seeds_read {
-            self.tally.unmatched.gaps += 1;
+        if !is_new && self.common.seeds_read {
+            self.common.tally.unmatched.gaps += 1;
         }
         let origin = match (change.old, change.new) {
             // A restored connection may have been accepted, elsewhere or before, and has its port by bind(); it sends no SYN.
             (State::Close, State::SynSent) if change.syn == Some(Syn::Never) => {
-                self.listened.tell(&change.flow).unwrap_or(Origin::Unknown(None))
+                self.common.listened.tell(&change.flow).unwrap_or(Origin::Unknown(None))
             }
             (State::Close, State::SynSent) | (State::SynSent, _) => Origin::Here,
-            _ => self.origin_of(&change.flow),
+            _ => self.common.origin_of(&change.flow),
         };
         Full {
             flow: change.flow,
@@ -290,7 +291,7 @@ impl Lifecycle {
             by_ns: 0,
             owner: None,
             listener: None,
-            predates: !is_new && !self.seeds_read,
+            predates: !is_new && !self.common.seeds_read,
             origin,
             reuse: None,
             v6only: None,
@@ -316,13 +317,13 @@ impl Lifecycle {
                 return false;
             }
             // Its beginning was lost; the connection has not ended.
-            self.tally.unmatched.gaps += 1;
+            self.common.tally.unmatched.gaps += 1;
         }
         let full = self.fulls.remove(&change.cookie);
         if let Some(full) = full.filter(|_| !seen_to_begin) {
             out.push(Update::Lost { id: change.cookie, flow: full.flow });
         }
-        self.remember_end(change.cookie, false);
+        self.common.full_ended(change.cookie);
         true
     }
 
@@ -332,7 +333,7 @@ impl Lifecycle {
         const AT_ONCE: usize = 64;
         self.handed_over.truncate(AT_ONCE - 1);
         self.handed_over.push_front(cookie);
-        self.remember_end(cookie, false);
+        self.common.full_ended(cookie);
     }
 
     pub(super) fn seed_full(&mut self, seed: &Seed, owner: Option<Arc<Task>>, origin: Origin) -> bool {

@@ -7,7 +7,7 @@ use hashbrown::HashSet;
 
 use super::{
     KeptIn, Lifecycle, Reason, Timing, Transition, Update,
-    recovery::HASHED_NS,
+    common::HASHED_NS,
     segment::{RestartCause, Restarts, restart_cause},
 };
 use crate::{
@@ -68,26 +68,26 @@ impl Mini {
 impl Lifecycle {
     /// A mini-socket begins.
     pub(super) fn armed(&mut self, time_ns: u64, socket: &MiniSocket, out: &mut Vec<Update>) {
-        self.tally.minis_entered += 1;
+        self.common.tally.minis_entered += 1;
         if let Some(stale) = self.take_mini(&socket.flow) {
-            self.tally.unmatched.beginnings += 1;
+            self.common.tally.unmatched.beginnings += 1;
             out.push(Update::Transition(leave(&stale, socket.flow, time_ns, None, Timing::Unknown, Reason::Unknown)));
         }
         let full = self.fulls.remove(&socket.cookie);
         self.hand_over(socket.cookie);
         let dwell_at_least_ns = full.as_ref().and_then(|full| full.dwell_at_least_ns(time_ns));
-        let origin = full.as_ref().map_or_else(|| self.origin_of(&socket.flow), |full| full.origin);
+        let origin = full.as_ref().map_or_else(|| self.common.origin_of(&socket.flow), |full| full.origin);
         let (from, since_ns, owner, predates) = match full {
             Some(full) => {
                 let known = matches!(full.state, State::FinWait2 | State::Closing);
                 if !known {
-                    self.tally.unmatched.gaps += 1;
+                    self.common.tally.unmatched.gaps += 1;
                 }
                 (known.then_some(full.state), full.since_ns.filter(|_| known), full.owner, full.predates)
             }
             None => {
-                self.tally.unmatched.gaps += u64::from(self.seeds_read);
-                (None, None, None, !self.seeds_read)
+                self.common.tally.unmatched.gaps += u64::from(self.common.seeds_read);
+                (None, None, None, !self.common.seeds_read)
             }
         };
         let mut mini = Mini {
@@ -105,7 +105,7 @@ impl Lifecycle {
             timestamps: Some(socket.timestamps),
         };
         if socket.substate == State::TimeWait {
-            self.clock.time_wait_set(socket.expires.saturating_sub(socket.jiffies), from.is_some());
+            self.common.clock.time_wait_set(socket.expires.saturating_sub(socket.jiffies), from.is_some());
             let dwell_ns = since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
             enter_time_wait(&mut mini, socket.flow, from, time_ns, dwell_ns, Timing::Exact, out);
             if let Some(Update::Transition(step)) = out.last_mut() {
@@ -121,14 +121,14 @@ impl Lifecycle {
     pub(super) fn rearmed(&mut self, event: &Event, socket: &MiniSocket, out: &mut Vec<Update>) {
         if !self.known(socket) {
             self.adopt(event.time_ns, socket, out);
-            if self.seeds_read {
-                self.tally.unmatched.beginnings += 1;
+            if self.common.seeds_read {
+                self.common.tally.unmatched.beginnings += 1;
             }
             return;
         }
         let Some(mini) = self.minis.get_mut(&socket.flow) else { return };
-        let is_old =
-            mini.expires == 0 && self.clock.is_fresh(socket.expires.saturating_sub(socket.jiffies)) == Some(false);
+        let is_old = mini.expires == 0
+            && self.common.clock.is_fresh(socket.expires.saturating_sub(socket.jiffies)) == Some(false);
         if mini.expires == socket.expires || is_old {
             mini.expires = socket.expires;
             // The FIN may have come within the very jiffy in which FIN_WAIT2 began.
@@ -188,12 +188,12 @@ impl Lifecycle {
         by: Option<Arc<Task>>,
         out: &mut Vec<Update>,
     ) {
-        self.tally.minis_ended += 1;
-        self.remember_end(socket.cookie, true);
+        self.common.tally.minis_ended += 1;
+        self.common.mini_ended(socket.cookie);
         if !self.known(socket) {
             self.adopt(time_ns, socket, out);
-            if self.seeds_read {
-                self.tally.unmatched.ends += 1;
+            if self.common.seeds_read {
+                self.common.tally.unmatched.ends += 1;
             }
         }
         self.infer_switch(time_ns, socket, out);
@@ -234,7 +234,7 @@ impl Lifecycle {
     /// The FIN came within the timer's bucket, and no better hook saw it: TIME_WAIT began when the clock last did.
     fn infer_switch(&mut self, time_ns: u64, socket: &MiniSocket, out: &mut Vec<Update>) {
         let started_ns = self.started_ns(time_ns, socket);
-        let slack_ns = 2 * self.clock.tick_ns().unwrap_or_default();
+        let slack_ns = 2 * self.common.clock.tick_ns().unwrap_or_default();
         let Some(mini) = self.minis.get_mut(&socket.flow) else { return };
         if socket.substate != State::TimeWait || mini.state == State::TimeWait {
             return;
@@ -256,7 +256,7 @@ impl Lifecycle {
         if socket.substate != State::TimeWait {
             return None;
         }
-        self.clock.timewait_started_ns(time_ns, socket.jiffies, socket.expires)
+        self.common.clock.timewait_started_ns(time_ns, socket.jiffies, socket.expires)
     }
 
     /// Those whose timer ran out so long ago that their end was lost.
@@ -281,7 +281,7 @@ impl Lifecycle {
         if seed.state != State::TimeWait || mini.state == State::TimeWait || !mini.is_older(time_ns) {
             return;
         }
-        self.tally.unmatched.gaps += 1;
+        self.common.tally.unmatched.gaps += 1;
         enter_time_wait(mini, seed.flow, None, time_ns, None, Timing::Unknown, out);
         // Its timer will say when.
         mini.since = None;
@@ -309,14 +309,14 @@ impl Lifecycle {
 
     fn end_unseen(&mut self, flow: &Flow, time_ns: u64, out: &mut Vec<Update>) {
         let Some(mini) = self.take_mini(flow) else { return };
-        self.tally.unmatched.overdue += 1;
+        self.common.tally.unmatched.overdue += 1;
         out.push(Update::Transition(leave(&mini, *flow, time_ns, None, Timing::Unknown, Reason::Unknown)));
     }
 
     /// When its timer runs out, as far as that is known.
     fn due_ns(&self, mini: &Mini) -> Option<u64> {
         if mini.expires != 0 {
-            return self.clock.time_of(mini.expires);
+            return self.common.clock.time_of(mini.expires);
         }
         match (mini.state, mini.since_ns()) {
             (State::TimeWait, Some(since_ns)) => Some(since_ns + TIMEWAIT_LEN_NS),
@@ -353,7 +353,7 @@ impl Lifecycle {
     /// Takes in a mini-socket whose beginning was not seen.
     fn adopt(&mut self, time_ns: u64, socket: &MiniSocket, out: &mut Vec<Update>) {
         if let Some(stale) = self.take_mini(&socket.flow) {
-            self.tally.unmatched.beginnings += 1;
+            self.common.tally.unmatched.beginnings += 1;
             out.push(Update::Transition(leave(&stale, socket.flow, time_ns, None, Timing::Unknown, Reason::Unknown)));
         }
         let mini = Mini {
@@ -365,8 +365,8 @@ impl Lifecycle {
             restarts: None,
             owner: None,
             // Once all older sockets are known, a beginning that was not seen was lost.
-            predates: !self.seeds_read,
-            origin: self.origin_of(&socket.flow),
+            predates: !self.common.seeds_read,
+            origin: self.common.origin_of(&socket.flow),
             reuse: socket.reuse,
             v6only: socket.v6only,
             timestamps: Some(socket.timestamps),
@@ -385,7 +385,7 @@ impl Lifecycle {
         }
         let in_time_wait = seed.state == State::TimeWait;
         // A nominal expiry of 0 ms has passed already: how long ago is not said until the end.
-        let says = in_time_wait && seed.expires_ms > 0 && self.clock.other_length_ns().is_none();
+        let says = in_time_wait && seed.expires_ms > 0 && self.common.clock.other_length_ns().is_none();
         let age_ms = TIMEWAIT_LEN_MS.checked_sub(seed.expires_ms).filter(|_| says);
         let since_ns = age_ms.and_then(|age_ms| time_ns.checked_sub(u64::from(age_ms) * 1_000_000));
         if since_ns.is_none() {

@@ -6,6 +6,8 @@
 
 mod calls;
 pub mod cancelled;
+mod common;
+mod counts;
 mod death;
 mod effort;
 mod end;
@@ -23,18 +25,22 @@ mod transition;
 
 use std::{collections::VecDeque, sync::Arc};
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 use self::{
+    calls::Calls,
+    common::Common,
     death::{HeldEnd, Sentenced},
-    effort::Effort,
+    effort::room,
     full::{Full, Newborn},
+    holders::Holders,
     jiffies::JiffyClock,
     mini::{Announced, Mini},
     recovery::Recovery,
     request::{HeldRequest, Request},
 };
 pub use self::{
+    counts::{ModelCounts, Unmatched},
     end::TELLING,
     failure::{Call, Failure, PortHolder, PortHolders, Search, Why},
     jiffies::HzSource,
@@ -45,65 +51,16 @@ pub use self::{
 };
 use crate::{
     compact::CompactMap,
-    event::{Event, Fact, HookContext, Seed, Task},
-    origin::{Endpoint, Listened, Origin},
+    event::{Event, Fact, HookContext, PortRefused, Seed, Task},
+    origin::Origin,
     symbols::Symbols,
     tcp::{Flow, NetnsId, State},
 };
 
-/// How long a step waits for the port that the kernel chooses only after it. `tcp_v4_connect` takes microseconds.
-const PORT_PATIENCE_NS: u64 = 100_000_000;
-
-/// How many distinct owners are shared before the table starts anew; it only saves memory.
-const SHARED_OWNERS: usize = 4096;
-
-/// What the model could not fit together, by cause.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unmatched {
-    /// Ends of mini-sockets whose beginning was not seen.
-    pub ends: u64,
-    /// Beginnings of mini-sockets on a tuple whose former one was never seen to end.
-    pub beginnings: u64,
-    /// State changes that do not continue the state known.
-    pub gaps: u64,
-    /// Connections in SYN_RECV whose beginning or end was not seen.
-    pub requests: u64,
-    /// Connections whose end was not seen, and must have come: by their own clock, or by a new listing.
-    pub overdue: u64,
-}
-
-impl Unmatched {
-    /// All of them.
-    pub fn total(&self) -> u64 {
-        self.ends + self.beginnings + self.gaps + self.requests + self.overdue
-    }
-}
-
-/// What the model has seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ModelCounts {
-    /// Transitions yielded.
-    pub transitions: u64,
-    /// Mini-sockets that began: TIME_WAIT, and an orphan's FIN_WAIT2.
-    pub minis_entered: u64,
-    /// Mini-sockets that ended.
-    pub minis_ended: u64,
-    /// Connections that entered SYN_RECV.
-    pub requests: u64,
-    /// Passive connections that never were, since they have no request socket: SYN cookies, TCP Fast Open.
-    pub without_request: u64,
-    /// Sockets older than the tool that were taken in.
-    pub seeded: u64,
-    /// Of those, mini-sockets.
-    pub seeded_minis: u64,
-    /// What did not fit together.
-    pub unmatched: Unmatched,
-}
-
 /// The model.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
-    symbols: Symbols,
+    common: Common,
     segments: SegmentSource,
     fulls: CompactMap<u64, Full>,
     minis: CompactMap<Flow, Mini>,
@@ -118,42 +75,32 @@ pub struct Lifecycle {
     held_requests: HashMap<HookContext, HeldRequest>,
     /// Connections in SYN_RECV whose first step still waits for a cookie, the oldest first.
     unsaid: VecDeque<(u64, Flow)>,
-    found_holders: Option<holders::LastHolders>,
-    pending: calls::Pending,
+    calls: Calls,
+    holders: Holders,
     held: HashMap<HookContext, HeldEnd>,
     sentenced: HashMap<HookContext, Sentenced>,
     announced: HashMap<HookContext, Announced>,
     /// Connections whose first step still waits for its port.
     portless: Vec<u64>,
-    clock: JiffyClock,
-    owners: HashSet<Arc<Task>>,
-    /// Where anybody was ever seen to listen.
-    listened: Listened,
-    last_owner: Option<Arc<Task>>,
-    /// Full sockets and (`true`) mini-sockets that ended while sock_diag is being read, by cookie: what it says of them is old. `None` afterwards.
-    ended: Option<HashSet<(u64, bool)>>,
-    seeds_read: bool,
     recovery: Recovery,
-    effort: Effort,
-    tally: ModelCounts,
-    now_ns: u64,
 }
 
 impl Lifecycle {
     /// A model that knows nothing yet, but what stacks are read by and what tells of segments to mini-sockets.
     pub fn new(symbols: Symbols, segments: SegmentSource) -> Self {
-        Self { symbols, segments, ended: Some(HashSet::new()), ..Self::default() }
+        Self { common: Common::new(symbols), segments, ..Self::default() }
     }
 
     /// The same, on a kernel that told its tick rate.
     #[must_use]
-    pub fn with_hz(self, hz: Option<u64>) -> Self {
-        Self { clock: JiffyClock::told(hz), ..self }
+    pub fn with_hz(mut self, hz: Option<u64>) -> Self {
+        self.common.clock = JiffyClock::told(hz);
+        self
     }
 
     /// What was seen so far.
     pub fn tally(&self) -> ModelCounts {
-        self.tally
+        self.common.tally
     }
 
     /// Mini-sockets alive now that are known.
@@ -163,39 +110,39 @@ impl Lifecycle {
 
     /// Mini-sockets alive now; `None` as long as sock_diag has not told of those that are older.
     pub fn all_minis_now(&self) -> Option<u64> {
-        self.seeds_read.then_some(self.minis.len() as u64)
+        self.common.seeds_read.then_some(self.minis.len() as u64)
     }
 
     /// The same, by network namespace.
     pub fn minis_by_netns(&self) -> Option<&HashMap<NetnsId, u64>> {
-        self.seeds_read.then_some(&self.minis_of)
+        self.common.seeds_read.then_some(&self.minis_of)
     }
 
     /// The kernel's ticks per second and what they are known from, once they are.
     pub fn hz(&self) -> Option<(u64, HzSource)> {
-        self.clock.known()
+        self.common.clock.known()
     }
 
     /// Whether this kernel set the timer of a TIME_WAIT to something else than 60 s, and then to how many nanoseconds, if its tick rate is known.
     pub fn other_length_ns(&self) -> Option<Option<u64>> {
-        self.clock.other_length_ns()
+        self.common.clock.other_length_ns()
     }
 
     /// How long after its 60 s a natural TIME_WAIT may end at the latest, for the timer wheel's sake; `None` before HZ is known.
     pub fn timewait_slack_ns(&self) -> Option<u64> {
-        self.clock.timewait_slack_ns()
+        self.common.clock.timewait_slack_ns()
     }
 
     /// Whether the sockets that were there before are known.
     pub fn are_seeds_read(&self) -> bool {
-        self.seeds_read
+        self.common.seeds_read
     }
 
     /// Takes in one event and appends what follows from it.
     pub fn apply(&mut self, event: &Event, out: &mut Vec<Update>) {
         let before = out.len();
-        self.now_ns = self.now_ns.max(event.time_ns);
-        self.effort.record();
+        self.common.now_ns = self.common.now_ns.max(event.time_ns);
+        self.common.effort.record();
         match &event.fact {
             Fact::State(change) => {
                 self.settle_context(event.context, out);
@@ -205,7 +152,7 @@ impl Lifecycle {
             Fact::Owner { task: None, .. } => {}
             Fact::Heir { cookie, task } => self.inherited(*cookie, task.as_ref(), out),
             Fact::Armed { mini, rearmed } => {
-                self.clock.observe(event.time_ns, mini.jiffies);
+                self.common.clock.observe(event.time_ns, mini.jiffies);
                 if *rearmed {
                     // A cancellation held for this very timer was the first half of it, and knew the timer as it was before.
                     if let Some(held) = self.held.remove(&event.context).filter(|held| held.mini.tw == mini.tw) {
@@ -218,12 +165,12 @@ impl Lifecycle {
                 }
             }
             Fact::Segment { mini, segment } => {
-                self.clock.observe(event.time_ns, mini.jiffies);
+                self.common.clock.observe(event.time_ns, mini.jiffies);
                 self.judge(event, mini, segment.as_ref(), out);
                 self.segment(event, mini, segment.as_ref(), out);
             }
             Fact::Expired(mini) => {
-                self.clock.observe(event.time_ns, mini.jiffies);
+                self.common.clock.observe(event.time_ns, mini.jiffies);
                 // A cancellation held for this very timer was the first half of its expiry.
                 if self.held.get(&event.context).is_some_and(|held| held.mini.tw == mini.tw) {
                     self.held.remove(&event.context);
@@ -233,7 +180,7 @@ impl Lifecycle {
                 self.end(event.time_ns, mini, Reason::Expired, None, out);
             }
             Fact::Cancelled { mini, site } => {
-                self.clock.observe(event.time_ns, mini.jiffies);
+                self.common.clock.observe(event.time_ns, mini.jiffies);
                 self.settle_context(event.context, out);
                 self.cancelled(event, mini, site, out);
             }
@@ -247,15 +194,17 @@ impl Lifecycle {
             Fact::Seed(seed) => self.seed(event.time_ns, seed, out),
             Fact::Loss { .. } => self.lose(event.time_ns),
             Fact::Listed(netns) => self.listed(event.time_ns, *netns),
-            Fact::SeedEnd { unreadable, .. } if self.seeds_read => self.listing_ends(*unreadable == 0, out),
+            Fact::SeedEnd { unreadable, .. } if self.common.seeds_read => self.listing_ends(*unreadable == 0, out),
             Fact::SeedEnd { .. } => {
                 // Where something was lost meanwhile, what ends is still of interest to the next listing.
-                self.ended = self.ended.take().filter(|_| self.is_unsure());
-                self.seeds_read = true;
+                if !self.is_unsure() {
+                    self.common.forget_ends();
+                }
+                self.common.seeds_read = true;
             }
             Fact::CgroupName { .. } | Fact::InterfaceName { .. } | Fact::NetnsName { .. } | Fact::Counters(_) => {}
         }
-        self.tally.transitions +=
+        self.common.tally.transitions +=
             out.iter().skip(before).filter(|update| matches!(update, Update::Transition(_))).count() as u64;
     }
 
@@ -265,37 +214,43 @@ impl Lifecycle {
         self.settle_all(u64::MAX, out);
         self.flush_portless(u64::MAX, out);
         self.flush_unsaid(u64::MAX, out);
-        self.tally.transitions += (out.len() - before) as u64;
-        self.flush_failures(u64::MAX, out);
+        self.common.tally.transitions += (out.len() - before) as u64;
+        self.calls.flush(u64::MAX, out);
+    }
+
+    fn call_failed(&mut self, time_ns: u64, refused: &PortRefused, out: &mut Vec<Update>) {
+        let Self { common, fulls, minis, holders, calls, .. } = self;
+        let holders = |common: &mut Common| holders.of((fulls, minis), &mut common.effort, time_ns, refused);
+        calls.gave_back(common, time_ns, refused, holders, out);
     }
 
     fn tick(&mut self, time_ns: u64, out: &mut Vec<Update>) {
         // Little ever waits, so that this can be done at every tick; a recording may pretend otherwise.
-        if self.effort.affords(room(&self.held) + room(&self.held_requests)) {
+        if self.common.effort.affords(room(&self.held) + room(&self.held_requests)) {
             self.settle_all(time_ns, out);
         }
-        if self.effort.affords(self.portless.len()) {
+        if self.common.effort.affords(self.portless.len()) {
             self.flush_portless(time_ns, out);
         }
         self.flush_unsaid(time_ns, out);
         self.end_overdue(time_ns, out);
-        if self.effort.affords(self.pending.room()) {
-            self.flush_failures(time_ns, out);
+        if self.common.effort.affords(self.calls.room()) {
+            self.calls.flush(time_ns, out);
         }
     }
 
     fn seed(&mut self, time_ns: u64, seed: &Seed, out: &mut Vec<Update>) {
-        if self.ended.as_ref().is_some_and(|ended| ended.contains(&(seed.cookie, seed.mini))) {
+        if self.common.has_ended(seed) {
             return;
         }
-        if self.seeds_read {
+        if self.common.seeds_read {
             return self.seed_again(time_ns, seed, out);
         }
-        let owner = seed.task.as_ref().map(|task| self.share(task));
+        let owner = seed.task.as_ref().map(|task| self.common.share(task));
         if seed.state == State::Listen {
-            self.listened.add(&seed.flow);
+            self.common.listened.add(&seed.flow);
         }
-        let origin = self.seeded_origin(seed);
+        let origin = self.common.seeded_origin(seed);
         let taken = if seed.mini {
             self.seed_mini(time_ns, seed, origin, true)
         } else if seed.state == State::SynRecv {
@@ -305,8 +260,8 @@ impl Lifecycle {
             seed.state != State::Close && self.seed_full(seed, owner.clone(), origin)
         };
         if taken {
-            self.tally.seeded += 1;
-            self.tally.seeded_minis += u64::from(seed.mini);
+            self.common.tally.seeded += 1;
+            self.common.tally.seeded_minis += u64::from(seed.mini);
             out.push(self.found(seed, owner, origin));
         }
     }
@@ -317,30 +272,14 @@ impl Lifecycle {
         Update::Found(OlderConnection { id: seed.cookie, flow: seed.flow, state: seed.state, owner, origin, by_ns })
     }
 
-    /// Which side made a connection that sock_diag lists.
-    pub(super) fn seeded_origin(&self, seed: &Seed) -> Origin {
-        match seed.state {
-            // A socket of its own is one of two that connect to each other; else it is a request, and requests are a listener's.
-            State::SynRecv if seed.task.is_none() => Origin::There,
-            State::SynSent => Origin::Here,
-            _ => seed.origin.unwrap_or_else(|| self.origin_of(&seed.flow)),
-        }
-    }
-
     /// When a socket that sock_diag lists was in its state at the latest. That of a TIME_WAIT is told from its 60 s.
     fn seeded_by_ns(&self, seed: &Seed) -> Option<u64> {
-        let told = !(seed.mini && seed.state == State::TimeWait) || self.clock.other_length_ns().is_none();
+        let told = !(seed.mini && seed.state == State::TimeWait) || self.common.clock.other_length_ns().is_none();
         seed.by_ns.filter(|_| told)
     }
 
-    /// Which side made a connection whose birth was not seen, by its addresses and who was seen to listen. Nobody was seen to listen for one
-    /// that is not known, so it is named after its remote end.
-    fn origin_of(&self, flow: &Flow) -> Origin {
-        self.listened.tell(flow).unwrap_or(Origin::Unknown(Some(Endpoint::Remote)))
-    }
-
     fn owner(&mut self, cookie: u64, task: &Task, out: &mut Vec<Update>) {
-        let owner = self.share(task);
+        let owner = self.common.share(task);
         if let Some(full) = self.fulls.get_mut(&cookie) {
             full.owner = Some(owner.clone());
             out.push(Update::Owned { id: cookie, owner });
@@ -349,7 +288,7 @@ impl Lifecycle {
 
     /// A process took a connection from its listener's queue: it is the one that acts for both, whoever else holds the listener.
     fn accepted(&mut self, cookie: u64, listener: u64, task: &Task, out: &mut Vec<Update>) {
-        let owner = self.share(task);
+        let owner = self.common.share(task);
         if listener != 0
             && let Some(full) = self.fulls.get_mut(&listener)
         {
@@ -360,52 +299,16 @@ impl Lifecycle {
 
     /// Somebody else holds a listener than who was known to; `None` where nobody knows who.
     fn inherited(&mut self, cookie: u64, task: Option<&Task>, out: &mut Vec<Update>) {
-        let owner = task.map(|task| self.share(task));
+        let owner = task.map(|task| self.common.share(task));
         let Some(full) = self.fulls.get_mut(&cookie).filter(|full| full.state == State::Listen) else { return };
         let pid = |owner: &Option<Arc<Task>>| owner.as_ref().map(|task| task.pid);
         if pid(&full.owner) == pid(&owner) {
-            self.pending.inherited(full.owner.as_ref(), full.owner.as_ref());
+            self.calls.inherited(full.owner.as_ref(), full.owner.as_ref());
             return;
         }
         let former = std::mem::replace(&mut full.owner, owner.clone());
-        self.found_holders = None;
-        self.pending.inherited(former.as_ref(), owner.as_ref());
+        self.holders.forget();
+        self.calls.inherited(former.as_ref(), owner.as_ref());
         out.extend(owner.map(|owner| Update::Owned { id: cookie, owner }));
     }
-
-    /// Many connections have few owners.
-    fn share(&mut self, task: &Task) -> Arc<Task> {
-        // The one that did something last is the one that does something next.
-        if let Some(owner) = self.last_owner.as_ref().filter(|owner| ***owner == *task) {
-            return owner.clone();
-        }
-        let owner = self.shared(task);
-        self.last_owner = Some(owner.clone());
-        owner
-    }
-
-    fn shared(&mut self, task: &Task) -> Arc<Task> {
-        if let Some(owner) = self.owners.get(task) {
-            return owner.clone();
-        }
-        if self.owners.len() >= SHARED_OWNERS {
-            self.owners.clear();
-        }
-        let owner = Arc::new(task.clone());
-        self.owners.insert(owner.clone());
-        owner
-    }
-
-    fn remember_end(&mut self, cookie: u64, mini: bool) {
-        if let Some(ended) = &mut self.ended
-            && cookie != 0
-        {
-            ended.insert((cookie, mini));
-        }
-    }
-}
-
-/// What it costs to go through a map.
-fn room<K, V>(map: &HashMap<K, V>) -> usize {
-    if map.is_empty() { 0 } else { map.capacity() }
 }

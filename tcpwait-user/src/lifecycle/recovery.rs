@@ -5,7 +5,7 @@ use std::mem::take;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::{Lifecycle, Reason, Transition, Update, full::Full, room};
+use super::{Lifecycle, Reason, Transition, Update, common::HASHED_NS, effort::room, full::Full};
 use crate::{
     event::Seed,
     tcp::{NetnsId, State, TIMEWAIT_LEN_NS},
@@ -26,9 +26,6 @@ const REQUEST_NS: u64 = 120_000_000_000 / 8 * 9 + LATE_NS;
 
 /// A mini-socket whose end was lost is gone after its 60 s, the timer wheel's and the pauses here.
 const MINIS_NS: u64 = TIMEWAIT_LEN_NS + 5_000_000_000 + LATE_NS + ROUND_NS;
-
-/// A socket is in the kernel's tables microseconds after its event, or before; but who makes it may be preempted meanwhile.
-pub(super) const HASHED_NS: u64 = 1_000_000_000;
 
 /// What is to be known of losses.
 #[derive(Debug, Default)]
@@ -57,7 +54,7 @@ impl Lifecycle {
     /// Whether events were lost just now, so that what is there may be less than what is known, or more: some may have ended unseen, or begun.
     pub fn is_unsure(&self) -> bool {
         let Recovery { loss_ns, unlisted, minis_unlisted, .. } = self.recovery;
-        loss_ns.is_some_and(|loss_ns| unlisted || (minis_unlisted && self.now_ns < loss_ns + MINIS_NS))
+        loss_ns.is_some_and(|loss_ns| unlisted || (minis_unlisted && self.common.now_ns < loss_ns + MINIS_NS))
     }
 
     /// Events have been lost.
@@ -65,8 +62,7 @@ impl Lifecycle {
         self.recovery.loss_ns = Some(time_ns);
         self.recovery.unlisted = true;
         self.recovery.minis_unlisted = true;
-        // What ends from now on, a listing may still show.
-        self.ended.get_or_insert_default();
+        self.common.remember_ends();
     }
 
     /// Ends what must have ended by its own clock.
@@ -79,11 +75,11 @@ impl Lifecycle {
         if now_ns < recovery.caught_up_ns || now_ns < recovery.next_round_ns {
             return;
         }
-        if !self.effort.affords(self.minis.room() + room(&self.requests) + room(&self.newborns)) {
+        if !self.common.effort.affords(self.minis.room() + room(&self.requests) + room(&self.newborns)) {
             return;
         }
         self.recovery.next_round_ns = now_ns + ROUND_NS;
-        let slack_ns = self.clock.timewait_slack_ns().unwrap_or(ROUND_NS) + LATE_NS;
+        let slack_ns = self.common.clock.timewait_slack_ns().unwrap_or(ROUND_NS) + LATE_NS;
         self.end_overdue_minis(now_ns, slack_ns, out);
         self.end_overdue_requests(now_ns.saturating_sub(REQUEST_NS), out);
         self.newborns.retain(|_, newborn| newborn.is_younger(now_ns.saturating_sub(REQUEST_NS)));
@@ -99,13 +95,13 @@ impl Lifecycle {
             return;
         }
         self.recovery.listed.insert(seed.cookie);
-        let owner = seed.task.as_ref().map(|task| self.share(task));
+        let owner = seed.task.as_ref().map(|task| self.common.share(task));
         if seed.state == State::Listen {
-            self.listened.add(&seed.flow);
+            self.common.listened.add(&seed.flow);
         }
-        let origin = self.seeded_origin(seed);
+        let origin = self.common.seeded_origin(seed);
         let Some(full) = self.fulls.get_mut(&seed.cookie) else {
-            self.tally.unmatched.gaps += 1;
+            self.common.tally.unmatched.gaps += 1;
             self.fulls.insert(seed.cookie, Full::found_again(seed, owner.clone(), origin));
             out.push(self.found(seed, owner, origin));
             return;
@@ -114,7 +110,7 @@ impl Lifecycle {
         full.origin = full.origin.or(origin);
         full.v6only = full.v6only.or(seed.v6only);
         if full.state != seed.state && is_older(full, time_ns) {
-            self.tally.unmatched.gaps += 1;
+            self.common.tally.unmatched.gaps += 1;
             (full.state, full.since_ns) = (seed.state, None);
             full.by_ns = seed.by_ns.unwrap_or_default();
             out.push(Update::Transition(Transition {
@@ -132,9 +128,9 @@ impl Lifecycle {
         self.recovery.listed_minis.insert(seed.cookie);
         self.end_replaced(time_ns, seed, out);
         self.enter_unseen(time_ns, seed, out);
-        let origin = self.seeded_origin(seed);
+        let origin = self.common.seeded_origin(seed);
         if self.seed_mini(time_ns, seed, origin, false) {
-            self.tally.unmatched.gaps += 1;
+            self.common.tally.unmatched.gaps += 1;
             // Whatever was in a full socket went on in this one.
             if let Some(full) = self.fulls.remove(&seed.cookie) {
                 out.push(Update::Lost { id: seed.cookie, flow: full.flow });
@@ -156,7 +152,7 @@ impl Lifecycle {
         let namespaces = take(&mut self.recovery.namespaces);
         let (listed, minis) = (take(&mut self.recovery.listed), take(&mut self.recovery.listed_minis));
         let tells_minis = take(&mut self.recovery.tells_minis);
-        if !self.effort.affords(self.fulls.room() + self.minis.room()) {
+        if !self.common.effort.affords(self.fulls.room() + self.minis.room()) {
             return;
         }
         // Of a namespace that it has not been through nothing is left, if all could be read.
@@ -168,7 +164,7 @@ impl Lifecycle {
         if self.recovery.loss_ns.is_none_or(|loss_ns| loss_ns + HASHED_NS <= begun_ns) {
             self.recovery.unlisted = false;
             self.recovery.minis_unlisted = !(complete && (tells_minis || self.minis.is_empty()));
-            self.ended = None;
+            self.common.forget_ends();
         }
     }
 
@@ -181,7 +177,7 @@ impl Lifecycle {
         let gone: Vec<(u64, u64)> = gone.collect();
         for (cookie, begun_ns) in gone {
             let Some(full) = self.fulls.remove(&cookie) else { continue };
-            self.tally.unmatched.overdue += 1;
+            self.common.tally.unmatched.overdue += 1;
             out.push(Update::Transition(Transition {
                 owner: full.owner.clone(),
                 predates: full.predates,

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use super::{
-    KeptIn, Lifecycle, PORT_PATIENCE_NS, Reason, Timing, Transition, Update,
+    KeptIn, Lifecycle, Reason, Timing, Transition, Update,
     cancelled::{RequestVerdict, request_verdict},
+    common::PORT_PATIENCE_NS,
 };
 use crate::{
     event::{AcceptQueue, CancelSite, Event, HookContext, RequestSocket, RequestStart, Seed, Task},
@@ -70,7 +71,7 @@ impl Lifecycle {
                 request.owner = owner.or(request.owner.take());
             }
             Some(_) => {
-                self.tally.unmatched.requests += 1;
+                self.common.tally.unmatched.requests += 1;
                 self.end_request(event.time_ns, reqsk, Reason::Unknown, None, out);
                 self.begin_request(event.time_ns, reqsk);
             }
@@ -80,7 +81,7 @@ impl Lifecycle {
     }
 
     fn begin_request(&mut self, time_ns: u64, reqsk: &RequestSocket) {
-        self.tally.requests += 1;
+        self.common.tally.requests += 1;
         self.unsaid.push_back((time_ns, reqsk.flow));
         let request = Request {
             cookie: reqsk.cookie,
@@ -104,16 +105,16 @@ impl Lifecycle {
 
     /// Takes in a connection in SYN_RECV whose beginning was not seen.
     fn adopt_request(&mut self, reqsk: &RequestSocket) {
-        self.tally.unmatched.requests += u64::from(self.seeds_read);
+        self.common.tally.unmatched.requests += u64::from(self.common.seeds_read);
         let request = Request {
             cookie: reqsk.cookie,
             since_ns: None,
-            heard_ns: self.now_ns,
+            heard_ns: self.common.now_ns,
             listener: reqsk.listener,
             owner: self.owner_of(reqsk.listener),
             retransmits: reqsk.retransmits,
             unsaid: false,
-            predates: !self.seeds_read,
+            predates: !self.common.seeds_read,
         };
         self.requests.insert(reqsk.flow, request);
     }
@@ -135,7 +136,7 @@ impl Lifecycle {
         out: &mut Vec<Update>,
     ) {
         self.settle_context(event.context, out);
-        let reason = match request_verdict(&self.symbols, reqsk, site) {
+        let reason = match request_verdict(&self.common.symbols, reqsk, site) {
             // The full socket's own steps tell of it.
             RequestVerdict::Made | RequestVerdict::Expiry | RequestVerdict::Rearm => return,
             RequestVerdict::Death(reason) => reason,
@@ -146,7 +147,7 @@ impl Lifecycle {
                 return;
             }
         };
-        let by = site.task.as_ref().filter(|_| reason == Reason::Destroyed).map(|task| self.share(task));
+        let by = site.task.as_ref().filter(|_| reason == Reason::Destroyed).map(|task| self.common.share(task));
         self.adopt_if_unknown(reqsk);
         self.end_request(event.time_ns, reqsk, reason, by, out);
     }
@@ -194,7 +195,7 @@ impl Lifecycle {
             // A connection was made of it on another CPU meanwhile.
             return;
         };
-        self.remember_end(reqsk.cookie, false);
+        self.common.full_ended(reqsk.cookie);
         request.cookie = reqsk.cookie;
         say_begun(&mut request, reqsk.flow, out);
         let dwell_ns = request.since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
@@ -254,7 +255,7 @@ impl Lifecycle {
         let request = Request {
             cookie: seed.cookie,
             since_ns: None,
-            heard_ns: self.now_ns,
+            heard_ns: self.common.now_ns,
             listener: 0,
             owner: None,
             retransmits: seed.retransmits,
@@ -272,7 +273,7 @@ impl Lifecycle {
         overdue.sort_by_key(|(heard_ns, flow)| (*heard_ns, flow.laddr, flow.lport, flow.raddr, flow.rport));
         for (_, flow) in overdue {
             let Some(mut request) = self.requests.remove(&flow) else { continue };
-            self.tally.unmatched.overdue += 1;
+            self.common.tally.unmatched.overdue += 1;
             say_begun(&mut request, flow, out);
             out.push(Update::Transition(Transition {
                 owner: request.owner.clone(),
@@ -280,7 +281,7 @@ impl Lifecycle {
                 kept_in: KeptIn::Request,
                 predates: request.predates,
                 origin: Origin::There,
-                ..Transition::new(self.now_ns, request.cookie, flow, Some(State::SynRecv), State::Close)
+                ..Transition::new(self.common.now_ns, request.cookie, flow, Some(State::SynRecv), State::Close)
             }));
         }
     }
