@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 
-use super::{counts::ModelCounts, effort::Effort, jiffies::JiffyClock};
+use super::{OlderConnection, Update, counts::ModelCounts, effort::Effort, jiffies::JiffyClock};
 use crate::{
     event::{Seed, Task},
     origin::{Endpoint, Listened, Origin},
@@ -14,6 +14,9 @@ use crate::{
 
 /// How long a step waits for the port that the kernel chooses only after it. `tcp_v4_connect` takes microseconds.
 pub(super) const PORT_PATIENCE_NS: u64 = 100_000_000;
+
+/// How long what ran out or was cancelled waits for the next event of its context, which says what it was.
+pub(super) const HOLD_NS: u64 = 10_000_000;
 
 /// A socket is in the kernel's tables microseconds after its event, or before; but who makes it may be preempted meanwhile.
 pub(super) const HASHED_NS: u64 = 1_000_000_000;
@@ -35,7 +38,7 @@ pub(super) struct Common {
     pub(super) effort: Effort,
     pub(super) tally: ModelCounts,
     owners: SharedOwners,
-    ended: Ended,
+    ended: EndedSockets,
 }
 
 /// The processes that sockets belong to. Many connections have few.
@@ -47,11 +50,11 @@ struct SharedOwners {
 
 /// Full and request sockets (`false`) and mini-sockets (`true`) that ended while sock_diag is being read, by cookie: what it says of them is old. `None` afterwards.
 #[derive(Debug, Default)]
-struct Ended(Option<HashSet<(u64, bool)>>);
+struct EndedSockets(Option<HashSet<(u64, bool)>>);
 
 impl Common {
     pub(super) fn new(symbols: Symbols) -> Self {
-        Self { symbols, ended: Ended(Some(HashSet::new())), ..Self::default() }
+        Self { symbols, ended: EndedSockets(Some(HashSet::new())), ..Self::default() }
     }
 
     /// A process, as all its sockets have it.
@@ -73,6 +76,14 @@ impl Common {
             State::SynSent => Origin::Here,
             _ => seed.origin.unwrap_or_else(|| self.origin_of(&seed.flow)),
         }
+    }
+
+    /// What is said of a connection that sock_diag lists.
+    pub(super) fn found(&self, seed: &Seed, owner: Option<Arc<Task>>, origin: Origin) -> Update {
+        // That of a TIME_WAIT is told from its 60 s.
+        let is_told = !(seed.mini && seed.state == State::TimeWait) || self.clock.other_length_ns().is_none();
+        let by_ns = seed.by_ns.filter(|_| is_told);
+        Update::Found(OlderConnection { id: seed.cookie, flow: seed.flow, state: seed.state, owner, origin, by_ns })
     }
 
     /// What ends from now on, a listing may still show.
@@ -125,7 +136,7 @@ impl SharedOwners {
     }
 }
 
-impl Ended {
+impl EndedSockets {
     fn add(&mut self, cookie: u64, mini: bool) {
         if let Some(ended) = &mut self.0
             && cookie != 0

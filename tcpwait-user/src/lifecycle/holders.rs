@@ -5,9 +5,8 @@ use std::{net::IpAddr, sync::Arc};
 
 use hashbrown::HashMap;
 
-use super::{PortHolder, PortHolders, effort::Effort, full::Full, mini::Mini};
+use super::{PortHolder, PortHolders, effort::Effort, fulls::Fulls, minis::Minis};
 use crate::{
-    compact::CompactMap,
     event::{PortRefused, Reuse, Task},
     tcp::{Flow, State, TIMEWAIT_LEN_NS},
 };
@@ -69,7 +68,7 @@ impl Holders {
     /// Who holds the port that a socket asked for, of these.
     pub(super) fn of(
         &mut self,
-        (fulls, minis): (&CompactMap<u64, Full>, &CompactMap<Flow, Mini>),
+        (fulls, minis): (&Fulls, &Minis),
         effort: &mut Effort,
         time_ns: u64,
         refused: &PortRefused,
@@ -106,11 +105,7 @@ impl Holders {
 
 /// Of all but the socket that asked, which may be in LISTEN already (`inet_csk_listen_start` changes the state first).
 /// And whether one of them has SO_REUSEPORT as the socket that asked.
-fn find(
-    fulls: &CompactMap<u64, Full>,
-    minis: &CompactMap<Flow, Mini>,
-    refused: &PortRefused,
-) -> (Vec<PortHolder>, bool) {
+fn find(fulls: &Fulls, minis: &Minis, refused: &PortRefused) -> (Vec<PortHolder>, bool) {
     let others = fulls.iter().filter(|(other, _)| **other != refused.cookie);
     let fulls = others.map(|(_, full)| Socket {
         flow: &full.flow,
