@@ -49,8 +49,15 @@ pub(super) struct Handshake {
     pub(super) newborn: Option<Newborn>,
     /// Whose listener it came through.
     pub(super) listener: Option<Arc<Task>>,
-    /// Of its request socket: when the SYN came, as far as that was seen, and whether that was before the trace.
-    pub(super) request: Option<(Option<u64>, bool)>,
+    /// What its request socket knew, if there was one that is known.
+    pub(super) request: Option<RequestPast>,
+}
+
+/// What a request socket knows of the connection that is made of it.
+pub(super) struct RequestPast {
+    /// When the SYN came; `None` when that was not seen.
+    pub(super) since_ns: Option<u64>,
+    pub(super) predates: bool,
 }
 
 impl Fulls {
@@ -316,12 +323,12 @@ fn explain(common: &mut Common, change: &StateChange, was_known: bool, old_soft:
 /// SYN_RECV are no time of it. Where there was none, as with SYN cookies and TCP Fast Open, how long is not known.
 fn born(
     common: &mut Common,
-    (newborn, request): (Newborn, Option<(Option<u64>, bool)>),
+    (newborn, request): (Newborn, Option<RequestPast>),
     change: &StateChange,
     out: &mut Vec<Update>,
 ) -> Full {
     let (since_ns, predates) = match request {
-        Some(known) => known,
+        Some(RequestPast { since_ns, predates }) => (since_ns, predates),
         // Where the kernel side saw one end, its beginning was lost, or is older: nobody knows when the SYN came.
         None if change.of_request => {
             common.tally.unmatched.requests += u64::from(common.seeds_read);

@@ -10,7 +10,7 @@ use super::{
     cancelled::{RequestVerdict, request_verdict},
     common::{Common, HOLD_NS, PORT_PATIENCE_NS},
     effort::room,
-    fulls::{Fulls, Handshake, Newborn},
+    fulls::{Fulls, Handshake, Newborn, RequestPast},
 };
 use crate::{
     event::{AcceptQueue, CancelSite, Event, HookContext, RequestSocket, RequestStart, Seed, StateChange, Task},
@@ -264,7 +264,7 @@ impl Requests {
             // Its first step is said with the connection's cookie, if it was not yet.
             request.cookie = change.cookie;
             say_begun(&mut request, flow, out);
-            (request.since_ns, request.predates)
+            RequestPast { since_ns: request.since_ns, predates: request.predates }
         });
         Some(Handshake { newborn, listener, request })
     }
