@@ -7,9 +7,10 @@ use hashbrown::{HashMap, HashSet};
 use nix::errno::Errno;
 
 use super::{
-    Lifecycle, Update,
-    failure::{Call, Failure, Search, Why},
-    room,
+    Update,
+    common::Common,
+    effort::room,
+    failure::{Call, Failure, PortHolders, Search, Why},
 };
 use crate::{
     event::{PortRefused, StateChange, Task},
@@ -47,9 +48,9 @@ pub(super) struct SynSentEnd {
     pub(super) asked: bool,
 }
 
-/// What waits for the rest of it.
+/// Calls that fail, as long as they wait for the rest of it.
 #[derive(Debug, Default)]
-pub(super) struct Pending {
+pub(super) struct Calls {
     /// A connect() that failed within the call, by cookie: why, is what the call gives back.
     connects: HashMap<u64, Failure>,
     /// A refused bind(), by process and socket: the same socket may try the next port.
@@ -60,7 +61,7 @@ pub(super) struct Pending {
     answered: VecDeque<(u64, u16)>,
 }
 
-impl Pending {
+impl Calls {
     /// It was looked up whose the listener is that failures were told to be the doing of; it may be another's than was known.
     pub(super) fn inherited(&mut self, former: Option<&Arc<Task>>, owner: Option<&Arc<Task>>) {
         for (key, failure) in &mut self.binds {
@@ -77,9 +78,7 @@ impl Pending {
     pub(super) fn room(&self) -> usize {
         room(&self.connects) + room(&self.binds)
     }
-}
 
-impl Lifecycle {
     /// A connect() came to nothing: it left SYN_SENT for CLOSE.
     pub(super) fn connect_failed(
         &mut self,
@@ -128,27 +127,34 @@ impl Lifecycle {
             v6only: change.v6only,
         };
         if in_the_call && change.returns {
-            self.pending.connects.insert(change.cookie, failure);
+            self.connects.insert(change.cookie, failure);
             return;
         }
         if change.returns && change.err != 0 {
-            self.pending.answered.truncate(ANSWERS - 1);
-            self.pending.answered.push_front((change.cookie, change.err));
+            self.answered.truncate(ANSWERS - 1);
+            self.answered.push_front((change.cookie, change.err));
         }
         out.push(Update::Failed(Box::new(failure)));
     }
 
-    /// bind(), listen() or connect() gave back an error.
-    pub(super) fn call_failed(&mut self, time_ns: u64, refused: &PortRefused, out: &mut Vec<Update>) {
+    /// bind(), listen() or connect() gave back an error. `holders` looks up who holds the port, which is asked for where somebody does.
+    pub(super) fn gave_back(
+        &mut self,
+        common: &mut Common,
+        time_ns: u64,
+        refused: &PortRefused,
+        holders: impl FnOnce(&mut Common) -> PortHolders,
+        out: &mut Vec<Update>,
+    ) {
         match refused.call {
-            Call::Connect => self.connect_gave_back(time_ns, refused, out),
-            Call::Bind | Call::Listen => self.port_refused(time_ns, refused, out),
+            Call::Connect => self.connect_gave_back(common, time_ns, refused, out),
+            Call::Bind | Call::Listen => self.port_refused(common, time_ns, refused, holders, out),
         }
     }
 
     /// What connect() gave back: why it left SYN_SENT within the call, or why it never came there.
-    fn connect_gave_back(&mut self, time_ns: u64, refused: &PortRefused, out: &mut Vec<Update>) {
-        if let Some(mut failure) = self.pending.connects.remove(&refused.cookie) {
+    fn connect_gave_back(&mut self, common: &mut Common, time_ns: u64, refused: &PortRefused, out: &mut Vec<Update>) {
+        if let Some(mut failure) = self.connects.remove(&refused.cookie) {
             failure.errno = refused.errno;
             failure.why = match Errno::from_raw(refused.errno.into()) {
                 Errno::EADDRNOTAVAIL if matches!(failure.why, Why::NoFreePort | Why::PortTaken) => failure.why,
@@ -161,15 +167,22 @@ impl Lifecycle {
         }
         // An answer to the SYN ended SYN_SENT, and was told of then.
         let answer = (refused.cookie, refused.errno);
-        if let Some(at) = self.pending.answered.iter().position(|answered| *answered == answer) {
-            self.pending.answered.remove(at);
+        if let Some(at) = self.answered.iter().position(|answered| *answered == answer) {
+            self.answered.remove(at);
             return;
         }
-        let failure = self.refusal(time_ns, refused, in_the_kernel(Errno::from_raw(refused.errno.into())));
+        let failure = Self::refusal(common, time_ns, refused, in_the_kernel(Errno::from_raw(refused.errno.into())));
         out.push(Update::Failed(Box::new(failure)));
     }
 
-    fn port_refused(&mut self, time_ns: u64, refused: &PortRefused, out: &mut Vec<Update>) {
+    fn port_refused(
+        &mut self,
+        common: &mut Common,
+        time_ns: u64,
+        refused: &PortRefused,
+        holders: impl FnOnce(&mut Common) -> PortHolders,
+        out: &mut Vec<Update>,
+    ) {
         let port = refused.flow.lport;
         let errno = Errno::from_raw(refused.errno.into());
         let why = match errno {
@@ -179,27 +192,27 @@ impl Lifecycle {
         };
         let key = refused.task.as_ref().zip(refused.socket).map(|(task, socket)| (task.pid, socket));
         let key = key.filter(|_| why == Why::PortHeld && refused.call == Call::Bind);
-        if let Some(held) = key.and_then(|key| self.pending.binds.get_mut(&key))
+        if let Some(held) = key.and_then(|key| self.binds.get_mut(&key))
             && held.is_followed_by(time_ns, &refused.flow)
         {
             held.searched(time_ns, port);
             return;
         }
-        let mut failure = self.refusal(time_ns, refused, why);
+        let mut failure = Self::refusal(common, time_ns, refused, why);
         if why == Why::PortHeld {
-            failure.holders = Some(self.holders(time_ns, refused));
+            failure.holders = Some(holders(common));
         }
         let Some(key) = key else { return out.push(Update::Failed(Box::new(failure))) };
         let holders = failure.holders.iter().flat_map(|holders| &holders.sockets);
         match holders.into_iter().any(|holder| holder.state == State::Listen && holder.owner.is_some()) {
-            true => drop(self.pending.unanswered.insert(key)),
-            false => drop(self.pending.unanswered.remove(&key)),
+            true => drop(self.unanswered.insert(key)),
+            false => drop(self.unanswered.remove(&key)),
         }
         // The same port once more, or much later.
-        out.extend(self.pending.binds.insert(key, failure).map(|former| Update::Failed(Box::new(former))));
+        out.extend(self.binds.insert(key, failure).map(|former| Update::Failed(Box::new(former))));
     }
 
-    fn refusal(&mut self, time_ns: u64, refused: &PortRefused, why: Why) -> Failure {
+    fn refusal(common: &mut Common, time_ns: u64, refused: &PortRefused, why: Why) -> Failure {
         Failure {
             time_ns,
             id: refused.cookie,
@@ -208,7 +221,7 @@ impl Lifecycle {
             errno: refused.errno,
             soft_errno: 0,
             why,
-            owner: refused.task.as_ref().map(|task| self.share(task)),
+            owner: refused.task.as_ref().map(|task| common.share(task)),
             retransmits: None,
             holders: None,
             search: None,
@@ -217,8 +230,8 @@ impl Lifecycle {
     }
 
     /// Failures that waited long enough, the oldest first.
-    pub(super) fn flush_failures(&mut self, now_ns: u64, out: &mut Vec<Update>) {
-        let Pending { connects, binds, unanswered, .. } = &mut self.pending;
+    pub(super) fn flush(&mut self, now_ns: u64, out: &mut Vec<Update>) {
+        let Self { connects, binds, unanswered, .. } = self;
         let is_over = |failure: &Failure, patience_ns: u64| {
             let since_ns = |ns: u64| now_ns.saturating_sub(ns);
             let last_ns = failure.search.map_or(failure.time_ns, |search| search.last_ns);

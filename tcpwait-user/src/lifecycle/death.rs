@@ -3,10 +3,14 @@
 
 use std::sync::Arc;
 
+use hashbrown::HashMap;
+
 use super::{
-    Lifecycle, Reason, Update,
+    Reason, Update,
     cancelled::{CancelVerdict, verdict},
-    mini::PROCESSING_NS,
+    common::{Common, HOLD_NS},
+    effort::room,
+    minis::{Minis, PROCESSING_NS},
     segment::{SegmentSource, sentence},
 };
 use crate::{
@@ -14,35 +18,52 @@ use crate::{
     tcp::State,
 };
 
-/// How long a cancellation whose stack does not say what it is waits for the next event of its context.
-const HOLD_NS: u64 = 10_000_000;
-
 /// A cancellation that waits for what comes next in its context: a start makes it a restart, an expiry an expiry, and a segment
 /// says what killed it.
 #[derive(Debug)]
-pub(super) struct HeldEnd {
-    pub(super) time_ns: u64,
-    pub(super) mini: MiniSocket,
+struct HeldEnd {
+    time_ns: u64,
+    mini: MiniSocket,
     by_task: Option<Arc<Task>>,
 }
 
 /// A mini-socket that the kernel decided to kill for a segment, before it does.
 #[derive(Debug)]
-pub(super) struct Sentenced {
+struct Sentenced {
     time_ns: u64,
     cookie: u64,
     reason: Reason,
 }
 
-impl Lifecycle {
+/// Cancellations of mini-sockets' timers, as long as they wait for what tells what they are.
+#[derive(Debug, Default)]
+pub(super) struct Deaths {
+    /// What tells of segments.
+    segments: SegmentSource,
+    held: HashMap<HookContext, HeldEnd>,
+    sentenced: HashMap<HookContext, Sentenced>,
+}
+
+impl Deaths {
+    pub(super) fn new(segments: SegmentSource) -> Self {
+        Self { segments, ..Self::default() }
+    }
+
     /// A mini-socket's timer was cancelled before it ran out.
-    pub(super) fn cancelled(&mut self, event: &Event, socket: &MiniSocket, site: &CancelSite, out: &mut Vec<Update>) {
+    pub(super) fn cancelled(
+        &mut self,
+        common: &mut Common,
+        minis: &mut Minis,
+        event: &Event,
+        (socket, site): (&MiniSocket, &CancelSite),
+        out: &mut Vec<Update>,
+    ) {
         let sentenced = self.sentenced.remove(&event.context).filter(|sentenced| {
             sentenced.cookie == socket.cookie && event.time_ns.saturating_sub(sentenced.time_ns) <= PROCESSING_NS
         });
-        let verdict = verdict(&self.symbols, socket.substate, site);
+        let verdict = verdict(&common.symbols, socket.substate, site);
         let reason = match (verdict, sentenced) {
-            (CancelVerdict::Rearm, _) => return self.catch_up(event.time_ns, socket, out),
+            (CancelVerdict::Rearm, _) => return minis.catch_up(common, event.time_ns, socket, out),
             (CancelVerdict::Expiry, _) => return,
             (
                 CancelVerdict::Death(Reason::ReusedBySyn | Reason::ResetSent) | CancelVerdict::Silent,
@@ -51,22 +72,23 @@ impl Lifecycle {
             (CancelVerdict::Death(reason), _) => reason,
             (CancelVerdict::Silent, None) => {
                 let task = site.task.as_ref().filter(|_| site.on_task_stack);
-                let by_task = task.map(|task| self.share(task));
+                let by_task = task.map(|task| common.share(task));
                 self.held.insert(event.context, HeldEnd { time_ns: event.time_ns, mini: socket.clone(), by_task });
                 return;
             }
         };
         let by = site.task.as_ref().filter(|_| matches!(reason, Reason::ReusedByConnect | Reason::Destroyed));
-        let by = by.map(|task| self.share(task));
-        self.end(event.time_ns, socket, reason, by, out);
+        let by = by.map(|task| common.share(task));
+        minis.end(common, event.time_ns, socket, (reason, by), out);
     }
 
     /// A segment reached a mini-socket: it may be what a cancellation before or after is about.
     pub(super) fn judge(
         &mut self,
+        common: &mut Common,
+        minis: &mut Minis,
         event: &Event,
-        socket: &MiniSocket,
-        segment: Option<&Segment>,
+        (socket, segment): (&MiniSocket, Option<&Segment>),
         out: &mut Vec<Update>,
     ) {
         if let Some(reason) = segment.and_then(sentence) {
@@ -74,45 +96,71 @@ impl Lifecycle {
             self.sentenced.insert(event.context, sentenced);
         }
         let is_its = |held: &HeldEnd| held.mini.tw == socket.tw && held.mini.cookie == socket.cookie;
-        let (Some(segment), true) = (segment, self.held.get(&event.context).is_some_and(is_its)) else {
-            return self.settle_context(event.context, out);
-        };
+        let Some(segment) = segment.filter(|_| self.held.get(&event.context).is_some_and(is_its)) else { return };
         if let Some(held) = self.held.remove(&event.context) {
             let reason = match held.mini.substate {
                 _ if segment.rst => Reason::Reset,
                 State::FinWait2 => Reason::ResetSent,
                 _ => Reason::Unknown,
             };
-            self.end(held.time_ns, &held.mini, reason, None, out);
+            minis.end(common, held.time_ns, &held.mini, (reason, None), out);
+        }
+    }
+
+    /// A timer was set anew: a cancellation held for this very timer was the first half of it, and knew the timer as it was before.
+    pub(super) fn rearmed(
+        &mut self,
+        common: &Common,
+        minis: &mut Minis,
+        context: HookContext,
+        socket: &MiniSocket,
+        out: &mut Vec<Update>,
+    ) {
+        if let Some(held) = self.held.remove(&context).filter(|held| held.mini.tw == socket.tw) {
+            minis.catch_up(common, held.time_ns, &held.mini, out);
+        }
+    }
+
+    /// A timer ran out: a cancellation held for this very timer was the first half of that.
+    pub(super) fn expired(&mut self, context: HookContext, socket: &MiniSocket) {
+        if self.held.get(&context).is_some_and(|held| held.mini.tw == socket.tw) {
+            self.held.remove(&context);
         }
     }
 
     /// Something else happened in that context: a cancellation that was held there is a death.
-    pub(super) fn settle_context(&mut self, context: HookContext, out: &mut Vec<Update>) {
-        // Almost always there is nothing, and this is asked for every record.
-        if self.held.is_empty() && self.held_requests.is_empty() {
-            return;
-        }
-        self.settle_request(context, out);
+    pub(super) fn settle(
+        &mut self,
+        common: &mut Common,
+        minis: &mut Minis,
+        context: HookContext,
+        out: &mut Vec<Update>,
+    ) {
         if let Some(held) = self.held.remove(&context) {
-            let (reason, by) = self.unexplained(&held);
-            self.end(held.time_ns, &held.mini, reason, by, out);
+            let death = self.unexplained(&held);
+            minis.end(common, held.time_ns, &held.mini, death, out);
         }
     }
 
     /// Nothing else happened for a while: the same.
-    pub(super) fn settle_all(&mut self, now_ns: u64, out: &mut Vec<Update>) {
-        let mut contexts: Vec<HookContext> = self
-            .held
-            .iter()
-            .filter(|(_, held)| now_ns.saturating_sub(held.time_ns) >= HOLD_NS)
-            .map(|(context, _)| *context)
-            .collect();
+    pub(super) fn settle_all(&mut self, common: &mut Common, minis: &mut Minis, now_ns: u64, out: &mut Vec<Update>) {
+        let is_over = |held: &HeldEnd| now_ns.saturating_sub(held.time_ns) >= HOLD_NS;
+        let mut contexts: Vec<HookContext> =
+            self.held.iter().filter(|(_, held)| is_over(held)).map(|(context, _)| *context).collect();
         contexts.sort_unstable();
         for context in contexts {
-            self.settle_context(context, out);
+            self.settle(common, minis, context, out);
         }
-        self.settle_requests(now_ns, HOLD_NS, out);
+    }
+
+    /// Whether nothing waits for the next event of its context.
+    pub(super) fn holds_none(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// What it costs to look for those that waited long enough.
+    pub(super) fn held_room(&self) -> usize {
+        room(&self.held)
     }
 
     /// Why a mini-socket died when there is no stack, and no segment did it that a hook would have shown. In the context of

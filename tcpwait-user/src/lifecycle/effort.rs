@@ -1,6 +1,8 @@
 //! How much may be looked at: going through all that waits, or all connections there are, is paid for by the records that came. So the work that
 //! a recording costs grows with its length and no faster, whatever is in it, and what is live never stays behind for the sake of a look around.
 
+use hashbrown::HashMap;
+
 /// For each record so many entries may be looked at. Of what was made by one record each, all can be gone through so often.
 const FOR_A_RECORD: u64 = 64;
 
@@ -28,6 +30,11 @@ impl Effort {
         }
         true
     }
+}
+
+/// What it costs to go through a map.
+pub(super) fn room<K, V>(map: &HashMap<K, V>) -> usize {
+    if map.is_empty() { 0 } else { map.capacity() }
 }
 
 #[cfg(test)]

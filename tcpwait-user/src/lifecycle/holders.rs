@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use hashbrown::HashMap;
 
-use super::{Lifecycle, PortHolder, PortHolders};
+use super::{PortHolder, PortHolders, effort::Effort, fulls::Fulls, minis::Minis};
 use crate::{
     event::{PortRefused, Reuse, Task},
     tcp::{Flow, State, TIMEWAIT_LEN_NS},
@@ -18,9 +18,15 @@ const MANY: usize = 10_000;
 /// from its other work.
 const FRESH_NS: u64 = 1_000_000_000;
 
+/// Looks up who holds a port.
+#[derive(Debug, Default)]
+pub(super) struct Holders {
+    last: Option<LastHolders>,
+}
+
 /// What was found last.
 #[derive(Debug)]
-pub(super) struct LastHolders {
+struct LastHolders {
     time_ns: u64,
     asked: Flow,
     sockets: Vec<PortHolder>,
@@ -58,19 +64,25 @@ struct HolderGroup {
     made_here: Option<bool>,
 }
 
-impl Lifecycle {
-    /// Who holds the port that a socket asked for.
-    pub(super) fn holders(&mut self, time_ns: u64, refused: &PortRefused) -> PortHolders {
+impl Holders {
+    /// Who holds the port that a socket asked for, of these.
+    pub(super) fn of(
+        &mut self,
+        (fulls, minis): (&Fulls, &Minis),
+        effort: &mut Effort,
+        time_ns: u64,
+        refused: &PortRefused,
+    ) -> PortHolders {
         let asked = refused.flow;
         let is_fresh = |found: &LastHolders| found.asked == asked && time_ns.saturating_sub(found.time_ns) < FRESH_NS;
-        let found = match self.found_holders.take().filter(is_fresh) {
-            Some(found) if self.fulls.len() + self.minis.len() > MANY => found,
+        let found = match self.last.take().filter(is_fresh) {
+            Some(found) if fulls.len() + minis.len() > MANY => found,
             // Then nobody knows.
-            _ if !self.effort.affords(self.fulls.room() + self.minis.room()) => {
+            _ if !effort.affords(fulls.room() + minis.room()) => {
                 LastHolders { time_ns, asked, sockets: Vec::new(), of_another_user: false }
             }
             _ => {
-                let (sockets, of_another_user) = self.find_holders(refused);
+                let (sockets, of_another_user) = find(fulls, minis, refused);
                 LastHolders { time_ns, asked, sockets, of_another_user }
             }
         };
@@ -81,76 +93,78 @@ impl Lifecycle {
             of_another_user: found.of_another_user,
             sockets: found.sockets.clone(),
         };
-        self.found_holders = Some(found);
+        self.last = Some(found);
         holders
     }
 
-    /// Of all but the socket that asked, which may be in LISTEN already (`inet_csk_listen_start` changes the state first).
-    /// And whether one of them has SO_REUSEPORT as the socket that asked.
-    fn find_holders(&self, refused: &PortRefused) -> (Vec<PortHolder>, bool) {
-        let others = self.fulls.iter().filter(|(other, _)| **other != refused.cookie);
-        let fulls = others.map(|(_, full)| Socket {
-            flow: &full.flow,
-            state: full.state,
-            owner: full.owner_or_listener(),
-            end_ns: None,
-            reuse: full.reuse,
-            v6only: full.v6only,
-            made_here: full.origin.made_here().filter(|_| full.state != State::Listen),
-        });
-        let minis = self.minis.iter().map(|(flow, mini)| Socket {
-            flow,
-            state: mini.state,
-            owner: mini.owner.as_ref(),
-            end_ns: mini
-                .since_ns()
-                .map(|since_ns| since_ns + TIMEWAIT_LEN_NS)
-                .filter(|_| mini.state == State::TimeWait),
-            reuse: mini.reuse,
-            v6only: mini.v6only,
-            made_here: mini.origin.made_here(),
-        });
-        let mut found: Vec<(Conflict, Socket<'_>)> = fulls
-            .chain(minis)
-            .filter(|socket| (socket.flow.netns, socket.flow.lport) == (refused.flow.netns, refused.flow.lport))
-            .map(|socket| (conflict(refused, &socket), socket))
-            .collect();
-        // The kernel found one that is in the way: of those that only may be it is one, if no other is.
-        let worst = found.iter().map(|(conflict, _)| *conflict).max().unwrap_or(Conflict::No);
-        found.retain(|(conflict, _)| *conflict == worst && worst != Conflict::No);
-        let shares = |reuse: Option<Reuse>| reuse.is_some_and(|reuse| reuse.port);
-        let of_another_user = shares(refused.reuse) && found.iter().any(|(_, socket)| shares(socket.reuse));
-        let mut groups: HashMap<(State, Option<&Arc<Task>>), HolderGroup> = HashMap::new();
-        for (_, socket) in found {
-            let ends = socket.end_ns.map(|ns| (ns, ns));
-            let reuseaddr = socket.reuse.map(|reuse| reuse.address);
-            groups
-                .entry((socket.state, socket.owner))
-                .and_modify(|group| {
-                    group.count += 1;
-                    group.end_ns = group.end_ns.zip(ends).map(|((first, last), (ns, _))| (first.min(ns), last.max(ns)));
-                    group.reuseaddr = group.reuseaddr.filter(|had| Some(*had) == reuseaddr);
-                    group.made_here = group.made_here.filter(|made| Some(*made) == socket.made_here);
-                })
-                .or_insert(HolderGroup { count: 1, end_ns: ends, reuseaddr, made_here: socket.made_here });
-        }
-        let mut sockets: Vec<PortHolder> = groups
-            .into_iter()
-            .map(|((state, owner), group)| PortHolder {
-                state,
-                owner: owner.cloned(),
-                count: group.count,
-                end_ns: group.end_ns,
-                reuseaddr: group.reuseaddr,
-                made_here: group.made_here,
-            })
-            .collect();
-        sockets.sort_by_key(|holder| {
-            let pid = holder.owner.as_ref().map(|task| task.pid);
-            (holder.state != State::Listen, std::cmp::Reverse(holder.count), holder.state as usize, pid)
-        });
-        (sockets, of_another_user)
+    /// Another holds a listener than who was known to: what was found is old.
+    pub(super) fn forget(&mut self) {
+        self.last = None;
     }
+}
+
+/// Of all but the socket that asked, which may be in LISTEN already (`inet_csk_listen_start` changes the state first).
+/// And whether one of them has SO_REUSEPORT as the socket that asked.
+fn find(fulls: &Fulls, minis: &Minis, refused: &PortRefused) -> (Vec<PortHolder>, bool) {
+    let others = fulls.iter().filter(|(other, _)| **other != refused.cookie);
+    let fulls = others.map(|(_, full)| Socket {
+        flow: &full.flow,
+        state: full.state,
+        owner: full.owner_or_listener(),
+        end_ns: None,
+        reuse: full.reuse,
+        v6only: full.v6only,
+        made_here: full.origin.made_here().filter(|_| full.state != State::Listen),
+    });
+    let minis = minis.iter().map(|(flow, mini)| Socket {
+        flow,
+        state: mini.state,
+        owner: mini.owner.as_ref(),
+        end_ns: mini.since_ns().map(|since_ns| since_ns + TIMEWAIT_LEN_NS).filter(|_| mini.state == State::TimeWait),
+        reuse: mini.reuse,
+        v6only: mini.v6only,
+        made_here: mini.origin.made_here(),
+    });
+    let mut found: Vec<(Conflict, Socket<'_>)> = fulls
+        .chain(minis)
+        .filter(|socket| (socket.flow.netns, socket.flow.lport) == (refused.flow.netns, refused.flow.lport))
+        .map(|socket| (conflict(refused, &socket), socket))
+        .collect();
+    // The kernel found one that is in the way: of those that only may be it is one, if no other is.
+    let worst = found.iter().map(|(conflict, _)| *conflict).max().unwrap_or(Conflict::No);
+    found.retain(|(conflict, _)| *conflict == worst && worst != Conflict::No);
+    let shares = |reuse: Option<Reuse>| reuse.is_some_and(|reuse| reuse.port);
+    let of_another_user = shares(refused.reuse) && found.iter().any(|(_, socket)| shares(socket.reuse));
+    let mut groups: HashMap<(State, Option<&Arc<Task>>), HolderGroup> = HashMap::new();
+    for (_, socket) in found {
+        let ends = socket.end_ns.map(|ns| (ns, ns));
+        let reuseaddr = socket.reuse.map(|reuse| reuse.address);
+        groups
+            .entry((socket.state, socket.owner))
+            .and_modify(|group| {
+                group.count += 1;
+                group.end_ns = group.end_ns.zip(ends).map(|((first, last), (ns, _))| (first.min(ns), last.max(ns)));
+                group.reuseaddr = group.reuseaddr.filter(|had| Some(*had) == reuseaddr);
+                group.made_here = group.made_here.filter(|made| Some(*made) == socket.made_here);
+            })
+            .or_insert(HolderGroup { count: 1, end_ns: ends, reuseaddr, made_here: socket.made_here });
+    }
+    let mut sockets: Vec<PortHolder> = groups
+        .into_iter()
+        .map(|((state, owner), group)| PortHolder {
+            state,
+            owner: owner.cloned(),
+            count: group.count,
+            end_ns: group.end_ns,
+            reuseaddr: group.reuseaddr,
+            made_here: group.made_here,
+        })
+        .collect();
+    sockets.sort_by_key(|holder| {
+        let pid = holder.owner.as_ref().map(|task| task.pid);
+        (holder.state != State::Listen, std::cmp::Reverse(holder.count), holder.state as usize, pid)
+    });
+    (sockets, of_another_user)
 }
 
 /// Whether a socket that has the port that was asked for is in the way (`inet_bind_conflict`, asked by a bind() to that port or by listen()).

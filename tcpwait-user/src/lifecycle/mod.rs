@@ -1,19 +1,27 @@
-//! The pure model: joins full sockets and mini-sockets into connections and yields the transitions of the textbook
+//! The pure model: joins full sockets, request sockets and mini-sockets into connections and yields the transitions of the textbook
 //! state machine, each with the time spent in the state that was left.
+//!
+//! Each kind of socket has a machine of its own, which owns what is known of its sockets: `Fulls`, `Requests`, `Minis`. So have early ends of
+//! mini-sockets (`Deaths`), calls that fail (`Calls`), the look-up of who holds a port (`Holders`) and what follows a loss (`Recovery`). Here each event
+//! is given to the machines that it is about, and here a connection is handed over from one to the next. What they share is in `Common`.
 //!
 //! It reads no clock, prints nothing and knows no kernel: time comes from events. Identity is the socket cookie; a mini-socket,
 //! which may share its cookie with a full socket that was connected again, is found by its addresses and checked by its cookie.
 
 mod calls;
 pub mod cancelled;
+mod common;
+mod counts;
 mod death;
 mod effort;
 mod end;
 mod failure;
 mod full;
+mod fulls;
 mod holders;
 mod jiffies;
 mod mini;
+mod minis;
 mod present;
 mod reason;
 mod recovery;
@@ -21,20 +29,14 @@ mod request;
 mod segment;
 mod transition;
 
-use std::{collections::VecDeque, sync::Arc};
-
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 use self::{
-    death::{HeldEnd, Sentenced},
-    effort::Effort,
-    full::{Full, Newborn},
-    jiffies::JiffyClock,
-    mini::{Announced, Mini},
-    recovery::Recovery,
-    request::{HeldRequest, Request},
+    calls::Calls, common::Common, death::Deaths, fulls::Fulls, holders::Holders, jiffies::JiffyClock, minis::Minis,
+    recovery::Recovery, request::Requests,
 };
 pub use self::{
+    counts::{ModelCounts, Unmatched},
     end::TELLING,
     failure::{Call, Failure, PortHolder, PortHolders, Search, Why},
     jiffies::HzSource,
@@ -44,116 +46,50 @@ pub use self::{
     transition::{KeptIn, OlderConnection, Timing, Transition, Update},
 };
 use crate::{
-    compact::CompactMap,
-    event::{Event, Fact, HookContext, Seed, Task},
-    origin::{Endpoint, Listened, Origin},
+    event::{Event, Fact, HookContext, MiniSocket, PortRefused, Seed, StateChange, Task},
     symbols::Symbols,
-    tcp::{Flow, NetnsId, State},
+    tcp::{NetnsId, State},
 };
-
-/// How long a step waits for the port that the kernel chooses only after it. `tcp_v4_connect` takes microseconds.
-const PORT_PATIENCE_NS: u64 = 100_000_000;
-
-/// How many distinct owners are shared before the table starts anew; it only saves memory.
-const SHARED_OWNERS: usize = 4096;
-
-/// What the model could not fit together, by cause.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unmatched {
-    /// Ends of mini-sockets whose beginning was not seen.
-    pub ends: u64,
-    /// Beginnings of mini-sockets on a tuple whose former one was never seen to end.
-    pub beginnings: u64,
-    /// State changes that do not continue the state known.
-    pub gaps: u64,
-    /// Connections in SYN_RECV whose beginning or end was not seen.
-    pub requests: u64,
-    /// Connections whose end was not seen, and must have come: by their own clock, or by a new listing.
-    pub overdue: u64,
-}
-
-impl Unmatched {
-    /// All of them.
-    pub fn total(&self) -> u64 {
-        self.ends + self.beginnings + self.gaps + self.requests + self.overdue
-    }
-}
-
-/// What the model has seen.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ModelCounts {
-    /// Transitions yielded.
-    pub transitions: u64,
-    /// Mini-sockets that began: TIME_WAIT, and an orphan's FIN_WAIT2.
-    pub minis_entered: u64,
-    /// Mini-sockets that ended.
-    pub minis_ended: u64,
-    /// Connections that entered SYN_RECV.
-    pub requests: u64,
-    /// Passive connections that never were, since they have no request socket: SYN cookies, TCP Fast Open.
-    pub without_request: u64,
-    /// Sockets older than the tool that were taken in.
-    pub seeded: u64,
-    /// Of those, mini-sockets.
-    pub seeded_minis: u64,
-    /// What did not fit together.
-    pub unmatched: Unmatched,
-}
 
 /// The model.
 #[derive(Debug, Default)]
 pub struct Lifecycle {
-    symbols: Symbols,
-    segments: SegmentSource,
-    fulls: CompactMap<u64, Full>,
-    minis: CompactMap<Flow, Mini>,
-    /// How many of them each namespace has.
-    minis_of: HashMap<NetnsId, u64>,
-    /// When the timers run out of older ones whose beginning cannot be told from that, by cookie.
-    seeded_due: HashMap<u64, u64>,
-    newborns: HashMap<u64, Newborn>,
-    /// Cookies of full sockets that mini-sockets took over from last.
-    handed_over: VecDeque<u64>,
-    requests: HashMap<Flow, Request>,
-    held_requests: HashMap<HookContext, HeldRequest>,
-    /// Connections in SYN_RECV whose first step still waits for a cookie, the oldest first.
-    unsaid: VecDeque<(u64, Flow)>,
-    found_holders: Option<holders::LastHolders>,
-    pending: calls::Pending,
-    held: HashMap<HookContext, HeldEnd>,
-    sentenced: HashMap<HookContext, Sentenced>,
-    announced: HashMap<HookContext, Announced>,
-    /// Connections whose first step still waits for its port.
-    portless: Vec<u64>,
-    clock: JiffyClock,
-    owners: HashSet<Arc<Task>>,
-    /// Where anybody was ever seen to listen.
-    listened: Listened,
-    last_owner: Option<Arc<Task>>,
-    /// Full sockets and (`true`) mini-sockets that ended while sock_diag is being read, by cookie: what it says of them is old. `None` afterwards.
-    ended: Option<HashSet<(u64, bool)>>,
-    seeds_read: bool,
+    common: Common,
+    fulls: Fulls,
+    requests: Requests,
+    minis: Minis,
+    deaths: Deaths,
+    calls: Calls,
+    holders: Holders,
     recovery: Recovery,
-    effort: Effort,
-    tally: ModelCounts,
-    now_ns: u64,
 }
 
 impl Lifecycle {
     /// A model that knows nothing yet, but what stacks are read by and what tells of segments to mini-sockets.
     pub fn new(symbols: Symbols, segments: SegmentSource) -> Self {
-        Self { symbols, segments, ended: Some(HashSet::new()), ..Self::default() }
+        Self { common: Common::new(symbols), deaths: Deaths::new(segments), ..Self::default() }
     }
 
     /// The same, on a kernel that told its tick rate.
     #[must_use]
-    pub fn with_hz(self, hz: Option<u64>) -> Self {
-        Self { clock: JiffyClock::told(hz), ..self }
+    pub fn with_hz(mut self, hz: Option<u64>) -> Self {
+        self.common.clock = JiffyClock::told(hz);
+        self
     }
 
     /// What was seen so far.
     pub fn tally(&self) -> ModelCounts {
-        self.tally
+        self.common.tally
+    }
+
+    /// Every socket that is there: full sockets, request sockets, mini-sockets.
+    pub fn present(&self) -> impl Iterator<Item = Present<'_>> {
+        self.fulls.present().chain(self.requests.present()).chain(self.minis.present())
+    }
+
+    /// Connections in SYN_RECV now.
+    pub fn requests_now(&self) -> usize {
+        self.requests.len()
     }
 
     /// Mini-sockets alive now that are known.
@@ -163,249 +99,231 @@ impl Lifecycle {
 
     /// Mini-sockets alive now; `None` as long as sock_diag has not told of those that are older.
     pub fn all_minis_now(&self) -> Option<u64> {
-        self.seeds_read.then_some(self.minis.len() as u64)
+        self.common.seeds_read.then_some(self.minis.len() as u64)
     }
 
     /// The same, by network namespace.
     pub fn minis_by_netns(&self) -> Option<&HashMap<NetnsId, u64>> {
-        self.seeds_read.then_some(&self.minis_of)
+        self.common.seeds_read.then_some(self.minis.by_netns())
     }
 
     /// The kernel's ticks per second and what they are known from, once they are.
     pub fn hz(&self) -> Option<(u64, HzSource)> {
-        self.clock.known()
+        self.common.clock.known()
     }
 
     /// Whether this kernel set the timer of a TIME_WAIT to something else than 60 s, and then to how many nanoseconds, if its tick rate is known.
     pub fn other_length_ns(&self) -> Option<Option<u64>> {
-        self.clock.other_length_ns()
+        self.common.clock.other_length_ns()
     }
 
     /// How long after its 60 s a natural TIME_WAIT may end at the latest, for the timer wheel's sake; `None` before HZ is known.
     pub fn timewait_slack_ns(&self) -> Option<u64> {
-        self.clock.timewait_slack_ns()
+        self.common.clock.timewait_slack_ns()
     }
 
     /// Whether the sockets that were there before are known.
     pub fn are_seeds_read(&self) -> bool {
-        self.seeds_read
+        self.common.seeds_read
+    }
+
+    /// Whether events were lost just now, so that what is there may be less than what is known, or more: some may have ended unseen, or begun.
+    pub fn is_unsure(&self) -> bool {
+        self.recovery.is_unsure(self.common.now_ns)
     }
 
     /// Takes in one event and appends what follows from it.
     pub fn apply(&mut self, event: &Event, out: &mut Vec<Update>) {
         let before = out.len();
-        self.now_ns = self.now_ns.max(event.time_ns);
-        self.effort.record();
+        self.common.now_ns = self.common.now_ns.max(event.time_ns);
+        self.common.effort.record();
         match &event.fact {
             Fact::State(change) => {
-                self.settle_context(event.context, out);
+                self.settle(event.context, out);
                 self.state(event.time_ns, change, out);
             }
-            Fact::Owner { cookie, task: Some(task) } => self.owner(*cookie, task, out),
+            Fact::Owner { cookie, task: Some(task) } => self.fulls.owner(&mut self.common, *cookie, task, out),
             Fact::Owner { task: None, .. } => {}
             Fact::Heir { cookie, task } => self.inherited(*cookie, task.as_ref(), out),
-            Fact::Armed { mini, rearmed } => {
-                self.clock.observe(event.time_ns, mini.jiffies);
-                if *rearmed {
-                    // A cancellation held for this very timer was the first half of it, and knew the timer as it was before.
-                    if let Some(held) = self.held.remove(&event.context).filter(|held| held.mini.tw == mini.tw) {
-                        self.catch_up(held.time_ns, &held.mini, out);
-                    }
-                    self.rearmed(event, mini, out);
-                } else {
-                    self.settle_context(event.context, out);
-                    self.armed(event.time_ns, mini, out);
-                }
+            Fact::Armed { mini, rearmed: false } => self.armed(event, mini, out),
+            Fact::Armed { mini, rearmed: true } => {
+                self.common.clock.observe(event.time_ns, mini.jiffies);
+                let Self { common, minis, deaths, .. } = self;
+                deaths.rearmed(common, minis, event.context, mini, out);
+                minis.rearmed(common, event, mini, out);
             }
             Fact::Segment { mini, segment } => {
-                self.clock.observe(event.time_ns, mini.jiffies);
-                self.judge(event, mini, segment.as_ref(), out);
-                self.segment(event, mini, segment.as_ref(), out);
+                self.common.clock.observe(event.time_ns, mini.jiffies);
+                let Self { common, minis, deaths, .. } = self;
+                deaths.judge(common, minis, event, (mini, segment.as_ref()), out);
+                self.settle(event.context, out);
+                self.minis.segment(event, mini, segment.as_ref(), out);
             }
             Fact::Expired(mini) => {
-                self.clock.observe(event.time_ns, mini.jiffies);
-                // A cancellation held for this very timer was the first half of its expiry.
-                if self.held.get(&event.context).is_some_and(|held| held.mini.tw == mini.tw) {
-                    self.held.remove(&event.context);
-                } else {
-                    self.settle_context(event.context, out);
-                }
-                self.end(event.time_ns, mini, Reason::Expired, None, out);
+                self.common.clock.observe(event.time_ns, mini.jiffies);
+                self.deaths.expired(event.context, mini);
+                self.settle(event.context, out);
+                self.minis.end(&mut self.common, event.time_ns, mini, (Reason::Expired, None), out);
             }
             Fact::Cancelled { mini, site } => {
-                self.clock.observe(event.time_ns, mini.jiffies);
-                self.settle_context(event.context, out);
-                self.cancelled(event, mini, site, out);
+                self.common.clock.observe(event.time_ns, mini.jiffies);
+                self.settle(event.context, out);
+                self.deaths.cancelled(&mut self.common, &mut self.minis, event, (mini, site), out);
             }
-            Fact::RequestArmed { reqsk, start } => self.request_armed(event, reqsk, *start, out),
-            Fact::RequestExpired(reqsk) => self.request_expired(event, reqsk, out),
-            Fact::RequestCancelled { reqsk, site } => self.request_cancelled(event, reqsk, site, out),
-            Fact::PortRefused(refused) => self.call_failed(event.time_ns, refused, out),
-            Fact::Accepted { cookie, listener, task: Some(task) } => self.accepted(*cookie, *listener, task, out),
+            Fact::RequestArmed { reqsk, start } => {
+                // What a request socket waits for in this context may be this very event.
+                let Self { common, fulls, requests, minis, deaths, .. } = self;
+                deaths.settle(common, minis, event.context, out);
+                requests.armed(common, fulls, event, (reqsk, *start), out);
+            }
+            Fact::RequestExpired(reqsk) => {
+                self.settle(event.context, out);
+                self.requests.expired(&mut self.common, &self.fulls, event, reqsk);
+            }
+            Fact::RequestCancelled { reqsk, site } => {
+                self.settle(event.context, out);
+                self.requests.cancelled(&mut self.common, &self.fulls, event, (reqsk, site), out);
+            }
+            Fact::PortRefused(refused) => self.gave_back(event.time_ns, refused, out),
+            Fact::Accepted { cookie, listener, task: Some(task) } => {
+                self.fulls.accepted(&mut self.common, (*cookie, *listener), task, out);
+            }
             Fact::Accepted { task: None, .. } => {}
             Fact::Tick { .. } => self.tick(event.time_ns, out),
             Fact::Seed(seed) => self.seed(event.time_ns, seed, out),
-            Fact::Loss { .. } => self.lose(event.time_ns),
-            Fact::Listed(netns) => self.listed(event.time_ns, *netns),
-            Fact::SeedEnd { unreadable, .. } if self.seeds_read => self.listing_ends(*unreadable == 0, out),
-            Fact::SeedEnd { .. } => {
-                // Where something was lost meanwhile, what ends is still of interest to the next listing.
-                self.ended = self.ended.take().filter(|_| self.is_unsure());
-                self.seeds_read = true;
-            }
+            Fact::SeedEnd { unreadable, .. } => self.seed_end(*unreadable == 0, out),
+            Fact::Listed(netns) => self.recovery.listed(event.time_ns, *netns),
+            Fact::Loss { .. } => self.recovery.lose(&mut self.common, event.time_ns),
             Fact::CgroupName { .. } | Fact::InterfaceName { .. } | Fact::NetnsName { .. } | Fact::Counters(_) => {}
         }
-        self.tally.transitions +=
-            out.iter().skip(before).filter(|update| matches!(update, Update::Transition(_))).count() as u64;
+        let updates = out.iter().skip(before);
+        self.common.tally.transitions +=
+            updates.filter(|update| matches!(update, Update::Transition(_))).count() as u64;
     }
 
     /// Lets go of everything that still waits for a later event: the stream is over.
     pub fn finish(&mut self, out: &mut Vec<Update>) {
         let before = out.len();
         self.settle_all(u64::MAX, out);
-        self.flush_portless(u64::MAX, out);
-        self.flush_unsaid(u64::MAX, out);
-        self.tally.transitions += (out.len() - before) as u64;
-        self.flush_failures(u64::MAX, out);
+        self.fulls.flush_portless(u64::MAX, out);
+        self.requests.flush(u64::MAX, out);
+        self.common.tally.transitions += (out.len() - before) as u64;
+        self.calls.flush(u64::MAX, out);
     }
 
-    fn tick(&mut self, time_ns: u64, out: &mut Vec<Update>) {
-        // Little ever waits, so that this can be done at every tick; a recording may pretend otherwise.
-        if self.effort.affords(room(&self.held) + room(&self.held_requests)) {
-            self.settle_all(time_ns, out);
-        }
-        if self.effort.affords(self.portless.len()) {
-            self.flush_portless(time_ns, out);
-        }
-        self.flush_unsaid(time_ns, out);
-        self.end_overdue(time_ns, out);
-        if self.effort.affords(self.pending.room()) {
-            self.flush_failures(time_ns, out);
-        }
-    }
-
-    fn seed(&mut self, time_ns: u64, seed: &Seed, out: &mut Vec<Update>) {
-        if self.ended.as_ref().is_some_and(|ended| ended.contains(&(seed.cookie, seed.mini))) {
+    /// A full socket changed state. A connection that leaves SYN_RECV was in a request socket until then.
+    fn state(&mut self, time_ns: u64, change: &StateChange, out: &mut Vec<Update>) {
+        let Self { common, fulls, requests, minis, calls, .. } = self;
+        if change.old == change.new || fulls.is_birth(time_ns, change) || fulls.is_hand_over(common, minis, change, out)
+        {
             return;
         }
-        if self.seeds_read {
-            return self.seed_again(time_ns, seed, out);
+        let mut handshake = None;
+        if change.old == State::SynRecv {
+            let newborn = fulls.take_newborn(time_ns, change);
+            handshake = requests.hand_over(fulls, newborn, change, out);
+            if handshake.is_none() {
+                return;
+            }
         }
-        let owner = seed.task.as_ref().map(|task| self.share(task));
-        if seed.state == State::Listen {
-            self.listened.add(&seed.flow);
-        }
-        let origin = self.seeded_origin(seed);
-        let taken = if seed.mini {
-            self.seed_mini(time_ns, seed, origin, true)
-        } else if seed.state == State::SynRecv {
-            self.seed_request(seed)
-        } else {
-            // An unconnected socket has no life yet.
-            seed.state != State::Close && self.seed_full(seed, owner.clone(), origin)
-        };
-        if taken {
-            self.tally.seeded += 1;
-            self.tally.seeded_minis += u64::from(seed.mini);
-            out.push(self.found(seed, owner, origin));
-        }
+        fulls.step(common, calls, (time_ns, change), handshake, out);
     }
 
-    /// What is said of a connection that sock_diag lists.
-    fn found(&self, seed: &Seed, owner: Option<Arc<Task>>, origin: Origin) -> Update {
-        let by_ns = self.seeded_by_ns(seed);
-        Update::Found(OlderConnection { id: seed.cookie, flow: seed.flow, state: seed.state, owner, origin, by_ns })
+    /// A mini-socket begins: it takes over from a full socket.
+    fn armed(&mut self, event: &Event, mini: &MiniSocket, out: &mut Vec<Update>) {
+        self.common.clock.observe(event.time_ns, mini.jiffies);
+        self.settle(event.context, out);
+        let former = self.fulls.hand_over(&mut self.common, mini.cookie, event.time_ns);
+        self.minis.armed(&mut self.common, event.time_ns, mini, former, out);
     }
 
-    /// Which side made a connection that sock_diag lists.
-    pub(super) fn seeded_origin(&self, seed: &Seed) -> Origin {
-        match seed.state {
-            // A socket of its own is one of two that connect to each other; else it is a request, and requests are a listener's.
-            State::SynRecv if seed.task.is_none() => Origin::There,
-            State::SynSent => Origin::Here,
-            _ => seed.origin.unwrap_or_else(|| self.origin_of(&seed.flow)),
-        }
-    }
-
-    /// When a socket that sock_diag lists was in its state at the latest. That of a TIME_WAIT is told from its 60 s.
-    fn seeded_by_ns(&self, seed: &Seed) -> Option<u64> {
-        let told = !(seed.mini && seed.state == State::TimeWait) || self.clock.other_length_ns().is_none();
-        seed.by_ns.filter(|_| told)
-    }
-
-    /// Which side made a connection whose birth was not seen, by its addresses and who was seen to listen. Nobody was seen to listen for one
-    /// that is not known, so it is named after its remote end.
-    fn origin_of(&self, flow: &Flow) -> Origin {
-        self.listened.tell(flow).unwrap_or(Origin::Unknown(Some(Endpoint::Remote)))
-    }
-
-    fn owner(&mut self, cookie: u64, task: &Task, out: &mut Vec<Update>) {
-        let owner = self.share(task);
-        if let Some(full) = self.fulls.get_mut(&cookie) {
-            full.owner = Some(owner.clone());
-            out.push(Update::Owned { id: cookie, owner });
-        }
-    }
-
-    /// A process took a connection from its listener's queue: it is the one that acts for both, whoever else holds the listener.
-    fn accepted(&mut self, cookie: u64, listener: u64, task: &Task, out: &mut Vec<Update>) {
-        let owner = self.share(task);
-        if listener != 0
-            && let Some(full) = self.fulls.get_mut(&listener)
-        {
-            full.owner = Some(owner);
-        }
-        self.owner(cookie, task, out);
+    /// bind(), listen() or connect() gave back an error.
+    fn gave_back(&mut self, time_ns: u64, refused: &PortRefused, out: &mut Vec<Update>) {
+        let Self { common, fulls, minis, holders, calls, .. } = self;
+        let holders = |common: &mut Common| holders.of((fulls, minis), &mut common.effort, time_ns, refused);
+        calls.gave_back(common, time_ns, refused, holders, out);
     }
 
     /// Somebody else holds a listener than who was known to; `None` where nobody knows who.
     fn inherited(&mut self, cookie: u64, task: Option<&Task>, out: &mut Vec<Update>) {
-        let owner = task.map(|task| self.share(task));
-        let Some(full) = self.fulls.get_mut(&cookie).filter(|full| full.state == State::Listen) else { return };
-        let pid = |owner: &Option<Arc<Task>>| owner.as_ref().map(|task| task.pid);
-        if pid(&full.owner) == pid(&owner) {
-            self.pending.inherited(full.owner.as_ref(), full.owner.as_ref());
+        let owner = task.map(|task| self.common.share(task));
+        let Some([former, owner]) = self.fulls.inherited(cookie, owner, out) else { return };
+        if former != owner {
+            self.holders.forget();
+        }
+        self.calls.inherited(former.as_ref(), owner.as_ref());
+    }
+
+    /// Something else happened in that context: what was held there until then is what it seemed to be.
+    fn settle(&mut self, context: HookContext, out: &mut Vec<Update>) {
+        // Almost always there is nothing, and this is asked for every record.
+        if self.deaths.holds_none() && self.requests.holds_none() {
             return;
         }
-        let former = std::mem::replace(&mut full.owner, owner.clone());
-        self.found_holders = None;
-        self.pending.inherited(former.as_ref(), owner.as_ref());
-        out.extend(owner.map(|owner| Update::Owned { id: cookie, owner }));
+        self.requests.settle(&mut self.common, &self.fulls, context, out);
+        self.deaths.settle(&mut self.common, &mut self.minis, context, out);
     }
 
-    /// Many connections have few owners.
-    fn share(&mut self, task: &Task) -> Arc<Task> {
-        // The one that did something last is the one that does something next.
-        if let Some(owner) = self.last_owner.as_ref().filter(|owner| ***owner == *task) {
-            return owner.clone();
-        }
-        let owner = self.shared(task);
-        self.last_owner = Some(owner.clone());
-        owner
+    /// Nothing else happened in some contexts for a while: the same.
+    fn settle_all(&mut self, now_ns: u64, out: &mut Vec<Update>) {
+        self.deaths.settle_all(&mut self.common, &mut self.minis, now_ns, out);
+        self.requests.settle_all(&mut self.common, &self.fulls, now_ns, out);
     }
 
-    fn shared(&mut self, task: &Task) -> Arc<Task> {
-        if let Some(owner) = self.owners.get(task) {
-            return owner.clone();
+    fn tick(&mut self, time_ns: u64, out: &mut Vec<Update>) {
+        // Little ever waits, so that this can be done at every tick; a recording may pretend otherwise.
+        if self.common.effort.affords(self.deaths.held_room() + self.requests.held_room()) {
+            self.settle_all(time_ns, out);
         }
-        if self.owners.len() >= SHARED_OWNERS {
-            self.owners.clear();
+        if self.common.effort.affords(self.fulls.portless()) {
+            self.fulls.flush_portless(time_ns, out);
         }
-        let owner = Arc::new(task.clone());
-        self.owners.insert(owner.clone());
-        owner
-    }
-
-    fn remember_end(&mut self, cookie: u64, mini: bool) {
-        if let Some(ended) = &mut self.ended
-            && cookie != 0
-        {
-            ended.insert((cookie, mini));
+        self.requests.flush(time_ns, out);
+        let Self { common, fulls, requests, minis, calls, recovery, .. } = self;
+        recovery.end_overdue(common, (fulls, requests, minis), time_ns, out);
+        if common.effort.affords(calls.room()) {
+            calls.flush(time_ns, out);
         }
     }
-}
 
-/// What it costs to go through a map.
-fn room<K, V>(map: &HashMap<K, V>) -> usize {
-    if map.is_empty() { 0 } else { map.capacity() }
+    /// A socket that sock_diag lists.
+    fn seed(&mut self, time_ns: u64, seed: &Seed, out: &mut Vec<Update>) {
+        let Self { common, fulls, requests, minis, recovery, .. } = self;
+        if common.has_ended(seed) {
+            return;
+        }
+        if common.seeds_read {
+            return recovery.seed_again(common, (fulls, minis), time_ns, seed, out);
+        }
+        let owner = seed.task.as_ref().map(|task| common.share(task));
+        if seed.state == State::Listen {
+            common.listened.add(&seed.flow);
+        }
+        let origin = common.seeded_origin(seed);
+        let is_new = match seed.state {
+            _ if seed.mini => minis.seed(common, time_ns, seed, origin, true),
+            State::SynRecv => !fulls.is_known(seed.cookie) && requests.seed(common, seed),
+            // An unconnected socket has no life yet.
+            State::Close => false,
+            _ => fulls.seed(seed, owner.clone(), origin),
+        };
+        if is_new {
+            common.tally.seeded += 1;
+            common.tally.seeded_minis += u64::from(seed.mini);
+            out.push(common.found(seed, owner, origin));
+        }
+    }
+
+    /// All sockets have been listed. `complete`: those of every namespace.
+    fn seed_end(&mut self, complete: bool, out: &mut Vec<Update>) {
+        let Self { common, fulls, minis, recovery, .. } = self;
+        if common.seeds_read {
+            return recovery.listing_ends(common, (fulls, minis), complete, out);
+        }
+        // Where something was lost meanwhile, what ends is still of interest to the next listing.
+        if !recovery.is_unsure(common.now_ns) {
+            common.forget_ends();
+        }
+        common.seeds_read = true;
+    }
 }

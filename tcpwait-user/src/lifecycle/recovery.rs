@@ -5,7 +5,13 @@ use std::mem::take;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::{Lifecycle, Reason, Transition, Update, full::Full, room};
+use super::{
+    Update,
+    common::{Common, HASHED_NS},
+    fulls::Fulls,
+    minis::Minis,
+    request::Requests,
+};
 use crate::{
     event::Seed,
     tcp::{NetnsId, State, TIMEWAIT_LEN_NS},
@@ -26,9 +32,6 @@ const REQUEST_NS: u64 = 120_000_000_000 / 8 * 9 + LATE_NS;
 
 /// A mini-socket whose end was lost is gone after its 60 s, the timer wheel's and the pauses here.
 const MINIS_NS: u64 = TIMEWAIT_LEN_NS + 5_000_000_000 + LATE_NS + ROUND_NS;
-
-/// A socket is in the kernel's tables microseconds after its event, or before; but who makes it may be preempted meanwhile.
-pub(super) const HASHED_NS: u64 = 1_000_000_000;
 
 /// What is to be known of losses.
 #[derive(Debug, Default)]
@@ -53,147 +56,101 @@ pub(super) struct Recovery {
     next_round_ns: u64,
 }
 
-impl Lifecycle {
+impl Recovery {
     /// Whether events were lost just now, so that what is there may be less than what is known, or more: some may have ended unseen, or begun.
-    pub fn is_unsure(&self) -> bool {
-        let Recovery { loss_ns, unlisted, minis_unlisted, .. } = self.recovery;
-        loss_ns.is_some_and(|loss_ns| unlisted || (minis_unlisted && self.now_ns < loss_ns + MINIS_NS))
+    pub(super) fn is_unsure(&self, now_ns: u64) -> bool {
+        let Self { loss_ns, unlisted, minis_unlisted, .. } = *self;
+        loss_ns.is_some_and(|loss_ns| unlisted || (minis_unlisted && now_ns < loss_ns + MINIS_NS))
     }
 
     /// Events have been lost.
-    pub(super) fn lose(&mut self, time_ns: u64) {
-        self.recovery.loss_ns = Some(time_ns);
-        self.recovery.unlisted = true;
-        self.recovery.minis_unlisted = true;
-        // What ends from now on, a listing may still show.
-        self.ended.get_or_insert_default();
+    pub(super) fn lose(&mut self, common: &mut Common, time_ns: u64) {
+        self.loss_ns = Some(time_ns);
+        self.unlisted = true;
+        self.minis_unlisted = true;
+        common.remember_ends();
     }
 
     /// Ends what must have ended by its own clock.
-    pub(super) fn end_overdue(&mut self, now_ns: u64, out: &mut Vec<Update>) {
-        let recovery = &mut self.recovery;
-        if now_ns.saturating_sub(recovery.last_tick_ns) > PAUSE_NS {
-            recovery.caught_up_ns = now_ns + CAUGHT_UP_NS;
+    pub(super) fn end_overdue(
+        &mut self,
+        common: &mut Common,
+        (fulls, requests, minis): (&mut Fulls, &mut Requests, &mut Minis),
+        now_ns: u64,
+        out: &mut Vec<Update>,
+    ) {
+        if now_ns.saturating_sub(self.last_tick_ns) > PAUSE_NS {
+            self.caught_up_ns = now_ns + CAUGHT_UP_NS;
         }
-        recovery.last_tick_ns = now_ns;
-        if now_ns < recovery.caught_up_ns || now_ns < recovery.next_round_ns {
+        self.last_tick_ns = now_ns;
+        if now_ns < self.caught_up_ns || now_ns < self.next_round_ns {
             return;
         }
-        if !self.effort.affords(self.minis.room() + room(&self.requests) + room(&self.newborns)) {
+        if !common.effort.affords(minis.room() + requests.room() + fulls.newborns_room()) {
             return;
         }
-        self.recovery.next_round_ns = now_ns + ROUND_NS;
-        let slack_ns = self.clock.timewait_slack_ns().unwrap_or(ROUND_NS) + LATE_NS;
-        self.end_overdue_minis(now_ns, slack_ns, out);
-        self.end_overdue_requests(now_ns.saturating_sub(REQUEST_NS), out);
-        self.newborns.retain(|_, newborn| newborn.is_younger(now_ns.saturating_sub(REQUEST_NS)));
+        self.next_round_ns = now_ns + ROUND_NS;
+        let slack_ns = common.clock.timewait_slack_ns().unwrap_or(ROUND_NS) + LATE_NS;
+        minis.end_overdue(common, now_ns, slack_ns, out);
+        requests.end_overdue(common, now_ns.saturating_sub(REQUEST_NS), out);
+        fulls.forget_newborns(now_ns.saturating_sub(REQUEST_NS));
     }
 
     /// A socket that a new listing tells of.
-    pub(super) fn seed_again(&mut self, time_ns: u64, seed: &Seed, out: &mut Vec<Update>) {
-        self.recovery.listing_ns.get_or_insert(time_ns);
+    pub(super) fn seed_again(
+        &mut self,
+        common: &mut Common,
+        (fulls, minis): (&mut Fulls, &mut Minis),
+        time_ns: u64,
+        seed: &Seed,
+        out: &mut Vec<Update>,
+    ) {
+        self.listing_ns.get_or_insert(time_ns);
         if seed.mini {
-            return self.seed_mini_again(time_ns, seed, out);
-        }
-        if matches!(seed.state, State::Close | State::SynRecv) {
-            return;
-        }
-        self.recovery.listed.insert(seed.cookie);
-        let owner = seed.task.as_ref().map(|task| self.share(task));
-        if seed.state == State::Listen {
-            self.listened.add(&seed.flow);
-        }
-        let origin = self.seeded_origin(seed);
-        let Some(full) = self.fulls.get_mut(&seed.cookie) else {
-            self.tally.unmatched.gaps += 1;
-            self.fulls.insert(seed.cookie, Full::found_again(seed, owner.clone(), origin));
-            out.push(self.found(seed, owner, origin));
-            return;
-        };
-        full.owner = full.owner.take().or(owner);
-        full.origin = full.origin.or(origin);
-        full.v6only = full.v6only.or(seed.v6only);
-        if full.state != seed.state && is_older(full, time_ns) {
-            self.tally.unmatched.gaps += 1;
-            (full.state, full.since_ns) = (seed.state, None);
-            full.by_ns = seed.by_ns.unwrap_or_default();
-            out.push(Update::Transition(Transition {
-                owner: full.owner.clone(),
-                predates: full.predates,
-                origin: full.origin,
-                unseen: true,
-                ..Transition::new(time_ns, seed.cookie, full.flow, None, seed.state)
-            }));
-        }
-    }
-
-    fn seed_mini_again(&mut self, time_ns: u64, seed: &Seed, out: &mut Vec<Update>) {
-        self.recovery.tells_minis |= seed.state == State::TimeWait;
-        self.recovery.listed_minis.insert(seed.cookie);
-        self.end_replaced(time_ns, seed, out);
-        self.enter_unseen(time_ns, seed, out);
-        let origin = self.seeded_origin(seed);
-        if self.seed_mini(time_ns, seed, origin, false) {
-            self.tally.unmatched.gaps += 1;
-            // Whatever was in a full socket went on in this one.
-            if let Some(full) = self.fulls.remove(&seed.cookie) {
-                out.push(Update::Lost { id: seed.cookie, flow: full.flow });
+            self.tells_minis |= seed.state == State::TimeWait;
+            self.listed_minis.insert(seed.cookie);
+            if minis.seed_again(common, time_ns, seed, out) {
+                fulls.lose(seed.cookie, out);
+                out.push(common.found(seed, None, common.seeded_origin(seed)));
             }
-            out.push(self.found(seed, None, origin));
+        } else if !matches!(seed.state, State::Close | State::SynRecv) {
+            self.listed.insert(seed.cookie);
+            fulls.seed_again(common, time_ns, seed, out);
         }
     }
 
     /// A namespace has been listed once more.
     pub(super) fn listed(&mut self, begun_ns: u64, netns: NetnsId) {
-        self.recovery.listing_ns.get_or_insert(begun_ns);
-        self.recovery.namespaces.insert(netns, begun_ns);
+        self.listing_ns.get_or_insert(begun_ns);
+        self.namespaces.insert(netns, begun_ns);
     }
 
     /// All of them have been: what was not there has ended, and of namespaces that are not there any more nothing is left.
     /// `complete`: they could all be read.
-    pub(super) fn listing_ends(&mut self, complete: bool, out: &mut Vec<Update>) {
-        let Some(begun_ns) = self.recovery.listing_ns.take() else { return };
-        let namespaces = take(&mut self.recovery.namespaces);
-        let (listed, minis) = (take(&mut self.recovery.listed), take(&mut self.recovery.listed_minis));
-        let tells_minis = take(&mut self.recovery.tells_minis);
-        if !self.effort.affords(self.fulls.room() + self.minis.room()) {
+    pub(super) fn listing_ends(
+        &mut self,
+        common: &mut Common,
+        (fulls, minis): (&mut Fulls, &mut Minis),
+        complete: bool,
+        out: &mut Vec<Update>,
+    ) {
+        let Some(begun_ns) = self.listing_ns.take() else { return };
+        let namespaces = take(&mut self.namespaces);
+        let (listed, listed_minis) = (take(&mut self.listed), take(&mut self.listed_minis));
+        let tells_minis = take(&mut self.tells_minis);
+        if !common.effort.affords(fulls.room() + minis.room()) {
             return;
         }
         // Of a namespace that it has not been through nothing is left, if all could be read.
         let begun = |netns: NetnsId| namespaces.get(&netns).copied().or(complete.then_some(begun_ns));
-        self.end_unlisted(begun, &listed, out);
+        fulls.end_unlisted(common, begun, &listed, out);
         if tells_minis {
-            self.end_unlisted_minis(begun, &minis, out);
+            minis.end_unlisted(common, begun, &listed_minis, out);
         }
-        if self.recovery.loss_ns.is_none_or(|loss_ns| loss_ns + HASHED_NS <= begun_ns) {
-            self.recovery.unlisted = false;
-            self.recovery.minis_unlisted = !(complete && (tells_minis || self.minis.is_empty()));
-            self.ended = None;
-        }
-    }
-
-    /// Ends the full sockets that a listing did not show.
-    fn end_unlisted(&mut self, begun: impl Fn(NetnsId) -> Option<u64>, listed: &HashSet<u64>, out: &mut Vec<Update>) {
-        let gone = self.fulls.iter().filter(|(cookie, _)| !listed.contains(*cookie)).filter_map(|(cookie, full)| {
-            let begun_ns = begun(full.flow.netns)?;
-            is_older(full, begun_ns.saturating_sub(HASHED_NS)).then_some((*cookie, begun_ns))
-        });
-        let gone: Vec<(u64, u64)> = gone.collect();
-        for (cookie, begun_ns) in gone {
-            let Some(full) = self.fulls.remove(&cookie) else { continue };
-            self.tally.unmatched.overdue += 1;
-            out.push(Update::Transition(Transition {
-                owner: full.owner.clone(),
-                predates: full.predates,
-                origin: full.origin,
-                reason: Some(Reason::Unknown),
-                ..Transition::new(begun_ns, cookie, full.flow, Some(full.state), State::Close)
-            }));
+        if self.loss_ns.is_none_or(|loss_ns| loss_ns + HASHED_NS <= begun_ns) {
+            self.unlisted = false;
+            self.minis_unlisted = !(complete && (tells_minis || minis.len() == 0));
+            common.forget_ends();
         }
     }
-}
-
-/// Whether nothing has been heard of a socket since.
-fn is_older(full: &Full, time_ns: u64) -> bool {
-    full.since_ns.is_none_or(|since_ns| since_ns < time_ns)
 }

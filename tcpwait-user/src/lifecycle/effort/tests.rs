@@ -154,12 +154,12 @@ fn the_work_grows_with_the_records() {
                 apply(Fact::SeedEnd { sockets: 0, namespaces: 1, unreadable: 1 }, 0, time_ns);
             }
         }
-        let spent = lifecycle.effort.spent;
+        let spent = lifecycle.common.effort.spent;
         assert!(spent > u64::from(MANY), "{way}: {spent} is no occasion to look");
         assert!(spent <= records * FOR_A_RECORD, "{way}: {spent} looks for {records} records");
         lifecycle.finish(&mut out);
-        assert!(!out.is_empty() && lifecycle.portless.is_empty() && lifecycle.held.is_empty(), "{way}");
-        assert!(lifecycle.held_requests.is_empty() && lifecycle.pending.room() == 0, "{way}");
+        assert!(!out.is_empty() && lifecycle.fulls.portless() == 0 && lifecycle.deaths.holds_none(), "{way}");
+        assert!(lifecycle.requests.holds_none() && lifecycle.calls.room() == 0, "{way}");
         let said = |update: &Update| matches!(update, Update::Transition(_) | Update::Failed(_));
         assert!(out.iter().filter(|update| said(update)).count() >= MANY as usize, "{way}: {}", out.len());
     }
