@@ -29,7 +29,7 @@ pub use self::{
     tracing::{PortsBy, TimingBy, Tracing, choices},
 };
 
-/// Trace TCP connection states, above all TIME_WAIT: which process enters it, how long it lasts, what ends it.
+/// Trace TCP connection states, above all TIME_WAIT: which process owns each TIME_WAIT, how long it lasts, and what ends it.
 #[derive(Debug, Parser)]
 #[command(name = "tcpwait", version, max_term_width = 80)]
 pub struct Cli {
@@ -113,18 +113,20 @@ A report begins with what is wrong, worst first, one finding a line.
   NOW              sockets in the state at the end of the interval
   P50 to MEAN      time spent in the state, by sockets that left it
   OLDEST, AGE P50  how long the sockets of NOW have been in the state;
-                   > is at least, where one of them is older than the trace
-  CLOSED FIRST     which side closed first; whoever does enters TIME_WAIT
+                   > is at least: one of them was in it before tcpwait started
+  CLOSED FIRST     which side sent the first FIN; that side gets TIME_WAIT
   ENDED BY         the most frequent reason, as in `tcpwait trace --help`
   FAILED           calls that failed, as in `tcpwait trace`
-  SYN SENT AGAIN TO
-                   connects whose SYN was retransmitted; MADE AFTER is how
-                   long those took that succeeded
+  SYN RETRANSMITTED TO
+                   RETRANS of CONNECTS needed more than one SYN; MADE AFTER:
+                   time from the first SYN to ESTABLISHED
 The rows below SYN_RECV are the outcomes of connections in SYN_RECV.
 
->= is at least: events were lost, and no count of the kernel side replaces
-them. All other counts are exact, after a loss too. At most 1,000 groups are
-counted one by one; beyond that the smallest are in the row \"other\".
+>= is at least: events were lost, and no count of the BPF programs replaces
+them. ENTERED and LEFT of states without >= are exact, after a loss too. Times,
+reasons and owners leave lost events out, and NOW may be more or less than shown
+until the sockets have been listed again: the report says so. At most 1,000
+groups are counted one by one; the smallest beyond that are in the row \"other\".
 
 On a narrow terminal columns are left out in this order: LEFT, MAX, P50, IN/s,
 ENDED BY, CLOSED FIRST, %, NOW, ENTERED of groups; AGE P50, /s, MEAN, P90, P99,
@@ -142,13 +144,13 @@ Examples:
 
 const TRACE_HELP: &str = "\
 A filter selects whole connections: their earlier lines wait until the port or
-the owner is known. A ! before a list selects all others, and connections whose
-owner never becomes known, which are printed when they end. --reason and
---longer-than select lines of those connections.
+the owner is known. ! inverts the list. Connections whose owner stays unknown are
+included, and printed at their end. --reason and --longer-than select lines of
+those connections.
 
 MS is the time spent in OLDSTATE:
   ~  precise to a jiffy
-  >  at least: the connection is older than the trace
+  >  at least: the connection was in it before tcpwait started
   -  unknown
 
 REASON on the step to CLOSE says why the connection ended:
@@ -156,13 +158,14 @@ REASON on the step to CLOSE says why the connection ended:
   reset            the peer sent an RST
   reset-sent       this side sent an RST, and why
   timed-out        a timer gave up, and which one
-  listener-closed  the listener closed before it was accepted
+  listener-closed  the listener was closed before the connection was accepted
   destroyed        ss -K
   unreachable      an ICMP error
   netns            its network namespace ended
   repair           TCP_REPAIR
-  failed           connect() or listen() failed, and undid it
-  unknown
+  failed           connect() or listen() failed, and the socket went back to
+                   CLOSE
+  unknown          the reason could not be determined
 REASON on the end of TIME_WAIT, and of an orphan's FIN_WAIT2:
   expired, reused-by-connect, reused-by-syn, reset, reset-sent,
   destroyed, netns, unknown, and overflow: TIME_WAIT was not entered, because
@@ -183,7 +186,7 @@ Examples:
   tcpwait trace --reason reset,timed-out what was reset or timed out
   tcpwait trace --state SYN_SENT --longer-than 500ms
                                          connects that took longer
-  tcpwait trace --state SYN_RECV         half-open connections
+  tcpwait trace --state SYN_RECV         connections in SYN_RECV
   tcpwait trace --comm '!nginx' -L '!22' all but nginx's and ssh's
   tcpwait trace --comm nginx --json      nginx's, for a program to read
   tcpwait trace --from FILE              from a recording";
@@ -223,7 +226,7 @@ pub struct TraceArgs {
     /// A wrong reason lists them all
     #[arg(long, value_name = "REASONS", value_parser = list::reasons, help_heading = "Which lines of these connections")]
     pub reason: Vec<Pick<Word>>,
-    /// Only lines with more time in OLDSTATE than this, e.g. 500ms, 90s or 5m; of connections older than the trace, those known to be longer
+    /// Only lines with more time in OLDSTATE than this, e.g. 500ms, 90s or 5m; of connections from before tcpwait started, those known to be longer
     #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Which lines of these connections")]
     pub longer_than: Option<std::time::Duration>,
 

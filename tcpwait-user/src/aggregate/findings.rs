@@ -186,7 +186,7 @@ fn ports(from: &Sources<'_>) -> Vec<StatFinding> {
         // connect() takes over TIME_WAITs there: those are in nobody's way for long.
         let to = &row.destination;
         let reuses = settings.timestamps != Some(0) && settings.reuses(to.laddr, to.raddr) == Some(true);
-        let in_the_way = if reuses { row.taken.saturating_sub(row.waits) } else { row.taken };
+        let in_the_way = if reuses { row.taken.saturating_sub(row.waits()) } else { row.taken };
         let share = in_the_way as f64 / available.max(1) as f64;
         let per_ns = row.growth.filter(|growth| !reuses && *growth > 0 && (1..=PACE_NS).contains(&from.length_ns));
         let in_ns = per_ns.map(|growth| {

@@ -104,7 +104,7 @@ pub fn of(
     }
     if row.reuse_unknown {
         sentences.push(
-            "unknown: whether connect() may reuse the TIME_WAITs that are older than the trace; the forecast assumes that it may not"
+            "unknown: whether connect() may reuse the TIME_WAITs from before tcpwait started; the forecast assumes that it may not"
                 .to_owned(),
         );
     }
@@ -310,7 +310,7 @@ fn words(help: &Help, row: &PortRow) -> String {
         ),
         Help::FinTimeout => "lower net.ipv4.tcp_fin_timeout: it ends FIN_WAIT2 of closed sockets".to_owned(),
         Help::CloseWhatIsClosed => {
-            "have the process close connections that the peer has closed: nothing else ends CLOSE_WAIT".to_owned()
+            "have the process close connections that the peer has closed: CLOSE_WAIT has no timeout".to_owned()
         }
         Help::FewerOpen => "open fewer connections at a time, or close unused ones".to_owned(),
         Help::LetFinThrough => "find what drops the FIN or its ACK: a firewall, a NAT that has dropped the connection, or the peer is gone; until then \
@@ -386,7 +386,7 @@ pub fn unknown(report: &PortsReport) -> Option<String> {
         1 => ("connection", "is", "it"),
         _ => ("connections", "are", "them"),
     };
-    let older = if report.traced { ", older than the trace," } else { "" };
+    let older = if report.traced { " from before tcpwait started" } else { "" };
     (report.unknown > 0).then(|| {
         format!(
             "{} {noun}{older} {is} in no row: nothing shows which side made {them}. No process listens on the local port now (a server may have ended), and too \
