@@ -201,7 +201,7 @@ fn waiting(row: &PlaceRow, report: &StatReport, context: ViewContext<'_>) -> Str
         }
         // By close() or shutdown().
         State::FinWait2 => {
-            let ends = if has_other_ends(row, report) { ": the other ends of those in CLOSE_WAIT above" } else { "" };
+            let ends = if has_other_ends(row, report) { "; these are the other ends of those in CLOSE_WAIT above" } else { "" };
             format!("{head}: this side has sent its FIN, the peer has not{ends}")
         }
         // What was written before the FIN may be what is not acknowledged.

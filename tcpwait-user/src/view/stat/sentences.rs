@@ -23,13 +23,15 @@ pub fn made_by(time_waits: TimeWaits) -> String {
         (0, 0, _) => String::new(),
         (0, 1.., 0) => ", all of accept(): they hold no local port".to_owned(),
         (1.., 0, 0) => ", all of connect(): each holds a local port".to_owned(),
-        (_, _, unknown) => {
-            let unknown = if unknown > 0 { format!(", {} unknown", count(unknown)) } else { String::new() };
-            format!(
-                " ({} of connect(), which hold a local port each; {} of accept(), which hold none{unknown})",
-                count(outgoing),
-                count(accepted)
-            )
+        _ => {
+            let parts = [
+                (outgoing, "of connect(), which hold a local port each"),
+                (accepted, "of accept(), which hold none"),
+                (unknown, "of which that is unknown"),
+            ];
+            let there = parts.into_iter().filter(|(number, _)| *number > 0);
+            let parts: Vec<String> = there.map(|(number, what)| format!("{} {what}", count(number))).collect();
+            format!(" ({})", parts.join("; "))
         }
     }
 }
@@ -96,6 +98,7 @@ fn described(report: &StatReport, group: &GroupRow, context: ViewContext<'_>) ->
         (_, Value::Local(port)) => format!("on :{port}"),
         (GroupBy::Service, value) => format!("to {}", key::text(*value, context.names)),
         (GroupBy::Pair | GroupBy::Remote, value) => format!("with {}", key::text(*value, context.names)),
+        (GroupBy::Netns, value) => format!("in netns {}", key::text(*value, context.names)),
         (by, value) => format!("of {} {}", by.name().replace('-', " "), key::text(*value, context.names)),
     });
     // Without the process it is this machine that has the connections.
