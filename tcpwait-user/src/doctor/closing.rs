@@ -100,7 +100,7 @@ pub fn close_wait(ns: &Namespace) -> Option<Finding> {
                 Evidence::age(format!("the oldest of {who}"), unclosed.oldest_ms),
             ]
         }))
-        .known_by([Evidence::gauge("in CLOSE_WAIT in all", sockets.close_wait)])
+        .known_by([Evidence::gauge("all sockets in CLOSE_WAIT", sockets.close_wait)])
         .change(
             format!("have {who} call close(): look for a code path (often error handling) that does not"),
             "none; a restart ends them meanwhile, and loses unsent data",

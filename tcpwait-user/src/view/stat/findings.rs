@@ -108,7 +108,7 @@ fn words(finding: &StatFinding, report: &StatReport, context: ViewContext<'_>) -
         StatFinding::Dropped { count: dropped, overflows, no_cookies, queue, owner } => {
             let what = counted(*dropped, "SYN or handshake ACK", "SYNs or handshake ACKs");
             let full = queue.map(|queue| full(&queue, *owner)).unwrap_or_default();
-            format!("{what} dropped: {}{full}. Run `tcpwait doctor`", why_dropped(*dropped, *overflows, *no_cookies))
+            format!("{what} dropped{}{full}. Run `tcpwait doctor`", why_dropped(*dropped, *overflows, *no_cookies))
         }
         StatFinding::Cookies { count: sent } => format!(
             "{}: a SYN queue was full. Run `tcpwait doctor`",
@@ -201,7 +201,11 @@ fn waiting(row: &PlaceRow, report: &StatReport, context: ViewContext<'_>) -> Str
         }
         // By close() or shutdown().
         State::FinWait2 => {
-            let ends = if has_other_ends(row, report) { "; these are the other ends of those in CLOSE_WAIT above" } else { "" };
+            let ends = if has_other_ends(row, report) {
+                "; these are the other ends of those in CLOSE_WAIT above"
+            } else {
+                ""
+            };
             format!("{head}: this side has sent its FIN, the peer has not{ends}")
         }
         // What was written before the FIN may be what is not acknowledged.
@@ -240,7 +244,10 @@ fn why_dropped(dropped: u64, overflows: u64, no_cookies: u64) -> String {
     if others > 0 {
         reasons.push(format!("{}for another reason", of(others)));
     }
-    reasons.join("; ")
+    match reasons.as_slice() {
+        [one] => format!(" {one}"),
+        several => format!(": {}", several.join("; ")),
+    }
 }
 
 /// Which accept queue is full. It takes one more than the backlog (`sk_acceptq_is_full`); the numbers are plain, as `ss` prints them.
