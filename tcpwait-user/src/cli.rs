@@ -144,9 +144,9 @@ Examples:
 
 const TRACE_HELP: &str = "\
 A filter selects whole connections: their earlier lines wait until the port or
-the owner is known. ! inverts the list. Connections whose owner stays unknown are
-included, and printed at their end. --reason and --longer-than select lines of
-those connections.
+the owner is known. ! inverts the list. Connections whose owner stays unknown
+are included, and printed at their end. --reason and --longer-than select lines
+of those connections.
 
 MS is the time spent in OLDSTATE:
   ~  precise to a jiffy
