@@ -31,15 +31,18 @@ fn words(sentence: &str, most: usize) -> Vec<&str> {
             return words;
         };
         words.push(word);
-        rest = more.strip_prefix(' ').unwrap_or(more);
+        let Some(more) = more.strip_prefix(' ') else { return words };
+        rest = more;
     }
 }
 
-/// Where the first blank after a quotation is, if the text begins with one.
+/// Where the word ends that a quotation is, if the text begins with one, or with a bracket and one.
 fn quoted(text: &str) -> Option<usize> {
-    let inside = text.strip_prefix('`')?;
-    let close = inside.find('`')? + 2;
-    Some(close + text.get(close..)?.find(' ')?)
+    let open = usize::from(text.starts_with('('));
+    let inside = text.get(open..)?.strip_prefix('`')?;
+    let close = open + inside.find('`')? + 2;
+    let behind = text.get(close..)?;
+    Some(close + behind.find(' ').unwrap_or(behind.len()))
 }
 
 /// A row of columns in lines at most `width` wide, its blanks kept; those after the first begin with `indent` blanks. Only a word longer than a line is
@@ -74,11 +77,12 @@ mod tests {
     fn sentences_are_folded_between_words() {
         assert_eq!(fold("one two three four", 9, 2), ["one two", "  three", "  four"]);
         assert_eq!(fold("enormous", 4, 0), ["enor"]);
-        assert_eq!(fold("Run `a b c`. Then", 12, 2), ["Run", "  `a b c`.", "  Then"]);
+        assert_eq!(fold("Run `a b c`. Then", 11, 2), ["Run", "  `a b c`.", "  Then"]);
         assert_eq!(fold("Run `a b c`", 10, 2), ["Run", "  `a b c`"]);
+        assert_eq!(fold("Run (`a b`: c)", 10, 2), ["Run", "  (`a b`:", "  c)"]);
         // A backtick in the name of a process is no quotation; one that is longer than a line is folded as ever.
         assert_eq!(fold("of `x in a", 6, 2), ["of `x", "  in a"]);
-        assert_eq!(fold("`a b c d`", 6, 2), ["`a b", "  c", "  d`"]);
+        assert_eq!(fold("`a b c d`", 6, 2), ["`a b c", "  d`"]);
     }
 
     #[test]
