@@ -1,8 +1,11 @@
-//! The running kernel as a source of records: attaches, takes in the sockets that are there, drains the ring buffer, and
-//! ends in order. It hands bytes to whoever wants them and does not look at what they mean, but for cgroup ids, whose names must be
-//! looked up while the cgroups exist.
+//! The running kernel as a source of records: the loop that drains the ring buffer, while signals, the clock, and what is read beside it get their
+//! turns. It hands bytes to whoever wants them and does not look at what they mean.
 
-mod endings;
+mod account;
+mod attach;
+mod beside;
+mod drain;
+mod end;
 mod heirs;
 mod losses;
 mod place;
@@ -10,38 +13,37 @@ mod readings;
 mod sink;
 
 use std::{
-    collections::BTreeMap,
     io,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
 use hashbrown::HashSet;
-use nix::time::{ClockId, clock_getres};
-use tcpwait_wire::wire::{self, Kind};
-use tokio::{sync::oneshot, time::MissedTickBehavior};
-use zerocopy::IntoBytes;
+use nix::sys::signal::Signal;
+use tokio::{
+    sync::{mpsc::UnboundedReceiver, oneshot},
+    time::MissedTickBehavior,
+};
 
-pub use self::sink::Sink;
+pub use self::{
+    attach::{Audited, LiveOptions, attach},
+    sink::Sink,
+};
 use self::{
-    endings::Endings,
+    beside::{Listed, maybe},
     heirs::Heirs,
     losses::Losses,
-    readings::{Readings, maybe},
+    readings::Readings,
 };
 use crate::{
-    aggregate::audit::Reading,
-    event::task_of,
-    kernel::{self, Choices, HookState, KernelFilter, Probes},
+    kernel::{self, HookState, Probes},
     recording::Header,
     select::Pick,
     signals,
     system::{
         cgroup::Cgroups,
-        clock::{monotonic_ns, realtime_ns},
-        listeners,
+        clock::monotonic_ns,
         netns::Identity,
-        processes,
         seed::{self, Seeded},
         snmp,
     },
@@ -50,44 +52,8 @@ use crate::{
 /// How often the ring buffer is looked at. The kernel wakes the reader earlier when a quarter of it is full.
 const ROUND: Duration = Duration::from_millis(50);
 
-/// How many records are taken in one go before signals and the clock get their turn.
-const BATCH: usize = 8_192;
-
-/// How long a program may take from its detachment to its last record.
-const LAST_RECORD: Duration = Duration::from_millis(10);
-
 /// How many rounds pass between two flushes to a recording.
 const ROUNDS_PER_SYNC: u32 = 20;
-
-/// When the kernel's own counters are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Audited {
-    /// Never.
-    Never,
-    /// At the start and at the end.
-    Ends,
-    /// From time to time too, with a listing of all mini-sockets at the end.
-    Throughout,
-}
-
-/// What to trace, and how.
-#[derive(Clone, Debug)]
-pub struct LiveOptions {
-    /// What the kernel side leaves out.
-    pub filter: KernelFilter,
-    /// Size of the ring buffer in bytes.
-    pub ring_bytes: u32,
-    /// When to stop by itself.
-    pub duration: Option<Duration>,
-    /// Which of the hooks that do the same work is taken.
-    pub choices: Choices,
-    /// When the kernel's own counters are read beside the tracing.
-    pub audit: Audited,
-    /// Whether the first signal asks for the end; else [`Sink::ends_at`] says when one does.
-    pub first_signal_ends: bool,
-    /// Diagnostics.
-    pub verbose: bool,
-}
 
 /// The attached programs, and what is to be said of them.
 pub struct Live {
@@ -97,55 +63,12 @@ pub struct Live {
     cgroups: Cgroups,
     named: HashSet<u64>,
     heirs: Heirs,
-    endings: Endings,
+    /// Those that came and ask for the end.
+    signals: UnboundedReceiver<Signal>,
     /// What this process may not see, a sentence each.
     unseen: Vec<String>,
     /// How long the first reading of the kernel's own counters took.
     first_reading: Duration,
-}
-
-/// Attaches. Needs a tokio runtime around it.
-///
-/// # Errors
-/// The place is not one where this can run; the message says why and what to do.
-pub fn attach(settings: LiveOptions) -> Result<Live> {
-    let unseen = place::check()?;
-    // Before anybody is told to hit Ctrl-C.
-    let endings = Endings::catch(settings.first_signal_ends)?;
-    let options = kernel::Options {
-        filter: settings.filter.clone(),
-        ring_bytes: settings.ring_bytes,
-        verbose: settings.verbose,
-        choices: settings.choices,
-        pid_namespace: processes::numbering().unwrap_or_default(),
-    };
-    let mut probes = kernel::load(&options)?;
-    let uname = nix::sys::utsname::uname().context("asking the kernel for its name")?;
-    let header = Header {
-        wire: wire::VERSION,
-        tcpwait: env!("CARGO_PKG_VERSION").to_owned(),
-        kernel: uname.release().to_string_lossy().into_owned(),
-        machine: uname.machine().to_string_lossy().into_owned(),
-        boot_id: std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned(),
-        started_ns: monotonic_ns(),
-        started_realtime_ns: realtime_ns(),
-        symbols: std::mem::take(&mut probes.symbols),
-        offsets: probes.offsets.iter().map(|(name, offset)| ((*name).to_owned(), *offset)).collect(),
-        hz: ticks_per_second(),
-        segments: kernel::segment_source(&probes.hooks),
-        missing_hooks: missing(&probes),
-    };
-    Ok(Live {
-        probes,
-        settings,
-        header,
-        cgroups: Cgroups::new(),
-        named: HashSet::new(),
-        heirs: Heirs::new(),
-        endings,
-        first_reading: Duration::ZERO,
-        unseen,
-    })
 }
 
 impl Live {
@@ -204,7 +127,7 @@ impl Live {
         let mut seeds = Some(self.read_seeds(false));
         let mut seeded = None;
         let mut losses = Losses::new();
-        let mut listing: Option<oneshot::Receiver<(Vec<u8>, Seeded)>> = None;
+        let mut listing: Option<Listed> = None;
         let mut listing_begun = Instant::now();
         let mut search: Option<oneshot::Receiver<Vec<u8>>> = None;
         let mut readings = Readings::after(self.first_reading);
@@ -215,7 +138,7 @@ impl Live {
             let mut stop = false;
             tokio::select! {
                 biased;
-                signal = self.endings.next() => {
+                Some(signal) = self.signals.recv() => {
                     stop = sink.ends_at(signal);
                     if stop {
                         signals::ask();
@@ -227,9 +150,7 @@ impl Live {
                     seeds = None;
                     // What the kernel said before sock_diag was read comes first: the earlier word counts.
                     self.catch_up(sink)?;
-                    for record in split(&records) {
-                        self.pass(record, sink)?;
-                    }
+                    self.pass_all(&records, sink)?;
                     seeded = Some(read);
                 }
                 listed = maybe(&mut listing) => {
@@ -237,16 +158,14 @@ impl Live {
                     losses.listed(listing_begun.elapsed());
                     self.catch_up(sink)?;
                     if let Ok((records, _)) = listed {
-                        for record in split(&records) {
-                            self.pass(record, sink)?;
-                        }
+                        self.pass_all(&records, sink)?;
                     }
                 }
                 found = maybe(&mut search) => {
                     search = None;
                     self.catch_up(sink)?;
-                    for record in found.iter().flat_map(|records| split(records)) {
-                        self.pass(record, sink)?;
+                    if let Ok(records) = found {
+                        self.pass_all(&records, sink)?;
                     }
                 }
                 reading = maybe(&mut readings.under_way) => {
@@ -261,16 +180,8 @@ impl Live {
                 _ = round.tick() => {}
             }
             self.catch_up(sink)?;
-            if sink.is_due(monotonic_ns()) {
-                sink.account(&self.probes.counters(monotonic_ns())?);
-                // What was counted has been written by now.
-                self.catch_up(sink)?;
-            }
-            if let Some(lost) = losses.grown(|| self.probes.lost()) {
-                // What was lost was so before this, and what is left of that time comes first.
-                self.catch_up(sink)?;
-                sink.record(wire::Loss { head: head::<wire::Loss>(Kind::Loss), lost }.as_bytes())?;
-            }
+            self.account(sink)?;
+            self.say_lost(&mut losses, sink)?;
             if seeds.is_none() && listing.is_none() && losses.begins_listing() {
                 listing_begun = Instant::now();
                 listing = Some(self.read_seeds(true));
@@ -304,142 +215,7 @@ impl Live {
                 readings.last_begun = readings.ends_at.is_some();
             }
         }
-        // Nothing may be added while the rest is read: a flood would never end. A full ring buffer of the usual size takes less than a second.
-        self.probes.detach()?;
-        while self.drain(sink)?.0 == BATCH {}
-        // A program that still ran when it was detached finishes its record within microseconds; one that was not finished
-        // hides those behind it.
-        tokio::time::sleep(LAST_RECORD).await;
-        while self.drain(sink)?.0 == BATCH {}
-        self.tick(sink)?;
-        sink.record(self.probes.counters(monotonic_ns())?.as_bytes())?;
-        sink.sync()?;
+        self.finish(sink).await?;
         Ok(seeded)
     }
-
-    /// Takes everything that is in the ring buffer now, and of what comes meanwhile no more than fits into it: on a machine that makes more than can
-    /// be taken there is no end to that.
-    fn catch_up(&mut self, sink: &mut impl Sink) -> io::Result<()> {
-        let mut bytes = 0;
-        while sink.has_room() && bytes < u64::from(self.settings.ring_bytes) {
-            let (records, taken) = self.drain(sink)?;
-            bytes += taken;
-            if records < BATCH {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes what the ring buffer has. Returns how many records, [`BATCH`] says that there may be more, and how many bytes of the buffer they took.
-    fn drain(&mut self, sink: &mut impl Sink) -> io::Result<(usize, u64)> {
-        /// `struct bpf_ringbuf_hdr`.
-        const HEADER: u64 = 8;
-        let Self { probes, cgroups, named, heirs, .. } = self;
-        let mut bytes = 0;
-        let records = probes.drain(BATCH, |record| {
-            bytes += HEADER + record.len() as u64;
-            heirs.note(record);
-            name_and_pass(record, cgroups, named, sink)
-        })?;
-        Ok((records, bytes))
-    }
-
-    fn pass(&mut self, record: &[u8], sink: &mut impl Sink) -> io::Result<()> {
-        self.heirs.note(record);
-        name_and_pass(record, &mut self.cgroups, &mut self.named, sink)
-    }
-
-    fn tick(&self, sink: &mut impl Sink) -> io::Result<()> {
-        let tick = wire::Tick { head: head::<wire::Tick>(Kind::Tick), realtime_ns: realtime_ns() };
-        sink.record(tick.as_bytes())
-    }
-
-    /// Reads the kernel's own counters beside the tracing.
-    fn read_counters(&self, list: bool) -> oneshot::Receiver<(Reading, Duration)> {
-        let (send, receive) = oneshot::channel();
-        let netns = self.settings.filter.netns.clone();
-        std::thread::spawn(move || {
-            let begun = Instant::now();
-            let reading = snmp::read(&netns, list, monotonic_ns);
-            let _ = send.send((reading, begun.elapsed()));
-        });
-        receive
-    }
-
-    /// Looks up who holds these listeners, beside the tracing.
-    fn read_heirs(&self, known: std::collections::HashMap<u64, u32>) -> oneshot::Receiver<Vec<u8>> {
-        let (send, receive) = oneshot::channel();
-        let netns = self.settings.filter.netns.clone();
-        std::thread::spawn(move || {
-            let mut records = Vec::new();
-            listeners::find(&known, &netns, monotonic_ns, |record| records.extend_from_slice(record));
-            let _ = send.send(records);
-        });
-        receive
-    }
-
-    /// Reads sock_diag and `/proc` beside the tracing: neither may hold up the other.
-    fn read_seeds(&self, again: bool) -> oneshot::Receiver<(Vec<u8>, Seeded)> {
-        let (send, receive) = oneshot::channel();
-        let netns = self.settings.filter.netns.clone();
-        std::thread::spawn(move || {
-            let mut records = Vec::new();
-            let sink = |record: &[u8]| records.extend_from_slice(record);
-            let seeded = match again {
-                false => seed::collect(&netns, monotonic_ns, sink),
-                true => seed::collect_again(&netns, monotonic_ns, sink),
-            };
-            // The receiver is gone when tracing has ended meanwhile.
-            let _ = send.send((records, seeded));
-        });
-        receive
-    }
-}
-
-fn name_and_pass(
-    record: &[u8],
-    cgroups: &mut Cgroups,
-    named: &mut HashSet<u64>,
-    sink: &mut impl Sink,
-) -> io::Result<()> {
-    if let Some(task) = task_of(record)
-        && !named.contains(&task.cgroup)
-        && let Some(path) = cgroups.path_of(task.cgroup, task.pid)
-    {
-        let id = task.cgroup;
-        named.insert(id);
-        let mut name = wire::CgroupName { head: head::<wire::CgroupName>(Kind::CgroupName), id, path: [0; 256] };
-        for (to, from) in name.path.iter_mut().zip(path.bytes()) {
-            *to = from;
-        }
-        sink.record(name.as_bytes())?;
-    }
-    sink.record(record)
-}
-
-fn split(mut records: &[u8]) -> impl Iterator<Item = &[u8]> {
-    const LEN_AT: usize = std::mem::offset_of!(wire::Head, len);
-    std::iter::from_fn(move || {
-        let len = records.get(LEN_AT..LEN_AT + 2)?.try_into().map(u16::from_ne_bytes).ok()?;
-        let (record, rest) = records.split_at_checked(usize::from(len))?;
-        records = rest;
-        Some(record)
-    })
-}
-
-fn head<T>(kind: Kind) -> wire::Head {
-    wire::Head { time_ns: monotonic_ns(), len: size_of::<T>() as u16, kind: kind as u8, flags: 0, cpu: 0, thread: 0 }
-}
-
-/// The kernel's HZ: the resolution of its coarse clocks is its tick, `TICK_NSEC` (`posix_get_coarse_res` since 2.6.32; `LOW_RES_NSEC` in the vDSO).
-fn ticks_per_second() -> Option<u64> {
-    let tick = clock_getres(ClockId::CLOCK_MONOTONIC_COARSE).ok()?;
-    let tick_ns = u64::try_from(tick.tv_nsec()).ok().filter(|ns| tick.tv_sec() == 0 && *ns > 0)?;
-    // TICK_NSEC is rounded to the nearest, and so is this.
-    Some((1_000_000_000 + tick_ns / 2) / tick_ns)
-}
-
-fn missing(probes: &Probes) -> BTreeMap<String, String> {
-    probes.hooks.iter().filter_map(|state| Some((state.hook.name.to_owned(), state.why()?.to_owned()))).collect()
 }

@@ -1,4 +1,5 @@
-//! SIGINT, SIGTERM and SIGHUP: the first asks for an orderly end, the second ends the process at once, whatever it is doing.
+//! SIGINT, SIGTERM and SIGHUP: the first asks for an orderly end, the second ends the process at once, whatever it is doing. Every command that
+//! ends in order catches them here.
 
 use std::{
     fs, io,
@@ -6,13 +7,14 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
+    thread,
 };
 
 use nix::sys::signal::Signal;
-use signal_hook::flag;
+use signal_hook::{flag, iterator::Signals};
 
 /// What asks for the end.
-pub const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
+const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
 /// What a shell adds to a signal's number for an exit code.
 pub const SIGNALLED: i32 = 128;
@@ -22,13 +24,14 @@ pub const TERMINATED: u8 = 143;
 
 static ASKED: OnceLock<Arc<AtomicBool>> = OnceLock::new();
 
-/// Has the next signal end the process at once if one has asked for the end before. `first_asks`: the first signal asks for it; else [`ask`] does.
+/// Catches them from now on: a thread of its own passes each on to `each`. The next one ends the process at once if one has asked for the end before.
+/// `first_asks`: the first signal asks for it; else [`ask`] does.
 ///
 /// A signal that this process was started to ignore, as SIGHUP by nohup(1), stays ignored.
 ///
 /// # Errors
-/// The kernel refuses the handler.
-pub fn second_ends(first_asks: bool) -> io::Result<()> {
+/// The kernel refuses the handler, or one more thread.
+pub fn catch(first_asks: bool, mut each: impl FnMut(Signal) + Send + 'static) -> io::Result<()> {
     let asked = ASKED.get_or_init(Arc::default);
     for signal in heeded() {
         // In this order: the handlers run one after the other, and the first signal is not to find itself asked for.
@@ -37,6 +40,9 @@ pub fn second_ends(first_asks: bool) -> io::Result<()> {
             flag::register(signal as i32, Arc::clone(asked))?;
         }
     }
+    let mut signals = Signals::new(heeded().map(|signal| signal as i32))?;
+    let pass = move || signals.forever().filter_map(|signal| Signal::try_from(signal).ok()).for_each(&mut each);
+    thread::Builder::new().name("signals".to_owned()).spawn(pass)?;
     Ok(())
 }
 
@@ -51,7 +57,7 @@ pub fn asked() -> bool {
 }
 
 /// Those that are not ignored from the start.
-pub fn heeded() -> impl Iterator<Item = Signal> {
+fn heeded() -> impl Iterator<Item = Signal> {
     let ignored = ignored().unwrap_or_default();
     ENDING.into_iter().filter(move |&signal| signal != Signal::SIGHUP || ignored >> (signal as i32 - 1) & 1 == 0)
 }

@@ -116,6 +116,28 @@ pub fn nobody_reads() {
     assert_eq!(unread.code(), Some(0), "{}", unread.said());
 }
 
+/// A signal ends the doctor's wait, and it reports; the next one ends it at once, though nobody reads its report.
+pub fn the_doctor_is_hurried() {
+    let netns = netns::inode().to_string();
+    let arguments = ["doctor", "--seconds", "1000", "--netns", &netns];
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        let doctor = Tracer::spawn(heeding(&arguments));
+        doctor.wait_until_it_says("Reading");
+        doctor.signal(signal);
+        let ended = doctor.end(SOON);
+        assert!(ended.code == Some(0) && !ended.stdout.is_empty(), "{signal}: {ended:?}");
+    }
+    let mut unread = Unread::start(&arguments);
+    until("it waits", START, || unread.said().contains("Reading"));
+    let mut code = None;
+    until("another signal ends it", SOON, || {
+        unread.signal(Signal::SIGTERM);
+        code = unread.child.try_wait().unwrap();
+        code.is_some()
+    });
+    assert_eq!(code.unwrap().code(), Some(143), "{}", unread.said());
+}
+
 /// A full disk is an error, whenever it shows.
 pub fn a_full_disk() {
     let netns = netns::inode().to_string();

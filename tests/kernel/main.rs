@@ -341,6 +341,7 @@ fn main() -> ExitCode {
         isolated("exits::not_root", exits::not_root),
         isolated("exits::duration", exits::duration),
         isolated("endings::nobody_reads", endings::nobody_reads),
+        isolated("endings::the_doctor_is_hurried", endings::the_doctor_is_hurried),
         isolated("endings::a_full_disk", endings::a_full_disk),
         isolated("endings::reader_goes", endings::reader_goes),
         isolated("endings::hangs_up", endings::hangs_up),

@@ -1,7 +1,10 @@
 //! What the aggregates must remember of each connection, in as little memory as can be: the state that it is counted in,
-//! and its group while it is in TIME_WAIT.
+//! and its group while it is in TIME_WAIT. Counts them by state as they come and go.
 
-use super::groups::GroupId;
+use super::{
+    age::{AgeSummary, Ages},
+    groups::GroupId,
+};
 use crate::{
     compact::Slot,
     connection::{ByName, Name},
@@ -45,6 +48,8 @@ impl Since {
 #[derive(Debug, Default)]
 pub struct Connections {
     standings: ByName<Standing>,
+    /// How many are in each state.
+    now: [u64; State::ALL.len() + 1],
     /// How many of them are there under a name that may change.
     provisional: usize,
 }
@@ -66,7 +71,11 @@ impl Connections {
     /// Remembers, where it was recalled from if it was.
     pub fn keep(&mut self, name: Name, place: Option<Slot>, standing: Standing) {
         match place.and_then(|place| self.standings.at_mut(place)) {
-            Some(kept) => *kept = standing,
+            Some(kept) => {
+                let former = std::mem::replace(kept, standing);
+                self.uncount(former);
+                self.count(standing);
+            }
             None => drop(self.put(name, standing)),
         }
     }
@@ -74,23 +83,51 @@ impl Connections {
     /// Remembers; returns what is replaced.
     pub fn put(&mut self, name: Name, standing: Standing) -> Option<Standing> {
         let replaced = self.standings.insert(name, standing);
+        replaced.into_iter().for_each(|replaced| self.uncount(replaced));
+        self.count(standing);
         self.provisional += usize::from(name.is_provisional() && replaced.is_none());
         replaced
     }
 
-    /// The state and the age at this time, and whether it is exact, of each whose age is known.
-    pub fn ages(&self, now_ns: u64) -> impl Iterator<Item = (State, u64, bool)> {
-        self.standings.iter().filter_map(move |(_, Standing { state, since, .. })| {
-            let (ns, exact) = since.age(now_ns)?;
-            Some(((*state)?, ns, exact))
-        })
+    /// How long those of each state have been in it at this time, by the state's number.
+    pub fn ages(&self, now_ns: u64) -> [AgeSummary; State::ALL.len() + 1] {
+        let mut all: [Ages; State::ALL.len() + 1] = Default::default();
+        for (_, Standing { state, since, .. }) in self.standings.iter() {
+            let ages = state.and_then(|state| all.get_mut(state as usize));
+            if let Some((ages, (ns, exact))) = ages.zip(since.age(now_ns)) {
+                ages.add(ns, exact);
+            }
+        }
+        all.map(Ages::summary)
     }
 
     /// Forgets; returns what was remembered.
     pub fn forget(&mut self, name: Name) -> Option<Standing> {
         let forgotten = self.standings.remove(&name);
+        forgotten.into_iter().for_each(|forgotten| self.uncount(forgotten));
         self.provisional -= usize::from(name.is_provisional() && forgotten.is_some());
         forgotten
+    }
+
+    /// How many are in a state.
+    pub fn now(&self, state: State) -> u64 {
+        self.now.get(state as usize).copied().unwrap_or_default()
+    }
+
+    fn count(&mut self, standing: Standing) {
+        if let Some(now) = self.now_of(standing) {
+            *now += 1;
+        }
+    }
+
+    fn uncount(&mut self, standing: Standing) {
+        if let Some(now) = self.now_of(standing) {
+            *now = now.saturating_sub(1);
+        }
+    }
+
+    fn now_of(&mut self, standing: Standing) -> Option<&mut u64> {
+        self.now.get_mut(standing.state? as usize)
     }
 }
 

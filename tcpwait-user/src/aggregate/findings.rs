@@ -47,17 +47,15 @@ pub enum StatFinding {
         row: TakenRow,
         /// How many connect() may take.
         available: u64,
+        /// The share of these that connections hold.
+        share: f64,
         /// In how many nanoseconds none is left at the rate of the interval; `None` where they do not become more, or that is not known.
         in_ns: Option<u64>,
     },
     /// SYNs, and ACKs of handshakes, that this machine dropped.
     Dropped {
-        /// How many.
-        count: u64,
-        /// Of these, as an accept queue was full (`ListenOverflows`).
-        overflows: u64,
-        /// Of these, as a SYN queue was full and cookies are off (`TCPReqQFullDrop`).
-        no_cookies: u64,
+        /// How many, and why.
+        drops: DropCounts,
         /// A listener whose accept queue was full when it was last looked at.
         queue: Option<FullQueue>,
         /// Who listens there.
@@ -79,6 +77,19 @@ pub enum StatFinding {
     },
     /// Connections of a group that end otherwise than by FINs.
     Ended(Box<EndLead>),
+}
+
+/// Drops by their reason.
+#[derive(Clone, Copy, Debug)]
+pub struct DropCounts {
+    /// All of them.
+    pub all: u64,
+    /// As an accept queue was full (`ListenOverflows`).
+    pub overflows: u64,
+    /// As a SYN queue was full and cookies are off (`TCPReqQFullDrop`).
+    pub no_cookies: u64,
+    /// For a reason that has no counter of its own.
+    pub others: u64,
 }
 
 /// What findings are made of.
@@ -109,7 +120,10 @@ pub fn find(from: &Sources<'_>) -> Vec<StatFinding> {
     // What is full now says nothing of drops that have another reason.
     let queue = from.unfollowed.full.filter(|_| overflows > 0);
     let owner = queue.and_then(|queue| from.census.listener(queue.netns, queue.port));
-    let dropped = |count| StatFinding::Dropped { count, overflows, no_cookies, queue, owner };
+    let dropped = |all: u64| {
+        let others = all.saturating_sub(overflows + no_cookies);
+        StatFinding::Dropped { drops: DropCounts { all, overflows, no_cookies, others }, queue, owner }
+    };
     found.extend(from.unfollowed.dropped().map(dropped));
     found.extend(from.unfollowed.cookies().map(|count| StatFinding::Cookies { count }));
     found.extend(from.census.places(from.before).into_iter().filter_map(waiting));
@@ -161,7 +175,8 @@ impl StatFinding {
         match self {
             Self::Failed(row) => row.count,
             Self::Ports { row, .. } => row.taken,
-            Self::Dropped { count, .. } | Self::Cookies { count } | Self::Overflow { count } => *count,
+            Self::Dropped { drops, .. } => drops.all,
+            Self::Cookies { count } | Self::Overflow { count } => *count,
             Self::Unanswered(row) => row.unanswered,
             Self::Waiting(row) => row.now,
             Self::Ended(lead) => lead.row.count,
@@ -186,15 +201,15 @@ fn ports(from: &Sources<'_>) -> Vec<StatFinding> {
         // connect() takes over TIME_WAITs there: those are in nobody's way for long.
         let to = &row.destination;
         let reuses = settings.timestamps != Some(0) && settings.reuses(to.laddr, to.raddr) == Some(true);
-        let in_the_way = if reuses { row.taken.saturating_sub(row.waits()) } else { row.taken };
-        let share = in_the_way as f64 / available.max(1) as f64;
+        let share_of = |ports: u64| ports as f64 / available.max(1) as f64;
+        let in_the_way = share_of(if reuses { row.taken.saturating_sub(row.waits()) } else { row.taken });
         let per_ns = row.growth.filter(|growth| !reuses && *growth > 0 && (1..=PACE_NS).contains(&from.length_ns));
         let in_ns = per_ns.map(|growth| {
             let left = available.saturating_sub(row.taken) as f64;
             (left / growth as f64 * from.length_ns as f64) as u64
         });
-        let is_near = share >= FILLED || (share >= FILLING && in_ns.is_some_and(|ns| ns <= PACE_NS));
-        is_near.then_some(StatFinding::Ports { row, available, in_ns })
+        let is_near = in_the_way >= FILLED || (in_the_way >= FILLING && in_ns.is_some_and(|ns| ns <= PACE_NS));
+        is_near.then_some(StatFinding::Ports { row, available, share: share_of(row.taken), in_ns })
     };
     from.census.taken(from.before).into_iter().filter_map(finding).collect()
 }

@@ -1,6 +1,6 @@
 //! Durations and counts: what the transitions of many connections add up to, for an interval and for the whole time.
 //!
-//! Takes what the lifecycle yields and the selection lets through, and gives plain [`StatReport`]s. It reads no clock, prints
+//! Takes what the lifecycle yields and the selection lets through, and gives plain [`report::StatReport`]s. It reads no clock, prints
 //! nothing and knows no kernel; time comes from the records. Memory: some 45 bytes a connection, and a bounded rest.
 
 pub mod age;
@@ -23,6 +23,7 @@ pub mod syn_recv;
 mod histogram;
 pub mod ports;
 pub mod report;
+mod reporting;
 mod steady;
 pub mod unfollowed;
 
@@ -30,23 +31,17 @@ use hashbrown::HashMap;
 use tcpwait_wire::wire;
 
 use self::{
-    age::{AgeSummary, Ages},
-    amount::Amount,
     by::GroupBy,
     census::SocketCensus,
     connections::{Connections, Since, Standing},
     connects::Connects,
     counts::Counts,
-    end_report::EndReport,
     exact::Exact,
     failures::CallFailures,
-    findings::Sources,
     group_row::Closer,
     groups::{GroupId, MAX_GROUPS, Sort, StatGroups},
     ports::settings::PortSettings,
-    report::{Lead, StatReport, StateRow, TimeWait, TransitionRow},
     steady::Entries,
-    unfollowed::Growth,
 };
 pub use self::{
     dwell::DwellSummary,
@@ -55,12 +50,9 @@ pub use self::{
 };
 use crate::{
     connection::Name,
-    ledger::Ledger,
     lifecycle::{HzSource, OlderConnection, Reason, Timing, Transition, Update},
     tcp::{NetnsId, State},
 };
-
-const NS: f64 = 1e9;
 
 /// What is asked of the aggregates.
 #[derive(Clone, Debug)]
@@ -89,7 +81,6 @@ pub struct Wheel {
 pub struct Aggregate {
     wanted: StatOptions,
     connections: Connections,
-    now: [u64; State::ALL.len() + 1],
     interval: Counts,
     total: Counts,
     groups: StatGroups,
@@ -118,7 +109,6 @@ impl Aggregate {
             groups: StatGroups::new(wanted.by.clone(), MAX_GROUPS),
             wanted,
             connections: Connections::default(),
-            now: Default::default(),
             interval: Counts::default(),
             total: Counts::default(),
             failures: CallFailures::default(),
@@ -171,9 +161,10 @@ impl Aggregate {
             Update::Failed(failure) => self.failures.add(failure),
             Update::Owned { .. } => {}
             Update::Lost { id, flow } => {
-                if let Some((stale, _)) = self.connections.recall(Name::of(*id, flow)) {
-                    self.connections.forget(Name::of(*id, flow));
-                    self.forget(stale);
+                let name = Name::of(*id, flow);
+                if let Some((stale, _)) = self.connections.recall(name) {
+                    self.connections.forget(name);
+                    self.gone(stale);
                 }
             }
         }
@@ -187,11 +178,8 @@ impl Aggregate {
             self.groups.found(group);
             standing.group = Some(group);
         }
-        if let Some(count) = self.now_mut(*state) {
-            *count += 1;
-        }
         if let Some(stale) = self.connections.put(Name::of(*id, flow), standing) {
-            self.forget(stale);
+            self.gone(stale);
         }
     }
 
@@ -202,15 +190,12 @@ impl Aggregate {
         let mut standing = match known {
             // That its former life ended was lost.
             Some(stale) if is_new => {
-                self.forget(stale);
+                self.gone(stale);
                 Standing::default()
             }
             Some(standing) => standing,
             None => Standing::default(),
         };
-        if let Some(count) = standing.state.and_then(|state| self.now_mut(state)) {
-            *count = count.saturating_sub(1);
-        }
         self.interval.step(step);
         self.connects.step(step);
         self.close(step);
@@ -244,9 +229,6 @@ impl Aggregate {
         }
         standing.state = Some(step.to);
         standing.since = if step.unseen { Since::by(None) } else { Since::at(step.time_ns) };
-        if let Some(count) = self.now_mut(step.to) {
-            *count += 1;
-        }
         self.connections.keep(name, place, standing);
     }
 
@@ -275,204 +257,11 @@ impl Aggregate {
     }
 
     /// A connection is gone, and how was not seen.
-    fn forget(&mut self, stale: Standing) {
-        if let Some(count) = stale.state.and_then(|state| self.now_mut(state)) {
-            *count = count.saturating_sub(1);
-        }
+    fn gone(&mut self, stale: Standing) {
         if let Some(group) = stale.group {
             self.groups.gone(group);
         }
     }
-
-    fn now_mut(&mut self, state: State) -> Option<&mut u64> {
-        self.now.get_mut(state as usize)
-    }
-
-    fn now(&self, state: State) -> u64 {
-        self.now.get(state as usize).copied().unwrap_or_default()
-    }
-
-    /// Ends the interval at this time and reports on it, or (`is_final`) on the whole time.
-    pub fn report(
-        &mut self,
-        end_ns: u64,
-        is_final: bool,
-        ledger: Ledger,
-        audit: audit::AuditReport,
-        census: SocketCensus,
-    ) -> StatReport {
-        let exact = self.exact.since(is_final);
-        let begin_ns = if is_final { self.begin_ns } else { self.interval_begin_ns };
-        let seconds = Some(end_ns.saturating_sub(begin_ns) as f64 / NS).filter(|seconds| *seconds > 0.0);
-        let per_s = |count: u64| seconds.map(|seconds| count as f64 / seconds);
-        self.total.add(&self.interval);
-        if is_final {
-            self.groups.end_interval();
-        }
-        let mut groups = self.groups.rows(is_final, self.wanted.sort, self.wanted.top);
-        let counts = if is_final { &self.total } else { &self.interval };
-        let missed = ledger.missed();
-        if missed > self.missed {
-            self.missed_ns = Some(end_ns);
-        }
-        // After a loss the model recovers, by its own clocks and a new listing; what was added up here does not.
-        let there = |state: State| if missed > 0 { census.now(state) } else { self.now(state) };
-        let now = there(State::TimeWait);
-        let lost = missed > if is_final { 0 } else { self.missed };
-        let seen = Seen { counts, exact: exact.as_ref(), lost };
-        let (entered, left) = (seen.entered(State::TimeWait), seen.left(State::TimeWait));
-        let entered_seen = counts.entered(State::TimeWait);
-        for row in groups.groups.iter_mut().chain([&mut groups.others]) {
-            row.share = (entered_seen > 0).then(|| row.entered as f64 / entered_seen as f64);
-            row.rate_per_s = per_s(row.entered);
-        }
-        let lead = self.lead(is_final, entered_seen, now);
-        let mut ages: [Ages; State::ALL.len() + 1] = Default::default();
-        for (state, ns, exact) in self.connections.ages(end_ns) {
-            if let Some(ages) = ages.get_mut(state as usize) {
-                ages.add(ns, exact);
-            }
-        }
-        let mut ages = ages.map(Ages::summary);
-        let mut age = |state: State| ages.get_mut(state as usize).map(std::mem::take).unwrap_or_default();
-        let mean_ns = self.total.dwell(State::TimeWait).mean_ns;
-        let failures = self.failures.report(is_final, self.wanted.top);
-        let leads = self.groups.end_leads(is_final);
-        let none = Vec::new();
-        let unfollowed = if is_final { &none } else { &self.unfollowed };
-        let before = if is_final { self.first.as_ref() } else { self.before.as_ref() };
-        let growth = Growth::between(unfollowed, &audit.unfollowed, audit.full);
-        let findings = findings::find(&Sources {
-            census: &census,
-            before,
-            length_ns: end_ns.saturating_sub(begin_ns),
-            failures: &failures.rows,
-            unfollowed: &growth,
-            settings: &|netns| self.settings.get(&netns),
-            overflows: counts.overflows,
-            leads: &leads,
-        });
-        let report = StatReport {
-            begin_ns,
-            end_ns,
-            is_final,
-            states: LIFE.into_iter().map(|state| state_row((state, there(state)), &seen, age(state))).collect(),
-            transitions: transitions(counts, exact.as_ref()),
-            time_wait: TimeWait {
-                now,
-                entered,
-                entered_seen,
-                left,
-                entered_per_s: per_s(entered.count),
-                left_per_s: per_s(left.count),
-                exits: counts.exits(per_s),
-                orphans: counts.orphans(),
-                restarts: counts.restarts,
-                restart_causes: counts.restart_causes(),
-                overflows: counts.overflows,
-                closed: counts.closed,
-                histogram: counts.histogram.summary(self.wheel.slack_ns),
-                natural_ns: counts.natural_ns,
-                hz: self.wheel.hz,
-                steady: self.entries.steady((self.begin_ns, end_ns), self.missed_ns, mean_ns, now),
-            },
-            syn_recv: counts.syn_recv.report(),
-            unfollowed: growth,
-            several_namespaces: several(&census, &groups, self.groups.by()),
-            netns_implied: self.wanted.netns_implied,
-            findings,
-            places: census.places(before),
-            time_waits: census.time_waits(),
-            ends: EndReport::new(&counts.ends, &counts.end_dwells, per_s, leads),
-            failures,
-            connects: self.connects.report(is_final, self.wanted.top),
-            by: self.groups.by().to_vec(),
-            groups,
-            lead,
-            ledger,
-            audit,
-        };
-        self.unfollowed.clone_from(&report.audit.unfollowed);
-        self.before = Some(census);
-        self.exact.end_interval();
-        self.missed = missed;
-        self.groups.end_interval();
-        self.failures.end_interval();
-        self.connects.end_interval();
-        self.interval = Counts::default();
-        self.interval_begin_ns = end_ns;
-        report
-    }
-
-    fn lead(&self, whole: bool, entered: u64, now: u64) -> Option<Lead> {
-        let of_entered = entered > 0;
-        let (sort, all) = if of_entered { (Sort::Entered, entered) } else { (Sort::Now, now) };
-        // Of those that are there already, who closed them may have been seen before this interval.
-        let group = self.groups.rows(whole || !of_entered, sort, 1).groups.into_iter().next()?;
-        let mine = if of_entered { group.entered } else { group.now };
-        (mine > 0).then(|| Lead { share: mine as f64 / all as f64, of_entered, group })
-    }
-}
-
-/// `now`: how many there are.
-fn state_row((state, now): (State, u64), seen: &Seen<'_>, age: AgeSummary) -> StateRow {
-    StateRow {
-        state,
-        now: (state != State::Close).then_some(now),
-        entered: seen.entered(state),
-        left: seen.left(state),
-        dwell: seen.counts.dwell(state),
-        age,
-    }
-}
-
-/// Whether there are sockets of more than one network namespace, or groups.
-fn several(census: &SocketCensus, groups: &group_row::Rows, by: &[GroupBy]) -> bool {
-    let mut namespaces = census.namespaces().clone();
-    let keys = groups.groups.iter().flat_map(|row| by.iter().zip(&row.key));
-    namespaces.extend(keys.filter_map(|(_, value)| match value {
-        by::Value::Netns(netns) => Some(*netns),
-        _ => None,
-    }));
-    namespaces.len() > 1
-}
-
-/// What was seen, and what the kernel side counted meanwhile.
-struct Seen<'a> {
-    counts: &'a Counts,
-    exact: Option<&'a exact::Counted>,
-    /// Whether events were lost.
-    lost: bool,
-}
-
-impl Seen<'_> {
-    fn entered(&self, state: State) -> Amount {
-        // Connections in SYN_RECV are request sockets, which change no state.
-        let counted = self.exact.filter(|_| state != State::SynRecv).and_then(|exact| exact.entered(state));
-        let amount = Amount::of(self.counts.entered(state), counted, self.lost);
-        match (state, self.exact) {
-            (State::TimeWait, Some(exact)) => amount.and_at_least(exact.begun_in_time_wait()),
-            (State::SynRecv, Some(exact)) => amount.and_at_least(exact.syn_recv()),
-            _ => amount,
-        }
-    }
-
-    fn left(&self, state: State) -> Amount {
-        let counted = self.exact.filter(|_| state != State::SynRecv).and_then(|exact| exact.left(state));
-        Amount::of(self.counts.left(state), counted, self.lost)
-    }
-}
-
-/// Every transition that was seen, or that the kernel side counted although no record of it was left.
-fn transitions(counts: &Counts, exact: Option<&exact::Counted>) -> Vec<TransitionRow> {
-    let from = LIFE.into_iter().map(Some).chain([None]);
-    let all = from.flat_map(|from| LIFE.into_iter().map(move |to| (from, to)));
-    all.map(|(from, to)| {
-        let kernel = from.zip(exact).and_then(|(from, exact)| exact.transition(from, to));
-        TransitionRow { from, to, count: counts.transition(from, to), kernel }
-    })
-    .filter(|row| row.count > 0 || row.kernel.unwrap_or_default() > 0)
-    .collect()
 }
 
 /// The states in the order of a connection's life: made, at work, closed by this side, closed by the peer.

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{Color, list, seconds};
+use super::{color::Color, list, values::seconds};
 use crate::select::Pick;
 
 /// What `--help` says at its end.

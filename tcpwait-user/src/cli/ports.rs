@@ -5,7 +5,13 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use ipnet::IpNet;
 
-use super::{Color, Filter, Tracing, count, list, seconds, up_to};
+use super::{
+    color::Color,
+    filter::Filter,
+    list,
+    tracing::Tracing,
+    values::{count, seconds, up_to},
+};
 use crate::select::Pick;
 
 /// What `tcpwait ports --help` ends with.

@@ -2,7 +2,11 @@
 
 use clap::Args;
 
-use super::{Color, Filter, count, seconds, time, up_to};
+use super::{
+    color::Color,
+    filter::Filter,
+    values::{count, seconds, time, up_to},
+};
 use crate::aggregate::by::GroupBy;
 
 /// What `--help` says at the end.

@@ -1,32 +1,26 @@
-//! Creates the maps, has the programs loaded and attached, reads the ring buffer and the counters. Nothing is pinned: when the process ends,
-//! however it ends, the kernel detaches everything.
+//! Creates the maps, and has the programs loaded and attached. Nothing is pinned: when the process ends, however it ends, the kernel detaches
+//! everything.
 
-use std::{
-    os::fd::{AsFd, OwnedFd},
-    thread,
-};
+use std::thread;
 
 use anyhow::{Context, Result, anyhow, bail};
 use aya::{
     Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel, include_bytes_aligned,
-    maps::{Array, Map, MapData, PerCpuArray, RingBuf},
+    maps::{Array, Map},
     util::nr_cpus,
 };
 use nix::unistd::{SysconfVar, sysconf};
-use tcpwait_wire::{config, wire};
-use tokio::io::{Interest, unix::AsyncFd};
+use tcpwait_wire::config;
 
 use super::{
-    Handlers, KernelFilter, btf,
-    counters::recursion_misses,
+    KernelFilter, btf,
     filter::{fill, mode, present, room_for},
     hooks::{Choice, Choices, HOOKS, Hook, HookOutcome, HookState, Need, attached},
-    needs,
-    netns::{self},
+    needs, netns,
+    probes::{Probes, misses},
     programs, symbols,
     types::{self, KernelTypes},
 };
-use crate::symbols::Symbols;
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("TCPWAIT_BPF_OBJECT"));
 
@@ -47,33 +41,6 @@ pub struct Options {
     /// Inode of the PID namespace that numbers processes; 0 for the initial one.
     pub pid_namespace: u32,
 }
-
-/// The attached programs.
-pub struct Probes {
-    ebpf: Ebpf,
-    ring: RingBuf<MapData>,
-    counters: PerCpuArray<MapData, u64>,
-    transitions: PerCpuArray<MapData, u64>,
-    taken_over: PerCpuArray<MapData, u64>,
-    running: Array<MapData, u32>,
-    /// Every hook and what became of it.
-    pub hooks: Vec<HookState>,
-    /// The handlers that tell mini-sockets' timers from others.
-    pub handlers: Handlers,
-    /// The functions that stacks are read by.
-    pub symbols: Symbols,
-    /// The field offsets in use, by the name of their global.
-    pub offsets: Vec<(&'static str, u32)>,
-    log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
-    /// Whether tracepoints leave preemption on, so that hooks have all of their programs.
-    preemptible: bool,
-    /// `recursion_misses` when the hooks began to tell, and when they were detached.
-    misses_before: Misses,
-    final_misses: Option<Misses>,
-}
-
-/// `recursion_misses` by [`wire::Hook`], of each of its programs; `None` when this kernel does not tell.
-type Misses = Option<[Vec<u64>; wire::HOOKS]>;
 
 /// Loads and attaches every hook.
 ///
@@ -213,121 +180,6 @@ fn probes(options: &Options) -> Result<Probes> {
     })
 }
 
-impl Probes {
-    /// Hands every record that waits to `each` and returns how many there were. Stops after `limit` records, so that a
-    /// flood cannot keep the caller from its other work.
-    ///
-    /// # Errors
-    /// What `each` returns.
-    pub fn drain<E>(&mut self, limit: usize, mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<usize, E> {
-        let mut drained = 0;
-        while drained < limit {
-            let Some(record) = self.ring.next() else { break };
-            each(&record)?;
-            drained += 1;
-        }
-        Ok(drained)
-    }
-
-    /// Becomes readable when the kernel side wants to be read at once.
-    ///
-    /// # Errors
-    /// The process has no descriptor left.
-    pub fn waiter(&self) -> Result<AsyncFd<OwnedFd>> {
-        let fd = self.ring.as_fd().try_clone_to_owned().context("duplicating the ring buffer's descriptor")?;
-        // SAFETY: the AsyncFd owns the descriptor, so it stays open, and the same, as long as it is registered.
-        unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.context("waiting for the ring buffer")
-    }
-
-    /// Passes the kernel side's own diagnostics on to `log`.
-    pub fn flush_log(&mut self) {
-        if let Some(log) = &mut self.log {
-            log.flush();
-        }
-    }
-
-    /// Detaches every hook; what is in the ring buffer and the counts stay.
-    ///
-    /// # Errors
-    /// The kernel refuses, which it has no reason to.
-    pub fn detach(&mut self) -> Result<()> {
-        // What is missed from here on is of no use, and no other program takes it over.
-        self.final_misses = Some(misses(&self.ebpf, &self.hooks, self.preemptible));
-        // One is detached after the other, and what only some of them tell is of no use.
-        self.running.set(0, 0, 0).context("telling the kernel side that the hooks are being detached")?;
-        for state in self.hooks.iter().filter(|state| state.outcome == HookOutcome::Attached) {
-            programs::detach(&mut self.ebpf, state.hook, self.preemptible)
-                .with_context(|| format!("detaching from {}", state.hook.name))?;
-        }
-        Ok(())
-    }
-
-    /// By hook, what none of its programs was run for; [`u64::MAX`] when this kernel does not tell. An event that the first missed and another took is not
-    /// lost; nor is one that any of them was run for, be it of no interest: so it is at most what the one that missed least did.
-    fn withheld(&self) -> Result<[u64; wire::HOOKS]> {
-        let now = self.final_misses.clone().unwrap_or_else(|| misses(&self.ebpf, &self.hooks, self.preemptible));
-        let Some((now, before)) = now.zip(self.misses_before.as_ref()) else { return Ok([u64::MAX; wire::HOOKS]) };
-        // Read after the misses: what comes in between is then taken over and not missed, rather than the other way round.
-        let mut taken_over = [0; wire::HOOKS];
-        read_sums(&self.taken_over, &mut taken_over)?;
-        let mut withheld = [0; wire::HOOKS];
-        for (((withheld, now), before), taken_over) in withheld.iter_mut().zip(&now).zip(before).zip(taken_over) {
-            let mut missed = now.iter().zip(before).map(|(now, before)| now.saturating_sub(*before));
-            let first = missed.next().unwrap_or_default().saturating_sub(taken_over);
-            *withheld = missed.fold(first, u64::min);
-        }
-        Ok(withheld)
-    }
-
-    /// How many events are known to be lost so far: records that did not fit, and what the kernel withheld.
-    pub fn lost(&self) -> u64 {
-        let of = |counter: &wire::Counter| self.counters.get(&(*counter as u32), 0).map_or(0, |cpus| cpus.iter().sum());
-        wire::LOST.iter().map(of).sum::<u64>()
-            + self.withheld().map_or(0, |withheld| {
-                let told = wire::Hook::ALL.into_iter().filter(|hook| hook.tells_always());
-                told.filter_map(|hook| withheld.get(hook as usize)).filter(|count| **count != u64::MAX).sum()
-            })
-    }
-
-    /// The kernel side's counts so far, summed over CPUs, as a record.
-    ///
-    /// # Errors
-    /// The map cannot be read.
-    pub fn counters(&self, time_ns: u64) -> Result<wire::Counters> {
-        let mut values = [0u64; wire::COUNTERS];
-        read_sums(&self.counters, &mut values)?;
-        let mut transitions = [0u64; wire::TRANSITIONS];
-        read_sums(&self.transitions, &mut transitions)?;
-        total(&mut values, &transitions);
-        Ok(wire::Counters {
-            head: wire::Head {
-                time_ns,
-                len: size_of::<wire::Counters>() as u16,
-                kind: wire::Kind::Counters as u8,
-                flags: 0,
-                cpu: 0,
-                thread: 0,
-            },
-            values,
-            transitions,
-            withheld: self.withheld()?,
-        })
-    }
-}
-
-fn misses(ebpf: &Ebpf, hooks: &[HookState], preemptible: bool) -> Misses {
-    let mut missed = std::array::from_fn(|_| Vec::new());
-    for state in hooks.iter().filter(|state| state.outcome == HookOutcome::Attached) {
-        for on in state.hook.programs(preemptible) {
-            let of_hook = missed.get_mut(on.number as usize)?;
-            for name in on.names {
-                of_hook.push(recursion_misses(ebpf.program(name)?.fd().ok()?.as_fd())?);
-            }
-        }
-    }
-    Some(missed)
-}
-
 /// The kernel's types for who looks up fields, and for aya, whose parser does not tell them.
 fn types_twice(bytes: Vec<u8>) -> Result<(KernelTypes, Btf)> {
     let parsing = || "parsing /sys/kernel/btf/vmlinux";
@@ -340,28 +192,6 @@ fn types_twice(bytes: Vec<u8>) -> Result<(KernelTypes, Btf)> {
     };
     let types = KernelTypes::parse(&alone).with_context(parsing)?;
     Ok((types, Btf::parse(&in_place, Endianness::default()).with_context(parsing)?))
-}
-
-/// Fills in what follows from other counts, and is not counted where each nanosecond is paid for a million times.
-fn total(values: &mut [u64; wire::COUNTERS], transitions: &[u64; wire::TRANSITIONS]) {
-    let sum =
-        |counters: &[wire::Counter]| counters.iter().filter_map(|&counter| values.get(counter as usize)).sum::<u64>();
-    let states: u64 = transitions.iter().sum();
-    let told = states + sum(&wire::TOLD);
-    let written = told.saturating_sub(sum(&wire::LOST) + sum(&[wire::Counter::Folded]));
-    for (counter, value) in [(wire::Counter::StateSeen, states), (wire::Counter::Written, written)] {
-        if let Some(slot) = values.get_mut(counter as usize) {
-            *slot = value;
-        }
-    }
-}
-
-/// Reads every slot, summed over CPUs.
-fn read_sums(counters: &PerCpuArray<MapData, u64>, sums: &mut [u64]) -> Result<()> {
-    for (index, sum) in (0u32..).zip(sums) {
-        *sum = counters.get(&index, 0).context("reading the kernel side's counters")?.iter().sum();
-    }
-    Ok(())
 }
 
 /// Why this kernel cannot have a hook, asked of its types rather than of its version.

@@ -8,6 +8,7 @@ mod hooks;
 mod load;
 mod needs;
 pub mod netns;
+mod probes;
 mod programs;
 mod types;
 
@@ -16,8 +17,9 @@ pub use self::{
     counters::recursion_misses,
     filter::KernelFilter,
     hooks::{AttachKind, Choice, Choices, HOOKS, Hook, HookOutcome, HookState, Need, Work, missed, segment_source},
-    load::{Options, Probes, load},
+    load::{Options, load},
     needs::{NEEDS, Needed, OLDEST, Thing},
+    probes::Probes,
     types::{KernelTypes, asked},
 };
 

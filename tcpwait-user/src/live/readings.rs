@@ -70,11 +70,3 @@ impl Readings {
         })
     }
 }
-
-/// What a channel gives, if there is one; else it waits for ever.
-pub(super) async fn maybe<T>(channel: &mut Option<oneshot::Receiver<T>>) -> Result<T, oneshot::error::RecvError> {
-    match channel {
-        Some(channel) => channel.await,
-        None => std::future::pending().await,
-    }
-}

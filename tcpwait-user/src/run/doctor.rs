@@ -1,32 +1,21 @@
 //! `tcpwait doctor`: reads twice, with a wait between, has the model judge and shows what it says.
 
-use std::{
-    io::Write,
-    process::ExitCode,
-    time::{Duration, Instant},
-};
+use std::{io::Write, process::ExitCode, sync::mpsc, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::{
-    signal::SigSet,
-    signalfd::{SfdFlags, SignalFd},
-};
 
 use super::{
-    inodes,
+    criteria::inodes,
     screen::{paint, screen},
 };
 use crate::{
     cli::DoctorArgs,
     doctor,
     output::{Output, say},
-    signals as caught,
+    signals,
     system::facts,
     view::doctor::{Shape, json, text},
 };
-
-/// Between two looks whether somebody wants it to end.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// Carries it out.
 pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
@@ -54,20 +43,15 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
 
 /// Waits; Ctrl-C, SIGTERM and SIGHUP end the wait, not the program.
 fn wait(time: Duration) -> Result<()> {
-    let end = Instant::now().checked_add(time);
-    let mut signals = SigSet::empty();
-    caught::heeded().for_each(|signal| signals.add(signal));
-    signals.thread_block()?;
+    let (tell, told) = mpsc::channel();
+    let tell = move |_| {
+        // Whoever is told may have stopped waiting.
+        let _ = tell.send(());
+    };
+    signals::catch(true, tell)?;
     say!("Reading the kernel's counters for {} s. Hit Ctrl-C to end sooner.", time.as_secs_f64());
-    let waiting = SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
-    loop {
-        let left = end.map(|end| end.saturating_duration_since(Instant::now()));
-        if left.is_some_and(|left| left.is_zero()) || waiting.read_signal()?.is_some() {
-            break;
-        }
-        std::thread::sleep(left.unwrap_or(PAUSE).min(PAUSE));
-    }
-    drop(waiting);
-    // A second Ctrl-C ends it at once.
-    Ok(signals.thread_unblock()?)
+    let _ = told.recv_timeout(time);
+    // After the wait the next one ends it at once, be it the first.
+    signals::ask();
+    Ok(())
 }

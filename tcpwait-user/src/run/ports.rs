@@ -7,9 +7,12 @@ use jiff::tz::TimeZone;
 use tcpwait_wire::wire::Counters;
 
 use super::{
-    LOSSY, all_is_written, banner, criteria, kernel_filter, log_to_stderr, open, runtime, say_damage, say_seeded,
+    criteria::{criteria, kernel_filter},
+    exit::{self, all_is_written},
+    notices::{banner, log_to_stderr, say_damage, say_seeded},
+    runtime,
     screen::{paint, screen},
-    settings,
+    source::{open, settings},
 };
 use crate::{
     cli::PortsArgs,
@@ -92,7 +95,7 @@ fn finish(reports: &mut Reports) -> io::Result<Ledger> {
 
 fn code(args: &PortsArgs, ledger: &Ledger) -> Result<ExitCode> {
     let lossy = !all_is_written()? || ledger.is_lossy();
-    Ok(if args.fail_on_loss && lossy { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS })
+    Ok(exit::code(lossy, args.fail_on_loss))
 }
 
 fn reports(args: &PortsArgs, header: &Header, traced: bool, criteria: Criteria, out: Output) -> Reports {

@@ -4,7 +4,7 @@ use std::{io::Write, process::ExitCode};
 
 use anyhow::{Context, Result};
 
-use super::log_to_stderr;
+use super::notices::log_to_stderr;
 use crate::{
     cli::{ProbesArgs, choices},
     kernel::{HookOutcome, KernelFilter, Need},

@@ -5,7 +5,13 @@ use std::{io, path::Path, process::ExitCode};
 use anyhow::{Context, Result, bail};
 use tcpwait_wire::wire::Kind;
 
-use super::{LOSSY, banner, inodes, log_to_stderr, runtime, say_seeded, settings};
+use super::{
+    criteria::inodes,
+    exit,
+    notices::{banner, log_to_stderr, say_seeded},
+    runtime,
+    source::settings,
+};
 use crate::{
     cli::RecordArgs,
     event::{counters, is_from_kernel},
@@ -51,7 +57,7 @@ async fn record(args: &RecordArgs) -> Result<ExitCode> {
     if lossy {
         say!("some events were lost; `tcpwait trace --from` shows which");
     }
-    Ok(if lossy && args.fail_on_loss { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS })
+    Ok(exit::code(lossy, args.fail_on_loss))
 }
 
 /// Records become a file.

@@ -8,10 +8,12 @@ use nix::sys::signal::Signal;
 use tcpwait_wire::wire::Counters;
 
 use super::{
-    LOSSY, all_is_written, banner, check_states, criteria, kernel_filter, log_to_stderr, meaning_of_tw, open, runtime,
-    say_damage, say_seeded,
+    criteria::{check_states, criteria, kernel_filter},
+    exit::{self, all_is_written},
+    notices::{banner, log_to_stderr, say_damage, say_seeded},
+    runtime,
     screen::{paint, screen},
-    settings,
+    source::{meaning_of_tw, open, settings},
 };
 use crate::{
     aggregate::{
@@ -120,7 +122,8 @@ async fn live(args: &StatArgs) -> Result<ExitCode> {
     let code = if output::reader_is_gone() || written? {
         account.map_or(ExitCode::SUCCESS, |account| code(args, &account))
     } else {
-        unwritten(args)
+        // A report that nobody took is a loss, too.
+        exit::code(true, args.fail_on_loss)
     };
     match sink.command {
         Some(mut command) if code == ExitCode::SUCCESS => Ok(exit_of(&mut command)?),
@@ -144,14 +147,9 @@ fn exit_of(command: &mut Started) -> Result<ExitCode> {
     Ok(ExitCode::from(code.or(signal.map(|signal| signalled.saturating_add(signal))).unwrap_or(1)))
 }
 
-/// A report that nobody took is a loss, too.
-fn unwritten(args: &StatArgs) -> ExitCode {
-    if args.fail_on_loss { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS }
-}
-
 fn code(args: &StatArgs, account: &Account) -> ExitCode {
     let lossy = account.ledger.is_lossy() || account.differs;
-    if args.fail_on_loss && lossy { ExitCode::from(LOSSY) } else { ExitCode::SUCCESS }
+    exit::code(lossy, args.fail_on_loss)
 }
 
 fn statistics(args: &StatArgs, header: &Header, criteria: Criteria, audit: Audit, out: Output) -> Statistics<Output> {

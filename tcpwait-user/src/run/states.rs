@@ -14,10 +14,10 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 use jiff::{Timestamp, tz::TimeZone};
-use signal_hook::iterator::Signals;
 
 use super::{
-    all_is_written, criteria,
+    criteria::criteria,
+    exit::all_is_written,
     screen::{paint, screen},
 };
 use crate::{
@@ -194,24 +194,20 @@ fn later(last: Instant, interval: Duration) -> Instant {
 
 /// Says when a signal asks for the end, which then does not end the process in the middle of a report that is nearly done. The second one does.
 fn on_signal(under_way: Arc<AtomicBool>) -> Result<Receiver<()>> {
-    signals::second_ends(true).context("catching signals")?;
-    let mut signals = Signals::new(signals::heeded().map(|signal| signal as i32)).context("catching signals")?;
     let (tell, told) = mpsc::channel();
-    let wait = move || {
+    let end = move |_| {
         // Whoever is told may be gone already.
-        if signals.forever().next().is_some() {
-            let _ = tell.send(());
-            // A report of a machine with a thousand network namespaces takes longer; nobody waits for its end, but is told that it is missing.
-            thread::sleep(AT_MOST);
-            if under_way.load(Ordering::Relaxed) {
-                say!("tcpwait: the last report is missing: it was not ready {AT_MOST:?} after the signal");
-            }
-            // An error was said by whoever wrote, or nobody reads any more.
-            let _ = all_is_written();
-            output::end();
-            std::process::exit(0);
+        let _ = tell.send(());
+        // A report of a machine with a thousand network namespaces takes longer; nobody waits for its end, but is told that it is missing.
+        thread::sleep(AT_MOST);
+        if under_way.load(Ordering::Relaxed) {
+            say!("tcpwait: the last report is missing: it was not ready {AT_MOST:?} after the signal");
         }
+        // An error was said by whoever wrote, or nobody reads any more.
+        let _ = all_is_written();
+        output::end();
+        std::process::exit(0);
     };
-    thread::Builder::new().name("signals".to_owned()).spawn(wait).context("starting a thread")?;
+    signals::catch(true, end).context("catching signals")?;
     Ok(told)
 }

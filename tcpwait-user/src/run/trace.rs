@@ -6,10 +6,12 @@ use anyhow::{Context, Result};
 use jiff::tz::TimeZone;
 
 use super::{
-    banner, check_states, close, criteria, kernel_filter, log_to_stderr, meaning_of_tw, one, open, runtime, say_damage,
-    say_seeded,
+    criteria::{check_states, criteria, kernel_filter, one},
+    exit::close,
+    notices::{banner, log_to_stderr, say_damage, say_seeded},
+    runtime,
     screen::{line_width, paint},
-    settings,
+    source::{meaning_of_tw, open, settings},
 };
 use crate::{
     aggregate::audit::{Audit, Reading},

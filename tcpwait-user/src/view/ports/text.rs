@@ -14,6 +14,7 @@ use super::{
         units::{count, counted, date_time, duration, known, percent, rate},
     },
     address::{from, source, to},
+    remedies,
     sentences::{self, forecast, process},
 };
 use crate::{
@@ -112,7 +113,7 @@ impl PortsView for PortsText {
             let mark = if is_full { Mark::Failure } else { Mark::Warning };
             lines.extend(self.paint.lines(mark, fold(&verdict, self.width, 2)));
             if report.is_final || self.told.get(&row.destination) != Some(advice) {
-                sentences.extend(sentences::advice(advice, row));
+                sentences.extend(remedies::advice(advice, row));
                 self.told.insert(row.destination, advice.clone());
             }
             lines.extend(sentences.iter().flat_map(|sentence| fold(sentence, self.width, 2)));

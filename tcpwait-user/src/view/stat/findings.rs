@@ -15,7 +15,7 @@ use crate::{
         by::{GroupBy, Value},
         census::{ByState, PlaceRow},
         failures::FailureRow,
-        findings::StatFinding,
+        findings::{DropCounts, StatFinding},
         report::StatReport,
         unfollowed::FullQueue,
     },
@@ -88,10 +88,10 @@ pub(super) fn line(finding: &StatFinding, report: &StatReport, context: ViewCont
 fn words(finding: &StatFinding, report: &StatReport, context: ViewContext<'_>) -> String {
     match finding {
         StatFinding::Failed(row) => failed(row, context),
-        StatFinding::Ports { row, available, in_ns } => {
+        StatFinding::Ports { row, available, share, in_ns } => {
             let to = &row.destination;
             let to = plain::column(&context.names.endpoint(to.raddr, to.rport, to.interface()));
-            let share = percent(Some(row.taken as f64 / (*available).max(1) as f64));
+            let share = percent(Some(*share));
             let soon = match in_ns {
                 Some(0) => ", none is left".to_owned(),
                 Some(ns) => format!(", none is left in {} at this rate", duration(Some(*ns))),
@@ -105,10 +105,10 @@ fn words(finding: &StatFinding, report: &StatReport, context: ViewContext<'_>) -
                 held(&row.states)
             )
         }
-        StatFinding::Dropped { count: dropped, overflows, no_cookies, queue, owner } => {
-            let what = counted(*dropped, "SYN or handshake ACK", "SYNs or handshake ACKs");
+        StatFinding::Dropped { drops, queue, owner } => {
+            let what = counted(drops.all, "SYN or handshake ACK", "SYNs or handshake ACKs");
             let full = queue.map(|queue| full(&queue, *owner)).unwrap_or_default();
-            format!("{what} dropped{}{full}. Run `tcpwait doctor`", why_dropped(*dropped, *overflows, *no_cookies))
+            format!("{what} dropped{}{full}. Run `tcpwait doctor`", why_dropped(drops))
         }
         StatFinding::Cookies { count: sent } => format!(
             "{}: a SYN queue was full. Run `tcpwait doctor`",
@@ -231,16 +231,16 @@ fn grown(row: &PlaceRow, report: &StatReport) -> String {
     }
 }
 
-fn why_dropped(dropped: u64, overflows: u64, no_cookies: u64) -> String {
+fn why_dropped(drops: &DropCounts) -> String {
+    let DropCounts { all, overflows, no_cookies, others } = *drops;
     let mut reasons = Vec::new();
-    let of = |part: u64| if part == dropped { String::new() } else { format!("{} ", count(part)) };
+    let of = |part: u64| if part == all { String::new() } else { format!("{} ", count(part)) };
     if overflows > 0 {
         reasons.push(format!("{}because an accept queue was full", of(overflows)));
     }
     if no_cookies > 0 {
         reasons.push(format!("{}because a SYN queue was full and SYN cookies are off", of(no_cookies)));
     }
-    let others = dropped.saturating_sub(overflows + no_cookies);
     if others > 0 {
         reasons.push(format!("{}for another reason", of(others)));
     }

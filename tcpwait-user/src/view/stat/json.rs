@@ -1,5 +1,7 @@
 //! One JSON document a report, each on a line. The keys and their units are in docs/output.md; what is not known is `null`.
 
+mod account;
+mod audit;
 mod ends;
 mod findings;
 mod handshake;
@@ -12,27 +14,23 @@ use std::{
 
 use serde::{Serialize, Serializer};
 
+pub(in crate::view) use self::account::{LedgerJson, account};
 use self::{
+    audit::{AuditJson, audit},
     ends::{Ended, TimesJson},
     findings::{FindingJson, MadeBy, Waiting},
     handshake::{ConnectsJson, FailuresJson, SynRecvJson, connects, failures, syn_recv},
 };
-use super::super::{
-    ReportView, ViewContext,
-    json::{CutLine, rfc3339},
-    key::Key,
-};
+use super::super::{ReportView, ViewContext, json::rfc3339, key::Key};
 use crate::{
     aggregate::{
         DwellSummary, HistogramSummary, Steady,
         age::AgeSummary,
-        audit::{AuditReport, CheckOutcome, Checked},
         by::GroupBy,
         group_row::{ClosedFirst, GroupRow},
         report::{Exit, StatReport, StateRow},
     },
-    ledger::Ledger,
-    lifecycle::{Abort, Reason},
+    lifecycle::Reason,
     plain,
     tcp::State,
     view::schema,
@@ -152,70 +150,6 @@ struct TopPeer {
     only: bool,
 }
 
-/// The ledger.
-#[derive(Serialize)]
-pub(in crate::view) struct LedgerJson {
-    states_seen: Option<u64>,
-    minis_entered: Option<u64>,
-    filtered: Option<u64>,
-    older_than_trace: Option<u64>,
-    older_minis: Option<u64>,
-    undecided: u64,
-    now_unsure: bool,
-    lost: Lost,
-    cut: Option<CutLine>,
-    lossy: bool,
-}
-
-#[derive(Serialize)]
-struct Lost {
-    ring_buffer: Option<RingLosses>,
-    recursion: Option<u64>,
-    recursion_by_hook: Option<BTreeMap<&'static str, u64>>,
-    unread: u64,
-    unreadable: u64,
-    undecodable: u64,
-    impossible_times: u64,
-    unmatched_ends: u64,
-    unmatched_beginnings: u64,
-    gaps: u64,
-    unmatched_requests: u64,
-    unmatched_overdue: u64,
-}
-
-#[derive(Serialize)]
-struct RingLosses {
-    states: u64,
-    beginnings: u64,
-    ends: u64,
-    segments: u64,
-    owners: u64,
-    requests: u64,
-    failures: u64,
-}
-
-#[derive(Serialize)]
-struct AuditJson<'a> {
-    time: Option<String>,
-    why_not: Option<&'a str>,
-    namespaces: usize,
-    unread: usize,
-    agrees: Option<bool>,
-    checks: Vec<CheckResult>,
-}
-
-#[derive(Serialize)]
-struct CheckResult {
-    what: &'static str,
-    counter: &'static str,
-    seen_min: u64,
-    /// `None`: the kernel counts more than what is followed.
-    seen_max: Option<u64>,
-    kernel: u64,
-    off_by: u64,
-    explained: bool,
-}
-
 impl ReportView for StatJson {
     fn report(&mut self, report: &StatReport, context: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()> {
         let time_wait = &report.time_wait;
@@ -316,88 +250,5 @@ fn group<'a>(row: &'a GroupRow, report: &'a StatReport, context: ViewContext<'a>
         ends: ends::of_group(&row.ends),
         top_peer: row.peer.map(|peer| TopPeer { addr: peer.address, entered: peer.entered, only: peer.only }),
         dwell: row.dwell,
-    }
-}
-
-pub(in crate::view) fn account(ledger: &Ledger) -> LedgerJson {
-    let (tally, unmatched) = (&ledger.tally, ledger.tally.unmatched);
-    LedgerJson {
-        states_seen: ledger.states_seen,
-        minis_entered: ledger.minis_entered,
-        filtered: ledger.filtered,
-        older_than_trace: (!ledger.older_unknown).then_some(tally.seeded),
-        older_minis: (!ledger.older_unknown).then_some(tally.seeded_minis),
-        undecided: ledger.undecided,
-        now_unsure: ledger.now_unsure,
-        lost: Lost {
-            ring_buffer: ledger.lost_ring.map(|lost| RingLosses {
-                states: lost.states,
-                beginnings: lost.beginnings,
-                ends: lost.ends,
-                segments: lost.segments,
-                owners: lost.owners,
-                requests: lost.requests,
-                failures: lost.failures,
-            }),
-            recursion: ledger.recursion(),
-            recursion_by_hook: ledger.withheld.map(|_| {
-                ledger
-                    .withheld_by_hook()
-                    .map(|(hook, count)| (hook.name(), count))
-                    .filter(|(hook, _)| !hook.is_empty())
-                    .collect()
-            }),
-            unread: ledger.unread(),
-            unreadable: ledger.unreadable,
-            undecodable: ledger.undecodable,
-            impossible_times: ledger.recording.impossible_times,
-            unmatched_ends: unmatched.ends,
-            unmatched_beginnings: unmatched.beginnings,
-            gaps: unmatched.gaps,
-            unmatched_requests: unmatched.requests,
-            unmatched_overdue: unmatched.overdue,
-        },
-        cut: ledger.recording.cut.as_ref().map(CutLine::of),
-        lossy: ledger.is_lossy(),
-    }
-}
-
-fn audit<'a>(audit: &'a AuditReport, context: ViewContext<'_>) -> AuditJson<'a> {
-    let checks = audit.checks.iter().map(|(check, outcome)| {
-        let (what, counter) = match check.what {
-            Checked::Entries => ("entries", "TcpExtTW + TcpExtTWKilled"),
-            Checked::Expiries => ("expired", "TcpExtTW + TcpExtTWKilled"),
-            Checked::ReusedByConnect => ("reused_by_connect", "TcpExtTWRecycled"),
-            Checked::Overflows => ("overflows", "TcpExtTCPTimeWaitOverflow"),
-            Checked::PassiveOpens => ("passive_opens", "TcpPassiveOpens"),
-            Checked::ActiveOpens => ("active_opens", "TcpActiveOpens"),
-            Checked::AttemptFails => ("attempt_fails", "TcpAttemptFails"),
-            Checked::EstabResets => ("estab_resets", "TcpEstabResets"),
-            Checked::Aborts(Abort::OnData) => ("abort_on_data", "TcpExtTCPAbortOnData"),
-            Checked::Aborts(Abort::OnClose) => ("abort_on_close", "TcpExtTCPAbortOnClose"),
-            Checked::Aborts(Abort::OnMemory) => ("abort_on_memory", "TcpExtTCPAbortOnMemory"),
-            Checked::Aborts(Abort::OnTimeout) => ("abort_on_timeout", "TcpExtTCPAbortOnTimeout"),
-            Checked::Aborts(Abort::OnLinger) => ("abort_on_linger", "TcpExtTCPAbortOnLinger"),
-            Checked::ResetsSent => ("resets_sent", "TcpOutRsts"),
-            Checked::Sockstat => ("now", "sockstat.tw"),
-            Checked::SockDiag => ("now", "sock_diag"),
-        };
-        let (off_by, explained) = match outcome {
-            CheckOutcome::Agrees => (0, true),
-            CheckOutcome::Lost(off) => (*off, true),
-            CheckOutcome::Differs(off) => (*off, false),
-        };
-        let seen_max = (check.seen_max != u64::MAX).then_some(check.seen_max);
-        let (seen_min, kernel) = (check.seen_min, check.kernel);
-        CheckResult { what, counter, seen_min, seen_max, kernel, off_by, explained }
-    });
-    let checks: Vec<CheckResult> = checks.collect();
-    AuditJson {
-        time: audit.time_ns.and_then(|time_ns| rfc3339(context, time_ns)),
-        why_not: audit.why_not.as_deref(),
-        namespaces: audit.namespaces,
-        unread: audit.unread,
-        agrees: (!checks.is_empty()).then(|| checks.iter().all(|check| check.off_by == 0)),
-        checks,
     }
 }

@@ -93,7 +93,7 @@ pub(super) fn findings(report: &StatReport, context: ViewContext<'_>) -> Vec<Fin
                 errno: errno(row.kind.errno).map(|errno| errno.to_string()),
                 ..none
             },
-            StatFinding::Ports { row, available, in_ns } => {
+            StatFinding::Ports { row, available, in_ns, .. } => {
                 let to = &row.destination;
                 FindingJson {
                     growth: row.growth,

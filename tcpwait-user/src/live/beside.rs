@@ -1,0 +1,73 @@
+//! What is read beside the tracing, each by a thread of its own, so that neither holds up the other.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+
+use super::Live;
+use crate::{
+    aggregate::audit::Reading,
+    system::{
+        clock::monotonic_ns,
+        listeners,
+        seed::{self, Seeded},
+        snmp,
+    },
+};
+
+/// Records of the sockets that there are, once they have been read.
+pub(super) type Listed = oneshot::Receiver<(Vec<u8>, Seeded)>;
+
+impl Live {
+    /// Reads the kernel's own counters.
+    pub(super) fn read_counters(&self, list: bool) -> oneshot::Receiver<(Reading, Duration)> {
+        let (send, receive) = oneshot::channel();
+        let netns = self.settings.filter.netns.clone();
+        std::thread::spawn(move || {
+            let begun = Instant::now();
+            let reading = snmp::read(&netns, list, monotonic_ns);
+            let _ = send.send((reading, begun.elapsed()));
+        });
+        receive
+    }
+
+    /// Looks up who holds these listeners.
+    pub(super) fn read_heirs(&self, known: HashMap<u64, u32>) -> oneshot::Receiver<Vec<u8>> {
+        let (send, receive) = oneshot::channel();
+        let netns = self.settings.filter.netns.clone();
+        std::thread::spawn(move || {
+            let mut records = Vec::new();
+            listeners::find(&known, &netns, monotonic_ns, |record| records.extend_from_slice(record));
+            let _ = send.send(records);
+        });
+        receive
+    }
+
+    /// Reads sock_diag and `/proc`. `again`: after a loss.
+    pub(super) fn read_seeds(&self, again: bool) -> Listed {
+        let (send, receive) = oneshot::channel();
+        let netns = self.settings.filter.netns.clone();
+        std::thread::spawn(move || {
+            let mut records = Vec::new();
+            let sink = |record: &[u8]| records.extend_from_slice(record);
+            let seeded = match again {
+                false => seed::collect(&netns, monotonic_ns, sink),
+                true => seed::collect_again(&netns, monotonic_ns, sink),
+            };
+            // The receiver is gone when tracing has ended meanwhile.
+            let _ = send.send((records, seeded));
+        });
+        receive
+    }
+}
+
+/// What a channel gives, if there is one; else it waits for ever.
+pub(super) async fn maybe<T>(channel: &mut Option<oneshot::Receiver<T>>) -> Result<T, oneshot::error::RecvError> {
+    match channel {
+        Some(channel) => channel.await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,40 @@
+//! Where records come from: how the running kernel is traced, and a recording.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::{
+    aggregate::audit::TwCounts,
+    cli::{Tracing, choices},
+    kernel::KernelFilter,
+    live::{Audited, LiveOptions},
+    recording::{Believed, Reader},
+    system::behaviour,
+};
+
+/// Opens a recording, of whose times those that cannot be are left out.
+pub(super) fn open(path: &Path) -> Result<Believed<Reader>> {
+    let reader = Reader::open(path)?;
+    Ok(Believed::new(reader.header().clone(), reader))
+}
+
+/// What the kernel's counter of TIME_WAIT counts, as tried on a connection; `None` where that cannot be tried. To be asked before anything is
+/// attached: that connection is not to be seen.
+pub(super) fn meaning_of_tw() -> Option<TwCounts> {
+    let began = behaviour::of_running_kernel().tw_counts_beginnings.ok()?;
+    Some(if began { TwCounts::Beginnings } else { TwCounts::Expiries })
+}
+
+/// How the running kernel is traced, unless a command wants it otherwise.
+pub(super) fn settings(args: &Tracing, filter: KernelFilter) -> LiveOptions {
+    LiveOptions {
+        filter,
+        ring_bytes: args.ring_buffer,
+        duration: args.duration,
+        choices: choices(args.timing, args.refused_ports),
+        audit: Audited::Never,
+        first_signal_ends: true,
+        verbose: args.verbose,
+    }
+}
