@@ -33,7 +33,7 @@ pub use self::{
     tracing::{PortsBy, TimingBy, Tracing, choices},
 };
 
-/// Trace TCP connection states, above all TIME_WAIT: which process enters it, how long it lasts, what ends it.
+/// Trace TCP connection states, above all TIME_WAIT: which process owns each TIME_WAIT, how long it lasts, and what ends it.
 #[derive(Debug, Parser)]
 #[command(name = "tcpwait", version, max_term_width = 80)]
 pub struct Cli {

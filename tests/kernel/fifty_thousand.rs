@@ -67,8 +67,8 @@ pub fn agree_with_the_kernels_counters() {
     let unknown: HashSet<String> = rearms.iter().map(|line| id(line)).filter(|id| !ids.contains(id)).collect();
     let withheld = withheld::of(entered);
     assert!(unknown.len() as u64 <= withheld, "{unknown:?} {ended:?}");
-    let kernel_side = ended.number_before(" mini-sockets entered");
-    let lost = ended.number_before(" mini-socket beginnings or restarts");
+    let kernel_side = ended.number_before(" timewait sockets entered");
+    let lost = ended.number_before(" beginnings or restarts of timewait sockets");
     assert!(kernel_side + withheld >= entered, "{ended:?}");
     let unseen = entered.checked_sub(seen + lost).unwrap_or_else(|| panic!("too many: {ended:?}"));
     // Timer hooks run with interrupts off and are not withheld by recursion. What this tracer does not have, no other may.
@@ -85,8 +85,8 @@ pub fn agree_with_the_kernels_counters() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let ids: HashSet<String> = ended.stdout.iter().map(|line| id(line)).collect();
     let shown = u64::try_from(ids.len()).unwrap();
-    let lost =
-        ended.number_before(" mini-socket beginnings or restarts") + ended.number_before(" segments to mini-sockets");
+    let lost = ended.number_before(" beginnings or restarts of timewait sockets")
+        + ended.number_before(" segments to timewait sockets");
     // On a busy machine the test reads too slowly; that is counted by lines, and how many of them were these is not.
     let all_was_read = !ended.stderr.contains("lines were not written");
     assert!(shown <= entered && (shown + lost + unseen >= entered || !all_was_read), "{shown} shown; {ended:?}");
@@ -135,7 +135,10 @@ pub fn begun_and_ended_in_the_middle() {
                 + told.number_before(" mini-socket ends without")
                 + told.number_before(" mini-socket beginnings without");
             let seen = u64::try_from(told.stdout.len()).unwrap();
-            assert!(seen > 1_000 && !told.stderr.contains("older sockets: not listed"), "{told:?}");
+            assert!(
+                seen > 1_000 && !told.stderr.contains("sockets from before tcpwait started: not listed"),
+                "{told:?}"
+            );
             assert!(told.code == Some(0) && unmatched <= withheld::of(seen), "{unmatched} of {seen}: {told:?}");
         }
     });

@@ -1,11 +1,15 @@
 //! The first lines of a report: what stands out is there, with the right number, process and place, and nothing stands out where all is well.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{Shutdown, SocketAddr},
+    time::Duration,
+};
 
 use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::{
+    ends::keep_alive,
     identity::ip,
     netns,
     tracer::{SOON, Tracer},
@@ -56,8 +60,28 @@ pub fn not_closed(ip: &str) {
     let leak = leaks.iter().find(|leak| leak["state"] == "CLOSE_WAIT").unwrap_or_else(|| panic!("{report}"));
     assert_eq!((&leak["count"], &leak["growth"]), (&LEAKED.into(), &LEAKED.into()), "{leak}");
     assert_eq!((&leak["process"], &leak["service"]), (&own_name().into(), &format!(":{port}").into()), "{leak}");
+    let other_ends = leaks.iter().find(|leak| leak["state"] == "FIN_WAIT2").unwrap_or_else(|| panic!("{report}"));
+    let words = other_ends["text"].as_str().unwrap();
+    assert!(words.ends_with("these are the other ends of those in CLOSE_WAIT above"), "{words}");
     let waiting = report["waiting"].as_array().unwrap();
     assert!(waiting.iter().any(|row| row["state"] == "CLOSE_WAIT" && row["now"] == LEAKED), "{report}");
+}
+
+/// Why CLOSE_WAIT is said to have no timeout, and keepalive to be no cure: its probe ends what the peer's kernel has forgotten, and nothing else.
+pub fn keepalive_in_close_wait(ip: &str) {
+    const CLOSE: u8 = 7;
+    const CLOSE_WAIT: u8 = 8;
+    // So the peer's kernel has soon forgotten what its process has closed.
+    netns::sysctl("ipv4/tcp_fin_timeout", "1");
+    let half_closed = Pair::on(ip);
+    keep_alive(&half_closed.server);
+    half_closed.client.shutdown(Shutdown::Write).unwrap();
+    let Pair { client: closed, server: without, .. } = Pair::on(ip);
+    let Pair { client: closed_too, server: forgotten, .. } = Pair::on(ip);
+    keep_alive(&forgotten);
+    drop((closed, closed_too));
+    until("the probe is answered with an RST", SOON, || traffic::state(&forgotten) == CLOSE);
+    assert_eq!([&half_closed.server, &without].map(traffic::state), [CLOSE_WAIT; 2]);
 }
 
 /// Connects that nothing answers are there while they wait, before any of them has failed.
@@ -92,12 +116,13 @@ pub fn unanswered() {
 
 /// A server that does not accept: what is dropped is the kernel's own count, and the queue is named.
 pub fn accept_queue() {
+    const CLIENTS: u64 = 24;
     let stat = stat();
     let listener = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
     listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
     listener.listen(2).unwrap();
     let to = traffic::address(&listener);
-    let clients: Vec<Socket> = (0..12)
+    let clients: Vec<Socket> = (0..CLIENTS)
         .map(|_| {
             let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP)).unwrap();
             socket.set_nonblocking(true).unwrap();
@@ -105,13 +130,20 @@ pub fn accept_queue() {
             socket
         })
         .collect();
-    until("SYNs are dropped", SOON, || netns::tcp_ext("ListenDrops") > 5);
+    // The second SYN of each that has no place.
+    until("SYNs are sent again and dropped", SOON, || netns::tcp_ext("ListenDrops") >= 2 * (CLIENTS - 3));
+    hold(Duration::from_millis(500));
     let before = netns::tcp_ext("ListenDrops");
     let report = report(stat);
     let after = netns::tcp_ext("ListenDrops");
     drop(clients);
+    let unanswered = found(&report, "connect-unanswered");
+    let said =
+        |found: &[&Value], words: &str| found.iter().any(|found| found["text"].as_str().unwrap().contains(words));
+    assert!(said(&unanswered, "The listener is on this machine, and its accept queue is full"), "{report}");
     let found = found(&report, "handshakes-dropped");
     assert_eq!(found.len(), 1, "{report}");
+    assert!(said(&found, "(`ss -ltn`: Recv-Q 3, Send-Q 2)"), "{}", found[0]);
     let count = found[0]["count"].as_u64().unwrap();
     assert!((before..=after).contains(&count), "{count}, and the kernel counts {before} to {after}");
     assert_eq!((&found[0]["service"], &found[0]["process"]), (&format!(":{}", to.port()).into(), &own_name().into()));
@@ -131,6 +163,7 @@ pub fn ports() {
     let range = 20 - u64::from((40_000..40_020).contains(&to.port()));
     assert_eq!((&found[0]["count"], &found[0]["available"]), (&18.into(), &range.into()), "{}", found[0]);
     assert_eq!(found[0]["service"], to.to_string());
+    assert!(found[0]["text"].as_str().unwrap().contains(": 18 ESTABLISHED. Run `tcpwait ports 5`"), "{}", found[0]);
     drop(held);
 }
 

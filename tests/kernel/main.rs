@@ -100,6 +100,8 @@ fn main() -> ExitCode {
         watched("active_close::simultaneous_v6", || active_close::simultaneous(V6)),
         isolated("findings::not_closed_v4", || findings::not_closed(V4)),
         isolated("findings::not_closed_v6", || findings::not_closed(V6)),
+        isolated("findings::keepalive_in_close_wait_v4", || findings::keepalive_in_close_wait(V4)),
+        isolated("findings::keepalive_in_close_wait_v6", || findings::keepalive_in_close_wait(V6)),
         isolated("findings::unanswered", findings::unanswered),
         isolated("findings::accept_queue", findings::accept_queue),
         isolated("findings::ports", findings::ports),

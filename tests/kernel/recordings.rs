@@ -106,7 +106,7 @@ pub fn killed_leaves_nothing() {
     assert_eq!(replayed.code, Some(0), "{replayed:?}");
     assert!(replayed.stderr.contains("cut short"), "{replayed:?}");
     assert!(
-        replayed.stderr.contains("the kernel side's counts are missing"),
+        replayed.stderr.contains("the counts of the BPF programs are missing"),
         "its counts were never written: {replayed:?}"
     );
     assert!(shows_it(&replayed), "{replayed:?}");

@@ -232,19 +232,19 @@ fn as_text() {
 2023-11-14 22:13:20 UTC  TIME_WAIT: 3 of 9 TCP sockets in 1 network namespace of
           those that can be seen; 2 more could not be read
 
-STATE          SOCKETS   % IPV4 IPV6  OLDEST AGE P50 AGE P90
-LISTEN               1 11%    0    1       -       -       -
-SYN_SENT             1 11%    0    1       -       -       -
-SYN_RECV             0  0%    0    0       -       -       -
-ESTABLISHED          2 22%    2    0 >400.0s >90.00s >399.9s
-FIN_WAIT1            0  0%    0    0       -       -       -
-FIN_WAIT2            2 22%    2    0  >60.0m  >60.0m  >60.0m
-  mini-sockets       1
-CLOSING              0  0%    0    0       -       -       -
-TIME_WAIT            3 33%    2    1 >29.99s >29.99s >29.99s
-CLOSE_WAIT           0  0%    0    0       -       -       -
-LAST_ACK             0  0%    0    0       -       -       -
-CLOSE                -   -    -    -       -       -       -
+STATE       SOCKETS   % IPV4 IPV6  OLDEST AGE P50 AGE P90
+LISTEN            1 11%    0    1       -       -       -
+SYN_SENT          1 11%    0    1       -       -       -
+SYN_RECV          0  0%    0    0       -       -       -
+ESTABLISHED       2 22%    2    0 >400.0s >90.00s >399.9s
+FIN_WAIT1         0  0%    0    0       -       -       -
+FIN_WAIT2         2 22%    2    0  >60.0m  >60.0m  >60.0m
+  orphans         1
+CLOSING           0  0%    0    0       -       -       -
+TIME_WAIT         3 33%    2    1 >29.99s >29.99s >29.99s
+CLOSE_WAIT        0  0%    0    0       -       -       -
+LAST_ACK          0  0%    0    0       -       -       -
+CLOSE             -   -    -    -       -       -       -
 
 TIME_WAIT ends in: least 0s, median 30.00s, most 59.00s; 1 end within 1 s, 1
   within 10 s, 2 within 30 s, 3 within 60 s; 1 overdue, waiting for the timer.

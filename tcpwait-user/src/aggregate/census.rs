@@ -39,12 +39,17 @@ pub struct CensusKey {
     pub service: Value,
 }
 
+/// How many are in each state, by its number.
+pub type ByState = [u64; State::ALL.len() + 1];
+
 /// How many there are in a place.
 #[derive(Clone, Debug, Default)]
 struct Count {
     now: u64,
     /// Of connects: those whose first SYN had no answer.
     unanswered: u64,
+    /// Whether the remote address is one of this machine.
+    here: bool,
     oldest_ns: Option<u64>,
     oldest_exact: bool,
     owners: Vec<([u8; 16], u64)>,
@@ -54,8 +59,15 @@ struct Count {
 #[derive(Clone, Debug, Default)]
 struct Taken {
     ports: u64,
-    waits: u64,
+    states: ByState,
     owners: Vec<([u8; 16], u64)>,
+}
+
+impl TakenRow {
+    /// Those in TIME_WAIT.
+    pub fn waits(&self) -> u64 {
+        self.states.get(State::TimeWait as usize).copied().unwrap_or_default()
+    }
 }
 
 /// Sockets in one place.
@@ -69,6 +81,8 @@ pub struct PlaceRow {
     pub growth: Option<i64>,
     /// Of connects: how many have had no answer for a second or more.
     pub unanswered: u64,
+    /// Whether the remote end is on this machine, in the same network namespace; false where that is not known.
+    pub here: bool,
     /// How long the oldest has been in its state; `None` where it is known of none.
     pub oldest_ns: Option<u64>,
     /// Whether that is exact; else it has been for that long at least.
@@ -84,8 +98,8 @@ pub struct TakenRow {
     pub destination: PortDestination,
     /// How many ports connections hold.
     pub taken: u64,
-    /// Of these, those in TIME_WAIT.
-    pub waits: u64,
+    /// Of these, those in each state.
+    pub states: ByState,
     /// How many more they are than at the beginning of what the report is on; `None` where that is not known.
     pub growth: Option<i64>,
     /// Whose most are, as above.
@@ -113,7 +127,7 @@ pub struct SocketCensus {
     /// Who listens where.
     listeners: HashMap<(NetnsId, u16), [u8; 16]>,
     /// How many are in each state.
-    states: [u64; State::ALL.len() + 1],
+    states: ByState,
     time_waits: TimeWaits,
     namespaces: HashSet<NetnsId>,
     /// Sockets in no place, as there were too many.
@@ -154,7 +168,9 @@ impl SocketCensus {
             if self.taken.len() < MAX_PLACES || self.taken.contains_key(&destination) {
                 let taken = self.taken.entry(destination).or_default();
                 taken.ports += 1;
-                taken.waits += u64::from(socket.state == State::TimeWait);
+                if let Some(count) = taken.states.get_mut(socket.state as usize) {
+                    *count += 1;
+                }
                 note(&mut taken.owners, comm);
             } else {
                 self.beyond += 1;
@@ -171,6 +187,8 @@ impl SocketCensus {
         }
         let count = self.places.entry(place).or_default();
         count.now += 1;
+        // The kernel takes an address of this machine as the source towards itself (`ip_route_output_key_hash_rcu`).
+        count.here |= flow.raddr == flow.laddr || flow.raddr.is_loopback();
         note(&mut count.owners, comm);
         let age = socket.by_ns.map(|by_ns| now_ns.saturating_sub(by_ns));
         count.unanswered += u64::from(socket.syn_sent && age.is_some_and(|age| age >= SYN_PATIENCE_NS));
@@ -192,6 +210,7 @@ impl SocketCensus {
                     difference(count.now, then)
                 }),
                 unanswered: if place.state == State::SynSent { count.unanswered } else { 0 },
+                here: count.here,
                 oldest_ns: count.oldest_ns,
                 oldest_exact: count.oldest_exact,
                 owner: most(&count.owners, count.now),
@@ -209,7 +228,7 @@ impl SocketCensus {
             .map(|(destination, taken)| TakenRow {
                 destination: *destination,
                 taken: taken.ports,
-                waits: taken.waits,
+                states: taken.states,
                 growth: before.map(|before| {
                     let then = before.taken.get(destination).map_or(0, |taken| taken.ports);
                     difference(taken.ports, then)

@@ -202,7 +202,7 @@ fn ports(from: &Sources<'_>) -> Vec<StatFinding> {
         let to = &row.destination;
         let reuses = settings.timestamps != Some(0) && settings.reuses(to.laddr, to.raddr) == Some(true);
         let share_of = |ports: u64| ports as f64 / available.max(1) as f64;
-        let in_the_way = share_of(if reuses { row.taken.saturating_sub(row.waits) } else { row.taken });
+        let in_the_way = share_of(if reuses { row.taken.saturating_sub(row.waits()) } else { row.taken });
         let per_ns = row.growth.filter(|growth| !reuses && *growth > 0 && (1..=PACE_NS).contains(&from.length_ns));
         let in_ns = per_ns.map(|growth| {
             let left = available.saturating_sub(row.taken) as f64;

@@ -46,13 +46,6 @@ pub struct FullQueue {
     pub others: u32,
 }
 
-impl FullQueue {
-    /// How many fit.
-    pub fn room(&self) -> u64 {
-        u64::from(self.backlog) + 1
-    }
-}
-
 /// By how much the counters grew over a time, and where a queue was full.
 #[derive(Clone, Debug, Default)]
 pub struct Growth {

@@ -26,8 +26,7 @@ rates, forecasts, failures, and the processes that left ports in TIME_WAIT.
               before
   %           share of OF that connect() cannot take now
   REUSE       TIME_WAITs that connect() may take now, by tcp_tw_reuse,
-              tcp_tw_reuse_delay and timestamps; 3+2? is 3 for certain, and 2
-              for which it is unknown
+              tcp_tw_reuse_delay and timestamps; 3+2? is 3 known, 2 uncertain
   IN/s        new connections a second, over the last 10 to 30 s or since the
               first of them
   HELD        how long a port was in use, of ports that became free
@@ -38,11 +37,12 @@ rates, forecasts, failures, and the processes that left ports in TIME_WAIT.
               connect()); such a port is in use for all destinations. BY bind()
               and BY connect() are ports in use; 3+2? as above
 
-Only connections made from this side count. A connection older than the trace
-is in no row where nothing shows which side made it. Unknown are a socket's own
-range (IP_LOCAL_PORT_RANGE), and ports that bind() gave to sockets that are not
-connected. On a narrow terminal columns are left out in this order: HELD,
-FIN_WAIT2, REUSE, TIME_WAIT, FAILED, IN/s, PROCESS, %, FORECAST.
+Only connections made from this side count. A connection from before tcpwait
+started is in no row where nothing shows which side made it. tcpwait does not
+know a socket's own range (IP_LOCAL_PORT_RANGE), nor ports that bind() gave to
+sockets that are not connected. On a narrow terminal columns are left out in
+this order: HELD, FIN_WAIT2, REUSE, TIME_WAIT, FAILED, IN/s, PROCESS, %,
+FORECAST.
 
 Examples:
   tcpwait ports                          ports in use by destination, at once

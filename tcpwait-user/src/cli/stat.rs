@@ -21,18 +21,20 @@ A report begins with what is wrong, worst first, one finding a line.
   NOW              sockets in the state at the end of the interval
   P50 to MEAN      time spent in the state, by sockets that left it
   OLDEST, AGE P50  how long the sockets of NOW have been in the state;
-                   > is at least, where one of them is older than the trace
-  CLOSED FIRST     which side closed first; whoever does enters TIME_WAIT
+                   > is at least: one of them was in it before tcpwait started
+  CLOSED FIRST     which side sent the first FIN; that side gets TIME_WAIT
   ENDED BY         the most frequent reason, as in `tcpwait trace --help`
   FAILED           calls that failed, as in `tcpwait trace`
-  SYN SENT AGAIN TO
-                   connects whose SYN was retransmitted; MADE AFTER is how
-                   long those took that succeeded
+  SYN RETRANSMITTED TO
+                   RETRANS of CONNECTS needed more than one SYN; MADE AFTER:
+                   time from the first SYN to ESTABLISHED
 The rows below SYN_RECV are the outcomes of connections in SYN_RECV.
 
->= is at least: events were lost, and no count of the kernel side replaces
-them. All other counts are exact, after a loss too. At most 1,000 groups are
-counted one by one; beyond that the smallest are in the row \"other\".
+>= is at least: events were lost, and no count of the BPF programs replaces
+them. ENTERED and LEFT of states without >= are exact, after a loss too. Times,
+reasons and owners leave lost events out, and NOW may be more or less than shown
+until the sockets have been listed again: the report says so. At most 1,000
+groups are counted one by one; the smallest beyond that are in the row \"other\".
 
 On a narrow terminal columns are left out in this order: LEFT, MAX, P50, IN/s,
 ENDED BY, CLOSED FIRST, %, NOW, ENTERED of groups; AGE P50, /s, MEAN, P90, P99,

@@ -12,9 +12,10 @@ use crate::aggregate::by::GroupBy;
 /// What `--help` says at the end.
 pub const HELP: &str = "\
 Counts the sockets that the kernel lists (sock_diag) in every network namespace,
-without tracing. Root is only needed for other network namespaces and for other
-users' processes; stderr says what could not be read. The list is no snapshot: a
-socket that changes meanwhile may be missing, or counted twice.
+without tracing. Without root it counts those of the current network namespace
+and cannot name other users' processes; stderr says what could not be read. The
+list is no snapshot: a socket that changes state meanwhile may be counted in the
+old state or the new one, twice, or not at all.
 
   OLDEST, AGE P50, AGE P90
             how long sockets have been in their state, at least (>): since the

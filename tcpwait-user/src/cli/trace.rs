@@ -9,13 +9,13 @@ use crate::select::{Pick, steps::Word};
 
 pub(super) const HELP: &str = "\
 A filter selects whole connections: their earlier lines wait until the port or
-the owner is known. A ! before a list selects all others, and connections whose
-owner never becomes known, which are printed when they end. --reason and
---longer-than select lines of those connections.
+the owner is known. ! inverts the list. Connections whose owner stays unknown
+are included, and printed at their end. --reason and --longer-than select lines
+of those connections.
 
 MS is the time spent in OLDSTATE:
   ~  precise to a jiffy
-  >  at least: the connection is older than the trace
+  >  at least: the connection was in it before tcpwait started
   -  unknown
 
 REASON on the step to CLOSE says why the connection ended:
@@ -23,13 +23,14 @@ REASON on the step to CLOSE says why the connection ended:
   reset            the peer sent an RST
   reset-sent       this side sent an RST, and why
   timed-out        a timer gave up, and which one
-  listener-closed  the listener closed before it was accepted
+  listener-closed  the listener was closed before the connection was accepted
   destroyed        ss -K
   unreachable      an ICMP error
   netns            its network namespace ended
   repair           TCP_REPAIR
-  failed           connect() or listen() failed, and undid it
-  unknown
+  failed           connect() or listen() failed, and the socket went back to
+                   CLOSE
+  unknown          the reason could not be determined
 REASON on the end of TIME_WAIT, and of an orphan's FIN_WAIT2:
   expired, reused-by-connect, reused-by-syn, reset, reset-sent,
   destroyed, netns, unknown, and overflow: TIME_WAIT was not entered, because
@@ -50,7 +51,7 @@ Examples:
   tcpwait trace --reason reset,timed-out what was reset or timed out
   tcpwait trace --state SYN_SENT --longer-than 500ms
                                          connects that took longer
-  tcpwait trace --state SYN_RECV         half-open connections
+  tcpwait trace --state SYN_RECV         connections in SYN_RECV
   tcpwait trace --comm '!nginx' -L '!22' all but nginx's and ssh's
   tcpwait trace --comm nginx --json      nginx's, for a program to read
   tcpwait trace --from FILE              from a recording";
@@ -90,7 +91,7 @@ pub struct TraceArgs {
     /// A wrong reason lists them all
     #[arg(long, value_name = "REASONS", value_parser = list::reasons, help_heading = "Which lines of these connections")]
     pub reason: Vec<Pick<Word>>,
-    /// Only lines with more time in OLDSTATE than this, e.g. 500ms, 90s or 5m; of connections older than the trace, those known to be longer
+    /// Only lines with more time in OLDSTATE than this, e.g. 500ms, 90s or 5m; of connections from before tcpwait started, those known to be longer
     #[arg(long, value_name = "TIME", value_parser = time, help_heading = "Which lines of these connections")]
     pub longer_than: Option<std::time::Duration>,
 

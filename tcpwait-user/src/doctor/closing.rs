@@ -36,15 +36,24 @@ const MANY_ORPHANS: u64 = 100;
 const MANY_FINS: u64 = 10;
 /// A CLOSE_WAIT that is as old as this, with nothing to send, is hardly at work: a client that has said all and waits for its answer gives up sooner.
 const FOR_LONG_MS: u64 = 300_000;
-/// From when on a process's own are told of: `PILE` and `FOR_LONG_MS` in words.
-fn told_from() -> String {
-    format!("Reported from {PILE} of one process on, or from an age of {} minutes on", FOR_LONG_MS / 60_000)
+
+/// `1 connection is`, `12 connections are`: how the sentences begin.
+fn connections(count: u64) -> String {
+    match count {
+        1 => "1 connection".to_owned(),
+        _ => format!("{count} connections"),
+    }
 }
 
-/// From when on closes that get no answer are told of: `MANY_FINS` in words.
-fn told_from_fins() -> String {
-    format!("Reported from {MANY_FINS} on")
+fn are(count: u64) -> &'static str {
+    if count == 1 { "is" } else { "are" }
 }
+
+/// SO_KEEPALIVE's timer runs in CLOSE_WAIT too (`tcp_keepalive_timer`): a peer that has closed for good, and whose FIN_WAIT2 is over, answers the
+/// probe with an RST. One that has only shut down its side acknowledges it.
+const KEEPALIVE_IN_VAIN: &str = "tcp_keepalive_time: it has no effect on sockets without SO_KEEPALIVE. On those with it, a probe ends the \
+    connections that the peer's kernel has forgotten, and the process still has the descriptors open";
+const FIN_TIMEOUT_IN_VAIN: &str = "tcp_fin_timeout: only for FIN_WAIT2";
 
 /// Of so many others that hold such sockets it is said, too.
 const OTHERS: usize = 3;
@@ -66,19 +75,21 @@ pub fn close_wait(ns: &Namespace) -> Option<Finding> {
         keeper => holder(keeper),
     };
     let how = match worst.unread {
-        0 => "it has read the end of all of them and does not close them",
-        unread if unread == worst.stuck => "it has not read to their end",
-        _ => "it has read some of them to the end, some not",
+        0 if worst.stuck == 1 => "it has read to the end and has not called close()",
+        0 => "it has read the end of all of them and has not called close()",
+        unread if unread == worst.stuck => "it has not read to the end, nor called close()",
+        _ => "it has read some of them to the end, some not, and has not called close()",
     };
     let what = format!(
-        "{who} has open connections that the peers have closed (CLOSE_WAIT), and {how}. They stay until {who} closes them or exits; no kernel \
-         setting ends CLOSE_WAIT. {}",
-        told_from()
+        "{} of {who} {} in CLOSE_WAIT: the peer has closed, {how}. CLOSE_WAIT has no timeout: it lasts until the process calls close() or \
+         exits",
+        connections(worst.stuck),
+        are(worst.stuck)
     );
     let others = sockets.unclosed.iter().filter(|unclosed| unclosed.keeper != worst.keeper).take(OTHERS);
     let finding = Finding::new(close_wait_id(severity), severity, what)
         .known_by([
-            Evidence::gauge(format!("sockets of {who} in CLOSE_WAIT all the time"), worst.stuck),
+            Evidence::gauge(format!("sockets of {who} in CLOSE_WAIT at both readings"), worst.stuck),
             Evidence::gauge("of these with unread data (Recv-Q)", worst.unread),
             Evidence::age("the oldest of them in CLOSE_WAIT", worst.oldest_ms),
         ])
@@ -89,12 +100,12 @@ pub fn close_wait(ns: &Namespace) -> Option<Finding> {
                 Evidence::age(format!("the oldest of {who}"), unclosed.oldest_ms),
             ]
         }))
-        .known_by([Evidence::gauge("in CLOSE_WAIT in all", sockets.close_wait)])
+        .known_by([Evidence::gauge("all sockets in CLOSE_WAIT", sockets.close_wait)])
         .change(
-            format!("have {who} close them: look for a code path (often error handling) that does not"),
+            format!("have {who} call close(): look for a code path (often error handling) that does not"),
             "none; a restart ends them meanwhile, and loses unsent data",
         );
-    Some(finding.in_vain("tcp_keepalive: the peer's kernel may still answer; tcp_fin_timeout: only for FIN_WAIT2"))
+    Some(finding.in_vain(KEEPALIVE_IN_VAIN).in_vain(FIN_TIMEOUT_IN_VAIN))
 }
 
 fn close_wait_id(severity: Severity) -> &'static str {
@@ -115,13 +126,14 @@ fn not_accepted(unclosed: &Unclosed, listener: &Listener, severity: Severity) ->
     let who = process(listener.owner.as_ref());
     let at = std::net::SocketAddr::from(listener.local);
     let what = format!(
-        "{who} does not accept(): connections wait in the accept queue of {at}, and their peers have closed them meanwhile (CLOSE_WAIT). They \
-         stay until they are accepted and closed, or the listener is. {}",
-        told_from()
+        "{who} does not accept(): {} in the accept queue of {at} {} in CLOSE_WAIT, as the peer has closed meanwhile. CLOSE_WAIT has no \
+         timeout: it lasts until the process accepts and closes the connection, or closes the listener",
+        connections(unclosed.stuck),
+        are(unclosed.stuck)
     );
     Finding::new(close_wait_id(severity), severity, what)
         .known_by([
-            Evidence::gauge(format!("in CLOSE_WAIT and not accepted all the time, on {at}"), unclosed.stuck),
+            Evidence::gauge(format!("in CLOSE_WAIT and not accepted at both readings, on {at}"), unclosed.stuck),
             Evidence::age("the oldest of them in CLOSE_WAIT", unclosed.oldest_ms),
         ])
         .known_by(queue(listener))
@@ -129,7 +141,7 @@ fn not_accepted(unclosed: &Unclosed, listener: &Listener, severity: Severity) ->
             format!("see why {who} does not call accept(): what it is busy with or waits for"),
             "none; a restart resets them meanwhile, and loses what the clients have sent",
         )
-        .in_vain("tcp_keepalive: the peer's kernel may still answer; tcp_fin_timeout: only for FIN_WAIT2")
+        .in_vain(FIN_TIMEOUT_IN_VAIN)
 }
 
 /// The process has closed, and the peers have not.
@@ -141,8 +153,10 @@ pub fn fin_wait2(ns: &Namespace) -> Option<Finding> {
         return None;
     }
     let what = format!(
-        "many connections without a process wait for the peer's FIN (orphans in FIN_WAIT2): the peers do not close. They count \
-         towards tcp_max_tw_buckets like TIME_WAITs. Reported from {MANY_ORPHANS} on that have waited for some seconds, or from a tenth of that setting on"
+        "{} without a process {} in FIN_WAIT2 (orphans): this side has closed, the peers have not. Each counts towards \
+         tcp_max_tw_buckets, as a TIME_WAIT does",
+        connections(orphaned),
+        are(orphaned)
     );
     let finding = Finding::new("fin-wait2-orphans", Now, what)
         .known_by([
@@ -170,14 +184,15 @@ pub fn fin_wait2_held(ns: &Namespace) -> Option<Finding> {
     let name = |owner: &Option<Owner>| owner.as_ref().map_or(UNSEEN.to_owned(), |owner| process(Some(owner)));
     let who = name(&worst.owner);
     let what = format!(
-        "{who} has shut down its side of connections and keeps them open, and the peers neither send nor close (FIN_WAIT2). No kernel timer \
-         ends that: they stay until the peer or {who} closes. {}",
-        told_from()
+        "{} of {who} {} in FIN_WAIT2: it has called shutdown() and not close(), and the peer neither sends nor closes. FIN_WAIT2 has no \
+         timeout while a process has the socket open: it lasts until the peer closes, or {who} does",
+        connections(worst.stuck),
+        are(worst.stuck)
     );
     let others = sockets.half_closed.iter().filter(|held| held.owner != worst.owner).take(OTHERS);
     let finding = Finding::new("fin-wait2-held", severity, what)
         .known_by([
-            Evidence::gauge(format!("sockets of {who} in FIN_WAIT2 all the time, on which nothing came"), worst.stuck),
+            Evidence::gauge(format!("sockets of {who} in FIN_WAIT2 at both readings, on which nothing came"), worst.stuck),
             Evidence::gauge("of these with unread data (Recv-Q)", worst.unread),
             Evidence::gauge("of these with SO_KEEPALIVE", worst.keepalive),
             Evidence::age("the oldest of them in FIN_WAIT2", worst.oldest_ms),
@@ -211,9 +226,9 @@ pub fn zero_window(ns: &Namespace) -> Option<Finding> {
         _ => "The kernels of some answer, so the programs there do not read; those of others do not answer",
     };
     let what = format!(
-        "closed connections do not end: the data left to send, and the FIN after it, cannot leave, because the peers' receive \
-         window is 0 (FIN_WAIT1 or LAST_ACK with a probe timer). {answer}. {}",
-        told_from_fins()
+        "{} closed here do not end (FIN_WAIT1 or LAST_ACK with a probe timer): the peers' receive window is 0, so the rest of the data and \
+         the FIN cannot be sent. {answer}",
+        connections(blocked.total())
     );
     let finding = Finding::new("fin-behind-zero-window", Now, what)
         .known_by([
@@ -252,10 +267,10 @@ pub fn last_ack(ns: &Namespace) -> Option<Finding> {
         return None;
     }
     let what = format!(
-        "connections that the peers closed first do not end (LAST_ACK): this side retransmits its FIN, and nothing answers. Either a firewall \
-         or NAT, here or in between, drops the FIN or dropped the connection after the peer's FIN, before this side closed (conntrack keeps it \
-         for 60 s in CLOSE_WAIT); or the peers are gone. {}",
-        told_from_fins()
+        "{} do not end (LAST_ACK): the peer closed first, this side retransmits its FIN, and nothing answers. Either a firewall or NAT, here \
+         or in between, drops the FIN; or it forgot the connection before this side closed (conntrack keeps CLOSE_WAIT for 60 s); or the peers \
+         are gone",
+        connections(all.last_ack)
     );
     let finding = Finding::new("last-ack-unanswered", Now, what)
         .known_by([
@@ -301,14 +316,20 @@ pub fn unacknowledged(ns: &Namespace) -> Option<Finding> {
     if ns.window_ns < ALL_THE_TIME_NS || !(again || all.unsent >= MANY_FINS) {
         return None;
     }
-    let what = if again {
-        "closed connections do not end: this side retransmits its FIN, and the peers do not acknowledge it. A firewall or NAT in \
-         between drops the FIN or its ACK, or has dropped the connection; or the peers are gone"
+    let (count, why) = if again {
+        (
+            all.fin_wait1 + last_ack,
+            "this side retransmits its FIN, and the peers do not acknowledge it. A firewall or NAT in between drops the FIN or its ACK, or \
+             has dropped the connection; or the peers are gone",
+        )
     } else {
-        "closed connections do not end: the FIN does not leave. A firewall on this machine drops it, or the peers' receive windows \
-         are too small"
+        (
+            all.unsent,
+            "the FIN does not leave. A firewall on this machine drops it, or the peers' receive windows are too small",
+        )
     };
-    let finding = Finding::new("fin-unacknowledged", Now, format!("{what}. {}", told_from_fins()))
+    let what = format!("{} closed here do not end: {why}", connections(count));
+    let finding = Finding::new("fin-unacknowledged", Now, what)
         .known_by([
             Evidence::gauge("sockets in FIN_WAIT1 or CLOSING, retransmitting at both readings", all.fin_wait1),
             Evidence::gauge("the same in LAST_ACK", all.last_ack),
@@ -333,8 +354,10 @@ pub fn orphans(ns: &Namespace) -> Option<Finding> {
     if orphans == 0 || orphans * 4 < max {
         return None;
     }
-    let what = "many orphans (connections without a process) still have data to send; from tcp_max_orphans on, slow ones from a \
-        quarter of it on, they are reset";
+    let what = format!(
+        "{orphans} orphans (connections that no process has open any more and that have not ended); tcp_max_orphans is {max}. Beyond it the \
+         kernel resets orphans that retransmit; those that get no answer, or an ICMP error, already from a half or a quarter of it on"
+    );
     let finding = Finding::new("orphans-near-limit", Now, what)
         .known_by([Evidence::gauge(super::ORPHANS, orphans)])
         .known_by(ns.set(&[MAX_ORPHANS]))

@@ -34,8 +34,8 @@ pub fn full(ns: &Namespace) -> Option<Finding> {
     let what = match severity {
         Now if near && dropped(ns) > 0 => "the conntrack table is full: packets of new connections are dropped",
         Now if near => "the conntrack table is nearly full; once it is full, packets of new connections are dropped",
-        Before => "the conntrack table was full, and connections were dropped",
-        _ => "the conntrack table makes room by dropping connections",
+        Before => "the conntrack table was full, and tracked connections were dropped from it to make room",
+        _ => "the conntrack table is full at times, and tracked connections are dropped from it to make room",
     };
     let finding = Finding::new("conntrack-full", severity, what)
         .known_by(ns.set(&[COUNT, MAX]))
@@ -56,13 +56,23 @@ fn dropped(ns: &Namespace) -> u64 {
     ns.grown(DROP).unwrap_or(0).saturating_sub(ns.grown(INSERT_FAILED).unwrap_or(0))
 }
 
+fn packets(count: u64) -> String {
+    match count {
+        1 => "1 packet".to_owned(),
+        _ => format!("{count} packets"),
+    }
+}
+
 /// `nf_conntrack_in` drops, and the table has room.
 pub fn drops(ns: &Namespace) -> Option<Finding> {
     if dropped(ns) == 0 || full(ns).is_some() {
         return None;
     }
-    let what = "conntrack drops packets although its table has room now: the table was full for a moment (dmesg says \"table full\"), or \
-        memory was short, or a segment was invalid for its connection";
+    let what = format!(
+        "conntrack dropped {} between the readings, and its table has room now. Possible causes: the table was full for a moment (dmesg says \
+         \"table full\"), memory was short, or a packet was invalid for its connection",
+        packets(dropped(ns))
+    );
     Some(
         Finding::new("conntrack-drops", Note, what)
             .known_by(ns.counted(&[DROP, INSERT_FAILED]))
@@ -72,11 +82,12 @@ pub fn drops(ns: &Namespace) -> Option<Finding> {
 
 /// `__nf_conntrack_confirm`, mostly a clash.
 pub fn insert_failed(ns: &Namespace) -> Option<Finding> {
-    if ns.grown(INSERT_FAILED)? == 0 {
-        return None;
-    }
-    let what = "conntrack cannot insert connections and drops their first packet: two have the same addresses and ports at the same \
-        time, e.g. because source NAT has too few ports";
+    let failed = ns.grown(INSERT_FAILED).filter(|failed| *failed > 0)?;
+    let what = format!(
+        "conntrack dropped {} between the readings: it could not insert the connection. Mostly another with the same addresses and ports was \
+         inserted at the same time, e.g. as source NAT has too few ports",
+        packets(failed)
+    );
     Some(Finding::new("conntrack-clash", Note, what).known_by(ns.counted(&[INSERT_FAILED])))
 }
 

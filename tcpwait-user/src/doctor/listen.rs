@@ -106,25 +106,21 @@ pub fn syn_queue(ns: &Namespace) -> Option<Finding> {
     let queue = match full {
         Some((listener, _)) => {
             let at = std::net::SocketAddr::from(listener.local);
-            format!("the queue of connections in SYN_RECV of {at}, of {},", process(listener.owner.as_ref()))
+            format!("the SYN queue of {at}, of {},", process(listener.owner.as_ref()))
         }
-        None => "the queue of connections in SYN_RECV".to_owned(),
+        None => "a SYN queue".to_owned(),
     };
     let dropped = if severity == Now { ns.grown(DROPPED) } else { ns.total(DROPPED) }.unwrap_or(0) > 0;
-    let is = if severity == Now { "is" } else { "was" };
+    let (is, are) = if severity == Now { ("is", "are") } else { ("was", "were") };
     let what = match dropped {
         true => format!(
-            "SYNs {is} dropped: {queue} {is} full (as long as the backlog of listen()), and SYN cookies {is} off"
+            "SYNs {are} dropped: {queue} {is} full and SYN cookies {are} off; the backlog of listen() sets its length"
         ),
         false => format!(
-            "SYN cookies {is} sent, as {queue} {is} full (as long as the backlog of listen()): a SYN flood, or more clients than the backlog allows for"
+            "SYN cookies {are} sent: {queue} {is} full; the backlog of listen() sets its length. A SYN flood, or more clients than the backlog \
+             allows for"
         ),
     };
-    let what = what
-        .replace("SYNs is", "SYNs are")
-        .replace("SYNs was", "SYNs were")
-        .replace("cookies is", "cookies are")
-        .replace("cookies was", "cookies were");
     let finding = Finding::new("syn-queue-full", severity, what)
         .known_by(ns.counted(counters))
         .known_by(full.into_iter().flat_map(|(listener, count)| {
@@ -204,8 +200,8 @@ pub fn syn_backlog_without_say(ns: &Namespace) -> Option<Finding> {
         return None;
     }
     let what = format!(
-        "tcp_max_syn_backlog was changed from {default} and has no effect: while tcp_syncookies is not 0, the queue of connections in SYN_RECV \
-         connections is as long as the backlog of listen(), at most somaxconn"
+        "tcp_max_syn_backlog was changed from {default} and has no effect: with tcp_syncookies not 0 the SYN queue is as long as the backlog of \
+         listen(), at most somaxconn"
     );
     Some(Finding::new("syn-backlog-without-say", Note, what).known_by(ns.set(&[SYN_BACKLOG, SYNCOOKIES, SOMAXCONN])))
 }

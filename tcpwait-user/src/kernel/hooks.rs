@@ -70,7 +70,7 @@ pub struct Hook {
 }
 
 /// What is not known where no hook times late segments.
-const UNTIMED: &str = "late segments within one timer bucket (about 2 s at HZ=250) are only seen when the mini-socket ends: the time of \
+const UNTIMED: &str = "late segments within one timer bucket (about 2 s at HZ=250) are only seen when the timewait socket ends: the time of \
                        an orphan's FIN is precise to a jiffy, and several restarts of TIME_WAIT's timer count as one, cause unknown";
 
 /// What is not known where no hook tells of refused ports.

@@ -225,7 +225,7 @@ where
 fn refused(error: &aya::EbpfError, doing: &str) -> anyhow::Error {
     let text = format!("{error:?}");
     if text.contains("PermissionDenied") || text.contains("code: 1,") {
-        anyhow!("{doing}: not permitted; tcpwait needs root, or the capabilities CAP_BPF and CAP_PERFMON")
+        anyhow!("{doing}: not permitted; tcpwait needs root, or the capabilities CAP_BPF, CAP_PERFMON and CAP_SYSLOG")
     } else {
         anyhow!("{doing}: {error}")
     }

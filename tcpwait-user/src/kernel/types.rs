@@ -32,7 +32,7 @@ pub fn of_running_kernel() -> Result<Vec<u8>> {
     const PATH: &str = "/sys/kernel/btf/vmlinux";
     std::fs::read(PATH).map_err(|e| match e.kind() {
         ErrorKind::NotFound if Path::new("/sys/kernel").exists() => anyhow!(
-            "this kernel has no {PATH} (BTF, its structure layouts): it needs Linux 5.4 or later, built with \
+            "this kernel has no {PATH} (BTF, its structure layouts): it needs Linux 5.15 or later, built with \
              CONFIG_DEBUG_INFO_BTF=y (as current distributions do)"
         ),
         ErrorKind::NotFound => anyhow!("there is no {PATH} (BTF, the kernel's structure layouts): mount /sys"),

@@ -29,13 +29,15 @@ const CAPABILITIES: [Capability; 6] = [
     Capability {
         bit: 21,
         name: "CAP_SYS_ADMIN",
-        without: Without::But("older sockets and the kernel's counters are read in this network namespace only"),
+        without: Without::But(
+            "sockets from before tcpwait started and the kernel's counters are read in this network namespace only",
+        ),
     },
     Capability {
         bit: 19,
         name: "CAP_SYS_PTRACE",
         without: Without::But(
-            "other users' processes cannot be inspected: the process of older sockets is unknown, and network namespaces of only \
+            "other users' processes cannot be inspected: the process of sockets from before tcpwait started is unknown, and network namespaces of only \
              such processes are not read",
         ),
     },

@@ -32,7 +32,7 @@ pub(super) fn say_seeded(seeded: Option<&Seeded>, verbose: bool) {
     if seeded.unreadable > 0 {
         let why = seeded.first_reason.as_deref().unwrap_or("for an unknown reason");
         say!(
-            "tcpwait: {} network namespaces could not be read, older sockets in them are unknown: {why}",
+            "tcpwait: {} network namespaces could not be read, sockets from before tcpwait started are unknown there: {why}",
             seeded.unreadable
         );
     }

@@ -53,8 +53,8 @@ fn compared(check: &Check, outcome: CheckOutcome) -> String {
         Checked::EstabResets => ("ESTABLISHED or CLOSE_WAIT to CLOSE", "EstabResets"),
         Checked::Aborts(abort) => (aborted(abort), abort.name()),
         Checked::ResetsSent => ("RSTs sent by connections", "OutRsts"),
-        Checked::Sockstat => ("mini-sockets now", "sockstat tw"),
-        Checked::SockDiag => ("mini-sockets now", "sock_diag"),
+        Checked::Sockstat => ("timewait sockets now", "sockstat tw"),
+        Checked::SockDiag => ("timewait sockets now", "sock_diag"),
     };
     let seen = match check.seen_min == check.seen_max {
         true => count(check.seen_min),

@@ -27,7 +27,7 @@ pub fn errno(errno: u16) -> Option<String> {
 /// The reason in few words, of many failures at once.
 pub fn short(why: Why) -> &'static str {
     match why {
-        Why::NoFreePort => "every port of the range is in use for this destination",
+        Why::NoFreePort => "every port of ip_local_port_range is in use for this destination",
         Why::PortTaken => "the source port is in use for this destination",
         Why::Refused => "nobody listens there, or a firewall rejects it",
         Why::TimedOut => "nothing answered",

@@ -16,7 +16,7 @@ pub fn write(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
     let tally = &ledger.tally;
     writeln!(
         out,
-        "seen: {} transitions from {} socket state changes; {} mini-sockets entered (TIME_WAIT or an orphan's FIN_WAIT2), {} left, {} there now",
+        "seen: {} transitions from {} socket state changes; {} timewait sockets entered (TIME_WAIT or an orphan's FIN_WAIT2), {} left, {} there now",
         tally.transitions,
         known(ledger.states_seen),
         known(ledger.minis_entered),
@@ -33,11 +33,11 @@ pub fn write(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
 pub fn losses(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
     let tally = &ledger.tally;
     if ledger.older_unknown {
-        writeln!(out, "older sockets: not listed, as the run ended first")?;
+        writeln!(out, "sockets from before tcpwait started: not listed, as the run ended first")?;
     } else if tally.seeded > 0 {
         writeln!(
             out,
-            "older sockets: {}, of which {} in TIME_WAIT or an orphan's FIN_WAIT2",
+            "sockets from before tcpwait started: {}, of which {} in TIME_WAIT or an orphan's FIN_WAIT2",
             tally.seeded, tally.seeded_minis
         )?;
     }
@@ -75,11 +75,11 @@ pub fn losses(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
         let more = if ledger.lost_ring.is_some() {
             ""
         } else {
-            "; unknown whether more was lost: the kernel side's counts are missing"
+            "; unknown whether more was lost: the counts of the BPF programs are missing"
         };
         writeln!(out, "lost: {}{more}", causes(ledger))
     } else if ledger.lost_ring.is_none() {
-        writeln!(out, "lost: unknown, the kernel side's counts are missing")
+        writeln!(out, "lost: unknown, the counts of the BPF programs are missing")
     } else if ledger.recursion().is_none() {
         writeln!(out, "lost: nothing, except what this kernel does not count (recursion misses)")
     } else {
@@ -126,9 +126,9 @@ fn causes(ledger: &Ledger) -> String {
     let mut causes = Vec::new();
     if let Some(lost) = ledger.lost_ring {
         add(&mut causes, lost.states, "state changes (ring buffer full)");
-        add(&mut causes, lost.beginnings, "mini-socket beginnings or restarts (ring buffer full)");
-        add(&mut causes, lost.ends, "mini-socket ends (ring buffer full)");
-        add(&mut causes, lost.segments, "segments to mini-sockets (ring buffer full)");
+        add(&mut causes, lost.beginnings, "beginnings or restarts of timewait sockets (ring buffer full)");
+        add(&mut causes, lost.ends, "ends of timewait sockets (ring buffer full)");
+        add(&mut causes, lost.segments, "segments to timewait sockets (ring buffer full)");
         add(&mut causes, lost.owners, "owners (ring buffer full)");
         add(&mut causes, lost.requests, "events of connections in SYN_RECV (ring buffer full)");
         add(&mut causes, lost.failures, "ports refused (ring buffer full)");
@@ -145,8 +145,8 @@ fn causes(ledger: &Ledger) -> String {
         causes.push(format!("what the recording had from byte {} on", cut.at_byte));
     }
     let unmatched = ledger.tally.unmatched;
-    add(&mut causes, unmatched.ends, "mini-socket ends without a beginning (unmatched)");
-    add(&mut causes, unmatched.beginnings, "mini-socket beginnings without an end before (unmatched)");
+    add(&mut causes, unmatched.ends, "ends of timewait sockets without a beginning (unmatched)");
+    add(&mut causes, unmatched.beginnings, "beginnings of timewait sockets without an end before (unmatched)");
     add(&mut causes, unmatched.gaps, "state changes that do not continue the one before (unmatched)");
     add(&mut causes, unmatched.overdue, "connections whose end was not seen, although they have ended (unmatched)");
     add(&mut causes, unmatched.requests, "connections in SYN_RECV whose beginning or end was not seen (unmatched)");

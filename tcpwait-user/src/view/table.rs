@@ -23,6 +23,11 @@ impl Column {
         Self { header: header.to_owned(), right: true, drop, cells }
     }
 
+    /// Whether anything is in it.
+    pub fn has_values(&self) -> bool {
+        self.cells.iter().any(|cell| !cell.is_empty())
+    }
+
     fn shorten(&mut self, width: usize) {
         for cell in self.cells.iter_mut().chain([&mut self.header]) {
             // Marked as ps and top do: a port that lost a digit is another port.

@@ -233,7 +233,7 @@ fn why(step: &Transition) -> Option<String> {
         _ => None,
     };
     let again = what.zip(step.retransmits.filter(|again| *again > 0));
-    let again = again.map(|(what, again)| format!("{what} sent again {again}x"));
+    let again = again.map(|(what, again)| format!("{what} retransmitted {again}x"));
     let Some(reason) = step.reason else { return again };
     let mut text = match (&step.by, reason) {
         // Its own process does what the line says of whose it is.
@@ -253,7 +253,7 @@ fn why(step: &Transition) -> Option<String> {
     if let Some(restarts) = step.restarts.as_ref().filter(|restarts| restarts.total() > 0) {
         // What only the timer showed may be several within one of its buckets.
         let at_least = if restarts.of(RestartCause::Unknown) > 0 { "at least " } else { "" };
-        text.push_str(&format!(", clock restarted {at_least}{}x", restarts.total()));
+        text.push_str(&format!(", timer restarted {at_least}{}x", restarts.total()));
         let causes: Vec<String> = restarts
             .by_cause()
             .filter(|(cause, _)| *cause != RestartCause::Unknown)

@@ -70,7 +70,7 @@ fn words(help: &Help, row: &PortRow) -> String {
         ),
         Help::FinTimeout => "lower net.ipv4.tcp_fin_timeout: it ends FIN_WAIT2 of closed sockets".to_owned(),
         Help::CloseWhatIsClosed => {
-            "have the process close connections that the peer has closed: nothing else ends CLOSE_WAIT".to_owned()
+            "have the process close connections that the peer has closed: CLOSE_WAIT has no timeout".to_owned()
         }
         Help::FewerOpen => "open fewer connections at a time, or close unused ones".to_owned(),
         Help::LetFinThrough => "find what drops the FIN or its ACK: a firewall, a NAT that has dropped the connection, or the peer is gone; until then \

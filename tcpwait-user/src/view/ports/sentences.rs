@@ -105,7 +105,7 @@ pub fn of(
     }
     if row.reuse_unknown {
         sentences.push(
-            "unknown: whether connect() may reuse the TIME_WAITs that are older than the trace; the forecast assumes that it may not"
+            "unknown: whether connect() may reuse the TIME_WAITs from before tcpwait started; the forecast assumes that it may not"
                 .to_owned(),
         );
     }
@@ -294,7 +294,7 @@ pub fn unknown(report: &PortsReport) -> Option<String> {
         1 => ("connection", "is", "it"),
         _ => ("connections", "are", "them"),
     };
-    let older = if report.traced { ", older than the trace," } else { "" };
+    let older = if report.traced { " from before tcpwait started" } else { "" };
     (report.unknown > 0).then(|| {
         format!(
             "{} {noun}{older} {is} in no row: nothing shows which side made {them}. No process listens on the local port now (a server may have ended), and too \

@@ -13,13 +13,13 @@ use super::{
 use crate::{
     aggregate::{
         by::{GroupBy, Value},
-        census::PlaceRow,
+        census::{ByState, PlaceRow},
         failures::FailureRow,
         findings::{DropCounts, StatFinding},
         report::StatReport,
         unfollowed::FullQueue,
     },
-    lifecycle::Call,
+    lifecycle::{Call, Why},
     plain,
     tcp::State,
 };
@@ -28,15 +28,19 @@ use crate::{
 const LINES: usize = 6;
 
 /// The lines, worst first.
-pub fn lines(report: &StatReport, context: ViewContext<'_>) -> Vec<(Mark, String)> {
+pub fn lines(report: &StatReport, all: bool, context: ViewContext<'_>) -> Vec<(Mark, String)> {
     let marked = |finding: &StatFinding| (mark(finding), line(finding, report, context));
-    let mut lines: Vec<(Mark, String)> = report.findings.iter().take(LINES).map(marked).collect();
-    let beyond = report.findings.len().saturating_sub(LINES);
+    let mut lines: Vec<(Mark, String)> = report.findings.iter().take(most(all)).map(marked).collect();
+    let beyond = report.findings.len().saturating_sub(most(all));
     if beyond > 0 {
         let more = counted(beyond as u64, "more finding", "more findings");
-        lines.push((Mark::Warning, format!("{more}: see \"findings\" in tcpwait stat --json")));
+        lines.push((Mark::Warning, format!("{more}: `tcpwait stat --wide` lists them all")));
     }
     lines
+}
+
+fn most(all: bool) -> usize {
+    if all { usize::MAX } else { LINES }
 }
 
 /// What failed, and what only waits.
@@ -54,8 +58,9 @@ fn mark(finding: &StatFinding) -> Mark {
 }
 
 /// Whether every call that failed is in one of the lines.
-pub fn tell_all_failures(report: &StatReport) -> bool {
-    let told = report.findings.iter().take(LINES).filter(|finding| matches!(finding, StatFinding::Failed(_))).count();
+pub fn tell_all_failures(report: &StatReport, all: bool) -> bool {
+    let told =
+        report.findings.iter().take(most(all)).filter(|finding| matches!(finding, StatFinding::Failed(_))).count();
     told == report.failures.rows.len() && report.failures.others == 0
 }
 
@@ -92,26 +97,38 @@ fn words(finding: &StatFinding, report: &StatReport, context: ViewContext<'_>) -
                 Some(ns) => format!(", none is left in {} at this rate", duration(Some(*ns))),
                 None => String::new(),
             };
-            let held =
-                format!("{} of {} ports to {to} are in use ({share}){soon}", count(row.taken), count(*available));
-            format!("{held}: {}. Run tcpwait ports 5", owner(row.owner))
+            format!(
+                "{} of {} ports of ip_local_port_range are in use {} to {to} ({share}){soon}: {}. Run `tcpwait ports 5`",
+                count(row.taken),
+                count(*available),
+                by(row.owner),
+                held(&row.states)
+            )
         }
         StatFinding::Dropped { drops, queue, owner } => {
             let what = counted(drops.all, "SYN or handshake ACK", "SYNs or handshake ACKs");
-            format!("{what} dropped: {}. Run tcpwait doctor", why_dropped(drops, *queue, *owner))
+            let full = queue.map(|queue| full(&queue, *owner)).unwrap_or_default();
+            format!("{what} dropped{}{full}. Run `tcpwait doctor`", why_dropped(drops))
         }
         StatFinding::Cookies { count: sent } => format!(
-            "{}: a SYN queue is full. Run tcpwait doctor",
+            "{}: a SYN queue was full. Run `tcpwait doctor`",
             counted(*sent, "SYN was answered with a cookie", "SYNs were answered with cookies")
         ),
-        StatFinding::Unanswered(row) => format!(
-            "{} unanswered for 1s or more, the oldest for {}: {} {}. Check the peer and firewalls",
-            counted(row.unanswered, "connect", "connects"),
-            oldest(row),
-            owner(row.owner),
-            service(row, context)
-        ),
-        StatFinding::Waiting(row) => waiting(row, context),
+        StatFinding::Unanswered(row) => {
+            let check = if is_queue_full(row, report) {
+                "The listener is on this machine, and its accept queue is full: see above"
+            } else {
+                "Check the peer and firewalls"
+            };
+            format!(
+                "{}{} {} unanswered for 1s or more, oldest {}. {check}",
+                counted(row.unanswered, "connect()", "connect() calls"),
+                of(row.owner),
+                service(row, context),
+                oldest(row)
+            )
+        }
+        StatFinding::Waiting(row) => waiting(row, report, context),
         StatFinding::Overflow { count: missed } => format!(
             "{} not entered: net.ipv4.tcp_max_tw_buckets is reached",
             counted(*missed, "TIME_WAIT was", "TIME_WAITs were")
@@ -123,42 +140,103 @@ fn words(finding: &StatFinding, report: &StatReport, context: ViewContext<'_>) -
 fn failed(row: &FailureRow, context: ViewContext<'_>) -> String {
     let kind = &row.kind;
     let call = kind.call.name();
-    let at = if kind.call == Call::Connect { "to" } else { "at" };
+    let to = if kind.call == Call::Listen { "on" } else { "to" };
     let address = plain::column(&context.names.endpoint(kind.address, kind.port, kind.interface));
     let errno = errno(kind.errno).map(|errno| format!("{errno}, ")).unwrap_or_default();
+    let holder = match kind.why {
+        Why::PortHeld => ". Start `tcpwait trace`, then the process again: it names the holder",
+        _ => "",
+    };
     format!(
-        "{} failed: {} {at} {address}: {errno}{}",
-        counted(row.count, &format!("{call}()"), &format!("{call}()s")),
-        owner(kind.comm.map(|comm| (comm, true))),
+        "{}{} {to} {address} failed: {errno}{}{holder}",
+        counted(row.count, &format!("{call}()"), &format!("{call}() calls")),
+        of(kind.comm.map(|comm| (comm, true))),
         short(kind.why)
     )
 }
 
-fn waiting(row: &PlaceRow, context: ViewContext<'_>) -> String {
-    let PlaceRow { place, now, growth, .. } = row;
-    let more = growth.filter(|growth| *growth != 0).map(|growth| format!(", {growth:+}")).unwrap_or_default();
-    let head = format!("{} {} now{more}, the oldest for {}", place.state, count(*now), oldest(row));
-    let (who, service) = (owner(row.owner), service(row, context));
+/// `500 ESTABLISHED`, `480 TIME_WAIT, 20 ESTABLISHED`: the most first.
+fn held(states: &ByState) -> String {
+    let mut held: Vec<(u64, State)> = State::ALL
+        .into_iter()
+        .filter_map(|state| Some((states.get(state as usize).copied().filter(|count| *count > 0)?, state)))
+        .collect();
+    held.sort_by_key(|(count, state)| (std::cmp::Reverse(*count), *state));
+    held.into_iter().map(|(held, state)| format!("{} {state}", count(held))).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether a connect waits for a listener of this machine whose accept queue another finding names.
+fn is_queue_full(row: &PlaceRow, report: &StatReport) -> bool {
+    let Value::Pair(_, port, _) = row.place.service else { return false };
+    let is_it = |queue: &FullQueue| (queue.netns, queue.port) == (row.place.netns, port);
+    let full =
+        |finding: &StatFinding| matches!(finding, StatFinding::Dropped { queue: Some(queue), .. } if is_it(queue));
+    row.here && report.findings.iter().any(full)
+}
+
+/// Whether as many connections wait in CLOSE_WAIT on the same port of this machine: the other ends of these in FIN_WAIT2.
+fn has_other_ends(row: &PlaceRow, report: &StatReport) -> bool {
+    let Value::Pair(_, port, _) = row.place.service else { return false };
+    let is_it = |other: &PlaceRow| {
+        let place = (other.place.state, other.place.netns, other.place.service);
+        place == (State::CloseWait, row.place.netns, Value::Local(port)) && other.now == row.now
+    };
+    row.here && report.findings.iter().any(|finding| matches!(finding, StatFinding::Waiting(other) if is_it(other)))
+}
+
+fn waiting(row: &PlaceRow, report: &StatReport, context: ViewContext<'_>) -> String {
+    let PlaceRow { place, now, .. } = row;
+    let head = format!(
+        "{}{} {} in {}{}, oldest {}",
+        counted(*now, "connection", "connections"),
+        of(row.owner),
+        service(row, context),
+        place.state,
+        grown(row, report),
+        oldest(row)
+    );
     match place.state {
         State::CloseWait => {
-            format!("{head}: the peer has closed, {who} has not ({service}). No kernel setting ends CLOSE_WAIT")
+            format!("{head}: the peer has closed, the process has not called close(). CLOSE_WAIT has no timeout")
         }
         // By close() or shutdown().
-        State::FinWait2 => format!("{head}: {who} has sent its FIN, the peer has not ({service})"),
+        State::FinWait2 => {
+            let ends = if has_other_ends(row, report) {
+                "; these are the other ends of those in CLOSE_WAIT above"
+            } else {
+                ""
+            };
+            format!("{head}: this side has sent its FIN, the peer has not{ends}")
+        }
         // What was written before the FIN may be what is not acknowledged.
         _ => format!(
-            "{head}: the peer has not acknowledged the FIN or the data before it; it may not answer, or its window is 0 ({who} {service})"
+            "{head}: the peer has not acknowledged the FIN or the data before it; it may not answer, or its window is 0"
         ),
     }
 }
 
-fn why_dropped(drops: &DropCounts, queue: Option<FullQueue>, owner: Option<[u8; 16]>) -> String {
+/// How many more there are than at the beginning of the report.
+fn grown(row: &PlaceRow, report: &StatReport) -> String {
+    let since = || match report.is_final {
+        true => "at the start".to_owned(),
+        false => format!("{} ago", duration(Some(report.end_ns.saturating_sub(report.begin_ns)))),
+    };
+    match row.growth {
+        None | Some(0) => String::new(),
+        Some(growth) if u64::try_from(growth) == Ok(row.now) => ", all new".to_owned(),
+        Some(growth) => {
+            let word = if growth > 0 { "more" } else { "fewer" };
+            format!(", {} {word} than {}", count(growth.unsigned_abs()), since())
+        }
+    }
+}
+
+fn why_dropped(drops: &DropCounts) -> String {
     let DropCounts { all, overflows, no_cookies, others } = *drops;
     let mut reasons = Vec::new();
     let of = |part: u64| if part == all { String::new() } else { format!("{} ", count(part)) };
     if overflows > 0 {
-        let full = queue.map(|queue| format!(" (full now: {})", full(&queue, owner))).unwrap_or_default();
-        reasons.push(format!("{}because an accept queue was full{full}", of(overflows)));
+        reasons.push(format!("{}because an accept queue was full", of(overflows)));
     }
     if no_cookies > 0 {
         reasons.push(format!("{}because a SYN queue was full and SYN cookies are off", of(no_cookies)));
@@ -166,19 +244,27 @@ fn why_dropped(drops: &DropCounts, queue: Option<FullQueue>, owner: Option<[u8; 
     if others > 0 {
         reasons.push(format!("{}for another reason", of(others)));
     }
-    reasons.join("; ")
+    match reasons.as_slice() {
+        [one] => format!(" {one}"),
+        several => format!(": {}", several.join("; ")),
+    }
 }
 
-/// `billing :9001, 129 wait and 129 fit`.
+/// Which accept queue is full. It takes one more than the backlog (`sk_acceptq_is_full`); the numbers are plain, as `ss` prints them.
 fn full(queue: &FullQueue, owner: Option<[u8; 16]>) -> String {
-    let whose = owner.map(|comm| format!("{} ", plain::column(&key::comm_of(comm)))).unwrap_or_default();
     let others = match queue.others {
         0 => String::new(),
-        1 => ", and one more".to_owned(),
-        others => format!(", and {} more", count(others.into())),
+        1 => " One more is full".to_owned(),
+        others => format!(" {} more are full", count(others.into())),
     };
-    let (waiting, room) = (count(queue.waiting.into()), count(queue.room()));
-    format!("{whose}:{}, {waiting} wait and {room} fit{others}", queue.port)
+    let others = if others.is_empty() { others } else { format!(".{others}") };
+    format!(
+        ". Full now: that of {} on :{} (`ss -ltn`: Recv-Q {}, Send-Q {}), which does not accept() fast enough{others}",
+        owner.map_or_else(|| "an unknown process".to_owned(), |comm| plain::column(&key::comm_of(comm))),
+        queue.port,
+        queue.waiting,
+        queue.backlog
+    )
 }
 
 fn service(row: &PlaceRow, context: ViewContext<'_>) -> String {
@@ -189,12 +275,21 @@ fn service(row: &PlaceRow, context: ViewContext<'_>) -> String {
     }
 }
 
-/// `nginx`, `mostly nginx`.
-fn owner(owner: Option<([u8; 16], bool)>) -> String {
+/// ` of nginx`, `, mostly of nginx,`.
+fn of(owner: Option<([u8; 16], bool)>) -> String {
     match owner {
-        Some((comm, true)) => plain::column(&key::comm_of(comm)),
-        Some((comm, false)) => format!("mostly {}", plain::column(&key::comm_of(comm))),
-        None => "an unknown process".to_owned(),
+        Some((comm, true)) => format!(" of {}", plain::column(&key::comm_of(comm))),
+        Some((comm, false)) => format!(", mostly of {},", plain::column(&key::comm_of(comm))),
+        None => " of an unknown process".to_owned(),
+    }
+}
+
+/// `by nginx`, `mostly by nginx`.
+fn by(owner: Option<([u8; 16], bool)>) -> String {
+    match owner {
+        Some((comm, true)) => format!("by {}", plain::column(&key::comm_of(comm))),
+        Some((comm, false)) => format!("mostly by {}", plain::column(&key::comm_of(comm))),
+        None => "by an unknown process".to_owned(),
     }
 }
 

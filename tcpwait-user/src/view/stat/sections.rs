@@ -153,12 +153,12 @@ pub fn connects(report: &StatReport, context: ViewContext<'_>, width: usize) -> 
     };
     let columns = vec![
         Column::text(
-            "SYN SENT AGAIN TO",
+            "SYN RETRANSMITTED TO",
             0,
             connects.rows.iter().map(to).chain(others.map(|_| "other".to_owned())).collect(),
         ),
         Column::number("CONNECTS", 1, column(&|row| count(row.left), &nothing)),
-        Column::number("AGAIN", 0, column(&|row| count(row.retransmitted), &count)),
+        Column::number("RETRANS", 0, column(&|row| count(row.retransmitted), &count)),
         Column::number("SYNS", 2, column(&|row| count(row.syn_retransmits), &nothing)),
         Column::number("MADE AFTER P50", 3, column(&|row| duration(row.dwell.p50_ns), &nothing)),
         Column::number("MAX", 4, column(&|row| duration(row.dwell.max_ns), &nothing)),
@@ -179,8 +179,13 @@ pub fn ends(report: &StatReport, width: usize) -> Vec<String> {
         Some(shared) => format!("{}x {}", count(shared.count), duration(Some(shared.ns))),
         None => String::new(),
     };
-    let columns = vec![
-        Column::text("CONNECTIONS ENDED BY", 0, column(&|row| end_name(row.reason, row.detail))),
+    // Such a call never became a connection.
+    let name = |row: &EndRow| match row.reason {
+        Reason::Failed => "connect() failed".to_owned(),
+        _ => end_name(row.reason, row.detail),
+    };
+    let mut columns = vec![
+        Column::text("CONNECTIONS ENDED BY", 0, column(&name)),
         Column::text("IN", 0, column(&|row| row.from.map_or("?", |from| from.name()).to_owned())),
         Column::number("COUNT", 0, column(&|row| count(row.count))),
         Column::number("SHORTEST", 3, column(&|row| duration(row.times.min_ns))),
@@ -188,6 +193,7 @@ pub fn ends(report: &StatReport, width: usize) -> Vec<String> {
         Column::number("LONGEST", 3, column(&|row| duration(row.times.max_ns))),
         Column::text("MANY AFTER", 1, column(&often)),
     ];
+    columns.retain(Column::has_values);
     table::lines(columns, width)
 }
 
@@ -263,6 +269,7 @@ pub fn states(report: &StatReport, width: usize) -> Vec<String> {
         Column::number("MAX", 5, dwell(|dwell| dwell.max_ns)),
         Column::number("MEAN", 8, dwell(|dwell| dwell.mean_ns)),
     ]);
+    columns.retain(Column::has_values);
     table::lines(columns, width)
 }
 

@@ -16,20 +16,22 @@ use crate::{
     lifecycle::{Detail, HzSource, Reason},
 };
 
-/// Whether those in TIME_WAIT hold ports of connect()'s: `, all accepted, which hold no port`.
+/// Whether those in TIME_WAIT hold ports of connect()'s: `, all of accept(): they hold no local port`.
 pub fn made_by(time_waits: TimeWaits) -> String {
     let TimeWaits { outgoing, accepted, unknown } = time_waits;
     match (outgoing, accepted, unknown) {
         (0, 0, _) => String::new(),
-        (0, 1.., 0) => ", all accepted: they hold no port".to_owned(),
-        (1.., 0, 0) => ", all of connections made here: each holds a port".to_owned(),
-        (_, _, unknown) => {
-            let unknown = if unknown > 0 { format!(", {} unknown", count(unknown)) } else { String::new() };
-            format!(
-                " ({} of connections made here, which hold a port each; {} accepted{unknown})",
-                count(outgoing),
-                count(accepted)
-            )
+        (0, 1.., 0) => ", all of accept(): they hold no local port".to_owned(),
+        (1.., 0, 0) => ", all of connect(): each holds a local port".to_owned(),
+        _ => {
+            let parts = [
+                (outgoing, "of connect(), which hold a local port each"),
+                (accepted, "of accept(), which hold none"),
+                (unknown, "of which that is unknown"),
+            ];
+            let there = parts.into_iter().filter(|(number, _)| *number > 0);
+            let parts: Vec<String> = there.map(|(number, what)| format!("{} {what}", count(number))).collect();
+            format!(" ({})", parts.join("; "))
         }
     }
 }
@@ -38,46 +40,72 @@ pub fn made_by(time_waits: TimeWaits) -> String {
 pub fn lead(report: &StatReport, context: ViewContext<'_>) -> Option<String> {
     let lead = report.lead.as_ref()?;
     let seen = report.time_wait.entered_seen;
-    let of = match lead.of_entered {
-        true if seen < report.time_wait.entered.count => {
-            format!("of the {} that were seen to enter TIME_WAIT", count(seen))
+    let share = if lead.share < 1.0 { format!(" ({})", percent(Some(lead.share))) } else { String::new() };
+    let who = described(report, &lead.group, context);
+    let mut text = match lead.of_entered {
+        true => {
+            let known = if seen < report.time_wait.entered.count { " that were seen to begin" } else { "" };
+            format!("{who} made {}{known}{share}", some_of(lead.group.entered, seen))
         }
-        true => "of TIME_WAITs entered".to_owned(),
-        false => "of TIME_WAITs now".to_owned(),
+        false => format!("{who} has {} now{share}", some_of(lead.group.now, report.time_wait.now)),
     };
-    let mut text = format!("{} {of}: {}", percent(Some(lead.share)), described(report, &lead.group, context));
+    text.push_str(&with_peer(report, &lead.group));
     // What ended without a FIN is not in TIME_WAIT.
-    if let Some(closed) = closed_first(&ClosedFirst { neither: 0, ..lead.group.closed }) {
-        let sentence = match closed.as_str() {
-            "this side" => "This side closes first, and whoever closes first enters TIME_WAIT".to_owned(),
-            "both" => "Both sides close at once, and both enter TIME_WAIT".to_owned(),
-            mixed => format!("Closed first by {mixed}; whoever closes first enters TIME_WAIT"),
+    let ClosedFirst { this_side, peer, both, .. } = lead.group.closed;
+    let all = this_side + peer + both;
+    let sides = [("This side", this_side), ("The peer", peer), ("Both sides at once", both)];
+    if let Some((side, most)) = sides.into_iter().rev().max_by_key(|(_, count)| *count).filter(|(_, count)| *count > 0)
+    {
+        let gets = match side {
+            "Both sides at once" => "both then get TIME_WAIT",
+            _ => "the side that closes first gets TIME_WAIT",
         };
-        text.push_str(&format!(". {sentence}"));
+        let part = if most == all { "all".to_owned() } else { percent(Some(most as f64 / all as f64)) };
+        text.push_str(&format!(". {side} closed first in {part} of these connections; {gets}"));
     }
     Some(text + ".")
 }
 
-/// `to 10.0.0.7:5432, by php-fpm`.
-fn described(report: &StatReport, group: &GroupRow, context: ViewContext<'_>) -> String {
-    let is_told = |by: &GroupBy| *by != GroupBy::Netns || !report.netns_implied || report.several_namespaces;
-    let parts = report.by.iter().zip(&group.key).filter(|(by, _)| is_told(by)).map(|(by, value)| match (by, value) {
-        (GroupBy::Process, Value::Unknown) => "by an unknown process".to_owned(),
-        (_, Value::Unknown) => format!("{} unknown", by.name()),
-        (GroupBy::Process, value) => format!("by {}", key::text(*value, context.names)),
-        (_, Value::Local(port)) => match group.peer {
-            Some(peer) if peer.only => format!("on port {port}, with {}", peer.address),
-            Some(peer) if peer.entered * 2 > group.entered => format!("on port {port}, mostly with {}", peer.address),
-            _ => format!("on port {port}"),
-        },
-        (GroupBy::Service, value) => format!("to {}", key::text(*value, context.names)),
-        (GroupBy::Pair | GroupBy::Remote, value) => format!("with {}", key::text(*value, context.names)),
-        (by, value) => format!("{} {}", by.name().replace('-', " "), key::text(*value, context.names)),
-    });
-    parts.collect::<Vec<_>>().join(", ")
+/// `200 of 203 TIME_WAITs`, `all 203 TIME_WAITs`.
+fn some_of(some: u64, all: u64) -> String {
+    match all {
+        1 => "the only TIME_WAIT".to_owned(),
+        _ if some == all => format!("all {} TIME_WAITs", count(all)),
+        _ => format!("{} of {} TIME_WAITs", count(some), count(all)),
+    }
 }
 
-/// What is to be said of connections in SYN_RECV: SYN-ACKs that were not answered, and what the kernel alone counts.
+/// `, all with 10.0.0.7`: the peer of the connections that were accepted on a port.
+fn with_peer(report: &StatReport, group: &GroupRow) -> String {
+    let accepted = report.by.iter().zip(&group.key).any(|(_, value)| matches!(value, Value::Local(_)));
+    match group.peer.filter(|_| accepted) {
+        Some(peer) if peer.only => format!(", all with {}", peer.address),
+        Some(peer) if peer.entered * 2 > group.entered => format!(", mostly with {}", peer.address),
+        _ => String::new(),
+    }
+}
+
+/// `php-fpm to 10.0.0.7:5432`, `nginx on :8080`: the process, and what else the groups are by.
+fn described(report: &StatReport, group: &GroupRow, context: ViewContext<'_>) -> String {
+    let is_told = |by: &GroupBy| *by != GroupBy::Netns || !report.netns_implied || report.several_namespaces;
+    let told = || report.by.iter().zip(&group.key).filter(|(by, _)| is_told(by));
+    let who = told().find(|(by, _)| **by == GroupBy::Process).map(|(_, value)| match value {
+        Value::Unknown => "an unknown process".to_owned(),
+        value => key::text(*value, context.names),
+    });
+    let others = told().filter(|(by, _)| **by != GroupBy::Process).map(|(by, value)| match (by, value) {
+        (_, Value::Unknown) => format!("({} unknown)", by.name()),
+        (_, Value::Local(port)) => format!("on :{port}"),
+        (GroupBy::Service, value) => format!("to {}", key::text(*value, context.names)),
+        (GroupBy::Pair | GroupBy::Remote, value) => format!("with {}", key::text(*value, context.names)),
+        (GroupBy::Netns, value) => format!("in netns {}", key::text(*value, context.names)),
+        (by, value) => format!("of {} {}", by.name().replace('-', " "), key::text(*value, context.names)),
+    });
+    // Without the process it is this machine that has the connections.
+    std::iter::once(who.unwrap_or_else(|| "this machine".to_owned())).chain(others).collect::<Vec<_>>().join(" ")
+}
+
+/// What is to be said of connections in SYN_RECV: SYN-ACKs that were not answered.
 pub fn syn_recv(report: &StatReport) -> Option<String> {
     let syn_recv = &report.syn_recv;
     let mut parts = Vec::new();
@@ -94,13 +122,15 @@ pub fn syn_recv(report: &StatReport) -> Option<String> {
             counted(syn_recv.without_request, "connection", "connections")
         ));
     }
+    (!parts.is_empty()).then(|| format!("SYN_RECV: {}", parts.join("; ")))
+}
+
+/// What the kernel alone counts of handshakes.
+pub fn kernel_counters(report: &StatReport) -> Option<String> {
     let grown: Vec<String> =
         report.unfollowed.grown().map(|(name, growth)| format!("{name} +{}", count(growth))).collect();
-    if !grown.is_empty() {
-        let time = if report.is_final { "since the start" } else { "in this interval" };
-        parts.push(format!("kernel counters {time}: {}", grown.join(", ")));
-    }
-    (!parts.is_empty()).then(|| format!("SYN_RECV: {}", parts.join("; ")))
+    let time = if report.is_final { "since tcpwait started" } else { "in this interval" };
+    (!grown.is_empty()).then(|| format!("kernel counters of the network namespaces {time}: {}", grown.join(", ")))
 }
 
 /// Who hung up first: always the same, or the most frequent and its share.
@@ -116,31 +146,35 @@ pub fn closed_first(closed: &ClosedFirst) -> Option<String> {
     })
 }
 
-/// How the connections of a group end, where that stands out: `37% of 1,200 connections to 10.0.0.7:5432, by nginx ended by reset …`.
+/// How the connections of a group end, where that stands out: `444 of 1,200 connections of nginx to 10.0.0.7:5432 (37%) were reset …`.
 pub fn ended(lead: &EndLead, report: &StatReport, context: ViewContext<'_>) -> String {
     let EndLead { group, row, over } = lead;
     let from = row.from.map_or("a state that was not seen", |from| from.name());
+    let detail = row.detail.map(|detail| format!(" ({})", detail.name())).unwrap_or_default();
+    let ended = match row.reason {
+        Reason::Reset => "were reset from the peer's side".to_owned(),
+        Reason::ResetSent => format!("were reset by this side{detail}"),
+        Reason::TimedOut => format!("timed out{detail}"),
+        reason => format!("ended by {}", end_name(reason, row.detail)),
+    };
     let mut text = format!(
-        "{} of {} connections {}, ended by {}",
-        percent(Some(row.count as f64 / *over as f64)),
+        "{} of {} connections of {} ({}) {ended} in {from}",
+        count(row.count),
         count(*over),
         described(report, group, context),
-        end_name(row.reason, row.detail),
+        percent(Some(row.count as f64 / *over as f64)),
     );
     match row.times.shared {
-        Some(shared) if shared.count < row.count => text.push_str(&format!(
-            " in {from}, {} of {} after {}",
-            count(shared.count),
-            count(row.count),
-            duration(Some(shared.ns))
-        )),
-        Some(shared) => text.push_str(&format!(" after {} in {from}", duration(Some(shared.ns)))),
-        None => text.push_str(&format!(" in {from}, after {} on average", duration(row.times.mean_ns))),
+        Some(shared) if shared.count < row.count => {
+            text.push_str(&format!(", {} of them after {}", count(shared.count), duration(Some(shared.ns))));
+        }
+        Some(shared) => text.push_str(&format!(", all after {}", duration(Some(shared.ns)))),
+        None => text.push_str(&format!(", after {} on average", duration(row.times.mean_ns))),
     }
     if row.times.shared.is_some() {
         text.push_str(match row.reason {
-            Reason::Reset => ". Many ended after the same time: a timeout of the peer, or of a device in between",
-            Reason::ResetSent | Reason::TimedOut => ". Many ended after the same time: a timeout of this side",
+            Reason::Reset => ": likely a timeout of the peer, or of a device in between",
+            Reason::ResetSent | Reason::TimedOut => ": likely a timeout of this side",
             _ => "",
         });
     }
@@ -187,8 +221,8 @@ pub fn length(time_wait: &TimeWait) -> Option<String> {
     })
 }
 
-/// Little's law in words.
-pub fn steady(time_wait: &TimeWait) -> Option<String> {
+/// Little's law in words; `early`: also before there is anything to compare.
+pub fn steady(time_wait: &TimeWait, early: bool) -> Option<String> {
     let steady = &time_wait.steady;
     if steady.verdict == SteadyVerdict::Lost {
         return Some("steady state: unknown, events were lost in the last 65s".to_owned());
@@ -201,8 +235,8 @@ pub fn steady(time_wait: &TimeWait) -> Option<String> {
         SteadyVerdict::More => "more than expected; the rate was higher before, the number will fall",
         SteadyVerdict::Fewer => "fewer than expected; the rate is uneven, or has just grown",
         SteadyVerdict::TooEarly | SteadyVerdict::Lost => {
-            return Some(format!(
-                "steady state: {}/s x 60s would be {} TIME_WAITs, {} now; not compared in the first 65s of the trace",
+            return early.then_some(format!(
+                "steady state: {}/s x 60s would be {} TIME_WAITs, {} now; not compared in the first 65s",
                 rate(steady.rate_per_s),
                 known(steady.if_all_stay),
                 count(steady.now)
@@ -222,7 +256,7 @@ pub fn steady(time_wait: &TimeWait) -> Option<String> {
 pub fn rests_on(report: &StatReport) -> Option<String> {
     let ledger = &report.ledger;
     let (states, minis) = ledger.states_seen.zip(ledger.minis_entered)?;
-    let counted = format!("{} state changes and {} entries to mini-sockets", count(states), count(minis));
+    let counted = format!("{} state changes and {} timewait sockets entered", count(states), count(minis));
     Some(match (ledger.is_lossy(), ledger.recursion()) {
         (false, _) => format!("exact: counted from {counted}"),
         (true, Some(0)) if report.audit.differs() => {

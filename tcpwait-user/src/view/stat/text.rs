@@ -57,14 +57,19 @@ impl StatText {
         Self { paint, ..self }
     }
 
+    /// Whether nothing has to fit.
+    fn is_wide(&self) -> bool {
+        self.screen.width == usize::MAX
+    }
+
     fn heading(&self, report: &StatReport, context: ViewContext<'_>) -> Vec<String> {
         let time_wait = &report.time_wait;
         let time = date_time(context.wall(report.end_ns), &self.zone);
         let span = duration(Some(report.end_ns.saturating_sub(report.begin_ns)));
-        let what = if report.is_final { "in all" } else { "in the last" };
+        let what = if report.is_final { "whole run:" } else { "in the last" };
         let now = if report.ledger.now_unsure { "known now, maybe more or fewer" } else { "now" };
         let mut lines = fold(&format!("{time}, {what} {span}"), self.screen.width, 2);
-        for (mark, finding) in findings::lines(report, context) {
+        for (mark, finding) in findings::lines(report, self.is_wide(), context) {
             lines.extend(self.paint.lines(mark, fold(&finding, self.screen.width, 2)));
         }
         let mut text = format!(
@@ -97,7 +102,7 @@ impl StatText {
             Part { drop: 3, lines: spaced(sections::abnormal(report, context, width)) },
             Part {
                 drop: 2,
-                lines: if findings::tell_all_failures(report) {
+                lines: if findings::tell_all_failures(report, self.is_wide()) {
                     Vec::new()
                 } else {
                     spaced(sections::failures(report, context, width))
@@ -109,10 +114,11 @@ impl StatText {
             Part { drop: 7, lines: spaced(sections::histogram(report, width)) },
         ];
         let mut trust = folded(sentences::syn_recv(report));
+        trust.extend(folded(sentences::kernel_counters(report)));
         let natural = &report.time_wait.histogram;
         let odd = if (natural.early, natural.late) == (0, 0) { Mark::Plain } else { Mark::Warning };
         trust.extend(self.paint.lines(odd, folded(sentences::length(&report.time_wait))));
-        trust.extend(folded(sentences::steady(&report.time_wait)));
+        trust.extend(folded(sentences::steady(&report.time_wait, self.verbose)));
         let differs = if report.audit.differs() { Mark::Failure } else { Mark::Plain };
         let mut account = self.paint.lines(differs, fold(&audit::sentence(&report.audit, self.verbose), width, 2));
         for line in ledger_lines(report)? {

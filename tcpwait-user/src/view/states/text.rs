@@ -96,7 +96,7 @@ fn states(report: &StatesReport, width: usize) -> Vec<String> {
         if row.state == State::FinWait2 && report.orphans > 0 {
             let mut cells: [String; 7] = Default::default();
             cells[0] = count(report.orphans);
-            rows.push(Row { name: "  mini-sockets".to_owned(), cells });
+            rows.push(Row { name: "  orphans".to_owned(), cells });
         }
     }
     let name = rows.iter().map(|row| row.name.clone()).collect();
