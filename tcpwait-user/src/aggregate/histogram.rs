@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::tcp::TIMEWAIT_LEN_NS;
 
 /// Bounds in milliseconds. From 60 s on in steps of half a second, past the slowest wheel (65.12 s at HZ=100).
-const BOUNDS_MS: [u64; 25] = [
+pub(super) const BOUNDS_MS: [u64; 25] = [
     1, 10, 100, 1_000, 5_000, 10_000, 30_000, 55_000, 59_000, 60_000, 60_500, 61_000, 61_500, 62_000, 62_500, 63_000,
     63_500, 64_000, 64_500, 65_000, 65_500, 66_000, 70_000, 90_000, 120_000,
 ];

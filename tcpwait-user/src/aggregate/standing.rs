@@ -8,11 +8,11 @@ use crate::{
 
 /// Sockets by state.
 #[derive(Clone, Debug, Default)]
-pub struct Standing {
+pub struct SocketsNow {
     now: [u64; State::ALL.len() + 1],
 }
 
-impl Standing {
+impl SocketsNow {
     /// Those that are there.
     pub fn count<'a>(present: impl Iterator<Item = Present<'a>>) -> Self {
         let mut standing = Self::default();

@@ -13,7 +13,7 @@ use super::{
     ends::EndRow,
     exact::Exact,
     group_row::{ClosedFirst, Closer},
-    standing::Standing,
+    standing::SocketsNow,
     syn_recv::SynRecvReport,
 };
 use crate::{
@@ -34,30 +34,50 @@ pub const TIMED: [State; 8] = [
 ];
 
 /// Bounds of times in a state: four times as long each, from a handshake on loopback (16 us) to what is held for hours (4.8 h).
-pub const STATE_BOUNDS_NS: [u64; 16] = {
-    let mut bounds = [16_000; 16];
-    let mut at = 1;
-    while at < bounds.len() {
-        bounds[at] = bounds[at - 1] * 4;
-        at += 1;
-    }
-    bounds
-};
+pub const STATE_BOUNDS_NS: [u64; 16] = [
+    16_000,
+    64_000,
+    256_000,
+    1_024_000,
+    4_096_000,
+    16_384_000,
+    65_536_000,
+    262_144_000,
+    1_048_576_000,
+    4_194_304_000,
+    16_777_216_000,
+    67_108_864_000,
+    268_435_456_000,
+    1_073_741_824_000,
+    4_294_967_296_000,
+    17_179_869_184_000,
+];
 
 /// Bounds of times in TIME_WAIT, each of which is one of `stat`'s (`aggregate/histogram.rs`).
-pub const TIME_WAIT_BOUNDS_NS: [u64; 22] = {
-    let ms = [
-        1, 10, 100, 1_000, 5_000, 10_000, 30_000, 55_000, 59_000, 60_000, 60_500, 61_000, 61_500, 62_000, 62_500,
-        63_000, 64_000, 65_000, 66_000, 70_000, 90_000, 120_000,
-    ];
-    let mut ns = [0; 22];
-    let mut at = 0;
-    while at < ns.len() {
-        ns[at] = ms[at] * 1_000_000;
-        at += 1;
-    }
-    ns
-};
+pub const TIME_WAIT_BOUNDS_NS: [u64; 22] = [
+    1_000_000,
+    10_000_000,
+    100_000_000,
+    1_000_000_000,
+    5_000_000_000,
+    10_000_000_000,
+    30_000_000_000,
+    55_000_000_000,
+    59_000_000_000,
+    60_000_000_000,
+    60_500_000_000,
+    61_000_000_000,
+    61_500_000_000,
+    62_000_000_000,
+    62_500_000_000,
+    63_000_000_000,
+    64_000_000_000,
+    65_000_000_000,
+    66_000_000_000,
+    70_000_000_000,
+    90_000_000_000,
+    120_000_000_000,
+];
 
 /// Calls that failed for one reason, and the last of them.
 #[derive(Clone, Copy, Debug, Default)]
@@ -84,7 +104,7 @@ pub struct LastFailed {
 pub struct Totals {
     counts: Counts,
     exact: Exact,
-    standing: Standing,
+    standing: SocketsNow,
     state_times: [Buckets; TIMED.len()],
     time_wait_times: [Buckets; Reason::OF_TIME_WAIT.len()],
     failed: BTreeMap<(Call, Why), FailedCalls>,
@@ -110,7 +130,7 @@ impl Default for Totals {
         Self {
             counts: Counts::default(),
             exact: Exact::default(),
-            standing: Standing::default(),
+            standing: SocketsNow::default(),
             state_times: std::array::from_fn(|_| Buckets::new(&STATE_BOUNDS_NS)),
             time_wait_times: std::array::from_fn(|_| Buckets::new(&TIME_WAIT_BOUNDS_NS)),
             failed: BTreeMap::new(),
@@ -188,7 +208,7 @@ impl Totals {
 
     /// Counts those that are there anew; `missed` events are missing by now.
     pub fn count<'a>(&mut self, present: impl Iterator<Item = Present<'a>>, missed: u64) {
-        self.standing = Standing::count(present);
+        self.standing = SocketsNow::count(present);
         (self.missed, self.stale) = (missed, false);
     }
 
@@ -302,5 +322,18 @@ fn occurs(from: Option<State>, to: State) -> bool {
         (Some(FinWait2 | Closing), to) => to == TimeWait,
         (Some(CloseWait), to) => to == LastAck,
         (Some(TimeWait | LastAck), _) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{STATE_BOUNDS_NS, TIME_WAIT_BOUNDS_NS};
+    use crate::aggregate::histogram::BOUNDS_MS;
+
+    #[test]
+    fn bounds_are_those_of_stat_or_grow_alike() {
+        assert!(STATE_BOUNDS_NS.windows(2).all(|two| matches!(two, [one, next] if one * 4 == *next)));
+        assert!(TIME_WAIT_BOUNDS_NS.is_sorted());
+        assert!(TIME_WAIT_BOUNDS_NS.iter().all(|ns| BOUNDS_MS.contains(&(ns / 1_000_000))));
     }
 }

@@ -31,7 +31,7 @@ Examples:
 /// `tcpwait export`.
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// Address and port to serve on, as often as there are several; without it, 127.0.0.1:10060 and [::1]:10060
+    /// Address and port to serve on, as often as there are several; without it, port 10060 of 127.0.0.1 and of ::1
     #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["once", "from"])]
     pub listen: Vec<SocketAddr>,
     /// Serve on addresses other than loopback although nobody has to say who they are

@@ -14,7 +14,7 @@ use crate::{
     event::Fact,
     ledger::{Ledger, Recorded},
     metrics::{
-        groups::Slots,
+        groups::GroupSlots,
         snapshot::Snapshot,
         source::{MetricSource, Observed, OwnCost},
     },
@@ -33,7 +33,7 @@ pub struct Engine {
     ports: PortModel,
     ports_report: Option<(PortsReport, Instant, Duration)>,
     audit: Audit,
-    slots: Slots,
+    slots: GroupSlots,
     observed: Observed,
     kernel: String,
     now_ns: u64,
@@ -41,7 +41,7 @@ pub struct Engine {
 
 impl Engine {
     /// Counts of the records under this header.
-    pub fn new(header: &Header, observed: Observed, audit: Audit, slots: Slots) -> Self {
+    pub fn new(header: &Header, observed: Observed, audit: Audit, slots: GroupSlots) -> Self {
         Self {
             stream: Stream::new(header),
             totals: Totals::default(),
@@ -65,6 +65,16 @@ impl Engine {
             self.totals.set_exact(counters);
         }
         self.now_ns = self.now_ns.max(event.time_ns);
+        self.take_in();
+    }
+
+    /// Lets go of everything that still waits for a later event: the stream is over.
+    pub fn finish(&mut self) {
+        self.stream.finish();
+        self.take_in();
+    }
+
+    fn take_in(&mut self) {
         let Self { stream, totals, ports, audit, slots, .. } = self;
         for update in stream.updates() {
             audit.update(update);

@@ -75,9 +75,9 @@ async fn connection(stream: TcpStream, asker: Arc<Asker>) {
     let _ = served.await;
 }
 
-type Answer = Response<Full<Bytes>>;
+type Reply = Response<Full<Bytes>>;
 
-async fn answer(request: Request<Incoming>, asker: Arc<Asker>) -> Result<Answer, Infallible> {
+async fn answer(request: Request<Incoming>, asker: Arc<Asker>) -> Result<Reply, Infallible> {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -91,7 +91,7 @@ async fn answer(request: Request<Incoming>, asker: Arc<Asker>) -> Result<Answer,
     })
 }
 
-async fn metrics(request: &Request<Incoming>, asker: &Asker) -> Answer {
+async fn metrics(request: &Request<Incoming>, asker: &Asker) -> Reply {
     let says = |name: header::HeaderName| request.headers().get(name).and_then(|value| value.to_str().ok());
     let format = Format::accepted(says(header::ACCEPT));
     let Ok(body) = asker.ask(format).await else {
@@ -123,11 +123,11 @@ fn gzip(body: &[u8]) -> Option<Vec<u8>> {
     packed.finish().ok()
 }
 
-fn text(status: StatusCode, body: &'static str) -> Answer {
+fn text(status: StatusCode, body: &'static str) -> Reply {
     typed(status, "text/plain; charset=utf-8", body.into())
 }
 
-fn typed(status: StatusCode, kind: &'static str, body: Bytes) -> Answer {
+fn typed(status: StatusCode, kind: &'static str, body: Bytes) -> Reply {
     let mut answer = Response::new(Full::new(body));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();

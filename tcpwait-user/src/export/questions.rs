@@ -103,12 +103,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn each_question_has_its_answer() {
-        let (one, other) = UnixStream::pair().unwrap();
+    async fn each_question_has_its_answer() -> io::Result<()> {
+        let (one, other) = UnixStream::pair()?;
         let wake = Arc::new(Notify::new());
         let (mut questions, gone) = Questions::listen(one, wake.clone());
         let asker = Asker::new(other);
-        let asking = async { (asker.ask(Format::Text).await.unwrap(), asker.ask(Format::OpenMetrics).await.unwrap()) };
+        let asking = async { [asker.ask(Format::Text).await, asker.ask(Format::OpenMetrics).await] };
         let answering = async {
             let mut answered = 0;
             while answered < 2 {
@@ -119,9 +119,10 @@ mod tests {
                 }
             }
         };
-        let (answers, ()) = tokio::join!(asking, answering);
-        assert_eq!(answers, (b"Text".to_vec(), b"OpenMetrics".to_vec()));
+        let ([text, open_metrics], ()) = tokio::join!(asking, answering);
+        assert_eq!((text?, open_metrics?), (b"Text".to_vec(), b"OpenMetrics".to_vec()));
         drop(asker);
-        gone.await.unwrap();
+        assert_eq!(gone.await, Ok(()));
+        Ok(())
     }
 }

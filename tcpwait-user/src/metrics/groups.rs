@@ -17,7 +17,7 @@ const MAX_WAITING: usize = 10_000;
 
 /// Entries to TIME_WAIT by group.
 #[derive(Debug)]
-pub struct Slots {
+pub struct GroupSlots {
     by: Vec<GroupBy>,
     top: usize,
     slots: Vec<(Box<[Value]>, u64)>,
@@ -26,8 +26,8 @@ pub struct Slots {
     others: u64,
 }
 
-impl Slots {
-    /// Slots for so many groups by these.
+impl GroupSlots {
+    /// GroupSlots for so many groups by these.
     pub fn new(by: Vec<GroupBy>, top: usize) -> Self {
         Self { by, top, slots: Vec::new(), index: HashMap::new(), waiting: HashMap::new(), others: 0 }
     }
@@ -93,12 +93,12 @@ impl Slots {
 
 #[cfg(test)]
 mod tests {
-    use super::{Slots, Value};
+    use super::{GroupSlots, Value};
     use crate::aggregate::by::GroupBy;
 
     #[test]
     fn a_slot_stays_with_its_group_and_nothing_is_counted_twice() {
-        let mut slots = Slots::new(vec![GroupBy::LocalPort], 2);
+        let mut slots = GroupSlots::new(vec![GroupBy::LocalPort], 2);
         let key = |number| -> Box<[Value]> { [Value::Number(number)].into() };
         for number in [1, 2, 3, 1, 2, 3] {
             (0..20).for_each(|_| slots.entered(key(number)));

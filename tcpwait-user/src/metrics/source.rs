@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    groups::Slots,
+    groups::GroupSlots,
     label,
     snapshot::{Exemplar, MetricValue, Series, Snapshot},
     table::{self, Metric},
@@ -37,7 +37,7 @@ pub struct MetricSource<'a> {
     /// How far the counts agree with the kernel's.
     pub audit: &'a AuditReport,
     /// Groups that were asked for.
-    pub slots: &'a Slots,
+    pub slots: &'a GroupSlots,
     /// Names for numbers.
     pub names: &'a Names,
     /// Whether the sockets that are older than the exporter are known.

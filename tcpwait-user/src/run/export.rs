@@ -21,16 +21,12 @@ use super::{
 use crate::{
     aggregate::audit::{Audit, Reading},
     cli::ExportArgs,
-    export::{
-        engine::Engine,
-        front::{self, Front},
-        questions::Questions,
-    },
+    export::{engine::Engine, front::Front, questions::Questions},
     kernel::{KernelFilter, Work},
     live::{self, Audited, Live, LiveOptions, Sink},
     metrics::{
         exposition::{self, Format},
-        groups::Slots,
+        groups::GroupSlots,
         history::History,
         source::Observed,
     },
@@ -64,6 +60,7 @@ fn replay(args: &ExportArgs, path: &Path) -> Result<ExitCode> {
             history.add(engine.now_ns(), engine.now_s(), &engine.snapshot(None));
         }
     }
+    engine.finish();
     history.add(engine.now_ns(), engine.now_s(), &engine.snapshot(None));
     history.write(&mut io::stdout().lock()).context("writing to stdout")?;
     say_damage(path, &reader.found(), "exported");
@@ -71,7 +68,9 @@ fn replay(args: &ExportArgs, path: &Path) -> Result<ExitCode> {
 }
 
 async fn trace(args: &ExportArgs) -> Result<ExitCode> {
-    let listeners = if args.once { Vec::new() } else { listen(args)? };
+    // First: an address that cannot be had is known before anything is attached, and no right is there to be inherited.
+    let addresses = if args.once { Vec::new() } else { addresses(args)? };
+    let front = if args.once { None } else { Some(Front::start(&addresses)?) };
     let filter = KernelFilter { netns: netns::identify(&inodes(&args.netns)?), ..KernelFilter::default() };
     let audit = Audit::new(meaning_of_tw(), None);
     let wake = Arc::new(Notify::new());
@@ -84,19 +83,18 @@ async fn trace(args: &ExportArgs) -> Result<ExitCode> {
     let mut sink = Exported { engine, front: None, once: args.once && args.tracing.duration.is_none() };
     live.read_first_counters(&mut sink).context("counting")?;
     banner(&live, args.tracing.verbose);
-    if !listeners.is_empty() {
-        let (process, pair) = Front::start(&listeners)?;
+    if let Some((process, pair)) = front {
         let pair = tokio::net::UnixStream::from_std(pair).context("talking to the process that answers HTTP")?;
         let (questions, gone) = Questions::listen(pair, wake);
         sink.front = Some(Serving { _process: process, questions, gone, has_gone: false });
-        for listener in &listeners {
-            let address = listener.local_addr().context("asking for the address that is listened on")?;
+        for address in &addresses {
             say!("Serving metrics on http://{address}/metrics");
         }
     }
     let seeded = live.run(&mut sink).await?;
     say_seeded(seeded.as_ref(), args.tracing.verbose);
     if args.once {
+        sink.engine.finish();
         let text = sink.render(Format::OpenMetrics);
         io::stdout().lock().write_all(text.as_bytes()).context("writing to stdout")?;
     }
@@ -106,31 +104,28 @@ async fn trace(args: &ExportArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The sockets to serve on.
-fn listen(args: &ExportArgs) -> Result<Vec<TcpListener>> {
+/// Where to serve.
+fn addresses(args: &ExportArgs) -> Result<Vec<SocketAddr>> {
     if let Some(open) = args.listen.iter().find(|address| !address.ip().is_loopback() && !args.no_auth) {
         bail!("--listen {open}: whoever reaches this address reads the metrics; say --no-auth if that is wanted");
     }
     if !args.listen.is_empty() {
-        return args.listen.iter().map(|address| front::listen(*address)).collect();
+        return Ok(args.listen.clone());
     }
-    let mut listeners = vec![front::listen(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)))?];
+    let ours = [SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)), SocketAddr::from((Ipv6Addr::LOCALHOST, PORT))];
     // A machine without IPv6 has no ::1.
-    match front::listen(SocketAddr::from((Ipv6Addr::LOCALHOST, PORT))) {
-        Ok(listener) => listeners.push(listener),
-        Err(why) => say!("tcpwait: not served over IPv6: {why:#}"),
-    }
-    Ok(listeners)
+    let is_there = |address: &SocketAddr| address.is_ipv4() || TcpListener::bind((address.ip(), 0)).is_ok();
+    Ok(ours.into_iter().filter(is_there).collect())
 }
 
-fn slots(args: &ExportArgs) -> Slots {
+fn slots(args: &ExportArgs) -> GroupSlots {
     let mut by = Vec::new();
     for what in args.label.iter().map(|what| (*what).into()) {
         if !by.contains(&what) {
             by.push(what);
         }
     }
-    Slots::new(by, args.top as usize)
+    GroupSlots::new(by, args.top as usize)
 }
 
 fn of_kernel(live: &Live) -> Observed {

@@ -69,14 +69,12 @@ fn they_are_the_numbers_of_stat() {
         for (outcome, row) in stat["syn_recv"]["outcomes"].as_object().unwrap() {
             is(&format!("tcpwait_syn_recv_exits_total{{outcome=\"{}\"}}", word(outcome)), &row["count"]);
         }
-        let failures = stat["failures"]["rows"].as_array().unwrap();
         let failed: f64 = exposed
             .iter()
             .filter(|(series, _)| series.starts_with("tcpwait_failed_calls_total"))
             .map(|(_, count)| count)
             .sum();
-        let counted: f64 = failures.iter().map(|row| row["count"].as_f64().unwrap()).sum();
-        assert_eq!(failed, counted, "{name}: failed calls");
+        assert_eq!(failed, stat["failures"]["total"].as_f64().unwrap(), "{name}: failed calls");
         let connects: f64 = exposed["tcpwait_connects_retransmitted_total"];
         assert_eq!(connects, stat["connects"]["retransmitted"].as_f64().unwrap(), "{name}");
     }
@@ -107,8 +105,10 @@ fn every_series_is_there_from_the_first_moment_on() {
         first.extend((time == begin).then_some(series));
         last.extend((time == end).then_some(series));
     }
-    let new: Vec<_> =
-        last.difference(&first).filter(|series| !series.starts_with("tcpwait_time_wait_normal")).collect();
+    let new: Vec<_> = last
+        .difference(&first)
+        .filter(|series| !series.starts_with("tcpwait_time_wait_normal") && !series.contains("cause=\"withheld\""))
+        .collect();
     assert!(new.is_empty(), "{new:?}");
 }
 
