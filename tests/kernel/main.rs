@@ -21,6 +21,7 @@ mod dying;
 mod endings;
 mod ends;
 mod exits;
+mod export;
 mod failures;
 mod findings;
 mod fifty_thousand;
@@ -341,6 +342,10 @@ fn main() -> ExitCode {
         isolated("exits::not_root", exits::not_root),
         isolated("exits::duration", exits::duration),
         isolated("endings::nobody_reads", endings::nobody_reads),
+        isolated("export::counts_as_the_kernel", export::counts_as_the_kernel),
+        isolated("export::has_no_rights", export::has_no_rights),
+        isolated("export::bad_clients", export::bad_clients),
+        isolated("export::ends", export::ends),
         isolated("endings::the_doctor_is_hurried", endings::the_doctor_is_hurried),
         isolated("endings::a_full_disk", endings::a_full_disk),
         isolated("endings::reader_goes", endings::reader_goes),

@@ -215,6 +215,11 @@ impl Tracer {
         assert!(said.is_ok_and(|said| said), "it did not say {begin:?}");
     }
 
+    /// What it has said on stderr so far.
+    pub fn said(&self) -> String {
+        self.shelf.output.lock().unwrap().stderr.clone()
+    }
+
     /// Waits until it has written something.
     pub fn wait_for_output(&self) {
         let wrote = self.shelf.wait(SOON, |output| (!output.lines.is_empty()).then_some(()));

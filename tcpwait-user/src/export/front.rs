@@ -27,7 +27,7 @@ pub const VERB: &str = "--serve-metrics";
 /// Connections that may wait to be accepted: a handful of servers scrape at once.
 const BACKLOG: i32 = 128;
 
-/// What it says once it listens, or cannot.
+/// What it says once it listens, before the addresses; else it says why it cannot.
 const READY: &str = "ready";
 
 /// What it says is never longer, in bytes.
@@ -43,11 +43,11 @@ pub struct Front {
 }
 
 impl Front {
-    /// Starts it on these addresses. Returns the end of the pair over which it asks, when it listens and has given up its rights.
+    /// Starts it on these addresses. Returns the end of the pair over which it asks and where it listens, when it does and has given up its rights.
     ///
     /// # Errors
     /// An address cannot be had, or this program cannot be started again; the message says why.
-    pub fn start(addresses: &[SocketAddr]) -> Result<(Self, UnixStream)> {
+    pub fn start(addresses: &[SocketAddr]) -> Result<(Self, UnixStream, Vec<SocketAddr>)> {
         let (ours, its) = UnixStream::pair().context("making a socket pair")?;
         let mut command = Command::new(env::current_exe().context("finding this program")?);
         command.arg(VERB).args(addresses.iter().map(ToString::to_string));
@@ -60,13 +60,13 @@ impl Front {
         let mut said = String::new();
         let heard = BufReader::new((&ours).take(MAX_SAID)).read_line(&mut said);
         heard.context("waiting for the process that answers HTTP")?;
-        match said.trim_end() {
-            READY => {}
-            "" => bail!("the process that answers HTTP has ended"),
-            why => bail!("{why}"),
-        }
+        let said = said.trim_end();
+        let Some(bound) = said.strip_prefix(READY) else {
+            bail!("{}", if said.is_empty() { "the process that answers HTTP has ended" } else { said });
+        };
+        let bound = bound.split_whitespace().filter_map(|address| address.parse().ok()).collect();
         ours.set_nonblocking(true).context("talking to the process that answers HTTP")?;
-        Ok((front, ours))
+        Ok((front, ours, bound))
     }
 }
 
@@ -91,7 +91,10 @@ pub fn become_front(arguments: &[OsString]) -> Result<()> {
     }
     match listen_and_give_up(arguments) {
         Ok(listeners) => {
-            writeln!(pair, "{READY}").context("talking to the tracing process")?;
+            let bound = listeners.iter().map(|listener| listener.local_addr().map(|address| format!(" {address}")));
+            let bound: String =
+                bound.collect::<Result<_, _>>().context("asking for the address that is listened on")?;
+            writeln!(pair, "{READY}{bound}").context("talking to the tracing process")?;
             serve(pair, listeners)
         }
         Err(why) => {

@@ -69,8 +69,7 @@ fn replay(args: &ExportArgs, path: &Path) -> Result<ExitCode> {
 
 async fn trace(args: &ExportArgs) -> Result<ExitCode> {
     // First: an address that cannot be had is known before anything is attached, and no right is there to be inherited.
-    let addresses = if args.once { Vec::new() } else { addresses(args)? };
-    let front = if args.once { None } else { Some(Front::start(&addresses)?) };
+    let front = if args.once { None } else { Some(Front::start(&addresses(args)?)?) };
     let filter = KernelFilter { netns: netns::identify(&inodes(&args.netns)?), ..KernelFilter::default() };
     let audit = Audit::new(meaning_of_tw(), None);
     let wake = Arc::new(Notify::new());
@@ -83,11 +82,11 @@ async fn trace(args: &ExportArgs) -> Result<ExitCode> {
     let mut sink = Exported { engine, front: None, once: args.once && args.tracing.duration.is_none() };
     live.read_first_counters(&mut sink).context("counting")?;
     banner(&live, args.tracing.verbose);
-    if let Some((process, pair)) = front {
+    if let Some((process, pair, bound)) = front {
         let pair = tokio::net::UnixStream::from_std(pair).context("talking to the process that answers HTTP")?;
         let (questions, gone) = Questions::listen(pair, wake);
         sink.front = Some(Serving { _process: process, questions, gone, has_gone: false });
-        for address in &addresses {
+        for address in bound {
             say!("Serving metrics on http://{address}/metrics");
         }
     }

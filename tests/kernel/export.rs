@@ -1,0 +1,175 @@
+//! `tcpwait export`: what it serves is what the kernel counts, by a process that may do nothing else; and no client is in the way of the tracing.
+
+use std::{
+    collections::HashMap,
+    fs,
+    io::{Read as _, Write as _},
+    net::{SocketAddr, TcpStream},
+    thread,
+    time::Duration,
+};
+
+use nix::{libc, sys::signal::Signal};
+use socket2::Socket;
+
+use crate::{
+    V4, netns,
+    tracer::{SOON, Tracer, command},
+    traffic::{self, until},
+};
+
+/// An exporter of this thread's namespace, which serves in the one that the tests were started in.
+struct Exporter {
+    tracer: Tracer,
+    address: SocketAddr,
+}
+
+impl Exporter {
+    fn start() -> Self {
+        let netns = netns::inode().to_string();
+        let tracer = Tracer::spawn(command(["export", "--listen", "127.0.0.1:0", "--netns", &netns]));
+        tracer.wait_until_it_says("Serving metrics on http://");
+        let said = tracer.said();
+        let place = said.lines().find_map(|line| line.strip_prefix("Serving metrics on http://")).unwrap();
+        let address = place.trim_end_matches("/metrics").parse().unwrap();
+        Self { tracer, address }
+    }
+
+    fn connect(&self) -> TcpStream {
+        let address = self.address;
+        at_home(move || TcpStream::connect(address).unwrap())
+    }
+
+    /// The answer to a request, head and body.
+    fn ask(&self, request: &str) -> String {
+        let mut stream = self.connect();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
+    /// All samples, by name and labels.
+    fn scrape(&self) -> HashMap<String, f64> {
+        let answer = self.ask(
+            "GET /metrics HTTP/1.1\r\nHost: here\r\nAccept: application/openmetrics-text\r\nConnection: close\r\n\r\n",
+        );
+        assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("# EOF\n"), "{answer}");
+        let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+        let samples = body.lines().filter(|line| !line.starts_with('#') && !line.contains(" # {"));
+        let sample = |line: &str| {
+            let (series, value) = line.rsplit_once(' ')?;
+            Some((series.to_owned(), value.parse().ok()?))
+        };
+        samples.filter_map(sample).collect()
+    }
+
+    /// The process that answers.
+    fn front(&self) -> u32 {
+        let pid = self.tracer.pid();
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+        let children = tasks.filter_map(|task| fs::read_to_string(task.unwrap().path().join("children")).ok());
+        let children: String = children.collect();
+        children.split_whitespace().next().unwrap().parse().unwrap()
+    }
+}
+
+/// Does something in the namespace that the tests were started in.
+fn at_home<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> T {
+    let home = netns::home();
+    let there = thread::spawn(move || {
+        // SAFETY: setns is a system call without any state in this process but the thread's namespace.
+        assert_eq!(unsafe { libc::setns(home, libc::CLONE_NEWNET) }, 0);
+        what()
+    });
+    there.join().unwrap()
+}
+
+fn field<'a>(status: &'a str, name: &str) -> Vec<&'a str> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
+    line.split_whitespace().collect()
+}
+
+/// TIME_WAITs, connects and closes are those of the kernel's counters, and nothing that is a counter ever falls.
+pub fn counts_as_the_kernel() {
+    const CONNECTIONS: usize = 40;
+    let exporter = Exporter::start();
+    let first = exporter.scrape();
+    let listener = traffic::listen(V4);
+    let kept: Vec<Socket> = (0..CONNECTIONS)
+        .map(|_| {
+            let client = traffic::connect(traffic::address(&listener));
+            let server = traffic::accept(&listener);
+            traffic::Pair { listener: listener.try_clone().unwrap(), client, server }.close_client_first()
+        })
+        .collect();
+    until("all are counted", SOON, || {
+        let told = exporter.scrape();
+        // How many there are is absent until those that are older are known.
+        told["tcpwait_time_wait_entries_total"] == CONNECTIONS as f64
+            && told["tcpwait_connects_total"] == netns::tcp("ActiveOpens") as f64
+            && told.get("tcpwait_sockets{state=\"time_wait\"}") == Some(&(netns::time_waits() as f64))
+    });
+    until("it agrees with the kernel", SOON, || {
+        let told = exporter.scrape();
+        let mut compared = told.iter().filter(|(series, _)| series.starts_with("tcpwait_audit_difference")).peekable();
+        compared.peek().is_some() && compared.all(|(_, off)| *off == 0.0)
+    });
+    let last = exporter.scrape();
+    for (series, value) in first.iter().filter(|(series, _)| series.contains("_total") || series.contains("_bucket")) {
+        assert!(last[series] >= *value, "{series} fell from {value} to {}", last[series]);
+    }
+    assert_eq!(last["tcpwait_connections_closed_total{first=\"this_side\"}"], CONNECTIONS as f64);
+    drop(kept);
+    assert_eq!(exporter.tracer.stop().code, Some(0));
+}
+
+/// The process that faces the network is nobody, and can become nothing else.
+pub fn has_no_rights() {
+    let exporter = Exporter::start();
+    let status = fs::read_to_string(format!("/proc/{}/status", exporter.front())).unwrap();
+    assert_eq!(field(&status, "Uid:"), ["65534"; 4]);
+    assert_eq!(field(&status, "Gid:"), ["65534"; 4]);
+    assert_eq!(field(&status, "Groups:"), Vec::<&str>::new());
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+        assert_eq!(field(&status, set), ["0000000000000000"], "{set}");
+    }
+    assert_eq!(field(&status, "NoNewPrivs:"), ["1"]);
+    assert_eq!(exporter.tracer.stop().code, Some(0));
+}
+
+/// Clients that say nothing, say too much, or ask for what there is not: others are answered all the same, and nobody's memory grows.
+pub fn bad_clients() {
+    let exporter = Exporter::start();
+    let post = exporter.ask("POST /metrics HTTP/1.1\r\nHost: here\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    assert!(post.starts_with("HTTP/1.1 405 "), "{post}");
+    let elsewhere = exporter.ask("GET /../etc/passwd HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
+    assert!(elsewhere.starts_with("HTTP/1.1 404 "), "{elsewhere}");
+    let silent: Vec<TcpStream> = (0..40).map(|_| exporter.connect()).collect();
+    let mut endless = exporter.connect();
+    // It is cut off somewhere.
+    let header = [b'x'; 4096];
+    let _ = endless.write_all(b"GET /metrics HTTP/1.1\r\nX-Long: ");
+    let told = (0..4096).find(|_| endless.write_all(&header).is_err());
+    assert!(told.is_some(), "16 MiB of a header are taken");
+    exporter.scrape();
+    drop(silent);
+    let status = fs::read_to_string(format!("/proc/{}/status", exporter.front())).unwrap();
+    let resident: u64 = field(&status, "VmHWM:")[0].parse().unwrap();
+    assert!(resident < 48 * 1024, "{resident} KiB");
+    assert_eq!(exporter.tracer.stop().code, Some(0));
+}
+
+/// SIGTERM ends both processes; where the tracing one is killed, the other ends by itself.
+pub fn ends() {
+    let is_there = |pid: u32| fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "));
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        let exporter = Exporter::start();
+        let front = exporter.front();
+        exporter.tracer.signal(signal);
+        let ended = exporter.tracer.end(Duration::from_secs(10));
+        assert_eq!(ended.code, (signal == Signal::SIGTERM).then_some(0));
+        until("nobody serves any more", SOON, || !is_there(front));
+    }
+}
