@@ -14,7 +14,7 @@ pub use self::{pick::Pick, steps::Steps};
 use crate::{
     connection::{ByName, Name},
     event::Task,
-    lifecycle::{Failure, OlderConnection, Transition, Update},
+    lifecycle::{Failure, OlderConnection, Present, Transition, Update},
     names::Names,
     tcp::{Flow, State},
 };
@@ -170,6 +170,16 @@ impl Selector {
     /// What is wanted.
     pub fn criteria(&self) -> &Criteria {
         &self.criteria
+    }
+
+    /// Whether a socket that is there belongs to what is shown: by what it is, or, where states are asked for, as a connection that has been in one of them.
+    pub fn shows(&self, socket: &Present<'_>, names: &Names) -> bool {
+        let Present { id, flow, state, owner, .. } = *socket;
+        let track = if self.criteria.states.is_empty() { None } else { self.tracks.get(&Name::of(id, flow)) };
+        match track {
+            Some(track) => track.wanted && track.entered,
+            None => self.criteria.fits(flow, state) && self.criteria.fits_owner(owner, names),
+        }
     }
 
     /// Connections that ended before it could be decided whether they were wanted.

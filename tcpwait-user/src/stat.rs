@@ -169,12 +169,10 @@ impl<W: Write> Statistics<W> {
 
     /// The sockets there are that are wanted, and were there before `before_ns`.
     fn census(&self, before_ns: u64) -> SocketCensus {
-        let (criteria, names) = (self.selector.criteria(), self.stream.context().names);
+        let names = self.stream.context().names;
         let present = self.stream.lifecycle().present();
         let wanted = present.filter(|socket| {
-            socket.since_ns.is_none_or(|since_ns| since_ns < before_ns)
-                && criteria.fits(socket.flow, socket.state)
-                && criteria.fits_owner(socket.owner, names)
+            socket.since_ns.is_none_or(|since_ns| since_ns < before_ns) && self.selector.shows(socket, names)
         });
         SocketCensus::take(wanted, self.now_ns)
     }

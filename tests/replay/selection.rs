@@ -198,3 +198,17 @@ fn a_cgroup_without_a_name_is_undecided() {
                 12 state ESTABLISHED CLOSE";
     assert_eq!(shown(criteria, told), (vec![], 1));
 }
+
+/// A connection that `--state` selects is followed on, and what is said of those in TIME_WAIT is of the same ones as their number.
+#[test]
+fn what_is_there_is_counted_alike_for_every_state() {
+    for recording in ["incident", "reasons", "handshakes"] {
+        for state in ["SYN_SENT", "ESTABLISHED", "CLOSE_WAIT", "TIME_WAIT"] {
+            let file = crate::support::fixture(recording);
+            let ran = crate::support::run(["stat", "--json", "--state", state, "--from", file.to_str().unwrap()]);
+            let stat: serde_json::Value = serde_json::from_str(ran.stdout.lines().last().unwrap()).unwrap();
+            let made: u64 = stat["time_wait"]["made"].as_object().unwrap().values().map(|n| n.as_u64().unwrap()).sum();
+            assert_eq!(stat["states"]["TIME_WAIT"]["now"], made, "{recording} {state}: {}", stat["time_wait"]["made"]);
+        }
+    }
+}

@@ -262,7 +262,8 @@ impl Fulls {
 
     /// Those that there are now.
     pub(super) fn present(&self) -> impl Iterator<Item = Present<'_>> {
-        self.all.iter().map(|(_, full)| Present {
+        self.all.iter().map(|(cookie, full)| Present {
+            id: *cookie,
             state: full.state,
             flow: &full.flow,
             owner: full.owner_or_listener().map(AsRef::as_ref),

@@ -330,6 +330,7 @@ impl Minis {
     /// Those that there are now, for those who ask for the sockets of all kinds.
     pub(super) fn present(&self) -> impl Iterator<Item = Present<'_>> {
         self.all.iter().map(|(flow, mini)| Present {
+            id: mini.cookie,
             state: mini.state,
             flow,
             owner: mini.owner.as_deref(),

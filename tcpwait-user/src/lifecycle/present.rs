@@ -9,6 +9,8 @@ use crate::{
 /// A socket that is there.
 #[derive(Clone, Copy, Debug)]
 pub struct Present<'a> {
+    /// The socket cookie; 0 where it has none, as a request socket.
+    pub id: u64,
     /// The state that it is in.
     pub state: State,
     /// Its addresses.

@@ -328,6 +328,7 @@ impl Requests {
     /// Those that there are now.
     pub(super) fn present(&self) -> impl Iterator<Item = Present<'_>> {
         self.all.iter().map(|(flow, request)| Present {
+            id: 0,
             state: State::SynRecv,
             flow,
             owner: request.owner.as_deref(),
