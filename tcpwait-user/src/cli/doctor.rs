@@ -21,6 +21,9 @@ since the namespace was made).
 Then come the settings that are not at the kernel's default or are part of a
 finding. The exit code is 0 whatever is found. Ctrl-C ends the wait early.
 
+With --check it is 2 for a finding NOW, 1 for a NOTE on sockets that are there, 3
+if nothing could be read, and else 0.
+
 Sockets count as stuck if both readings show them, a second or more apart:
   CLOSE_WAIT, and FIN_WAIT2 that a process has open
           from 10 of one process on (NOW), or one that is 5 minutes old (NOTE)
@@ -34,6 +37,7 @@ Examples:
   tcpwait doctor                         the whole machine
   tcpwait doctor --all                   every setting, and its effect here
   tcpwait doctor --netns 4711            the network namespace of a process
+  tcpwait doctor --check --seconds 10    as a check of Nagios
   tcpwait doctor --json --seconds 60     counters of a minute, for a program";
 
 /// `tcpwait doctor`.
@@ -51,8 +55,11 @@ pub struct DoctorArgs {
     /// JSON: one document, with every setting
     #[arg(long)]
     pub json: bool,
+    /// One line and an exit code for Nagios and its kind: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN
+    #[arg(long, conflicts_with_all = ["json", "all"])]
+    pub check: bool,
     /// Do not fit lines to the terminal's width
-    #[arg(short = 'w', long, conflicts_with = "json")]
+    #[arg(short = 'w', long, conflicts_with_all = ["json", "check"])]
     pub wide: bool,
     /// Colour lines that say what is wrong: auto, always or never; auto is on a terminal, unless NO_COLOR is set
     #[arg(long, value_name = "WHEN", value_enum, default_value_t, hide_possible_values = true)]

@@ -68,7 +68,7 @@ const FINDINGS: [fn(&Namespace) -> Option<Finding>; 31] = [
 ];
 
 /// What the doctor says.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct DoctorReport {
     /// Findings worth changing now.
     pub now: usize,

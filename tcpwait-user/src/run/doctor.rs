@@ -10,15 +10,45 @@ use super::{
 };
 use crate::{
     cli::DoctorArgs,
-    doctor,
+    doctor::{self, DoctorReport},
     output::{Output, say},
     signals,
     system::facts,
-    view::doctor::{Shape, json, text},
+    view::{
+        check::{self, Check},
+        doctor::{Shape, json, text},
+    },
 };
 
 /// Carries it out.
 pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
+    if !args.check {
+        return tell(args);
+    }
+    let mut out = Output::patient();
+    let checked = examine(args);
+    let (check, written) = match &checked {
+        Ok(report) => (Check::of(report), check::line(report, &mut out)),
+        Err(why) => (Check::Unknown, check::unknown(&format!("{why:#}"), &mut out)),
+    };
+    written.and_then(|()| out.flush()).context("writing to stdout")?;
+    Ok(ExitCode::from(check as u8))
+}
+
+fn tell(args: &DoctorArgs) -> Result<ExitCode> {
+    let report = examine(args)?;
+    let mut out = Output::patient();
+    let written = match args.json {
+        true => json(&report, &mut out),
+        false => {
+            text(&report, Shape { width: screen(args.wide).width, all: args.all, paint: paint(args.color) }, &mut out)
+        }
+    };
+    written.and_then(|()| out.flush()).context("writing to stdout")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn examine(args: &DoctorArgs) -> Result<DoctorReport> {
     let only = inodes(&args.netns)?;
     let first = facts::first(&only);
     wait(args.seconds).context("waiting between the two readings")?;
@@ -29,16 +59,7 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
             None => bail!("no network namespace could be read; is /proc mounted?"),
         }
     }
-    let report = doctor::examine(&facts);
-    let mut out = Output::patient();
-    let written = match args.json {
-        true => json(&report, &mut out),
-        false => {
-            text(&report, Shape { width: screen(args.wide).width, all: args.all, paint: paint(args.color) }, &mut out)
-        }
-    };
-    written.and_then(|()| out.flush()).context("writing to stdout")?;
-    Ok(ExitCode::SUCCESS)
+    Ok(doctor::examine(&facts))
 }
 
 /// Waits; Ctrl-C, SIGTERM and SIGHUP end the wait, not the program.

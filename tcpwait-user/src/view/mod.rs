@@ -1,6 +1,7 @@
 //! What a person or a program reads. A view formats plain structs; it computes nothing and decides nothing.
 
 pub mod audit;
+pub mod check;
 mod clock;
 pub mod doctor;
 pub mod failure;
