@@ -52,7 +52,7 @@ pub fn fail_on_loss() {
         u64::try_from(ended.stdout.iter().filter(is_it).count()).unwrap()
     };
     let lost_states = ended.number_before(" state changes (ring buffer full)");
-    let lost_beginnings = ended.number_before(" mini-socket beginnings");
+    let lost_beginnings = ended.number_before(" beginnings or restarts of timewait sockets");
     let withheld = ended.number_before(" events withheld");
     assert!(lost_states > 0 && lost_beginnings > 0, "{ended:?}");
     let begun = shown("timer_start");
