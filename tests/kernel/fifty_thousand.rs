@@ -132,8 +132,8 @@ pub fn begun_and_ended_in_the_middle() {
             let told = Tracer::spawn(command(["trace", "--json", "--from", path])).end(PATIENCE);
             let unmatched = told.number_before(" state changes that do not continue")
                 + told.number_before(" connections in SYN_RECV whose")
-                + told.number_before(" mini-socket ends without")
-                + told.number_before(" mini-socket beginnings without");
+                + told.number_before(" ends of timewait sockets without")
+                + told.number_before(" beginnings of timewait sockets without");
             let seen = u64::try_from(told.stdout.len()).unwrap();
             assert!(
                 seen > 1_000 && !told.stderr.contains("sockets from before tcpwait started: not listed"),

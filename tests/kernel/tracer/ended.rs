@@ -24,8 +24,9 @@ impl Ended {
         self.stdout.iter().filter(|line| !told::is_failure(line)).map(|line| parse(line)).collect()
     }
 
-    /// The number that precedes a phrase on stderr, 0 where the phrase is missing.
+    /// The number that precedes a phrase on stderr, 0 where the phrase is missing. It has to be one that can be there.
     pub fn number_before(&self, phrase: &str) -> u64 {
+        assert!(include_str!("../../golden/words.txt").contains(phrase.trim()), "nothing ever says {phrase:?}");
         let Some((before, _)) = self.stderr.split_once(phrase) else {
             return 0;
         };
