@@ -219,7 +219,7 @@ pub const LISTEN_DROPS: Metric = metric(
     MetricKind::Counter,
     "",
     &["counter"],
-    "Growth since the start of the kernel's own TcpExt counters of SYNs and ACKs that nothing else is left of, as last read",
+    "Growth since the start of the kernel's TcpExt counters of SYNs and ACKs that listeners dropped or answered with cookies",
     "where the kernel has no such counter, and until it was read twice",
 );
 
@@ -353,7 +353,7 @@ pub const GROUP_SLOTS_FULL: Metric = metric(
     MetricKind::Gauge,
     "",
     &[],
-    "Whether every one of the --top slots has its group, so that a new group counts as other",
+    "Whether --top groups have a series of their own, so that any further group counts as other",
     "unless --label asks for groups",
 );
 

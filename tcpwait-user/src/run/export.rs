@@ -28,7 +28,7 @@ use crate::{
         exposition::{self, Format},
         groups::GroupSlots,
         history::History,
-        source::Observed,
+        source::{Observed, OwnCost},
     },
     output::say,
     recording::Header,
@@ -94,7 +94,8 @@ async fn trace(args: &ExportArgs) -> Result<ExitCode> {
     say_seeded(seeded.as_ref(), args.tracing.verbose);
     if args.once {
         sink.engine.finish();
-        let text = sink.render(Format::OpenMetrics);
+        // The process's own cost would collide with that of node_exporter.
+        let text = sink.render(Format::Text, None);
         io::stdout().lock().write_all(text.as_bytes()).context("writing to stdout")?;
     }
     if sink.front.is_some_and(|front| front.has_gone) {
@@ -167,9 +168,8 @@ struct Serving {
 }
 
 impl Exported {
-    fn render(&mut self, format: Format) -> String {
-        let process = own_process::read();
-        exposition::write(self.engine.snapshot(process.as_ref()), format).unwrap_or_default()
+    fn render(&mut self, format: Format, process: Option<&OwnCost>) -> String {
+        exposition::write(self.engine.snapshot(process), format).unwrap_or_default()
     }
 
     fn is_asked(&mut self) -> bool {
@@ -187,7 +187,8 @@ impl Sink for Exported {
             return Ok(());
         }
         let Some(mut front) = self.front.take() else { return Ok(()) };
-        front.questions.answer(|format| self.render(format));
+        let process = own_process::read();
+        front.questions.answer(|format| self.render(format, process.as_ref()));
         self.front = Some(front);
         Ok(())
     }
