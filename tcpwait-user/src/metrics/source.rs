@@ -263,7 +263,7 @@ impl MetricSource<'_> {
             |counter: &str| self.audit.unfollowed.iter().find(|(name, _)| *name == counter).map(|(_, sum)| *sum);
         let events =
             COUNTERS.into_iter().filter_map(|counter| Some(Series::count("counter", counter, grown(counter)?)));
-        snapshot.add(&table::LISTEN_DROPS, events);
+        snapshot.add(&table::LISTEN_EVENTS, events);
         let connects = self.totals.connects();
         single(snapshot, &table::CONNECTS, Some(MetricValue::Count(connects.left)));
         single(snapshot, &table::CONNECTS_RETRANSMITTED, Some(MetricValue::Count(connects.retransmitted)));

@@ -214,7 +214,7 @@ pub const SYN_ACK_RETRANSMITS: Metric = metric(
 );
 
 /// Drops of listeners.
-pub const LISTEN_DROPS: Metric = metric(
+pub const LISTEN_EVENTS: Metric = metric(
     "tcpwait_listen_events",
     MetricKind::Counter,
     "",
@@ -434,7 +434,7 @@ pub const ALL: [&Metric; 36] = [
     &ORPHAN_EXITS,
     &SYN_RECV_EXITS,
     &SYN_ACK_RETRANSMITS,
-    &LISTEN_DROPS,
+    &LISTEN_EVENTS,
     &CONNECTS,
     &CONNECTS_RETRANSMITTED,
     &FAILED_CALLS,

@@ -15,7 +15,7 @@ use crate::{
     signals,
     system::facts,
     view::{
-        check::{self, Check},
+        check::{self, PluginStatus},
         doctor::{Shape, json, text},
     },
 };
@@ -28,8 +28,8 @@ pub fn run(args: &DoctorArgs) -> Result<ExitCode> {
     let mut out = Output::patient();
     let checked = examine(args);
     let (check, written) = match &checked {
-        Ok(report) => (Check::of(report), check::line(report, &mut out)),
-        Err(why) => (Check::Unknown, check::unknown(&format!("{why:#}"), &mut out)),
+        Ok(report) => (PluginStatus::of(report), check::line(report, &mut out)),
+        Err(why) => (PluginStatus::Unknown, check::unknown(&format!("{why:#}"), &mut out)),
     };
     written.and_then(|()| out.flush()).context("writing to stdout")?;
     Ok(ExitCode::from(check as u8))

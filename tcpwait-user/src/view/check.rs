@@ -16,7 +16,7 @@ const LONGEST: usize = 1000;
 /// What a check comes to; the discriminants are the exit codes of the Monitoring Plugins' guidelines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
-pub enum Check {
+pub enum PluginStatus {
     /// Nothing is wrong now.
     Ok = 0,
     /// Something is there that no setting here solves, as connections that a process does not close.
@@ -27,7 +27,7 @@ pub enum Check {
     Unknown = 3,
 }
 
-impl Check {
+impl PluginStatus {
     /// What a report comes to. What happened before is no reason to wake anybody, and neither is a setting that merely does nothing.
     pub fn of(report: &DoctorReport) -> Self {
         report.findings.iter().map(Self::of_finding).max().unwrap_or(Self::Ok)
@@ -45,10 +45,10 @@ impl Check {
 
     const fn name(self) -> &'static str {
         match self {
-            Check::Ok => "OK",
-            Check::Warning => "WARNING",
-            Check::Critical => "CRITICAL",
-            Check::Unknown => "UNKNOWN",
+            PluginStatus::Ok => "OK",
+            PluginStatus::Warning => "WARNING",
+            PluginStatus::Critical => "CRITICAL",
+            PluginStatus::Unknown => "UNKNOWN",
         }
     }
 }
@@ -58,8 +58,8 @@ impl Check {
 /// # Errors
 /// The output cannot be written.
 pub fn line(report: &DoctorReport, out: &mut dyn Write) -> io::Result<()> {
-    let check = Check::of(report);
-    let worst = report.findings.iter().filter(|placed| Check::of_finding(placed) > Check::Ok);
+    let check = PluginStatus::of(report);
+    let worst = report.findings.iter().filter(|placed| PluginStatus::of_finding(placed) > PluginStatus::Ok);
     let said: Vec<&str> = worst.map(|placed| placed.finding.what.as_str()).collect();
     let said = match said.as_slice() {
         [] => "nothing is wrong now".to_owned(),
@@ -75,19 +75,19 @@ pub fn line(report: &DoctorReport, out: &mut dyn Write) -> io::Result<()> {
 /// # Errors
 /// The output cannot be written.
 pub fn unknown(why: &str, out: &mut dyn Write) -> io::Result<()> {
-    write_line(Check::Unknown, why, out)?;
+    write_line(PluginStatus::Unknown, why, out)?;
     writeln!(out)
 }
 
 /// A `|` begins the performance data, so there is none in the text.
-fn write_line(check: Check, said: &str, out: &mut dyn Write) -> io::Result<()> {
+fn write_line(check: PluginStatus, said: &str, out: &mut dyn Write) -> io::Result<()> {
     let said = plain::beginning(&plain::escaped(&said.replace(['|', '\n'], " ")), LONGEST);
     write!(out, "TCPWAIT {}: {said}", check.name())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Check, line, unknown};
+    use super::{PluginStatus, line, unknown};
     use crate::doctor::{
         DoctorReport, PlacedFinding,
         finding::{Evidence, Finding, Severity},
@@ -112,11 +112,11 @@ mod tests {
     #[test]
     fn the_worst_decides() {
         use Severity::{Before, Note, Now};
-        let check = |findings: &[(Severity, bool)]| Check::of(&report(findings));
-        assert_eq!(check(&[]), Check::Ok);
-        assert_eq!(check(&[(Before, true), (Note, false)]), Check::Ok);
-        assert_eq!(check(&[(Before, true), (Note, true)]), Check::Warning);
-        assert_eq!(check(&[(Note, true), (Now, false)]), Check::Critical);
+        let check = |findings: &[(Severity, bool)]| PluginStatus::of(&report(findings));
+        assert_eq!(check(&[]), PluginStatus::Ok);
+        assert_eq!(check(&[(Before, true), (Note, false)]), PluginStatus::Ok);
+        assert_eq!(check(&[(Before, true), (Note, true)]), PluginStatus::Warning);
+        assert_eq!(check(&[(Note, true), (Now, false)]), PluginStatus::Critical);
     }
 
     #[test]
