@@ -4,6 +4,7 @@
 
 pub mod fold;
 pub mod plain;
+pub mod capabilities;
 pub mod signals;
 pub mod output;
 pub mod tcp;

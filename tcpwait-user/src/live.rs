@@ -10,6 +10,7 @@ mod heirs;
 mod losses;
 mod place;
 mod readings;
+mod rights;
 mod sink;
 
 use std::{

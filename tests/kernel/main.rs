@@ -47,6 +47,7 @@ mod reasons;
 mod recordings;
 mod redirect;
 mod restarts;
+mod rights;
 mod sources;
 mod stat;
 mod states;
@@ -346,6 +347,10 @@ fn main() -> ExitCode {
         isolated("export::has_no_rights", export::has_no_rights),
         isolated("export::bad_clients", export::bad_clients),
         isolated("export::ends", export::ends),
+        isolated("rights::all", rights::all),
+        isolated("rights::the_needed_three", rights::the_needed_three),
+        isolated("rights::one_is_missing", rights::one_is_missing),
+        isolated("rights::of_the_exporter", rights::of_the_exporter),
         isolated("endings::the_doctor_is_hurried", endings::the_doctor_is_hurried),
         isolated("endings::a_full_disk", endings::a_full_disk),
         isolated("endings::reader_goes", endings::reader_goes),

@@ -111,8 +111,18 @@ pub struct Tracer {
 
 /// tcpwait, to be run outside the test's namespace, which it must neither need to be in nor keep alive.
 pub fn command<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tcpwait"));
+    at_home(here(env!("CARGO_BIN_EXE_tcpwait"), arguments))
+}
+
+/// The program at this path, to be run where this thread is.
+pub fn here<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// A command, to be run in the namespace that the tests were started in.
+pub fn at_home(mut command: Command) -> Command {
     let home = netns::home();
     // SAFETY: setns is a system call without any state in this process.
     unsafe {

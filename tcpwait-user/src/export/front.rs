@@ -5,7 +5,7 @@ use std::{
     env,
     ffi::OsString,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpListener},
+    net::{Shutdown, SocketAddr, TcpListener},
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::net::UnixStream,
@@ -16,6 +16,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    flag,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 
@@ -40,6 +44,8 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct Front {
     child: Child,
+    /// The end of the pair over which it asks.
+    pair: UnixStream,
 }
 
 impl Front {
@@ -54,7 +60,8 @@ impl Front {
         command.stdin(Stdio::from(OwnedFd::from(its))).stdout(Stdio::null());
         // Nothing of what was set for the tracing is its business.
         command.env_clear();
-        let front = Self { child: command.spawn().context("starting the process that answers HTTP")? };
+        let pair = ours.try_clone().context("making a socket pair")?;
+        let front = Self { child: command.spawn().context("starting the process that answers HTTP")?, pair };
         // Its end is this process's too as long as the command has it.
         drop(command);
         let mut said = String::new();
@@ -72,8 +79,8 @@ impl Front {
 
 impl Drop for Front {
     fn drop(&mut self) {
-        // It is gone already, or goes now.
-        let _ = self.child.kill();
+        // It goes when nobody is there any more to ask. A signal is not for this process to send: that one is another user's.
+        let _ = self.pair.shutdown(Shutdown::Both);
         let _ = self.child.wait();
     }
 }
@@ -88,6 +95,10 @@ pub fn become_front(arguments: &[OsString]) -> Result<()> {
     // What standard input is has an address only if it is a socket.
     if pair.peer_addr().is_err() {
         bail!("{VERB} is for tcpwait itself: use tcpwait export");
+    }
+    // Ctrl-C, and a service's end, mean the tracing process, which has to end first. A handler that does nothing is one that ignores them.
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        flag::register(signal, Arc::default()).context("leaving signals to the tracing process")?;
     }
     match listen_and_give_up(arguments) {
         Ok(listeners) => {

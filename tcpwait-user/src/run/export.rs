@@ -90,6 +90,7 @@ async fn trace(args: &ExportArgs) -> Result<ExitCode> {
             say!("Serving metrics on http://{address}/metrics");
         }
     }
+    live.give_up_rights()?;
     let seeded = live.run(&mut sink).await?;
     say_seeded(seeded.as_ref(), args.tracing.verbose);
     if args.once {
