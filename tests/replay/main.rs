@@ -36,6 +36,7 @@ mod origins;
 mod ports;
 mod properties;
 mod selection;
+mod service;
 mod sinks;
 mod stackless;
 mod states;
