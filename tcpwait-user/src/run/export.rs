@@ -19,7 +19,10 @@ use super::{
     source::{meaning_of_tw, open, settings},
 };
 use crate::{
-    aggregate::audit::{Audit, Reading},
+    aggregate::{
+        audit::{Audit, Reading},
+        ports::settings::PortSettings,
+    },
     cli::ExportArgs,
     export::{engine::Engine, front::Front, questions::Questions},
     kernel::{KernelFilter, Work},
@@ -33,6 +36,7 @@ use crate::{
     output::say,
     recording::Header,
     system::{netns, own_process, port_range},
+    tcp::NetnsId,
 };
 
 /// Where it is served unless something else is said.
@@ -95,6 +99,7 @@ async fn trace(args: &ExportArgs) -> Result<ExitCode> {
     say_seeded(seeded.as_ref(), args.tracing.verbose);
     if args.once {
         sink.engine.finish();
+        sink.engine.set_settings(port_range::read(&sink.engine.namespaces()));
         // The process's own cost would collide with that of node_exporter.
         let text = sink.render(Format::Text, None);
         io::stdout().lock().write_all(text.as_bytes()).context("writing to stdout")?;
@@ -201,7 +206,12 @@ impl Sink for Exported {
     }
     fn account(&mut self, counters: &Counters) {
         self.engine.account(counters);
-        self.engine.set_settings(port_range::read(&self.engine.namespaces()));
+    }
+    fn namespaces(&self) -> Vec<NetnsId> {
+        self.engine.namespaces()
+    }
+    fn settings(&mut self, read: Vec<(NetnsId, PortSettings)>) {
+        self.engine.set_settings(read);
     }
     fn reading_begins(&mut self) {
         self.engine.reading_begins();
