@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 
-use super::{confinement, http, questions::Asker};
+use super::{confinement, http, questions::Asker, web::policy::Policies};
 
 /// The first argument of the process that is to serve; addresses follow, and standard input is its end of the pair.
 pub const VERB: &str = "--serve-metrics";
@@ -110,6 +110,8 @@ fn listen_and_give_up(arguments: &[OsString]) -> Result<Vec<TcpListener>> {
     });
     let listeners = listeners.collect::<Result<_>>()?;
     confinement::give_up_everything()?;
+    // It will have the private key of TLS in its memory: another process of the same user may not look there, and a core dump has none of it.
+    nix::sys::prctl::set_dumpable(false).context("hiding this process's memory (PR_SET_DUMPABLE)")?;
     Ok(listeners)
 }
 
@@ -135,10 +137,14 @@ fn serve(pair: UnixStream, listeners: Vec<TcpListener>) -> Result<()> {
     runtime.block_on(async {
         let ends = tokio::net::UnixStream::from_std(pair.try_clone()?)?;
         let asker = Arc::new(Asker::new(tokio::net::UnixStream::from_std(pair)?));
+        let policies = tokio::select! {
+            policies = Policies::first(asker.clone()) => Arc::new(policies?),
+            () = gone(&ends) => return Ok(()),
+        };
         let room = http::room();
         for listener in listeners {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            tokio::spawn(http::serve(listener, asker.clone(), room.clone()));
+            tokio::spawn(http::serve(listener, asker.clone(), policies.clone(), room.clone()));
         }
         gone(&ends).await;
         Ok(())

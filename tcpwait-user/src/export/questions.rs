@@ -1,5 +1,6 @@
-//! What the two processes of the exporter say to each other over their socket pair: a format is asked for in one byte, and the answer is its length in four
-//! bytes, little-endian, and the text. The one that asks may be taken over by somebody: of what it says nothing but the byte is read.
+//! What the two processes of the exporter say to each other over their socket pair: one byte asks for the metrics in a format, or for what `--web.config.file`
+//! says; the answer is its length in four bytes, little-endian, and the text. The one that asks may be taken over by somebody: of what it says nothing but the
+//! byte is read.
 
 use std::{collections::VecDeque, io, sync::Arc};
 
@@ -7,9 +8,16 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
     sync::{Mutex, Notify, mpsc, oneshot},
+    task::spawn_blocking,
 };
 
+use super::web::watch::WebFile;
 use crate::metrics::exposition::Format;
+
+/// What is asked for.
+const OPEN_METRICS: u8 = 0;
+const TEXT: u8 = 1;
+const WEB_CONFIG: u8 = 2;
 
 /// An answer is never longer: some 40 KB, and 200 bytes for each group.
 const MAX_ANSWER: u32 = 16 << 20;
@@ -25,12 +33,13 @@ pub struct Questions {
 }
 
 impl Questions {
-    /// Takes questions from the other process until it goes; `wake` is told of each, and of its end. Needs a tokio runtime around it.
-    pub fn listen(pair: UnixStream, wake: Arc<Notify>) -> (Self, oneshot::Receiver<()>) {
+    /// Takes questions from the other process until it goes; `wake` is told of each, and of its end. Questions for what the file says are answered here.
+    /// Needs a tokio runtime around it.
+    pub fn listen(pair: UnixStream, wake: Arc<Notify>, web: Option<WebFile>) -> (Self, oneshot::Receiver<()>) {
         let (send, asked) = mpsc::channel(1);
         let (gone, is_gone) = oneshot::channel();
         tokio::spawn(async move {
-            let _ = answer_all(pair, &send, &wake).await;
+            let _ = answer_all(pair, &send, &wake, web).await;
             let _ = gone.send(());
             wake.notify_one();
         });
@@ -54,21 +63,41 @@ impl Questions {
     }
 }
 
-async fn answer_all(mut pair: UnixStream, send: &mpsc::Sender<Question>, wake: &Notify) -> io::Result<()> {
+async fn answer_all(
+    mut pair: UnixStream,
+    send: &mpsc::Sender<Question>,
+    wake: &Notify,
+    mut web: Option<WebFile>,
+) -> io::Result<()> {
     loop {
-        let format = match pair.read_u8().await? {
-            0 => Format::OpenMetrics,
-            _ => Format::Text,
+        let text = match pair.read_u8().await? {
+            WEB_CONFIG => {
+                let (text, file) = spawn_blocking(move || web_config(web)).await?;
+                web = file;
+                text
+            }
+            format => {
+                let format = if format == OPEN_METRICS { Format::OpenMetrics } else { Format::Text };
+                let (to, answer) = oneshot::channel();
+                if send.send((format, to)).await.is_err() {
+                    return Ok(());
+                }
+                wake.notify_one();
+                answer.await.unwrap_or_default()
+            }
         };
-        let (to, answer) = oneshot::channel();
-        if send.send((format, to)).await.is_err() {
-            return Ok(());
-        }
-        wake.notify_one();
-        let text = answer.await.unwrap_or_default();
         pair.write_u32_le(u32::try_from(text.len()).unwrap_or(u32::MAX)).await?;
         pair.write_all(text.as_bytes()).await?;
     }
+}
+
+/// What the file says if that is new; that there is no file.
+fn web_config(mut web: Option<WebFile>) -> (String, Option<WebFile>) {
+    let text = match &mut web {
+        Some(file) => file.newer().unwrap_or_default(),
+        None => "null".to_owned(),
+    };
+    (text, web)
 }
 
 /// The end that asks: one question at a time.
@@ -86,8 +115,20 @@ impl Asker {
     /// # Errors
     /// The other process is gone.
     pub async fn ask(&self, format: Format) -> io::Result<Vec<u8>> {
+        self.ask_for(if format == Format::Text { TEXT } else { OPEN_METRICS }).await
+    }
+
+    /// How clients are to be served, as JSON: `null` where there is no file; empty where nothing has changed since it was asked for last.
+    ///
+    /// # Errors
+    /// The other process is gone.
+    pub async fn ask_web_config(&self) -> io::Result<Vec<u8>> {
+        self.ask_for(WEB_CONFIG).await
+    }
+
+    async fn ask_for(&self, what: u8) -> io::Result<Vec<u8>> {
         let mut pair = self.0.lock().await;
-        pair.write_u8(u8::from(format == Format::Text)).await?;
+        pair.write_u8(what).await?;
         let length = pair.read_u32_le().await?;
         if length > MAX_ANSWER {
             return Err(io::Error::other("an answer of an impossible length"));
@@ -106,7 +147,7 @@ mod tests {
     async fn each_question_has_its_answer() -> io::Result<()> {
         let (one, other) = UnixStream::pair()?;
         let wake = Arc::new(Notify::new());
-        let (mut questions, gone) = Questions::listen(one, wake.clone());
+        let (mut questions, gone) = Questions::listen(one, wake.clone(), None);
         let asker = Asker::new(other);
         let asking = async { [asker.ask(Format::Text).await, asker.ask(Format::OpenMetrics).await] };
         let answering = async {
