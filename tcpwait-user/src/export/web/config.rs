@@ -90,7 +90,7 @@ impl WebConfig {
     pub fn read(path: &Path) -> Result<Self> {
         let about = || path.display().to_string();
         let text = contents(path).with_context(about)?;
-        Self::of(&text, path.parent().unwrap_or(Path::new(""))).with_context(about)
+        Self::of(&text, directory(path)).with_context(about)
     }
 
     /// What this text says; relative paths in it are from this directory.
@@ -116,6 +116,29 @@ impl WebConfig {
     pub fn verifies_clients(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.client_auth == ClientAuth::RequireAndVerifyClientCert)
     }
+}
+
+/// Those of this file and the ones that it names that have a secret in them, and that everybody can read.
+///
+/// # Errors
+/// One cannot be read.
+pub fn open_secrets(path: &Path) -> Result<Vec<PathBuf>> {
+    let written = Written::parse(&contents(path)?)?;
+    let tls = written.tls_server_config.unwrap_or_default();
+    let has_secrets = written.basic_auth_users.is_some() || tls.key.is_some();
+    let key = tls.key_file.filter(|file| !file.is_empty()).map(|file| directory(path).join(file));
+    let mut found = Vec::new();
+    for file in has_secrets.then(|| path.to_owned()).into_iter().chain(key) {
+        if file.metadata()?.mode() & 0o004 != 0 {
+            found.push(file);
+        }
+    }
+    Ok(found)
+}
+
+/// Where relative paths in the file are from.
+fn directory(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
 }
 
 /// A text file, as long as it is a regular one: a pipe could hold up the tracing.

@@ -4,7 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 
-use super::{config::WebConfig, policy::Policy};
+use super::{
+    config::{self, WebConfig},
+    policy::Policy,
+};
 use crate::output::say;
 
 /// The file, and what of it is in force.
@@ -24,6 +27,9 @@ impl WebFile {
     pub fn open(path: &Path) -> Result<Self> {
         let in_force = WebConfig::read(path)?;
         Policy::new(Some(&in_force)).map_err(|why| why.context(path.display().to_string()))?;
+        for secret in config::open_secrets(path)? {
+            say!("{}: every user of this machine can read the secrets in it: chmod o= it", secret.display());
+        }
         Ok(Self { path: path.to_owned(), in_force, is_told: false, refused: None })
     }
 
@@ -47,7 +53,7 @@ impl WebFile {
                 Err(why) => {
                     let why = format!("{why:#}");
                     if self.refused.as_ref() != Some(&why) {
-                        say!("{why}: what it said before stays in force");
+                        say!("not taken over, what it said before stays in force: {why}");
                         self.refused = Some(why);
                     }
                     return None;
