@@ -22,6 +22,7 @@ mod endings;
 mod ends;
 mod exits;
 mod export;
+mod export_web;
 mod failures;
 mod findings;
 mod fifty_thousand;
@@ -346,6 +347,11 @@ fn main() -> ExitCode {
         isolated("export::has_no_rights", export::has_no_rights),
         isolated("export::bad_clients", export::bad_clients),
         isolated("export::ends", export::ends),
+        isolated("export_web::tls_and_users", export_web::tls_and_users),
+        isolated("export_web::http2", export_web::http2),
+        isolated("export_web::client_certificates", export_web::client_certificates),
+        isolated("export_web::changed_files", export_web::changed_files),
+        isolated("export_web::slow_handshakes", export_web::slow_handshakes),
         isolated("endings::the_doctor_is_hurried", endings::the_doctor_is_hurried),
         isolated("endings::a_full_disk", endings::a_full_disk),
         isolated("endings::reader_goes", endings::reader_goes),

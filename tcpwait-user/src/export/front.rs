@@ -4,7 +4,7 @@
 use std::{
     env,
     ffi::OsString,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     net::{SocketAddr, TcpListener},
     os::{
         fd::{AsFd as _, OwnedFd},
@@ -57,17 +57,20 @@ impl Front {
         let front = Self { child: command.spawn().context("starting the process that answers HTTP")? };
         // Its end is this process's too as long as the command has it.
         drop(command);
-        let mut said = String::new();
-        let heard = BufReader::new((&ours).take(MAX_SAID)).read_line(&mut said);
-        heard.context("waiting for the process that answers HTTP")?;
-        let said = said.trim_end();
+        let said = line(&ours).context("waiting for the process that answers HTTP")?;
         let Some(bound) = said.strip_prefix(READY) else {
-            bail!("{}", if said.is_empty() { "the process that answers HTTP has ended" } else { said });
+            bail!("{}", if said.is_empty() { "the process that answers HTTP has ended" } else { &said });
         };
         let bound = bound.split_whitespace().filter_map(|address| address.parse().ok()).collect();
         ours.set_nonblocking(true).context("talking to the process that answers HTTP")?;
         Ok((front, ours, bound))
     }
+}
+
+/// The first line, and not a byte more: its first question may be right behind.
+fn line(pair: &UnixStream) -> io::Result<String> {
+    let bytes = pair.take(MAX_SAID).bytes().take_while(|byte| !matches!(byte, Ok(b'\n')));
+    Ok(String::from_utf8_lossy(&bytes.collect::<io::Result<Vec<u8>>>()?).into_owned())
 }
 
 impl Drop for Front {

@@ -1,5 +1,5 @@
 //! What the two processes of the exporter say to each other over their socket pair: one byte asks for the metrics in a format, or for what `--web.config.file`
-//! says; the answer is its length in four bytes, little-endian, and the text. The one that asks may be taken over by somebody: of what it says nothing but the
+//! says; the answer is that byte again, its length in four bytes, little-endian, and the text. The one that asks may be taken over by somebody: of what it says nothing but the
 //! byte is read.
 
 use std::{collections::VecDeque, io, sync::Arc};
@@ -7,7 +7,7 @@ use std::{collections::VecDeque, io, sync::Arc};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::UnixStream,
-    sync::{Mutex, Notify, mpsc, oneshot},
+    sync::{Mutex, Notify, OwnedMutexGuard, mpsc, oneshot},
     task::spawn_blocking,
 };
 
@@ -70,7 +70,8 @@ async fn answer_all(
     mut web: Option<WebFile>,
 ) -> io::Result<()> {
     loop {
-        let text = match pair.read_u8().await? {
+        let what = pair.read_u8().await?;
+        let text = match what {
             WEB_CONFIG => {
                 let (text, file) = spawn_blocking(move || web_config(web)).await?;
                 web = file;
@@ -86,6 +87,7 @@ async fn answer_all(
                 answer.await.unwrap_or_default()
             }
         };
+        pair.write_u8(what).await?;
         pair.write_u32_le(u32::try_from(text.len()).unwrap_or(u32::MAX)).await?;
         pair.write_all(text.as_bytes()).await?;
     }
@@ -102,12 +104,12 @@ fn web_config(mut web: Option<WebFile>) -> (String, Option<WebFile>) {
 
 /// The end that asks: one question at a time.
 #[derive(Debug)]
-pub struct Asker(Mutex<UnixStream>);
+pub struct Asker(Arc<Mutex<UnixStream>>);
 
 impl Asker {
     /// Asks over this.
     pub fn new(pair: UnixStream) -> Self {
-        Self(Mutex::new(pair))
+        Self(Arc::new(Mutex::new(pair)))
     }
 
     /// The metrics as they are now.
@@ -126,17 +128,25 @@ impl Asker {
         self.ask_for(WEB_CONFIG).await
     }
 
+    /// Whoever asked may go before the answer comes, as a client that hangs up does: it is read all the same. Else it would be the next one's.
     async fn ask_for(&self, what: u8) -> io::Result<Vec<u8>> {
-        let mut pair = self.0.lock().await;
-        pair.write_u8(what).await?;
-        let length = pair.read_u32_le().await?;
-        if length > MAX_ANSWER {
-            return Err(io::Error::other("an answer of an impossible length"));
-        }
-        let mut text = vec![0; length as usize];
-        pair.read_exact(&mut text).await?;
-        Ok(text)
+        let pair = self.0.clone().lock_owned().await;
+        tokio::spawn(exchange(pair, what)).await?
     }
+}
+
+async fn exchange(mut pair: OwnedMutexGuard<UnixStream>, what: u8) -> io::Result<Vec<u8>> {
+    pair.write_u8(what).await?;
+    if pair.read_u8().await? != what {
+        return Err(io::Error::other("an answer to something else"));
+    }
+    let length = pair.read_u32_le().await?;
+    if length > MAX_ANSWER {
+        return Err(io::Error::other("an answer of an impossible length"));
+    }
+    let mut text = vec![0; length as usize];
+    pair.read_exact(&mut text).await?;
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -164,6 +174,32 @@ mod tests {
         assert_eq!((text?, open_metrics?), (b"Text".to_vec(), b"OpenMetrics".to_vec()));
         drop(asker);
         assert_eq!(gone.await, Ok(()));
+        Ok(())
+    }
+    /// A client that hangs up while it is asked for it takes nobody's answer.
+    #[tokio::test]
+    async fn an_answer_that_nobody_waits_for_is_not_the_next_ones() -> io::Result<()> {
+        let (one, other) = UnixStream::pair()?;
+        let wake = Arc::new(Notify::new());
+        let (mut questions, _gone) = Questions::listen(one, wake.clone(), None);
+        let asker = Asker::new(other);
+        tokio::select! {
+            biased;
+            _ = asker.ask(Format::Text) => {}
+            () = wake.notified() => {}
+        }
+        let answering = async {
+            loop {
+                if questions.are_open() {
+                    questions.answer(|format| format!("{format:?}"));
+                }
+                wake.notified().await;
+            }
+        };
+        tokio::select! {
+            web = asker.ask_web_config() => assert_eq!(web?, b"null"),
+            () = answering => {}
+        }
         Ok(())
     }
 }
