@@ -31,7 +31,7 @@ const BACKLOG: i32 = 128;
 const READY: &str = "ready";
 
 /// What it says is never longer, in bytes.
-const MAX_SAID: u64 = 4096;
+const MAX_SAID: usize = 4096;
 
 /// How often it is looked whether the other process is still there.
 const LOOK: Duration = Duration::from_millis(200);
@@ -68,9 +68,12 @@ impl Front {
 }
 
 /// The first line, and not a byte more: its first question may be right behind.
-fn line(pair: &UnixStream) -> io::Result<String> {
-    let bytes = pair.take(MAX_SAID).bytes().take_while(|byte| !matches!(byte, Ok(b'\n')));
-    Ok(String::from_utf8_lossy(&bytes.collect::<io::Result<Vec<u8>>>()?).into_owned())
+fn line(mut pair: &UnixStream) -> io::Result<String> {
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    while line.len() < MAX_SAID && pair.read(&mut byte)? > 0 && byte != *b"\n" {
+        line.extend(byte);
+    }
+    Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
 impl Drop for Front {
