@@ -18,6 +18,7 @@ its own that runs as nobody, without capabilities and without files.
 the format of all Prometheus exporters: docs/metrics.md. It is read anew when it,
 or a certificate that it names, has changed. An address other than loopback needs
 it, or --no-auth: whoever reaches it reads the metrics then.
+
 All connections of the namespaces are counted: there are no filters.
 
 Examples:

@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 
-use super::{confinement, http, questions::Asker, web::policy::Policies};
+use super::{confinement, http, questions::Asker, web::in_force::Policies};
 
 /// The first argument of the process that is to serve; addresses follow, and standard input is its end of the pair.
 pub const VERB: &str = "--serve-metrics";

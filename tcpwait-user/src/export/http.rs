@@ -21,7 +21,7 @@ use tokio::{
 
 use super::{
     questions::Asker,
-    web::{policy::Policies, tls::H2},
+    web::{in_force::Policies, tls::H2},
 };
 use crate::metrics::exposition::Format;
 

@@ -4,8 +4,10 @@
 mod clients;
 pub mod config;
 mod format;
+pub mod in_force;
 pub mod policy;
 mod rate;
+mod suites;
 pub mod tls;
 mod users;
 pub mod watch;

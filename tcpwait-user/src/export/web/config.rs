@@ -13,8 +13,9 @@ use nix::libc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    format::{Written, WrittenTls},
+    format::{Switch, Written, WrittenTls},
     rate::{self, Rate},
+    suites,
 };
 
 /// No file of these is longer, in bytes.
@@ -100,7 +101,7 @@ impl WebConfig {
         let rate = written.rate_limit.map(|rate| rate::limit(rate.interval.as_deref(), rate.burst)).transpose();
         Ok(Self {
             tls: tls(written.tls_server_config.unwrap_or_default(), directory).context("tls_server_config")?,
-            http2: http.http2.is_none_or(|switch| switch.0),
+            http2: Switch::or(http.http2, true),
             headers: headers(http.headers.unwrap_or_default()).context("http_server_config: headers")?,
             users: users(written.basic_auth_users.unwrap_or_default()).context("basic_auth_users")?,
             rate: rate.context("rate_limit")?.flatten(),
@@ -174,7 +175,7 @@ fn tls(written: WrittenTls, directory: &Path) -> Result<Option<TlsConfig>> {
         None | Some("") => None,
         Some(word) => Some(client_auth(word)?),
     };
-    super::tls::know(written.cipher_suites.as_deref(), written.curve_preferences.as_deref())?;
+    suites::know(written.cipher_suites.as_deref(), written.curve_preferences.as_deref())?;
     let cert = inline_or_file("cert", written.cert, written.cert_file, directory)?;
     let key = inline_or_file("key", written.key, written.key_file, directory)?;
     let client_ca = inline_or_file("client_ca", written.client_ca, written.client_ca_file, directory)?;
@@ -212,7 +213,7 @@ fn tls(written: WrittenTls, directory: &Path) -> Result<Option<TlsConfig>> {
         versions,
         cipher_suites: written.cipher_suites.unwrap_or_default(),
         curves: written.curve_preferences.unwrap_or_default(),
-        server_order: written.prefer_server_cipher_suites.is_none_or(|switch| switch.0),
+        server_order: Switch::or(written.prefer_server_cipher_suites, true),
     }))
 }
 

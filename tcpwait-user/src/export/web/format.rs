@@ -1,9 +1,9 @@
 //! The file as it is written: names and values, nothing that they refer to. A key that is not known is an error, as for every exporter.
 
-use std::{collections::BTreeMap, fmt};
+use std::collections::BTreeMap;
 
 use anyhow::{Result, anyhow};
-use serde::{Deserialize, Deserializer, de::Visitor};
+use serde::Deserialize;
 use serde_saphyr::UserMessageFormatter;
 
 /// The whole file. What is absent or null is as if it were not written.
@@ -51,23 +51,17 @@ pub struct WrittenRate {
     pub burst: Option<i64>,
 }
 
-/// true or false, by any of YAML's words for it, but not in quotes.
-#[derive(Clone, Copy)]
-pub struct Switch(pub bool);
+/// true or false, by any of YAML's words for it, but not in quotes: an enum without a tag takes what YAML says it is.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged, expecting = "expected true or false")]
+pub enum Switch {
+    Is(bool),
+}
 
-impl<'de> Deserialize<'de> for Switch {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Word;
-        impl Visitor<'_> for Word {
-            type Value = Switch;
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("true or false")
-            }
-            fn visit_bool<E>(self, is: bool) -> Result<Switch, E> {
-                Ok(Switch(is))
-            }
-        }
-        from.deserialize_any(Word)
+impl Switch {
+    /// Which of them it is, where it is written; else this.
+    pub fn or(written: Option<Self>, else_it_is: bool) -> bool {
+        written.map_or(else_it_is, |Self::Is(is)| is)
     }
 }
 

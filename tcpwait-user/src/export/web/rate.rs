@@ -61,13 +61,13 @@ fn duration(text: &str) -> Result<Duration> {
 
 /// How many requests may be answered now.
 #[derive(Debug)]
-pub struct Bucket {
+pub struct TokenBucket {
     rate: Rate,
     /// When it will be full, were nothing taken any more.
     full_at: Instant,
 }
 
-impl Bucket {
+impl TokenBucket {
     /// A full one.
     pub fn new(rate: Rate, now: Instant) -> Self {
         Self { rate, full_at: now }
@@ -106,7 +106,7 @@ mod tests {
     fn a_burst_and_then_one_each_interval() {
         let second = Duration::from_secs(1);
         let start = Instant::now();
-        let mut bucket = Bucket::new(Rate { interval: second, burst: 3 }, start);
+        let mut bucket = TokenBucket::new(Rate { interval: second, burst: 3 }, start);
         assert_eq!([(); 4].map(|()| bucket.take(start)), [true, true, true, false]);
         assert_eq!([(); 2].map(|()| bucket.take(start + second)), [true, false]);
         assert_eq!([(); 4].map(|()| bucket.take(start + second * 60)), [true, true, true, false]);

@@ -2,13 +2,10 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use rustls::{
-    RootCertStore, ServerConfig, SupportedCipherSuite, SupportedProtocolVersion,
-    crypto::{
-        CryptoProvider,
-        ring::{self, kx_group},
-    },
+    RootCertStore, ServerConfig, SupportedProtocolVersion,
+    crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
     server::{NoServerSessionStorage, WebPkiClientVerifier, danger::ClientCertVerifier},
     version,
@@ -17,42 +14,19 @@ use rustls::{
 use super::{
     clients::Clients,
     config::{ClientAuth, TlsConfig, TlsVersion},
+    suites,
 };
-
-/// Groups of the key exchange by the names that Go has for them.
-const CURVES: [&str; 3] = ["CurveP256", "CurveP384", "X25519"];
 
 /// How HTTP is called when the protocol is chosen.
 pub const H2: &[u8] = b"h2";
 const HTTP1: &[u8] = b"http/1.1";
-
-/// Whether cipher suites and curves are those that there are.
-///
-/// # Errors
-/// One is not, or is not spoken; the message says which are.
-pub fn know(cipher_suites: Option<&[String]>, curves: Option<&[String]>) -> Result<()> {
-    for name in cipher_suites.unwrap_or_default() {
-        if !ring::ALL_CIPHER_SUITES.iter().any(|suite| is_called(suite, name)) {
-            let all: Vec<String> = ring::ALL_CIPHER_SUITES.iter().map(called).collect();
-            bail!("cipher_suites: tcpwait has no {name:?}: it has {}", all.join(", "));
-        }
-    }
-    for name in curves.unwrap_or_default() {
-        ensure!(
-            CURVES.contains(&name.as_str()),
-            "curve_preferences: tcpwait has no {name:?}: it has {}",
-            CURVES.join(", ")
-        );
-    }
-    Ok(())
-}
 
 /// What a server does that is to do this.
 ///
 /// # Errors
 /// A certificate or key is none, they do not belong together, or nothing is left of what may be spoken.
 pub fn server(tls: &TlsConfig, http2: bool) -> Result<Arc<ServerConfig>> {
-    let provider = Arc::new(provider(tls));
+    let provider = Arc::new(suites::provider(&tls.cipher_suites, &tls.curves));
     let chain: Vec<CertificateDer<'static>> =
         CertificateDer::pem_slice_iter(tls.cert.as_bytes()).collect::<Result<_, _>>().context("cert")?;
     ensure!(!chain.is_empty(), "cert: there is no certificate (PEM)");
@@ -73,40 +47,10 @@ pub fn server(tls: &TlsConfig, http2: bool) -> Result<Arc<ServerConfig>> {
     Ok(Arc::new(config))
 }
 
-/// The list is of TLS 1.2: what TLS 1.3 has is always there, as for Go.
-fn provider(tls: &TlsConfig) -> CryptoProvider {
-    let mut provider = ring::default_provider();
-    if !tls.cipher_suites.is_empty() {
-        let (all, chosen) = (ring::ALL_CIPHER_SUITES.iter().copied(), tls.cipher_suites.iter());
-        let in_order = chosen.filter_map(|name| all.clone().find(|suite| is_called(suite, name)));
-        let of_12: Vec<SupportedCipherSuite> = in_order.filter(|suite| suite.tls13().is_none()).collect();
-        provider.cipher_suites = all.filter(|suite| suite.tls13().is_some()).chain(of_12).collect();
-    }
-    if !tls.curves.is_empty() {
-        let groups = tls.curves.iter().filter_map(|name| match name.as_str() {
-            "CurveP256" => Some(kx_group::SECP256R1),
-            "CurveP384" => Some(kx_group::SECP384R1),
-            "X25519" => Some(kx_group::X25519),
-            _ => None,
-        });
-        provider.kx_groups = groups.collect();
-    }
-    provider
-}
-
 fn versions(tls: &TlsConfig) -> Vec<&'static SupportedProtocolVersion> {
     let all = [(TlsVersion::Tls13, &version::TLS13), (TlsVersion::Tls12, &version::TLS12)];
     let (lowest, highest) = tls.versions;
     all.into_iter().filter(|(is, _)| (lowest..=highest).contains(is)).map(|(_, version)| version).collect()
-}
-
-/// The name that IANA and Go have for it: `rustls` tells those of TLS 1.3 apart by theirs.
-fn called(suite: &SupportedCipherSuite) -> String {
-    suite.suite().as_str().unwrap_or_default().replace("TLS13_", "TLS_")
-}
-
-fn is_called(suite: &SupportedCipherSuite, name: &str) -> bool {
-    called(suite) == name
 }
 
 fn clients(tls: &TlsConfig, provider: &Arc<CryptoProvider>) -> Result<Option<Arc<dyn ClientCertVerifier>>> {

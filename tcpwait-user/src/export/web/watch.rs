@@ -8,7 +8,7 @@ use super::{
     config::{self, WebConfig},
     policy::Policy,
 };
-use crate::output::say;
+use crate::{output::say, plain};
 
 /// The file, and what of it is in force.
 pub struct WebFile {
@@ -61,7 +61,9 @@ impl WebFile {
             }
         }
         self.is_told = true;
-        serde_json::to_string(&self.in_force).ok()
+        let mut text = Vec::new();
+        plain::json(&mut text, &self.in_force).ok()?;
+        String::from_utf8(text).ok()
     }
 
     /// What it says, if that is something else.
