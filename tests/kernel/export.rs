@@ -78,7 +78,7 @@ impl Exporter {
 }
 
 /// Does something in the namespace that the tests were started in.
-fn at_home<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> T {
+pub fn at_home<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> T {
     let home = netns::home();
     let there = thread::spawn(move || {
         // SAFETY: setns is a system call without any state in this process but the thread's namespace.
@@ -88,7 +88,7 @@ fn at_home<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> T {
     there.join().unwrap()
 }
 
-fn field<'a>(status: &'a str, name: &str) -> Vec<&'a str> {
+pub fn field<'a>(status: &'a str, name: &str) -> Vec<&'a str> {
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
     line.split_whitespace().collect()
 }

@@ -22,6 +22,7 @@ mod endings;
 mod ends;
 mod exits;
 mod export;
+mod export_web;
 mod failures;
 mod findings;
 mod fifty_thousand;
@@ -351,6 +352,11 @@ fn main() -> ExitCode {
         isolated("rights::the_needed_three", rights::the_needed_three),
         isolated("rights::one_is_missing", rights::one_is_missing),
         isolated("rights::of_the_exporter", rights::of_the_exporter),
+        isolated("export_web::tls_and_users", export_web::tls_and_users),
+        isolated("export_web::http2", export_web::http2),
+        isolated("export_web::client_certificates", export_web::client_certificates),
+        isolated("export_web::changed_files", export_web::changed_files),
+        isolated("export_web::slow_handshakes", export_web::slow_handshakes),
         isolated("endings::the_doctor_is_hurried", endings::the_doctor_is_hurried),
         isolated("endings::a_full_disk", endings::a_full_disk),
         isolated("endings::reader_goes", endings::reader_goes),

@@ -45,4 +45,5 @@ mod support;
 mod tally;
 mod ticks;
 mod usage;
+mod web_config;
 mod words;

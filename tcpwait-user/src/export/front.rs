@@ -4,7 +4,7 @@
 use std::{
     env,
     ffi::OsString,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{self, Read as _, Write as _},
     net::{Shutdown, SocketAddr, TcpListener},
     os::{
         fd::{AsFd as _, OwnedFd},
@@ -23,7 +23,7 @@ use signal_hook::{
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 
-use super::{confinement, http, questions::Asker};
+use super::{confinement, http, questions::Asker, web::in_force::Policies};
 
 /// The first argument of the process that is to serve; addresses follow, and standard input is its end of the pair.
 pub const VERB: &str = "--serve-metrics";
@@ -35,7 +35,7 @@ const BACKLOG: i32 = 128;
 const READY: &str = "ready";
 
 /// What it says is never longer, in bytes.
-const MAX_SAID: u64 = 4096;
+const MAX_SAID: usize = 4096;
 
 /// How often it is looked whether the other process is still there.
 const LOOK: Duration = Duration::from_millis(200);
@@ -64,17 +64,23 @@ impl Front {
         let front = Self { child: command.spawn().context("starting the process that answers HTTP")?, pair };
         // Its end is this process's too as long as the command has it.
         drop(command);
-        let mut said = String::new();
-        let heard = BufReader::new((&ours).take(MAX_SAID)).read_line(&mut said);
-        heard.context("waiting for the process that answers HTTP")?;
-        let said = said.trim_end();
+        let said = line(&ours).context("waiting for the process that answers HTTP")?;
         let Some(bound) = said.strip_prefix(READY) else {
-            bail!("{}", if said.is_empty() { "the process that answers HTTP has ended" } else { said });
+            bail!("{}", if said.is_empty() { "the process that answers HTTP has ended" } else { &said });
         };
         let bound = bound.split_whitespace().filter_map(|address| address.parse().ok()).collect();
         ours.set_nonblocking(true).context("talking to the process that answers HTTP")?;
         Ok((front, ours, bound))
     }
+}
+
+/// The first line, and not a byte more: its first question may be right behind.
+fn line(mut pair: &UnixStream) -> io::Result<String> {
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    while line.len() < MAX_SAID && pair.read(&mut byte)? > 0 && byte != *b"\n" {
+        line.extend(byte);
+    }
+    Ok(String::from_utf8_lossy(&line).into_owned())
 }
 
 impl Drop for Front {
@@ -121,6 +127,8 @@ fn listen_and_give_up(arguments: &[OsString]) -> Result<Vec<TcpListener>> {
     });
     let listeners = listeners.collect::<Result<_>>()?;
     confinement::give_up_everything()?;
+    // It will have the private key of TLS in its memory: another process of the same user may not look there, and a core dump has none of it.
+    nix::sys::prctl::set_dumpable(false).context("hiding this process's memory (PR_SET_DUMPABLE)")?;
     Ok(listeners)
 }
 
@@ -146,10 +154,14 @@ fn serve(pair: UnixStream, listeners: Vec<TcpListener>) -> Result<()> {
     runtime.block_on(async {
         let ends = tokio::net::UnixStream::from_std(pair.try_clone()?)?;
         let asker = Arc::new(Asker::new(tokio::net::UnixStream::from_std(pair)?));
+        let policies = tokio::select! {
+            policies = Policies::first(asker.clone()) => Arc::new(policies?),
+            () = gone(&ends) => return Ok(()),
+        };
         let room = http::room();
         for listener in listeners {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            tokio::spawn(http::serve(listener, asker.clone(), room.clone()));
+            tokio::spawn(http::serve(listener, asker.clone(), policies.clone(), room.clone()));
         }
         gone(&ends).await;
         Ok(())

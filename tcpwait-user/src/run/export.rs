@@ -24,7 +24,12 @@ use crate::{
         ports::settings::PortSettings,
     },
     cli::ExportArgs,
-    export::{engine::Engine, front::Front, questions::Questions},
+    export::{
+        engine::Engine,
+        front::Front,
+        questions::Questions,
+        web::{config::WebConfig, watch::WebFile},
+    },
     kernel::{KernelFilter, Work},
     live::{self, Audited, Live, LiveOptions, Sink},
     metrics::{
@@ -34,6 +39,7 @@ use crate::{
         source::{Observed, OwnCost},
     },
     output::say,
+    plain,
     recording::Header,
     system::{netns, own_process, port_range},
     tcp::NetnsId,
@@ -45,6 +51,9 @@ const PORT: u16 = 10_060;
 /// Carries it out.
 pub fn run(args: &ExportArgs) -> Result<ExitCode> {
     log_to_stderr(args.tracing.verbose);
+    if args.check {
+        return check(args);
+    }
     match &args.from {
         Some(path) => replay(args, path),
         None => runtime()?.block_on(trace(args)),
@@ -73,7 +82,10 @@ fn replay(args: &ExportArgs, path: &Path) -> Result<ExitCode> {
 
 async fn trace(args: &ExportArgs) -> Result<ExitCode> {
     // First: an address that cannot be had is known before anything is attached, and no right is there to be inherited.
-    let front = if args.once { None } else { Some(Front::start(&addresses(args)?)?) };
+    let web = args.web_config_file.as_deref().map(WebFile::open).transpose()?;
+    let config = web.as_ref().map(WebFile::config);
+    let scheme = if config.is_some_and(|config| config.tls.is_some()) { "https" } else { "http" };
+    let front = if args.once { None } else { Some(Front::start(&addresses(args, config)?)?) };
     let filter = KernelFilter { netns: netns::identify(&inodes(&args.netns)?), ..KernelFilter::default() };
     let audit = Audit::new(meaning_of_tw(), None);
     let wake = Arc::new(Notify::new());
@@ -88,10 +100,10 @@ async fn trace(args: &ExportArgs) -> Result<ExitCode> {
     banner(&live, args.tracing.verbose);
     if let Some((process, pair, bound)) = front {
         let pair = tokio::net::UnixStream::from_std(pair).context("talking to the process that answers HTTP")?;
-        let (questions, gone) = Questions::listen(pair, wake);
+        let (questions, gone) = Questions::listen(pair, wake, web);
         sink.front = Some(Serving { _process: process, questions, gone, has_gone: false });
         for address in bound {
-            say!("Serving metrics on http://{address}/metrics");
+            say!("Serving metrics on {scheme}://{address}/metrics");
         }
     }
     live.give_up_rights()?;
@@ -110,10 +122,51 @@ async fn trace(args: &ExportArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Says whether the web configuration is right for these addresses.
+fn check(args: &ExportArgs) -> Result<ExitCode> {
+    let path = args.web_config_file.as_deref().context("--check needs --web.config.file")?;
+    let file = WebFile::open(path)?;
+    addresses(args, Some(file.config()))?;
+    writeln!(io::stdout().lock(), "{}: right: {}", plain::escaped(&path.to_string_lossy()), meaning(file.config()))
+        .context("writing to stdout")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a configuration does, in a few words.
+fn meaning(config: &WebConfig) -> String {
+    let tls = match &config.tls {
+        Some(tls) => format!("TLS, client_auth_type {:?}", tls.client_auth),
+        None => "no TLS".to_owned(),
+    };
+    let users = match config.users.len() {
+        0 if config.verifies_clients() => "no users: a certificate lets a client in",
+        0 => "no users: everybody is let in",
+        1 => "1 user",
+        many => return format!("{tls}; {many} users"),
+    };
+    format!("{tls}; {users}")
+}
+
 /// Where to serve.
-fn addresses(args: &ExportArgs) -> Result<Vec<SocketAddr>> {
-    if let Some(open) = args.listen.iter().find(|address| !address.ip().is_loopback() && !args.no_auth) {
-        bail!("--listen {open}: whoever reaches this address reads the metrics; say --no-auth if that is wanted");
+fn addresses(args: &ExportArgs, web: Option<&WebConfig>) -> Result<Vec<SocketAddr>> {
+    let open = args.listen.iter().find(|address| !address.ip().is_loopback() && !args.no_auth);
+    match (open, web) {
+        (None, _) => {}
+        (Some(open), None) => bail!(
+            "--listen {open}: whoever reaches this address reads the metrics: say --web.config.file FILE with TLS and users, or --no-auth if everybody may"
+        ),
+        (Some(open), Some(web)) if web.tls.is_none() && web.users.is_empty() => bail!(
+            "--listen {open}: the web configuration has neither TLS nor users, so whoever reaches this address reads the metrics: say --no-auth if everybody may"
+        ),
+        (Some(open), Some(web)) if !web.is_closed() => {
+            say!(
+                "--listen {open}: without users or required client certificates, whoever reaches it reads the metrics"
+            );
+        }
+        (Some(open), Some(web)) if web.tls.is_none() => {
+            say!("--listen {open}: without TLS, passwords can be read on the way");
+        }
+        (Some(_), Some(_)) => {}
     }
     if !args.listen.is_empty() {
         return Ok(args.listen.clone());
