@@ -10,7 +10,6 @@ use std::{
     ffi::OsStr,
     fs,
     io::{BufRead, BufReader},
-    os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard},
     thread::{self, JoinHandle},
@@ -18,7 +17,6 @@ use std::{
 };
 
 use nix::{
-    libc,
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -113,16 +111,7 @@ pub struct Tracer {
 pub fn command<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tcpwait"));
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let home = netns::home();
-    // SAFETY: setns is a system call without any state in this process.
-    unsafe {
-        command.pre_exec(move || {
-            if libc::setns(home, libc::CLONE_NEWNET) != 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-            Ok(())
-        });
-    }
+    netns::runs_at_home(&mut command);
     command
 }
 
