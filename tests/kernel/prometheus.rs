@@ -56,11 +56,7 @@ const fn ill(
     Situation { name, is_ill: true, options: &[], before, story, fires }
 }
 
-const fn well(
-    name: &'static str,
-    before: fn() -> Vec<socket2::Socket>,
-    story: fn(&mut scene::Scene<'_>),
-) -> Situation {
+const fn well(name: &'static str, before: fn() -> Vec<socket2::Socket>, story: fn(&mut scene::Scene<'_>)) -> Situation {
     Situation { is_ill: false, ..ill(name, before, story, &[]) }
 }
 
@@ -103,7 +99,9 @@ fn load() {
         traffic::read_end(&client);
         let pair = Pair::on(V4);
         abort(pair.client);
-        assert!(traffic::socket(to.ip()).connect(&"127.0.0.1:9".parse::<std::net::SocketAddr>().unwrap().into()).is_err());
+        assert!(
+            traffic::socket(to.ip()).connect(&"127.0.0.1:9".parse::<std::net::SocketAddr>().unwrap().into()).is_err()
+        );
     }
     // One leaves TIME_WAIT: the next connection takes its place once its timestamp is older.
     let again = traffic::socket(from.ip());
@@ -128,7 +126,8 @@ pub fn queries() {
     let exporter = Exporter::start();
     let (_place, prometheus) = watched_by_one(&exporter);
     load();
-    let taken_in = "tcpwait_time_wait_exits_total{reason=\"reused_by_connect\"} > 0 and on () tcpwait_ports_fullest_used";
+    let taken_in =
+        "tcpwait_time_wait_exits_total{reason=\"reused_by_connect\"} > 0 and on () tcpwait_ports_fullest_used";
     wait("it is scraped again", SOON, || !prometheus.query(taken_in).is_empty());
     let dashboard: Value = serde_json::from_str(&shipped("contrib/grafana/dashboard.json")).unwrap();
     let mut asked = 0;
@@ -142,7 +141,8 @@ pub fn queries() {
         assert!(!made.contains('$'), "{made}");
         asked += 1;
         let is_instant = target["instant"] == true;
-        let answer = |made: &str| if is_instant { prometheus.try_query(made, None) } else { prometheus.try_range(made) };
+        let answer =
+            |made: &str| if is_instant { prometheus.try_query(made, None) } else { prometheus.try_range(made) };
         let answered = answer(&made).unwrap_or_else(|e| panic!("{title}: {made}: {e}"));
         let may_be_empty = EMPTY_WHEN_WELL.iter().any(|(known, _)| title == known);
         assert!(may_be_empty || answered.iter().any(|sample| sample.value.is_finite()), "{title}: {made}: no data");
@@ -195,7 +195,7 @@ pub fn two_of_them() {
         wait("the last scrape", SOON, || {
             let is_last = format!("tcpwait_time_wait_entries_total == {entries}");
             // And the one after it, by when the kernel's own counters have been compared.
-            prometheus.query(&format!("({is_last}) and ({})", is_last.replace(" ==", " offset 2s ==")) ).len() == 1
+            prometheus.query(&format!("({is_last}) and ({})", is_last.replace(" ==", " offset 2s =="))).len() == 1
         });
         let counters = prometheus.query(&format!("changes({COUNTERS}[2m]) > 0"));
         assert!(counters.len() > 10, "{counters:?}");

@@ -28,16 +28,12 @@ pub fn a_recording_becomes_graphs() {
         let om = place.path().join("incident.om");
         fs::write(&om, exported.stdout.join("\n") + "\n").unwrap();
         let data = place.path().join("data");
-        promtool(
-            &["tsdb", "create-blocks-from", "openmetrics", om.to_str().unwrap(), data.to_str().unwrap()],
-            "",
-        );
+        promtool(&["tsdb", "create-blocks-from", "openmetrics", om.to_str().unwrap(), data.to_str().unwrap()], "");
         fs::write(place.path().join("prometheus.yml"), configuration(&[], &[])).unwrap();
         let prometheus = Prometheus::start(place.path());
         // Prometheus keeps milliseconds.
         let samples = prometheus.try_query("{__name__=~\"tcpwait_.+\"}", Some(last_s + 0.001)).unwrap();
-        let exposed: HashMap<String, f64> =
-            samples.iter().map(|sample| (sample.series(), sample.value)).collect();
+        let exposed: HashMap<String, f64> = samples.iter().map(|sample| (sample.series(), sample.value)).collect();
         assert!(exposed.len() > 400, "{name}: {}", exposed.len());
         let stat = Tracer::spawn(command(["stat", "--json", "--from", recording])).end(SOON);
         let stat: Value = serde_json::from_str(stat.stdout.last().unwrap()).unwrap();

@@ -20,7 +20,7 @@ use crate::{
     actor::Cast,
     export::Exporter,
     netns,
-    tracer::{START, Tracer, command},
+    tracer::{SOON, START, Tracer, command},
 };
 
 /// How long an alert may take, of which the longest has a window of 30 s and waits for 15 s.
@@ -81,15 +81,23 @@ impl Scene<'_> {
         let netns = netns::inode().to_string();
         let here: &[&str] = if named == "tcpwait probes" { &[] } else { &["--netns", &netns] };
         let tracer = Tracer::spawn(command(words.chain(here.iter().copied())));
-        if named.contains("--duration") {
-            // What it says comes at its end, and the end need not be waited for.
-            tracer.wait_until_tracing();
-            thread::sleep(INTERVAL * 4);
-            let said = tracer.stop().stdout.join("\n");
-            assert!(says.iter().all(|part| said.contains(part)), "`{named}` does not say {says:?}: {said}");
-            return;
-        }
-        tracer.wait_for_lines(START, |lines| says.iter().all(|part| lines.iter().any(|line| line.contains(part))));
+        let verb = named.split_whitespace().nth(1).unwrap();
+        let said = match verb {
+            // These go on until they are ended.
+            "ports" | "trace" => {
+                let is_said = |lines: &[String]| says.iter().all(|part| lines.iter().any(|line| line.contains(part)));
+                tracer.wait_for_lines(SOON, is_said);
+                tracer.stop()
+            }
+            "stat" => {
+                tracer.wait_until_tracing();
+                thread::sleep(INTERVAL * 4);
+                tracer.stop()
+            }
+            _ => tracer.end(START),
+        };
+        let said = said.stdout.join("\n");
+        assert!(says.iter().all(|part| said.contains(part)), "`{named}` does not say {says:?}: {said}");
     }
 
     /// An expression's only value of this target now.

@@ -35,10 +35,8 @@ pub fn ordinary(scene: &mut Scene<'_>) {
         if !scene.goes_on() {
             break;
         }
-        for _ in 0..3 {
-            drop(Pair::on(V4).close_client_first());
-            drop(Pair::on(V4).close_server_first());
-        }
+        drop(Pair::on(V4).close_client_first());
+        drop(Pair::on(V4).close_server_first());
         knock_where_nobody_is();
         if step % 50 == 0 {
             let Pair { client, server, .. } = Pair::on(V4);
@@ -64,23 +62,22 @@ pub fn checks_of_health(scene: &mut Scene<'_>) {
         let [client, server] = pair(&listener);
         abort(client);
         drop(server);
-        for _ in 0..3 {
-            knock_where_nobody_is();
-        }
+        knock_where_nobody_is();
+        knock_where_nobody_is();
         thread::sleep(STEP);
     }
 }
 
 /// A proxy whose peers close first: it has some hundred in CLOSE_WAIT, closes each after some seconds, and gets more and more to do.
 pub fn proxy(scene: &mut Scene<'_>) {
-    const STAYS: Duration = Duration::from_secs(6);
+    const STAYS: Duration = Duration::from_secs(9);
     let listener = listener(4096);
     let mut kept: VecDeque<(Instant, Socket)> = VecDeque::new();
     for step in 0.. {
         if !scene.goes_on() {
             break;
         }
-        for _ in 0..5 + step / 100 {
+        for _ in 0..3 + step / 150 {
             kept.push_back((Instant::now(), close_wait(&listener)));
         }
         while kept.front().is_some_and(|(since, _)| since.elapsed() > STAYS) {
@@ -99,7 +96,7 @@ pub fn older_ones() -> Vec<Socket> {
 
 /// They are no more and no less, and the exporter is restarted.
 pub fn exporter_restarts(scene: &mut Scene<'_>) {
-    const EVERY: Duration = Duration::from_secs(15);
+    const EVERY: Duration = Duration::from_secs(20);
     let mut last = Instant::now();
     while scene.goes_on() {
         drop(Pair::on(V4).close_client_first());
