@@ -188,8 +188,10 @@ pub fn two_of_them() {
     let exporter = Exporter::start();
     let (_one, one) = watched_by_one(&exporter);
     let (_other, other) = watched_by_one(&exporter);
+    let mut entries = 0.0;
     let come_and_go = || {
         drop(Pair::on(V4).close_client_first());
+        entries += 1.0;
         thread::sleep(Duration::from_millis(20));
     };
     let one = scene::meanwhile(come_and_go, || {
@@ -199,15 +201,16 @@ pub fn two_of_them() {
         thread::sleep(INTERVAL * 3);
         one
     });
-    // What is in the metrics of the exporter itself goes on.
+    // Not of the exporter's own process, which goes on.
     let settled = "{__name__=~\"tcpwait_.+\"}";
-    let entries = exporter.scrape()["tcpwait_time_wait_entries_total"];
     for prometheus in [&one, &other] {
-        wait("the last scrape", SOON, || {
-            let is_last = format!("tcpwait_time_wait_entries_total == {entries}");
-            // And the one after it, by when the kernel's own counters have been compared.
-            prometheus.query(&format!("({is_last}) and ({})", is_last.replace(" ==", " offset 2s =="))).len() == 1
-        });
+        // And the one after it, by when the kernel's own counters have been compared.
+        for offset in ["", " offset 2s"] {
+            let is_last = format!("tcpwait_time_wait_entries_total{offset}");
+            wait(&format!("{is_last} is {entries}"), SOON, || {
+                prometheus.query(&is_last).first().is_some_and(|sample| sample.value == entries)
+            });
+        }
         let counters: BTreeSet<String> =
             prometheus.query(COUNTERS).iter().map(|sample| sample.labels["__name__"].clone()).collect();
         let sum = |function: &str, name: &str| prometheus.query(&format!("sum({function}({name}[2m]))"))[0].value;
