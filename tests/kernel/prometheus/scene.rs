@@ -9,7 +9,7 @@ use std::{
         mpsc,
     },
     thread,
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use super::{
@@ -55,7 +55,7 @@ pub struct Scene<'a> {
 struct Stage {
     prometheus: OnceLock<Prometheus>,
     ill: AtomicUsize,
-    failed: AtomicBool,
+    over: AtomicBool,
 }
 
 impl Scene<'_> {
@@ -110,7 +110,7 @@ impl Scene<'_> {
 
     /// Whether something that is wrong is still being shown elsewhere.
     pub fn goes_on(&self) -> bool {
-        self.stage.ill.load(Ordering::SeqCst) > 0 && !self.stage.failed.load(Ordering::SeqCst)
+        !self.stage.over.load(Ordering::SeqCst)
     }
 
     /// Has Prometheus read its configuration again.
@@ -173,11 +173,11 @@ pub fn play(situations: &'static [Situation]) {
     let stage = Stage {
         prometheus: OnceLock::new(),
         ill: AtomicUsize::new(situations.iter().filter(|situation| situation.is_ill).count()),
-        failed: AtomicBool::new(false),
+        over: AtomicBool::new(false),
     };
     let place = tempfile::tempdir().unwrap();
     let stage = &stage;
-    thread::scope(|scope| {
+    let over_s = thread::scope(|scope| {
         let (tell, told) = mpsc::channel();
         for situation in situations {
             let tell = tell.clone();
@@ -190,25 +190,27 @@ pub fn play(situations: &'static [Situation]) {
                 let address = exporter.as_ref().unwrap().address;
                 let mut scene = Scene { name: situation.name, exporter, options: situation.options, stage, held };
                 tell.send((situation.name, address)).unwrap();
-                wait("Prometheus", START, || stage.prometheus.get().is_some() || stage.failed.load(Ordering::SeqCst));
+                wait("Prometheus", START, || stage.prometheus.get().is_some() || stage.over.load(Ordering::SeqCst));
                 (situation.story)(&mut scene);
                 drop(ill);
-                // An exporter that is gone would be an alert.
-                wait("the others are over", A_WHILE, || !scene.goes_on());
+                wait("the others are over", A_WHILE * 2, || !scene.goes_on());
             };
             thread::Builder::new().name(situation.name.to_owned()).spawn_scoped(scope, act).unwrap();
         }
-        let failed = Sets(&stage.failed);
+        let _over = Sets(&stage.over);
         let targets: Vec<(&str, SocketAddr)> = situations.iter().map(|_| told.recv_timeout(START).unwrap()).collect();
         let prometheus = begin(place.path(), &targets);
         assert!(stage.prometheus.set(prometheus).is_ok());
-        std::mem::forget(failed);
+        wait("all alerts have fired", A_WHILE * 2, || stage.ill.load(Ordering::SeqCst) == 0);
+        // Exporters end from now on, which would be an alert.
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64()
     });
     let prometheus = stage.prometheus.get().unwrap();
     for situation in situations {
         let name = situation.name;
         let labels = format!("instance=\"{name}\",alertstate=\"firing\",time=\"{}\"", sixtieth::TIME);
-        let fired = prometheus.query(&format!("count by (alertname) (max_over_time(ALERTS{{{labels}}}[1h]))"));
+        let ever = format!("count by (alertname) (max_over_time(ALERTS{{{labels}}}[1h]))");
+        let fired = prometheus.try_query(&ever, Some(over_s)).unwrap();
         let fired = fired.iter().map(|sample| sample.labels["alertname"].as_str());
         let fired: BTreeSet<&str> = fired.filter(|alert| !situation.may_fire.contains(alert)).collect();
         assert_eq!(fired, situation.fires.iter().copied().collect(), "{name}");
