@@ -67,7 +67,7 @@ const fn well(name: &'static str, before: fn() -> Vec<socket2::Socket>, story: f
 }
 
 /// Each alert fires for what it is for, and none where all is well. `TcpwaitCountsDiffer` is for what tcpwait does not know that it misses, which
-/// cannot be made on purpose: alerts.test.yml has it, and here it must not fire.
+/// cannot be made on purpose: alerts.test.yml has it, and here it is said what differed.
 pub fn alerts() {
     const DESCRIPTORS: usize = 16_384;
     if is_installed() {
