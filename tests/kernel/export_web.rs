@@ -20,8 +20,9 @@ use rustls::{
 use tempfile::TempDir;
 
 use crate::{
-    export::{at_home, field},
+    export::field,
     netns,
+    netns::at_home,
     tracer::{SOON, Tracer, command},
     traffic::{in_time, until},
 };

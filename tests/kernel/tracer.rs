@@ -10,7 +10,6 @@ use std::{
     ffi::OsStr,
     fs,
     io::{BufRead, BufReader},
-    os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard},
     thread::{self, JoinHandle},
@@ -18,7 +17,6 @@ use std::{
 };
 
 use nix::{
-    libc,
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -123,16 +121,7 @@ pub fn here<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: impl IntoIte
 
 /// A command, to be run in the namespace that the tests were started in.
 pub fn at_home(mut command: Command) -> Command {
-    let home = netns::home();
-    // SAFETY: setns is a system call without any state in this process.
-    unsafe {
-        command.pre_exec(move || {
-            if libc::setns(home, libc::CLONE_NEWNET) != 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-            Ok(())
-        });
-    }
+    netns::runs_at_home(&mut command);
     command
 }
 

@@ -75,7 +75,7 @@ fn replay(args: &ExportArgs, path: &Path) -> Result<ExitCode> {
     }
     engine.finish();
     history.add(engine.now_ns(), engine.now_s(), &engine.snapshot(None));
-    history.write(&mut io::stdout().lock()).context("writing to stdout")?;
+    unless_nobody_reads(history.write(&mut io::stdout().lock()))?;
     say_damage(path, &reader.found(), "exported");
     Ok(ExitCode::SUCCESS)
 }
@@ -114,7 +114,7 @@ async fn trace(args: &ExportArgs) -> Result<ExitCode> {
         sink.engine.set_settings(port_range::read(&sink.engine.namespaces()));
         // The process's own cost would collide with that of node_exporter.
         let text = sink.render(Format::Text, None);
-        io::stdout().lock().write_all(text.as_bytes()).context("writing to stdout")?;
+        unless_nobody_reads(io::stdout().lock().write_all(text.as_bytes()))?;
     }
     if sink.front.is_some_and(|front| front.has_gone) {
         bail!("the process that answers HTTP has ended: what it said is above; start tcpwait export again");
@@ -145,6 +145,14 @@ fn meaning(config: &WebConfig) -> String {
         many => return format!("{tls}; {many} users"),
     };
     format!("{tls}; {users}")
+}
+
+/// Whoever has read enough closes the pipe.
+fn unless_nobody_reads(written: io::Result<()>) -> Result<()> {
+    match written {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("writing to stdout"),
+    }
 }
 
 /// Where to serve.
