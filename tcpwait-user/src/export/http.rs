@@ -191,7 +191,93 @@ fn typed(status: StatusCode, kind: &'static str, body: Bytes) -> Reply {
 
 #[cfg(test)]
 mod tests {
-    use super::accepts_gzip;
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use std::{sync::Arc, time::Duration};
+
+    use hyper_util::rt::TokioIo;
+    use proptest::prelude::*;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _, duplex},
+        net::UnixStream,
+        sync::Notify,
+        time::timeout,
+    };
+
+    use super::{Policies, accepts_gzip, speak_http1};
+    use crate::export::questions::{Asker, Questions};
+
+    const BODY: &str = "tcpwait_sockets 1\n# EOF\n";
+
+    /// What HTTP is made of, for those that mean ill.
+    const PIECES: [&str; 18] = [
+        "GET ",
+        "HEAD ",
+        "POST ",
+        "/metrics",
+        "/-/healthy",
+        "/../..",
+        " HTTP/1.1\r\n",
+        " HTTP/1.0\r\n",
+        " HTTP/9\r\n",
+        "Host: a\r\n",
+        "Accept: application/openmetrics-text;version=1.0.0;q=x\r\n",
+        "Accept-Encoding: gzip;q=,*\r\n",
+        "Content-Length: 18446744073709551616\r\n",
+        "Content-Length: 5\r\n",
+        "Transfer-Encoding: chunked\r\n",
+        "Connection: close\r\n",
+        "\r\n",
+        "\r\nffffffffffffffff\r\n",
+    ];
+
+    fn client() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            8 => (0..PIECES.len()).prop_map(|which| PIECES[which].as_bytes().to_vec()),
+            1 => prop::collection::vec(any::<u8>(), 0..40),
+            1 => (any::<u8>(), 0..40_000usize).prop_map(|(byte, many)| vec![byte; many]),
+        ];
+        prop::collection::vec(piece, 0..14).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        /// Whatever a client says before it hangs up, it is answered in HTTP or let go of, and the next one is answered.
+        #[test]
+        fn whatever_a_client_says(said in client()) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let (one, other) = UnixStream::pair().unwrap();
+                let wake = Arc::new(Notify::new());
+                let (mut questions, _gone) = Questions::listen(one, wake.clone(), None);
+                tokio::spawn(async move {
+                    loop {
+                        wake.notified().await;
+                        if questions.are_open() {
+                            questions.answer(|_| BODY.to_owned());
+                        }
+                    }
+                });
+                let asker = Arc::new(Asker::new(other));
+                let policies = Arc::new(Policies::first(asker.clone()).await.unwrap());
+                for (said, is_right) in [(said.as_slice(), false), (b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", true)] {
+                    let (mut client, server) = duplex(1 << 20);
+                    tokio::spawn(speak_http1(TokioIo::new(server), asker.clone(), policies.clone()));
+                    // Whoever is let go of early hears no more.
+                    let _ = client.write_all(said).await;
+                    if !is_right {
+                        let _ = client.shutdown().await;
+                    }
+                    let mut heard = Vec::new();
+                    let ended = timeout(Duration::from_secs(60), client.read_to_end(&mut heard)).await;
+                    prop_assert!(ended.is_ok(), "it goes on for ever");
+                    let heard = String::from_utf8_lossy(&heard);
+                    prop_assert!(heard.is_empty() || heard.starts_with("HTTP/1."), "{heard:?}");
+                    prop_assert!(!is_right || heard.ends_with(BODY), "{heard:?}");
+                }
+                Ok(())
+            })?;
+        }
+    }
 
     #[test]
     fn gzip_is_sent_to_who_takes_it() {
