@@ -15,7 +15,7 @@ use crate::{
 const MAX_NAMESPACES: usize = 10_000;
 
 /// What is known of names.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Names {
     cgroups: HashMap<u64, String>,
     interfaces: HashMap<Interface, String>,
@@ -23,7 +23,7 @@ pub struct Names {
 }
 
 /// What people call a network namespace.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Called {
     name: String,
     /// Of its first process, whose container says more than the process.
@@ -51,6 +51,11 @@ impl Names {
         if self.has_room(netns) {
             self.namespaces.insert(netns, Called { name: name.to_owned(), cgroup: None });
         }
+    }
+
+    /// Whether a network namespace has a name already, or can get none any more.
+    pub fn has_met(&self, netns: NetnsId) -> bool {
+        self.namespaces.contains_key(&netns) || !self.has_room(netns)
     }
 
     /// A process acts in a network namespace: one that has no name, since it is younger than the trace, gets that of the process's pod or container, or
