@@ -26,6 +26,7 @@ pub mod pipeline;
 pub mod stat;
 pub mod ports;
 pub mod metrics;
+pub mod top;
 pub mod kernel;
 pub mod system;
 pub mod live;

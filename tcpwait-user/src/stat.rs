@@ -12,7 +12,7 @@ use tcpwait_wire::wire;
 use crate::{
     aggregate::{
         Aggregate, StatOptions, Wheel,
-        audit::{Audit, Reading},
+        audit::{Audit, AuditReport, Reading},
         by::GroupBy,
         census::SocketCensus,
         ports::settings::PortSettings,
@@ -149,6 +149,11 @@ impl StatEngine {
     pub fn outcome(&self) -> Account {
         let ledger = self.ledger();
         Account { ledger, differs: self.audit.report(&ledger).differs() }
+    }
+
+    /// How far the counts agree with the kernel's.
+    pub fn audit(&self) -> AuditReport {
+        self.audit.report(&self.ledger())
     }
 
     /// The namespaces whose settings matter: those in which something connects.

@@ -194,12 +194,7 @@ impl Aggregate {
     }
 
     /// Groups by something else from now on; `present`: the sockets there are that are wanted, of which those in TIME_WAIT go to their new groups.
-    pub fn group_by<'a>(
-        &mut self,
-        by: Vec<GroupBy>,
-        netns_implied: bool,
-        present: impl Iterator<Item = Present<'a>>,
-    ) {
+    pub fn group_by<'a>(&mut self, by: Vec<GroupBy>, netns_implied: bool, present: impl Iterator<Item = Present<'a>>) {
         (self.wanted.by, self.wanted.netns_implied) = (by.clone(), netns_implied);
         self.groups = self.groups.anew(by);
         for socket in present.filter(|socket| socket.state == State::TimeWait) {

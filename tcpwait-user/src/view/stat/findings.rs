@@ -65,7 +65,7 @@ pub fn tell_all_failures(report: &StatReport, all: bool) -> bool {
 }
 
 /// One of them in words, with the network namespace where there are several.
-pub(super) fn line(finding: &StatFinding, report: &StatReport, context: ViewContext<'_>) -> String {
+pub fn line(finding: &StatFinding, report: &StatReport, context: ViewContext<'_>) -> String {
     let netns = match finding {
         StatFinding::Failed(row) => Some(row.kind.netns),
         StatFinding::Ports { row, .. } => Some(row.destination.netns),

@@ -112,10 +112,12 @@ fn mostly(rows: &[EndRow]) -> String {
 
 /// Calls that failed: one row for those of one kind.
 pub fn failures(report: &StatReport, context: ViewContext<'_>, width: usize) -> Vec<String> {
+    if report.failures.total == 0 { Vec::new() } else { table::lines(failure_columns(report, context), width) }
+}
+
+/// The columns of these: a row for each kind, and one for all others if there are any.
+pub fn failure_columns(report: &StatReport, context: ViewContext<'_>) -> Vec<Column> {
     let failures = &report.failures;
-    if failures.total == 0 {
-        return Vec::new();
-    }
     let others = (failures.others > 0).then_some(failures.others);
     let column = |cell: &dyn Fn(&FailureRow) -> String, other: &dyn Fn(u64) -> String| {
         failures.rows.iter().map(cell).chain(others.map(other)).collect::<Vec<_>>()
@@ -125,7 +127,7 @@ pub fn failures(report: &StatReport, context: ViewContext<'_>, width: usize) -> 
         Some(errno) => format!("{errno}: {}", short(row.kind.why)),
         None => short(row.kind.why).to_owned(),
     };
-    let columns = vec![
+    vec![
         Column::text("FAILED", 0, column(&|row| row.kind.call.name().to_owned(), &|_| "other".to_owned())),
         Column::number("COUNT", 0, column(&|row| count(row.count), &count)),
         Column::text(
@@ -135,8 +137,7 @@ pub fn failures(report: &StatReport, context: ViewContext<'_>, width: usize) -> 
         ),
         Column::text("ADDRESS", 0, column(&|row| at(row, context), &nothing)),
         Column::text("WHY", 0, column(&why, &nothing)),
-    ];
-    table::lines(columns, width)
+    ]
 }
 
 fn at(row: &FailureRow, context: ViewContext<'_>) -> String {

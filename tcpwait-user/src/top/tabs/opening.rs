@@ -1,0 +1,80 @@
+//! Connections that are being made: how long that takes, whose SYN was sent again, queues that are full, calls that failed.
+
+use super::{Frame, folded, worst};
+use crate::{
+    tcp::State,
+    top::{
+        page::{Page, RowKey, ScreenLine},
+        sheet::Sheet,
+    },
+    view::{
+        paint::Mark,
+        stat::{sections, sentences},
+        table,
+    },
+};
+
+pub(super) fn page(frame: Frame<'_>, page: &mut Page) {
+    let report = &frame.snapshot.report;
+    page.lines(3, worst::lines(frame, 3));
+    page.gap(5);
+    page.written(1, handshakes(frame));
+    for sentence in [sentences::syn_recv(report), sentences::kernel_counters(report)] {
+        page.sentences(2, sentence.map(|sentence| folded(&sentence, frame.width)).unwrap_or_default());
+    }
+    page.sentences(2, folded(&queues(frame), frame.width));
+    let connects = sections::connects(report, frame.context, frame.width);
+    if !connects.is_empty() {
+        page.gap(5);
+        page.written(2, connects);
+    }
+    page.gap(4);
+    let failures = &report.failures;
+    if failures.total == 0 {
+        return page.lines(0, vec![ScreenLine::plain("no call has failed in this interval")]);
+    }
+    let columns = sections::failure_columns(report, frame.context);
+    let mut keys: Vec<RowKey> = failures.rows.iter().map(|row| RowKey(format!("{:?}", row.kind))).collect();
+    keys.extend((failures.others > 0).then(|| RowKey("other".to_owned())));
+    page.table(Sheet { marks: vec![Mark::Failure; keys.len()], keys, columns, has_others: failures.others > 0 });
+}
+
+/// SYN_SENT and SYN_RECV, and what became of those in SYN_RECV.
+fn handshakes(frame: Frame<'_>) -> Vec<String> {
+    let (states, columns) = sections::state_columns(&frame.snapshot.report);
+    let mut shown = false;
+    let mut rows = Vec::new();
+    for (row, state) in states.iter().enumerate() {
+        // Rows below a state are of that state.
+        if let Some(state) = state {
+            shown = matches!(state, State::Listen | State::SynSent | State::SynRecv);
+        }
+        rows.extend(shown.then_some(row));
+    }
+    if rows.is_empty() {
+        return Vec::new();
+    }
+    let pick = |column: &table::Column| {
+        column.with_cells(rows.iter().filter_map(|row| column.cells().get(*row).cloned()).collect())
+    };
+    table::lines(columns.iter().map(pick).filter(table::Column::has_values).collect(), frame.width)
+}
+
+/// Accept queues, when the kernel's counters were read last.
+fn queues(frame: Frame<'_>) -> String {
+    let audit = &frame.snapshot.report.audit;
+    match audit.full {
+        Some(queue) => {
+            let others = match queue.others {
+                0 => String::new(),
+                others => format!("; {others} more are full"),
+            };
+            format!(
+                "accept queue of :{} is full: Recv-Q {}, Send-Q {} as in `ss -ltn`{others}",
+                queue.port, queue.waiting, queue.backlog
+            )
+        }
+        None if audit.time_ns.is_some() => "no accept queue was full when the kernel was asked last".to_owned(),
+        None => "accept queues: not asked for".to_owned(),
+    }
+}

@@ -1,0 +1,101 @@
+//! What is wrong, sockets by state, and who has TIME_WAIT.
+
+use super::{Frame, worst};
+use crate::{
+    tcp::State,
+    top::{
+        page::{Page, RowKey},
+        sheet::Sheet,
+    },
+    view::{
+        paint::Mark,
+        stat::sections,
+        table::{self, Column},
+    },
+};
+
+/// A minute.
+const MINUTE_NS: u64 = 60_000_000_000;
+
+/// The width from which curves are longer.
+const WIDE: usize = 110;
+
+pub(super) fn page(frame: Frame<'_>, page: &mut Page) {
+    let report = &frame.snapshot.report;
+    page.lines(0, worst::lines(frame, (frame.height / 3).max(3)));
+    page.gap(5);
+    let states = states(frame);
+    page.others.extend(states.iter().map(|column| column.header().to_owned()));
+    page.written(1, table::lines(states, frame.width));
+    page.gap(4);
+    page.table(groups(frame));
+    if !sections::failures(report, frame.context, frame.width).is_empty() {
+        page.gap(6);
+        page.written(3, sections::failures(report, frame.context, frame.width));
+    }
+    if frame.snapshot.ports.rows.iter().any(|row| row.advice.is_some()) {
+        page.gap(6);
+        page.written(2, super::ports::bars(frame, 2));
+    }
+    let ends = sections::ends(report, frame.width);
+    if !ends.is_empty() {
+        page.gap(8);
+        page.written(8, ends);
+    }
+    let histogram = sections::histogram(report, frame.width);
+    if !histogram.is_empty() {
+        page.gap(9);
+        page.written(9, histogram);
+    }
+}
+
+/// Sockets by state, with how many there were.
+fn states(frame: Frame<'_>) -> Vec<Column> {
+    let (rows, mut columns) = sections::state_columns(&frame.snapshot.report);
+    let points = if frame.width >= WIDE { 30 } else { 15 };
+    let (name, length_ns) = match frame.snapshot.report.is_final {
+        true => ("WHOLE RUN", frame.snapshot.report.end_ns.saturating_sub(frame.snapshot.report.begin_ns)),
+        false => ("LAST 60s", MINUTE_NS),
+    };
+    let curve = |state: &Option<State>| state.map_or_else(String::new, |state| curve(frame, state, points, length_ns));
+    let at = columns.len().min(2);
+    columns.insert(at, Column::text(name, 6, rows.iter().map(curve).collect()));
+    columns
+}
+
+/// How many were in a state, over so long a time.
+fn curve(frame: Frame<'_>, state: State, points: usize, length_ns: u64) -> String {
+    let end_ns = frame.snapshot.report.end_ns;
+    let mut most: Vec<Option<u64>> = vec![None; points];
+    let step_ns = (length_ns / points as u64).max(1);
+    for earlier in frame.screen.past.until(frame.snapshot.number) {
+        let ago = end_ns.saturating_sub(earlier.report.end_ns) / step_ns;
+        let Some(point) = usize::try_from(ago).ok().and_then(|ago| points.checked_sub(ago + 1)) else { break };
+        let row = earlier.report.states.iter().find(|row| row.state == state);
+        if let Some((slot, now)) = most.get_mut(point).zip(row.and_then(|row| row.now)) {
+            *slot = Some(slot.unwrap_or_default().max(now));
+        }
+    }
+    // An interval that is longer than a point stands in all of them.
+    let mut last = None;
+    for slot in &mut most {
+        *slot = slot.or(last);
+        last = *slot;
+    }
+    frame.screen.scene.theme.curve(&most)
+}
+
+/// Who has TIME_WAIT.
+fn groups(frame: Frame<'_>) -> Sheet {
+    let report = &frame.snapshot.report;
+    let rows = sections::group_rows(report);
+    if rows.is_empty() {
+        return Sheet::default();
+    }
+    Sheet {
+        keys: rows.iter().map(|row| RowKey(format!("{:?}", row.key))).collect(),
+        marks: vec![Mark::Plain; rows.len()],
+        columns: sections::group_columns(report, &rows, frame.context),
+        has_others: rows.last().is_some_and(|last| last.key.is_empty()),
+    }
+}

@@ -1,0 +1,113 @@
+//! TIME_WAIT: how long those that are there have to go, how long it took, and who ended it early.
+
+use super::{Frame, folded, worst};
+use crate::{
+    plain,
+    top::{
+        page::{Page, RowKey, ScreenLine},
+        sheet::Sheet,
+        snapshot::{BAR_S, EarlyRow, EndedBy},
+    },
+    view::{
+        key::comm_of,
+        paint::Mark,
+        stat::{sections, sentences},
+        table::{self, Column},
+        units::{count, duration},
+    },
+};
+
+/// The width from which both tables stand side by side.
+const BESIDE: usize = 76;
+
+/// The longest bar.
+const BAR: usize = 16;
+
+pub(super) fn page(frame: Frame<'_>, page: &mut Page) {
+    let report = &frame.snapshot.report;
+    page.lines(3, worst::lines(frame, 2));
+    page.gap(5);
+    let (left, took) = (time_left(frame), sections::histogram(report, frame.width));
+    if frame.width >= BESIDE {
+        let beside = beside(left, took);
+        page.lines(1, beside);
+    } else {
+        page.written(1, left);
+        page.gap(4);
+        page.written(2, took);
+    }
+    for sentence in [sentences::length(&report.time_wait), sentences::steady(&report.time_wait, false)] {
+        page.sentences(6, sentence.map(|sentence| folded(&sentence, frame.width)).unwrap_or_default());
+    }
+    page.gap(4);
+    page.table(early(frame));
+    if frame.snapshot.early.is_empty() {
+        page.sentences(4, folded("no TIME_WAIT has ended before its time since tcpwait started", frame.width));
+    }
+}
+
+/// Two tables beside each other.
+fn beside(left: Vec<String>, right: Vec<String>) -> Vec<ScreenLine> {
+    let width = left.iter().map(|line| plain::width(line)).max().unwrap_or_default() + 3;
+    let rows = left.len().max(right.len());
+    let of = |lines: &[String], row: usize| lines.get(row).cloned().unwrap_or_default();
+    let line = |row: usize| {
+        let first = of(&left, row);
+        let text = format!("{first}{}{}", " ".repeat(width.saturating_sub(plain::width(&first))), of(&right, row));
+        if row == 0 { ScreenLine::title(text) } else { ScreenLine::plain(text.trim_end()) }
+    };
+    (0..rows).map(line).collect()
+}
+
+/// How long those that are there have to go.
+fn time_left(frame: Frame<'_>) -> Vec<String> {
+    let left = &frame.snapshot.time_left;
+    if left.total() == 0 {
+        return vec!["TIME LEFT: no TIME_WAIT now".to_owned()];
+    }
+    let mut rows: Vec<(String, u64)> = Vec::new();
+    if left.over > 0 {
+        rows.push(("over: timer late".to_owned(), left.over));
+    }
+    rows.extend((0..).zip(left.bars).map(|(at, count)| (format!("{} to {}s", at * BAR_S, (at + 1) * BAR_S), count)));
+    if left.beyond > 0 {
+        rows.push(("more than 60s".to_owned(), left.beyond));
+    }
+    if left.unknown > 0 {
+        rows.push(("not known".to_owned(), left.unknown));
+    }
+    let most = rows.iter().map(|(_, count)| *count).max().unwrap_or_default();
+    let theme = frame.screen.scene.theme;
+    let columns = vec![
+        Column::text("TIME LEFT", 0, rows.iter().map(|(name, _)| name.clone()).collect()),
+        Column::number("NOW", 0, rows.iter().map(|(_, number)| count(*number)).collect()),
+        Column::text("", 1, rows.iter().map(|(_, number)| theme.count_bar(*number, most, BAR)).collect()),
+    ];
+    table::lines(columns, frame.width)
+}
+
+/// Who ended TIME_WAITs before their time.
+fn early(frame: Frame<'_>) -> Sheet {
+    let rows = &frame.snapshot.early;
+    let column = |cell: &dyn Fn(&EarlyRow) -> String| rows.iter().map(cell).collect::<Vec<_>>();
+    Sheet {
+        keys: rows.iter().map(|row| RowKey(format!("{:?} {:?}", row.reason, row.by))).collect(),
+        marks: vec![Mark::Plain; rows.len()],
+        columns: vec![
+            Column::text("ENDED EARLY", 0, column(&|row| row.reason.name().to_owned())),
+            Column::text("BY", 0, column(&|row| by(row.by))),
+            Column::number("COUNT", 0, column(&|row| count(row.count))),
+            Column::number("AFTER", 1, column(&|row| duration(row.mean_ns))),
+        ],
+        has_others: false,
+    }
+}
+
+fn by(by: EndedBy) -> String {
+    match by {
+        EndedBy::Process(comm) => plain::column(&comm_of(comm)),
+        EndedBy::Peer(address) => format!("the peer {address}"),
+        EndedBy::Unknown => "-".to_owned(),
+        EndedBy::Other => "others".to_owned(),
+    }
+}

@@ -1,0 +1,98 @@
+//! What is wrong, in the words of `stat`: of this report, and of those before it that went out of sight a moment ago.
+
+use super::{Frame, folded};
+use crate::{
+    aggregate::findings::StatFinding,
+    top::page::ScreenLine,
+    view::{
+        paint::Mark,
+        stat::{findings, sentences},
+        units::duration,
+    },
+};
+
+/// How long what was wrong stays in sight after it was last seen.
+const REMEMBERED_NS: u64 = 60_000_000_000;
+
+/// Findings that come and go with each report, of the reports before.
+const REMEMBERED: usize = 3;
+
+/// What is to be said first, at most so many lines of it.
+pub fn lines(frame: Frame<'_>, most: usize) -> Vec<ScreenLine> {
+    let report = &frame.snapshot.report;
+    let mut sentences = findings::lines(report, true, frame.context);
+    sentences.extend(before(frame));
+    if let Some(standing) = sentences::standing(report) {
+        sentences.push((Mark::Plain, standing));
+    }
+    sentences.extend(sentences::lead(report, frame.context).map(|lead| (Mark::Plain, lead)));
+    let mut lines = Vec::new();
+    let all = sentences.len();
+    for (at, (mark, sentence)) in sentences.into_iter().enumerate() {
+        let folded = folded(&sentence, frame.width);
+        // One line is for saying that there is more.
+        let room = most.saturating_sub(lines.len() + usize::from(at + 1 < all));
+        if folded.len() > room && at > 0 {
+            let more = all - at;
+            let verb = if more == 1 { "is" } else { "are" };
+            lines.push(ScreenLine::plain(format!("{more} more {verb} hidden: a higher terminal shows more")));
+            break;
+        }
+        let is_cut = folded.len() > room.max(1);
+        let mut folded: Vec<String> = folded.into_iter().take(room.max(1)).collect();
+        if let Some(last) = folded.last_mut().filter(|_| is_cut) {
+            last.push_str(" ...");
+        }
+        lines.extend(folded.into_iter().map(|line| ScreenLine::plain(line).marked(mark)));
+    }
+    lines
+}
+
+/// What was wrong a moment ago, and is not in this report.
+fn before(frame: Frame<'_>) -> Vec<(Mark, String)> {
+    let report = &frame.snapshot.report;
+    if report.is_final {
+        return Vec::new();
+    }
+    let mut seen: Vec<String> = report.findings.iter().map(subject).collect();
+    let mut lines = Vec::new();
+    for earlier in frame.screen.past.until(frame.snapshot.number.saturating_sub(1)) {
+        let ago_ns = report.end_ns.saturating_sub(earlier.report.end_ns);
+        if ago_ns > REMEMBERED_NS || lines.len() >= REMEMBERED {
+            break;
+        }
+        // What only waits is there, or it is not.
+        let fails = |finding: &&StatFinding| {
+            matches!(finding, StatFinding::Failed(_) | StatFinding::Dropped { .. } | StatFinding::Overflow { .. })
+        };
+        for finding in earlier.report.findings.iter().filter(fails) {
+            let subject = subject(finding);
+            if !seen.contains(&subject) && lines.len() < REMEMBERED {
+                let line = findings::line(finding, &earlier.report, frame.screen.context(earlier));
+                let ago = duration(Some(ago_ns / 1_000_000_000 * 1_000_000_000));
+                lines.push((
+                    Mark::Warning,
+                    format!(
+                        "{} ago: {line}",
+                        ago.split('.').next().unwrap_or(&ago).trim_end_matches('s').to_owned() + "s"
+                    ),
+                ));
+                seen.push(subject);
+            }
+        }
+    }
+    lines
+}
+
+/// What a finding is about, however much of it there is.
+fn subject(finding: &StatFinding) -> String {
+    match finding {
+        StatFinding::Failed(row) => format!("{:?}", row.kind),
+        StatFinding::Ports { row, .. } => format!("{:?}", row.destination),
+        StatFinding::Unanswered(row) | StatFinding::Waiting(row) => format!("{:?}", row.place),
+        StatFinding::Dropped { .. }
+        | StatFinding::Cookies { .. }
+        | StatFinding::Overflow { .. }
+        | StatFinding::Ended(_) => finding.name().to_owned(),
+    }
+}
