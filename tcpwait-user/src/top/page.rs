@@ -91,8 +91,11 @@ impl Page {
         }
     }
 
-    /// Here is the table to choose from.
-    pub fn table(&mut self, sheet: Sheet) {
+    /// Here is the table to choose from, after a line without anything that is left out in this order.
+    pub fn table(&mut self, gap: u8, sheet: Sheet) {
+        if !sheet.keys.is_empty() {
+            self.gap(gap);
+        }
         self.sheet = sheet;
         self.parts.push(PagePart { drop: 0, content: Content::Table });
     }

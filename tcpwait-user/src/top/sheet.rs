@@ -1,5 +1,7 @@
 //! A table with rows that can be chosen: filtered by words, sorted by what is seen, and for a while kept where it is.
 
+use hashbrown::{HashMap, HashSet};
+
 use super::page::RowKey;
 use crate::view::{paint::Mark, table::Column, units::magnitude};
 
@@ -80,8 +82,10 @@ impl Sheet {
     /// What there is now, in the order of before. What is new comes last, what is gone keeps its row.
     #[must_use]
     pub fn held(self, held: &Held) -> Self {
-        let place = |key: &RowKey| self.keys.iter().position(|other| other == key);
-        let is_new = |row: &usize| held.rows.iter().all(|(key, _)| self.keys.get(*row) != Some(key));
+        let places: HashMap<&RowKey, usize> = self.keys.iter().enumerate().map(|(row, key)| (key, row)).collect();
+        let known: HashSet<&RowKey> = held.rows.iter().map(|(key, _)| key).collect();
+        let place = |key: &RowKey| places.get(key).copied();
+        let is_new = |row: &usize| self.keys.get(*row).is_some_and(|key| !known.contains(key));
         let old: Vec<(Option<usize>, &(RowKey, Vec<String>))> =
             held.rows.iter().map(|row| (place(&row.0), row)).collect();
         let new: Vec<usize> = (0..self.keys.len()).filter(is_new).collect();

@@ -24,9 +24,8 @@ use crate::{
 };
 
 pub(super) fn page(frame: Frame<'_>, page: &mut Page) {
-    page.lines(2, worst::lines(frame, 2));
-    page.gap(3);
-    page.table(sheet(frame));
+    page.lines(2, worst::first(frame));
+    page.table(3, sheet(frame));
     let dropped = frame.screen.stories.dropped;
     if dropped > 0 {
         let note = format!(
@@ -47,12 +46,12 @@ fn sheet(frame: Frame<'_>) -> Sheet {
         keys: stories.iter().map(|story| RowKey(story.number.to_string())).collect(),
         marks: stories.iter().map(|story| badness(story)).collect(),
         columns: vec![
-            Column::text("TIME", 3, column(&|story| time_of_day(names.wall(time_ns(story)), zone))),
+            Column::text("TIME", 0, column(&|story| time_of_day(names.wall(time_ns(story)), zone))),
             Column::text("PROCESS", 0, column(&|story| process(story))),
-            Column::text("LOCAL", 2, column(&|story| local(flow(story), names))),
+            Column::text("LOCAL", 1, column(&|story| local(flow(story), names))),
             Column::text("REMOTE", 0, column(&|story| remote(flow(story), names))),
             Column::text("WHAT", 0, column(&what)),
-            Column::number("LASTED", 1, column(&|story| lasted(story))),
+            Column::number("LASTED", 0, column(&|story| lasted(story))),
             Column::text("WHY", 0, column(&reason)),
         ],
         has_others: false,

@@ -16,7 +16,7 @@ use crate::{
 
 pub(super) fn page(frame: Frame<'_>, page: &mut Page) {
     let report = &frame.snapshot.report;
-    page.lines(3, worst::lines(frame, 3));
+    page.lines(3, worst::first(frame));
     page.gap(5);
     page.written(1, handshakes(frame));
     for sentence in [sentences::syn_recv(report), sentences::kernel_counters(report)] {
@@ -28,15 +28,15 @@ pub(super) fn page(frame: Frame<'_>, page: &mut Page) {
         page.gap(5);
         page.written(2, connects);
     }
-    page.gap(4);
     let failures = &report.failures;
     if failures.total == 0 {
+        page.gap(4);
         return page.lines(0, vec![ScreenLine::plain("no call has failed in this interval")]);
     }
     let columns = sections::failure_columns(report, frame.context);
     let mut keys: Vec<RowKey> = failures.rows.iter().map(|row| RowKey(format!("{:?}", row.kind))).collect();
     keys.extend((failures.others > 0).then(|| RowKey("other".to_owned())));
-    page.table(Sheet { marks: vec![Mark::Failure; keys.len()], keys, columns, has_others: failures.others > 0 });
+    page.table(4, Sheet { marks: vec![Mark::Failure; keys.len()], keys, columns, has_others: failures.others > 0 });
 }
 
 /// SYN_SENT and SYN_RECV, and what became of those in SYN_RECV.

@@ -27,8 +27,7 @@ pub(super) fn page(frame: Frame<'_>, page: &mut Page) {
     let states = states(frame);
     page.others.extend(states.iter().map(|column| column.header().to_owned()));
     page.written(1, table::lines(states, frame.width));
-    page.gap(4);
-    page.table(groups(frame));
+    page.table(4, groups(frame));
     if !sections::failures(report, frame.context, frame.width).is_empty() {
         page.gap(6);
         page.written(3, sections::failures(report, frame.context, frame.width));

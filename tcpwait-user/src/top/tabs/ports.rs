@@ -26,12 +26,11 @@ const ADVICE: usize = 8;
 
 pub(super) fn page(frame: Frame<'_>, page: &mut Page) {
     let ports = &frame.snapshot.ports;
-    page.lines(4, worst::lines(frame, 2));
-    page.gap(5);
+    page.lines(4, worst::first(frame));
     if ports.rows.is_empty() {
         return page.sentences(0, folded("no connection made on this machine holds a local port now", frame.width));
     }
-    page.table(sheet(frame));
+    page.table(5, sheet(frame));
     page.gap(3);
     let most = ADVICE.min(frame.height / 2);
     page.lines(2, advice(frame.screen, frame.snapshot, page, frame.width, most));

@@ -25,7 +25,7 @@ const BAR: usize = 16;
 
 pub(super) fn page(frame: Frame<'_>, page: &mut Page) {
     let report = &frame.snapshot.report;
-    page.lines(3, worst::lines(frame, 2));
+    page.lines(3, worst::first(frame));
     page.gap(5);
     let (left, took) = (time_left(frame), sections::histogram(report, frame.width));
     if frame.width >= BESIDE {
@@ -39,8 +39,7 @@ pub(super) fn page(frame: Frame<'_>, page: &mut Page) {
     for sentence in [sentences::length(&report.time_wait), sentences::steady(&report.time_wait, false)] {
         page.sentences(6, sentence.map(|sentence| folded(&sentence, frame.width)).unwrap_or_default());
     }
-    page.gap(4);
-    page.table(early(frame));
+    page.table(4, early(frame));
     if frame.snapshot.early.is_empty() {
         page.sentences(4, folded("no TIME_WAIT has ended before its time since tcpwait started", frame.width));
     }
@@ -74,7 +73,7 @@ fn time_left(frame: Frame<'_>) -> Vec<String> {
         rows.push(("more than 60s".to_owned(), left.beyond));
     }
     if left.unknown > 0 {
-        rows.push(("not known".to_owned(), left.unknown));
+        rows.push(("older: unknown".to_owned(), left.unknown));
     }
     let most = rows.iter().map(|(_, count)| *count).max().unwrap_or_default();
     let theme = frame.screen.scene.theme;

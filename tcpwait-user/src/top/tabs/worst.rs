@@ -3,11 +3,12 @@
 use super::{Frame, folded};
 use crate::{
     aggregate::findings::StatFinding,
+    plain,
     top::page::ScreenLine,
     view::{
         paint::Mark,
         stat::{findings, sentences},
-        units::duration,
+        units::counted,
     },
 };
 
@@ -17,15 +18,15 @@ const REMEMBERED_NS: u64 = 60_000_000_000;
 /// Findings that come and go with each report, of the reports before.
 const REMEMBERED: usize = 3;
 
+/// The first of what is to be said, in two lines.
+pub fn first(frame: Frame<'_>) -> Vec<ScreenLine> {
+    let Some((mark, sentence)) = said(frame).into_iter().next() else { return Vec::new() };
+    cut(folded(&sentence, frame.width), 2).into_iter().map(|line| ScreenLine::plain(line).marked(mark)).collect()
+}
+
 /// What is to be said first, at most so many lines of it.
 pub fn lines(frame: Frame<'_>, most: usize) -> Vec<ScreenLine> {
-    let report = &frame.snapshot.report;
-    let mut sentences = findings::lines(report, true, frame.context);
-    sentences.extend(before(frame));
-    if let Some(standing) = sentences::standing(report) {
-        sentences.push((Mark::Plain, standing));
-    }
-    sentences.extend(sentences::lead(report, frame.context).map(|lead| (Mark::Plain, lead)));
+    let sentences = said(frame);
     let mut lines = Vec::new();
     let all = sentences.len();
     for (at, (mark, sentence)) in sentences.into_iter().enumerate() {
@@ -33,19 +34,36 @@ pub fn lines(frame: Frame<'_>, most: usize) -> Vec<ScreenLine> {
         // One line is for saying that there is more.
         let room = most.saturating_sub(lines.len() + usize::from(at + 1 < all));
         if folded.len() > room && at > 0 {
-            let more = all - at;
-            let verb = if more == 1 { "is" } else { "are" };
-            lines.push(ScreenLine::plain(format!("{more} more {verb} hidden: a higher terminal shows more")));
+            let more = counted((all - at) as u64, "sentence more", "sentences more");
+            lines.push(ScreenLine::plain(format!("{more} on a higher terminal, or in `tcpwait stat`")));
             break;
         }
-        let is_cut = folded.len() > room.max(1);
-        let mut folded: Vec<String> = folded.into_iter().take(room.max(1)).collect();
-        if let Some(last) = folded.last_mut().filter(|_| is_cut) {
-            last.push_str(" ...");
-        }
-        lines.extend(folded.into_iter().map(|line| ScreenLine::plain(line).marked(mark)));
+        lines.extend(cut(folded, room.max(1)).into_iter().map(|line| ScreenLine::plain(line).marked(mark)));
     }
     lines
+}
+
+/// At most so many lines, with a sign where there are more.
+fn cut(mut lines: Vec<String>, most: usize) -> Vec<String> {
+    let is_cut = lines.len() > most;
+    lines.truncate(most);
+    if let Some(last) = lines.last_mut().filter(|_| is_cut) {
+        let room = plain::width(last).saturating_sub(4);
+        *last = format!("{} ...", plain::fitting(last, room).trim_end());
+    }
+    lines
+}
+
+/// All that is to be said, the worst first.
+fn said(frame: Frame<'_>) -> Vec<(Mark, String)> {
+    let report = &frame.snapshot.report;
+    let mut sentences = findings::lines(report, true, frame.context);
+    sentences.extend(before(frame));
+    if let Some(standing) = sentences::standing(report) {
+        sentences.push((Mark::Plain, standing));
+    }
+    sentences.extend(sentences::lead(report, frame.context).map(|lead| (Mark::Plain, lead)));
+    sentences
 }
 
 /// What was wrong a moment ago, and is not in this report.
@@ -69,14 +87,8 @@ fn before(frame: Frame<'_>) -> Vec<(Mark, String)> {
             let subject = subject(finding);
             if !seen.contains(&subject) && lines.len() < REMEMBERED {
                 let line = findings::line(finding, &earlier.report, frame.screen.context(earlier));
-                let ago = duration(Some(ago_ns / 1_000_000_000 * 1_000_000_000));
-                lines.push((
-                    Mark::Warning,
-                    format!(
-                        "{} ago: {line}",
-                        ago.split('.').next().unwrap_or(&ago).trim_end_matches('s').to_owned() + "s"
-                    ),
-                ));
+                let ago_s = ago_ns / 1_000_000_000;
+                lines.push((Mark::Warning, format!("{ago_s}s ago: {line}")));
                 seen.push(subject);
             }
         }
