@@ -43,5 +43,6 @@ mod stories;
 mod support;
 mod tally;
 mod ticks;
+mod top;
 mod usage;
 mod words;

@@ -249,10 +249,16 @@ impl TopScreen {
     }
 
     /// What this tab has to show in so many columns and rows.
-    pub fn page(&self, snapshot: &TopSnapshot, width: usize, height: usize) -> Page {
+    pub(super) fn page(&self, snapshot: &TopSnapshot, width: usize, height: usize) -> Page {
         let mut page = tabs::page(self, snapshot, width, height);
         page.sheet = self.arranged(std::mem::take(&mut page.sheet));
         page
+    }
+
+    /// What stands above the columns of this tab.
+    pub fn columns(&self, snapshot: &TopSnapshot) -> Vec<String> {
+        let page = self.page(snapshot, usize::MAX, usize::MAX);
+        page.others.into_iter().chain(page.sheet.columns.iter().map(|column| column.header().to_owned())).collect()
     }
 
     /// The rows that are to be seen, in their order.
@@ -266,7 +272,7 @@ impl TopScreen {
     }
 
     /// Which row is chosen: the one with the key, or, where that is gone, the one in its place.
-    pub fn chosen(&self, sheet: &Sheet) -> Option<usize> {
+    pub(super) fn chosen(&self, sheet: &Sheet) -> Option<usize> {
         let (key, place) = self.place().chosen.as_ref()?;
         let last = sheet.keys.len().checked_sub(1)?;
         Some(sheet.place(key).unwrap_or(*place).min(last))
