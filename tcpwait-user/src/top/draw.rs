@@ -105,16 +105,19 @@ fn header(screen: &TopScreen, snapshot: &TopSnapshot, width: usize) -> ScreenLin
     let place = plain::column(&screen.scene.place);
     let audit_words = format!("audit: {}", audit::verdict(&report.audit));
     let recording = screen.recording.as_ref().map(|_| "RECORDING".to_owned()).unwrap_or_default();
+    let is_lost = report.ledger.is_lossy();
+    let stands = screen.is_paused() && !screen.scene.is_recording;
+    let mode = if stands && width < 40 { "PAUSED".to_owned() } else { mode(screen, snapshot) };
     // From left to right, with what is left out first the highest.
     let pieces = [
-        (5, "tcpwait top".to_owned()),
-        (1, time),
-        (4, place),
-        (3, interval),
-        (0, mode(screen, snapshot)),
-        (2, recording),
-        (0, ledger::verdict(&report.ledger)),
-        (if report.audit.differs() { 0 } else { 2 }, audit_words),
+        (7, "tcpwait top".to_owned()),
+        (3, time),
+        (6, place),
+        (5, interval),
+        (if stands { 0 } else { 2 }, mode),
+        (4, recording),
+        (u8::from(stands && !is_lost), ledger::verdict(&report.ledger)),
+        (if report.audit.differs() { 1 } else { 4 }, audit_words),
     ];
     let mut pieces: Vec<(u8, String)> = pieces.into_iter().filter(|(_, text)| !text.is_empty()).collect();
     let joined = |pieces: &[(u8, String)]| pieces.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>().join("  ");
@@ -122,7 +125,7 @@ fn header(screen: &TopScreen, snapshot: &TopSnapshot, width: usize) -> ScreenLin
         let Some(drop) = pieces.iter().map(|(drop, _)| *drop).max().filter(|drop| *drop > 0) else { break };
         pieces.retain(|(own, _)| *own != drop);
     }
-    let is_bad = report.ledger.is_lossy() || report.audit.differs();
+    let is_bad = is_lost || report.audit.differs();
     ScreenLine::plain(pad(&joined(&pieces), width)).marked(if is_bad { Mark::Failure } else { Mark::Plain })
 }
 
@@ -147,18 +150,21 @@ fn mode(screen: &TopScreen, snapshot: &TopSnapshot) -> String {
 
 /// The tabs; where there is no room, only their numbers.
 fn tab_line(screen: &TopScreen, width: usize) -> String {
-    let name = |(at, tab): (usize, &Tab), short: bool| match *tab == screen.tab {
+    // The longer, the fewer of them have their names left out.
+    let name = |(at, tab): (usize, &Tab), names: u8| match *tab == screen.tab {
+        true if names == 0 => format!("[{}]", at + 1),
         true => format!("[{} {}]", at + 1, tab.name()),
-        false if short => format!(" {} ", at + 1),
+        false if names < 2 => format!(" {} ", at + 1),
         false => format!(" {} {} ", at + 1, tab.name()),
     };
-    let line = |short: bool| Tab::ALL.iter().enumerate().map(|tab| name(tab, short)).collect::<String>();
+    let line = |names: u8| Tab::ALL.iter().enumerate().map(|tab| name(tab, names)).collect::<String>();
     let filter = match screen.filter.as_str() {
         "" => String::new(),
         filter => format!("  filter: {}", plain::column(filter)),
     };
-    let whole = line(false) + &filter;
-    if plain::width(&whole) <= width { whole } else { line(true) + &filter }
+    let fits = |names: &u8| plain::width(&line(*names)) + plain::width(&filter) <= width;
+    let names = [2, 1].into_iter().find(fits).unwrap_or_default();
+    line(names) + &filter
 }
 
 /// What was lost, and what differs: a line that stays.
@@ -192,7 +198,7 @@ fn body(screen: &TopScreen, snapshot: &TopSnapshot, width: usize, rows: usize) -
     if screen.place().is_open
         && let Some(lines) = tabs::details(screen, snapshot, &page, width)
     {
-        return lines.into_iter().take(rows).collect();
+        return rolled(lines, screen.rolled, rows);
     }
     fitted(screen, page, width, rows)
 }
@@ -270,7 +276,7 @@ fn help(screen: &TopScreen, page: &Page, width: usize) -> Vec<ScreenLine> {
     names.extend(page.sheet.columns.iter().map(|column| column.header()));
     let mut told: Vec<&str> = Vec::new();
     for name in names {
-        let Some(meaning) = explain::column(name).filter(|_| !told.contains(&name)) else { continue };
+        let Some(meaning) = explain::column(screen.tab, name).filter(|_| !told.contains(&name)) else { continue };
         told.push(name);
         lines.extend(indented(&format!("{name:<14}{meaning}"), width, 14));
     }

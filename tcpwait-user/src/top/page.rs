@@ -74,6 +74,10 @@ impl Page {
 
     /// A table as it is written, with what stands above it.
     pub fn written(&mut self, drop: u8, lines: Vec<String>) {
+        // A table without rows is only what stands above it.
+        if lines.len() < 2 {
+            return;
+        }
         let line =
             |(at, text): (usize, String)| if at == 0 { ScreenLine::title(text) } else { ScreenLine::plain(text) };
         self.lines(drop, lines.into_iter().enumerate().map(line).collect());

@@ -132,13 +132,10 @@ impl Sheet {
     }
 
     fn picked(&self, rows: &[usize]) -> Self {
-        let pick = |column: &Column| {
-            column.with_cells(rows.iter().map(|row| column.cells().get(*row).cloned().unwrap_or_default()).collect())
-        };
         Self {
             keys: rows.iter().filter_map(|row| self.keys.get(*row).cloned()).collect(),
             marks: rows.iter().filter_map(|row| self.marks.get(*row).copied()).collect(),
-            columns: self.columns.iter().map(pick).collect(),
+            columns: self.columns.iter().map(|column| column.with_rows(rows)).collect(),
             has_others: self.has_others,
         }
     }

@@ -289,11 +289,13 @@ impl TopScreen {
             return self.over_tab(action);
         }
         match action {
-            Action::Show(tab) => self.tab = tab,
+            Action::Show(tab) => (self.tab, self.rolled) = (tab, 0),
             Action::NextTab => self.turn(1),
             Action::FormerTab => self.turn(Tab::ALL.len() - 1),
             Action::Up => self.choose(|at, _| at - 1),
             Action::Down => self.choose(|at, _| at + 1),
+            Action::PageUp if self.place().is_open => self.rolled = self.rolled.saturating_sub(PAGE as usize),
+            Action::PageDown if self.place().is_open => self.rolled += PAGE as usize,
             Action::PageUp => self.choose(|at, _| at - PAGE),
             Action::PageDown => self.choose(|at, _| at + PAGE),
             Action::First => self.choose(|_, _| 0),
@@ -396,6 +398,7 @@ impl TopScreen {
         if self.place().chosen.is_none() {
             self.choose(|_, _| 0);
         }
+        self.rolled = 0;
         let place = self.place_mut();
         place.is_open = !place.is_open && place.chosen.is_some();
     }

@@ -13,7 +13,14 @@ use super::{
     snapshot::TopSnapshot,
     state::{Tab, TopScreen},
 };
-use crate::{fold::fold, view::ViewContext};
+use crate::{
+    fold::{self, fold},
+    plain,
+    view::ViewContext,
+};
+
+/// Columns for a value of the row that is shown whole.
+const VALUE: usize = 16;
 
 /// What a tab is shown on.
 #[derive(Clone, Copy)]
@@ -46,23 +53,30 @@ pub fn details(screen: &TopScreen, snapshot: &TopSnapshot, page: &Page, width: u
         let key = page.sheet.keys.get(row)?;
         return connections::life(screen, snapshot, key, width);
     }
-    let names = page.sheet.columns.iter().map(|column| column.header().len()).max().unwrap_or_default();
     let mut lines = Vec::new();
-    for (column, value) in page.sheet.columns.iter().zip(page.sheet.row(row)) {
-        let meaning = explain::column(column.header()).unwrap_or_default();
-        let text = format!("{:<names$}  {value:<16}  {meaning}", column.header());
-        lines.extend(fold_row(&text, width, names + 20));
-    }
     if screen.tab == Tab::Ports {
-        lines.push(ScreenLine::plain(""));
         lines.extend(ports::advice(screen, snapshot, page, width, usize::MAX));
+        lines.push(ScreenLine::plain(""));
+    }
+    let names = page.sheet.columns.iter().map(|column| column.header().len()).max().unwrap_or_default();
+    for (column, value) in page.sheet.columns.iter().zip(page.sheet.row(row)) {
+        let meaning = explain::column(screen.tab, column.header()).unwrap_or_default();
+        let name = format!("{:<names$}  ", column.header());
+        // A long one has its meaning below.
+        if plain::width(&value) > VALUE {
+            lines.extend(fold_row(&format!("{name}{value}"), width, names + 2));
+            lines.extend(fold_row(&format!("{:1$}{meaning}", "", names + VALUE + 4), width, names + VALUE + 4));
+        } else {
+            let blanks = " ".repeat(VALUE + 2 - plain::width(&value));
+            lines.extend(fold_row(&format!("{name}{value}{blanks}{meaning}"), width, names + VALUE + 4));
+        }
     }
     Some(lines)
 }
 
 /// A row whose blanks count, in as many lines as it takes.
 fn fold_row(text: &str, width: usize, indent: usize) -> Vec<ScreenLine> {
-    crate::fold::row(text, width.max(1), indent.min(width / 2)).into_iter().map(ScreenLine::plain).collect()
+    fold::row(text, width.max(1), indent.min(width / 2)).into_iter().map(ScreenLine::plain).collect()
 }
 
 /// A sentence in lines.

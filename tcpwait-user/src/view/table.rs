@@ -46,6 +46,12 @@ impl Column {
         self.right
     }
 
+    /// The same with these of its rows, in this order.
+    #[must_use]
+    pub fn with_rows(&self, rows: &[usize]) -> Self {
+        self.with_cells(rows.iter().map(|row| self.cells.get(*row).cloned().unwrap_or_default()).collect())
+    }
+
     /// The same with other rows.
     #[must_use]
     pub fn with_cells(&self, cells: Vec<String>) -> Self {

@@ -18,7 +18,9 @@ pub(super) fn page(frame: Frame<'_>, page: &mut Page) {
     let report = &frame.snapshot.report;
     page.lines(3, worst::first(frame));
     page.gap(5);
-    page.written(1, handshakes(frame));
+    let handshakes = handshakes(frame);
+    page.others.extend(handshakes.iter().map(|column| column.header().to_owned()));
+    page.written(1, table::lines(handshakes, frame.width));
     for sentence in [sentences::syn_recv(report), sentences::kernel_counters(report)] {
         page.sentences(2, sentence.map(|sentence| folded(&sentence, frame.width)).unwrap_or_default());
     }
@@ -40,7 +42,7 @@ pub(super) fn page(frame: Frame<'_>, page: &mut Page) {
 }
 
 /// SYN_SENT and SYN_RECV, and what became of those in SYN_RECV.
-fn handshakes(frame: Frame<'_>) -> Vec<String> {
+fn handshakes(frame: Frame<'_>) -> Vec<table::Column> {
     let (states, columns) = sections::state_columns(&frame.snapshot.report);
     let mut shown = false;
     let mut rows = Vec::new();
@@ -54,10 +56,8 @@ fn handshakes(frame: Frame<'_>) -> Vec<String> {
     if rows.is_empty() {
         return Vec::new();
     }
-    let pick = |column: &table::Column| {
-        column.with_cells(rows.iter().filter_map(|row| column.cells().get(*row).cloned()).collect())
-    };
-    table::lines(columns.iter().map(pick).filter(table::Column::has_values).collect(), frame.width)
+    let columns = columns.iter().map(|column| column.with_rows(&rows)).filter(table::Column::has_values);
+    columns.collect()
 }
 
 /// Accept queues, when the kernel's counters were read last.
@@ -75,6 +75,9 @@ fn queues(frame: Frame<'_>) -> String {
             )
         }
         None if audit.time_ns.is_some() => "no accept queue was full when the kernel was asked last".to_owned(),
-        None => "accept queues: not asked for".to_owned(),
+        None => format!(
+            "accept queues: unknown{}",
+            audit.why_not.as_ref().map(|why| format!(", {why}")).unwrap_or_default()
+        ),
     }
 }

@@ -17,6 +17,9 @@ use crate::{
 /// A minute.
 const MINUTE_NS: u64 = 60_000_000_000;
 
+/// On a screen that is lower only states in which there is anything have a row.
+const LOW: usize = 18;
+
 /// The width from which curves are longer.
 const WIDE: usize = 110;
 
@@ -50,7 +53,18 @@ pub(super) fn page(frame: Frame<'_>, page: &mut Page) {
 
 /// Sockets by state, with how many there were.
 fn states(frame: Frame<'_>) -> Vec<Column> {
-    let (rows, mut columns) = sections::state_columns(&frame.snapshot.report);
+    let (mut rows, mut columns) = sections::state_columns(&frame.snapshot.report);
+    if frame.height < LOW {
+        let has_any = |state: &State| {
+            let now = frame.snapshot.report.states.iter().find(|row| row.state == *state).and_then(|row| row.now);
+            now.is_some_and(|now| now > 0)
+        };
+        let kept: Vec<usize> = (0..rows.len())
+            .filter(|row| rows.get(*row).is_some_and(|state| state.as_ref().is_some_and(has_any)))
+            .collect();
+        rows = kept.iter().filter_map(|row| rows.get(*row).copied()).collect();
+        columns = columns.iter().map(|column| column.with_rows(&kept)).filter(Column::has_values).collect();
+    }
     let points = if frame.width >= WIDE { 30 } else { 15 };
     let (name, length_ns) = match frame.snapshot.report.is_final {
         true => ("WHOLE RUN", frame.snapshot.report.end_ns.saturating_sub(frame.snapshot.report.begin_ns)),

@@ -79,9 +79,7 @@ pub(super) fn bars(frame: Frame<'_>, most: usize) -> Vec<String> {
         .filter(|row| frame.snapshot.ports.rows.get(*row).is_some_and(|row| row.advice.is_some()))
         .take(most)
         .collect();
-    let pick =
-        |column: &Column| column.with_cells(rows.iter().filter_map(|row| column.cells().get(*row).cloned()).collect());
-    table::lines(columns(frame).iter().map(pick).collect(), frame.width)
+    table::lines(columns(frame).iter().map(|column| column.with_rows(&rows)).collect(), frame.width)
 }
 
 /// What is to be said of the destination that is chosen, else of the first.

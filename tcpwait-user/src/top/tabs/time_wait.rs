@@ -32,7 +32,7 @@ pub(super) fn page(frame: Frame<'_>, page: &mut Page) {
         let beside = beside(left, took);
         page.lines(1, beside);
     } else {
-        page.written(1, left);
+        page.lines(1, beside(left, Vec::new()));
         page.gap(4);
         page.written(2, took);
     }
