@@ -235,11 +235,13 @@ fn table(screen: &TopScreen, sheet: &super::sheet::Sheet, width: usize, room: us
         return is_filtered.then(|| ScreenLine::plain("no row has these words; Esc shows all")).into_iter().collect();
     }
     let (marks, chosen) = (&sheet.marks, screen.chosen(sheet));
-    let mut all = table::lines(sheet.columns.clone(), width.saturating_sub(1)).into_iter();
-    let title = all.next().unwrap_or_default();
     let visible = room.saturating_sub(1).max(1);
     let first = chosen.map_or(0, |chosen| chosen / visible * visible);
     let rows = sheet.keys.len();
+    let seen: Vec<usize> = (first..(first + visible).min(rows)).collect();
+    let columns = sheet.columns.iter().map(|column| column.with_rows(&seen)).collect();
+    let mut all = table::lines(columns, width.saturating_sub(1)).into_iter();
+    let title = all.next().unwrap_or_default();
     let sorted = screen.place().sort.as_ref().map(|column| format!("by {column}  ")).unwrap_or_default();
     let which = match rows > visible {
         true => format!(
@@ -257,6 +259,7 @@ fn table(screen: &TopScreen, sheet: &super::sheet::Sheet, width: usize, room: us
         text.push_str(&which);
     }
     let line = |(at, text): (usize, String)| {
+        let at = first + at;
         let is_chosen = chosen == Some(at);
         let cursor = if is_chosen { screen.scene.theme.cursor() } else { " " };
         let text = format!("{cursor}{text}");
@@ -266,7 +269,7 @@ fn table(screen: &TopScreen, sheet: &super::sheet::Sheet, width: usize, room: us
             weight: if is_chosen { Weight::Chosen } else { Weight::Plain },
         }
     };
-    std::iter::once(ScreenLine::title(text)).chain(all.enumerate().skip(first).take(visible).map(line)).collect()
+    std::iter::once(ScreenLine::title(text)).chain(all.enumerate().map(line)).collect()
 }
 
 /// Keys, and what the columns of this tab mean.
@@ -320,6 +323,9 @@ fn footer(screen: &TopScreen, width: usize) -> String {
     let room = width.saturating_sub(plain::width(&end) + 2);
     let begin = match (&screen.typing, &screen.notice) {
         (Some(_), _) => plain::column(&format!("/{}_  Enter keeps it, Esc undoes", screen.filter)),
+        (None, Some(notice)) if plain::width(notice) > room => {
+            format!("{} ... (m)", plain::fitting(&plain::column(notice), room.saturating_sub(8)))
+        }
         (None, Some(notice)) => plain::column(notice),
         (None, None) => {
             let mut keys = String::new();

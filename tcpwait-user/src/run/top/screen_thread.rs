@@ -137,7 +137,7 @@ fn record(screen: &mut TopScreen, recording: &mut Option<RecordingProcess>, name
     }
     match RecordingProcess::start(screen, namespaces) {
         Ok((process, path)) => {
-            screen.say(format!("recording to {path}, an hour at most; R ends it"));
+            screen.say(format!("recording to {path}: R ends it"));
             (*recording, screen.recording) = (Some(process), Some(path));
         }
         Err(error) => screen.say(format!("{error:#}")),

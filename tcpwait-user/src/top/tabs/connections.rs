@@ -1,5 +1,7 @@
 //! Connections that ended and calls that failed, the newest first; and the life of one.
 
+use std::sync::Arc;
+
 use super::{Frame, fold_row, folded, worst};
 use crate::{
     event::Task,
@@ -37,21 +39,33 @@ pub(super) fn page(frame: Frame<'_>, page: &mut Page) {
     }
 }
 
+/// Rows around the chosen one, and at the top, whose cells are made where all of them would not be looked at.
+const NEAR: usize = 150;
+
 fn sheet(frame: Frame<'_>) -> Sheet {
-    let stories = frame.screen.stories.until(frame.snapshot.stories);
-    let column = |cell: &dyn Fn(&Story) -> String| stories.iter().map(|story| cell(story)).collect::<Vec<_>>();
-    let zone = &frame.screen.scene.zone;
+    let screen = frame.screen;
+    let stories = screen.stories.until(frame.snapshot.stories);
+    let chosen = screen.place().chosen.as_ref().and_then(|(key, _)| key.0.parse::<u64>().ok());
+    // The newest come first.
+    let chosen = chosen.map(|number| stories.partition_point(|story| story.number > number));
+    let all = !screen.filter.is_empty() || screen.place().sort.is_some();
+    let is_near = |row: usize| all || row < NEAR || chosen.is_some_and(|chosen| row.abs_diff(chosen) < NEAR);
+    let column = |cell: &dyn Fn(&Story) -> String| {
+        let cell = |(row, story): (usize, &&Arc<Story>)| if is_near(row) { cell(story) } else { String::new() };
+        stories.iter().enumerate().map(cell).collect::<Vec<_>>()
+    };
+    let zone = &screen.scene.zone;
     let names = frame.context;
     Sheet {
         keys: stories.iter().map(|story| RowKey(story.number.to_string())).collect(),
         marks: stories.iter().map(|story| badness(story)).collect(),
         columns: vec![
             Column::text("TIME", 0, column(&|story| time_of_day(names.wall(time_ns(story)), zone))),
-            Column::text("PROCESS", 0, column(&|story| process(story))),
+            Column::text("PROCESS", 0, column(&process)),
             Column::text("LOCAL", 1, column(&|story| local(flow(story), names))),
             Column::text("REMOTE", 0, column(&|story| remote(flow(story), names))),
             Column::text("WHAT", 0, column(&what)),
-            Column::number("LASTED", 0, column(&|story| lasted(story))),
+            Column::number("LASTED", 0, column(&lasted)),
             Column::text("WHY", 0, column(&reason)),
         ],
         has_others: false,

@@ -87,7 +87,7 @@ fn before(frame: Frame<'_>) -> Vec<(Mark, String)> {
             let subject = subject(finding);
             if !seen.contains(&subject) && lines.len() < REMEMBERED {
                 let line = findings::line(finding, &earlier.report, frame.screen.context(earlier));
-                let ago_s = ago_ns / 1_000_000_000;
+                let ago_s = (ago_ns + 500_000_000) / 1_000_000_000;
                 lines.push((Mark::Warning, format!("{ago_s}s ago: {line}")));
                 seen.push(subject);
             }
