@@ -145,6 +145,7 @@ fn recording(args: &TopArgs, path: &Path) -> Result<ExitCode> {
     while !feed.is_screen_gone() {
         match feed.asked() {
             None => {
+                end_without_terminal(&feed);
                 thread::sleep(PATIENCE);
                 continue;
             }
@@ -155,6 +156,13 @@ fn recording(args: &TopArgs, path: &Path) -> Result<ExitCode> {
         replay(path, &wanted, &feed)?;
     }
     screen.end()
+}
+
+/// The screen's thread sees that its terminal has gone, unless it went in the very moment in which a key was read.
+fn end_without_terminal(feed: &Feed) {
+    if !terminal::is_there(Duration::ZERO).unwrap_or_default() {
+        feed.screen_goes();
+    }
 }
 
 /// Counts a recording. Where nobody has said how long an interval is, it is so long that all of it can be kept.
@@ -342,6 +350,9 @@ impl Sink for Watched {
         Ok(())
     }
     fn sync(&mut self) -> io::Result<()> {
+        if !self.once {
+            end_without_terminal(&self.feed);
+        }
         Ok(())
     }
     fn is_due(&mut self, now_ns: u64) -> bool {

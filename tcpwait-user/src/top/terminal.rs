@@ -12,6 +12,7 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::signal::{Signal, raise},
 };
@@ -27,7 +28,7 @@ use ratatui::{
             LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
         },
     },
-    layout::Rect,
+    layout::{Rect, Size},
 };
 
 use super::{draw, keys::Press, state::TopScreen};
@@ -116,15 +117,22 @@ impl ScreenTerminal {
     /// # Errors
     /// The terminal has gone.
     pub fn input(&mut self, within: Duration) -> io::Result<Option<TerminalInput>> {
-        // crossterm reads on for ever from a terminal that has gone (0.29, `UnixInternalEventSource::try_read`), so that is asked for first.
-        if is_gone(io::stdin().as_fd())? {
+        // crossterm reads on for ever from a terminal that has gone (0.29, `UnixInternalEventSource::try_read`): it is not asked to wait, and never asked
+        // before it is known that the terminal is there.
+        if !is_there(Duration::ZERO)? {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        if !event::poll(within)? {
-            return Ok(None);
-        }
-        if is_gone(io::stdin().as_fd())? {
-            return Err(io::ErrorKind::BrokenPipe.into());
+        if !event::poll(Duration::ZERO)? {
+            if !is_there(within)? {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            let (width, height) = size();
+            if self.shown.area.as_size() != Size::new(width, height) {
+                return Ok(Some(TerminalInput::Resized));
+            }
+            if !event::poll(Duration::ZERO)? {
+                return Ok(None);
+            }
         }
         Ok(match event::read()? {
             Event::Resize(..) => Some(TerminalInput::Resized),
@@ -174,11 +182,19 @@ pub fn size() -> (u16, u16) {
     terminal_size::terminal_size_of(io::stdout()).map_or((80, 24), |(width, height)| (width.0, height.0))
 }
 
-fn is_gone(fd: BorrowedFd<'_>) -> io::Result<bool> {
-    let mut fds = [PollFd::new(fd, PollFlags::POLLIN)];
-    poll(&mut fds, PollTimeout::ZERO)?;
+/// Waits until there is something to read, or for so long. Whether the terminal that keys come from is there.
+///
+/// # Errors
+/// It cannot be asked.
+pub fn is_there(within: Duration) -> io::Result<bool> {
+    let stdin = io::stdin();
+    let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut fds, PollTimeout::try_from(within).unwrap_or(PollTimeout::ZERO)) {
+        Err(Errno::EINTR) => return Ok(true),
+        done => done?,
+    };
     let gone = PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL;
-    Ok(fds.iter().any(|fd| fd.revents().is_some_and(|events| events.intersects(gone))))
+    Ok(!fds.iter().any(|fd| fd.revents().is_some_and(|events| events.intersects(gone))))
 }
 
 fn press(key: KeyEvent) -> Option<Press> {
