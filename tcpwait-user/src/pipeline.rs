@@ -70,11 +70,9 @@ impl Stream {
             Fact::Tick { realtime_ns } => {
                 self.realtime_offset_ns = i128::from(*realtime_ns) - i128::from(event.time_ns)
             }
-            Fact::State(StateChange { flow, task: Some(task), .. }) => {
-                // Whoever looks at the names has them for himself: nothing is copied where nothing is new.
-                if !self.names.has_met(flow.netns) {
-                    Arc::make_mut(&mut self.names).meet(flow.netns, task);
-                }
+            // Whoever looks at the names has them for himself: nothing is copied where nothing is new.
+            Fact::State(StateChange { flow, task: Some(task), .. }) if !self.names.has_met(flow.netns) => {
+                Arc::make_mut(&mut self.names).meet(flow.netns, task);
             }
             Fact::CgroupName { id, path } => Arc::make_mut(&mut self.names).learn_cgroup(*id, path),
             Fact::NetnsName { netns, name } => Arc::make_mut(&mut self.names).learn_netns(*netns, name),

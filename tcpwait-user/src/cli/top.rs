@@ -44,9 +44,9 @@ pub struct TopArgs {
     /// Read a recording instead of the running kernel; - is standard input, with --once
     #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "ring_buffer"])]
     pub from: Option<PathBuf>,
-    /// Print one screen as text, and end; its size is that of the terminal, or COLUMNS and LINES, or 80 and 24
-    #[arg(long)]
-    pub once: bool,
+    /// Print one screen as text, and end: of a recording the whole run, or its Nth report. As large as the terminal, or COLUMNS and LINES, or 80 and 24
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    pub once: Option<u64>,
     /// Only ASCII signs, also where the locale is UTF-8
     #[arg(long)]
     pub ascii: bool,

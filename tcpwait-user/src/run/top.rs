@@ -67,7 +67,7 @@ const KEPT: u64 = crate::top::feed::KEPT as u64;
 
 /// Carries it out.
 pub fn run(args: &TopArgs) -> Result<ExitCode> {
-    if !args.once && !is_terminal() {
+    if args.once.is_none() && !is_terminal() {
         let interval =
             args.as_stat().interval.map_or_else(String::new, |interval| format!(" {}", interval.as_secs_f64()));
         say!("tcpwait: standard input or output is no terminal: this is `tcpwait stat{interval}`");
@@ -75,7 +75,7 @@ pub fn run(args: &TopArgs) -> Result<ExitCode> {
     }
     log_to_stderr(args.tracing.verbose);
     check_states(&args.filter.state)?;
-    match (&args.from, args.once) {
+    match (&args.from, args.once.is_some()) {
         (Some(path), true) => {
             let feed = Feed::default();
             let criteria = criteria(&args.filter, false)?;
@@ -218,7 +218,7 @@ async fn trace(args: &TopArgs) -> Result<ExitCode> {
     let feed = Feed::default();
     let mut sink = Watched { engine: wanted.engine(live.header(), audit).live(), feed: feed.clone(), once: args.once };
     live.read_first_counters(&mut sink).context("counting")?;
-    if args.once {
+    if args.once.is_some() {
         banner(&live, args.tracing.verbose);
         let seeded = live.run(&mut sink).await?;
         say_seeded(seeded.as_ref(), args.tracing.verbose);
@@ -267,6 +267,9 @@ fn print(args: &TopArgs, feed: &Feed) -> Result<ExitCode> {
     let mut screen = TopScreen::new(scene(args, place));
     if let Some(delivery) = feed.take() {
         screen.receive(delivery);
+    }
+    if let Some(number @ 1..) = args.once {
+        screen.go_to(number);
     }
     let (width, height) = terminal::size();
     let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
@@ -326,17 +329,17 @@ impl Screen {
 struct Watched {
     engine: TopEngine,
     feed: Feed,
-    once: bool,
+    once: Option<u64>,
 }
 
 impl Sink for Watched {
     fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
         if self.engine.record(bytes) && self.engine.stat().stream().lifecycle().are_seeds_read() {
             let (snapshot, stories) = self.engine.snapshot(false);
-            self.feed.put(snapshot, stories, self.engine.names());
-            if self.once {
+            if self.once.is_some_and(|wanted| snapshot.number >= wanted) {
                 self.feed.screen_goes();
             }
+            self.feed.put(snapshot, stories, self.engine.names());
         }
         Ok(())
     }
@@ -350,7 +353,7 @@ impl Sink for Watched {
         Ok(())
     }
     fn sync(&mut self) -> io::Result<()> {
-        if !self.once {
+        if self.once.is_none() {
             end_without_terminal(&self.feed);
         }
         Ok(())

@@ -21,8 +21,11 @@ pub struct Sheet {
 /// Rows in the order in which they stood, and what stood in them.
 #[derive(Clone, Debug)]
 pub struct Held {
-    rows: Vec<(RowKey, Vec<String>)>,
+    rows: Vec<HeldRow>,
 }
+
+/// What a row is known by, and what stood in it.
+type HeldRow = (RowKey, Vec<String>);
 
 /// What stands in columns of numbers of a row that is there no more.
 const GONE: &str = "-";
@@ -86,8 +89,7 @@ impl Sheet {
         let known: HashSet<&RowKey> = held.rows.iter().map(|(key, _)| key).collect();
         let place = |key: &RowKey| places.get(key).copied();
         let is_new = |row: &usize| self.keys.get(*row).is_some_and(|key| !known.contains(key));
-        let old: Vec<(Option<usize>, &(RowKey, Vec<String>))> =
-            held.rows.iter().map(|row| (place(&row.0), row)).collect();
+        let old: Vec<(Option<usize>, &HeldRow)> = held.rows.iter().map(|row| (place(&row.0), row)).collect();
         let new: Vec<usize> = (0..self.keys.len()).filter(is_new).collect();
         let column = |(at, column): (usize, &Column)| {
             let cell = |row: usize| column.cells().get(row).cloned().unwrap_or_default();

@@ -105,8 +105,10 @@ mod tests {
     fn each_is_in_one_bar() {
         let mut left = TimeLeftBars::default();
         let s = 1_000_000_000;
-        [Some(0), Some(5 * s - 1), Some(5 * s), Some(60 * s - 1), Some(60 * s), Some(-1), None].map(|ns| left.add(ns));
-        assert_eq!((left.bars[0], left.bars[1], left.bars[11]), (2, 1, 1));
+        for ns in [Some(0), Some(5 * s - 1), Some(5 * s), Some(60 * s - 1), Some(60 * s), Some(-1), None] {
+            left.add(ns);
+        }
+        assert_eq!(left.bars, [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
         assert_eq!((left.beyond, left.over, left.unknown, left.total()), (1, 1, 1, 7));
     }
 }

@@ -332,6 +332,11 @@ impl TopScreen {
         }
     }
 
+    /// Stands still at the report with this number.
+    pub fn go_to(&mut self, number: u64) {
+        self.at = self.past.at(number).map(|snapshot| snapshot.number);
+    }
+
     /// Something is said at the bottom, and kept.
     pub fn say(&mut self, sentence: impl Into<String>) {
         let sentence = sentence.into();
