@@ -13,6 +13,7 @@ use super::{
     theme::Weight,
 };
 use crate::{
+    aggregate::report::StatReport,
     fold::{self, fold},
     plain,
     view::{
@@ -105,7 +106,8 @@ fn header(screen: &TopScreen, snapshot: &TopSnapshot, width: usize) -> ScreenLin
     let place = plain::column(&screen.scene.place);
     let audit_words = format!("audit: {}", audit::verdict(&report.audit));
     let recording = screen.recording.as_ref().map(|_| "RECORDING".to_owned()).unwrap_or_default();
-    let is_lost = report.ledger.is_lossy();
+    let trusted = trusted(screen, snapshot);
+    let is_lost = trusted.ledger.is_lossy();
     let stands = screen.is_paused() && !screen.scene.is_recording;
     let mode = if stands && width < 40 { "PAUSED".to_owned() } else { mode(screen, snapshot) };
     // From left to right, with what is left out first the highest.
@@ -116,7 +118,7 @@ fn header(screen: &TopScreen, snapshot: &TopSnapshot, width: usize) -> ScreenLin
         (5, interval),
         (if stands { 0 } else { 2 }, mode),
         (4, recording),
-        (u8::from(stands && !is_lost), ledger::verdict(&report.ledger)),
+        (u8::from(stands && !is_lost), ledger::verdict(&trusted.ledger)),
         (if report.audit.differs() { 1 } else { 4 }, audit_words),
     ];
     let mut pieces: Vec<(u8, String)> = pieces.into_iter().filter(|(_, text)| !text.is_empty()).collect();
@@ -127,6 +129,12 @@ fn header(screen: &TopScreen, snapshot: &TopSnapshot, width: usize) -> ScreenLin
     }
     let is_bad = is_lost || report.audit.differs();
     ScreenLine::plain(pad(&joined(&pieces), width)).marked(if is_bad { Mark::Failure } else { Mark::Plain })
+}
+
+/// The report that says what was lost: a recording has the counts of that at its end only.
+fn trusted<'a>(screen: &'a TopScreen, snapshot: &'a TopSnapshot) -> &'a StatReport {
+    let end = screen.past.newest().filter(|_| screen.scene.is_recording);
+    end.map_or(&snapshot.report, |end| &end.report)
 }
 
 /// `1s`, `0.25s`.
@@ -169,7 +177,7 @@ fn tab_line(screen: &TopScreen, width: usize) -> String {
 
 /// What was lost, and what differs: a line that stays.
 fn bad_news(screen: &TopScreen, snapshot: &TopSnapshot, width: usize) -> Vec<ScreenLine> {
-    let report = &snapshot.report;
+    let report = trusted(screen, snapshot);
     let mut sentences = Vec::new();
     if report.ledger.is_lossy() {
         let mut text = Vec::new();

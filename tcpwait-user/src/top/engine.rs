@@ -34,7 +34,7 @@ use crate::{
 const DESTINATIONS: usize = 100;
 
 /// Places in which sockets wait that are kept: findings have those that matter.
-const PLACES: usize = 50;
+pub const PLACES: usize = 50;
 
 /// Looking at every socket costs as much as there are sockets; of the time, one part in so many goes to it at most.
 const SHARE: u32 = 200;

@@ -1,10 +1,17 @@
 //! What is wrong, in the words of `stat`: of this report, and of those before it that went out of sight a moment ago.
 
+use std::sync::Arc;
+
 use super::{Frame, folded};
 use crate::{
-    aggregate::findings::StatFinding,
+    aggregate::{
+        census::PlaceRow,
+        findings::{MORE, StatFinding},
+        report::StatReport,
+    },
     plain,
-    top::page::ScreenLine,
+    tcp::State,
+    top::{engine::PLACES, page::ScreenLine, snapshot::TopSnapshot},
     view::{
         paint::Mark,
         stat::{findings, sentences},
@@ -58,12 +65,46 @@ fn cut(mut lines: Vec<String>, most: usize) -> Vec<String> {
 fn said(frame: Frame<'_>) -> Vec<(Mark, String)> {
     let report = &frame.snapshot.report;
     let mut sentences = findings::lines(report, true, frame.context);
+    sentences.extend(growing(frame));
     sentences.extend(before(frame));
     if let Some(standing) = sentences::standing(report) {
         sentences.push((Mark::Plain, standing));
     }
     sentences.extend(sentences::lead(report, frame.context).map(|lead| (Mark::Plain, lead)));
     sentences
+}
+
+/// Connections that wait for somebody, and became more over the last minute, however few in each report.
+fn growing(frame: Frame<'_>) -> Vec<(Mark, String)> {
+    let report = &frame.snapshot.report;
+    let is_near = |earlier: &&&Arc<TopSnapshot>| {
+        report.end_ns.saturating_sub(earlier.report.begin_ns) <= REMEMBERED_NS && !report.is_final
+    };
+    let Some(first) = frame.screen.past.until(frame.snapshot.number).take_while(|earlier| is_near(&earlier)).last()
+    else {
+        return Vec::new();
+    };
+    let known: Vec<String> = report.findings.iter().map(subject).collect();
+    let then = |row: &PlaceRow| {
+        let then = first.report.places.iter().find(|then| then.place == row.place);
+        // Of more places than are kept nobody knows.
+        let none = (first.report.places.len() < PLACES).then_some(0);
+        then.map(|then| i64::try_from(then.now).unwrap_or(i64::MAX) - then.growth.unwrap_or_default()).or(none)
+    };
+    let grown = |row: &PlaceRow| {
+        let growth = i64::try_from(row.now).unwrap_or(i64::MAX) - then(row)?;
+        let finding = StatFinding::Waiting(PlaceRow { growth: Some(growth), ..*row });
+        let is_new = growth >= MORE && row.place.state != State::SynSent && !known.contains(&subject(&finding));
+        is_new.then_some(finding)
+    };
+    let mut found: Vec<StatFinding> = report.places.iter().filter_map(grown).collect();
+    if found.is_empty() {
+        return Vec::new();
+    }
+    found.sort_by_key(StatFinding::rank);
+    // The words are those of a report on all of that time.
+    let over = StatReport { begin_ns: first.report.begin_ns, findings: found, ..report.clone() };
+    over.findings.iter().map(|finding| (Mark::Warning, findings::line(finding, &over, frame.context))).collect()
 }
 
 /// What was wrong a moment ago, and is not in this report.
