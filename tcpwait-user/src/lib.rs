@@ -2,8 +2,8 @@
 //!
 //! The order of the modules is the layering: a module imports only from modules above it (a test holds it to that).
 
-pub mod fold;
 pub mod plain;
+pub mod fold;
 pub mod signals;
 pub mod output;
 pub mod tcp;

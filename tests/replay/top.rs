@@ -16,10 +16,11 @@ use tcpwait::{
     top::{
         draw,
         engine::TopEngine,
-        feed::{Feed, Request},
+        feed::{CountRequest, Feed},
         keys::{Action, KEYS, Press},
-        state::{Command, Overlay, Scene, Tab, TopScreen},
+        state::{Overlay, Scene, ScreenCommand, TopScreen},
         stories::{KEPT, Stories},
+        tab::Tab,
         theme::Theme,
     },
 };
@@ -230,7 +231,7 @@ fn check_key(key: Press, action: Action) {
         Action::Reverse => assert!(screen.place().reversed),
         Action::Group => {
             assert_eq!(screen.scene.by, [GroupBy::Process]);
-            asks = Some(Command::Ask(Request::GroupBy(vec![GroupBy::Process])));
+            asks = Some(ScreenCommand::Ask(CountRequest::GroupBy(vec![GroupBy::Process])));
         }
         Action::Pause => {
             assert!(!screen.is_paused() && number(&screen) == last);
@@ -238,19 +239,19 @@ fn check_key(key: Press, action: Action) {
             assert!(screen.is_paused() && shown(&screen).contains("PAUSED, 0 newer"));
         }
         Action::Step(by) => assert_eq!(number(&screen), (at as i64 + by).min(last as i64) as u64),
-        Action::Slower => asks = Some(Command::Ask(Request::Interval(Duration::from_secs(2)))),
-        Action::Faster => asks = Some(Command::Ask(Request::Interval(Duration::from_millis(500)))),
-        Action::Save => asks = Some(Command::Save),
-        Action::Record => asks = Some(Command::Record),
+        Action::Slower => asks = Some(ScreenCommand::Ask(CountRequest::Interval(Duration::from_secs(2)))),
+        Action::Faster => asks = Some(ScreenCommand::Ask(CountRequest::Interval(Duration::from_millis(500)))),
+        Action::Save => asks = Some(ScreenCommand::Save),
+        Action::Record => asks = Some(ScreenCommand::Record),
         Action::Messages => assert_eq!(screen.overlay, Some(Overlay::Messages)),
         Action::Help => {
             assert_eq!(screen.overlay, Some(Overlay::Help));
             assert!(shown(&screen).contains("The columns of Connections"));
         }
-        Action::Quit => asks = Some(Command::Quit { leave: false }),
-        Action::QuitAndLeave => asks = Some(Command::Quit { leave: true }),
-        Action::Suspend => asks = Some(Command::Suspend),
-        Action::Redraw => asks = Some(Command::Redraw),
+        Action::Quit => asks = Some(ScreenCommand::Quit { leave: false }),
+        Action::QuitAndLeave => asks = Some(ScreenCommand::Quit { leave: true }),
+        Action::Suspend => asks = Some(ScreenCommand::Suspend),
+        Action::Redraw => asks = Some(ScreenCommand::Redraw),
     }
     assert_eq!(command, asks, "{key:?}");
 }
@@ -263,7 +264,7 @@ fn typing() {
     assert_eq!((screen.filter.as_str(), screen.typing.is_some()), ("q", true));
     screen.update(Press::Backspace);
     assert_eq!(screen.filter, "");
-    assert_eq!(screen.update(Press::Ctrl('c')), Some(Command::Quit { leave: false }));
+    assert_eq!(screen.update(Press::Ctrl('c')), Some(ScreenCommand::Quit { leave: false }));
 }
 
 /// `?` has every key and every column, on every tab; and the footer has help and quit at any width.

@@ -15,10 +15,10 @@ use crate::aggregate::by::GroupBy;
 
 /// What `tcpwait top --help` ends with.
 pub const HELP: &str = "\
-Keys: ? explains the columns and lists all keys, q quits, 1 to 5 are the tabs,
-Space stops the screen (the counting goes on) and [ ] go back and on through the
-last 900 reports, Enter shows all of a row, / filters, s sorts, b groups, R makes
-a recording, e writes the screen to a file.
+Keys: ? explains the columns and lists all keys, q quits, 1 to 5 are tabs,
+Space stops the screen (the counting goes on), [ and ] go through the last 900
+reports, Enter shows all of a row, / filters, s sorts, b groups, R makes a
+recording, e writes the screen to a file.
 
 The line at the top says what was lost and whether the counts agree with the
 kernel's own. Nothing is changed on this machine: top only looks.

@@ -45,7 +45,7 @@ use crate::{
     top::{
         draw,
         engine::TopEngine,
-        feed::{Feed, Request},
+        feed::{CountRequest, Feed},
         state::{Scene, TopScreen},
         terminal,
         theme::Theme,
@@ -141,7 +141,7 @@ fn recording(args: &TopArgs, path: &Path) -> Result<ExitCode> {
     let feed = Feed::default();
     replay(path, &wanted, &feed)?;
     let place = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let screen = Screen::start(TopScreen::new(scene(args, place)), feed.clone(), Vec::new())?;
+    let screen = ScreenThread::start(TopScreen::new(scene(args, place)), feed.clone(), Vec::new())?;
     while !feed.is_screen_gone() {
         match feed.asked() {
             None => {
@@ -149,8 +149,8 @@ fn recording(args: &TopArgs, path: &Path) -> Result<ExitCode> {
                 thread::sleep(PATIENCE);
                 continue;
             }
-            Some(Request::GroupBy(by)) => wanted.by = by,
-            Some(Request::Interval(interval)) => wanted.interval = Some(interval),
+            Some(CountRequest::GroupBy(by)) => wanted.by = by,
+            Some(CountRequest::Interval(interval)) => wanted.interval = Some(interval),
         }
         feed.begin_anew();
         replay(path, &wanted, &feed)?;
@@ -225,7 +225,7 @@ async fn trace(args: &TopArgs) -> Result<ExitCode> {
         return print(args, &feed);
     }
     say_missing(&live);
-    let screen = Screen::start(TopScreen::new(scene(args, host())), feed.clone(), namespaces)?.wakes(wake);
+    let screen = ScreenThread::start(TopScreen::new(scene(args, host())), feed.clone(), namespaces)?.wakes(wake);
     let ran = live.run(&mut sink).await;
     let ended = screen.end();
     say_seeded(ran?.as_ref(), args.tracing.verbose);
@@ -280,14 +280,14 @@ fn print(args: &TopArgs, feed: &Feed) -> Result<ExitCode> {
 }
 
 /// The thread that the screen has.
-struct Screen {
+struct ScreenThread {
     thread: JoinHandle<Result<()>>,
     ends: Arc<AtomicBool>,
     feed: Feed,
     wake: Option<Arc<Notify>>,
 }
 
-impl Screen {
+impl ScreenThread {
     fn start(screen: TopScreen, feed: Feed, namespaces: Vec<String>) -> Result<Self> {
         output::hold();
         let ends = Arc::new(AtomicBool::new(false));
@@ -346,8 +346,8 @@ impl Sink for Watched {
     fn round(&mut self) -> io::Result<()> {
         while let Some(request) = self.feed.asked() {
             match request {
-                Request::GroupBy(by) => self.engine.group_by(&by),
-                Request::Interval(interval) => self.engine.set_interval(interval),
+                CountRequest::GroupBy(by) => self.engine.group_by(&by),
+                CountRequest::Interval(interval) => self.engine.set_interval(interval),
             }
         }
         Ok(())

@@ -1,6 +1,8 @@
 //! From the screen's state to the cells of a terminal: a line at the top that says what is shown and how far it can be trusted, the tabs, what the tab has to
 //! show, and the keys at the bottom. What does not fit is left out in the order that it states.
 
+use std::sync::Arc;
+
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
 
 use super::{
@@ -8,7 +10,8 @@ use super::{
     keys::{Action, Binding, KEYS},
     page::{Content, Page, ScreenLine},
     snapshot::TopSnapshot,
-    state::{Overlay, Tab, TopScreen},
+    state::{Overlay, TopScreen},
+    tab::Tab,
     tabs,
     theme::Weight,
 };
@@ -196,15 +199,16 @@ fn bad_news(screen: &TopScreen, snapshot: &TopSnapshot, width: usize) -> Vec<Scr
 }
 
 /// What is between the tabs and the keys.
-fn body(screen: &TopScreen, snapshot: &TopSnapshot, width: usize, rows: usize) -> Vec<ScreenLine> {
-    let page = screen.page(snapshot, width, rows);
+fn body(screen: &TopScreen, snapshot: &Arc<TopSnapshot>, width: usize, rows: usize) -> Vec<ScreenLine> {
+    let look = screen.look(snapshot, width, rows);
+    let page = screen.page(look);
     match screen.overlay {
         Some(Overlay::Help) => return rolled(help(screen, &page, width), screen.rolled, rows),
         Some(Overlay::Messages) => return rolled(messages(screen, width), screen.rolled, rows),
         None => {}
     }
     if screen.place().is_open
-        && let Some(lines) = tabs::details(screen, snapshot, &page, width)
+        && let Some(lines) = screen.chosen(&page.sheet).and_then(|row| tabs::details(screen.tab, look, &page, row))
     {
         return rolled(lines, screen.rolled, rows);
     }

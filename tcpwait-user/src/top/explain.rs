@@ -1,6 +1,6 @@
 //! What the columns mean, for `?` and for the details of a row.
 
-use super::state::Tab;
+use super::tab::Tab;
 
 /// What a column of a tab means; `None` of one that nobody has explained, which a test does not let be.
 pub fn column(tab: Tab, header: &str) -> Option<&'static str> {

@@ -15,7 +15,7 @@ pub const KEPT: usize = past::KEPT;
 
 /// What the screen asks of whoever counts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
+pub enum CountRequest {
     /// Group by these.
     GroupBy(Vec<GroupBy>),
     /// A snapshot for each such interval.
@@ -38,19 +38,19 @@ pub struct Delivery {
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct Undelivered {
     snapshots: VecDeque<Arc<TopSnapshot>>,
     stories: StoryRing,
     names: Arc<Names>,
     anew: bool,
     over: bool,
-    requests: VecDeque<Request>,
+    requests: VecDeque<CountRequest>,
     screen_is_gone: bool,
 }
 
 /// Both directions; each side has a copy.
 #[derive(Clone, Debug, Default)]
-pub struct Feed(Arc<Mutex<Waiting>>);
+pub struct Feed(Arc<Mutex<Undelivered>>);
 
 impl Feed {
     /// What was counted is there to be drawn.
@@ -93,12 +93,12 @@ impl Feed {
     }
 
     /// The screen wants something counted otherwise.
-    pub fn ask(&self, request: Request) {
+    pub fn ask(&self, request: CountRequest) {
         self.lock().requests.push_back(request);
     }
 
     /// What it wants.
-    pub fn asked(&self) -> Option<Request> {
+    pub fn asked(&self) -> Option<CountRequest> {
         self.lock().requests.pop_front()
     }
 
@@ -113,7 +113,7 @@ impl Feed {
     }
 
     /// Nothing is left half done where somebody panics.
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, Undelivered> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

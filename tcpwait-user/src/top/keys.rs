@@ -1,6 +1,6 @@
 //! The keys: one table that says what each does, from which the footer and the help are made.
 
-use super::state::Tab;
+use super::tab::Tab;
 
 /// A key that was pressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

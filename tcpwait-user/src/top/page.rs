@@ -3,10 +3,6 @@
 use super::{sheet::Sheet, theme::Weight};
 use crate::view::paint::Mark;
 
-/// What a row is known by, wherever it stands.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct RowKey(pub String);
-
 /// A line of the screen.
 #[derive(Clone, Debug)]
 pub struct ScreenLine {

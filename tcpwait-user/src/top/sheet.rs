@@ -2,8 +2,11 @@
 
 use hashbrown::{HashMap, HashSet};
 
-use super::page::RowKey;
 use crate::view::{paint::Mark, table::Column, units::magnitude};
+
+/// What a row is known by, wherever it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct RowKey(pub String);
 
 /// A table whose rows are known by a key.
 #[derive(Clone, Debug, Default)]

@@ -73,7 +73,7 @@ impl TimeLeftBars {
 
 /// Who ended TIME_WAITs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum EndedBy {
+pub enum EarlyEnder {
     /// A process of this machine, in a call of its own.
     Process([u8; 16]),
     /// The peer, by a segment.
@@ -90,7 +90,7 @@ pub struct EarlyRow {
     /// Why.
     pub reason: Reason,
     /// By whom.
-    pub by: EndedBy,
+    pub by: EarlyEnder,
     /// How many, since the start.
     pub count: u64,
     /// The mean time they had spent in TIME_WAIT; `None` where it is known of none.

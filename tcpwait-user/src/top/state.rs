@@ -5,13 +5,15 @@ use std::{sync::Arc, time::Duration};
 use jiff::tz::TimeZone;
 
 use super::{
-    feed::{Delivery, Request},
+    feed::{CountRequest, Delivery},
     keys::{Action, Press, action},
-    page::{Page, RowKey},
+    look::Look,
+    page::Page,
     past::Past,
-    sheet::{Held, Sheet},
+    sheet::{Held, RowKey, Sheet},
     snapshot::TopSnapshot,
     stories::StoryRing,
+    tab::Tab,
     tabs,
     theme::Theme,
 };
@@ -22,33 +24,6 @@ const HOLD_NS: u64 = 5_000_000_000;
 
 /// Rows of PgUp and PgDn.
 const PAGE: i64 = 10;
-
-/// What can be looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "their names say it")]
-pub enum Tab {
-    Overview,
-    Connections,
-    TimeWait,
-    Ports,
-    Opening,
-}
-
-impl Tab {
-    /// All of them, as they stand.
-    pub const ALL: [Tab; 5] = [Tab::Overview, Tab::Connections, Tab::TimeWait, Tab::Ports, Tab::Opening];
-
-    /// What it is called.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Tab::Overview => "Overview",
-            Tab::Connections => "Connections",
-            Tab::TimeWait => "TIME_WAIT",
-            Tab::Ports => "Ports",
-            Tab::Opening => "Opening",
-        }
-    }
-}
 
 /// What is looked at.
 #[derive(Clone, Debug)]
@@ -69,14 +44,14 @@ pub struct Scene {
 
 /// What is to be done that the screen does not do itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum ScreenCommand {
     /// End; `leave`: the screen stays.
     Quit {
         /// Whether the screen stays.
         leave: bool,
     },
     /// Something is to be counted otherwise.
-    Ask(Request),
+    Ask(CountRequest),
     /// Write the screen to a file.
     Save,
     /// Start a recording, or end it.
@@ -248,16 +223,33 @@ impl TopScreen {
         }
     }
 
+    /// What this tab is drawn from.
+    pub(super) fn look<'a>(&'a self, snapshot: &'a Arc<TopSnapshot>, width: usize, height: usize) -> Look<'a> {
+        let place = self.place();
+        Look {
+            snapshot,
+            past: &self.past,
+            stories: &self.stories,
+            names: &self.names,
+            theme: self.scene.theme,
+            zone: &self.scene.zone,
+            chosen: place.chosen.as_ref().map(|(key, _)| key),
+            all_rows: !self.filter.is_empty() || place.sort.is_some(),
+            width,
+            height,
+        }
+    }
+
     /// What this tab has to show in so many columns and rows.
-    pub(super) fn page(&self, snapshot: &TopSnapshot, width: usize, height: usize) -> Page {
-        let mut page = tabs::page(self, snapshot, width, height);
+    pub(super) fn page(&self, look: Look<'_>) -> Page {
+        let mut page = tabs::page(self.tab, look);
         page.sheet = self.arranged(std::mem::take(&mut page.sheet));
         page
     }
 
     /// What stands above the columns of this tab.
-    pub fn columns(&self, snapshot: &TopSnapshot) -> Vec<String> {
-        let page = self.page(snapshot, usize::MAX, usize::MAX);
+    pub fn columns(&self, snapshot: &Arc<TopSnapshot>) -> Vec<String> {
+        let page = self.page(self.look(snapshot, usize::MAX, usize::MAX));
         page.others.into_iter().chain(page.sheet.columns.iter().map(|column| column.header().to_owned())).collect()
     }
 
@@ -279,7 +271,7 @@ impl TopScreen {
     }
 
     /// A key was pressed.
-    pub fn update(&mut self, press: Press) -> Option<Command> {
+    pub fn update(&mut self, press: Press) -> Option<ScreenCommand> {
         self.notice = None;
         if self.typing.is_some() {
             return self.typed(press);
@@ -312,13 +304,13 @@ impl TopScreen {
             Action::Faster => return self.pace(false),
             Action::Messages => (self.overlay, self.rolled) = (Some(Overlay::Messages), 0),
             Action::Help => (self.overlay, self.rolled) = (Some(Overlay::Help), 0),
-            Action::Save => return Some(Command::Save),
+            Action::Save => return Some(ScreenCommand::Save),
             Action::Record if self.scene.is_recording => self.say("this is a recording already"),
-            Action::Record => return Some(Command::Record),
-            Action::Quit => return Some(Command::Quit { leave: false }),
-            Action::QuitAndLeave => return Some(Command::Quit { leave: true }),
-            Action::Suspend => return Some(Command::Suspend),
-            Action::Redraw => return Some(Command::Redraw),
+            Action::Record => return Some(ScreenCommand::Record),
+            Action::Quit => return Some(ScreenCommand::Quit { leave: false }),
+            Action::QuitAndLeave => return Some(ScreenCommand::Quit { leave: true }),
+            Action::Suspend => return Some(ScreenCommand::Suspend),
+            Action::Redraw => return Some(ScreenCommand::Redraw),
         }
         None
     }
@@ -345,9 +337,9 @@ impl TopScreen {
     }
 
     /// A key while words are typed.
-    fn typed(&mut self, press: Press) -> Option<Command> {
+    fn typed(&mut self, press: Press) -> Option<ScreenCommand> {
         match press {
-            Press::Ctrl('c') => return Some(Command::Quit { leave: false }),
+            Press::Ctrl('c') => return Some(ScreenCommand::Quit { leave: false }),
             Press::Char(c) => self.filter.push(c),
             Press::Backspace => drop(self.filter.pop()),
             Press::Esc => self.filter = self.typing.take().unwrap_or_default(),
@@ -359,7 +351,7 @@ impl TopScreen {
     }
 
     /// A key while something lies over the tab.
-    fn over_tab(&mut self, action: Action) -> Option<Command> {
+    fn over_tab(&mut self, action: Action) -> Option<ScreenCommand> {
         match action {
             Action::Down => self.rolled += 1,
             Action::Up => self.rolled = self.rolled.saturating_sub(1),
@@ -367,10 +359,10 @@ impl TopScreen {
             Action::PageUp => self.rolled = self.rolled.saturating_sub(PAGE as usize),
             Action::First => self.rolled = 0,
             Action::Quit | Action::Back | Action::Help | Action::Messages | Action::Open => self.overlay = None,
-            Action::QuitAndLeave => return Some(Command::Quit { leave: true }),
-            Action::Suspend => return Some(Command::Suspend),
-            Action::Redraw => return Some(Command::Redraw),
-            Action::Save => return Some(Command::Save),
+            Action::QuitAndLeave => return Some(ScreenCommand::Quit { leave: true }),
+            Action::Suspend => return Some(ScreenCommand::Suspend),
+            Action::Redraw => return Some(ScreenCommand::Redraw),
+            Action::Save => return Some(ScreenCommand::Save),
             Action::Show(tab) => (self.overlay, self.tab) = (None, tab),
             _ => {}
         }
@@ -387,7 +379,7 @@ impl TopScreen {
     /// Chooses a row from where one is and the last there is. The first key chooses the first row.
     fn choose(&mut self, to: impl Fn(i64, i64) -> i64) {
         let Some(snapshot) = self.snapshot().cloned() else { return };
-        let sheet = self.page(&snapshot, usize::MAX, usize::MAX).sheet;
+        let sheet = self.page(self.look(&snapshot, usize::MAX, usize::MAX)).sheet;
         let Some(last) = sheet.keys.len().checked_sub(1).and_then(|last| i64::try_from(last).ok()) else { return };
         let at = self.chosen(&sheet).and_then(|at| i64::try_from(at).ok());
         let next = at.map_or_else(|| to(-1, last).max(0), |at| to(at, last)).clamp(0, last);
@@ -422,7 +414,7 @@ impl TopScreen {
 
     fn sort(&mut self) {
         let Some(snapshot) = self.snapshot().cloned() else { return };
-        let sheet = self.page(&snapshot, usize::MAX, usize::MAX).sheet;
+        let sheet = self.page(self.look(&snapshot, usize::MAX, usize::MAX)).sheet;
         let names: Vec<&str> = sheet.columns.iter().map(|column| column.header()).collect();
         let place = self.place_mut();
         let now = place.sort.as_deref().and_then(|now| names.iter().position(|name| *name == now));
@@ -437,7 +429,7 @@ impl TopScreen {
         (place.reversed, place.held) = (!place.reversed, None);
     }
 
-    fn group(&mut self) -> Option<Command> {
+    fn group(&mut self) -> Option<ScreenCommand> {
         self.by = (self.by + 1) % self.bys.len();
         let by = self.bys.get(self.by)?.clone();
         let names: Vec<&str> = by.iter().map(|by| by.name()).collect();
@@ -446,7 +438,7 @@ impl TopScreen {
         for place in &mut self.places {
             (place.chosen, place.held) = (None, None);
         }
-        Some(Command::Ask(Request::GroupBy(by)))
+        Some(ScreenCommand::Ask(CountRequest::GroupBy(by)))
     }
 
     fn pause(&mut self) {
@@ -473,7 +465,7 @@ impl TopScreen {
         }
     }
 
-    fn pace(&mut self, slower: bool) -> Option<Command> {
+    fn pace(&mut self, slower: bool) -> Option<ScreenCommand> {
         const PACES_MS: [u64; 9] = [250, 500, 1_000, 2_000, 5_000, 10_000, 20_000, 30_000, 60_000];
         let now = u64::try_from(self.scene.interval.as_millis()).unwrap_or(u64::MAX);
         let next = match slower {
@@ -481,6 +473,6 @@ impl TopScreen {
             false => PACES_MS.into_iter().rev().find(|pace| *pace < now)?,
         };
         self.scene.interval = Duration::from_millis(next);
-        Some(Command::Ask(Request::Interval(self.scene.interval)))
+        Some(ScreenCommand::Ask(CountRequest::Interval(self.scene.interval)))
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use hashbrown::HashMap;
 
-use super::snapshot::{EarlyRow, EndedBy};
+use super::snapshot::{EarlyEnder, EarlyRow};
 use crate::{
     connection::{ByName, Name},
     lifecycle::{Failure, Reason, Timing, Transition, Update},
@@ -149,7 +149,7 @@ struct Early {
 #[derive(Debug, Default)]
 pub struct Stories {
     lives: ByName<(Vec<LifeStep>, bool)>,
-    early: HashMap<(Reason, EndedBy), Early>,
+    early: HashMap<(Reason, EarlyEnder), Early>,
     untold: StoryRing,
     told: u64,
 }
@@ -177,7 +177,7 @@ impl Stories {
 
     /// TIME_WAITs that ended before their time, the most first.
     pub fn early(&self) -> Vec<EarlyRow> {
-        let row = |((reason, by), early): (&(Reason, EndedBy), &Early)| EarlyRow {
+        let row = |((reason, by), early): (&(Reason, EarlyEnder), &Early)| EarlyRow {
             reason: *reason,
             by: *by,
             count: early.count,
@@ -222,12 +222,12 @@ impl Stories {
             return;
         }
         let by = match (reason, &step.by) {
-            (_, Some(by)) => EndedBy::Process(by.comm),
-            (Reason::Reset | Reason::ReusedBySyn, None) => EndedBy::Peer(step.flow.raddr),
-            _ => EndedBy::Unknown,
+            (_, Some(by)) => EarlyEnder::Process(by.comm),
+            (Reason::Reset | Reason::ReusedBySyn, None) => EarlyEnder::Peer(step.flow.raddr),
+            _ => EarlyEnder::Unknown,
         };
         let has_room = self.early.len() < MAX_EARLY || self.early.contains_key(&(reason, by));
-        let early = self.early.entry((reason, if has_room { by } else { EndedBy::Other })).or_default();
+        let early = self.early.entry((reason, if has_room { by } else { EarlyEnder::Other })).or_default();
         early.count += 1;
         if let Some(ns) = step.dwell_ns {
             early.timed += 1;

@@ -16,7 +16,7 @@ use crate::{
     top::{
         draw,
         feed::Feed,
-        state::{Command, TopScreen},
+        state::{ScreenCommand, TopScreen},
         terminal::{self, ScreenTerminal, TerminalInput},
     },
 };
@@ -108,11 +108,11 @@ fn show(
         let TerminalInput::Pressed(press) = input else { continue };
         match screen.update(press) {
             None => {}
-            Some(Command::Quit { leave }) => return Ok(leave),
-            Some(Command::Ask(request)) => ending.feed.ask(request),
-            Some(Command::Redraw) => terminal.forget(),
-            Some(Command::Suspend) => terminal.suspend()?,
-            Some(Command::Save) => {
+            Some(ScreenCommand::Quit { leave }) => return Ok(leave),
+            Some(ScreenCommand::Ask(request)) => ending.feed.ask(request),
+            Some(ScreenCommand::Redraw) => terminal.forget(),
+            Some(ScreenCommand::Suspend) => terminal.suspend()?,
+            Some(ScreenCommand::Save) => {
                 let (width, height) = terminal::size();
                 screen.notice = None;
                 let text = draw::text(screen, width, height);
@@ -121,7 +121,7 @@ fn show(
                     Err(error) => format!("{error:#}"),
                 });
             }
-            Some(Command::Record) => record(screen, recording, namespaces),
+            Some(ScreenCommand::Record) => record(screen, recording, namespaces),
         }
         if screen.is_playing {
             played = Instant::now();

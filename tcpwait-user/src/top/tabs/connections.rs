@@ -2,17 +2,16 @@
 
 use std::sync::Arc;
 
-use super::{Frame, fold_row, folded, worst};
+use super::{fold_row, folded, worst};
 use crate::{
     event::Task,
     lifecycle::Timing,
     plain,
     tcp::Flow,
     top::{
-        page::{Page, RowKey, ScreenLine},
-        sheet::Sheet,
-        snapshot::TopSnapshot,
-        state::TopScreen,
+        look::Look,
+        page::{Page, ScreenLine},
+        sheet::{RowKey, Sheet},
         stories::{Happened, Life, LifeStep, Story},
     },
     view::{
@@ -25,37 +24,35 @@ use crate::{
     },
 };
 
-pub(super) fn page(frame: Frame<'_>, page: &mut Page) {
-    page.lines(2, worst::first(frame));
-    page.table(3, sheet(frame));
-    let dropped = frame.screen.stories.dropped;
+pub(super) fn page(look: Look<'_>, page: &mut Page) {
+    page.lines(2, worst::first(look));
+    page.table(3, sheet(look));
+    let dropped = look.stories.dropped;
     if dropped > 0 {
         let note = format!(
             "{} older ones are not kept: of each kind, ended well or not, the last {}",
             count(dropped),
             crate::top::stories::KEPT
         );
-        page.sentences(1, folded(&note, frame.width));
+        page.sentences(1, folded(&note, look.width));
     }
 }
 
 /// Rows around the chosen one, and at the top, whose cells are made where all of them would not be looked at.
 const NEAR: usize = 150;
 
-fn sheet(frame: Frame<'_>) -> Sheet {
-    let screen = frame.screen;
-    let stories = screen.stories.until(frame.snapshot.stories);
-    let chosen = screen.place().chosen.as_ref().and_then(|(key, _)| key.0.parse::<u64>().ok());
+fn sheet(look: Look<'_>) -> Sheet {
+    let stories = look.stories.until(look.snapshot.stories);
+    let chosen = look.chosen.and_then(|key| key.0.parse::<u64>().ok());
     // The newest come first.
     let chosen = chosen.map(|number| stories.partition_point(|story| story.number > number));
-    let all = !screen.filter.is_empty() || screen.place().sort.is_some();
-    let is_near = |row: usize| all || row < NEAR || chosen.is_some_and(|chosen| row.abs_diff(chosen) < NEAR);
+    let is_near = |row: usize| look.all_rows || row < NEAR || chosen.is_some_and(|chosen| row.abs_diff(chosen) < NEAR);
     let column = |cell: &dyn Fn(&Story) -> String| {
         let cell = |(row, story): (usize, &&Arc<Story>)| if is_near(row) { cell(story) } else { String::new() };
         stories.iter().enumerate().map(cell).collect::<Vec<_>>()
     };
-    let zone = &screen.scene.zone;
-    let names = frame.context;
+    let zone = look.zone;
+    let names = look.context();
     Sheet {
         keys: stories.iter().map(|story| RowKey(story.number.to_string())).collect(),
         marks: stories.iter().map(|story| badness(story)).collect(),
@@ -140,13 +137,13 @@ fn lasted(story: &Story) -> String {
 }
 
 /// One connection: its states, each with its time and how exactly that is known.
-pub(super) fn life(screen: &TopScreen, snapshot: &TopSnapshot, key: &RowKey, width: usize) -> Option<Vec<ScreenLine>> {
-    let story = screen.stories.get(key.0.parse().ok()?)?;
-    let context = screen.context(snapshot);
+pub(super) fn life(look: Look<'_>, key: &RowKey) -> Option<Vec<ScreenLine>> {
+    let story = look.stories.get(key.0.parse().ok()?)?;
+    let (context, width) = (look.context(), look.width);
     let flow = flow(story);
     let mut lines = Vec::new();
     let mut say = |name: &str, value: String| lines.extend(fold_row(&format!("{name:<10} {value}"), width, 11));
-    say("TIME", time_of_day(context.wall(time_ns(story)), &screen.scene.zone));
+    say("TIME", time_of_day(context.wall(time_ns(story)), look.zone));
     say("LOCAL", local(flow, context));
     say("REMOTE", remote(flow, context));
     say(
@@ -172,7 +169,7 @@ pub(super) fn life(screen: &TopScreen, snapshot: &TopSnapshot, key: &RowKey, wid
     say("WHY", reason(story));
     if let Happened::Ended(life) = &story.what {
         lines.push(ScreenLine::plain(""));
-        lines.extend(states(screen, life, context, width));
+        lines.extend(states(look, life));
     }
     Some(lines)
 }
@@ -184,13 +181,14 @@ fn made_here(story: &Story) -> Option<bool> {
     }
 }
 
-fn states(screen: &TopScreen, life: &Life, context: ViewContext<'_>, width: usize) -> Vec<ScreenLine> {
+fn states(look: Look<'_>, life: &Life) -> Vec<ScreenLine> {
+    let (context, width) = (look.context(), look.width);
     let steps: Vec<LifeStep> = life.steps().collect();
     let column = |cell: &dyn Fn(&LifeStep) -> String| steps.iter().map(cell).collect::<Vec<_>>();
     let longest = steps.iter().filter_map(|step| step.dwell_ns.or(step.at_least_ns)).max().unwrap_or_default();
     let bar = |step: &LifeStep| {
         let ns = step.dwell_ns.or(step.at_least_ns).unwrap_or_default();
-        screen.scene.theme.count_bar(ns, longest, 20)
+        look.theme.count_bar(ns, longest, 20)
     };
     let time = |step: &LifeStep| match (step.dwell_ns, step.at_least_ns) {
         (None, Some(ns)) => at_least(Some(ns)),
@@ -200,7 +198,7 @@ fn states(screen: &TopScreen, life: &Life, context: ViewContext<'_>, width: usiz
         Column::text("STATE", 0, column(&|step| step.state.map_or("?", |state| state.name()).to_owned())),
         Column::number("TOOK", 0, column(&time)),
         Column::text("HOW EXACT", 1, column(&|step| exact(step).to_owned())),
-        Column::text("UNTIL", 2, column(&|step| time_of_day(context.wall(step.time_ns), &screen.scene.zone))),
+        Column::text("UNTIL", 2, column(&|step| time_of_day(context.wall(step.time_ns), look.zone))),
         Column::text("", 3, column(&bar)),
     ];
     let mut lines: Vec<ScreenLine> =

@@ -1,11 +1,12 @@
 //! Connections that are being made: how long that takes, whose SYN was sent again, queues that are full, calls that failed.
 
-use super::{Frame, folded, worst};
+use super::{folded, worst};
 use crate::{
     tcp::State,
     top::{
-        page::{Page, RowKey, ScreenLine},
-        sheet::Sheet,
+        look::Look,
+        page::{Page, ScreenLine},
+        sheet::{RowKey, Sheet},
     },
     view::{
         paint::Mark,
@@ -14,18 +15,18 @@ use crate::{
     },
 };
 
-pub(super) fn page(frame: Frame<'_>, page: &mut Page) {
-    let report = &frame.snapshot.report;
-    page.lines(3, worst::first(frame));
+pub(super) fn page(look: Look<'_>, page: &mut Page) {
+    let report = &look.snapshot.report;
+    page.lines(3, worst::first(look));
     page.gap(5);
-    let handshakes = handshakes(frame);
+    let handshakes = handshakes(look);
     page.others.extend(handshakes.iter().map(|column| column.header().to_owned()));
-    page.written(1, table::lines(handshakes, frame.width));
+    page.written(1, table::lines(handshakes, look.width));
     for sentence in [sentences::syn_recv(report), sentences::kernel_counters(report)] {
-        page.sentences(2, sentence.map(|sentence| folded(&sentence, frame.width)).unwrap_or_default());
+        page.sentences(2, sentence.map(|sentence| folded(&sentence, look.width)).unwrap_or_default());
     }
-    page.sentences(2, folded(&queues(frame), frame.width));
-    let connects = sections::connects(report, frame.context, frame.width);
+    page.sentences(2, folded(&queues(look), look.width));
+    let connects = sections::connects(report, look.context(), look.width);
     if !connects.is_empty() {
         page.gap(5);
         page.written(2, connects);
@@ -35,15 +36,15 @@ pub(super) fn page(frame: Frame<'_>, page: &mut Page) {
         page.gap(4);
         return page.lines(0, vec![ScreenLine::plain("no call has failed in this interval")]);
     }
-    let columns = sections::failure_columns(report, frame.context);
+    let columns = sections::failure_columns(report, look.context());
     let mut keys: Vec<RowKey> = failures.rows.iter().map(|row| RowKey(format!("{:?}", row.kind))).collect();
     keys.extend((failures.others > 0).then(|| RowKey("other".to_owned())));
     page.table(4, Sheet { marks: vec![Mark::Failure; keys.len()], keys, columns, has_others: failures.others > 0 });
 }
 
 /// SYN_SENT and SYN_RECV, and what became of those in SYN_RECV.
-fn handshakes(frame: Frame<'_>) -> Vec<table::Column> {
-    let (states, columns) = sections::state_columns(&frame.snapshot.report);
+fn handshakes(look: Look<'_>) -> Vec<table::Column> {
+    let (states, columns) = sections::state_columns(&look.snapshot.report);
     let mut shown = false;
     let mut rows = Vec::new();
     for (row, state) in states.iter().enumerate() {
@@ -61,8 +62,8 @@ fn handshakes(frame: Frame<'_>) -> Vec<table::Column> {
 }
 
 /// Accept queues, when the kernel's counters were read last.
-fn queues(frame: Frame<'_>) -> String {
-    let audit = &frame.snapshot.report.audit;
+fn queues(look: Look<'_>) -> String {
+    let audit = &look.snapshot.report.audit;
     match audit.full {
         Some(queue) => {
             let others = match queue.others {

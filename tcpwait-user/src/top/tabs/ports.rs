@@ -1,13 +1,12 @@
 //! Local ports: a bar for each destination, when they run out, and what helps for the row that is chosen.
 
-use super::{Frame, folded, worst};
+use super::{folded, worst};
 use crate::{
     aggregate::ports::report::PortRow,
     top::{
-        page::{Page, RowKey, ScreenLine},
-        sheet::Sheet,
-        snapshot::TopSnapshot,
-        state::TopScreen,
+        look::Look,
+        page::{Page, ScreenLine},
+        sheet::{RowKey, Sheet},
     },
     view::{
         paint::Mark,
@@ -24,28 +23,28 @@ use crate::{
 /// Lines of advice below the table.
 const ADVICE: usize = 8;
 
-pub(super) fn page(frame: Frame<'_>, page: &mut Page) {
-    let ports = &frame.snapshot.ports;
-    page.lines(4, worst::first(frame));
+pub(super) fn page(look: Look<'_>, page: &mut Page) {
+    let ports = &look.snapshot.ports;
+    page.lines(4, worst::first(look));
     if ports.rows.is_empty() {
-        return page.sentences(0, folded("no connection made on this machine holds a local port now", frame.width));
+        return page.sentences(0, folded("no connection made on this machine holds a local port now", look.width));
     }
-    page.table(5, sheet(frame));
+    page.table(5, sheet(look));
     page.gap(3);
-    let most = ADVICE.min(frame.height / 2);
-    page.lines(2, advice(frame.screen, frame.snapshot, page, frame.width, most));
+    let most = ADVICE.min(look.height / 2);
+    page.lines(2, advice(look, most));
     let several = ports.namespaces.len() > 1;
     for namespace in ports.namespaces.iter().take(2) {
-        page.sentences(6, folded(&sentences::settings(namespace, several, frame.context), frame.width));
+        page.sentences(6, folded(&sentences::settings(namespace, several, look.context()), look.width));
     }
     let notes = [sentences::outside(ports), sentences::unknown(ports), sentences::selected(ports)];
     for note in notes.into_iter().flatten() {
-        page.sentences(7, folded(&note, frame.width));
+        page.sentences(7, folded(&note, look.width));
     }
 }
 
-fn sheet(frame: Frame<'_>) -> Sheet {
-    let ports = &frame.snapshot.ports;
+fn sheet(look: Look<'_>) -> Sheet {
+    let ports = &look.snapshot.ports;
     let others = ports.others.destinations > 0;
     let keys = ports.rows.iter().map(|row| RowKey(format!("{:?}", row.destination)));
     let other = others.then(|| RowKey("other".to_owned()));
@@ -53,48 +52,42 @@ fn sheet(frame: Frame<'_>) -> Sheet {
     Sheet {
         keys: keys.chain(other).collect(),
         marks: marks.chain(others.then_some(Mark::Plain)).collect(),
-        columns: columns(frame),
+        columns: columns(look),
         has_others: others,
     }
 }
 
 /// The columns of `ports`, and a bar.
-fn columns(frame: Frame<'_>) -> Vec<Column> {
-    let ports = &frame.snapshot.ports;
-    let length = if frame.width >= 100 { 20 } else { 10 };
+fn columns(look: Look<'_>) -> Vec<Column> {
+    let ports = &look.snapshot.ports;
+    let length = if look.width >= 100 { 20 } else { 10 };
     let bar = |row: &PortRow| match row.share {
-        Some(share) => frame.screen.scene.theme.bar(share, length),
+        Some(share) => look.theme.bar(share, length),
         None => "-".to_owned(),
     };
     let others = (ports.others.destinations > 0).then(String::new);
-    let mut columns = destination_columns(ports, frame.context);
+    let mut columns = destination_columns(ports, look.context());
     let at = columns.iter().position(|column| column.header() == "USED").unwrap_or_default();
     columns.insert(at, Column::text("HOW FULL", 2, ports.rows.iter().map(bar).chain(others).collect()));
     columns
 }
 
 /// The first so many destinations of which something is to be said, as lines.
-pub(super) fn bars(frame: Frame<'_>, most: usize) -> Vec<String> {
-    let rows: Vec<usize> = (0..frame.snapshot.ports.rows.len())
-        .filter(|row| frame.snapshot.ports.rows.get(*row).is_some_and(|row| row.advice.is_some()))
+pub(super) fn bars(look: Look<'_>, most: usize) -> Vec<String> {
+    let rows: Vec<usize> = (0..look.snapshot.ports.rows.len())
+        .filter(|row| look.snapshot.ports.rows.get(*row).is_some_and(|row| row.advice.is_some()))
         .take(most)
         .collect();
-    table::lines(columns(frame).iter().map(|column| column.with_rows(&rows)).collect(), frame.width)
+    table::lines(columns(look).iter().map(|column| column.with_rows(&rows)).collect(), look.width)
 }
 
 /// What is to be said of the destination that is chosen, else of the first.
-pub(super) fn advice(
-    screen: &TopScreen,
-    snapshot: &TopSnapshot,
-    page: &Page,
-    width: usize,
-    most: usize,
-) -> Vec<ScreenLine> {
-    let chosen = screen.chosen(&page.sheet).and_then(|row| page.sheet.keys.get(row));
+pub(super) fn advice(look: Look<'_>, most: usize) -> Vec<ScreenLine> {
+    let Look { snapshot, width, zone, chosen, .. } = look;
     let is_it = |row: &&PortRow| chosen.is_none_or(|key| key.0 == format!("{:?}", row.destination));
     let Some(row) = snapshot.ports.rows.iter().find(is_it) else { return Vec::new() };
-    let context = screen.context(snapshot);
-    let clock = |time_ns| date_time(context.wall(time_ns), &screen.scene.zone);
+    let context = look.context();
+    let clock = |time_ns| date_time(context.wall(time_ns), zone);
     let (verdict, sentences) = of(row, &snapshot.ports, context, &clock);
     let help = row.advice.as_ref().map(|advice| remedies::advice(advice, row)).unwrap_or_default();
     let mark = if row.advice.is_some() { Mark::Warning } else { Mark::Plain };

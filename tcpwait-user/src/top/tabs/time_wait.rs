@@ -1,12 +1,13 @@
 //! TIME_WAIT: how long those that are there have to go, how long it took, and who ended it early.
 
-use super::{Frame, folded, worst};
+use super::{folded, worst};
 use crate::{
     plain,
     top::{
-        page::{Page, RowKey, ScreenLine},
-        sheet::Sheet,
-        snapshot::{BAR_S, EarlyRow, EndedBy},
+        look::Look,
+        page::{Page, ScreenLine},
+        sheet::{RowKey, Sheet},
+        snapshot::{BAR_S, EarlyEnder, EarlyRow},
     },
     view::{
         key::comm_of,
@@ -23,12 +24,12 @@ const BESIDE: usize = 76;
 /// The longest bar.
 const BAR: usize = 16;
 
-pub(super) fn page(frame: Frame<'_>, page: &mut Page) {
-    let report = &frame.snapshot.report;
-    page.lines(3, worst::first(frame));
+pub(super) fn page(look: Look<'_>, page: &mut Page) {
+    let report = &look.snapshot.report;
+    page.lines(3, worst::first(look));
     page.gap(5);
-    let (left, took) = (time_left(frame), sections::histogram(report, frame.width));
-    if frame.width >= BESIDE {
+    let (left, took) = (time_left(look), sections::histogram(report, look.width));
+    if look.width >= BESIDE {
         let beside = beside(left, took);
         page.lines(1, beside);
     } else {
@@ -37,11 +38,11 @@ pub(super) fn page(frame: Frame<'_>, page: &mut Page) {
         page.written(2, took);
     }
     for sentence in [sentences::length(&report.time_wait), sentences::steady(&report.time_wait, false)] {
-        page.sentences(6, sentence.map(|sentence| folded(&sentence, frame.width)).unwrap_or_default());
+        page.sentences(6, sentence.map(|sentence| folded(&sentence, look.width)).unwrap_or_default());
     }
-    page.table(4, early(frame));
-    if frame.snapshot.early.is_empty() {
-        page.sentences(4, folded("no TIME_WAIT has ended before its time since tcpwait started", frame.width));
+    page.table(4, early(look));
+    if look.snapshot.early.is_empty() {
+        page.sentences(4, folded("no TIME_WAIT has ended before its time since tcpwait started", look.width));
     }
 }
 
@@ -59,8 +60,8 @@ fn beside(left: Vec<String>, right: Vec<String>) -> Vec<ScreenLine> {
 }
 
 /// How long those that are there have to go.
-fn time_left(frame: Frame<'_>) -> Vec<String> {
-    let left = &frame.snapshot.time_left;
+fn time_left(look: Look<'_>) -> Vec<String> {
+    let left = &look.snapshot.time_left;
     if left.total() == 0 {
         return vec!["TIME LEFT: no TIME_WAIT now".to_owned()];
     }
@@ -76,18 +77,18 @@ fn time_left(frame: Frame<'_>) -> Vec<String> {
         rows.push(("older: unknown".to_owned(), left.unknown));
     }
     let most = rows.iter().map(|(_, count)| *count).max().unwrap_or_default();
-    let theme = frame.screen.scene.theme;
+    let theme = look.theme;
     let columns = vec![
         Column::text("TIME LEFT", 0, rows.iter().map(|(name, _)| name.clone()).collect()),
         Column::number("NOW", 0, rows.iter().map(|(_, number)| count(*number)).collect()),
         Column::text("", 1, rows.iter().map(|(_, number)| theme.count_bar(*number, most, BAR)).collect()),
     ];
-    table::lines(columns, frame.width)
+    table::lines(columns, look.width)
 }
 
 /// Who ended TIME_WAITs before their time.
-fn early(frame: Frame<'_>) -> Sheet {
-    let rows = &frame.snapshot.early;
+fn early(look: Look<'_>) -> Sheet {
+    let rows = &look.snapshot.early;
     let column = |cell: &dyn Fn(&EarlyRow) -> String| rows.iter().map(cell).collect::<Vec<_>>();
     Sheet {
         keys: rows.iter().map(|row| RowKey(format!("{:?} {:?}", row.reason, row.by))).collect(),
@@ -102,11 +103,11 @@ fn early(frame: Frame<'_>) -> Sheet {
     }
 }
 
-fn by(by: EndedBy) -> String {
+fn by(by: EarlyEnder) -> String {
     match by {
-        EndedBy::Process(comm) => plain::column(&comm_of(comm)),
-        EndedBy::Peer(address) => format!("the peer {address}"),
-        EndedBy::Unknown => "-".to_owned(),
-        EndedBy::Other => "others".to_owned(),
+        EarlyEnder::Process(comm) => plain::column(&comm_of(comm)),
+        EarlyEnder::Peer(address) => format!("the peer {address}"),
+        EarlyEnder::Unknown => "-".to_owned(),
+        EarlyEnder::Other => "others".to_owned(),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Frame, folded};
+use super::folded;
 use crate::{
     aggregate::{
         census::PlaceRow,
@@ -11,7 +11,7 @@ use crate::{
     },
     plain,
     tcp::State,
-    top::{engine::PLACES, page::ScreenLine, snapshot::TopSnapshot},
+    top::{engine::PLACES, look::Look, page::ScreenLine, snapshot::TopSnapshot},
     view::{
         paint::Mark,
         stat::{findings, sentences},
@@ -26,18 +26,18 @@ const REMEMBERED_NS: u64 = 60_000_000_000;
 const REMEMBERED: usize = 3;
 
 /// The first of what is to be said, in two lines.
-pub fn first(frame: Frame<'_>) -> Vec<ScreenLine> {
-    let Some((mark, sentence)) = said(frame).into_iter().next() else { return Vec::new() };
-    cut(folded(&sentence, frame.width), 2).into_iter().map(|line| ScreenLine::plain(line).marked(mark)).collect()
+pub fn first(look: Look<'_>) -> Vec<ScreenLine> {
+    let Some((mark, sentence)) = said(look).into_iter().next() else { return Vec::new() };
+    cut(folded(&sentence, look.width), 2).into_iter().map(|line| ScreenLine::plain(line).marked(mark)).collect()
 }
 
 /// What is to be said first, at most so many lines of it.
-pub fn lines(frame: Frame<'_>, most: usize) -> Vec<ScreenLine> {
-    let sentences = said(frame);
+pub fn lines(look: Look<'_>, most: usize) -> Vec<ScreenLine> {
+    let sentences = said(look);
     let mut lines = Vec::new();
     let all = sentences.len();
     for (at, (mark, sentence)) in sentences.into_iter().enumerate() {
-        let folded = folded(&sentence, frame.width);
+        let folded = folded(&sentence, look.width);
         // One line is for saying that there is more.
         let room = most.saturating_sub(lines.len() + usize::from(at + 1 < all));
         if folded.len() > room && at > 0 {
@@ -62,26 +62,25 @@ fn cut(mut lines: Vec<String>, most: usize) -> Vec<String> {
 }
 
 /// All that is to be said, the worst first.
-fn said(frame: Frame<'_>) -> Vec<(Mark, String)> {
-    let report = &frame.snapshot.report;
-    let mut sentences = findings::lines(report, true, frame.context);
-    sentences.extend(growing(frame));
-    sentences.extend(before(frame));
+fn said(look: Look<'_>) -> Vec<(Mark, String)> {
+    let report = &look.snapshot.report;
+    let mut sentences = findings::lines(report, true, look.context());
+    sentences.extend(growing(look));
+    sentences.extend(before(look));
     if let Some(standing) = sentences::standing(report) {
         sentences.push((Mark::Plain, standing));
     }
-    sentences.extend(sentences::lead(report, frame.context).map(|lead| (Mark::Plain, lead)));
+    sentences.extend(sentences::lead(report, look.context()).map(|lead| (Mark::Plain, lead)));
     sentences
 }
 
 /// Connections that wait for somebody, and became more over the last minute, however few in each report.
-fn growing(frame: Frame<'_>) -> Vec<(Mark, String)> {
-    let report = &frame.snapshot.report;
+fn growing(look: Look<'_>) -> Vec<(Mark, String)> {
+    let report = &look.snapshot.report;
     let is_near = |earlier: &&&Arc<TopSnapshot>| {
         report.end_ns.saturating_sub(earlier.report.begin_ns) <= REMEMBERED_NS && !report.is_final
     };
-    let Some(first) = frame.screen.past.until(frame.snapshot.number).take_while(|earlier| is_near(&earlier)).last()
-    else {
+    let Some(first) = look.past.until(look.snapshot.number).take_while(|earlier| is_near(&earlier)).last() else {
         return Vec::new();
     };
     let known: Vec<String> = report.findings.iter().map(subject).collect();
@@ -104,18 +103,18 @@ fn growing(frame: Frame<'_>) -> Vec<(Mark, String)> {
     found.sort_by_key(StatFinding::rank);
     // The words are those of a report on all of that time.
     let over = StatReport { begin_ns: first.report.begin_ns, findings: found, ..report.clone() };
-    over.findings.iter().map(|finding| (Mark::Warning, findings::line(finding, &over, frame.context))).collect()
+    over.findings.iter().map(|finding| (Mark::Warning, findings::line(finding, &over, look.context()))).collect()
 }
 
 /// What was wrong a moment ago, and is not in this report.
-fn before(frame: Frame<'_>) -> Vec<(Mark, String)> {
-    let report = &frame.snapshot.report;
+fn before(look: Look<'_>) -> Vec<(Mark, String)> {
+    let report = &look.snapshot.report;
     if report.is_final {
         return Vec::new();
     }
     let mut seen: Vec<String> = report.findings.iter().map(subject).collect();
     let mut lines = Vec::new();
-    for earlier in frame.screen.past.until(frame.snapshot.number.saturating_sub(1)) {
+    for earlier in look.past.until(look.snapshot.number.saturating_sub(1)) {
         let ago_ns = report.end_ns.saturating_sub(earlier.report.end_ns);
         if ago_ns > REMEMBERED_NS || lines.len() >= REMEMBERED {
             break;
@@ -127,7 +126,7 @@ fn before(frame: Frame<'_>) -> Vec<(Mark, String)> {
         for finding in earlier.report.findings.iter().filter(fails) {
             let subject = subject(finding);
             if !seen.contains(&subject) && lines.len() < REMEMBERED {
-                let line = findings::line(finding, &earlier.report, frame.screen.context(earlier));
+                let line = findings::line(finding, &earlier.report, look.context_of(earlier));
                 let ago_s = (ago_ns + 500_000_000) / 1_000_000_000;
                 lines.push((Mark::Warning, format!("{ago_s}s ago: {line}")));
                 seen.push(subject);
