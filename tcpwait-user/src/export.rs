@@ -5,3 +5,4 @@ pub mod engine;
 pub mod front;
 mod http;
 pub mod questions;
+pub mod web;

@@ -4,6 +4,7 @@
 
 pub mod plain;
 pub mod fold;
+pub mod capabilities;
 pub mod signals;
 pub mod output;
 pub mod tcp;

@@ -10,7 +10,9 @@ mod heirs;
 mod losses;
 mod place;
 mod readings;
+mod rights;
 mod sink;
+mod wanted;
 
 use std::{
     io,
@@ -34,6 +36,7 @@ use self::{
     heirs::Heirs,
     losses::Losses,
     readings::Readings,
+    wanted::SettingsReadings,
 };
 use crate::{
     kernel::{self, HookState, Probes},
@@ -136,6 +139,7 @@ impl Live {
         let mut listing_begun = Instant::now();
         let mut search: Option<oneshot::Receiver<Vec<u8>>> = None;
         let mut readings = Readings::after(self.first_reading);
+        let mut settings = SettingsReadings::new();
         let mut rounds = 0u32;
         let end = tokio::time::sleep(self.settings.duration.unwrap_or(Duration::MAX));
         tokio::pin!(end);
@@ -183,6 +187,11 @@ impl Live {
                         readings.took(took);
                     }
                 }
+                read = maybe(&mut settings.under_way) => {
+                    let (read, took) = read.unwrap_or_default();
+                    settings.took(took);
+                    sink.settings(read);
+                }
                 _ = round.tick() => {}
             }
             self.catch_up(sink)?;
@@ -194,6 +203,9 @@ impl Live {
             }
             if search.is_none() {
                 search = self.heirs.in_question().map(|known| self.read_heirs(known));
+            }
+            if let Some(wanted) = settings.due(sink) {
+                settings.under_way = Some(self.read_settings(wanted));
             }
             self.tick(sink)?;
             sink.round()?;

@@ -2,24 +2,24 @@
 
 pub mod container;
 
-use std::{borrow::Cow, net::IpAddr};
+use std::{borrow::Cow, net::IpAddr, num::NonZeroUsize};
 
-use hashbrown::HashMap;
+use lru::LruCache;
 
 use crate::{
     event::Task,
     tcp::{Interface, NetnsId},
 };
 
-/// Network namespaces whose names are kept: where containers come and go, there may be any number.
-const MAX_NAMESPACES: usize = 10_000;
+/// Names of each kind that are kept: where containers come and go, there may be any number. Those that nothing was heard of for longest go first.
+const MOST: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
 
 /// What is known of names.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Names {
-    cgroups: HashMap<u64, String>,
-    interfaces: HashMap<Interface, String>,
-    namespaces: HashMap<NetnsId, Called>,
+    cgroups: LruCache<u64, String>,
+    interfaces: LruCache<Interface, String>,
+    namespaces: LruCache<NetnsId, Called>,
 }
 
 /// What people call a network namespace.
@@ -30,59 +30,57 @@ struct Called {
     cgroup: Option<u64>,
 }
 
+impl Default for Names {
+    fn default() -> Self {
+        // No room is taken before there are names.
+        let (mut cgroups, mut interfaces, mut namespaces) =
+            (LruCache::unbounded(), LruCache::unbounded(), LruCache::unbounded());
+        cgroups.resize(MOST);
+        interfaces.resize(MOST);
+        namespaces.resize(MOST);
+        Self { cgroups, interfaces, namespaces }
+    }
+}
+
 impl Names {
     /// What people call the network namespaces that are known.
     pub fn namespaces(&self) -> impl Iterator<Item = (NetnsId, Cow<'_, str>)> {
-        self.namespaces.keys().map(|netns| (*netns, self.netns(*netns)))
+        self.namespaces.iter().map(|(netns, _)| (*netns, self.netns(*netns)))
     }
 
     /// Remembers a cgroup's path.
     pub fn learn_cgroup(&mut self, id: u64, path: &str) {
-        self.cgroups.insert(id, path.to_owned());
+        self.cgroups.put(id, path.to_owned());
     }
 
     /// Remembers an interface's name.
     pub fn learn_interface(&mut self, interface: Interface, name: &str) {
-        self.interfaces.insert(interface, name.to_owned());
+        self.interfaces.put(interface, name.to_owned());
     }
 
     /// Remembers what people call a network namespace.
     pub fn learn_netns(&mut self, netns: NetnsId, name: &str) {
-        if self.has_room(netns) {
-            self.namespaces.insert(netns, Called { name: name.to_owned(), cgroup: None });
-        }
-    }
-
-    /// Whether a network namespace has a name already, or can get none any more.
-    pub fn has_met(&self, netns: NetnsId) -> bool {
-        self.namespaces.contains_key(&netns) || !self.has_room(netns)
+        self.namespaces.put(netns, Called { name: name.to_owned(), cgroup: None });
     }
 
     /// A process acts in a network namespace: one that has no name, since it is younger than the trace, gets that of the process's pod or container, or
     /// the process's.
     pub fn meet(&mut self, netns: NetnsId, task: &Task) {
-        if !self.has_room(netns) {
-            return;
-        }
         let first = || Called { name: format!("{}/{}", task.comm(), task.pid), cgroup: Some(task.cgroup) };
-        self.namespaces.entry(netns).or_insert_with(first);
-    }
-
-    fn has_room(&self, netns: NetnsId) -> bool {
-        self.namespaces.len() < MAX_NAMESPACES || self.namespaces.contains_key(&netns)
+        self.namespaces.get_or_insert(netns, first);
     }
 
     /// What people call a network namespace; its inode number where nothing is known, as of one in which no process was seen to act.
     pub fn netns(&self, netns: NetnsId) -> Cow<'_, str> {
-        let Some(called) = self.namespaces.get(&netns) else { return Cow::Owned(netns.to_string()) };
+        let Some(called) = self.namespaces.peek(&netns) else { return Cow::Owned(netns.to_string()) };
         // A cgroup's path comes later than its id.
-        let path = called.cgroup.and_then(|cgroup| self.cgroups.get(&cgroup));
+        let path = called.cgroup.and_then(|cgroup| self.cgroups.peek(&cgroup));
         path.and_then(|path| container::of_path(path)).map_or(Cow::Borrowed(called.name.as_str()), Cow::Owned)
     }
 
     /// An interface's name; `if7` where only its number is known, as ip(8) has it.
     pub fn interface(&self, interface: Interface) -> Cow<'_, str> {
-        match self.interfaces.get(&interface) {
+        match self.interfaces.peek(&interface) {
             Some(name) => Cow::Borrowed(name),
             None => Cow::Owned(format!("if{}", interface.index)),
         }
@@ -107,6 +105,6 @@ impl Names {
 
     /// Path of a cgroup below the cgroup-v2 mount.
     pub fn cgroup(&self, id: u64) -> Option<&str> {
-        self.cgroups.get(&id).map(String::as_str)
+        self.cgroups.peek(&id).map(String::as_str)
     }
 }

@@ -33,6 +33,9 @@ const SHARED: u32 = 4;
 /// Listeners that are told apart on one port; beyond, each of its addresses counts as listened on.
 const MAX_ADDRESSES: usize = 8;
 
+/// Ports that are listened on that are remembered anyhow; 200 bytes each at most.
+const MIN_PORTS: usize = 16_384;
+
 /// Which side made a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Origin {
@@ -118,13 +121,29 @@ type Address = (IpAddr, u32);
 
 /// Where somebody listens, or has listened as long as this was kept: connections outlive their listener.
 #[derive(Clone, Debug, Default)]
-pub struct Listened(HashMap<(NetnsId, u16), Vec<Address>>);
+pub struct Listened {
+    addresses: HashMap<(NetnsId, u16), Vec<Address>>,
+    /// Ports that are remembered before it is asked again which namespaces are still there.
+    enough: usize,
+}
 
 impl Listened {
+    /// Whether there are so many that those of namespaces without sockets should be forgotten ([`Self::forget_all_but`]).
+    pub fn is_full(&self) -> bool {
+        self.addresses.len() >= self.enough.max(MIN_PORTS)
+    }
+
+    /// Forgets who listened in all namespaces but these: where there is no socket any more, there is none whose origin could be asked for.
+    pub fn forget_all_but(&mut self, namespaces: &HashSet<NetnsId>) {
+        self.addresses.retain(|(netns, _), _| namespaces.contains(netns));
+        // That going through all sockets is rare.
+        self.enough = 2 * self.addresses.len();
+    }
+
     /// Somebody listens there.
     pub fn add(&mut self, listener: &Flow) {
         let address = (listener.laddr, listener.bound_dev_if);
-        let addresses = self.0.entry((listener.netns, listener.lport)).or_default();
+        let addresses = self.addresses.entry((listener.netns, listener.lport)).or_default();
         if addresses.len() < MAX_ADDRESSES && !addresses.contains(&address) {
             addresses.push(address);
         }
@@ -138,7 +157,7 @@ impl Listened {
             (*listener == address || (listener.is_unspecified() && (listener.is_ipv6() || address.is_ipv4())))
                 && (*bound == 0 || interface.is_none_or(|interface| interface == *bound))
         };
-        self.0
+        self.addresses
             .get(&(netns, port))
             .is_some_and(|addresses| addresses.len() >= MAX_ADDRESSES || addresses.iter().any(takes))
     }

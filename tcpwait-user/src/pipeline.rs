@@ -70,8 +70,8 @@ impl Stream {
             Fact::Tick { realtime_ns } => {
                 self.realtime_offset_ns = i128::from(*realtime_ns) - i128::from(event.time_ns)
             }
-            // Whoever looks at the names has them for himself: nothing is copied where nothing is new.
-            Fact::State(StateChange { flow, task: Some(task), .. }) if !self.names.has_met(flow.netns) => {
+            // Whoever looks at the names elsewhere has those of then; they are copied once for each such look.
+            Fact::State(StateChange { flow, task: Some(task), .. }) => {
                 Arc::make_mut(&mut self.names).meet(flow.netns, task);
             }
             Fact::CgroupName { id, path } => Arc::make_mut(&mut self.names).learn_cgroup(*id, path),

@@ -13,6 +13,8 @@ use std::{
 use nix::sys::signal::Signal;
 use signal_hook::{flag, iterator::Signals};
 
+use crate::capabilities;
+
 /// What asks for the end.
 const ENDING: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP];
 
@@ -41,7 +43,11 @@ pub fn catch(first_asks: bool, mut each: impl FnMut(Signal) + Send + 'static) ->
         }
     }
     let mut signals = Signals::new(heeded().map(|signal| signal as i32))?;
-    let pass = move || signals.forever().filter_map(|signal| Signal::try_from(signal).ok()).for_each(&mut each);
+    let pass = move || {
+        // It needs no right, and has those of the thread that it was started by whatever becomes of that one.
+        let _ = capabilities::give_up_all();
+        signals.forever().filter_map(|signal| Signal::try_from(signal).ok()).for_each(&mut each);
+    };
     thread::Builder::new().name("signals".to_owned()).spawn(pass)?;
     Ok(())
 }

@@ -91,7 +91,7 @@ fn stay_on_one_cpu() {
 }
 
 /// The limit is the whole process's; nobody minds a higher one.
-fn allow_descriptors(descriptors: usize) {
+pub fn allow_descriptors(descriptors: usize) {
     let wanted = libc::rlim_t::try_from(descriptors).unwrap();
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the kernel writes one rlimit.

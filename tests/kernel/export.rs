@@ -3,31 +3,38 @@
 use std::{
     collections::HashMap,
     fs,
-    io::{Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read as _, Write as _},
     net::{SocketAddr, TcpStream},
-    thread,
     time::Duration,
 };
 
-use nix::{libc, sys::signal::Signal};
+use nix::sys::signal::Signal;
 use socket2::Socket;
 
 use crate::{
-    V4, netns,
-    tracer::{SOON, Tracer, command},
+    V4,
+    ends::abort,
+    netns, of_stat,
+    tracer::{Reading, SOON, Tracer, command},
     traffic::{self, until},
 };
 
 /// An exporter of this thread's namespace, which serves in the one that the tests were started in.
-struct Exporter {
-    tracer: Tracer,
-    address: SocketAddr,
+pub struct Exporter {
+    pub tracer: Tracer,
+    pub address: SocketAddr,
 }
 
 impl Exporter {
-    fn start() -> Self {
+    pub fn start() -> Self {
+        Self::start_with("127.0.0.1:0", &[])
+    }
+
+    /// At this address, with more arguments.
+    pub fn start_with(address: &str, more: &[&str]) -> Self {
         let netns = netns::inode().to_string();
-        let tracer = Tracer::spawn(command(["export", "--listen", "127.0.0.1:0", "--netns", &netns]));
+        let arguments = [&["export", "--listen", address, "--netns", &netns], more].concat();
+        let tracer = Tracer::spawn(command(arguments));
         tracer.wait_until_it_says("Serving metrics on http://");
         let said = tracer.said();
         let place = said.lines().find_map(|line| line.strip_prefix("Serving metrics on http://")).unwrap();
@@ -37,28 +44,32 @@ impl Exporter {
 
     fn connect(&self) -> TcpStream {
         let address = self.address;
-        at_home(move || TcpStream::connect(address).unwrap())
+        netns::at_home(move || TcpStream::connect(address).unwrap())
     }
 
-    /// The answer to a request, head and body.
+    /// The answer to a request, head and body. This end closes first: where another test lets no orphan be (`tcp_max_orphans`, which is the whole
+    /// machine's), the kernel resets one that still has data to send (`tcp_check_oom`).
     fn ask(&self, request: &str) -> String {
-        let mut stream = self.connect();
-        stream.set_read_timeout(Some(SOON)).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        answer
+        let mut stream = BufReader::new(self.connect());
+        stream.get_ref().set_read_timeout(Some(SOON)).unwrap();
+        stream.get_mut().write_all(request.as_bytes()).unwrap();
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") && stream.read_line(&mut head).unwrap() > 0 {}
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+        let mut body = vec![0; length.parse().unwrap()];
+        stream.read_exact(&mut body).unwrap();
+        head + &String::from_utf8(body).unwrap()
     }
 
     /// All samples, by name and labels.
-    fn scrape(&self) -> HashMap<String, f64> {
-        let answer = self.ask(
-            "GET /metrics HTTP/1.1\r\nHost: here\r\nAccept: application/openmetrics-text\r\nConnection: close\r\n\r\n",
-        );
+    pub fn scrape(&self) -> HashMap<String, f64> {
+        let answer = self.ask("GET /metrics HTTP/1.1\r\nHost: here\r\nAccept: application/openmetrics-text\r\n\r\n");
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("# EOF\n"), "{answer}");
         let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-        let samples = body.lines().filter(|line| !line.starts_with('#') && !line.contains(" # {"));
+        let samples = body.lines().filter(|line| !line.starts_with('#'));
         let sample = |line: &str| {
+            // Without the exemplar.
+            let line = line.split(" # {").next()?;
             let (series, value) = line.rsplit_once(' ')?;
             Some((series.to_owned(), value.parse().ok()?))
         };
@@ -75,18 +86,7 @@ impl Exporter {
     }
 }
 
-/// Does something in the namespace that the tests were started in.
-fn at_home<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> T {
-    let home = netns::home();
-    let there = thread::spawn(move || {
-        // SAFETY: setns is a system call without any state in this process but the thread's namespace.
-        assert_eq!(unsafe { libc::setns(home, libc::CLONE_NEWNET) }, 0);
-        what()
-    });
-    there.join().unwrap()
-}
-
-fn field<'a>(status: &'a str, name: &str) -> Vec<&'a str> {
+pub fn field<'a>(status: &'a str, name: &str) -> Vec<&'a str> {
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
     line.split_whitespace().collect()
 }
@@ -142,9 +142,9 @@ pub fn has_no_rights() {
 /// Clients that say nothing, say too much, or ask for what there is not: others are answered all the same, and nobody's memory grows.
 pub fn bad_clients() {
     let exporter = Exporter::start();
-    let post = exporter.ask("POST /metrics HTTP/1.1\r\nHost: here\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    let post = exporter.ask("POST /metrics HTTP/1.1\r\nHost: here\r\nContent-Length: 0\r\n\r\n");
     assert!(post.starts_with("HTTP/1.1 405 "), "{post}");
-    let elsewhere = exporter.ask("GET /../etc/passwd HTTP/1.1\r\nHost: here\r\nConnection: close\r\n\r\n");
+    let elsewhere = exporter.ask("GET /../etc/passwd HTTP/1.1\r\nHost: here\r\n\r\n");
     assert!(elsewhere.starts_with("HTTP/1.1 404 "), "{elsewhere}");
     let silent: Vec<TcpStream> = (0..40).map(|_| exporter.connect()).collect();
     let mut endless = exporter.connect();
@@ -172,4 +172,56 @@ pub fn ends() {
         assert_eq!(ended.code, (signal == Signal::SIGTERM).then_some(0));
         until("nobody serves any more", SOON, || !is_there(front));
     }
+}
+
+/// `/metrics` and `stat --json` of the same moment, number for number, where both began before anything happened and nothing happens any more.
+pub fn says_what_stat_says() {
+    const CONNECTIONS: usize = 15;
+    let netns = netns::inode().to_string();
+    let exporter = Exporter::start();
+    let stat = Tracer::start(&["stat", "0.2", "--json", "--netns", &netns]);
+    stat.wait_for_lines(SOON, |lines| lines.iter().any(|line| !line.contains(r#""older_than_trace":null"#)));
+    let listener = traffic::listen(V4);
+    let to = traffic::address(&listener);
+    let mut kept: Vec<Socket> = Vec::new();
+    for _ in 0..CONNECTIONS {
+        let clients = [(); 4].map(|()| traffic::connect(to));
+        let [closes, reset, leaks, hangs_up] = clients.map(|client| (client, traffic::accept(&listener)));
+        drop(closes.0);
+        traffic::read_end(&closes.1);
+        abort(reset.0);
+        drop(leaks.0);
+        traffic::read_end(&leaks.1);
+        drop(hangs_up.1);
+        traffic::read_end(&hangs_up.0);
+        let stays = traffic::connect(to);
+        kept.extend([leaks.1, reset.1, stays, traffic::accept(&listener)]);
+        assert!(traffic::socket(to.ip()).connect(&"127.0.0.1:9".parse::<SocketAddr>().unwrap().into()).is_err());
+    }
+    let waiting = netns::time_waits();
+    let mut told = HashMap::new();
+    until("all are counted", SOON, || {
+        told = exporter.scrape();
+        told.get("tcpwait_sockets{state=\"time_wait\"}") == Some(&(CONNECTIONS as f64 * 2.0))
+            && told["tcpwait_sockets{state=\"close_wait\"}"] == CONNECTIONS as f64
+            && told["tcpwait_reset_after_seconds_count"] == CONNECTIONS as f64
+    });
+    let stat = stat.stop();
+    assert_eq!(stat.code, Some(0), "{stat:?}");
+    let stat: serde_json::Value = serde_json::from_str(stat.stdout.last().unwrap()).unwrap();
+    told = exporter.scrape();
+    assert!(waiting >= CONNECTIONS as u64 && stat["final"] == true, "{waiting}: {stat}");
+    of_stat::is_equal("live", &told, &stat);
+    assert_eq!(told["tcpwait_failed_calls_total{call=\"connect\",why=\"refused\"}"], CONNECTIONS as f64);
+    drop(kept);
+    assert_eq!(exporter.tracer.stop().code, Some(0));
+}
+
+/// `export --from FILE | head -1`.
+pub fn nobody_reads_a_recording() {
+    let recording = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/incident.tcpwait");
+    let head = Reading { at_most: 1, ..Reading::default() };
+    let arguments = ["export", "--from", recording.to_str().unwrap()];
+    let ended = Tracer::spawn_reading(command(arguments), head).end(SOON);
+    assert_eq!((ended.code, ended.stdout.len(), ended.stderr.as_str()), (Some(0), 1, ""), "{ended:?}");
 }

@@ -22,6 +22,7 @@ mod endings;
 mod ends;
 mod exits;
 mod export;
+mod export_web;
 mod failures;
 mod findings;
 mod fifty_thousand;
@@ -35,6 +36,8 @@ mod hand;
 mod identity;
 mod netns;
 mod older;
+#[path = "../replay/metrics/of_stat.rs"]
+mod of_stat;
 mod offline;
 mod origins;
 mod orphans;
@@ -42,11 +45,13 @@ mod owners;
 mod packet;
 mod ports;
 mod probes;
+mod prometheus;
 mod real_server;
 mod reasons;
 mod recordings;
 mod redirect;
 mod restarts;
+mod rights;
 mod sources;
 mod stat;
 mod states;
@@ -357,6 +362,21 @@ fn main() -> ExitCode {
         isolated("export::has_no_rights", export::has_no_rights),
         isolated("export::bad_clients", export::bad_clients),
         isolated("export::ends", export::ends),
+        isolated("rights::all", rights::all),
+        isolated("rights::the_needed_three", rights::the_needed_three),
+        isolated("rights::one_is_missing", rights::one_is_missing),
+        isolated("rights::of_the_exporter", rights::of_the_exporter),
+        isolated("export_web::tls_and_users", export_web::tls_and_users),
+        isolated("export_web::http2", export_web::http2),
+        isolated("export_web::client_certificates", export_web::client_certificates),
+        isolated("export_web::changed_files", export_web::changed_files),
+        isolated("export_web::slow_handshakes", export_web::slow_handshakes),
+        isolated("export::says_what_stat_says", export::says_what_stat_says),
+        isolated("export::nobody_reads_a_recording", export::nobody_reads_a_recording),
+        isolated("prometheus::promtool_agrees", prometheus::promtool_agrees),
+        isolated("prometheus::a_recording_becomes_graphs", prometheus::a_recording_becomes_graphs),
+        isolated("prometheus::queries", prometheus::queries),
+        isolated("prometheus::two_of_them", prometheus::two_of_them),
         isolated("endings::the_doctor_is_hurried", endings::the_doctor_is_hurried),
         isolated("endings::a_full_disk", endings::a_full_disk),
         isolated("endings::reader_goes", endings::reader_goes),
@@ -383,6 +403,7 @@ fn main() -> ExitCode {
         demanding("dying::ten_thousand_resets", dying::ten_thousand_resets),
         demanding("dying::ten_ways", dying::ten_ways),
         demanding("doctor::conntrack_is_full", doctor::conntrack_is_full),
+        demanding("prometheus::alerts", prometheus::alerts),
         demanding("states::many_time_waits", states::many_time_waits),
         demanding("exits::fail_on_loss", exits::fail_on_loss),
     ];

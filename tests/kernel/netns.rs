@@ -6,8 +6,12 @@
 use std::{
     collections::HashMap,
     fs::{self, File},
-    os::{fd::AsRawFd, unix::fs::MetadataExt},
+    os::{
+        fd::AsRawFd,
+        unix::{fs::MetadataExt, process::CommandExt},
+    },
     panic::{AssertUnwindSafe, catch_unwind},
+    process::Command,
     sync::{Mutex, OnceLock, mpsc},
     thread,
 };
@@ -99,8 +103,33 @@ pub fn remember_home() {
 }
 
 /// A descriptor of the namespace the tests were started in.
-pub fn home() -> i32 {
+fn home() -> i32 {
     HOME.get().unwrap().as_raw_fd()
+}
+
+/// Does something in the namespace that the tests were started in.
+pub fn at_home<T: Send + 'static>(what: impl FnOnce() -> T + Send + 'static) -> T {
+    let home = home();
+    let there = thread::spawn(move || {
+        // SAFETY: setns is a system call without any state in this process but the thread's namespace.
+        assert_eq!(unsafe { libc::setns(home, libc::CLONE_NEWNET) }, 0);
+        what()
+    });
+    there.join().unwrap()
+}
+
+/// Has a program run in the namespace that the tests were started in.
+pub fn runs_at_home(program: &mut Command) {
+    let home = home();
+    // SAFETY: setns is a system call without any state in this process.
+    unsafe {
+        program.pre_exec(move || {
+            if libc::setns(home, libc::CLONE_NEWNET) != 0 {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
 }
 
 /// Sets a sysctl below `net` of this thread's namespace.
@@ -110,16 +139,12 @@ pub fn sysctl(name: &str, value: &str) {
 
 /// Sets a sysctl below `net.ipv4` that is the whole machine's, and is seen in its first namespace only. Gives what it was.
 pub fn machines_sysctl(name: &str, value: &str) -> String {
-    let file = format!("/proc/sys/net/ipv4/{name}");
-    let (thread, value) = (thread::Builder::new(), value.to_owned());
-    let set = move || {
-        // SAFETY: setns is a system call without any state in this process but the thread's namespace.
-        assert_eq!(unsafe { libc::setns(home(), libc::CLONE_NEWNET) }, 0);
+    let (file, value) = (format!("/proc/sys/net/ipv4/{name}"), value.to_owned());
+    at_home(move || {
         let before = fs::read_to_string(&file).unwrap();
         fs::write(&file, value).unwrap();
         before
-    };
-    thread.spawn(set).unwrap().join().unwrap()
+    })
 }
 
 /// A counter of this thread's namespace, as `nstat` calls it without the prefix `TcpExt`.

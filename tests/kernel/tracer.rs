@@ -10,7 +10,6 @@ use std::{
     ffi::OsStr,
     fs,
     io::{BufRead, BufReader},
-    os::unix::process::CommandExt,
     process::{Child, Command, Stdio},
     sync::{Arc, Condvar, Mutex, MutexGuard},
     thread::{self, JoinHandle},
@@ -18,7 +17,6 @@ use std::{
 };
 
 use nix::{
-    libc,
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -111,18 +109,19 @@ pub struct Tracer {
 
 /// tcpwait, to be run outside the test's namespace, which it must neither need to be in nor keep alive.
 pub fn command<S: AsRef<OsStr>>(arguments: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_tcpwait"));
+    at_home(here(env!("CARGO_BIN_EXE_tcpwait"), arguments))
+}
+
+/// The program at this path, to be run where this thread is.
+pub fn here<S: AsRef<OsStr>>(program: impl AsRef<OsStr>, arguments: impl IntoIterator<Item = S>) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let home = netns::home();
-    // SAFETY: setns is a system call without any state in this process.
-    unsafe {
-        command.pre_exec(move || {
-            if libc::setns(home, libc::CLONE_NEWNET) != 0 {
-                return Err(std::io::Error::last_os_error());
-            }
-            Ok(())
-        });
-    }
+    command
+}
+
+/// A command, to be run in the namespace that the tests were started in.
+pub fn at_home(mut command: Command) -> Command {
+    netns::runs_at_home(&mut command);
     command
 }
 

@@ -3,6 +3,7 @@
 
 use std::{ffi::OsString, fs, mem::offset_of, net::TcpListener, os::unix::ffi::OsStringExt, path::Path};
 
+use proptest::prelude::*;
 use serde_json::Value;
 use tcpwait::{plain::is_plain, recording::Header};
 use tcpwait_wire::wire::{self, Flow, Head, Kind};
@@ -136,6 +137,7 @@ fn names_in_a_recording() {
             &[&["stat", "-w"], &by[..]].concat(),
             &["ports"],
             &["ports", "-w", "1"],
+            &["export", "--label", "process,cgroup,listener,netns"],
         ] {
             let ran = read(arguments, &path);
             assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.stderr);
@@ -158,6 +160,71 @@ fn names_in_a_recording() {
             );
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    /// Any name at all, on a terminal, in JSON, and in labels.
+    #[test]
+    fn any_name(name in "\\PC{0,3}.{0,3}[\\x01-\\x7f\u{80}-\u{9f}\u{2028}-\u{202e}]{0,3}") {
+        let mut name = name.replace('\0', "");
+        while name.len() > 15 {
+            name.pop();
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("named.tcpwait");
+        let (header, records) = named(&name);
+        write(&path, &header, &records, 50);
+        for arguments in [
+            &["trace"][..],
+            &["stat", "-w", "--by", "process,cgroup"],
+            &["ports", "-w"],
+            &["trace", "--json"],
+            &["stat", "--json", "--by", "process,cgroup"],
+            &["export", "--label", "process,cgroup"],
+        ] {
+            let ran = read(arguments, &path);
+            prop_assert_eq!(ran.code, Some(0), "{:?}: {}", arguments, ran.stderr);
+            is_plain_text(&ran, &format!("{name:?} {arguments:?}"));
+            match (arguments[0], arguments.contains(&"--json")) {
+                ("export", _) => ran.stdout.lines().for_each(|line| is_metrics(line)),
+                (_, true) => ran.stdout.lines().for_each(|line| drop(serde_json::from_str::<Value>(line).unwrap())),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// A line of OpenMetrics: a comment, or a series with its labels in quotes, a value and a time.
+fn is_metrics(line: &str) {
+    if line.starts_with("# ") {
+        return;
+    }
+    let (series, rest) = match line.split_once('{') {
+        None => line.split_once(' ').unwrap(),
+        Some((name, labels)) => {
+            let (mut quoted, mut escaped, mut end) = (false, false, None);
+            for (at, c) in labels.char_indices() {
+                match c {
+                    _ if escaped => {
+                        assert!(matches!(c, '\\' | '"' | 'n'), "{line:?}");
+                        escaped = false;
+                    }
+                    '\\' if quoted => escaped = true,
+                    '"' => quoted = !quoted,
+                    '}' if !quoted => {
+                        end = Some(at);
+                        break;
+                    }
+                    _ => {}
+                }
+            }
+            (name, labels[end.unwrap_or_else(|| panic!("labels do not end: {line:?}")) + 1..].trim_start())
+        }
+    };
+    assert!(series.starts_with("tcpwait_"), "{line:?}");
+    let numbers: Vec<Result<f64, _>> = rest.split(' ').map(str::parse::<f64>).collect();
+    assert!(numbers.len() == 2 && numbers.iter().all(Result::is_ok), "{line:?}");
 }
 
 /// Whether a text is, or ends with, this one: a cgroup's path and an address begin with something else.

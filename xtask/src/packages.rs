@@ -73,26 +73,31 @@ pub fn install(packages: &[&str]) -> Result<()> {
         .with_context(|| format!("could not install {}", packages.join(" ")))
 }
 
-/// Installs packages of which one is nginx. Debian's starts a web server at once and at every boot: the tests start
-/// their own, and the machine did not ask for this one.
-pub fn install_with_nginx(packages: &[&str]) -> Result<()> {
-    let before = nginx_runs();
+/// Programs whose packages start them as a service at once and at every boot.
+const SERVICES: [&str; 2] = ["nginx", "prometheus"];
+
+/// Installs packages for the tests, which start their own servers: the machine did not ask for the services of those that are new.
+pub fn install_without_services(packages: &[&str]) -> Result<()> {
+    let new: Vec<&str> = SERVICES.into_iter().filter(|name| program(name).is_none()).collect();
+    let before: Vec<&str> = new.iter().copied().filter(|name| runs(name)).collect();
     install(packages)?;
-    if Path::new("/run/systemd/system").exists() {
-        println!("nginx is only for the tests here: its service must not run");
-        root::announced(root::command("systemctl", &["disable", "--now", "nginx.service"])?)?;
-    } else if nginx_runs() && !before {
-        println!("nginx is only for the tests here: the one its package started must stop");
-        root::announced(root::command("service", &["nginx", "stop"])?)?;
+    for name in new.into_iter().filter(|name| program(name).is_some()) {
+        if Path::new("/run/systemd/system").exists() {
+            println!("{name} is only for the tests here: its service must not run");
+            root::announced(root::command("systemctl", &["disable", "--now", &format!("{name}.service")])?)?;
+        } else if runs(name) && !before.contains(&name) {
+            println!("{name} is only for the tests here: the one its package started must stop");
+            root::announced(root::command("service", &[name, "stop"])?)?;
+        }
     }
     Ok(())
 }
 
-fn nginx_runs() -> bool {
+fn runs(name: &str) -> bool {
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     processes
         .filter_map(|process| fs::read_to_string(process.path().join("comm")).ok())
-        .any(|name| name.trim_end() == "nginx")
+        .any(|comm| comm.trim_end() == name)
 }
 
 #[cfg(test)]

@@ -16,8 +16,15 @@ const LINKER_VERSION: &str = "0.10.3";
 const COMPILER_PACKAGES: [[&str; 2]; 2] = [["rustc-web", "libstd-rust-web-dev-bpf"], ["rustc", "libstd-rust-dev-bpf"]];
 
 /// Programs the kernel tests run, and Debian's packages for them.
-const TEST_PROGRAMS: [(&str, &str); 5] =
-    [("nginx", "nginx-light"), ("ab", "apache2-utils"), ("curl", "curl"), ("ss", "iproute2"), ("ip", "iproute2")];
+const TEST_PROGRAMS: [(&str, &str); 7] = [
+    ("nginx", "nginx-light"),
+    ("ab", "apache2-utils"),
+    ("curl", "curl"),
+    ("ss", "iproute2"),
+    ("ip", "iproute2"),
+    ("prometheus", "prometheus"),
+    ("promtool", "prometheus"),
+];
 
 /// What builds the kernel side.
 pub struct Toolchain {
@@ -132,11 +139,7 @@ pub fn test_packages() -> Result<()> {
     if names.iter().any(|name| packages::candidate(name).is_none()) {
         packages::update()?;
     }
-    if missing.iter().any(|(program, _)| *program == "nginx") {
-        packages::install_with_nginx(&names)?;
-    } else {
-        packages::install(&names)?;
-    }
+    packages::install_without_services(&names)?;
     for (program, package) in missing {
         if packages::program(program).is_none() {
             bail!("{package} is installed, but there is no program {program}");

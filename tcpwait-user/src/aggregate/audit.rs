@@ -9,7 +9,7 @@ mod reading;
 mod report;
 mod seen;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 
 use self::{
     compare::{Baseline, Comparison, KeptEvents, SKEW_NS, compare},
@@ -28,6 +28,9 @@ use crate::{
 
 /// Events kept while a reading is under way; beyond it the reading says nothing.
 const MAX_KEPT: usize = 2_000_000;
+
+/// Namespaces of which counts are kept whether they are still there or not.
+const MAX_NAMESPACES: usize = 4096;
 
 /// The audit.
 #[derive(Debug)]
@@ -207,6 +210,11 @@ impl Audit {
                 self.baselines = Some(begin.collect());
             }
             Some(baselines) => self.latest = Some(compare(self.meaning, baselines, &now, &kept, reading)),
+        }
+        if self.seen.len() > MAX_NAMESPACES {
+            // Those that are gone are compared with nothing any more.
+            let there: HashSet<NetnsId> = now.iter().map(|(kernel, _)| kernel.netns).collect();
+            self.seen.retain(|netns, _| there.contains(netns));
         }
         for (_, netns, what) in kept.events {
             self.seen.entry(netns).or_default().count(what);

@@ -10,7 +10,7 @@ use super::{
     amount::Amount,
     buckets::Buckets,
     counts::Counts,
-    ends::EndRow,
+    ends::{EndRow, was_made},
     exact::Exact,
     group_row::{ClosedFirst, Closer},
     standing::SocketsNow,
@@ -107,6 +107,7 @@ pub struct Totals {
     standing: SocketsNow,
     state_times: [Buckets; TIMED.len()],
     time_wait_times: [Buckets; Reason::OF_TIME_WAIT.len()],
+    reset_times: Buckets,
     failed: BTreeMap<(Call, Why), FailedCalls>,
     connects: ConnectTotals,
     missed: u64,
@@ -133,6 +134,7 @@ impl Default for Totals {
             standing: SocketsNow::default(),
             state_times: std::array::from_fn(|_| Buckets::new(&STATE_BOUNDS_NS)),
             time_wait_times: std::array::from_fn(|_| Buckets::new(&TIME_WAIT_BOUNDS_NS)),
+            reset_times: Buckets::new(&STATE_BOUNDS_NS),
             failed: BTreeMap::new(),
             connects: ConnectTotals::default(),
             missed: 0,
@@ -177,6 +179,10 @@ impl Totals {
         let times = TIMED.iter().position(|timed| *timed == from).and_then(|index| self.state_times.get_mut(index));
         if let (Some(times), Some(ns)) = (times, dwell_ns.filter(|_| step.timing != Timing::Unknown)) {
             times.record(ns);
+            let is_over = step.to == State::Close && was_made(step.from);
+            if is_over && step.reason == Some(Reason::Reset) {
+                self.reset_times.record(ns);
+            }
         }
     }
 
@@ -247,6 +253,11 @@ impl Totals {
     /// Times in the other states.
     pub fn state_times(&self) -> impl Iterator<Item = (State, &Buckets)> {
         TIMED.into_iter().zip(&self.state_times)
+    }
+
+    /// Times in their last state, other than TIME_WAIT, of connections that an RST from the peer's side ended.
+    pub fn reset_times(&self) -> &Buckets {
+        &self.reset_times
     }
 
     /// TIME_WAITs whose timer ran out too early and too late, without having been restarted.

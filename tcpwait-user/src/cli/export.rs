@@ -14,13 +14,21 @@ metric. What this kernel cannot tell is absent, and tcpwait_observed is 0 for it
 Counters are from the start of the exporter. HTTP is answered by a process of
 its own that runs as nobody, without capabilities and without files.
 
-An address other than loopback needs --no-auth: whoever reaches it reads the
-metrics. All connections of the namespaces are counted: there are no filters.
+--web.config.file FILE has TLS, users with passwords, and client certificates, in
+the format of all Prometheus exporters: docs/metrics.md. It is read anew when it,
+or a certificate that it names, has changed. An address other than loopback needs
+it, or --no-auth: whoever reaches it reads the metrics then.
+
+All connections of the namespaces are counted: there are no filters.
 
 Examples:
   tcpwait export                         serve until SIGTERM
   tcpwait export --once --duration 60    trace for a minute and print, for
                                          node_exporter's textfile collector
+  tcpwait export --listen 10.0.0.5:10060 --web.config.file web.yml
+                                         to another machine, by TLS
+  tcpwait export --check --web.config.file web.yml
+                                         say whether the file is right
   tcpwait export --label listener,process --top 20
                                          TIME_WAIT by listener and process too
   tcpwait export --from FILE > incident.om
@@ -37,6 +45,12 @@ pub struct ExportArgs {
     /// Serve on addresses other than loopback although nobody has to say who they are
     #[arg(long)]
     pub no_auth: bool,
+    /// TLS, users and what else clients are served by, in the format of Prometheus exporters
+    #[arg(long = "web.config.file", value_name = "FILE", conflicts_with_all = ["once", "from"])]
+    pub web_config_file: Option<PathBuf>,
+    /// Say whether that file is right, and end: nothing is traced or served
+    #[arg(long, requires = "web_config_file")]
+    pub check: bool,
     /// Print the metrics once and end, instead of serving them
     #[arg(long, conflicts_with = "from")]
     pub once: bool,

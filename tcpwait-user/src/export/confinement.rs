@@ -1,12 +1,13 @@
 //! What a process gives up for good before it talks to anybody: its user, its capabilities, its files.
 
 use anyhow::{Context, Result};
-use caps::{CapSet, CapsHashSet};
 use landlock::{ABI, Access, AccessFs, AccessNet, CompatLevel, Compatible, Ruleset, RulesetAttr, Scope};
 use nix::{
     sys::prctl,
     unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid},
 };
+
+use crate::capabilities;
 
 /// The user that has nothing (`overflowuid`, `nobody` in every distribution).
 const NOBODY: u32 = 65_534;
@@ -24,13 +25,8 @@ pub fn give_up_everything() -> Result<()> {
         setresgid(group, group, group).context("becoming the group nogroup")?;
         setresuid(user, user, user).context("becoming the user nobody")?;
     }
-    // A user who is not root may have them from the file. The bounding set bounds what execve() gives, which is nothing by now, and dropping from it needs
-    // a right that is gone.
-    for set in [CapSet::Ambient, CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
-        caps::clear(None, set).with_context(|| format!("giving up capabilities ({set:?})"))?;
-    }
-    let left: CapsHashSet = caps::read(None, CapSet::Permitted).context("reading capabilities back")?;
-    anyhow::ensure!(left.is_empty(), "capabilities are left although they were given up: {left:?}");
+    // A user who is not root may have them from the file.
+    capabilities::give_up_all()?;
     forget_files()
 }
 

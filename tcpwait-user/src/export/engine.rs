@@ -176,6 +176,7 @@ impl Engine {
         }
         self.ports.set_slack(slack_ns);
         let begun = Instant::now();
+        self.ports.forget_idle(self.now_ns);
         let report = self.ports.report(self.now_ns, false, usize::MAX, ledger);
         self.ports_report = Some((report, Instant::now(), begun.elapsed()));
     }

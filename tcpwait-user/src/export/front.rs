@@ -4,8 +4,8 @@
 use std::{
     env,
     ffi::OsString,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpListener},
+    io::{self, Read as _, Write as _},
+    net::{Shutdown, SocketAddr, TcpListener},
     os::{
         fd::{AsFd as _, OwnedFd},
         unix::net::UnixStream,
@@ -16,10 +16,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    flag,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 
-use super::{confinement, http, questions::Asker};
+use super::{confinement, http, questions::Asker, web::in_force::Policies};
 
 /// The first argument of the process that is to serve; addresses follow, and standard input is its end of the pair.
 pub const VERB: &str = "--serve-metrics";
@@ -31,7 +35,7 @@ const BACKLOG: i32 = 128;
 const READY: &str = "ready";
 
 /// What it says is never longer, in bytes.
-const MAX_SAID: u64 = 4096;
+const MAX_SAID: usize = 4096;
 
 /// How often it is looked whether the other process is still there.
 const LOOK: Duration = Duration::from_millis(200);
@@ -40,6 +44,8 @@ const LOOK: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub struct Front {
     child: Child,
+    /// The end of the pair over which it asks.
+    pair: UnixStream,
 }
 
 impl Front {
@@ -54,15 +60,13 @@ impl Front {
         command.stdin(Stdio::from(OwnedFd::from(its))).stdout(Stdio::null());
         // Nothing of what was set for the tracing is its business.
         command.env_clear();
-        let front = Self { child: command.spawn().context("starting the process that answers HTTP")? };
+        let pair = ours.try_clone().context("making a socket pair")?;
+        let front = Self { child: command.spawn().context("starting the process that answers HTTP")?, pair };
         // Its end is this process's too as long as the command has it.
         drop(command);
-        let mut said = String::new();
-        let heard = BufReader::new((&ours).take(MAX_SAID)).read_line(&mut said);
-        heard.context("waiting for the process that answers HTTP")?;
-        let said = said.trim_end();
+        let said = line(&ours).context("waiting for the process that answers HTTP")?;
         let Some(bound) = said.strip_prefix(READY) else {
-            bail!("{}", if said.is_empty() { "the process that answers HTTP has ended" } else { said });
+            bail!("{}", if said.is_empty() { "the process that answers HTTP has ended" } else { &said });
         };
         let bound = bound.split_whitespace().filter_map(|address| address.parse().ok()).collect();
         ours.set_nonblocking(true).context("talking to the process that answers HTTP")?;
@@ -70,10 +74,19 @@ impl Front {
     }
 }
 
+/// The first line, and not a byte more: its first question may be right behind.
+fn line(mut pair: &UnixStream) -> io::Result<String> {
+    let (mut line, mut byte) = (Vec::new(), [0]);
+    while line.len() < MAX_SAID && pair.read(&mut byte)? > 0 && byte != *b"\n" {
+        line.extend(byte);
+    }
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
 impl Drop for Front {
     fn drop(&mut self) {
-        // It is gone already, or goes now.
-        let _ = self.child.kill();
+        // It goes when nobody is there any more to ask. A signal is not for this process to send: that one is another user's.
+        let _ = self.pair.shutdown(Shutdown::Both);
         let _ = self.child.wait();
     }
 }
@@ -88,6 +101,10 @@ pub fn become_front(arguments: &[OsString]) -> Result<()> {
     // What standard input is has an address only if it is a socket.
     if pair.peer_addr().is_err() {
         bail!("{VERB} is for tcpwait itself: use tcpwait export");
+    }
+    // Ctrl-C, and a service's end, mean the tracing process, which has to end first. A handler that does nothing is one that ignores them.
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        flag::register(signal, Arc::default()).context("leaving signals to the tracing process")?;
     }
     match listen_and_give_up(arguments) {
         Ok(listeners) => {
@@ -110,6 +127,8 @@ fn listen_and_give_up(arguments: &[OsString]) -> Result<Vec<TcpListener>> {
     });
     let listeners = listeners.collect::<Result<_>>()?;
     confinement::give_up_everything()?;
+    // It will have the private key of TLS in its memory: another process of the same user may not look there, and a core dump has none of it.
+    nix::sys::prctl::set_dumpable(false).context("hiding this process's memory (PR_SET_DUMPABLE)")?;
     Ok(listeners)
 }
 
@@ -135,10 +154,14 @@ fn serve(pair: UnixStream, listeners: Vec<TcpListener>) -> Result<()> {
     runtime.block_on(async {
         let ends = tokio::net::UnixStream::from_std(pair.try_clone()?)?;
         let asker = Arc::new(Asker::new(tokio::net::UnixStream::from_std(pair)?));
+        let policies = tokio::select! {
+            policies = Policies::first(asker.clone()) => Arc::new(policies?),
+            () = gone(&ends) => return Ok(()),
+        };
         let room = http::room();
         for listener in listeners {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            tokio::spawn(http::serve(listener, asker.clone(), room.clone()));
+            tokio::spawn(http::serve(listener, asker.clone(), policies.clone(), room.clone()));
         }
         gone(&ends).await;
         Ok(())

@@ -8,23 +8,27 @@ use hyper::{
     Method, Request, Response, StatusCode,
     body::{Bytes, Incoming},
     header::{self, HeaderValue},
-    server::conn::http1,
+    rt::{Read, Write},
+    server::conn::{http1, http2},
     service::service_fn,
 };
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Semaphore,
     time::timeout,
 };
 
-use super::questions::Asker;
+use super::{
+    questions::Asker,
+    web::{in_force::Policies, tls::H2},
+};
 use crate::metrics::exposition::Format;
 
 /// Connections at once. Prometheus needs one.
 const MOST: usize = 64;
 
-/// How long the head of a request may take, from the connection or the last answer on.
+/// How long a client may take to agree on TLS, and then the head of a request, from there or the last answer on.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
 /// How long a connection may take in all: one that never reads its answer ends too.
@@ -33,13 +37,19 @@ const ALL_WITHIN: Duration = Duration::from_secs(120);
 /// How large the head of a request may be, in bytes.
 const LARGEST_HEAD: usize = 16 * 1024;
 
+/// Requests at once on one connection of HTTP/2.
+const STREAMS: u32 = 4;
+
+/// What a client may send of bodies that nobody reads, in bytes, for a request and for a connection.
+const WINDOWS: (u32, u32) = (16 * 1024, 64 * 1024);
+
 const LANDING: &str = "<!DOCTYPE html>\n<html lang=\"en\"><head><title>tcpwait exporter</title></head><body>\n\
                        <h1>tcpwait exporter</h1>\n<p>TIME_WAIT, ports and ends of TCP connections of this machine.</p>\n\
                        <ul><li><a href=\"/metrics\">/metrics</a></li><li><a href=\"/-/healthy\">/-/healthy</a></li></ul>\n\
                        </body></html>\n";
 
 /// Answers on one listener for ever.
-pub async fn serve(listener: TcpListener, asker: Arc<Asker>, room: Arc<Semaphore>) {
+pub async fn serve(listener: TcpListener, asker: Arc<Asker>, policies: Arc<Policies>, room: Arc<Semaphore>) {
     loop {
         let Ok(place) = room.clone().acquire_owned().await else { return };
         let stream = match listener.accept().await {
@@ -50,9 +60,9 @@ pub async fn serve(listener: TcpListener, asker: Arc<Asker>, room: Arc<Semaphore
                 continue;
             }
         };
-        let asker = asker.clone();
+        let (asker, policies) = (asker.clone(), policies.clone());
         tokio::spawn(async move {
-            let _ = timeout(ALL_WITHIN, connection(stream, asker)).await;
+            let _ = timeout(ALL_WITHIN, connection(stream, asker, policies)).await;
             drop(place);
         });
     }
@@ -63,32 +73,75 @@ pub fn room() -> Arc<Semaphore> {
     Arc::new(Semaphore::new(MOST))
 }
 
-async fn connection(stream: TcpStream, asker: Arc<Asker>) {
-    let service = service_fn(move |request| answer(request, asker.clone()));
+async fn connection(stream: TcpStream, asker: Arc<Asker>, policies: Arc<Policies>) {
+    let Some(tls) = policies.now().await.tls.clone() else {
+        return speak_http1(TokioIo::new(stream), asker, policies).await;
+    };
+    // Whoever does not speak TLS is let go of.
+    let Ok(Ok(stream)) = timeout(HEAD_WITHIN, tls.accept(stream)).await else { return };
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(H2);
+    let io = TokioIo::new(stream);
+    if is_http2 { speak_http2(io, asker, policies).await } else { speak_http1(io, asker, policies).await }
+}
+
+async fn speak_http1(io: impl Read + Write + Unpin, asker: Arc<Asker>, policies: Arc<Policies>) {
+    let service = service_fn(move |request| answer(request, asker.clone(), policies.clone()));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(LARGEST_HEAD)
         .keep_alive(true)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(io, service);
     // Whatever went wrong is the client's to notice.
+    let _ = served.await;
+}
+
+async fn speak_http2(io: impl Read + Write + Unpin, asker: Arc<Asker>, policies: Arc<Policies>) {
+    let service = service_fn(move |request| answer(request, asker.clone(), policies.clone()));
+    let served = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HEAD_WITHIN)
+        .keep_alive_timeout(HEAD_WITHIN)
+        .max_header_list_size(LARGEST_HEAD as u32)
+        .max_concurrent_streams(STREAMS)
+        .initial_stream_window_size(WINDOWS.0)
+        .initial_connection_window_size(WINDOWS.1)
+        .serve_connection(io, service);
     let _ = served.await;
 }
 
 type Reply = Response<Full<Bytes>>;
 
-async fn answer(request: Request<Incoming>, asker: Arc<Asker>) -> Result<Reply, Infallible> {
+async fn answer(request: Request<Incoming>, asker: Arc<Asker>, policies: Arc<Policies>) -> Result<Reply, Infallible> {
+    let policy = policies.now().await;
+    let mut answer = match policy.admit(request.headers()).await {
+        Ok(()) => answer_admitted(&request, &asker).await,
+        Err(status) => refused(status),
+    };
+    policy.headers.iter().for_each(|(name, value)| drop(answer.headers_mut().insert(name, value.clone())));
+    Ok(answer)
+}
+
+fn refused(status: StatusCode) -> Reply {
+    let mut answer = text(status, status.canonical_reason().unwrap_or_default());
+    if status == StatusCode::UNAUTHORIZED {
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic"));
+    }
+    answer
+}
+
+async fn answer_admitted(request: &Request<Incoming>, asker: &Asker) -> Reply {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         let mut refused = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         refused.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
-        return Ok(refused);
+        return refused;
     }
-    Ok(match request.uri().path() {
-        "/metrics" => metrics(&request, &asker).await,
+    match request.uri().path() {
+        "/metrics" => metrics(request, asker).await,
         "/-/healthy" => text(StatusCode::OK, "tcpwait exporter is healthy\n"),
         "/" => typed(StatusCode::OK, "text/html; charset=utf-8", LANDING.into()),
         _ => text(StatusCode::NOT_FOUND, "there are /, /metrics and /-/healthy\n"),
-    })
+    }
 }
 
 async fn metrics(request: &Request<Incoming>, asker: &Asker) -> Reply {

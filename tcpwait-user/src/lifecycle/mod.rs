@@ -284,6 +284,10 @@ impl Lifecycle {
             self.fulls.flush_portless(time_ns, out);
         }
         self.requests.flush(time_ns, out);
+        if self.common.seeds_read && self.common.listened.is_full() {
+            let namespaces = self.present().map(|present| present.flow.netns).collect();
+            self.common.listened.forget_all_but(&namespaces);
+        }
         let Self { common, fulls, requests, minis, calls, recovery, .. } = self;
         recovery.end_overdue(common, (fulls, requests, minis), time_ns, out);
         if common.effort.affords(calls.room()) {

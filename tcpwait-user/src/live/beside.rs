@@ -9,17 +9,21 @@ use tokio::sync::{Notify, oneshot};
 
 use super::Live;
 use crate::{
-    aggregate::audit::Reading,
+    aggregate::{audit::Reading, ports::settings::PortSettings},
     system::{
         clock::monotonic_ns,
-        listeners,
+        listeners, port_range,
         seed::{self, Seeded},
         snmp,
     },
+    tcp::NetnsId,
 };
 
 /// Records of the sockets that there are, once they have been read.
 pub(super) type Listed = oneshot::Receiver<(Vec<u8>, Seeded)>;
+
+/// Port settings by namespace, and how long it took to read them.
+pub(super) type SettingsRead = (Vec<(NetnsId, PortSettings)>, Duration);
 
 impl Live {
     /// Reads the kernel's own counters.
@@ -30,6 +34,16 @@ impl Live {
             let begun = Instant::now();
             let reading = snmp::read(&netns, list, monotonic_ns);
             let _ = send.send((reading, begun.elapsed()));
+        });
+        receive
+    }
+
+    /// Reads what decides which local ports connect() may take, in these namespaces.
+    pub(super) fn read_settings(&self, wanted: Vec<NetnsId>) -> oneshot::Receiver<SettingsRead> {
+        let (send, receive) = oneshot::channel();
+        std::thread::spawn(move || {
+            let begun = Instant::now();
+            let _ = send.send((port_range::read(&wanted), begun.elapsed()));
         });
         receive
     }

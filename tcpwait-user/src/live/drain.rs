@@ -18,6 +18,9 @@ use crate::{
 /// How many records are taken in one go before signals and the clock get their turn.
 pub(super) const BATCH: usize = 8_192;
 
+/// Cgroups whose names are not said again: half of those that are remembered by name, so that whoever is at work is never forgotten.
+const NAMED: usize = 8_192;
+
 impl Live {
     /// Takes everything that is in the ring buffer now, and of what comes meanwhile no more than fits into it: on a machine that makes more than can
     /// be taken there is no end to that.
@@ -73,6 +76,9 @@ fn name_and_pass(
         && let Some(path) = cgroups.path_of(task.cgroup, task.pid)
     {
         let id = task.cgroup;
+        if named.len() >= NAMED {
+            named.clear();
+        }
         named.insert(id);
         let mut name = wire::CgroupName { head: head::<wire::CgroupName>(Kind::CgroupName), id, path: [0; 256] };
         for (to, from) in name.path.iter_mut().zip(path.bytes()) {

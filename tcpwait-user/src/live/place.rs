@@ -22,7 +22,7 @@ enum Without {
     But(&'static str),
 }
 
-const CAPABILITIES: [Capability; 6] = [
+const CAPABILITIES: [Capability; 7] = [
     Capability { bit: 39, name: "CAP_BPF", without: Without::Nothing },
     Capability { bit: 38, name: "CAP_PERFMON", without: Without::Nothing },
     Capability { bit: 34, name: "CAP_SYSLOG", without: Without::Maybe },
@@ -39,6 +39,13 @@ const CAPABILITIES: [Capability; 6] = [
         without: Without::But(
             "other users' processes cannot be inspected: the process of sockets from before tcpwait started is unknown, and network namespaces of only \
              such processes are not read",
+        ),
+    },
+    Capability {
+        bit: 2,
+        name: "CAP_DAC_READ_SEARCH",
+        without: Without::But(
+            "the files of other users' processes cannot be listed: the process of their sockets from before tcpwait started is unknown",
         ),
     },
     Capability {

@@ -5,7 +5,10 @@ use std::io;
 use nix::sys::signal::Signal;
 use tcpwait_wire::wire;
 
-use crate::aggregate::audit::Reading;
+use crate::{
+    aggregate::{audit::Reading, ports::settings::PortSettings},
+    tcp::NetnsId,
+};
 
 /// Where records go.
 pub trait Sink {
@@ -40,6 +43,14 @@ pub trait Sink {
 
     /// They have been read.
     fn reading_ends(&mut self, _reading: &Reading) {}
+
+    /// The namespaces whose port settings it wants to be told of, in order.
+    fn namespaces(&self) -> Vec<NetnsId> {
+        Vec::new()
+    }
+
+    /// Settings as they were a moment ago, of those that could be read.
+    fn settings(&mut self, _read: Vec<(NetnsId, PortSettings)>) {}
 
     /// Whether it can take more. While it cannot, records stay in the ring buffer, and what does not fit there is counted by the kernel side.
     fn has_room(&self) -> bool {

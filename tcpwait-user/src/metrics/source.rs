@@ -237,6 +237,7 @@ impl MetricSource<'_> {
             Some(Series::new(labels, MetricValue::Count(those.map(|row| row.count).sum())))
         });
         snapshot.add(&table::ENDS, ends);
+        single(snapshot, &table::RESET_TIMES, Some(seconds(self.totals.reset_times())));
         let orphans = self.totals.orphans();
         let count = |reason: Reason| orphans.iter().find(|(known, _)| *known == reason).map_or(0, |(_, count)| *count);
         let known = OF_ORPHANS.map(|reason| Series::count("reason", label(reason.name()), count(reason)));

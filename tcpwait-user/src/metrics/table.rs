@@ -183,6 +183,16 @@ pub const ENDS: Metric = metric(
     NEVER,
 );
 
+/// Times before an RST.
+pub const RESET_TIMES: Metric = metric(
+    "tcpwait_reset_after",
+    MetricKind::Histogram,
+    "seconds",
+    &[],
+    "Time in its last state of a connection that was made and that an RST from the peer's side ended; not in TIME_WAIT",
+    NEVER,
+);
+
 /// Ends of orphans.
 pub const ORPHAN_EXITS: Metric = metric(
     "tcpwait_orphan_exits",
@@ -418,7 +428,7 @@ pub const PROCESS_START: Metric = metric(
 );
 
 /// Every metric, in the order in which they are exposed.
-pub const ALL: [&Metric; 36] = [
+pub const ALL: [&Metric; 37] = [
     &SOCKETS,
     &TRANSITIONS,
     &STATE_TIMES,
@@ -431,6 +441,7 @@ pub const ALL: [&Metric; 36] = [
     &TIME_WAIT_OVERFLOWS,
     &CLOSED_FIRST,
     &ENDS,
+    &RESET_TIMES,
     &ORPHAN_EXITS,
     &SYN_RECV_EXITS,
     &SYN_ACK_RETRANSMITS,

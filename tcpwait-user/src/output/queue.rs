@@ -18,6 +18,8 @@ use nix::{
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 
+use crate::capabilities;
+
 /// Bytes that are written in one go: of a write that is stuck, nobody knows how much was taken.
 const PIECE: usize = 16 << 10;
 
@@ -80,7 +82,13 @@ impl OutputQueue {
             file,
         });
         let writer = Arc::clone(&shared);
-        let write = move || writer.file.as_ref().map_or((), |file| writer.write_all(file));
+        let write = move || {
+            // It has the file, needs no right, and keeps those of the thread that it was started by whatever becomes of that one.
+            let _ = capabilities::give_up_all();
+            if let Some(file) = &writer.file {
+                writer.write_all(file);
+            }
+        };
         if let Err(e) = thread::Builder::new().name("output".to_owned()).spawn(write) {
             shared.lock().error = Some(errno(&e));
         }

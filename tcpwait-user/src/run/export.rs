@@ -19,9 +19,17 @@ use super::{
     source::{meaning_of_tw, open, settings},
 };
 use crate::{
-    aggregate::audit::{Audit, Reading},
+    aggregate::{
+        audit::{Audit, Reading},
+        ports::settings::PortSettings,
+    },
     cli::ExportArgs,
-    export::{engine::Engine, front::Front, questions::Questions},
+    export::{
+        engine::Engine,
+        front::Front,
+        questions::Questions,
+        web::{config::WebConfig, watch::WebFile},
+    },
     kernel::{KernelFilter, Work},
     live::{self, Audited, Live, LiveOptions, Sink},
     metrics::{
@@ -31,8 +39,10 @@ use crate::{
         source::{Observed, OwnCost},
     },
     output::say,
+    plain,
     recording::Header,
     system::{netns, own_process, port_range},
+    tcp::NetnsId,
 };
 
 /// Where it is served unless something else is said.
@@ -41,6 +51,9 @@ const PORT: u16 = 10_060;
 /// Carries it out.
 pub fn run(args: &ExportArgs) -> Result<ExitCode> {
     log_to_stderr(args.tracing.verbose);
+    if args.check {
+        return check(args);
+    }
     match &args.from {
         Some(path) => replay(args, path),
         None => runtime()?.block_on(trace(args)),
@@ -62,14 +75,17 @@ fn replay(args: &ExportArgs, path: &Path) -> Result<ExitCode> {
     }
     engine.finish();
     history.add(engine.now_ns(), engine.now_s(), &engine.snapshot(None));
-    history.write(&mut io::stdout().lock()).context("writing to stdout")?;
+    unless_nobody_reads(history.write(&mut io::stdout().lock()))?;
     say_damage(path, &reader.found(), "exported");
     Ok(ExitCode::SUCCESS)
 }
 
 async fn trace(args: &ExportArgs) -> Result<ExitCode> {
     // First: an address that cannot be had is known before anything is attached, and no right is there to be inherited.
-    let front = if args.once { None } else { Some(Front::start(&addresses(args)?)?) };
+    let web = args.web_config_file.as_deref().map(WebFile::open).transpose()?;
+    let config = web.as_ref().map(WebFile::config);
+    let scheme = if config.is_some_and(|config| config.tls.is_some()) { "https" } else { "http" };
+    let front = if args.once { None } else { Some(Front::start(&addresses(args, config)?)?) };
     let filter = KernelFilter { netns: netns::identify(&inodes(&args.netns)?), ..KernelFilter::default() };
     let audit = Audit::new(meaning_of_tw(), None);
     let wake = Arc::new(Notify::new());
@@ -84,19 +100,21 @@ async fn trace(args: &ExportArgs) -> Result<ExitCode> {
     banner(&live, args.tracing.verbose);
     if let Some((process, pair, bound)) = front {
         let pair = tokio::net::UnixStream::from_std(pair).context("talking to the process that answers HTTP")?;
-        let (questions, gone) = Questions::listen(pair, wake);
+        let (questions, gone) = Questions::listen(pair, wake, web);
         sink.front = Some(Serving { _process: process, questions, gone, has_gone: false });
         for address in bound {
-            say!("Serving metrics on http://{address}/metrics");
+            say!("Serving metrics on {scheme}://{address}/metrics");
         }
     }
+    live.give_up_rights()?;
     let seeded = live.run(&mut sink).await?;
     say_seeded(seeded.as_ref(), args.tracing.verbose);
     if args.once {
         sink.engine.finish();
+        sink.engine.set_settings(port_range::read(&sink.engine.namespaces()));
         // The process's own cost would collide with that of node_exporter.
         let text = sink.render(Format::Text, None);
-        io::stdout().lock().write_all(text.as_bytes()).context("writing to stdout")?;
+        unless_nobody_reads(io::stdout().lock().write_all(text.as_bytes()))?;
     }
     if sink.front.is_some_and(|front| front.has_gone) {
         bail!("the process that answers HTTP has ended: what it said is above; start tcpwait export again");
@@ -104,10 +122,59 @@ async fn trace(args: &ExportArgs) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Says whether the web configuration is right for these addresses.
+fn check(args: &ExportArgs) -> Result<ExitCode> {
+    let path = args.web_config_file.as_deref().context("--check needs --web.config.file")?;
+    let file = WebFile::open(path)?;
+    addresses(args, Some(file.config()))?;
+    writeln!(io::stdout().lock(), "{}: right: {}", plain::escaped(&path.to_string_lossy()), meaning(file.config()))
+        .context("writing to stdout")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What a configuration does, in a few words.
+fn meaning(config: &WebConfig) -> String {
+    let tls = match &config.tls {
+        Some(tls) => format!("TLS, client_auth_type {:?}", tls.client_auth),
+        None => "no TLS".to_owned(),
+    };
+    let users = match config.users.len() {
+        0 if config.verifies_clients() => "no users: a certificate lets a client in",
+        0 => "no users: everybody is let in",
+        1 => "1 user",
+        many => return format!("{tls}; {many} users"),
+    };
+    format!("{tls}; {users}")
+}
+
+/// Whoever has read enough closes the pipe.
+fn unless_nobody_reads(written: io::Result<()>) -> Result<()> {
+    match written {
+        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.context("writing to stdout"),
+    }
+}
+
 /// Where to serve.
-fn addresses(args: &ExportArgs) -> Result<Vec<SocketAddr>> {
-    if let Some(open) = args.listen.iter().find(|address| !address.ip().is_loopback() && !args.no_auth) {
-        bail!("--listen {open}: whoever reaches this address reads the metrics; say --no-auth if that is wanted");
+fn addresses(args: &ExportArgs, web: Option<&WebConfig>) -> Result<Vec<SocketAddr>> {
+    let open = args.listen.iter().find(|address| !address.ip().is_loopback() && !args.no_auth);
+    match (open, web) {
+        (None, _) => {}
+        (Some(open), None) => bail!(
+            "--listen {open}: whoever reaches this address reads the metrics: say --web.config.file FILE with TLS and users, or --no-auth if everybody may"
+        ),
+        (Some(open), Some(web)) if web.tls.is_none() && web.users.is_empty() => bail!(
+            "--listen {open}: the web configuration has neither TLS nor users, so whoever reaches this address reads the metrics: say --no-auth if everybody may"
+        ),
+        (Some(open), Some(web)) if !web.is_closed() => {
+            say!(
+                "--listen {open}: without users or required client certificates, whoever reaches it reads the metrics"
+            );
+        }
+        (Some(open), Some(web)) if web.tls.is_none() => {
+            say!("--listen {open}: without TLS, passwords can be read on the way");
+        }
+        (Some(_), Some(_)) => {}
     }
     if !args.listen.is_empty() {
         return Ok(args.listen.clone());
@@ -200,7 +267,12 @@ impl Sink for Exported {
     }
     fn account(&mut self, counters: &Counters) {
         self.engine.account(counters);
-        self.engine.set_settings(port_range::read(&self.engine.namespaces()));
+    }
+    fn namespaces(&self) -> Vec<NetnsId> {
+        self.engine.namespaces()
+    }
+    fn settings(&mut self, read: Vec<(NetnsId, PortSettings)>) {
+        self.engine.set_settings(read);
     }
     fn reading_begins(&mut self) {
         self.engine.reading_begins();

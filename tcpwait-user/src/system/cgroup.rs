@@ -62,6 +62,9 @@ impl Cgroups {
         if !self.paths.contains_key(&id)
             && let Some(path) = self.of_process(pid).filter(|path| self.id_of_relative(path) == Some(id))
         {
+            if self.paths.len() >= MANY {
+                self.paths.clear();
+            }
             self.paths.insert(id, Path::new("/").join(path).display().to_string());
         }
         self.path(id)

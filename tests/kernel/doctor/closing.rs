@@ -186,7 +186,8 @@ pub fn zero_window(ip: &str) {
     };
     until("their windows are probed", SOON, || probed() == SOME);
     let report = within("1.1");
-    assert_eq!(report.ids(), ["fin-behind-zero-window"]);
+    let listed = Command::new("ss").args(["-tinmo", "state", "fin-wait-1"]).output().unwrap().stdout;
+    assert_eq!(report.ids(), ["fin-behind-zero-window"], "{report:?}\n{}", String::from_utf8_lossy(&listed));
     let found = report.finding("fin-behind-zero-window", "now");
     assert_eq!(gauged(found, "sockets in FIN_WAIT1"), SOME as u64, "{found}");
     assert_eq!(gauged(found, &format!("of them towards {ip}")), SOME as u64, "{found}");

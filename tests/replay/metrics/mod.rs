@@ -1,6 +1,7 @@
 //! `tcpwait export`: the metrics of a recording are `stat`'s numbers, the documents and what is in contrib/ name no metric that does not exist.
 
 mod dashboard;
+mod of_stat;
 
 use std::{collections::BTreeSet, env, fs};
 
@@ -33,50 +34,13 @@ fn exposed(name: &str) -> std::collections::HashMap<String, f64> {
         .collect()
 }
 
-fn word(json: &str) -> String {
-    json.to_ascii_lowercase().replace('-', "_")
-}
-
 #[test]
 fn they_are_the_numbers_of_stat() {
     for name in RECORDINGS {
         let ran = run(["stat", "--json", "--from", &path(name)]);
         let stat: Json = serde_json::from_str(ran.stdout.lines().last().unwrap()).unwrap();
         let exposed = exposed(name);
-        let is = |series: &str, number: &Json| {
-            let found = exposed.get(series).unwrap_or_else(|| panic!("{name} has no {series}"));
-            assert_eq!(*found, number.as_f64().unwrap(), "{name}: {series}");
-        };
-        for (state, row) in stat["states"].as_object().unwrap().iter().filter(|(state, _)| *state != "CLOSE") {
-            is(&format!("tcpwait_sockets{{state=\"{}\"}}", word(state)), &row["now"]);
-        }
-        is("tcpwait_time_wait_entries_total", &stat["states"]["TIME_WAIT"]["entered"]);
-        is("tcpwait_time_wait_overflows_total", &stat["time_wait"]["overflows"]);
-        for row in stat["transitions"].as_array().unwrap() {
-            let from = row["from"].as_str().map_or("unknown".to_owned(), word);
-            let to = word(row["to"].as_str().unwrap());
-            is(&format!("tcpwait_state_transitions_total{{from=\"{from}\",to=\"{to}\"}}"), &row["count"]);
-        }
-        for (reason, row) in stat["exits"].as_object().unwrap() {
-            is(&format!("tcpwait_time_wait_exits_total{{reason=\"{}\"}}", word(reason)), &row["count"]);
-        }
-        for (side, count) in stat["time_wait"]["closed_first"].as_object().unwrap() {
-            is(&format!("tcpwait_connections_closed_total{{first=\"{side}\"}}"), count);
-        }
-        for (cause, count) in stat["time_wait"]["restart_causes"].as_object().unwrap() {
-            is(&format!("tcpwait_time_wait_restarts_total{{cause=\"{}\"}}", word(cause)), count);
-        }
-        for (outcome, row) in stat["syn_recv"]["outcomes"].as_object().unwrap() {
-            is(&format!("tcpwait_syn_recv_exits_total{{outcome=\"{}\"}}", word(outcome)), &row["count"]);
-        }
-        let failed: f64 = exposed
-            .iter()
-            .filter(|(series, _)| series.starts_with("tcpwait_failed_calls_total"))
-            .map(|(_, count)| count)
-            .sum();
-        assert_eq!(failed, stat["failures"]["total"].as_f64().unwrap(), "{name}: failed calls");
-        let connects: f64 = exposed["tcpwait_connects_retransmitted_total"];
-        assert_eq!(connects, stat["connects"]["retransmitted"].as_f64().unwrap(), "{name}");
+        of_stat::is_equal(name, &exposed, &stat);
     }
 }
 

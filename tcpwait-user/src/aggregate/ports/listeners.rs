@@ -27,11 +27,14 @@ impl Listeners {
             && let Some(count) = self.0.get_mut(&port)
         {
             *count = count.saturating_sub(1);
+            if *count == 0 {
+                self.0.remove(&port);
+            }
         }
     }
 
     /// The ports of a namespace that are listened on now.
     pub fn of(&self, netns: NetnsId) -> impl Iterator<Item = u16> + '_ {
-        self.0.iter().filter(move |((of, _), count)| *of == netns && **count > 0).map(|((_, port), _)| *port)
+        self.0.iter().filter(move |((of, _), _)| *of == netns).map(|((_, port), _)| *port)
     }
 }

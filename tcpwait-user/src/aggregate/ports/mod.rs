@@ -175,6 +175,16 @@ impl PortModel {
         namespaces
     }
 
+    /// Forgets all that failed, and all rates, where no port is held and nothing has happened of late: for who asks what is so now, for as long as there is
+    /// anybody, while destinations and namespaces come and go.
+    pub fn forget_idle(&mut self, now_ns: u64) {
+        // Whoever holds a port there has its destination too.
+        self.tracks.retain(|destination, track| Arc::strong_count(destination) > 1 || !track.pace.is_idle(now_ns));
+        self.bound.retain(|_, pace| !pace.is_idle(now_ns));
+        let namespaces = self.namespaces();
+        self.settings.retain(|netns, _| namespaces.binary_search(netns).is_ok());
+    }
+
     /// Takes note of an event, before what follows from it: of what sock_diag lists, [`OlderConnection`] does not say when it ends.
     pub fn event(&mut self, event: &Event) {
         if let Fact::Seed(seed) = &event.fact {

@@ -1,0 +1,60 @@
+//! When port settings are read beside the tracing: soon after a namespace appears in which somebody connects, then each second; seldom enough to cost
+//! little. Does not read them itself.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use super::{Sink, beside::SettingsRead};
+use crate::tcp::NetnsId;
+
+/// How often it is asked which namespaces are of interest.
+const ASK: Duration = Duration::from_millis(250);
+
+/// How old settings may be.
+const OLD: Duration = Duration::from_secs(1);
+
+/// Of the time, one in so many goes to reading them at most: all processes are looked at for their namespaces.
+const SHARE: u32 = 20;
+
+/// Readings of port settings.
+pub(super) struct SettingsReadings {
+    /// One that is being made.
+    pub(super) under_way: Option<oneshot::Receiver<SettingsRead>>,
+    /// Those that it was asked for last, in order.
+    known: Vec<NetnsId>,
+    next_ask: Instant,
+    next: Instant,
+    not_before: Instant,
+}
+
+impl SettingsReadings {
+    pub(super) fn new() -> Self {
+        let now = Instant::now();
+        Self { under_way: None, known: Vec::new(), next_ask: now, next: now, not_before: now }
+    }
+
+    /// A reading took so long.
+    pub(super) fn took(&mut self, took: Duration) {
+        self.under_way = None;
+        let now = Instant::now();
+        self.not_before = now + took * SHARE;
+        self.next = self.not_before.max(now + OLD);
+    }
+
+    /// The namespaces to be read now, if it is time to.
+    pub(super) fn due(&mut self, sink: &impl Sink) -> Option<Vec<NetnsId>> {
+        let now = Instant::now();
+        if self.under_way.is_some() || now < self.next_ask || now < self.not_before {
+            return None;
+        }
+        self.next_ask = now + ASK;
+        let wanted = sink.namespaces();
+        let is_new = wanted.iter().any(|netns| self.known.binary_search(netns).is_err());
+        if wanted.is_empty() || !(is_new || now >= self.next) {
+            return None;
+        }
+        self.known.clone_from(&wanted);
+        Some(wanted)
+    }
+}
