@@ -8,6 +8,7 @@ pub mod list;
 mod ports;
 mod stat;
 pub mod states;
+mod top;
 mod trace;
 mod tracing;
 mod values;
@@ -29,6 +30,7 @@ pub use self::{
     filter::Filter,
     ports::PortsArgs,
     stat::{SortBy, StatArgs},
+    top::TopArgs,
     trace::TraceArgs,
     tracing::{PortsBy, TimingBy, Tracing, choices},
 };
@@ -90,6 +92,9 @@ pub enum Command {
     /// Report what is wrong, then sockets by state: how many, for how long, whose TIME_WAITs they are and what ends them.
     #[command(after_help = stat::HELP)]
     Stat(StatArgs),
+    /// Show the same live on one screen, with keys: what is wrong, states, connections, TIME_WAIT, ports.
+    #[command(after_help = top::HELP)]
+    Top(TopArgs),
     /// Print every TCP state transition as it happens, until Ctrl-C.
     #[command(after_help = trace::HELP)]
     Trace(TraceArgs),

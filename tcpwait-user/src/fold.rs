@@ -1,5 +1,7 @@
 //! Lines that fit into a terminal: broken between words.
 
+use crate::plain;
+
 /// What stands between two backticks, a command mostly, is one word up to this length: it can be copied from one line.
 const QUOTED: usize = 40;
 
@@ -9,7 +11,7 @@ pub fn fold(sentence: &str, width: usize, indent: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in words(sentence, width.saturating_sub(indent).min(QUOTED)) {
         match lines.last_mut() {
-            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+            Some(line) if plain::width(line) + 1 + plain::width(word) <= width => {
                 line.push(' ');
                 line.push_str(word);
             }
@@ -17,7 +19,7 @@ pub fn fold(sentence: &str, width: usize, indent: usize) -> Vec<String> {
             None => lines.push(word.to_owned()),
         }
     }
-    lines.into_iter().map(|line| line.chars().take(width).collect()).collect()
+    lines.into_iter().map(|line| plain::fitting(&line, width).to_owned()).collect()
 }
 
 /// The words of a sentence; what is quoted is one, where it is no longer than `most`.

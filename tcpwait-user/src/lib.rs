@@ -2,8 +2,8 @@
 //!
 //! The order of the modules is the layering: a module imports only from modules above it (a test holds it to that).
 
-pub mod fold;
 pub mod plain;
+pub mod fold;
 pub mod capabilities;
 pub mod signals;
 pub mod output;
@@ -27,6 +27,7 @@ pub mod pipeline;
 pub mod stat;
 pub mod ports;
 pub mod metrics;
+pub mod top;
 pub mod kernel;
 pub mod system;
 pub mod live;

@@ -15,7 +15,7 @@ use crate::{
 const MOST: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
 
 /// What is known of names.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Names {
     cgroups: LruCache<u64, String>,
     interfaces: LruCache<Interface, String>,
@@ -23,7 +23,7 @@ pub struct Names {
 }
 
 /// What people call a network namespace.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Called {
     name: String,
     /// Of its first process, whose container says more than the process.

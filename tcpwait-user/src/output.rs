@@ -8,7 +8,7 @@ use std::{
     fs::File,
     io::{self, Write},
     os::fd::AsFd,
-    sync::OnceLock,
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -206,9 +206,52 @@ fn stalled() -> Duration {
     if signals::asked() { STALLED_AT_SIGNAL } else { STALLED }
 }
 
+/// Sentences that wait until the terminal shows lines again.
+#[derive(Debug, Default)]
+struct HeldSentences {
+    all: Vec<String>,
+    /// How many of them were looked at.
+    seen: usize,
+}
+
+static HELD: Mutex<Option<HeldSentences>> = Mutex::new(None);
+
+/// Sentences that are kept; of more, which nobody reads, the first are.
+const MOST_HELD: usize = 1_000;
+
+/// From now on sentences wait, as a screen stands where they would.
+pub fn hold() {
+    held_sentences().get_or_insert_default();
+}
+
+/// The sentences that came since this was asked last.
+pub fn new_sentences() -> Vec<String> {
+    let mut held = held_sentences();
+    let Some(held) = held.as_mut() else { return Vec::new() };
+    let new = held.all.get(held.seen..).unwrap_or_default().to_vec();
+    held.seen = held.all.len();
+    new
+}
+
+/// The terminal shows lines again: says what has waited.
+pub fn release() {
+    let held = held_sentences().take();
+    held.into_iter().flat_map(|held| held.all).for_each(|text| sentence(format_args!("{text}")));
+}
+
+fn held_sentences() -> MutexGuard<'static, Option<HeldSentences>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// A sentence for the person at the terminal, on a line of standard error, without what acts on one. Never waits, never fails: nobody is there to be told.
 pub fn sentence(text: fmt::Arguments<'_>) {
     let text = plain::escaped(&text.to_string());
+    if let Some(held) = held_sentences().as_mut() {
+        if held.all.len() < MOST_HELD {
+            held.all.push(text);
+        }
+        return;
+    }
     let terminal = terminal_size::terminal_size_of(io::stderr());
     let lines = match terminal {
         Some((width, _)) => fold::row(&text, width.0.into(), 2).join("\n"),

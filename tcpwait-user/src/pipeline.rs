@@ -1,6 +1,9 @@
 //! From records to lines: decode, lifecycle, selection, view. The same for the live ring buffer and a recording.
 
-use std::io::{self, Write};
+use std::{
+    io::{self, Write},
+    sync::Arc,
+};
 
 use crate::{
     aggregate::audit::{Audit, AuditReport, Reading},
@@ -27,7 +30,7 @@ pub enum Shown {
 /// What every use of records begins with: decoding, the lifecycle, names, clocks and the account.
 pub struct Stream {
     lifecycle: Lifecycle,
-    names: Names,
+    names: Arc<Names>,
     realtime_offset_ns: i128,
     started_ns: u64,
     ledger: Ledger,
@@ -40,7 +43,7 @@ impl Stream {
     pub fn new(header: &Header) -> Self {
         Self {
             lifecycle: Lifecycle::new(header.symbols.clone(), header.segments).with_hz(header.hz),
-            names: Names::default(),
+            names: Arc::default(),
             realtime_offset_ns: i128::from(header.started_realtime_ns) - i128::from(header.started_ns),
             started_ns: header.started_ns,
             ledger: Ledger::default(),
@@ -67,10 +70,13 @@ impl Stream {
             Fact::Tick { realtime_ns } => {
                 self.realtime_offset_ns = i128::from(*realtime_ns) - i128::from(event.time_ns)
             }
-            Fact::State(StateChange { flow, task: Some(task), .. }) => self.names.meet(flow.netns, task),
-            Fact::CgroupName { id, path } => self.names.learn_cgroup(*id, path),
-            Fact::NetnsName { netns, name } => self.names.learn_netns(*netns, name),
-            Fact::InterfaceName { interface, name } => self.names.learn_interface(*interface, name),
+            // Whoever looks at the names elsewhere has those of then; they are copied once for each such look.
+            Fact::State(StateChange { flow, task: Some(task), .. }) => {
+                Arc::make_mut(&mut self.names).meet(flow.netns, task);
+            }
+            Fact::CgroupName { id, path } => Arc::make_mut(&mut self.names).learn_cgroup(*id, path),
+            Fact::NetnsName { netns, name } => Arc::make_mut(&mut self.names).learn_netns(*netns, name),
+            Fact::InterfaceName { interface, name } => Arc::make_mut(&mut self.names).learn_interface(*interface, name),
             Fact::Counters(counters) => self.ledger.count_kernel(counters),
             Fact::Loss { lost } => self.ledger.lost_by_then = self.ledger.lost_by_then.max(*lost),
             _ => {}
@@ -106,7 +112,12 @@ impl Stream {
 
     /// The names that records carry.
     pub fn names_mut(&mut self) -> &mut Names {
-        &mut self.names
+        Arc::make_mut(&mut self.names)
+    }
+
+    /// The names as they are now, for whoever looks at them elsewhere.
+    pub fn shared_names(&self) -> Arc<Names> {
+        Arc::clone(&self.names)
     }
 
     /// What was found wrong so far with the recording that the records are of.

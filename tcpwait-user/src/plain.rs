@@ -11,6 +11,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 use serde_json::ser::{Formatter, Serializer};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Whether a character shows as one, and does nothing else.
 pub fn is_plain(c: char) -> bool {
@@ -47,6 +48,23 @@ pub fn escaped(text: &str) -> String {
         }
     }
     escaped
+}
+
+/// Columns of a terminal that plain text takes: a Chinese sign takes two.
+pub fn width(text: &str) -> usize {
+    if text.is_ascii() { text.len() } else { text.width() }
+}
+
+/// As much of plain text as fits into so many columns.
+pub fn fitting(text: &str, columns: usize) -> &str {
+    let mut taken = 0;
+    for (at, c) in text.char_indices() {
+        taken += c.width().unwrap_or_default();
+        if taken > columns {
+            return text.get(..at).unwrap_or_default();
+        }
+    }
+    text
 }
 
 /// The beginning of a text that may be as long as others like.

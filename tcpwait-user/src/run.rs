@@ -12,6 +12,7 @@ mod screen;
 mod source;
 mod stat;
 mod states;
+mod top;
 mod trace;
 
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
     };
     let done = match cli.command {
         Command::Stat(args) => stat::run(&args),
+        Command::Top(args) => top::run(&args),
         Command::States(args) => states::run(&args),
         Command::Ports(args) => ports::run(&args),
         Command::Trace(args) => trace::run(&args),

@@ -173,7 +173,7 @@ fn reports(header: &Header, records: &[Vec<u8>], schedule: Schedule, json: bool)
     while let Some(record) = believed.next_record() {
         statistics.record(record).expect("it takes everything");
     }
-    statistics.recorded(believed.found());
+    statistics.engine_mut().recorded(believed.found());
     statistics.finish().expect("it takes everything");
 }
 

@@ -57,6 +57,7 @@ mod stat;
 mod states;
 mod story;
 mod story_of_ends;
+mod top;
 mod tracer;
 mod traffic;
 mod turns;
@@ -89,6 +90,9 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some(story_of_ends::ROLE) {
         return story_of_ends::record();
     }
+    if std::env::args().nth(1).as_deref() == Some(top::ROLE) {
+        top::panic_on_a_terminal();
+    }
     if guest::is_this() {
         guest::live();
     }
@@ -114,6 +118,13 @@ fn main() -> ExitCode {
         isolated("findings::ports_that_are_reused", findings::ports_that_are_reused),
         isolated("findings::not_sent", findings::not_sent),
         isolated("findings::nothing", findings::nothing),
+        isolated("top::shows_the_kernel", top::shows_the_kernel),
+        isolated("top::gives_the_terminal_back", top::gives_the_terminal_back),
+        isolated("top::a_panic_gives_the_terminal_back", top::a_panic_gives_the_terminal_back),
+        isolated("top::stops_and_goes_on", top::stops_and_goes_on),
+        isolated("top::ends_with_its_terminal", top::ends_with_its_terminal),
+        isolated("top::nobody_reads_the_terminal", top::nobody_reads_the_terminal),
+        isolated("top::ends_although_nobody_reads", top::ends_although_nobody_reads),
         watched("reasons::reused_auto_port_v4", || reasons::reused_auto_port(V4)),
         watched("reasons::reused_auto_port_v6", || reasons::reused_auto_port(V6)),
         watched("reasons::reused_bound_port_v4", || reasons::reused_bound_port(V4)),

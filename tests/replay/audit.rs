@@ -278,6 +278,19 @@ fn what_waited_at_the_first_reading_may_count_later() {
     }
 }
 
+/// A connect() that is under way when the counters are read, and then finds no port, is none that the kernel counts.
+#[test]
+fn what_fails_while_the_counters_are_read_may_not_count() {
+    let mut audited = Audited::new(TwCounts::Beginnings);
+    audited.see("0 seeded");
+    audited.begin();
+    audited.read(1_000, Opens::default());
+    audited.begin();
+    audited.see("8000 state CLOSE SYN_SENT lport=0 by=curl\n9001 state SYN_SENT CLOSE by=curl unsent");
+    audited.read(9_001, Opens::default());
+    assert_eq!(audited.check(Checked::ActiveOpens, Ledger::default()).1, CheckOutcome::Agrees);
+}
+
 /// Each counter of connections that are given up has its reasons; an end that is not known may be in any of them, and RSTs may be more.
 #[test]
 fn connections_that_are_given_up_are_those_that_the_kernel_counts() {

@@ -372,7 +372,7 @@ impl Stage {
                 words.extend(["--netns".to_owned(), process::id().to_string()]);
             }
         }
-        support::finish(support::tcpwait().env("COLUMNS", "80").args(words))
+        support::finish(support::tcpwait().env("COLUMNS", "80").env("LINES", "24").args(words))
     }
 
     fn in_words_of_the_text(&self, printed: &str) -> String {

@@ -44,6 +44,7 @@ mod stories;
 mod support;
 mod tally;
 mod ticks;
+mod top;
 mod usage;
 mod web_config;
 mod words;

@@ -50,7 +50,7 @@ pub fn fixture(name: &str) -> PathBuf {
 /// The program, with everything set that its output depends on.
 pub fn tcpwait() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tcpwait"));
-    command.env("TZ", "UTC").stdin(Stdio::null());
+    command.env("TZ", "UTC").env("LC_ALL", "C.UTF-8").stdin(Stdio::null());
     command
 }
 

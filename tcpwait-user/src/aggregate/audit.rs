@@ -196,7 +196,11 @@ impl Audit {
         };
         let range = |counts: &KernelCounts| {
             let (before_ns, after_ns) = counts.read_ns;
-            (at(counts, before_ns.saturating_sub(SKEW_NS)), at(counts, after_ns.saturating_add(SKEW_NS)))
+            let mut least = at(counts, before_ns.saturating_sub(SKEW_NS));
+            let mut most = at(counts, after_ns.saturating_add(SKEW_NS));
+            // A connect() that was under way and then failed before its SYN has been counted and taken back: by then there are fewer.
+            (least.active.0, most.active.1) = (least.active.0.min(most.active.0), most.active.1.max(least.active.1));
+            (least, most)
         };
         let now: Vec<(KernelCounts, (SeenCounts, SeenCounts))> =
             reading.namespaces.iter().map(|counts| (*counts, range(counts))).collect();

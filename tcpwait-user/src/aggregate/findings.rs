@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// So many more in an interval are worth a line.
-const MORE: i64 = 10;
+pub const MORE: i64 = 10;
 
 /// So many that have been there for [`LONG_NS`] are worth one, too.
 const MANY: u64 = 10;
@@ -151,7 +151,7 @@ impl StatFinding {
     }
 
     /// What fails comes first, then what is about to, then what waits.
-    fn rank(&self) -> u8 {
+    pub fn rank(&self) -> u8 {
         match self {
             Self::Failed(FailureRow { kind, .. }) => match kind.why {
                 Why::NoFreePort | Why::PortTaken | Why::RangeFull => 0,

@@ -139,6 +139,12 @@ impl StatGroups {
         }
     }
 
+    /// No groups yet, by something else. No group gets the name of one of before.
+    #[must_use]
+    pub fn anew(&self, by: Vec<GroupBy>) -> Self {
+        Self { next: self.next, ..Self::new(by, self.limit) }
+    }
+
     /// What they are by.
     pub fn by(&self) -> &[GroupBy] {
         &self.by

@@ -53,7 +53,7 @@ pub use self::{
 };
 use crate::{
     connection::Name,
-    lifecycle::{HzSource, OlderConnection, Reason, Timing, Transition, Update},
+    lifecycle::{HzSource, OlderConnection, Present, Reason, Timing, Transition, Update},
     tcp::{NetnsId, State},
 };
 
@@ -68,6 +68,26 @@ pub struct StatOptions {
     pub sort: Sort,
     /// How many groups are shown by themselves.
     pub top: usize,
+}
+
+impl StatOptions {
+    /// Each thing to group by once, and the network namespace in any case.
+    pub fn new(by: &[GroupBy], sort: Sort, top: usize) -> Self {
+        let (by, netns_implied) = with_netns(by);
+        Self { by, netns_implied, sort, top }
+    }
+}
+
+/// Each once, with the network namespace; whether that was not among them.
+pub fn with_netns(by: &[GroupBy]) -> (Vec<GroupBy>, bool) {
+    let implied = !by.contains(&GroupBy::Netns);
+    let mut each = Vec::new();
+    for what in by.iter().copied().chain(implied.then_some(GroupBy::Netns)) {
+        if !each.contains(&what) {
+            each.push(what);
+        }
+    }
+    (each, implied)
 }
 
 /// What the kernel's clock is known to be.
@@ -170,6 +190,19 @@ impl Aggregate {
                     self.gone(stale);
                 }
             }
+        }
+    }
+
+    /// Groups by something else from now on; `present`: the sockets there are that are wanted, of which those in TIME_WAIT go to their new groups.
+    pub fn group_by<'a>(&mut self, by: Vec<GroupBy>, netns_implied: bool, present: impl Iterator<Item = Present<'a>>) {
+        (self.wanted.by, self.wanted.netns_implied) = (by.clone(), netns_implied);
+        self.groups = self.groups.anew(by);
+        for socket in present.filter(|socket| socket.state == State::TimeWait) {
+            let name = Name::of(socket.id, socket.flow);
+            let Some((standing, place)) = self.connections.recall(name) else { continue };
+            let group = self.groups.of(socket.flow, socket.owner, socket.origin);
+            self.groups.found(group);
+            self.connections.keep(name, place, Standing { group: Some(group), ..standing });
         }
     }
 

@@ -271,6 +271,7 @@ impl Fulls {
             syn_sent: full.syn_sent,
             since_ns: full.since_ns,
             by_ns: full.since_ns.or((full.by_ns != 0).then_some(full.by_ns)),
+            timer: 0,
         })
     }
 

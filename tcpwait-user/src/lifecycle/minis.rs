@@ -338,6 +338,7 @@ impl Minis {
             syn_sent: false,
             since_ns: mini.since_ns(),
             by_ns: mini.since_ns(),
+            timer: mini.expires,
         })
     }
 

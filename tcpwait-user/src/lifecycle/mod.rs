@@ -122,6 +122,11 @@ impl Lifecycle {
         self.common.clock.timewait_slack_ns()
     }
 
+    /// When the timer of a mini-socket runs out (jiffies), in nanoseconds of `CLOCK_MONOTONIC`; the timer wheel may be later. `None` where that is not known.
+    pub fn ends_ns(&self, timer: u64) -> Option<u64> {
+        self.common.clock.time_of(timer).filter(|_| timer != 0)
+    }
+
     /// Whether the sockets that were there before are known.
     pub fn are_seeds_read(&self) -> bool {
         self.common.seeds_read

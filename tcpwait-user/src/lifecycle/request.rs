@@ -336,6 +336,7 @@ impl Requests {
             syn_sent: false,
             since_ns: request.since_ns,
             by_ns: request.since_ns,
+            timer: 0,
         })
     }
 

@@ -12,9 +12,7 @@ use crate::{
 
 /// What is said before tracing begins.
 pub(super) fn banner(live: &Live, verbose: bool) {
-    for sentence in live.missing() {
-        say!("tcpwait: {sentence}");
-    }
+    say_missing(live);
     if processes::numbering().is_some() {
         say!(
             "tcpwait: this is a PID namespace: PIDs are those that `ps` shows here; processes outside of it are shown as unknown"
@@ -24,6 +22,13 @@ pub(super) fn banner(live: &Live, verbose: bool) {
         say!("kernel {}, {} kernel symbols resolved", live.header().kernel, live.header().symbols.len());
     }
     say!("Tracing TCP state transitions. Hit Ctrl-C to end.");
+}
+
+/// What this process may not see, and what this kernel does not give.
+pub(super) fn say_missing(live: &Live) {
+    for sentence in live.missing() {
+        say!("tcpwait: {sentence}");
+    }
 }
 
 /// What became of the sockets that were there before.

@@ -19,7 +19,6 @@ use crate::{
     aggregate::{
         StatOptions,
         audit::{Audit, Reading},
-        by::GroupBy,
     },
     cli::{Color, StatArgs},
     live::{self, Audited, LiveOptions, Sink},
@@ -76,9 +75,9 @@ fn replay(args: &StatArgs, path: &std::path::Path) -> Result<ExitCode> {
         if statistics.is_over() {
             break;
         }
-        statistics.recorded(reader.found());
+        statistics.engine_mut().recorded(reader.found());
     }
-    statistics.recorded(reader.found());
+    statistics.engine_mut().recorded(reader.found());
     let account = statistics.finish().context("writing to stdout")?;
     say_damage(path, &reader.found(), "counted");
     Ok(code(args, &account))
@@ -104,7 +103,7 @@ async fn live(args: &StatArgs) -> Result<ExitCode> {
     live.read_first_counters(&mut sink).context("writing to stdout")?;
     banner(&live, args.tracing.verbose);
     if let Some(place) = place {
-        sink.statistics.names_mut().learn_cgroup(place.id, &place.path);
+        sink.statistics.engine_mut().stream_mut().names_mut().learn_cgroup(place.id, &place.path);
         sink.command = Some(place.start(&args.command)?);
     }
     let run = live.run(&mut sink).await;
@@ -113,8 +112,8 @@ async fn live(args: &StatArgs) -> Result<ExitCode> {
         true => None,
         false => {
             say_seeded(run?.as_ref(), args.tracing.verbose);
-            let settings = port_range::read(&sink.statistics.namespaces());
-            sink.statistics.set_settings(settings);
+            let settings = port_range::read(&sink.statistics.engine().namespaces());
+            sink.statistics.engine_mut().set_settings(settings);
             Some(sink.statistics.finish().context("writing to stdout")?)
         }
     };
@@ -153,17 +152,7 @@ fn code(args: &StatArgs, account: &Account) -> ExitCode {
 }
 
 fn statistics(args: &StatArgs, header: &Header, criteria: Criteria, audit: Audit, out: Output) -> Statistics<Output> {
-    let mut by = Vec::new();
-    for what in &args.by {
-        if !by.contains(what) {
-            by.push(*what);
-        }
-    }
-    let netns_implied = !by.contains(&GroupBy::Netns);
-    if netns_implied {
-        by.push(GroupBy::Netns);
-    }
-    let wanted = StatOptions { by, netns_implied, sort: args.sort.into(), top: args.top as usize };
+    let wanted = StatOptions::new(&args.by, args.sort.into(), args.top as usize);
     let schedule = Schedule { interval: args.interval, count: args.count };
     // A file is no terminal, although standard output may have been one.
     let color = if args.output.is_some() && args.color == Color::Auto { Color::Never } else { args.color };
@@ -197,14 +186,15 @@ impl Sink for Reports {
         self.statistics.is_due(now_ns)
     }
     fn account(&mut self, counters: &Counters) {
-        self.statistics.account(counters);
-        self.statistics.set_settings(port_range::read(&self.statistics.namespaces()));
+        let engine = self.statistics.engine_mut();
+        engine.account(counters);
+        engine.set_settings(port_range::read(&engine.namespaces()));
     }
     fn reading_begins(&mut self) {
-        self.statistics.reading_begins();
+        self.statistics.engine_mut().reading_begins();
     }
     fn reading_ends(&mut self, reading: &Reading) {
-        self.statistics.reading_ends(reading);
+        self.statistics.engine_mut().reading_ends(reading);
     }
     fn is_over(&mut self) -> bool {
         self.statistics.is_over() || self.command.as_mut().is_some_and(Started::is_over)

@@ -20,7 +20,7 @@ pub fn sentence(audit: &AuditReport, all: bool) -> String {
     if all && zeros > 0 {
         parts.push(format!("{} 0 on both sides", counted(zeros as u64, "other counter is", "other counters are")));
     }
-    let verdict = if audit.checks.iter().all(|checked| agrees(&checked)) { "agrees" } else { "DIFFERS" };
+    let verdict = verdict(audit);
     let list = if parts.is_empty() { String::new() } else { format!(": {}", parts.join("; ")) };
     let unread = match audit.unread {
         0 => String::new(),
@@ -28,6 +28,15 @@ pub fn sentence(audit: &AuditReport, all: bool) -> String {
         unread => format!("; {} network namespaces could not be read and are left out", count(unread as u64)),
     };
     format!("audit: {verdict}{list}{unread}")
+}
+
+/// What came of the audit, in a word.
+pub fn verdict(audit: &AuditReport) -> &'static str {
+    match audit.checks.iter().all(|(_, outcome)| *outcome == CheckOutcome::Agrees) {
+        _ if audit.why_not.is_some() => "not made",
+        true => "agrees",
+        false => "DIFFERS",
+    }
 }
 
 /// The reasons that a counter counts.

@@ -87,6 +87,16 @@ pub fn losses(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
     }
 }
 
+/// Whether anything was lost, in few words.
+pub fn verdict(ledger: &Ledger) -> String {
+    match (ledger.is_lossy(), ledger.missed()) {
+        (true, 0) => "LOST: not all could be read".to_owned(),
+        (true, missed) => format!("LOST: {}", counted(missed, "event", "events")),
+        (false, _) if ledger.lost_ring.is_none() => "lost: unknown".to_owned(),
+        (false, _) => "lost: nothing".to_owned(),
+    }
+}
+
 /// How bad a line of [`losses`] is.
 pub fn mark(ledger: &Ledger, line: &str) -> Mark {
     if ledger.is_lossy() && line.starts_with("lost: ") { Mark::Failure } else { Mark::Plain }

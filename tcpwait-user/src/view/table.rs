@@ -1,9 +1,12 @@
 //! A table that never wraps: where the line is too short, columns are left out in the order that they state.
 
+use crate::plain;
+
 /// Text is not cut below this width.
 const SHORTEST: usize = 3;
 
 /// A column.
+#[derive(Clone, Debug)]
 pub struct Column {
     header: String,
     right: bool,
@@ -28,17 +31,44 @@ impl Column {
         self.cells.iter().any(|cell| !cell.is_empty())
     }
 
+    /// What stands above it.
+    pub fn header(&self) -> &str {
+        &self.header
+    }
+
+    /// What stands in it, from the first row on.
+    pub fn cells(&self) -> &[String] {
+        &self.cells
+    }
+
+    /// Whether it is numbers, which stand to the right.
+    pub fn is_number(&self) -> bool {
+        self.right
+    }
+
+    /// The same with these of its rows, in this order.
+    #[must_use]
+    pub fn with_rows(&self, rows: &[usize]) -> Self {
+        self.with_cells(rows.iter().map(|row| self.cells.get(*row).cloned().unwrap_or_default()).collect())
+    }
+
+    /// The same with other rows.
+    #[must_use]
+    pub fn with_cells(&self, cells: Vec<String>) -> Self {
+        Self { header: self.header.clone(), cells, ..*self }
+    }
+
     fn shorten(&mut self, width: usize) {
         for cell in self.cells.iter_mut().chain([&mut self.header]) {
             // Marked as ps and top do: a port that lost a digit is another port.
-            if cell.chars().count() > width {
-                *cell = cell.chars().take(width.saturating_sub(1)).chain(['+']).collect();
+            if plain::width(cell) > width {
+                *cell = format!("{}+", plain::fitting(cell, width.saturating_sub(1)));
             }
         }
     }
 
     fn width(&self) -> usize {
-        self.cells.iter().chain([&self.header]).map(|cell| cell.chars().count()).max().unwrap_or_default()
+        self.cells.iter().chain([&self.header]).map(|cell| plain::width(cell)).max().unwrap_or_default()
     }
 }
 
@@ -66,9 +96,11 @@ pub fn lines(mut columns: Vec<Column>, width: usize) -> Vec<String> {
             if index > 0 {
                 line.push(' ');
             }
-            line.push_str(&if column.right { format!("{text:>width$}") } else { format!("{text:<width$}") });
+            let blanks = " ".repeat(width.saturating_sub(plain::width(&text)));
+            let (before, after) = if column.right { (blanks, String::new()) } else { (String::new(), blanks) };
+            line.extend([before, text, after]);
         }
-        line.trim_end().chars().take(width).collect::<String>()
+        plain::fitting(line.trim_end(), width).to_owned()
     };
     let header = line(&|column| column.header.clone());
     let body = (0..rows).map(|row| line(&|column| column.cells.get(row).cloned().unwrap_or_default()));
@@ -97,5 +129,16 @@ mod tests {
             vec![Column::text("NAME", 0, vec!["longer".to_owned()]), Column::number("N", 0, vec!["1,000".to_owned()])]
         };
         assert_eq!(lines(needed(), 10), ["NAME     N", "lon+ 1,000"]);
+    }
+
+    /// What looks like one sign may take two columns.
+    #[test]
+    fn width_is_columns() {
+        let wide = || {
+            let names = ["汉字汉字", "plain", "😀😀"].map(str::to_owned).to_vec();
+            vec![Column::text("NAME", 0, names), Column::number("N", 0, vec!["1".to_owned(); 3])]
+        };
+        assert_eq!(lines(wide(), 80), ["NAME     N", "汉字汉字 1", "plain    1", "😀😀     1"]);
+        assert_eq!(lines(wide(), 7), ["NAME  N", "汉字+ 1", "plai+ 1", "😀😀  1"]);
     }
 }

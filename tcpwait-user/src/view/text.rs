@@ -61,7 +61,7 @@ fn put(line: &[u8], mark: Mark, columns: &Columns, out: &mut dyn Write) -> io::R
 }
 
 /// How bad it is that a connection ended so.
-fn mark(reason: Option<Reason>) -> Mark {
+pub fn mark(reason: Option<Reason>) -> Mark {
     match reason {
         Some(Reason::Overflow) => Mark::Failure,
         Some(
@@ -226,7 +226,8 @@ fn milliseconds(step: &Transition) -> String {
     format!("{mark}{}.{:03}", us / 1000, us % 1000)
 }
 
-fn why(step: &Transition) -> Option<String> {
+/// Why a connection took a step, in words, where there is anything to say.
+pub fn why(step: &Transition) -> Option<String> {
     let what = match step.from {
         Some(State::SynSent) => Some("SYN"),
         Some(State::SynRecv) => Some("SYN-ACK"),

@@ -68,6 +68,32 @@ pub fn date_time(time: Option<Timestamp>, zone: &TimeZone) -> String {
     time.map_or_else(|| "-".to_owned(), text)
 }
 
+/// `04:50:18`: a time of today.
+pub fn time_of_day(time: Option<Timestamp>, zone: &TimeZone) -> String {
+    time.map_or_else(|| "-".to_owned(), |time| time.to_zoned(zone.clone()).strftime("%H:%M:%S").to_string())
+}
+
+/// How large that is which one of these wrote, for those who sort by what they see; `None` of what is no number.
+pub fn magnitude(text: &str) -> Option<f64> {
+    let text = text.trim_start_matches(['>', '<', '=', '~']);
+    let plain: String = text.chars().filter(|c| *c != ',').collect();
+    let end = plain.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(plain.len());
+    let (number, unit) = plain.split_at_checked(end)?;
+    let of_unit = match unit {
+        "ns" | "" | "%" | "x" => 1.0,
+        "us" => 1e3,
+        "ms" => 1e6,
+        "s" => 1e9,
+        "m" => 60e9,
+        "h" => 3600e9,
+        "d" => 86_400e9,
+        // `3+2?`
+        unit if unit.starts_with('+') => 1.0,
+        _ => return None,
+    };
+    Some(number.parse::<f64>().ok()? * of_unit)
+}
+
 /// `27,912`, or `-` where it is not known.
 pub fn known(number: Option<u64>) -> String {
     number.map_or_else(|| "-".to_owned(), count)
@@ -98,7 +124,19 @@ pub fn percent(share: Option<f64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{count, duration, percent, rate};
+    use super::{count, duration, magnitude, percent, rate};
+
+    #[test]
+    fn what_is_written_can_be_sorted() {
+        let of = |texts: &[&str]| texts.iter().map(|text| magnitude(text)).collect::<Vec<_>>();
+        assert_eq!(
+            of(&["27,912", ">=5", "<1%", "3+2?", "-", "nginx", ""]),
+            [Some(27_912.0), Some(5.0), Some(1.0), Some(3.0), None, None, None]
+        );
+        let times = [999, 1_234, 41_299, 3_070_000, 1_300_259_000, 61_024_999_999, 1_240_000_000_000, 1 << 50];
+        let shown: Vec<_> = times.iter().map(|ns| magnitude(&duration(Some(*ns)))).collect();
+        assert!(shown.iter().all(Option::is_some) && shown.is_sorted(), "{shown:?}");
+    }
 
     #[test]
     fn numbers_are_short_and_true() {

@@ -2,6 +2,6 @@
 
 mod address;
 pub mod json;
-mod remedies;
-mod sentences;
+pub mod remedies;
+pub mod sentences;
 pub mod text;

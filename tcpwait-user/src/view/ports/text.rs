@@ -148,6 +148,11 @@ impl PortsView for PortsText {
 }
 
 fn destinations(report: &PortsReport, context: ViewContext<'_>, width: usize) -> Vec<String> {
+    table::lines(destination_columns(report, context), width)
+}
+
+/// A row for each destination, and one for all others if there are any.
+pub fn destination_columns(report: &PortsReport, context: ViewContext<'_>) -> Vec<Column> {
     let others = &report.others;
     let rows = &report.rows;
     let column = |cell: &dyn Fn(&PortRow) -> String, other: String| {
@@ -188,7 +193,7 @@ fn destinations(report: &PortsReport, context: ViewContext<'_>, width: usize) ->
             column(&|row| row.holder.map_or_else(|| "-".to_owned(), |holder| process(&holder.process)), none()),
         ),
     ]);
-    table::lines(columns, width)
+    columns
 }
 
 /// Ports that bind() gave, by source address.

@@ -65,7 +65,7 @@ pub fn tell_all_failures(report: &StatReport, all: bool) -> bool {
 }
 
 /// One of them in words, with the network namespace where there are several.
-pub(super) fn line(finding: &StatFinding, report: &StatReport, context: ViewContext<'_>) -> String {
+pub fn line(finding: &StatFinding, report: &StatReport, context: ViewContext<'_>) -> String {
     let netns = match finding {
         StatFinding::Failed(row) => Some(row.kind.netns),
         StatFinding::Ports { row, .. } => Some(row.destination.netns),
@@ -115,10 +115,16 @@ fn words(finding: &StatFinding, report: &StatReport, context: ViewContext<'_>) -
             counted(*sent, "SYN was answered with a cookie", "SYNs were answered with cookies")
         ),
         StatFinding::Unanswered(row) => {
-            let check = if is_queue_full(row, report) {
-                "The listener is on this machine, and its accept queue is full: see above"
-            } else {
-                "Check the peer and firewalls"
+            let check = match queue_was_full(row, report) {
+                _ if is_queue_full(row, report) => {
+                    "The listener is on this machine, and its accept queue is full: see above".to_owned()
+                }
+                // Its drops are in the report before: the kernel's counters are not read for each.
+                Some(queue) => format!(
+                    "The listener is on this machine, and its accept queue was full when it was last looked at (`ss -ltn`: Recv-Q {}, Send-Q {})",
+                    queue.waiting, queue.backlog
+                ),
+                None => "Check the peer and firewalls".to_owned(),
             };
             format!(
                 "{}{} {} unanswered for 1s or more, oldest {}. {check}",
@@ -172,6 +178,12 @@ fn is_queue_full(row: &PlaceRow, report: &StatReport) -> bool {
     let full =
         |finding: &StatFinding| matches!(finding, StatFinding::Dropped { queue: Some(queue), .. } if is_it(queue));
     row.here && report.findings.iter().any(full)
+}
+
+/// The listener of this machine that a connect waits for, if its accept queue was full when the kernel was last asked.
+fn queue_was_full(row: &PlaceRow, report: &StatReport) -> Option<FullQueue> {
+    let Value::Pair(_, port, _) = row.place.service else { return None };
+    report.audit.full.filter(|queue| row.here && (queue.netns, queue.port) == (row.place.netns, port))
 }
 
 /// Whether as many connections wait in CLOSE_WAIT on the same port of this machine: the other ends of these in FIN_WAIT2.

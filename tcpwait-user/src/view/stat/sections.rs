@@ -31,20 +31,26 @@ const BAR: u64 = 40;
 
 /// Who: one row a group, and one for all others.
 pub fn groups(report: &StatReport, context: ViewContext<'_>, width: usize) -> Vec<String> {
+    let rows = group_rows(report);
+    if rows.is_empty() { Vec::new() } else { table::lines(group_columns(report, &rows, context), width) }
+}
+
+/// The groups that have a row there, the last of which may be all others. Groups that TIME_WAIT has nothing to do with are for programs.
+pub fn group_rows(report: &StatReport) -> Vec<&GroupRow> {
     let rows = &report.groups;
     let others = (rows.grouped > 0).then_some(&rows.others);
-    // Groups that TIME_WAIT has nothing to do with are for programs.
     let is_shown = |row: &&GroupRow| row.now > 0 || row.entered > 0 || row.left > 0;
-    let all: Vec<&GroupRow> = rows.groups.iter().chain(others).filter(is_shown).collect();
-    if all.is_empty() {
-        return Vec::new();
-    }
+    rows.groups.iter().chain(others).filter(is_shown).collect()
+}
+
+/// The columns of these.
+pub fn group_columns(report: &StatReport, all: &[&GroupRow], context: ViewContext<'_>) -> Vec<Column> {
     let column = |cell: &dyn Fn(&GroupRow) -> String| all.iter().map(|row| cell(row)).collect::<Vec<_>>();
     // Whose an entry was that was lost, nobody knows.
     let TimeWait { entered, entered_seen, .. } = report.time_wait;
     let at_least = entered.at_least || entered.count > entered_seen;
     let seen = |number: String| if at_least { format!(">={number}") } else { number };
-    let mut columns = keys(report, context, &all);
+    let mut columns = keys(report, context, all);
     columns.extend([
         Column::number("ENTERED", 1, column(&|row| seen(count(row.entered)))),
         Column::number("%", 3, column(&|row| percent(row.share))),
@@ -56,7 +62,7 @@ pub fn groups(report: &StatReport, context: ViewContext<'_>, width: usize) -> Ve
         Column::text("CLOSED FIRST", 4, column(&|row| closed_first(&row.closed).unwrap_or_else(|| "-".to_owned()))),
         Column::text("ENDED BY", 5, column(&|row| ended_by(&row.exits))),
     ]);
-    table::lines(columns, width)
+    columns
 }
 
 /// The columns that say whose a row is.
@@ -106,10 +112,12 @@ fn mostly(rows: &[EndRow]) -> String {
 
 /// Calls that failed: one row for those of one kind.
 pub fn failures(report: &StatReport, context: ViewContext<'_>, width: usize) -> Vec<String> {
+    if report.failures.total == 0 { Vec::new() } else { table::lines(failure_columns(report, context), width) }
+}
+
+/// The columns of these: a row for each kind, and one for all others if there are any.
+pub fn failure_columns(report: &StatReport, context: ViewContext<'_>) -> Vec<Column> {
     let failures = &report.failures;
-    if failures.total == 0 {
-        return Vec::new();
-    }
     let others = (failures.others > 0).then_some(failures.others);
     let column = |cell: &dyn Fn(&FailureRow) -> String, other: &dyn Fn(u64) -> String| {
         failures.rows.iter().map(cell).chain(others.map(other)).collect::<Vec<_>>()
@@ -119,7 +127,7 @@ pub fn failures(report: &StatReport, context: ViewContext<'_>, width: usize) -> 
         Some(errno) => format!("{errno}: {}", short(row.kind.why)),
         None => short(row.kind.why).to_owned(),
     };
-    let columns = vec![
+    vec![
         Column::text("FAILED", 0, column(&|row| row.kind.call.name().to_owned(), &|_| "other".to_owned())),
         Column::number("COUNT", 0, column(&|row| count(row.count), &count)),
         Column::text(
@@ -129,8 +137,7 @@ pub fn failures(report: &StatReport, context: ViewContext<'_>, width: usize) -> 
         ),
         Column::text("ADDRESS", 0, column(&|row| at(row, context), &nothing)),
         Column::text("WHY", 0, column(&why, &nothing)),
-    ];
-    table::lines(columns, width)
+    ]
 }
 
 fn at(row: &FailureRow, context: ViewContext<'_>) -> String {
@@ -199,7 +206,13 @@ pub fn ends(report: &StatReport, width: usize) -> Vec<String> {
 
 /// How long sockets stay where; below SYN_RECV, what became of it; below TIME_WAIT, how it was left. States in which nothing is and nothing happened are left out.
 pub fn states(report: &StatReport, width: usize) -> Vec<String> {
+    table::lines(state_columns(report).1, width)
+}
+
+/// The columns of these, and the state of each row; `None` of the rows below a state.
+pub fn state_columns(report: &StatReport) -> (Vec<Option<State>>, Vec<Column>) {
     struct Row {
+        state: Option<State>,
         name: String,
         now: String,
         entered: String,
@@ -217,6 +230,7 @@ pub fn states(report: &StatReport, width: usize) -> Vec<String> {
         }
         let [oldest, p50, _] = age(&state.age);
         rows.push(Row {
+            state: Some(state.state),
             name: state.state.name().to_owned(),
             now: known(state.now),
             entered: amount(state.entered),
@@ -227,6 +241,7 @@ pub fn states(report: &StatReport, width: usize) -> Vec<String> {
         });
         if state.state == State::SynRecv {
             rows.extend(report.syn_recv.outcomes.iter().map(|outcome| Row {
+                state: None,
                 name: format!("  {}", outcome.name()),
                 now: String::new(),
                 entered: String::new(),
@@ -238,6 +253,7 @@ pub fn states(report: &StatReport, width: usize) -> Vec<String> {
         }
         if state.state == State::TimeWait {
             rows.extend(report.time_wait.exits.iter().map(|exit| Row {
+                state: None,
                 name: format!("  {}", exit.reason.name()),
                 now: String::new(),
                 entered: String::new(),
@@ -270,7 +286,7 @@ pub fn states(report: &StatReport, width: usize) -> Vec<String> {
         Column::number("MEAN", 8, dwell(|dwell| dwell.mean_ns)),
     ]);
     columns.retain(Column::has_values);
-    table::lines(columns, width)
+    (rows.iter().map(|row| row.state).collect(), columns)
 }
 
 /// `5,414`, or `>=5,414` where some were lost uncounted.

@@ -7,6 +7,7 @@ use super::super::{
 use crate::{
     aggregate::{
         SteadyVerdict,
+        amount::Amount,
         by::{GroupBy, Value},
         census::TimeWaits,
         end_report::EndLead,
@@ -34,6 +35,40 @@ pub fn made_by(time_waits: TimeWaits) -> String {
             format!(" ({})", parts.join("; "))
         }
     }
+}
+
+/// How many are in TIME_WAIT, whether they hold ports, how many came and went.
+pub fn standing(report: &StatReport) -> Option<String> {
+    let time_wait = &report.time_wait;
+    let now = if report.ledger.now_unsure { "known now, maybe more or fewer" } else { "now" };
+    let mut text = format!(
+        "TIME_WAIT: {} {now}{}; {} entered ({}/s), {} left ({}/s)",
+        count(time_wait.now),
+        made_by(report.time_waits),
+        said(time_wait.entered),
+        rate(time_wait.entered_per_s),
+        said(time_wait.left),
+        rate(time_wait.left_per_s),
+    );
+    if time_wait.restarts > 0 {
+        text.push_str(&format!("; restarted {}x by late segments", count(time_wait.restarts)));
+    }
+    is_told(report).then_some(text)
+}
+
+/// Whether TIME_WAIT is worth a line: not where it is all zeros, and something else is wrong.
+fn is_told(report: &StatReport) -> bool {
+    let time_wait = &report.time_wait;
+    let quiet = |amount: Amount| amount.count == 0 && !amount.at_least;
+    report.findings.is_empty()
+        || report.ledger.now_unsure
+        || (time_wait.now, time_wait.restarts) != (0, 0)
+        || !(quiet(time_wait.entered) && quiet(time_wait.left))
+}
+
+/// `5,414`, or `at least 5,414` where some were lost uncounted.
+fn said(amount: Amount) -> String {
+    format!("{}{}", if amount.at_least { "at least " } else { "" }, count(amount.count))
 }
 
 /// The group to look at first, and why it has so many.

@@ -11,14 +11,11 @@ use super::{
     super::{
         ReportView, ViewContext, audit, ledger,
         paint::{Mark, Paint},
-        units::{count, counted, date_time, duration, rate},
+        units::{counted, date_time, duration},
     },
     findings, sections, sentences,
 };
-use crate::{
-    aggregate::{amount::Amount, report::StatReport},
-    fold::fold,
-};
+use crate::{aggregate::report::StatReport, fold::fold};
 
 /// The place that text goes to.
 #[derive(Clone, Copy, Debug)]
@@ -63,29 +60,15 @@ impl StatText {
     }
 
     fn heading(&self, report: &StatReport, context: ViewContext<'_>) -> Vec<String> {
-        let time_wait = &report.time_wait;
         let time = date_time(context.wall(report.end_ns), &self.zone);
         let span = duration(Some(report.end_ns.saturating_sub(report.begin_ns)));
         let what = if report.is_final { "whole run:" } else { "in the last" };
-        let now = if report.ledger.now_unsure { "known now, maybe more or fewer" } else { "now" };
         let mut lines = fold(&format!("{time}, {what} {span}"), self.screen.width, 2);
         for (mark, finding) in findings::lines(report, self.is_wide(), context) {
             lines.extend(self.paint.lines(mark, fold(&finding, self.screen.width, 2)));
         }
-        let mut text = format!(
-            "TIME_WAIT: {} {now}{}; {} entered ({}/s), {} left ({}/s)",
-            count(time_wait.now),
-            sentences::made_by(report.time_waits),
-            said(time_wait.entered),
-            rate(time_wait.entered_per_s),
-            said(time_wait.left),
-            rate(time_wait.left_per_s),
-        );
-        if time_wait.restarts > 0 {
-            text.push_str(&format!("; restarted {}x by late segments", count(time_wait.restarts)));
-        }
-        if is_told(report) {
-            lines.extend(fold(&text, self.screen.width, 2));
+        if let Some(standing) = sentences::standing(report) {
+            lines.extend(fold(&standing, self.screen.width, 2));
         }
         if let Some(lead) = sentences::lead(report, context) {
             lines.extend(fold(&lead, self.screen.width, 2));
@@ -130,21 +113,6 @@ impl StatText {
         parts.extend([Part { drop: 6, lines: spaced(trust) }, Part { drop: 5, lines: account }]);
         Ok(parts)
     }
-}
-
-/// Whether TIME_WAIT is worth a line: not where it is all zeros, and something else is wrong.
-fn is_told(report: &StatReport) -> bool {
-    let time_wait = &report.time_wait;
-    let quiet = |amount: Amount| amount.count == 0 && !amount.at_least;
-    report.findings.is_empty()
-        || report.ledger.now_unsure
-        || (time_wait.now, time_wait.restarts) != (0, 0)
-        || !(quiet(time_wait.entered) && quiet(time_wait.left))
-}
-
-/// `5,414`, or `at least 5,414` where some were lost uncounted.
-fn said(amount: Amount) -> String {
-    format!("{}{}", if amount.at_least { "at least " } else { "" }, count(amount.count))
 }
 
 fn spaced(lines: Vec<String>) -> Vec<String> {
