@@ -220,9 +220,12 @@ pub fn shows_the_kernel() {
     drop(kept);
 }
 
+/// A way to end it.
+type End = fn(&Terminal);
+
 /// However it ends, the terminal is what it was.
 pub fn gives_the_terminal_back() {
-    let ends: [(&str, fn(&Terminal)); 5] = [
+    let ends: [(&str, End); 5] = [
         ("q", |terminal| terminal.send("q")),
         ("Ctrl-C", |terminal| terminal.send("\x03")),
         ("SIGTERM", |terminal| terminal.signal(Signal::SIGTERM)),

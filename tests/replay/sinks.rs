@@ -187,7 +187,7 @@ proptest! {
             prop_assert_eq!(ran.code, Some(0), "{:?}: {}", arguments, ran.stderr);
             is_plain_text(&ran, &format!("{name:?} {arguments:?}"));
             match (arguments[0], arguments.contains(&"--json")) {
-                ("export", _) => ran.stdout.lines().for_each(|line| is_metrics(line)),
+                ("export", _) => ran.stdout.lines().for_each(is_metrics),
                 (_, true) => ran.stdout.lines().for_each(|line| drop(serde_json::from_str::<Value>(line).unwrap())),
                 _ => {}
             }

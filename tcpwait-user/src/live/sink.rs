@@ -44,7 +44,7 @@ pub trait Sink {
     /// They have been read.
     fn reading_ends(&mut self, _reading: &Reading) {}
 
-    /// The namespaces whose port settings it wants to be told of, in order.
+    /// The namespaces whose port settings it wants to be told of.
     fn namespaces(&self) -> Vec<NetnsId> {
         Vec::new()
     }

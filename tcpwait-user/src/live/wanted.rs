@@ -11,6 +11,9 @@ use crate::tcp::NetnsId;
 /// How often it is asked which namespaces are of interest.
 const ASK: Duration = Duration::from_millis(250);
 
+/// Of the time, one part in so many goes to that at most.
+const ASK_SHARE: u32 = 100;
+
 /// How old settings may be.
 const OLD: Duration = Duration::from_secs(1);
 
@@ -48,8 +51,10 @@ impl SettingsReadings {
         if self.under_way.is_some() || now < self.next_ask || now < self.not_before {
             return None;
         }
-        self.next_ask = now + ASK;
-        let wanted = sink.namespaces();
+        let mut wanted = sink.namespaces();
+        wanted.sort_unstable();
+        // There may be a million sockets to be gone through.
+        self.next_ask = now + ASK.max(now.elapsed() * ASK_SHARE);
         let is_new = wanted.iter().any(|netns| self.known.binary_search(netns).is_err());
         if wanted.is_empty() || !(is_new || now >= self.next) {
             return None;

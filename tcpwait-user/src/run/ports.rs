@@ -15,6 +15,7 @@ use super::{
     source::{open, settings},
 };
 use crate::{
+    aggregate::ports::settings::PortSettings,
     cli::PortsArgs,
     ledger::Ledger,
     live::{self, Sink},
@@ -27,6 +28,7 @@ use crate::{
         clock::{monotonic_ns, realtime_ns},
         netns, port_range, seed,
     },
+    tcp::NetnsId,
     view::{
         PortsView,
         ports::{json::PortsJson, text::PortsText},
@@ -125,7 +127,12 @@ impl Sink for Traced {
     }
     fn account(&mut self, counters: &Counters) {
         self.0.account(counters);
-        self.0.set_settings(port_range::read(&self.0.namespaces()));
+    }
+    fn namespaces(&self) -> Vec<NetnsId> {
+        self.0.namespaces()
+    }
+    fn settings(&mut self, read: Vec<(NetnsId, PortSettings)>) {
+        self.0.set_settings(read);
     }
     fn is_over(&mut self) -> bool {
         self.0.is_over()

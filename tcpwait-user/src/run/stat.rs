@@ -19,6 +19,7 @@ use crate::{
     aggregate::{
         StatOptions,
         audit::{Audit, Reading},
+        ports::settings::PortSettings,
     },
     cli::{Color, StatArgs},
     live::{self, Audited, LiveOptions, Sink},
@@ -32,6 +33,7 @@ use crate::{
         command::{self, Refused, Started},
         port_range,
     },
+    tcp::NetnsId,
     view::{
         ReportView,
         stat::{json::StatJson, text::StatText},
@@ -186,9 +188,13 @@ impl Sink for Reports {
         self.statistics.is_due(now_ns)
     }
     fn account(&mut self, counters: &Counters) {
-        let engine = self.statistics.engine_mut();
-        engine.account(counters);
-        engine.set_settings(port_range::read(&engine.namespaces()));
+        self.statistics.engine_mut().account(counters);
+    }
+    fn namespaces(&self) -> Vec<NetnsId> {
+        self.statistics.engine().namespaces()
+    }
+    fn settings(&mut self, read: Vec<(NetnsId, PortSettings)>) {
+        self.statistics.engine_mut().set_settings(read);
     }
     fn reading_begins(&mut self) {
         self.statistics.engine_mut().reading_begins();

@@ -34,6 +34,7 @@ use crate::{
         audit::{Audit, Reading},
         by::GroupBy,
         groups::Sort,
+        ports::settings::PortSettings,
     },
     cli::TopArgs,
     kernel::KernelFilter,
@@ -41,7 +42,7 @@ use crate::{
     output::{self, say},
     recording::Header,
     select::{Criteria, Selector},
-    system::port_range,
+    tcp::NetnsId,
     top::{
         draw,
         engine::TopEngine,
@@ -363,7 +364,12 @@ impl Sink for Watched {
     }
     fn account(&mut self, counters: &Counters) {
         self.engine.account(counters);
-        self.engine.set_settings(port_range::read(&self.engine.namespaces()));
+    }
+    fn namespaces(&self) -> Vec<NetnsId> {
+        self.engine.namespaces()
+    }
+    fn settings(&mut self, read: Vec<(NetnsId, PortSettings)>) {
+        self.engine.set_settings(read);
     }
     fn reading_begins(&mut self) {
         self.engine.reading_begins();
