@@ -7,6 +7,7 @@ pub mod history;
 pub mod snapshot;
 pub mod source;
 pub mod table;
+pub mod values;
 
 /// The word of `stat` and `trace` as a label value: Prometheus' words have underscores.
 pub(crate) fn label(word: &str) -> String {

@@ -8,12 +8,13 @@ use super::{
     label,
     snapshot::{Exemplar, MetricValue, Series, Snapshot},
     table::{self, Metric},
+    values::{DETAILS, FILLS, OF_BIND, OF_CONNECT, OF_LISTEN, OF_ORPHANS, OF_REFUSED_CONNECT, counter, name},
 };
 use crate::{
     aggregate::{
-        audit::{AuditReport, CheckOutcome, Checked},
+        audit::{AuditReport, CheckOutcome},
         buckets::Buckets,
-        by::{GroupBy, Value as GroupValue},
+        by::Value as GroupValue,
         ports::{forecast::Forecast, report::PortsReport},
         totals::{FailedCalls, Totals, transitions},
         unfollowed::COUNTERS,
@@ -81,74 +82,6 @@ pub struct OwnCost {
     /// When it began, in seconds since 1970.
     pub start_s: f64,
 }
-
-/// Details that an end may have, by its reason.
-const DETAILS: [(Reason, &[Detail]); 3] = [
-    (Reason::Closed, &[Detail::GivenUp, Detail::SoftError, Detail::Linger0, Detail::Disconnect]),
-    (
-        Reason::ResetSent,
-        &[
-            Detail::Linger0,
-            Detail::UnreadData,
-            Detail::DataAfterClose,
-            Detail::OutOfMemory,
-            Detail::TooManyOrphans,
-            Detail::Disconnect,
-            Detail::Multipath,
-        ],
-    ),
-    (
-        Reason::TimedOut,
-        &[
-            Detail::Keepalive,
-            Detail::UserTimeout,
-            Detail::Retransmissions,
-            Detail::ZeroWindow,
-            Detail::FinWait2,
-            Detail::Linger,
-        ],
-    ),
-];
-
-/// Why connect() fails once it has been called, as the state tells.
-const OF_CONNECT: [Why; 9] = [
-    Why::NoFreePort,
-    Why::PortTaken,
-    Why::Refused,
-    Why::TimedOut,
-    Why::Unreachable,
-    Why::GivenUp,
-    Why::SoftError,
-    Why::NeverSent,
-    Why::Destroyed,
-];
-
-/// Why it fails before its SYN, which a hook of its own tells.
-const OF_REFUSED_CONNECT: [Why; 7] =
-    [Why::NoRoute, Why::NotAllowed, Why::NoAddress, Why::NoMemory, Why::Invalid, Why::NotTold, Why::Other];
-
-/// Why bind() fails.
-const OF_BIND: [Why; 8] = [
-    Why::PortHeld,
-    Why::RangeFull,
-    Why::PortSearch,
-    Why::NotAllowed,
-    Why::NoAddress,
-    Why::NoMemory,
-    Why::Invalid,
-    Why::Other,
-];
-
-/// Why listen() fails.
-const OF_LISTEN: [Why; 2] = [Why::PortHeld, Why::Other];
-
-/// How an orphan's FIN_WAIT2 may end.
-const OF_ORPHANS: [Reason; 6] =
-    [Reason::Expired, Reason::Reset, Reason::ResetSent, Reason::Destroyed, Reason::Netns, Reason::Unknown];
-
-/// Shares of the ports that are taken, from which on a destination counts as so full.
-const FILLS: [(&str, f64); 5] =
-    [("all", 1.0), ("nearly_all", 0.9), ("most", 0.75), ("half", 0.5), ("below_half", f64::NEG_INFINITY)];
 
 impl MetricSource<'_> {
     /// The values of all metrics.
@@ -402,15 +335,6 @@ impl MetricSource<'_> {
     }
 }
 
-/// The label that a group's part has.
-pub fn name(by: GroupBy) -> &'static str {
-    match by {
-        // Targets have labels of these names.
-        GroupBy::Service => "listener",
-        by => by.name(),
-    }
-}
-
 fn single(snapshot: &mut Snapshot, metric: &'static Metric, value: Option<MetricValue>) {
     snapshot.add(metric, value.map(|value| Series::new([], value)));
 }
@@ -436,21 +360,4 @@ fn exemplar(last: crate::aggregate::totals::LastFailed) -> Exemplar {
     let comm = last.comm.map(|comm| ("comm", comm_of(comm)));
     let address = [("address", last.address.to_string()), ("port", last.port.to_string())];
     Exemplar::new(comm.into_iter().chain(address).collect())
-}
-
-/// The kernel's counter that a check is against.
-fn counter(what: Checked) -> &'static str {
-    match what {
-        Checked::Entries | Checked::Expiries => "TW",
-        Checked::ReusedByConnect => "TWRecycled",
-        Checked::Overflows => "TCPTimeWaitOverflow",
-        Checked::PassiveOpens => "PassiveOpens",
-        Checked::ActiveOpens => "ActiveOpens",
-        Checked::AttemptFails => "AttemptFails",
-        Checked::EstabResets => "EstabResets",
-        Checked::Aborts(abort) => abort.name(),
-        Checked::ResetsSent => "OutRsts",
-        Checked::Sockstat => "sockstat_tw",
-        Checked::SockDiag => "sock_diag",
-    }
 }
