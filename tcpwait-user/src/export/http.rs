@@ -253,7 +253,7 @@ mod tests {
                     loop {
                         wake.notified().await;
                         if questions.are_open() {
-                            questions.answer(|_| BODY.to_owned());
+                            questions.answer(|_| BODY.as_bytes().to_vec());
                         }
                     }
                 });

@@ -18,12 +18,13 @@ use crate::metrics::exposition::Format;
 const OPEN_METRICS: u8 = 0;
 const TEXT: u8 = 1;
 const WEB_CONFIG: u8 = 2;
+const PROTOBUF: u8 = 3;
 
 /// An answer is never longer: some 40 KB, and 200 bytes for each group.
 const MAX_ANSWER: u32 = 16 << 20;
 
 /// A format that somebody waits for.
-type Question = (Format, oneshot::Sender<String>);
+type Question = (Format, oneshot::Sender<Vec<u8>>);
 
 /// Questions that wait for an answer.
 #[derive(Debug)]
@@ -55,7 +56,7 @@ impl Questions {
     }
 
     /// Answers everybody who waits.
-    pub fn answer(&mut self, mut with: impl FnMut(Format) -> String) {
+    pub fn answer(&mut self, mut with: impl FnMut(Format) -> Vec<u8>) {
         for (format, to) in self.open.drain(..) {
             // Whoever has gone meanwhile needs none.
             let _ = to.send(with(format));
@@ -75,10 +76,14 @@ async fn answer_all(
             WEB_CONFIG => {
                 let (text, file) = spawn_blocking(move || web_config(web)).await?;
                 web = file;
-                text
+                text.into_bytes()
             }
             format => {
-                let format = if format == OPEN_METRICS { Format::OpenMetrics } else { Format::Text };
+                let format = match format {
+                    OPEN_METRICS => Format::OpenMetrics,
+                    PROTOBUF => Format::Protobuf,
+                    _ => Format::Text,
+                };
                 let (to, answer) = oneshot::channel();
                 if send.send((format, to)).await.is_err() {
                     return Ok(());
@@ -89,7 +94,7 @@ async fn answer_all(
         };
         pair.write_u8(what).await?;
         pair.write_u32_le(u32::try_from(text.len()).unwrap_or(u32::MAX)).await?;
-        pair.write_all(text.as_bytes()).await?;
+        pair.write_all(&text).await?;
     }
 }
 
@@ -117,7 +122,12 @@ impl Asker {
     /// # Errors
     /// The other process is gone.
     pub async fn ask(&self, format: Format) -> io::Result<Vec<u8>> {
-        self.ask_for(if format == Format::Text { TEXT } else { OPEN_METRICS }).await
+        self.ask_for(match format {
+            Format::OpenMetrics => OPEN_METRICS,
+            Format::Text => TEXT,
+            Format::Protobuf => PROTOBUF,
+        })
+        .await
     }
 
     /// How clients are to be served, as JSON: `null` where there is no file; empty where nothing has changed since it was asked for last.
@@ -165,7 +175,7 @@ mod tests {
             while answered < 2 {
                 wake.notified().await;
                 if questions.are_open() {
-                    questions.answer(|format| format!("{format:?}"));
+                    questions.answer(|format| format!("{format:?}").into_bytes());
                     answered += 1;
                 }
             }
@@ -191,7 +201,7 @@ mod tests {
         let answering = async {
             loop {
                 if questions.are_open() {
-                    questions.answer(|format| format!("{format:?}"));
+                    questions.answer(|format| format!("{format:?}").into_bytes());
                 }
                 wake.notified().await;
             }

@@ -1,12 +1,16 @@
-//! A snapshot as text that Prometheus reads, by `prometheus-client`: OpenMetrics 1.0, and the older text format for what does not ask for that.
+//! A snapshot as Prometheus reads it, by `prometheus-client`: OpenMetrics 1.0; the older text format for what does not ask for that; and protobuf with
+//! native histograms for who prefers it.
+
+mod accept;
+mod spans;
 
 use std::fmt;
 
 use prometheus_client::{
     collector::Collector,
     encoding::{
-        DescriptorEncoder, EncodeLabel, EncodeLabelSet, LabelSetEncoder, MetricEncoder, NoLabelSet, prometheus_text,
-        text,
+        DescriptorEncoder, EncodeLabel, EncodeLabelSet, LabelSetEncoder, MetricEncoder, NativeHistogram,
+        NativeHistogramBuckets, NoLabelSet, prometheus_protobuf, prometheus_text, text,
     },
     metrics::{MetricType, exemplar::CounterWithExemplar},
     registry::{Registry, Unit},
@@ -16,7 +20,7 @@ use super::{
     snapshot::{MetricValue, Series, Snapshot},
     table::MetricKind,
 };
-use crate::plain;
+use crate::{aggregate::buckets::SCHEMA, plain};
 
 /// The formats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +29,8 @@ pub enum Format {
     OpenMetrics,
     /// The text format of Prometheus, version 0.0.4.
     Text,
+    /// Prometheus' protobuf, each metric with its length before it.
+    Protobuf,
 }
 
 impl Format {
@@ -33,29 +39,57 @@ impl Format {
         match self {
             Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
             Format::Text => "text/plain; version=0.0.4; charset=utf-8",
+            Format::Protobuf => {
+                "application/vnd.google.protobuf; proto=io.prometheus.client.MetricFamily; encoding=delimited"
+            }
         }
     }
 
-    /// The one to answer with, by the request's Accept: OpenMetrics for whoever names it, the older one for anybody else.
+    /// The one to answer with, by the request's Accept: what it likes best of these; the older text for whoever names none.
     pub fn accepted(accept: Option<&str>) -> Self {
-        let named = accept.is_some_and(|accept| accept.to_ascii_lowercase().contains("application/openmetrics-text"));
-        if named { Format::OpenMetrics } else { Format::Text }
+        accept.and_then(accept::preferred).unwrap_or(Format::Text)
     }
 }
 
-/// Writes a snapshot.
+/// A snapshot as bytes.
 ///
 /// # Errors
 /// The library does not write it, which no snapshot is known to bring about.
-pub fn write(snapshot: Snapshot, format: Format) -> Result<String, fmt::Error> {
-    let mut registry = Registry::default();
-    registry.register_collector(Box::new(Collected(snapshot)));
+pub fn bytes(snapshot: Snapshot, format: Format) -> Result<Vec<u8>, fmt::Error> {
+    let registry = registry(snapshot);
     let mut out = String::new();
     match format {
         Format::OpenMetrics => text::encode(&mut out, &registry)?,
         Format::Text => prometheus_text::encode(&mut out, &registry)?,
+        Format::Protobuf => return prometheus_protobuf::encode_to_vec(&registry).map_err(|_| fmt::Error),
     }
+    Ok(out.into_bytes())
+}
+
+/// A snapshot as OpenMetrics.
+///
+/// # Errors
+/// The library does not write it, which no snapshot is known to bring about.
+pub fn open_metrics(snapshot: Snapshot) -> Result<String, fmt::Error> {
+    let mut out = String::new();
+    text::encode(&mut out, &registry(snapshot))?;
     Ok(out)
+}
+
+/// A snapshot as the library's messages of Prometheus' protobuf.
+///
+/// # Errors
+/// The library does not write it, which no snapshot is known to bring about.
+pub fn messages(
+    snapshot: Snapshot,
+) -> Result<Vec<prometheus_protobuf::prometheus_data_model::MetricFamily>, fmt::Error> {
+    prometheus_protobuf::encode(&registry(snapshot))
+}
+
+fn registry(snapshot: Snapshot) -> Registry {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Collected(snapshot)));
+    registry
 }
 
 /// A snapshot as the library asks for it.
@@ -106,9 +140,19 @@ fn number(encoder: &mut MetricEncoder<'_>, metric: MetricKind, series: &Series) 
             encoder.encode_counter::<NoLabelSet, _, u64>(number, None)
         }
         (MetricValue::Number(number), _) => encoder.encode_gauge(number),
-        (MetricValue::Times { sum, buckets }, _) => {
+        (MetricValue::Times { sum, buckets, exponential, zero }, _) => {
             let count = buckets.iter().map(|(_, count)| count).sum();
-            encoder.encode_histogram::<NoLabelSet>(*sum, count, buckets, None)
+            let (spans, deltas) = spans::of(exponential);
+            let native = NativeHistogram {
+                schema: SCHEMA,
+                // Nothing is between 0 and a nanosecond.
+                zero_threshold: 1e-10,
+                zero_count: *zero,
+                negative: NativeHistogramBuckets { spans: &[], deltas: &[] },
+                positive: NativeHistogramBuckets { spans: &spans, deltas: &deltas },
+                created: None,
+            };
+            encoder.encode_histogram_with_native::<NoLabelSet>(*sum, count, buckets, None, native)
         }
         (MetricValue::Info, _) => Ok(()),
     }

@@ -8,10 +8,7 @@ use std::{
 
 use hashbrown::HashMap;
 
-use super::{
-    exposition::{self, Format},
-    snapshot::Snapshot,
-};
+use super::{exposition, snapshot::Snapshot};
 
 /// How far two moments lie apart, in nanoseconds: as scrapes usually do.
 const STEP_NS: u64 = 15_000_000_000;
@@ -67,7 +64,7 @@ impl History {
             self.step_ns *= 2;
         }
         self.due_ns = now_ns.saturating_add(self.step_ns);
-        let Ok(text) = exposition::write(snapshot.clone(), Format::OpenMetrics) else { return };
+        let Ok(text) = exposition::open_metrics(snapshot.clone()) else { return };
         let mut family = None;
         for line in text.lines().filter(|line| *line != "# EOF") {
             match line.strip_prefix("# ").and_then(|about| about.split(' ').nth(1)) {

@@ -42,6 +42,10 @@ pub enum MetricValue {
         sum: f64,
         /// Upper bound and count of each bucket, which is not added to the next; the last bound is infinite.
         buckets: Vec<(f64, u64)>,
+        /// Number and count of each exponential bucket that has any ([`SCHEMA`](crate::aggregate::buckets::SCHEMA)).
+        exponential: Vec<(i32, u64)>,
+        /// How many are 0, which no exponential bucket has.
+        zero: u64,
     },
     /// Nothing but the labels.
     Info,

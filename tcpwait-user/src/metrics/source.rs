@@ -345,7 +345,12 @@ fn word(state: State) -> String {
 
 fn seconds(times: &Buckets) -> MetricValue {
     let buckets = times.each().map(|(bound_ns, count)| (bound_ns.map_or(f64::INFINITY, |ns| ns as f64 / 1e9), count));
-    MetricValue::Times { sum: times.sum_s(), buckets: buckets.collect() }
+    MetricValue::Times {
+        sum: times.sum_s(),
+        buckets: buckets.collect(),
+        exponential: times.exponential().collect(),
+        zero: times.zero(),
+    }
 }
 
 fn full_in_s(forecast: Option<Forecast>) -> Option<f64> {

@@ -114,7 +114,7 @@ async fn trace(args: &ExportArgs) -> Result<ExitCode> {
         sink.engine.set_settings(port_range::read(&sink.engine.namespaces()));
         // The process's own cost would collide with that of node_exporter.
         let text = sink.render(Format::Text, None);
-        unless_nobody_reads(io::stdout().lock().write_all(text.as_bytes()))?;
+        unless_nobody_reads(io::stdout().lock().write_all(&text))?;
     }
     if sink.front.is_some_and(|front| front.has_gone) {
         bail!("the process that answers HTTP has ended: what it said is above; start tcpwait export again");
@@ -235,8 +235,8 @@ struct Serving {
 }
 
 impl Exported {
-    fn render(&mut self, format: Format, process: Option<&OwnCost>) -> String {
-        exposition::write(self.engine.snapshot(process), format).unwrap_or_default()
+    fn render(&mut self, format: Format, process: Option<&OwnCost>) -> Vec<u8> {
+        exposition::bytes(self.engine.snapshot(process), format).unwrap_or_default()
     }
 
     fn is_asked(&mut self) -> bool {

@@ -1,6 +1,7 @@
 //! `tcpwait export`: the metrics of a recording are `stat`'s numbers, the documents and what is in contrib/ name no metric that does not exist.
 
 mod dashboard;
+mod native;
 mod of_stat;
 
 use std::{collections::BTreeSet, env, fs};
@@ -141,7 +142,7 @@ fn what_others_chose_is_escaped_and_bounded() {
         let labels = [("process", nasty.to_owned()), ("other", "false".to_owned())];
         let exemplar = Exemplar::new(vec![("comm", nasty.repeat(20))]);
         snapshot.add(&NAMED, [Series { exemplar: Some(exemplar), ..Series::new(labels, MetricValue::Count(3)) }]);
-        let text = exposition::write(snapshot, format).unwrap();
+        let text = String::from_utf8(exposition::bytes(snapshot, format).unwrap()).unwrap();
         let samples: Vec<&str> = text.lines().filter(|line| !line.starts_with('#')).collect();
         assert_eq!(samples.len(), 1, "{text}");
         assert!(text.chars().all(|c| c == '\n' || !c.is_control()) && !text.contains('\u{202e}'), "{text:?}");
