@@ -377,6 +377,7 @@ fn main() -> ExitCode {
         isolated("prometheus::a_recording_becomes_graphs", prometheus::a_recording_becomes_graphs),
         isolated("prometheus::queries", prometheus::queries),
         isolated("prometheus::two_of_them", prometheus::two_of_them),
+        isolated("prometheus::native_histograms", prometheus::native_histograms),
         isolated("endings::the_doctor_is_hurried", endings::the_doctor_is_hurried),
         isolated("endings::a_full_disk", endings::a_full_disk),
         isolated("endings::reader_goes", endings::reader_goes),

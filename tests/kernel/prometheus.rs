@@ -78,11 +78,15 @@ pub fn alerts() {
 
 /// One Prometheus of its own for one exporter.
 fn watched_by_one(exporter: &Exporter) -> (tempfile::TempDir, Prometheus) {
+    watched_with(exporter, &[])
+}
+
+fn watched_with(exporter: &Exporter, options: &[&str]) -> (tempfile::TempDir, Prometheus) {
     let place = tempfile::tempdir().unwrap();
     fs::write(place.path().join("rules.yml"), shipped("contrib/prometheus/rules.yml")).unwrap();
     let configuration = configuration(&[("here", exporter.address)], &["rules.yml"]);
     fs::write(place.path().join("prometheus.yml"), configuration).unwrap();
-    let prometheus = Prometheus::start(place.path());
+    let prometheus = Prometheus::start_with(place.path(), options);
     wait("it is scraped", SOON, || !prometheus.query("tcpwait_sockets").is_empty());
     (place, prometheus)
 }
@@ -222,6 +226,30 @@ pub fn two_of_them() {
     let [here, there] = [&one, &other].map(|prometheus| by_series(&prometheus.query(settled)));
     assert!(here.len() > 400, "{}", here.len());
     assert_eq!(here, there);
+    assert_eq!(exporter.tracer.stop().code, Some(0));
+}
+
+/// A Prometheus that asks for native histograms gets them, and they have counted what there was.
+pub fn native_histograms() {
+    const CONNECTIONS: usize = 20;
+    if !is_installed() {
+        return;
+    }
+    let exporter = Exporter::start();
+    let (_place, prometheus) = watched_with(&exporter, &["--enable-feature=native-histograms"]);
+    for _ in 0..CONNECTIONS {
+        drop(Pair::on(V4).close_client_first());
+    }
+    let established = "tcpwait_state_duration_seconds{state=\"established\"}";
+    wait("both ends of all of them are counted", SOON, || {
+        let counted = prometheus.query(&format!("histogram_count({established})"));
+        counted.first().is_some_and(|sample| sample.value == 2.0 * CONNECTIONS as f64)
+    });
+    let one = |function: &str| prometheus.query(&format!("{function}{established})"))[0].value;
+    let (half, all) = (one("histogram_quantile(0.5, "), one("histogram_quantile(1, "));
+    assert!(0.0 < half && half <= all && all < SOON.as_secs_f64(), "{half} {all}");
+    let mean = one("histogram_sum(") / one("histogram_count(");
+    assert!(0.0 < mean && mean <= all, "{mean} {all}");
     assert_eq!(exporter.tracer.stop().code, Some(0));
 }
 

@@ -92,6 +92,11 @@ pub struct Prometheus {
 impl Prometheus {
     /// Starts it on `prometheus.yml` of this folder, with its data below.
     pub fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    /// The same, with more options.
+    pub fn start_with(folder: &Path, more: &[&str]) -> Self {
         let log = folder.join("log");
         let mut program = Command::new("prometheus");
         program
@@ -99,6 +104,7 @@ impl Prometheus {
             .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
             // Recordings may be of any age.
             .args(["--web.listen-address=127.0.0.1:0", "--storage.tsdb.retention.time=100y"])
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log).unwrap());
