@@ -139,6 +139,6 @@ mod tests {
             vec![Column::text("NAME", 0, names), Column::number("N", 0, vec!["1".to_owned(); 3])]
         };
         assert_eq!(lines(wide(), 80), ["NAME     N", "汉字汉字 1", "plain    1", "😀😀     1"]);
-        assert_eq!(lines(wide(), 7), ["NAME  N", "汉字+ 1", "plai+ 1", "😀😀  1"]);
+        assert_eq!(lines(wide(), 7), ["NAME  N", "汉字+ 1", "plain 1", "😀😀  1"]);
     }
 }
