@@ -5,4 +5,5 @@ pub mod engine;
 pub mod front;
 mod http;
 pub mod questions;
+mod seats;
 pub mod web;

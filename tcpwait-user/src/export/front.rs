@@ -158,10 +158,10 @@ fn serve(pair: UnixStream, listeners: Vec<TcpListener>) -> Result<()> {
             policies = Policies::first(asker.clone()) => Arc::new(policies?),
             () = gone(&ends) => return Ok(()),
         };
-        let room = http::room();
+        let seats = http::seats();
         for listener in listeners {
             let listener = tokio::net::TcpListener::from_std(listener)?;
-            tokio::spawn(http::serve(listener, asker.clone(), policies.clone(), room.clone()));
+            tokio::spawn(http::serve(listener, asker.clone(), policies.clone(), seats.clone()));
         }
         gone(&ends).await;
         Ok(())

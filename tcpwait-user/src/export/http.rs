@@ -15,12 +15,12 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
     time::timeout,
 };
 
 use super::{
     questions::Asker,
+    seats::{Requests, Seats},
     web::{in_force::Policies, tls::H2},
 };
 use crate::metrics::exposition::Format;
@@ -49,9 +49,8 @@ const LANDING: &str = "<!DOCTYPE html>\n<html lang=\"en\"><head><title>tcpwait e
                        </body></html>\n";
 
 /// Answers on one listener for ever.
-pub async fn serve(listener: TcpListener, asker: Arc<Asker>, policies: Arc<Policies>, room: Arc<Semaphore>) {
+pub async fn serve(listener: TcpListener, asker: Arc<Asker>, policies: Arc<Policies>, seats: Arc<Seats>) {
     loop {
-        let Ok(place) = room.clone().acquire_owned().await else { return };
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             // No descriptor is free, or the peer is gone already: both pass.
@@ -60,32 +59,43 @@ pub async fn serve(listener: TcpListener, asker: Arc<Asker>, policies: Arc<Polic
                 continue;
             }
         };
-        let (asker, policies) = (asker.clone(), policies.clone());
-        tokio::spawn(async move {
-            let _ = timeout(ALL_WITHIN, connection(stream, asker, policies)).await;
+        let place = seats.take().await;
+        let (number, asker, policies) = (place.number(), asker.clone(), policies.clone());
+        let task = tokio::spawn(async move {
+            let requests = place.requests();
+            let _ = timeout(ALL_WITHIN, connection(stream, Answers { asker, policies, requests })).await;
             drop(place);
         });
+        seats.seat(number, task.abort_handle());
     }
 }
 
 /// Room for as many connections as there may be, on all listeners together.
-pub fn room() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(MOST))
+pub fn seats() -> Arc<Seats> {
+    Seats::new(MOST)
 }
 
-async fn connection(stream: TcpStream, asker: Arc<Asker>, policies: Arc<Policies>) {
-    let Some(tls) = policies.now().await.tls.clone() else {
-        return speak_http1(TokioIo::new(stream), asker, policies).await;
+/// What one connection is answered with.
+#[derive(Clone)]
+struct Answers {
+    asker: Arc<Asker>,
+    policies: Arc<Policies>,
+    requests: Requests,
+}
+
+async fn connection(stream: TcpStream, answers: Answers) {
+    let Some(tls) = answers.policies.now().await.tls.clone() else {
+        return speak_http1(TokioIo::new(stream), answers).await;
     };
     // Whoever does not speak TLS is let go of.
     let Ok(Ok(stream)) = timeout(HEAD_WITHIN, tls.accept(stream)).await else { return };
     let is_http2 = stream.get_ref().1.alpn_protocol() == Some(H2);
     let io = TokioIo::new(stream);
-    if is_http2 { speak_http2(io, asker, policies).await } else { speak_http1(io, asker, policies).await }
+    if is_http2 { speak_http2(io, answers).await } else { speak_http1(io, answers).await }
 }
 
-async fn speak_http1(io: impl Read + Write + Unpin, asker: Arc<Asker>, policies: Arc<Policies>) {
-    let service = service_fn(move |request| answer(request, asker.clone(), policies.clone()));
+async fn speak_http1(io: impl Read + Write + Unpin, answers: Answers) {
+    let service = service_fn(move |request| answer(request, answers.clone()));
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
@@ -96,8 +106,8 @@ async fn speak_http1(io: impl Read + Write + Unpin, asker: Arc<Asker>, policies:
     let _ = served.await;
 }
 
-async fn speak_http2(io: impl Read + Write + Unpin, asker: Arc<Asker>, policies: Arc<Policies>) {
-    let service = service_fn(move |request| answer(request, asker.clone(), policies.clone()));
+async fn speak_http2(io: impl Read + Write + Unpin, answers: Answers) {
+    let service = service_fn(move |request| answer(request, answers.clone()));
     let served = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .keep_alive_interval(HEAD_WITHIN)
@@ -112,10 +122,11 @@ async fn speak_http2(io: impl Read + Write + Unpin, asker: Arc<Asker>, policies:
 
 type Reply = Response<Full<Bytes>>;
 
-async fn answer(request: Request<Incoming>, asker: Arc<Asker>, policies: Arc<Policies>) -> Result<Reply, Infallible> {
-    let policy = policies.now().await;
+async fn answer(request: Request<Incoming>, answers: Answers) -> Result<Reply, Infallible> {
+    let _answering = answers.requests.begin();
+    let policy = answers.policies.now().await;
     let mut answer = match policy.admit(request.headers()).await {
-        Ok(()) => answer_admitted(&request, &asker).await,
+        Ok(()) => answer_admitted(&request, &answers.asker).await,
         Err(status) => refused(status),
     };
     policy.headers.iter().for_each(|(name, value)| drop(answer.headers_mut().insert(name, value.clone())));
@@ -203,7 +214,7 @@ mod tests {
         time::timeout,
     };
 
-    use super::{Policies, accepts_gzip, speak_http1};
+    use super::{Answers, Policies, Requests, accepts_gzip, speak_http1};
     use crate::export::questions::{Asker, Questions};
 
     const BODY: &str = "tcpwait_sockets 1\n# EOF\n";
@@ -259,9 +270,10 @@ mod tests {
                 });
                 let asker = Arc::new(Asker::new(other));
                 let policies = Arc::new(Policies::first(asker.clone()).await.unwrap());
+                let answers = Answers { asker, policies, requests: Requests::default() };
                 for (said, is_right) in [(said.as_slice(), false), (b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", true)] {
                     let (mut client, server) = duplex(1 << 20);
-                    tokio::spawn(speak_http1(TokioIo::new(server), asker.clone(), policies.clone()));
+                    tokio::spawn(speak_http1(TokioIo::new(server), answers.clone()));
                     // Whoever is let go of early hears no more.
                     let _ = client.write_all(said).await;
                     if !is_right {
