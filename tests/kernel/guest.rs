@@ -169,8 +169,12 @@ fn mount_all() {
         ("bpf", "/sys/fs/bpf"),
         ("debugfs", "/sys/kernel/debug"),
         ("tracefs", "/sys/kernel/tracing"),
+        // Terminals.
+        ("devpts", "/dev/pts"),
     ];
     for (kind, place) in mounts {
+        // devtmpfs has no folder for it.
+        let _ = std::fs::create_dir(place);
         mount(Some(kind), place, Some(kind), MsFlags::empty(), None::<&str>)
             .unwrap_or_else(|e| panic!("mount {kind} at {place}: {e}"));
     }
