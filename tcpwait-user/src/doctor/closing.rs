@@ -316,7 +316,14 @@ pub fn unacknowledged(ns: &Namespace) -> Option<Finding> {
     if ns.window_ns < ALL_THE_TIME_NS || !(again || all.unsent >= MANY_FINS) {
         return None;
     }
-    let (count, why) = if again {
+    let (count, why) = if again && all.fin_only < all.fin_wait1 + last_ack {
+        // What the peer's kernel has no room or no memory for it drops, and acknowledges nothing (`tcp_data_queue`, `tcp_rcv_established`).
+        (
+            all.fin_wait1 + last_ack,
+            "this side retransmits data that comes before its FIN, and the peers do not acknowledge it. A firewall or NAT in between drops it, or \
+             has dropped the connection; the peers are gone; or their kernels have no room or no memory for it",
+        )
+    } else if again {
         (
             all.fin_wait1 + last_ack,
             "this side retransmits its FIN, and the peers do not acknowledge it. A firewall or NAT in between drops the FIN or its ACK, or \
