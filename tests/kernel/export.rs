@@ -226,7 +226,9 @@ pub fn says_what_stat_says() {
 
 /// `export --from FILE | head -1`.
 pub fn nobody_reads_a_recording() {
-    let recording = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fixtures/incident.tcpwait");
+    let folder = tempfile::tempdir().unwrap();
+    let recording = folder.path().join("incident.tcpwait");
+    fs::write(&recording, include_bytes!("../fixtures/incident.tcpwait")).unwrap();
     let head = Reading { at_most: 1, ..Reading::default() };
     let arguments = ["export", "--from", recording.to_str().unwrap()];
     let ended = Tracer::spawn_reading(command(arguments), head).end(SOON);

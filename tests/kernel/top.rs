@@ -28,7 +28,9 @@ use socket2::Socket;
 use tcpwait::top::terminal::ScreenTerminal;
 
 use crate::{
-    V4, netns,
+    V4,
+    bursts::allow_descriptors,
+    netns,
     tracer::{SOON, START, command},
     traffic::{self, until},
 };
@@ -306,6 +308,7 @@ fn hang_up(terminal: &Terminal) {
 /// Nobody reads the terminal while connections come and go: nothing is lost, and the screen is right as soon as somebody reads again.
 pub fn nobody_reads_the_terminal() {
     const CONNECTIONS: usize = 3_000;
+    allow_descriptors(4 * CONNECTIONS);
     let mut terminal = Terminal::top(&["0.25"]);
     terminal.reads.store(false, Ordering::SeqCst);
     let pid = terminal.child.id();
