@@ -204,7 +204,10 @@ impl Live {
             if search.is_none() {
                 search = self.heirs.in_question().map(|known| self.read_heirs(known));
             }
-            if let Some(wanted) = settings.due(sink) {
+            // The last reading of the counters is not to wait for it.
+            if readings.ends_at.is_none()
+                && let Some(wanted) = settings.due(sink)
+            {
                 settings.under_way = Some(self.read_settings(wanted));
             }
             self.tick(sink)?;
