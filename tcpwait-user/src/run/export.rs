@@ -251,6 +251,7 @@ impl Sink for Exported {
     }
     fn round(&mut self) -> io::Result<()> {
         if !self.is_asked() {
+            self.engine.prepare();
             return Ok(());
         }
         let Some(mut front) = self.front.take() else { return Ok(()) };
