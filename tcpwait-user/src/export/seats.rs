@@ -26,26 +26,26 @@ struct Taken {
 #[derive(Debug)]
 struct Seat {
     number: u64,
-    requests: Requests,
+    requests: OpenRequests,
     /// Ends the connection; not there yet while it begins.
     task: Option<AbortHandle>,
 }
 
-/// Requests of a connection that are being answered now.
+/// OpenRequests of a connection that are being answered now.
 #[derive(Clone, Debug, Default)]
-pub struct Requests(Arc<AtomicUsize>);
+pub struct OpenRequests(Arc<AtomicUsize>);
 
 /// One connection's, as long as this exists.
 #[derive(Debug)]
-pub struct Place {
+pub struct SeatTaken {
     seats: Arc<Seats>,
     number: u64,
-    requests: Requests,
+    requests: OpenRequests,
 }
 
 /// A request that is being answered as long as this exists.
 #[derive(Debug)]
-pub struct Answering(Requests);
+pub struct Answering(OpenRequests);
 
 impl Seats {
     /// So many.
@@ -54,7 +54,7 @@ impl Seats {
     }
 
     /// One for a connection that has come.
-    pub async fn take(self: &Arc<Self>) -> Place {
+    pub async fn take(self: &Arc<Self>) -> SeatTaken {
         loop {
             if let Some(place) = self.try_take() {
                 return place;
@@ -63,7 +63,7 @@ impl Seats {
         }
     }
 
-    fn try_take(self: &Arc<Self>) -> Option<Place> {
+    fn try_take(self: &Arc<Self>) -> Option<SeatTaken> {
         let mut taken = self.lock();
         if taken.seats.len() >= self.most {
             let idle = taken.seats.iter().position(Seat::is_idle)?;
@@ -73,9 +73,9 @@ impl Seats {
         }
         let number = taken.next;
         taken.next += 1;
-        let requests = Requests::default();
+        let requests = OpenRequests::default();
         taken.seats.push(Seat { number, requests: requests.clone(), task: None });
-        Some(Place { seats: self.clone(), number, requests })
+        Some(SeatTaken { seats: self.clone(), number, requests })
     }
 
     /// What ends the connection that has this place.
@@ -96,19 +96,19 @@ impl Seat {
     }
 }
 
-impl Place {
+impl SeatTaken {
     /// Which one it is.
     pub fn number(&self) -> u64 {
         self.number
     }
 
     /// Its connection's requests.
-    pub fn requests(&self) -> Requests {
+    pub fn requests(&self) -> OpenRequests {
         self.requests.clone()
     }
 }
 
-impl Requests {
+impl OpenRequests {
     /// One more.
     pub fn begin(&self) -> Answering {
         self.0.fetch_add(1, Ordering::Relaxed);
@@ -122,7 +122,7 @@ impl Drop for Answering {
     }
 }
 
-impl Drop for Place {
+impl Drop for SeatTaken {
     fn drop(&mut self) {
         self.seats.lock().seats.retain(|seat| seat.number != self.number);
         self.seats.freed.notify_one();
