@@ -16,6 +16,7 @@ mod wanted;
 
 use std::{
     io,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -46,7 +47,7 @@ use crate::{
     system::{
         cgroup::Cgroups,
         clock::monotonic_ns,
-        netns::Identity,
+        netns::{Identity, remembered::Remembered},
         seed::{self, Seeded},
         snmp,
     },
@@ -70,6 +71,8 @@ pub struct Live {
     signals: UnboundedReceiver<Signal>,
     /// What this process may not see, a sentence each.
     unseen: Vec<String>,
+    /// Where the counters and settings of namespaces are read.
+    namespaces: Arc<Remembered>,
     /// How long the first reading of the kernel's own counters took.
     first_reading: Duration,
 }
@@ -106,7 +109,7 @@ impl Live {
         if self.settings.audit != Audited::Never {
             sink.reading_begins();
             let begun = Instant::now();
-            let reading = snmp::read(self.only(), false, monotonic_ns);
+            let reading = snmp::read(&self.namespaces.anew(), self.only(), false, monotonic_ns);
             self.first_reading = begun.elapsed();
             self.catch_up(sink)?;
             sink.reading_ends(&reading);
@@ -204,8 +207,9 @@ impl Live {
             if search.is_none() {
                 search = self.heirs.in_question().map(|known| self.read_heirs(known));
             }
-            // The last reading of the counters is not to wait for it.
-            if readings.ends_at.is_none()
+            // Neither the sockets that were there before nor the last reading of the counters are to wait for it.
+            if seeds.is_none()
+                && readings.ends_at.is_none()
                 && let Some(wanted) = settings.due(sink)
             {
                 settings.under_way = Some(self.read_settings(wanted));
@@ -231,9 +235,10 @@ impl Live {
             };
             if wanted && readings.are_due(seeds.is_none()) {
                 sink.reading_begins();
-                readings.under_way =
-                    Some(self.read_counters(self.settings.audit == Audited::Throughout && readings.ends_at.is_some()));
-                readings.last_begun = readings.ends_at.is_some();
+                let last = readings.ends_at.is_some();
+                let list = last && self.settings.audit == Audited::Throughout;
+                readings.under_way = Some(self.read_counters(last, list));
+                readings.last_begun = last;
             }
         }
         self.finish(sink).await?;

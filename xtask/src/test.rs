@@ -18,7 +18,7 @@ use crate::toolchain;
 use crate::vm::{Programs, check, suite};
 
 mod course;
-mod kernel;
+pub mod kernel;
 
 pub use self::course::NOT_RUN;
 use self::course::{Beside, Course};

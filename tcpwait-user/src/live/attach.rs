@@ -82,6 +82,7 @@ pub fn attach(settings: LiveOptions) -> Result<Live> {
         named: HashSet::new(),
         heirs: Heirs::new(),
         signals,
+        namespaces: Arc::default(),
         first_reading: Duration::ZERO,
         unseen,
     })

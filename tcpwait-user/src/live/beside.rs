@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -26,13 +27,15 @@ pub(super) type Listed = oneshot::Receiver<(Vec<u8>, Seeded)>;
 pub(super) type SettingsRead = (Vec<(NetnsId, PortSettings)>, Duration);
 
 impl Live {
-    /// Reads the kernel's own counters.
-    pub(super) fn read_counters(&self, list: bool) -> oneshot::Receiver<(Reading, Duration)> {
+    /// Reads the kernel's own counters; in the `last` reading those of every namespace that there is by then. `list`: counts mini-sockets, too.
+    pub(super) fn read_counters(&self, last: bool, list: bool) -> oneshot::Receiver<(Reading, Duration)> {
         let (send, receive) = oneshot::channel();
         let netns = self.settings.filter.netns.clone();
+        let namespaces = Arc::clone(&self.namespaces);
         std::thread::spawn(move || {
             let begun = Instant::now();
-            let reading = snmp::read(&netns, list, monotonic_ns);
+            let there = if last { namespaces.anew() } else { namespaces.recent(&[]) };
+            let reading = snmp::read(&there, &netns, list, monotonic_ns);
             let _ = send.send((reading, begun.elapsed()));
         });
         receive
@@ -41,9 +44,12 @@ impl Live {
     /// Reads what decides which local ports connect() may take, in these namespaces.
     pub(super) fn read_settings(&self, wanted: Vec<NetnsId>) -> oneshot::Receiver<SettingsRead> {
         let (send, receive) = oneshot::channel();
+        let namespaces = Arc::clone(&self.namespaces);
         std::thread::spawn(move || {
             let begun = Instant::now();
-            let _ = send.send((port_range::read(&wanted), begun.elapsed()));
+            let inodes: Vec<u32> = wanted.iter().map(|netns| netns.inode()).collect();
+            let read = port_range::read_of(&namespaces.recent(&inodes), &wanted);
+            let _ = send.send((read, begun.elapsed()));
         });
         receive
     }

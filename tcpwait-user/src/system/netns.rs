@@ -6,6 +6,7 @@
 //! What is done inside a namespace is not this module's business.
 
 pub mod name;
+pub mod remembered;
 
 use std::{
     collections::{BTreeMap, HashSet, btree_map::Entry},

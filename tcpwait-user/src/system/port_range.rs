@@ -11,10 +11,11 @@ use crate::{
 
 /// Reads the settings of these network namespaces; those that are not there, or may not be entered, are left out.
 pub fn read(wanted: &[NetnsId]) -> Vec<(NetnsId, PortSettings)> {
-    if wanted.is_empty() {
-        return Vec::new();
-    }
-    let there = netns::all();
+    if wanted.is_empty() { Vec::new() } else { read_of(&netns::all(), wanted) }
+}
+
+/// The same, of those that are known to be there.
+pub fn read_of(there: &[Netns], wanted: &[NetnsId]) -> Vec<(NetnsId, PortSettings)> {
     let is_wanted = |ns: &&Netns| wanted.iter().any(|wanted| wanted.inode() == ns.inode);
     let read = there.iter().filter(is_wanted).filter_map(|ns| read_one(ns).ok());
     // A recording's, or that of a kernel without cookies, is known by its number alone.

@@ -3,7 +3,7 @@
 
 use super::{
     counters,
-    netns::{self, Identity},
+    netns::{self, Identity, Netns},
     sock_diag,
 };
 use crate::{
@@ -17,12 +17,12 @@ use crate::{
     tcp::{DIAG_TIMER_TIME_WAIT, NetnsId, State},
 };
 
-/// Reads the counters of every network namespace, or of those that `only` selects. `list`: count mini-sockets with
+/// Reads the counters of each of these network namespaces that `only` selects. `list`: count mini-sockets with
 /// sock_diag too, which takes a second for a million. `now_ns` gives nanoseconds of `CLOCK_MONOTONIC`.
-pub fn read(only: &Pick<Identity>, list: bool, now_ns: impl Fn() -> u64 + Sync) -> Reading {
+pub fn read(there: &[Netns], only: &Pick<Identity>, list: bool, now_ns: impl Fn() -> u64 + Sync) -> Reading {
     let mut reading = Reading::default();
     // Whether one is to be left out is seen inside.
-    for ns in netns::all().iter().filter(|ns| only.not || only.admits(|wanted| wanted.inode == ns.inode)) {
+    for ns in there.iter().filter(|ns| only.not || only.admits(|wanted| wanted.inode == ns.inode)) {
         match netns::inside(ns, || read_here(ns.inode, only, list, &now_ns)) {
             Ok(Here::Read(counts)) => reading.namespaces.push(*counts),
             Ok(Here::Unwanted) => {}
@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn this_namespace_can_be_read() {
         let own = netns::resolve("/proc/self/ns/net").unwrap_or_default();
-        let reading = read(&netns::identify(&vec![own].into()), true, || 7);
+        let reading = read(&netns::all(), &netns::identify(&vec![own].into()), true, || 7);
         assert_eq!((reading.namespaces.len(), reading.unreadable), (1, 0));
         assert!(reading.namespaces.iter().all(|counts| counts.sockstat.is_some() && counts.read_ns == (7, 7)));
     }

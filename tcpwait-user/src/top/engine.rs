@@ -37,7 +37,7 @@ const DESTINATIONS: usize = 100;
 pub const PLACES: usize = 50;
 
 /// Looking at every socket costs as much as there are sockets; of the time, one part in so many goes to it at most.
-const SHARE: u32 = 200;
+const SHARE: u32 = 500;
 
 /// Everything that is counted for the screen.
 pub struct TopEngine {

@@ -2,7 +2,7 @@
 
 mod press;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use jiff::tz::TimeZone;
 
@@ -22,6 +22,9 @@ use crate::{aggregate::by::GroupBy, names::Names, view::ViewContext};
 
 /// How long rows stay where they are after a key that chose one.
 const HOLD_NS: u64 = 5_000_000_000;
+
+/// Sentences that are kept, the newest.
+const MESSAGES: usize = 1000;
 
 /// What is looked at.
 #[derive(Clone, Debug)]
@@ -105,8 +108,8 @@ pub struct TopScreen {
     pub typing: Option<String>,
     /// What is said at the bottom until the next key.
     pub notice: Option<String>,
-    /// What was said.
-    pub messages: Vec<String>,
+    /// What was said, the oldest first.
+    pub messages: VecDeque<String>,
     /// Whether a recording is being played.
     pub is_playing: bool,
     /// The recording that is being made.
@@ -143,7 +146,7 @@ impl TopScreen {
             filter: String::new(),
             typing: None,
             notice: None,
-            messages: Vec::new(),
+            messages: VecDeque::new(),
             is_playing: false,
             recording: None,
             names: Arc::default(),
@@ -282,10 +285,17 @@ impl TopScreen {
         self.at = self.past.at(number).map(|snapshot| snapshot.number);
     }
 
+    /// Something was said that can be looked up.
+    pub fn hear(&mut self, sentences: impl IntoIterator<Item = String>) {
+        self.messages.extend(sentences);
+        let beyond = self.messages.len().saturating_sub(MESSAGES);
+        self.messages.drain(..beyond);
+    }
+
     /// Something is said at the bottom, and kept.
     pub fn say(&mut self, sentence: impl Into<String>) {
         let sentence = sentence.into();
-        self.messages.push(sentence.clone());
+        self.hear([sentence.clone()]);
         self.notice = Some(sentence);
     }
 }

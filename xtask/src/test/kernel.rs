@@ -17,7 +17,7 @@ use crate::root;
 use crate::toolchain;
 
 /// The exit code of the tests' program if a test failed, and nothing else is wrong.
-const TESTS_FAILED: i32 = 101;
+pub const TESTS_FAILED: i32 = 101;
 
 /// How often a test that failed is run alone.
 const GOES_ALONE: usize = 2;
@@ -90,7 +90,7 @@ fn passes_alone(tests: &Path, name: &str) -> Result<bool> {
 }
 
 /// How many of so many tests may need another go.
-fn most(run: usize) -> usize {
+pub fn most(run: usize) -> usize {
     (run / 20).max(1)
 }
 

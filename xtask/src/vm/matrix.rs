@@ -201,7 +201,7 @@ impl Row {
             profile,
             release: Some(kernel.release.clone()),
             result: if ended.passed.is_ok() { What::Passed } else { What::Failed },
-            why: ended.passed.clone().err(),
+            why: ended.remark(),
             seconds: Some(ended.seconds),
         }
     }

@@ -1,7 +1,9 @@
 //! The kernel tests in guests, and the verdict on each: every test that the program lists has to say that it passed, and the
-//! program and its machine have to end as they should. What a test does is not known here.
+//! program and its machine have to end as they should. As on this machine (test/kernel.rs), one that fails gets another go alone, in a guest that
+//! is booted anew, unless many do; the verdict names it. What a test does is not known here.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -9,6 +11,7 @@ use anyhow::{Result, anyhow, bail};
 
 use crate::arch::Arch;
 use crate::setup;
+use crate::test::kernel::{TESTS_FAILED, most};
 
 use super::boot::{Line, Patience, last_of};
 use super::image::{self, Programs};
@@ -53,9 +56,31 @@ pub struct Task<'a> {
 
 /// How it went.
 pub struct Ended {
-    /// Or why it did not pass.
-    pub passed: Result<(), String>,
+    /// Those that passed only when run once more, alone; or why not all passed.
+    pub passed: Result<Vec<String>, String>,
     pub seconds: u64,
+}
+
+impl Ended {
+    /// What there is to say beside whether it passed.
+    pub fn remark(&self) -> Option<String> {
+        match &self.passed {
+            Ok(again) if again.is_empty() => None,
+            Ok(again) => Some(format!("only once more, alone: {}", again.join(", "))),
+            Err(why) => Some(why.clone()),
+        }
+    }
+}
+
+/// How tests did not pass.
+#[derive(Debug)]
+enum Failure {
+    /// These failed, and nothing else is wrong.
+    Tests {
+        failed: Vec<String>,
+        of: usize,
+    },
+    Other(anyhow::Error),
 }
 
 impl Ready {
@@ -96,8 +121,13 @@ impl Wanted {
         if let Some(name) = names.iter().find(|name| !there.iter().any(|there| there == *name)) {
             bail!("no kernel test is called {name}");
         }
-        let programs = names.iter().map(|name| ["/init", "--exact", name].map(str::to_owned).to_vec()).collect();
-        Ok(Self { tests: names.iter().map(|name| (*name).to_owned()).collect(), programs })
+        Ok(Self::each_alone(names.iter().map(|name| (*name).to_owned()).collect()))
+    }
+
+    /// These tests, one after the other.
+    fn each_alone(tests: Vec<String>) -> Self {
+        let programs = tests.iter().map(|name| ["/init", "--exact", name].map(str::to_owned).to_vec()).collect();
+        Self { tests, programs }
     }
 }
 
@@ -156,7 +186,8 @@ pub fn told(tasks: &[Task], ended: &[Ended]) -> bool {
     let named = |passed: bool| {
         let those = tasks.iter().zip(ended).filter(|(_, ended)| ended.passed.is_ok() == passed);
         let named = those.map(|(task, ended)| {
-            format!("{} ({} tests, {} s)", task.machine.label(), task.wanted.tests.len(), ended.seconds)
+            let remark = ended.remark().filter(|_| passed).map_or_else(String::new, |remark| format!("; {remark}"));
+            format!("{} ({} tests, {} s{remark})", task.machine.label(), task.wanted.tests.len(), ended.seconds)
         });
         named.collect::<Vec<_>>().join(", ")
     };
@@ -171,28 +202,40 @@ pub fn told(tasks: &[Task], ended: &[Ended]) -> bool {
 
 fn perform(guests: &Guests, ready: &Ready, task: &Task) -> Ended {
     let start = Instant::now();
-    let Task { machine, wanted } = task;
+    let label = task.machine.label();
+    let go = |wanted: &Wanted| {
+        let went = one_go(guests, ready, task.machine, wanted);
+        went.inspect_err(|why| println!("{label:<10} {why}"))
+    };
+    let passed = match go(task.wanted) {
+        Ok(()) => Ok(Vec::new()),
+        Err(Failure::Tests { failed, of }) if failed.len() <= most(of) => {
+            println!("{label:<10} once more, alone: {}", failed.join(", "));
+            let again = Wanted::each_alone(failed);
+            go(&again).map(|()| again.tests)
+        }
+        Err(why) => Err(why),
+    };
+    Ended { passed: passed.map_err(|why| why.to_string()), seconds: start.elapsed().as_secs() }
+}
+
+/// Boots a guest for these tests.
+fn one_go(guests: &Guests, ready: &Ready, machine: Machine, wanted: &Wanted) -> Result<(), Failure> {
     let (label, listed) = (machine.label(), &wanted.tests);
     println!("{label:<10} {} tests in {}", listed.len(), machine.kernel.release);
     let mut reported = BTreeMap::new();
     let job =
         Job { images: &ready.images, programs: &wanted.programs, memory: MEMORY, patience: Patience::with(QUIET) };
-    let code = guests.boot(*machine, &job, |line| {
+    let code = guests.boot(machine, &job, |line| {
         let (Line::Stdout(text) | Line::Stderr(text)) = line;
         let text = String::from_utf8_lossy(text);
         println!("{label:<10} {text}");
         reported.extend(result(&text));
     });
-    let verdict = code.and_then(|code| {
-        let all_there = listed.iter().all(|name| reported.contains_key(name));
-        let verdict = verdict(code, listed, &reported);
-        // The kernel may have had a part in it: it ends programs when there is no memory, say.
-        if all_there { verdict } else { verdict.map_err(|why| anyhow!("{why}. {}", last_of(&machine.log()))) }
-    });
-    if let Err(why) = &verdict {
-        println!("{label:<10} {why:#}");
-    }
-    Ended { passed: verdict.map_err(|why| format!("{why:#}")), seconds: start.elapsed().as_secs() }
+    let verdict = verdict(code.map_err(Failure::Other)?, listed, &reported);
+    // The kernel may have had a part in it: it ends programs when there is no memory, say.
+    let is_missing = listed.iter().any(|name| !reported.contains_key(name));
+    verdict.map_err(|why| if is_missing { Failure::Other(anyhow!("{why}. {}", last_of(&machine.log()))) } else { why })
 }
 
 /// The name and result of a test, from the line about it.
@@ -201,45 +244,65 @@ fn result(line: &str) -> Option<(String, String)> {
     Some((name.trim().to_owned(), result.trim().to_owned()))
 }
 
-fn verdict(code: i32, listed: &[String], reported: &BTreeMap<String, String>) -> Result<()> {
+fn verdict(code: i32, listed: &[String], reported: &BTreeMap<String, String>) -> Result<(), Failure> {
     let missing: Vec<&str> = listed.iter().filter(|name| !reported.contains_key(*name)).map(String::as_str).collect();
     if !missing.is_empty() {
-        bail!("no result of {} (the program ended with {code})", missing.join(", "));
+        return Err(Failure::Other(anyhow!("no result of {} (the program ended with {code})", missing.join(", "))));
     }
-    let failed: Vec<&str> =
-        reported.iter().filter(|(_, result)| *result != "ok").map(|(name, _)| name.as_str()).collect();
-    if !failed.is_empty() {
-        bail!("{} of {} tests failed: {}", failed.len(), listed.len(), failed.join(", "));
+    let failed: Vec<String> =
+        reported.iter().filter(|(_, result)| *result != "ok").map(|(name, _)| name.clone()).collect();
+    match code {
+        TESTS_FAILED if !failed.is_empty() => Err(Failure::Tests { failed, of: listed.len() }),
+        0 if failed.is_empty() => Ok(()),
+        _ if failed.is_empty() => {
+            Err(Failure::Other(anyhow!("every test passed, but their program ended with {code}")))
+        }
+        _ => {
+            let tests = Failure::Tests { failed, of: listed.len() };
+            Err(Failure::Other(anyhow!("{tests}, and their program ended with {code}")))
+        }
     }
-    if code != 0 {
-        bail!("every test passed, but their program ended with {code}");
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tests { failed, of } => write!(f, "{} of {of} tests failed: {}", failed.len(), failed.join(", ")),
+            Self::Other(why) => write!(f, "{why:#}"),
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::{result, verdict};
+    use super::{Failure, result, verdict};
 
     #[test]
     fn only_every_result_is_a_pass() {
         let listed = ["a::b".to_owned(), "c".to_owned()];
         let judged = |code, lines: &[&str]| {
             let reported = lines.iter().filter_map(|line| result(line)).collect::<BTreeMap<_, _>>();
-            verdict(code, &listed, &reported).map_err(|why| why.to_string())
+            verdict(code, &listed, &reported).map_err(|why| (matches!(why, Failure::Tests { .. }), why.to_string()))
         };
         assert_eq!(judged(0, &["test a::b ... ok", "running 2 tests", "test c    ... ok"]), Ok(()));
+        let failed = ["test a::b ... ok", "test c    ... FAILED"];
+        assert_eq!(judged(101, &failed), Err((true, "1 of 2 tests failed: c".to_owned())), "gets another go");
         for (code, lines, why) in [
             (101, ["test a::b ... ok", "test c    ... ok"], "every test passed, but their program ended with 101"),
-            (0, ["test a::b ... ok", "test c    ... FAILED"], "1 of 2 tests failed: c"),
-            (0, ["test a::b ... ok", "test c    ... ignored"], "1 of 2 tests failed: c"),
-            (0, ["test a::b ... ok", "test c    ... "], "1 of 2 tests failed: c"),
+            (102, failed, "1 of 2 tests failed: c, and their program ended with 102"),
+            (0, failed, "1 of 2 tests failed: c, and their program ended with 0"),
+            (
+                0,
+                ["test a::b ... ok", "test c    ... ignored"],
+                "1 of 2 tests failed: c, and their program ended with 0",
+            ),
+            (0, ["test a::b ... ok", "test c    ... "], "1 of 2 tests failed: c, and their program ended with 0"),
             (0, ["test a::b ... ok", "test c"], "no result of c (the program ended with 0)"),
             (137, ["test a::b ... ok", ""], "no result of c (the program ended with 137)"),
         ] {
-            assert_eq!(judged(code, &lines), Err(why.to_owned()));
+            assert_eq!(judged(code, &lines), Err((false, why.to_owned())));
         }
     }
 }

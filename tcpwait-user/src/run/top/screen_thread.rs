@@ -85,7 +85,7 @@ fn show(
         }
         let said = output::new_sentences();
         changed |= !said.is_empty();
-        screen.messages.extend(said);
+        screen.hear(said);
         if let Some(said) = recording.as_mut().and_then(RecordingProcess::has_ended) {
             *recording = None;
             screen.recording = None;
