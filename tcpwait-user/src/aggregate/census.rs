@@ -63,6 +63,42 @@ struct Taken {
     owners: Vec<([u8; 16], u64)>,
 }
 
+/// Those of all destinations.
+#[derive(Clone, Debug, Default)]
+struct TakenPorts {
+    places: HashMap<PortDestination, usize>,
+    all: Vec<Taken>,
+    /// The one that was last asked for: where there are many ports, most are towards the same.
+    last: Option<(PortDestination, usize)>,
+}
+
+impl TakenPorts {
+    /// `None` where there are too many.
+    fn towards(&mut self, destination: PortDestination) -> Option<&mut Taken> {
+        let at = match self.last.filter(|(last, _)| *last == destination) {
+            Some((_, at)) => at,
+            None if self.all.len() < MAX_PLACES => {
+                let at = *self.places.entry(destination).or_insert(self.all.len());
+                if at == self.all.len() {
+                    self.all.push(Taken::default());
+                }
+                at
+            }
+            None => *self.places.get(&destination)?,
+        };
+        self.last = Some((destination, at));
+        self.all.get_mut(at)
+    }
+
+    fn get(&self, destination: &PortDestination) -> Option<&Taken> {
+        self.all.get(*self.places.get(destination)?)
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&PortDestination, &Taken)> {
+        self.places.iter().filter_map(|(destination, at)| Some((destination, self.all.get(*at)?)))
+    }
+}
+
 impl TakenRow {
     /// Those in TIME_WAIT.
     pub fn waits(&self) -> u64 {
@@ -121,7 +157,7 @@ pub struct TimeWaits {
 #[derive(Clone, Debug, Default)]
 pub struct SocketCensus {
     places: HashMap<CensusKey, Count>,
-    taken: HashMap<PortDestination, Taken>,
+    taken: TakenPorts,
     /// Ports that connect() passes over, as somebody listens or has accepted on them.
     closed: HashMap<NetnsId, HashSet<u16>>,
     /// Who listens where.
@@ -130,6 +166,8 @@ pub struct SocketCensus {
     states: ByState,
     time_waits: TimeWaits,
     namespaces: HashSet<NetnsId>,
+    /// The one that was last added.
+    last_netns: Option<NetnsId>,
     /// Sockets in no place, as there were too many.
     beyond: u64,
 }
@@ -145,7 +183,9 @@ impl SocketCensus {
     fn add(&mut self, socket: &Present<'_>, now_ns: u64) {
         let flow = socket.flow;
         let comm = socket.owner.map(|task| task.comm);
-        self.namespaces.insert(flow.netns);
+        if self.last_netns.replace(flow.netns) != Some(flow.netns) {
+            self.namespaces.insert(flow.netns);
+        }
         if let Some(count) = self.states.get_mut(socket.state as usize) {
             *count += 1;
         }
@@ -164,16 +204,15 @@ impl SocketCensus {
             self.closed.entry(flow.netns).or_default().insert(flow.lport);
         }
         if socket.origin.is_outgoing() && flow.lport != 0 {
-            let destination = PortDestination::of(flow);
-            if self.taken.len() < MAX_PLACES || self.taken.contains_key(&destination) {
-                let taken = self.taken.entry(destination).or_default();
-                taken.ports += 1;
-                if let Some(count) = taken.states.get_mut(socket.state as usize) {
-                    *count += 1;
+            match self.taken.towards(PortDestination::of(flow)) {
+                Some(taken) => {
+                    taken.ports += 1;
+                    if let Some(count) = taken.states.get_mut(socket.state as usize) {
+                        *count += 1;
+                    }
+                    note(&mut taken.owners, comm);
                 }
-                note(&mut taken.owners, comm);
-            } else {
-                self.beyond += 1;
+                None => self.beyond += 1,
             }
         }
         if !WAITING.contains(&socket.state) {
