@@ -6,6 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use ::object::build::elf::{Builder, SectionData};
+use ::object::elf::SHT_STRTAB;
+
 #[path = "../xtask/src/object.rs"]
 mod object;
 #[path = "../xtask/src/toolchain.rs"]
@@ -49,14 +52,34 @@ fn main() -> ExitCode {
     }
 }
 
-/// Builds the object and copies it to where nothing but this script writes.
+/// Builds the object and puts it, without what only a debugger reads, where nothing but this script writes.
 fn place_object(compiler: &toolchain::Compiler, linker: &toolchain::Linker) -> Result<PathBuf, String> {
     let out = env::var_os("OUT_DIR").ok_or("cargo did not say where to write (OUT_DIR)")?;
     let out = PathBuf::from(out);
     let built = object::build(compiler, linker, &nested_target_dir(&out), &[])?;
     let object = out.join("tcpwait.bpf.o");
-    fs::copy(&built, &object).map_err(|error| format!("cannot copy {}: {error}", built.display()))?;
+    let whole = fs::read(&built).map_err(|error| format!("cannot read {}: {error}", built.display()))?;
+    let shipped = without_debug_info(&whole).map_err(|error| format!("cannot strip {}: {error}", built.display()))?;
+    fs::write(&object, shipped).map_err(|error| format!("cannot write {}: {error}", object.display()))?;
     Ok(object)
+}
+
+/// The same without DWARF, which is seven eighths of it: what the kernel and the loader read is in `.BTF` and `.BTF.ext`, lines for the verifier's
+/// log among it.
+fn without_debug_info(elf: &[u8]) -> Result<Vec<u8>, ::object::build::Error> {
+    let mut builder = Builder::read(elf)?;
+    for section in builder.sections.iter_mut() {
+        section.delete = [".debug_", ".rel.debug_"].iter().any(|name| section.name.starts_with(name.as_bytes()));
+    }
+    builder.delete_orphans();
+    // The linker has one table for the names of sections and symbols.
+    let names = builder.sections.add();
+    names.name = ".shstrtab".into();
+    names.sh_type = SHT_STRTAB;
+    names.data = SectionData::SectionString;
+    let mut stripped = Vec::new();
+    builder.write(&mut stripped)?;
+    Ok(stripped)
 }
 
 /// `<target>/bpf`, which debug, release and clippy builds share. Cargo does not tell scripts the target folder;

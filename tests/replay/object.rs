@@ -18,9 +18,18 @@ const HASH: u32 = 1;
 const PERCPU_ARRAY: u32 = 6;
 const RINGBUF: u32 = 27;
 
+static BYTES: &[u8] = aya::include_bytes_aligned!(env!("TCPWAIT_BPF_OBJECT"));
+
 pub fn object() -> Object {
-    static BYTES: &[u8] = aya::include_bytes_aligned!(env!("TCPWAIT_BPF_OBJECT"));
     Object::parse(BYTES).unwrap()
+}
+
+/// DWARF was five of the six megabytes; the verifier's log has its source lines from `.BTF.ext`.
+#[test]
+fn nothing_is_shipped_that_only_a_debugger_reads() {
+    let has = |name: &[u8]| BYTES.windows(name.len()).any(|bytes| bytes == name);
+    assert!(has(b".BTF.ext") && !has(b".debug_"));
+    assert!(object().btf_ext.is_some());
 }
 
 #[test]
