@@ -234,10 +234,10 @@ impl Live {
                 Audited::Throughout => true,
             };
             if wanted && readings.are_due(seeds.is_none()) {
-                sink.reading_begins();
+                let needed = sink.reading_begins();
                 let last = readings.ends_at.is_some();
                 let list = last && self.settings.audit == Audited::Throughout;
-                readings.under_way = Some(self.read_counters(last, list));
+                readings.under_way = Some(self.read_counters(needed, last, list));
                 readings.last_begun = last;
             }
         }

@@ -13,6 +13,7 @@ use crate::{
     names::Names,
     recording::Header,
     select::{Selector, Steps},
+    tcp::NetnsId,
     view::{View, ViewContext, raw},
 };
 
@@ -202,11 +203,10 @@ impl<W: Write> Pipeline<W> {
         self
     }
 
-    /// The kernel's counters are being read.
-    pub fn reading_begins(&mut self) {
-        if let Some(audit) = &mut self.audit {
-            audit.begin_reading(self.stream.lifecycle().minis_by_netns());
-        }
+    /// The kernel's counters are being read. Returns the namespaces whose are needed.
+    pub fn reading_begins(&mut self) -> Vec<NetnsId> {
+        let minis = self.stream.lifecycle().minis_by_netns();
+        self.audit.as_mut().map(|audit| audit.begin_reading(minis)).unwrap_or_default()
     }
 
     /// The kernel's counters have been read.

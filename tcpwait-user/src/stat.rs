@@ -118,9 +118,9 @@ impl StatEngine {
         take_over(&mut self.aggregate, &self.selector, counters);
     }
 
-    /// The kernel's counters are being read.
-    pub fn reading_begins(&mut self) {
-        self.audit.begin_reading(self.stream.lifecycle().minis_by_netns());
+    /// The kernel's counters are being read. Returns the namespaces whose are needed.
+    pub fn reading_begins(&mut self) -> Vec<NetnsId> {
+        self.audit.begin_reading(self.stream.lifecycle().minis_by_netns())
     }
 
     /// The kernel's counters have been read.

@@ -60,9 +60,10 @@ impl Audit {
     }
 
     /// A reading begins; `minis` mini-sockets are followed in each namespace, all that there are; `None` as long as the older ones are
-    /// not known.
-    pub fn begin_reading(&mut self, minis: Option<&HashMap<NetnsId, u64>>) {
+    /// not known. Returns the namespaces that have any.
+    pub fn begin_reading(&mut self, minis: Option<&HashMap<NetnsId, u64>>) -> Vec<NetnsId> {
         self.kept = Some(KeptEvents { minis: minis.cloned(), events: Vec::new() });
+        minis.into_iter().flatten().filter(|(_, minis)| **minis > 0).map(|(netns, _)| *netns).collect()
     }
 
     /// Takes note of an event.
@@ -213,7 +214,8 @@ impl Audit {
         }
         if self.seen.len() > MAX_NAMESPACES {
             // Those that are gone are compared with nothing any more.
-            let there: HashSet<NetnsId> = now.iter().map(|(kernel, _)| kernel.netns).collect();
+            let read = now.iter().map(|(kernel, _)| kernel.netns);
+            let there: HashSet<NetnsId> = kept.minis.iter().flatten().map(|(netns, _)| *netns).chain(read).collect();
             self.seen.retain(|netns, _| there.contains(netns));
         }
         for (_, netns, what) in kept.events {

@@ -316,7 +316,14 @@ pub fn unacknowledged(ns: &Namespace) -> Option<Finding> {
     if ns.window_ns < ALL_THE_TIME_NS || !(again || all.unsent >= MANY_FINS) {
         return None;
     }
-    let (count, why) = if again && all.fin_only < all.fin_wait1 + last_ack {
+    let data = (all.fin_wait1 + last_ack).saturating_sub(all.fin_only);
+    let (count, why) = if again && data > 0 && all.fin_only > 0 {
+        (
+            all.fin_wait1 + last_ack,
+            "this side retransmits, and the peers do not acknowledge it (of some its FIN only, of others data before it: see below). A firewall or NAT in between \
+             drops it, or has dropped the connection; or the peers are gone. Where it is data, their kernels may have no room or no memory for it, too",
+        )
+    } else if again && data > 0 {
         // What the peer's kernel has no room or no memory for it drops, and acknowledges nothing (`tcp_data_queue`, `tcp_rcv_established`).
         (
             all.fin_wait1 + last_ack,

@@ -33,6 +33,9 @@ const PORTS_OLD: Duration = Duration::from_secs(30);
 /// For so long after a scrape they are looked at beforehand, so that the next one need not wait for it.
 const SCRAPED_WITHIN: Duration = Duration::from_secs(300);
 
+/// How often ports are gone through for those that nobody uses any more, in nanoseconds.
+const PRUNED_EVERY_NS: u64 = 60_000_000_000;
+
 /// Everything that is counted for Prometheus.
 pub struct Engine {
     stream: Stream,
@@ -40,6 +43,8 @@ pub struct Engine {
     ports: PortModel,
     ports_report: Option<(PortsReport, Instant, Duration)>,
     scraped: Option<Instant>,
+    /// When what nobody does any more was last left out of the ports, as [`Engine::now_ns`] has it.
+    ports_pruned_ns: u64,
     audit: Audit,
     slots: GroupSlots,
     observed: Observed,
@@ -56,6 +61,7 @@ impl Engine {
             ports: PortModel::new(header.started_ns, true, true),
             ports_report: None,
             scraped: None,
+            ports_pruned_ns: header.started_ns,
             audit,
             slots,
             observed,
@@ -105,9 +111,9 @@ impl Engine {
         self.stream.recorded(found);
     }
 
-    /// The kernel's counters are being read.
-    pub fn reading_begins(&mut self) {
-        self.audit.begin_reading(self.stream.lifecycle().minis_by_netns());
+    /// The kernel's counters are being read. Returns the namespaces whose are needed.
+    pub fn reading_begins(&mut self) -> Vec<NetnsId> {
+        self.audit.begin_reading(self.stream.lifecycle().minis_by_netns())
     }
 
     /// The kernel's counters have been read.
@@ -185,6 +191,11 @@ impl Engine {
 
     /// Time passes: what takes long is done before the next scrape asks for it.
     pub fn prepare(&mut self) {
+        // Nobody may ask for days.
+        if self.now_ns.saturating_sub(self.ports_pruned_ns) >= PRUNED_EVERY_NS {
+            self.ports_pruned_ns = self.now_ns;
+            self.ports.forget_idle(self.now_ns);
+        }
         let is_fresh =
             |(_, at, took): &(PortsReport, Instant, Duration)| at.elapsed() < PORTS_EVERY.max(*took * PORTS_SHARE);
         let is_wanted = self.scraped.is_some_and(|scraped| scraped.elapsed() < SCRAPED_WITHIN);

@@ -37,7 +37,7 @@ const ALL_WITHIN: Duration = Duration::from_secs(120);
 /// How large the head of a request may be, in bytes.
 const LARGEST_HEAD: usize = 16 * 1024;
 
-/// OpenRequests at once on one connection of HTTP/2.
+/// Requests at once on one connection of HTTP/2.
 const STREAMS: u32 = 4;
 
 /// What a client may send of bodies that nobody reads, in bytes, for a request and for a connection.
@@ -214,7 +214,7 @@ mod tests {
         time::timeout,
     };
 
-    use super::{Answers, OpenRequests, Policies, accepts_gzip, speak_http1};
+    use super::{Answers, Policies, accepts_gzip, seats, speak_http1};
     use crate::export::questions::{Asker, Questions};
 
     const BODY: &str = "tcpwait_sockets 1\n# EOF\n";
@@ -270,7 +270,7 @@ mod tests {
                 });
                 let asker = Arc::new(Asker::new(other));
                 let policies = Arc::new(Policies::first(asker.clone()).await.unwrap());
-                let answers = Answers { asker, policies, requests: OpenRequests::default() };
+                let answers = Answers { asker, policies, requests: seats().take().await.requests() };
                 for (said, is_right) in [(said.as_slice(), false), (b"GET /metrics HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", true)] {
                     let (mut client, server) = duplex(1 << 20);
                     tokio::spawn(speak_http1(TokioIo::new(server), answers.clone()));

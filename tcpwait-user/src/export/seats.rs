@@ -1,10 +1,7 @@
-//! Room for so many connections at once. Where there is none, whoever has been there longest without asking for anything goes: else a client that opens
-//! connections and says nothing would keep everybody else out.
+//! Room for so many connections at once. Where there is none, one that is not being answered goes: the one that has been there longest without asking for
+//! anything, else the one whose last request ended longest ago. Else a client that opens connections and says nothing would keep everybody else out.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::{sync::Notify, task::AbortHandle};
 
@@ -18,7 +15,7 @@ pub struct Seats {
 
 #[derive(Debug, Default)]
 struct Taken {
-    /// Those that have been there longest come first.
+    /// Those that have been silent longest come first.
     seats: Vec<Seat>,
     next: u64,
 }
@@ -26,21 +23,26 @@ struct Taken {
 #[derive(Debug)]
 struct Seat {
     number: u64,
-    requests: OpenRequests,
+    /// Requests that are being answered.
+    open: usize,
+    /// Whether any has been answered.
+    has_asked: bool,
     /// Ends the connection; not there yet while it begins.
     task: Option<AbortHandle>,
 }
 
-/// OpenRequests of a connection that are being answered now.
-#[derive(Clone, Debug, Default)]
-pub struct OpenRequests(Arc<AtomicUsize>);
+/// A connection's requests that are being answered now.
+#[derive(Clone, Debug)]
+pub struct OpenRequests {
+    seats: Arc<Seats>,
+    number: u64,
+}
 
 /// One connection's, as long as this exists.
 #[derive(Debug)]
 pub struct SeatTaken {
     seats: Arc<Seats>,
     number: u64,
-    requests: OpenRequests,
 }
 
 /// A request that is being answered as long as this exists.
@@ -66,23 +68,40 @@ impl Seats {
     fn try_take(self: &Arc<Self>) -> Option<SeatTaken> {
         let mut taken = self.lock();
         if taken.seats.len() >= self.most {
-            let idle = taken.seats.iter().position(Seat::is_idle)?;
+            let is_silent = |seat: &Seat| seat.is_idle() && !seat.has_asked;
+            let silent = taken.seats.iter().position(is_silent);
+            let idle = silent.or_else(|| taken.seats.iter().position(Seat::is_idle))?;
             if let Some(task) = taken.seats.remove(idle).task {
                 task.abort();
             }
         }
         let number = taken.next;
         taken.next += 1;
-        let requests = OpenRequests::default();
-        taken.seats.push(Seat { number, requests: requests.clone(), task: None });
-        Some(SeatTaken { seats: self.clone(), number, requests })
+        taken.seats.push(Seat { number, open: 0, has_asked: false, task: None });
+        Some(SeatTaken { seats: self.clone(), number })
     }
 
     /// What ends the connection that has this place.
     pub fn seat(&self, number: u64, task: AbortHandle) {
+        self.change(number, |seat| seat.task = Some(task));
+        self.freed.notify_one();
+    }
+
+    fn change(&self, number: u64, change: impl FnOnce(&mut Seat)) {
         if let Some(seat) = self.lock().seats.iter_mut().find(|seat| seat.number == number) {
-            seat.task = Some(task);
+            change(seat);
         }
+    }
+
+    /// A request of this connection has been answered: nobody was silent for a shorter time.
+    fn answered(&self, number: u64) {
+        let mut taken = self.lock();
+        if let Some(at) = taken.seats.iter().position(|seat| seat.number == number) {
+            let seat = taken.seats.remove(at);
+            taken.seats.push(Seat { open: seat.open.saturating_sub(1), has_asked: true, ..seat });
+        }
+        drop(taken);
+        self.freed.notify_one();
     }
 
     fn lock(&self) -> MutexGuard<'_, Taken> {
@@ -92,7 +111,7 @@ impl Seats {
 
 impl Seat {
     fn is_idle(&self) -> bool {
-        self.task.is_some() && self.requests.0.load(Ordering::Relaxed) == 0
+        self.task.is_some() && self.open == 0
     }
 }
 
@@ -104,21 +123,21 @@ impl SeatTaken {
 
     /// Its connection's requests.
     pub fn requests(&self) -> OpenRequests {
-        self.requests.clone()
+        OpenRequests { seats: self.seats.clone(), number: self.number }
     }
 }
 
 impl OpenRequests {
     /// One more.
     pub fn begin(&self) -> Answering {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.seats.change(self.number, |seat| seat.open += 1);
         Answering(self.clone())
     }
 }
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.0.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.seats.answered(self.0.number);
     }
 }
 
@@ -168,5 +187,36 @@ mod tests {
         busy.abort();
         assert!(timeout(Duration::from_secs(20), seats.take()).await.is_ok());
         assert!(!fourth.is_finished() && !fifth.is_finished());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_takes_the_seat_of_one_that_has_been_answered() {
+        let seats = Seats::new(2);
+        let (first, second) = (seats.take().await, seats.take().await);
+        let numbers = [first.number(), second.number()];
+        let answering = [first.requests().begin(), second.requests().begin()];
+        let silent = numbers.map(|_| tokio::spawn(std::future::pending::<()>()));
+        numbers.iter().zip(&silent).for_each(|(number, task)| seats.seat(*number, task.abort_handle()));
+        let mut waits = std::pin::pin!(seats.take());
+        assert!(timeout(Duration::from_millis(20), waits.as_mut()).await.is_err(), "both are being answered");
+        let [one, other] = answering;
+        drop(other);
+        assert!(timeout(Duration::from_secs(20), waits).await.is_ok());
+        drop(one);
+        let [one, other] = silent;
+        assert!(other.await.is_err_and(|e| e.is_cancelled()) && !one.is_finished());
+    }
+
+    #[tokio::test]
+    async fn one_that_asks_now_and_then_stays_while_others_say_nothing() {
+        let seats = Seats::new(2);
+        let scraper = seats.take().await;
+        let task = tokio::spawn(std::future::pending::<()>());
+        seats.seat(scraper.number(), task.abort_handle());
+        drop(scraper.requests().begin());
+        for _ in 0..10 {
+            comes(&seats, false).await;
+        }
+        assert!(!task.is_finished());
     }
 }

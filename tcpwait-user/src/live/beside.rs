@@ -27,14 +27,20 @@ pub(super) type Listed = oneshot::Receiver<(Vec<u8>, Seeded)>;
 pub(super) type SettingsRead = (Vec<(NetnsId, PortSettings)>, Duration);
 
 impl Live {
-    /// Reads the kernel's own counters; in the `last` reading those of every namespace that there is by then. `list`: counts mini-sockets, too.
-    pub(super) fn read_counters(&self, last: bool, list: bool) -> oneshot::Receiver<(Reading, Duration)> {
+    /// Reads the kernel's own counters, of the namespaces that are `needed` and of others; in the `last` reading those of every namespace that there is by then. `list`: counts mini-sockets, too.
+    pub(super) fn read_counters(
+        &self,
+        needed: Vec<NetnsId>,
+        last: bool,
+        list: bool,
+    ) -> oneshot::Receiver<(Reading, Duration)> {
         let (send, receive) = oneshot::channel();
         let netns = self.settings.filter.netns.clone();
         let namespaces = Arc::clone(&self.namespaces);
         std::thread::spawn(move || {
             let begun = Instant::now();
-            let there = if last { namespaces.anew() } else { namespaces.recent(&[]) };
+            let inodes: Vec<u32> = needed.iter().map(|netns| netns.inode()).collect();
+            let there = if last { namespaces.anew() } else { namespaces.recent(&inodes) };
             let reading = snmp::read(&there, &netns, list, monotonic_ns);
             let _ = send.send((reading, begun.elapsed()));
         });

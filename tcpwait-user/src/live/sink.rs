@@ -38,8 +38,10 @@ pub trait Sink {
     /// The kernel side's counts so far: when they were due.
     fn account(&mut self, _counters: &wire::Counters) {}
 
-    /// The kernel's own counters are going to be read.
-    fn reading_begins(&mut self) {}
+    /// The kernel's own counters are going to be read. Returns the namespaces whose are needed: others may be read as well.
+    fn reading_begins(&mut self) -> Vec<NetnsId> {
+        Vec::new()
+    }
 
     /// They have been read.
     fn reading_ends(&mut self, _reading: &Reading) {}

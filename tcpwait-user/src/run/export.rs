@@ -275,8 +275,8 @@ impl Sink for Exported {
     fn settings(&mut self, read: Vec<(NetnsId, PortSettings)>) {
         self.engine.set_settings(read);
     }
-    fn reading_begins(&mut self) {
-        self.engine.reading_begins();
+    fn reading_begins(&mut self) -> Vec<NetnsId> {
+        self.engine.reading_begins()
     }
     fn reading_ends(&mut self, reading: &Reading) {
         self.engine.reading_ends(reading);

@@ -196,8 +196,8 @@ impl Sink for Reports {
     fn settings(&mut self, read: Vec<(NetnsId, PortSettings)>) {
         self.statistics.engine_mut().set_settings(read);
     }
-    fn reading_begins(&mut self) {
-        self.statistics.engine_mut().reading_begins();
+    fn reading_begins(&mut self) -> Vec<NetnsId> {
+        self.statistics.engine_mut().reading_begins()
     }
     fn reading_ends(&mut self, reading: &Reading) {
         self.statistics.engine_mut().reading_ends(reading);

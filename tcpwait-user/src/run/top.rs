@@ -7,12 +7,9 @@ use std::{
     io::{self, IsTerminal, Write as _},
     path::Path,
     process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    sync::Arc,
+    thread,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -20,7 +17,7 @@ use jiff::tz::TimeZone;
 use tcpwait_wire::wire::Counters;
 use tokio::sync::Notify;
 
-use self::screen_thread::{Ending, watch};
+use self::screen_thread::ScreenThread;
 use super::{
     criteria::{check_states, criteria, kernel_filter},
     notices::{banner, log_to_stderr, say_damage, say_missing, say_seeded},
@@ -42,6 +39,7 @@ use crate::{
     output::{self, say},
     recording::Header,
     select::{Criteria, Selector},
+    signals,
     tcp::NetnsId,
     top::{
         draw,
@@ -60,8 +58,8 @@ const GROUPS: usize = 200;
 /// How often a recording's side looks for what the screen asks.
 const PATIENCE: Duration = Duration::from_millis(50);
 
-/// How long the screen may take to end once the tracing has.
-const A_MOMENT: Duration = Duration::from_millis(500);
+/// After how many records of a recording it is asked whether anybody still looks.
+const LOOKED_UP_EVERY: u64 = 4096;
 
 /// Reports that the screen keeps of a recording.
 const KEPT: u64 = crate::top::feed::KEPT as u64;
@@ -80,7 +78,8 @@ pub fn run(args: &TopArgs) -> Result<ExitCode> {
         (Some(path), true) => {
             let feed = Feed::default();
             let criteria = criteria(&args.filter, false)?;
-            replay(path, &Wanted { criteria, by: args.by.clone(), interval: args.interval }, &feed)?;
+            let wanted = Wanted { criteria, by: args.by.clone(), interval: args.interval, once: args.once };
+            replay(path, &wanted, &feed)?;
             print(args, &feed)
         }
         (Some(path), false) => recording(args, path),
@@ -126,32 +125,40 @@ struct Wanted {
     criteria: Criteria,
     by: Vec<GroupBy>,
     interval: Option<Duration>,
+    /// Only the report with this number, or where it is 0 the last, and not what came before it.
+    once: Option<u64>,
 }
 
 impl Wanted {
-    fn engine(&self, header: &Header, audit: Audit) -> TopEngine {
+    fn engine(&self, header: &Header, audit: Audit, interval: Option<Duration>) -> TopEngine {
         let options = StatOptions::new(&self.by, Sort::default(), GROUPS);
-        let interval = self.interval.unwrap_or(Duration::from_secs(1));
+        let interval = interval.unwrap_or(Duration::from_secs(1));
         TopEngine::new(header, Selector::new(self.criteria.clone()), options, audit, interval)
     }
 }
 
 /// A recording on the screen: read once, and again whenever the screen wants it counted otherwise.
 fn recording(args: &TopArgs, path: &Path) -> Result<ExitCode> {
-    let mut wanted = Wanted { criteria: criteria(&args.filter, false)?, by: args.by.clone(), interval: args.interval };
+    let mut wanted =
+        Wanted { criteria: criteria(&args.filter, false)?, by: args.by.clone(), interval: args.interval, once: None };
     let feed = Feed::default();
+    let ends = feed.clone();
+    signals::catch(true, move |_| ends.screen_goes()).context("catching signals")?;
     replay(path, &wanted, &feed)?;
     let place = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let screen = ScreenThread::start(TopScreen::new(scene(args, place)), feed.clone(), Vec::new())?;
     while !feed.is_screen_gone() {
-        match feed.asked() {
-            None => {
-                end_without_terminal(&feed);
-                thread::sleep(PATIENCE);
-                continue;
+        let Some(first) = feed.asked() else {
+            end_without_terminal(&feed);
+            thread::sleep(PATIENCE);
+            continue;
+        };
+        // All of it is read for each: once for all that were asked for meanwhile.
+        for request in [first].into_iter().chain(std::iter::from_fn(|| feed.asked())) {
+            match request {
+                CountRequest::GroupBy(by) => wanted.by = by,
+                CountRequest::Interval(interval) => wanted.interval = Some(interval),
             }
-            Some(CountRequest::GroupBy(by)) => wanted.by = by,
-            Some(CountRequest::Interval(interval)) => wanted.interval = Some(interval),
         }
         feed.begin_anew();
         replay(path, &wanted, &feed)?;
@@ -166,16 +173,15 @@ fn end_without_terminal(feed: &Feed) {
     }
 }
 
-/// Counts a recording. Where nobody has said how long an interval is, it is so long that all of it can be kept.
+/// Counts a recording, as long as somebody looks. Where nobody has said how long an interval is, it is so long that all of it can be kept.
 fn replay(path: &Path, wanted: &Wanted, feed: &Feed) -> Result<()> {
     let mut interval = wanted.interval;
     loop {
         let mut reader = open(path)?;
         let audit = Audit::new(None, Some("a recording has no kernel counters".to_owned()));
         let header = reader.header().clone();
-        let mut engine =
-            Wanted { interval, criteria: wanted.criteria.clone(), by: wanted.by.clone() }.engine(&header, audit);
-        let mut reports = 0;
+        let mut engine = wanted.engine(&header, audit, interval);
+        let (mut reports, mut records) = (0, 0u64);
         while let Some(record) = reader.next_record() {
             let is_due = engine.record(record);
             engine.recorded(reader.found());
@@ -183,11 +189,18 @@ fn replay(path: &Path, wanted: &Wanted, feed: &Feed) -> Result<()> {
                 let (snapshot, stories) = engine.snapshot(false);
                 reports += 1;
                 feed.put(snapshot, stories, engine.names());
+                if wanted.once == Some(reports) {
+                    return Ok(());
+                }
+            }
+            records += 1;
+            if records.is_multiple_of(LOOKED_UP_EVERY) && feed.is_screen_gone() {
+                return Ok(());
             }
         }
         engine.recorded(reader.found());
         let longest = engine.stat().now_ns().saturating_sub(header.started_ns);
-        if interval.is_none() && reports >= KEPT {
+        if interval.is_none() && reports >= KEPT && wanted.once.is_none() {
             interval = Some(Duration::from_secs((longest / 1_000_000_000 / (KEPT / 2)).max(2)));
             feed.begin_anew();
             continue;
@@ -208,7 +221,7 @@ async fn trace(args: &TopArgs) -> Result<ExitCode> {
     let ports = !filter.lports.is_empty() || !filter.rports.is_empty();
     let why_not = ports.then(|| "the kernel's counters are not by port".to_owned());
     let audit = Audit::new(if ports { None } else { meaning_of_tw() }, why_not);
-    let wanted = Wanted { criteria, by: args.by.clone(), interval: args.interval };
+    let wanted = Wanted { criteria, by: args.by.clone(), interval: args.interval, once: args.once };
     let namespaces = namespaces(args, &filter);
     let wake = Arc::new(Notify::new());
     let mut live = live::attach(LiveOptions {
@@ -217,7 +230,11 @@ async fn trace(args: &TopArgs) -> Result<ExitCode> {
         ..settings(&args.tracing, filter)
     })?;
     let feed = Feed::default();
-    let mut sink = Watched { engine: wanted.engine(live.header(), audit).live(), feed: feed.clone(), once: args.once };
+    let mut sink = Watched {
+        engine: wanted.engine(live.header(), audit, wanted.interval).live(),
+        feed: feed.clone(),
+        once: args.once,
+    };
     live.read_first_counters(&mut sink).context("counting")?;
     if args.once.is_some() {
         banner(&live, args.tracing.verbose);
@@ -280,52 +297,6 @@ fn print(args: &TopArgs, feed: &Feed) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The thread that the screen has.
-struct ScreenThread {
-    thread: JoinHandle<Result<()>>,
-    ends: Arc<AtomicBool>,
-    feed: Feed,
-    wake: Option<Arc<Notify>>,
-}
-
-impl ScreenThread {
-    fn start(screen: TopScreen, feed: Feed, namespaces: Vec<String>) -> Result<Self> {
-        output::hold();
-        let ends = Arc::new(AtomicBool::new(false));
-        let ending = Ending { feed: feed.clone(), ends: Arc::clone(&ends) };
-        let own = feed.clone();
-        let thread = thread::Builder::new()
-            .name("screen".to_owned())
-            .spawn(move || watch(screen, &ending, namespaces))
-            .context("starting the screen's thread")?;
-        Ok(Self { thread, ends, feed: own, wake: None })
-    }
-
-    fn wakes(self, wake: Arc<Notify>) -> Self {
-        Self { wake: Some(wake), ..self }
-    }
-
-    /// The screen ends, if it has not; and the terminal is what it was.
-    fn end(self) -> Result<ExitCode> {
-        let Self { thread, ends, feed, wake } = self;
-        drop((feed, wake));
-        ends.store(true, Ordering::SeqCst);
-        let begun = Instant::now();
-        while !thread.is_finished() && begun.elapsed() < A_MOMENT {
-            thread::sleep(Duration::from_millis(5));
-        }
-        // One that still writes to a terminal that nobody reads is not waited for.
-        let ended = if thread.is_finished() { Some(thread.join()) } else { None };
-        terminal::give_back();
-        output::release();
-        match ended {
-            Some(Ok(done)) => done.map(|()| ExitCode::SUCCESS),
-            Some(Err(_)) => anyhow::bail!("the screen's thread has panicked: please report what is said above"),
-            None => Ok(ExitCode::SUCCESS),
-        }
-    }
-}
-
 /// Records become snapshots.
 struct Watched {
     engine: TopEngine,
@@ -371,8 +342,8 @@ impl Sink for Watched {
     fn settings(&mut self, read: Vec<(NetnsId, PortSettings)>) {
         self.engine.set_settings(read);
     }
-    fn reading_begins(&mut self) {
-        self.engine.reading_begins();
+    fn reading_begins(&mut self) -> Vec<NetnsId> {
+        self.engine.reading_begins()
     }
     fn reading_ends(&mut self, reading: &Reading) {
         self.engine.reading_ends(reading);

@@ -22,6 +22,7 @@ use crate::{
     pipeline::{Pipeline, Shown},
     recording::{Believed, Reader},
     select::{Selector, Steps},
+    tcp::NetnsId,
     view::{
         json::TraceJson,
         text::{Columns, TraceText},
@@ -84,8 +85,8 @@ impl Sink for Lines {
     fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.0.record(bytes)
     }
-    fn reading_begins(&mut self) {
-        self.0.reading_begins();
+    fn reading_begins(&mut self) -> Vec<NetnsId> {
+        self.0.reading_begins()
     }
     fn reading_ends(&mut self, reading: &Reading) {
         self.0.reading_ends(reading);

@@ -1,6 +1,8 @@
 //! From the screen's state to the cells of a terminal: a line at the top that says what is shown and how far it can be trusted, the tabs, what the tab has to
 //! show, and the keys at the bottom. What does not fit is left out in the order that it states.
 
+use std::time::Duration;
+
 use std::sync::Arc;
 
 use ratatui::{buffer::Buffer, layout::Rect, style::Style};
@@ -104,7 +106,7 @@ fn header(screen: &TopScreen, snapshot: &TopSnapshot, width: usize) -> ScreenLin
     let time = time_of_day(screen.context(snapshot).wall(report.end_ns), &screen.scene.zone);
     let interval = match report.is_final {
         true => format!("whole run: {}", duration(Some(report.end_ns.saturating_sub(report.begin_ns)))),
-        false => format!("every {}", seconds(screen.scene.interval.as_millis())),
+        false => format!("every {}", interval(report.end_ns.saturating_sub(report.begin_ns), screen.scene.interval)),
     };
     let place = plain::column(&screen.scene.place);
     let audit_words = format!("audit: {}", audit::verdict(&report.audit));
@@ -141,6 +143,15 @@ fn trusted<'a>(screen: &'a TopScreen, snapshot: &'a TopSnapshot) -> &'a StatRepo
 }
 
 /// `1s`, `0.25s`.
+/// How long a report's interval was: as it was asked for, unless it was another.
+fn interval(ns: u64, wanted: Duration) -> String {
+    let wanted_ns = u64::try_from(wanted.as_nanos()).unwrap_or(u64::MAX);
+    match ns.abs_diff(wanted_ns) < wanted_ns / 4 {
+        true => seconds(wanted.as_millis()),
+        false => format!("{:.1}s", Duration::from_nanos(ns).as_secs_f64()),
+    }
+}
+
 fn seconds(ms: u128) -> String {
     if ms.is_multiple_of(1_000) { format!("{}s", ms / 1_000) } else { format!("{}s", ms as f64 / 1_000.0) }
 }

@@ -39,6 +39,9 @@ pub const PLACES: usize = 50;
 /// Looking at every socket costs as much as there are sockets; of the time, one part in so many goes to it at most.
 const SHARE: u32 = 500;
 
+/// How old what was found by that may be.
+const OLD: Duration = Duration::from_secs(10);
+
 /// Everything that is counted for the screen.
 pub struct TopEngine {
     stat: StatEngine,
@@ -139,9 +142,9 @@ impl TopEngine {
         self.stat.recorded(found);
     }
 
-    /// The kernel's counters are being read.
-    pub fn reading_begins(&mut self) {
-        self.stat.reading_begins();
+    /// The kernel's counters are being read. Returns the namespaces whose are needed.
+    pub fn reading_begins(&mut self) -> Vec<NetnsId> {
+        self.stat.reading_begins()
     }
 
     /// The kernel's counters have been read.
@@ -195,7 +198,7 @@ impl TopEngine {
 
     /// Ports, and how long TIME_WAITs have to go: as they are, or, where looking takes long, as they were a moment ago.
     fn look_at_all(&mut self, is_final: bool) -> (PortsReport, TimeLeftBars) {
-        let is_fresh = |slow: &&Slow| self.is_live && !is_final && slow.at.elapsed() < slow.took * SHARE;
+        let is_fresh = |slow: &&Slow| self.is_live && !is_final && slow.at.elapsed() < OLD.min(slow.took * SHARE);
         if let Some(Slow { ports, time_left, .. }) = self.slow.as_ref().filter(is_fresh) {
             return (ports.clone(), time_left.clone());
         }

@@ -190,7 +190,7 @@ impl Stories {
 
     fn step(&mut self, step: &Transition) {
         // A listener is no connection, and stays what it is when one is made through it.
-        if step.from == Some(State::Listen) && step.to == State::Close {
+        if step.to == State::Listen || (step.from == Some(State::Listen) && step.to == State::Close) {
             return;
         }
         let name = Name::of(step.id, &step.flow);
@@ -217,7 +217,9 @@ impl Stories {
     }
 
     fn count_early(&mut self, step: &Transition) {
-        let Some(reason) = step.reason.filter(|reason| *reason != Reason::Expired) else { return };
+        // One whose end was lost is taken to be over once its time is.
+        let is_early = |reason: &Reason| !matches!(reason, Reason::Expired | Reason::Unknown);
+        let Some(reason) = step.reason.filter(is_early) else { return };
         if step.from != Some(State::TimeWait) {
             return;
         }

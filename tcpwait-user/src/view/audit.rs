@@ -32,10 +32,13 @@ pub fn sentence(audit: &AuditReport, all: bool) -> String {
 
 /// What came of the audit, in a word.
 pub fn verdict(audit: &AuditReport) -> &'static str {
-    match audit.checks.iter().all(|(_, outcome)| *outcome == CheckOutcome::Agrees) {
-        _ if audit.why_not.is_some() => "not made",
-        true => "agrees",
-        false => "DIFFERS",
+    let agrees = audit.checks.iter().all(|(_, outcome)| *outcome == CheckOutcome::Agrees);
+    match audit.why_not {
+        Some(_) => "not made",
+        None if agrees => "agrees",
+        None if audit.differs() => "DIFFERS",
+        // No more than is known to be lost.
+        None => "agrees but for losses",
     }
 }
 

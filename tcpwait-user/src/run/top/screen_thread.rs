@@ -1,14 +1,17 @@
 //! The thread that owns the terminal: takes what was counted, reads keys, draws. Nothing that counts ever waits for it.
 
 use std::{
+    process::ExitCode,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
+use tokio::sync::Notify;
 
 use super::errands::{RecordingProcess, save};
 use crate::{
@@ -24,13 +27,62 @@ use crate::{
 /// At most so often is anything drawn.
 const FRAME: Duration = Duration::from_millis(100);
 
+/// How long the screen may take to end once the tracing has.
+const A_MOMENT: Duration = Duration::from_millis(500);
+
 /// How long a report of a recording that is played stays.
 const PLAY: Duration = Duration::from_millis(1_000);
 
+/// The thread that the screen has.
+pub(super) struct ScreenThread {
+    thread: JoinHandle<Result<()>>,
+    ends: Arc<AtomicBool>,
+    feed: Feed,
+    wake: Option<Arc<Notify>>,
+}
+
+impl ScreenThread {
+    pub(super) fn start(screen: TopScreen, feed: Feed, namespaces: Vec<String>) -> Result<Self> {
+        output::hold();
+        let ends = Arc::new(AtomicBool::new(false));
+        let ending = Ending { feed: feed.clone(), ends: Arc::clone(&ends) };
+        let own = feed.clone();
+        let thread = thread::Builder::new()
+            .name("screen".to_owned())
+            .spawn(move || watch(screen, &ending, namespaces))
+            .context("starting the screen's thread")?;
+        Ok(Self { thread, ends, feed: own, wake: None })
+    }
+
+    pub(super) fn wakes(self, wake: Arc<Notify>) -> Self {
+        Self { wake: Some(wake), ..self }
+    }
+
+    /// The screen ends, if it has not; and the terminal is what it was.
+    pub(super) fn end(self) -> Result<ExitCode> {
+        let Self { thread, ends, feed, wake } = self;
+        drop((feed, wake));
+        ends.store(true, Ordering::SeqCst);
+        let begun = Instant::now();
+        while !thread.is_finished() && begun.elapsed() < A_MOMENT {
+            thread::sleep(Duration::from_millis(5));
+        }
+        // One that still writes to a terminal that nobody reads is not waited for.
+        let ended = if thread.is_finished() { Some(thread.join()) } else { None };
+        terminal::give_back();
+        output::release();
+        match ended {
+            Some(Ok(done)) => done.map(|()| ExitCode::SUCCESS),
+            Some(Err(_)) => anyhow::bail!("the screen's thread has panicked: please report what is said above"),
+            None => Ok(ExitCode::SUCCESS),
+        }
+    }
+}
+
 /// How the screen ends, and how it is told to.
-pub(super) struct Ending {
-    pub(super) feed: Feed,
-    pub(super) ends: Arc<AtomicBool>,
+struct Ending {
+    feed: Feed,
+    ends: Arc<AtomicBool>,
 }
 
 /// However the thread ends.
@@ -41,7 +93,7 @@ impl Drop for Ending {
 }
 
 /// Shows the screen until somebody or something ends it.
-pub(super) fn watch(mut screen: TopScreen, ending: &Ending, namespaces: Vec<String>) -> Result<()> {
+fn watch(mut screen: TopScreen, ending: &Ending, namespaces: Vec<String>) -> Result<()> {
     let mut recording: Option<RecordingProcess> = None;
     let mut terminal = ScreenTerminal::take().context("taking the terminal")?;
     let left = show(&mut screen, ending, &mut terminal, &mut recording, &namespaces);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{fold_row, folded, worst};
 use crate::{
-    event::Task,
+    event::{Call, Task},
     lifecycle::Timing,
     plain,
     tcp::Flow,
@@ -177,7 +177,7 @@ pub(super) fn life(look: Look<'_>, key: &RowKey) -> Option<Vec<ScreenLine>> {
 fn made_here(story: &Story) -> Option<bool> {
     match &story.what {
         Happened::Ended(life) => life.last.origin.made_here(),
-        Happened::Failed(_) => Some(true),
+        Happened::Failed(failure) => (failure.call == Call::Connect).then_some(true),
     }
 }
 
@@ -207,7 +207,7 @@ fn states(look: Look<'_>, life: &Life) -> Vec<ScreenLine> {
         *first = ScreenLine::title(std::mem::take(&mut first.text));
     }
     if !life.is_whole {
-        let why = "earlier states are not known: there were too many connections at once to keep those of each";
+        let why = "earlier states are not known: a filter left them out, events were lost, or there were too many to keep those of each connection";
         lines.extend(folded(why, width).into_iter().map(ScreenLine::plain));
     } else if life.last.predates {
         let why = "the connection is older than this trace: what it did before was not seen";
