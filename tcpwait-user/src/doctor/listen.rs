@@ -40,15 +40,15 @@ pub fn accept_queue(ns: &Namespace) -> Option<Finding> {
     let answer = if resets { "answered with RST" } else { "dropped" };
     let what = match (full, severity) {
         (Some(listener), _) => format!(
-            "the accept queue of {} is full: {} does not accept() fast enough, and further connections are {answer}",
+            "the accept queue of {} is full: {} accepts too slowly, or not at all, and further connections are {answer}",
             std::net::SocketAddr::from(listener.local),
             process(listener.owner.as_ref())
         ),
         (None, Now) => format!(
-            "an accept queue overflows: its process does not accept() fast enough, and connections are {answer}"
+            "an accept queue overflows: its process accepts too slowly, or not at all, and connections are {answer}"
         ),
         (None, _) => format!(
-            "an accept queue overflowed: its process did not accept() fast enough, and connections were {answer}"
+            "an accept queue overflowed: its process accepted too slowly, or not at all, and connections were {answer}"
         ),
     };
     let fullest = full.or_else(|| ns.sockets.as_ref()?.fullest_listener.as_ref());
@@ -58,7 +58,7 @@ pub fn accept_queue(ns: &Namespace) -> Option<Finding> {
         .known_by(ns.set(&[SOMAXCONN]))
         .known_by(if resets { ns.set(&[ABORT]) } else { Vec::new() });
     let finding = finding.change(
-        "have the process accept() sooner: more workers, or less work between two accept()",
+        "have the process accept() sooner: more workers, or less work between two accept(); if it accepts none at all (Recv-Q does not fall), see where it hangs",
         "none for the kernel",
     );
     Some(backlog(ns, full, finding).in_vain("tcp_max_syn_backlog: it does not limit the accept queue"))

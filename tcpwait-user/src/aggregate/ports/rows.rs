@@ -275,12 +275,8 @@ impl PortModel {
         for row in rows {
             let Some(counts) = owners.get(&row.destination) else { continue };
             let known = counts.values().map(|(_, count)| count).sum();
-            // Of ports that are all in TIME_WAIT since before the trace, nobody knows whose they are; but who wants more is known.
-            let wants =
-                row.failures.iter().filter(|failed| failed.about() == About::Ports).find_map(|failed| failed.process);
-            row.holder = most(counts)
-                .map(|(process, ports)| TopHolder { process, ports, known })
-                .or(wants.map(|process| TopHolder { process, ports: 0, known: 0 }));
+            // Of ports that are all in TIME_WAIT since before the trace nobody knows whose they are. Who wants more need not be who has them.
+            row.holder = most(counts).map(|(process, ports)| TopHolder { process, ports, known });
         }
     }
 

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     aggregate::ports::{
         advice::{Help, PortCause},
-        failures::{Failed, Process},
+        failures::{About, Failed, Process},
         forecast::Forecast,
         range_advice,
         report::{BindFailure, Bound, PortRow, PortsReport},
@@ -184,17 +184,34 @@ fn who(row: &PortRow) -> Option<String> {
     };
     let failed = match rates.failed_per_s {
         0.0 => String::new(),
-        failed => format!("; {} calls/s found no port", rate(Some(failed))),
+        failed => format!("; {} calls/s{} found no port", rate(Some(failed)), callers(row)),
     };
+    let with_failed = if rates.failed_per_s > 0.0 { "With the calls that failed, this rate" } else { "This rate" };
     let needed = row
         .needed
-        .map_or_else(String::new, |needed| format!(" This rate needs {} ports.", count(needed.ceil() as u64)));
-    Some(format!(
-        "{by} opened {least}{} connections/s in the last {}{failed}{waits}{held}.{needed}",
-        rate(Some(rates.taken_per_s)),
-        span(rates.window_ns),
-        least = if rates.at_least { "at least " } else { "" },
-    ))
+        .map_or_else(String::new, |needed| format!(" {with_failed} needs {} ports.", count(needed.ceil() as u64)));
+    let (window, least) = (span(rates.window_ns), if rates.at_least { "at least " } else { "" });
+    let opened = match (rates.taken_per_s, holder) {
+        // Who has ports has not opened what failed.
+        (0.0, Some(_)) if !rates.at_least => {
+            format!("{by} has ports there, and opened no connection in the last {window}")
+        }
+        (0.0, None) if !rates.at_least => format!("no connection was opened in the last {window}"),
+        (taken, _) => format!("{by} opened {least}{} connections/s in the last {window}", rate(Some(taken))),
+    };
+    Some(format!("{opened}{failed}{waits}{held}.{needed}"))
+}
+
+/// ` of mobile-gw[21697]`: who found no port, where that was one process, or several of one name.
+fn callers(row: &PortRow) -> String {
+    let mut callers = row.failures.iter().filter(|failed| failed.about() == About::Ports).map(|failed| failed.process);
+    let first = callers.next().flatten();
+    match first {
+        Some(caller) if callers.all(|other| other.map(|other| other.comm) == Some(caller.comm)) => {
+            format!(" of {}", process(&caller))
+        }
+        _ => String::new(),
+    }
 }
 
 fn failure(failed: &Failed, at_least: bool, clock: &dyn Fn(u64) -> String) -> String {

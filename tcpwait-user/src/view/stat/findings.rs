@@ -271,7 +271,7 @@ fn full(queue: &FullQueue, owner: Option<[u8; 16]>) -> String {
     };
     let others = if others.is_empty() { others } else { format!(".{others}") };
     format!(
-        ". Full now: that of {} on :{} (`ss -ltn`: Recv-Q {}, Send-Q {}), which does not accept() fast enough{others}",
+        ". Full now: that of {} on :{} (`ss -ltn`: Recv-Q {}, Send-Q {}), which accepts too slowly, or not at all{others}",
         owner.map_or_else(|| "an unknown process".to_owned(), |comm| plain::column(&key::comm_of(comm))),
         queue.port,
         queue.waiting,

@@ -208,12 +208,17 @@ pub fn ended(lead: &EndLead, report: &StatReport, context: ViewContext<'_>) -> S
     }
     if row.times.shared.is_some() {
         text.push_str(match row.reason {
+            Reason::Reset if group.key.iter().any(is_loopback) => ": likely a timeout of the peer",
             Reason::Reset => ": likely a timeout of the peer, or of a device in between",
             Reason::ResetSent | Reason::TimedOut => ": likely a timeout of this side",
             _ => "",
         });
     }
     text + "."
+}
+
+fn is_loopback(value: &Value) -> bool {
+    matches!(value, Value::Remote(ip, _) | Value::Pair(ip, ..) if ip.is_loopback())
 }
 
 /// `reset-sent (linger-0)`.
