@@ -33,8 +33,7 @@ pub const MINIS: &str = "sockstat tw";
 pub const ORPHANS: &str = "sockstat orphan";
 
 /// The findings on a namespace.
-const FINDINGS: [fn(&Namespace) -> Option<Finding>; 31] = [
-    ports::exhausted,
+const FINDINGS: [fn(&Namespace) -> Option<Finding>; 30] = [
     ports::reuse_without_timestamps,
     time_wait::overflow,
     time_wait::lowered,
@@ -123,7 +122,8 @@ pub fn examine(facts: &Facts) -> DoctorReport {
     let mut found: Vec<PlacedFinding> = Vec::new();
     found.extend(time_wait::configured_recycle(facts).map(|finding| PlacedFinding { finding, namespaces: Vec::new() }));
     for ns in &facts.namespaces {
-        for finding in FINDINGS.iter().filter_map(|find| find(ns)).map(Finding::consistent) {
+        let one_each = FINDINGS.iter().filter_map(|find| find(ns));
+        for finding in ports::exhausted(ns).into_iter().chain(one_each).map(Finding::consistent) {
             // What is the same in many namespaces is said once.
             match found.iter_mut().find(|other| other.finding == finding) {
                 Some(same) => same.namespaces.push(ns.name.clone()),

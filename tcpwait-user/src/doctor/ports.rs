@@ -52,18 +52,21 @@ fn reuse_works(ns: &Namespace, destination: &DestinationUse) -> bool {
     allowed && ns.settings.number(TIMESTAMPS).is_some_and(|timestamps| timestamps > 0)
 }
 
-/// Nearly all ports towards one destination are taken, by what connect() may not take over.
-pub fn exhausted(ns: &Namespace) -> Option<Finding> {
-    let available = available(ns)?;
+/// Nearly all ports towards a destination are taken, by what connect() may not take over: the worst destinations, at most so many.
+pub fn exhausted(ns: &Namespace) -> Vec<Finding> {
+    const MOST: usize = 5;
+    let Some((available, sockets)) = available(ns).zip(ns.sockets.as_ref()) else { return Vec::new() };
     let blocked = |destination: &DestinationUse| match reuse_works(ns, destination) {
         true => destination.used - (destination.time_wait - destination.young),
         false => destination.used,
     };
-    let worst = ns.sockets.as_ref()?.destinations.iter().max_by_key(|destination| blocked(destination))?;
-    let taken = blocked(worst);
-    if taken == 0 || taken * 100 < available * NEAR {
-        return None;
-    }
+    let taken = sockets.destinations.iter().map(|destination| (destination, blocked(destination)));
+    let mut near: Vec<_> = taken.filter(|(_, taken)| *taken > 0 && taken * 100 >= available * NEAR).collect();
+    near.sort_by_key(|(_, taken)| std::cmp::Reverse(*taken));
+    near.iter().take(MOST).map(|(destination, taken)| towards(ns, destination, *taken, available)).collect()
+}
+
+fn towards(ns: &Namespace, worst: &DestinationUse, taken: u64, available: u64) -> Finding {
     let (address, port) = worst.remote;
     let to = std::net::SocketAddr::new(address, port);
     let verdict = if taken >= available { "has run out" } else { "is about to run out" };
@@ -74,9 +77,10 @@ pub fn exhausted(ns: &Namespace) -> Option<Finding> {
     );
     let finding = Finding::new("ports-exhausted", Now, what)
         .known_by([Evidence::gauge(format!("ports in use to {to}"), worst.used)])
+        .known_by([Evidence::gauge("of these in ESTABLISHED", worst.established)])
         .known_by([Evidence::gauge("of these in TIME_WAIT", worst.time_wait)])
         .known_by(ns.set(&[RANGE, RESERVED, REUSE, TIMESTAMPS]));
-    Some(cures(ns, worst, finding))
+    cures(ns, worst, finding)
 }
 
 /// `10.0.0.1`, `fe80::1%eth0`.
@@ -93,8 +97,15 @@ fn cures(ns: &Namespace, worst: &DestinationUse, finding: Finding) -> Finding {
     let reuses = reuse_works(ns, worst);
     let (low, high) = range(ns).unwrap_or_default();
     let widest = range_advice::widest(low, high);
+    let open = worst.established > worst.used / 2;
     let finding = finding
-        .change(
+        .change_if(
+            open,
+            "open fewer connections at a time, or close those that are not used: `tcpwait ports 5` shows which process has them",
+            "a connection that was closed has to be made again",
+        )
+        .change_if(
+            !open,
             "keep connections open and reuse them (keep-alive, a pool): `tcpwait ports 5` shows which process opens them",
             "a firewall or NAT in between may drop idle connections",
         )
@@ -110,6 +121,9 @@ fn cures(ns: &Namespace, worst: &DestinationUse, finding: Finding) -> Finding {
         )
         .change_if(widest.is_some(), range_advice::change(low, high, widest.unwrap_or_default()), range_advice::RISK)
         .change("more source addresses, or more addresses or ports of the peer: each combination has all the ports", "none");
+    if worst.time_wait == 0 {
+        return finding;
+    }
     finding
         .in_vain(format!("tcp_fin_timeout: TIME_WAIT takes {}", ns.time_wait_length()))
         .in_vain("tcp_max_tw_buckets: a lower limit skips TIME_WAIT, and its protection against old segments")

@@ -19,9 +19,11 @@ pub struct DestinationUse {
     pub remote: (IpAddr, u16),
     /// Local ports within `ip_local_port_range` that are taken.
     pub used: u64,
+    /// Of these by sockets in ESTABLISHED.
+    pub established: u64,
     /// Of these by sockets in TIME_WAIT.
     pub time_wait: u64,
-    /// Of these by ones that are younger than the delay of `tcp_tw_reuse`.
+    /// Of those in TIME_WAIT, ones that are younger than the delay of `tcp_tw_reuse`.
     pub young: u64,
 }
 

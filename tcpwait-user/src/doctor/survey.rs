@@ -68,6 +68,7 @@ pub struct Bounds {
 #[derive(Clone, Copy, Debug, Default)]
 struct Use {
     used: u64,
+    established: u64,
     time_wait: u64,
     young: u64,
 }
@@ -148,7 +149,8 @@ impl Survey {
         let flow = Flow { netns: SAME, bound_dev_if: socket.bound_dev_if, laddr, raddr, lport, rport };
         let waits = socket.mini && socket.state == State::TimeWait;
         let young = waits && socket.left_ms > self.bounds.young_ms;
-        let mine = Use { used: 1, time_wait: u64::from(waits), young: u64::from(young) };
+        let established = u64::from(socket.state == State::Established);
+        let mine = Use { used: 1, established, time_wait: u64::from(waits), young: u64::from(young) };
         match self.census.connection(&flow) {
             Some(origin) => self.ports(&flow, mine, origin),
             None => self.undecided.push((flow, mine)),
@@ -163,6 +165,7 @@ impl Survey {
             Origin::Here => {
                 let all = self.destinations.entry((flow.bound_dev_if, flow.laddr, flow.raddr, flow.rport)).or_default();
                 all.used += mine.used;
+                all.established += mine.established;
                 all.time_wait += mine.time_wait;
                 all.young += mine.young;
             }
@@ -254,7 +257,7 @@ impl Survey {
         }
         let mut destinations: Vec<DestinationUse> = std::mem::take(&mut self.destinations)
             .into_iter()
-            .map(|((bound_dev_if, laddr, raddr, rport), Use { used, time_wait, young })| DestinationUse {
+            .map(|((bound_dev_if, laddr, raddr, rport), Use { used, established, time_wait, young })| DestinationUse {
                 interface: (bound_dev_if != 0).then(|| {
                     let named = self.interfaces.iter().find(|(index, _)| *index == bound_dev_if);
                     named.map_or_else(|| format!("if{bound_dev_if}"), |(_, name)| name.clone())
@@ -262,6 +265,7 @@ impl Survey {
                 laddr,
                 remote: (raddr, rport),
                 used,
+                established,
                 time_wait,
                 young,
             })

@@ -182,6 +182,7 @@ fn destination(laddr: [u8; 4], used: u64, time_wait: u64, young: u64) -> Sockets
         laddr: IpAddr::V4(Ipv4Addr::from(laddr)),
         remote: (IpAddr::V4(Ipv4Addr::new(10, 0, 0, 9)), 443),
         used,
+        established: 0,
         time_wait,
         young,
     };
@@ -209,6 +210,24 @@ fn ports_that_run_out() {
     let reserved = [("net.ipv4.ip_local_reserved_ports", "32768-60000,70,8080-9000")];
     assert_eq!(with(destination(remote, 800, 0, 0), &reserved), exhausted);
     assert_eq!(with(destination(remote, 700, 0, 0), &reserved), []);
+}
+
+/// Each destination that runs out has its finding, with what has its ports: a pool does not help where connections are kept.
+#[test]
+fn ports_of_several_destinations() {
+    let mut ns = healthy();
+    let mut sockets = destination([10, 0, 0, 1], 28_000, 28_000, 0);
+    let kept = DestinationUse { used: 28_232, established: 28_000, time_wait: 0, ..sockets.destinations[0].clone() };
+    sockets.destinations.push(DestinationUse { remote: (kept.remote.0, 444), ..kept });
+    ns.sockets = Some(sockets);
+    let found = report(ns).findings;
+    let advice: Vec<&str> = found.iter().map(|found| found.finding.advice[0].change.as_str()).collect();
+    assert!(
+        advice[0].starts_with("open fewer connections at a time") && advice[1].starts_with("keep connections open"),
+        "{advice:?}"
+    );
+    assert_eq!(found.len(), 2);
+    assert!(found[0].finding.in_vain.is_empty() && !found[1].finding.in_vain.is_empty(), "{found:?}");
 }
 
 #[test]

@@ -61,7 +61,9 @@ impl Full {
     /// One that sock_diag lists.
     pub(super) fn listed(seed: &Seed, owner: Option<Arc<Task>>, origin: Origin) -> Self {
         let by_ns = seed.by_ns.unwrap_or_default();
-        Self { by_ns, owner, v6only: seed.v6only, ..Self::new(seed.flow, seed.state, origin) }
+        // Without a SYN there is nothing to be sent again; one that waits for a second has sent it again (`TCP_TIMEOUT_INIT`).
+        let syn_sent = seed.state == State::SynSent && seed.retransmits > 0;
+        Self { by_ns, owner, v6only: seed.v6only, syn_sent, ..Self::new(seed.flow, seed.state, origin) }
     }
 
     /// Of one that is followed sock_diag may know what the events did not tell.

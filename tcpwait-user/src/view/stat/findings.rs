@@ -124,6 +124,12 @@ fn words(finding: &StatFinding, report: &StatReport, context: ViewContext<'_>) -
                     "The listener is on this machine, and its accept queue was full when it was last looked at (`ss -ltn`: Recv-Q {}, Send-Q {})",
                     queue.waiting, queue.backlog
                 ),
+                None if row.here && has_overflowed(report) => {
+                    "The other end is on this machine, where an accept queue was full meanwhile: see above, and \
+                     compare Recv-Q with Send-Q in `ss -ltn`"
+                        .to_owned()
+                }
+                None if row.here => "The other end is on this machine: check `ss -ltn` and its firewall".to_owned(),
                 None => "Check the peer and firewalls".to_owned(),
             };
             format!(
@@ -178,6 +184,12 @@ fn is_queue_full(row: &PlaceRow, report: &StatReport) -> bool {
     let full =
         |finding: &StatFinding| matches!(finding, StatFinding::Dropped { queue: Some(queue), .. } if is_it(queue));
     row.here && report.findings.iter().any(full)
+}
+
+/// Whether an accept queue was full in what the report is on.
+fn has_overflowed(report: &StatReport) -> bool {
+    let dropped = |finding: &StatFinding| matches!(finding, StatFinding::Dropped { drops, .. } if drops.overflows > 0);
+    report.findings.iter().any(dropped)
 }
 
 /// The listener of this machine that a connect waits for, if its accept queue was full when the kernel was last asked.
