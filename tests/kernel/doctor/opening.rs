@@ -93,7 +93,7 @@ pub fn who_accepts() {
     let _waiting = [traffic::connect(to), traffic::connect(to)];
     let report = now();
     let found = report.finding("accept-queue-full", "now");
-    assert!(says(found, "what", &format!("who-accepts[{}] does not", actor.pid())), "{found}");
+    assert!(says(found, "what", &format!("who-accepts[{}] accepts too slowly", actor.pid())), "{found}");
 }
 
 /// The application's own backlog is the smaller.
