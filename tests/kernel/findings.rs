@@ -50,8 +50,11 @@ pub fn not_closed(ip: &str) {
     for _ in 0..LEAKED {
         let client = traffic::connect(traffic::address(&listener));
         let server = traffic::accept(&listener);
+        let ends = (traffic::address(&client), traffic::peer(&client));
         drop(client);
         read_end(&server);
+        // The ACK of its FIN may be a delayed one.
+        until("FIN_WAIT2", SOON, || traffic::ss(ends).is_some_and(|line| line.starts_with("FIN-WAIT-2")));
         kept.push(server);
     }
     let port = traffic::address(&listener).port();
