@@ -120,6 +120,7 @@ fn main() -> ExitCode {
         isolated("findings::nothing", findings::nothing),
         isolated("top::shows_the_kernel", top::shows_the_kernel),
         isolated("top::gives_the_terminal_back", top::gives_the_terminal_back),
+        isolated("top::a_recording_ends_at_a_signal", top::a_recording_ends_at_a_signal),
         isolated("top::a_panic_gives_the_terminal_back", top::a_panic_gives_the_terminal_back),
         isolated("top::stops_and_goes_on", top::stops_and_goes_on),
         isolated("top::ends_with_its_terminal", top::ends_with_its_terminal),

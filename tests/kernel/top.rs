@@ -244,6 +244,21 @@ pub fn gives_the_terminal_back() {
     }
 }
 
+/// So it is with a recording, which nothing traces meanwhile.
+pub fn a_recording_ends_at_a_signal() {
+    let folder = tempfile::tempdir().unwrap();
+    let recording = folder.path().join("incident.tcpwait");
+    std::fs::write(&recording, include_bytes!("../fixtures/incident.tcpwait")).unwrap();
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        let mut terminal = Terminal::start(command(["top", "--from", recording.to_str().unwrap()]));
+        terminal.wait_for("[1 Overview]", START);
+        let raw = tcgetattr(&terminal.slave).unwrap();
+        assert!(!raw.local_flags.contains(LocalFlags::ICANON), "{signal}");
+        terminal.signal(signal);
+        assert_eq!(terminal.ended(), Some(0), "{signal}: {}", terminal.contents());
+    }
+}
+
 /// A panic, too.
 pub fn a_panic_gives_the_terminal_back() {
     let mut command = Command::new("/proc/self/exe");

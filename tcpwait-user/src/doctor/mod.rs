@@ -5,6 +5,7 @@
 
 pub mod facts;
 pub mod finding;
+mod given_up;
 pub mod settings;
 pub mod socket;
 pub mod sockets;
@@ -57,9 +58,9 @@ const FINDINGS: [fn(&Namespace) -> Option<Finding>; 30] = [
     closing::zero_window,
     closing::unacknowledged,
     closing::last_ack,
-    closing::orphans,
-    closing::out_of_memory,
-    closing::timeouts,
+    given_up::orphans,
+    given_up::out_of_memory,
+    given_up::timeouts,
     conntrack::full,
     conntrack::drops,
     conntrack::insert_failed,
