@@ -237,7 +237,9 @@ impl Live {
                 let needed = sink.reading_begins();
                 let last = readings.ends_at.is_some();
                 let list = last && self.settings.audit == Audited::Throughout;
-                readings.under_way = Some(self.read_counters(needed, last, list));
+                // Whoever hit Ctrl-C does not wait until all processes have been looked at: that may take longer than there is.
+                let anew = last && !signals::asked();
+                readings.under_way = Some(self.read_counters(needed, anew, list));
                 readings.last_begun = last;
             }
         }

@@ -27,11 +27,12 @@ pub(super) type Listed = oneshot::Receiver<(Vec<u8>, Seeded)>;
 pub(super) type SettingsRead = (Vec<(NetnsId, PortSettings)>, Duration);
 
 impl Live {
-    /// Reads the kernel's own counters, of the namespaces that are `needed` and of others; in the `last` reading those of every namespace that there is by then. `list`: counts mini-sockets, too.
+    /// Reads the kernel's own counters, of the namespaces that are `needed` and of others that are known. `anew`: of every namespace that there is by now,
+    /// for which all processes are looked at. `list`: counts mini-sockets, too.
     pub(super) fn read_counters(
         &self,
         needed: Vec<NetnsId>,
-        last: bool,
+        anew: bool,
         list: bool,
     ) -> oneshot::Receiver<(Reading, Duration)> {
         let (send, receive) = oneshot::channel();
@@ -40,11 +41,9 @@ impl Live {
         std::thread::spawn(move || {
             let begun = Instant::now();
             let inodes: Vec<u32> = needed.iter().map(|netns| netns.inode()).collect();
-            let there = if last { namespaces.anew() } else { namespaces.recent(&inodes) };
+            let there = if anew { namespaces.anew() } else { namespaces.recent(&inodes) };
             let reading = snmp::read(&there, &netns, list, monotonic_ns);
-            // The last one looks at all processes, and is to have time for that.
-            let took = begun.elapsed().max(namespaces.took());
-            let _ = send.send((reading, took));
+            let _ = send.send((reading, begun.elapsed()));
         });
         receive
     }

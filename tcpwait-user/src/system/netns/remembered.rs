@@ -58,12 +58,6 @@ impl Remembered {
         self.if_recent(wanted).unwrap_or_else(|| self.anew())
     }
 
-    /// How long it took to look for all of them last.
-    pub fn took(&self) -> Duration {
-        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().map_or(Duration::ZERO, |found| found.took)
-    }
-
     fn if_recent(&self, wanted: &[u32]) -> Option<Vec<Netns>> {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let Found { places, at, took } = last.as_ref()?;
