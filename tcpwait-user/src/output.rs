@@ -1,6 +1,7 @@
 //! Standard output and standard error, each written by a thread of its own from a bounded queue: whoever reads them slowly, or not at all, holds up
 //! neither the ring buffer nor the end. What does not fit is dropped by whole lines and counted.
 
+pub mod journal;
 mod queue;
 
 use std::{

@@ -183,6 +183,9 @@ impl<W: Write> Pipeline<W> {
         {
             raw::event(event, self.stream.context(), json, &mut self.out)?;
         }
+        if let (Fact::Loss { lost }, Shown::Transitions(view)) = (&event.fact, &mut self.shown) {
+            view.loss(event.time_ns, *lost, self.stream.context(), &mut self.out)?;
+        }
         self.show()
     }
 
@@ -242,6 +245,9 @@ impl<W: Write> Pipeline<W> {
             selector.finish(context.names, |update| show(update, steps, view.as_mut(), context, out))?;
         }
         let ledger = self.ledger();
+        if let Shown::Transitions(view) = &mut self.shown {
+            view.account(&ledger, self.stream.context(), &mut self.out)?;
+        }
         if ledger.recording.is_lossy() {
             match &mut self.shown {
                 Shown::Transitions(view) => view.damage(&ledger.recording, &mut self.out)?,

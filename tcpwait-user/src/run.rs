@@ -4,6 +4,7 @@ mod criteria;
 mod doctor;
 mod export;
 mod exit;
+mod journal;
 mod notices;
 mod ports;
 mod probes;

@@ -54,6 +54,9 @@ Examples:
   tcpwait trace --state SYN_RECV         connections in SYN_RECV
   tcpwait trace --comm '!nginx' -L '!22' all but nginx's and ssh's
   tcpwait trace --comm nginx --json      nginx's, for a program to read
+  tcpwait trace --reason '!closed,expired' --journal
+                                         what ended otherwise, to the journal:
+                                         journalctl -f SYSLOG_IDENTIFIER=tcpwait
   tcpwait trace --from FILE              from a recording";
 
 /// `tcpwait trace`.
@@ -71,6 +74,9 @@ pub struct TraceArgs {
     /// JSON: one object per line
     #[arg(long)]
     pub json: bool,
+    /// To the journal of systemd instead of stdout: each line is an entry, with fields (docs/output.md)
+    #[arg(long, conflicts_with_all = ["json", "raw", "color"])]
+    pub journal: bool,
     /// Read a recording instead of the running kernel; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "ring_buffer"])]
     pub from: Option<PathBuf>,

@@ -238,7 +238,7 @@ fn wait_for_room(file: BorrowedFd<'_>) {
     let _ = poll(&mut [PollFd::new(file, PollFlags::POLLOUT)], PollTimeout::NONE);
 }
 
-fn errno(error: &io::Error) -> i32 {
+pub(super) fn errno(error: &io::Error) -> i32 {
     error.raw_os_error().unwrap_or(libc::EIO)
 }
 

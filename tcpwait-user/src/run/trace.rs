@@ -1,29 +1,35 @@
 //! `tcpwait trace`: connects a source with the pipeline that makes lines.
 
-use std::{io, path::Path, process::ExitCode};
+use std::{
+    io::{self, Write},
+    path::Path,
+    process::ExitCode,
+};
 
 use anyhow::{Context, Result};
 use jiff::tz::TimeZone;
 
 use super::{
     criteria::{check_states, criteria, kernel_filter, one},
-    exit::close,
+    exit::{close, code},
+    journal::{self, all_is_sent, pids},
     notices::{banner, log_to_stderr, say_damage, say_seeded},
     runtime,
     screen::{line_width, paint},
     source::{meaning_of_tw, open, settings},
 };
 use crate::{
-    aggregate::audit::{Audit, Reading},
+    aggregate::audit::{Audit, AuditReport, Reading},
     cli::TraceArgs,
     ledger::Ledger,
     live::{self as source, Audited, LiveOptions, Sink},
-    output::Output,
+    output::{Output, journal::Journal},
     pipeline::{Pipeline, Shown},
     recording::{Believed, Reader},
     select::{Selector, Steps},
     tcp::NetnsId,
     view::{
+        journal::TraceJournal,
         json::TraceJson,
         text::{Columns, TraceText},
     },
@@ -42,12 +48,17 @@ pub fn run(args: &TraceArgs) -> Result<ExitCode> {
 async fn live(args: &TraceArgs) -> Result<ExitCode> {
     let mut criteria = criteria(&args.filter, true)?;
     let steps = steps(args)?;
+    let journal = args.journal.then(journal::connect).transpose()?;
     let filter = kernel_filter(&mut criteria);
     let ports = !filter.lports.is_empty() || !filter.rports.is_empty();
     let audited = if ports { Audited::Never } else { Audited::Ends };
     let audit = (!ports).then(|| Audit::new(meaning_of_tw(), None));
     let mut live = source::attach(LiveOptions { audit: audited, ..settings(&args.tracing, filter) })?;
-    let mut pipeline = Pipeline::new(live.header(), Selector::new(criteria), shown(args), Output::live())?.only(steps);
+    let out: Box<dyn Write> = match &journal {
+        Some(journal) => Box::new(journal.live()),
+        None => Box::new(Output::live()),
+    };
+    let mut pipeline = Pipeline::new(live.header(), Selector::new(criteria), shown(args), out)?.only(steps);
     if let Some(audit) = audit {
         pipeline = pipeline.audited(audit);
     }
@@ -57,20 +68,44 @@ async fn live(args: &TraceArgs) -> Result<ExitCode> {
     let seeded = live.run(&mut sink).await?;
     say_seeded(seeded.as_ref(), args.tracing.verbose);
     let ledger = sink.0.finish().context("writing to stdout")?;
-    close(&ledger, sink.0.audit().as_ref(), args.tracing.verbose, args.fail_on_loss)
+    end(args, &ledger, sink.0.audit().as_ref(), journal.as_ref())
+}
+
+/// Says the account, and what the journal did not get.
+fn end(
+    args: &TraceArgs,
+    ledger: &Ledger,
+    audit: Option<&AuditReport>,
+    journal: Option<&Journal>,
+) -> Result<ExitCode> {
+    let sent = journal.is_none_or(all_is_sent);
+    let closed = close(ledger, audit, args.tracing.verbose, args.fail_on_loss)?;
+    Ok(if sent { closed } else { code(true, args.fail_on_loss) })
 }
 
 fn replay(args: &TraceArgs, path: &Path) -> Result<ExitCode> {
     let criteria = criteria(&args.filter, false)?;
     let mut reader = open(path)?;
+    let journal = args.journal.then(journal::connect).transpose()?;
+    let out: Box<dyn Write> = match &journal {
+        Some(journal) => Box::new(journal.patient()),
+        None => Box::new(Output::patient()),
+    };
+    let selector = Selector::new(criteria);
     let ledger =
-        replay_records(&mut reader, Selector::new(criteria), steps(args)?, shown(args)).context("writing to stdout")?;
+        replay_records(&mut reader, selector, steps(args)?, shown(args), out).context("writing to stdout")?;
     say_damage(path, &reader.found(), "shown");
-    close(&ledger, None, args.tracing.verbose, args.fail_on_loss)
+    end(args, &ledger, None, journal.as_ref())
 }
 
-fn replay_records(reader: &mut Believed<Reader>, selector: Selector, steps: Steps, shown: Shown) -> io::Result<Ledger> {
-    let mut pipeline = Pipeline::new(&reader.header().clone(), selector, shown, Output::patient())?.only(steps);
+fn replay_records(
+    reader: &mut Believed<Reader>,
+    selector: Selector,
+    steps: Steps,
+    shown: Shown,
+    out: Box<dyn Write>,
+) -> io::Result<Ledger> {
+    let mut pipeline = Pipeline::new(&reader.header().clone(), selector, shown, out)?.only(steps);
     while let Some(record) = reader.next_record() {
         pipeline.record(record)?;
     }
@@ -79,7 +114,7 @@ fn replay_records(reader: &mut Believed<Reader>, selector: Selector, steps: Step
 }
 
 /// Records become lines.
-struct Lines(Pipeline<Output>);
+struct Lines(Pipeline<Box<dyn Write>>);
 
 impl Sink for Lines {
     fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -111,11 +146,18 @@ fn shown(args: &TraceArgs) -> Shown {
     if args.json {
         return Shown::Transitions(Box::new(TraceJson::default()));
     }
-    Shown::Transitions(Box::new(TraceText::new(Columns {
+    let columns = Columns {
         relative_time: args.relative_time,
         time_of_day: args.time_of_day.then(TimeZone::system),
         wide: args.wide,
+        ..Columns::default()
+    };
+    if args.journal {
+        return Shown::Transitions(Box::new(TraceJournal::new(columns, pids(args.from.is_some()))));
+    }
+    Shown::Transitions(Box::new(TraceText::new(Columns {
         width: line_width(args.wide),
         paint: paint(args.color),
+        ..columns
     })))
 }

@@ -5,6 +5,7 @@ pub mod check;
 mod clock;
 pub mod doctor;
 pub mod failure;
+pub mod journal;
 pub mod json;
 pub mod key;
 pub mod ledger;
@@ -25,7 +26,7 @@ use jiff::Timestamp;
 
 use crate::{
     aggregate::{ports::report::PortsReport, report::StatReport},
-    ledger::Recorded,
+    ledger::{Ledger, Recorded},
     lifecycle::{Failure, Transition},
     names::Names,
 };
@@ -73,6 +74,28 @@ pub trait View {
     /// # Errors
     /// The output cannot be written.
     fn damage(&mut self, _found: &Recorded, _out: &mut dyn Write) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Records did not fit into the ring buffer: so many by now. A person is told on stderr.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn loss(
+        &mut self,
+        _time_ns: u64,
+        _lost: u64,
+        _context: ViewContext<'_>,
+        _out: &mut dyn Write,
+    ) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Nothing more comes. A person is told what was lost on stderr.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn account(&mut self, _ledger: &Ledger, _context: ViewContext<'_>, _out: &mut dyn Write) -> io::Result<()> {
         Ok(())
     }
 }
