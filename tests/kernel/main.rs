@@ -34,6 +34,7 @@ mod half_close;
 mod syn_recv;
 mod hand;
 mod identity;
+mod journal;
 mod netns;
 mod older;
 #[path = "../replay/metrics/of_stat.rs"]
@@ -126,6 +127,7 @@ fn main() -> ExitCode {
         isolated("top::ends_with_its_terminal", top::ends_with_its_terminal),
         isolated("top::nobody_reads_the_terminal", top::nobody_reads_the_terminal),
         isolated("top::ends_although_nobody_reads", top::ends_although_nobody_reads),
+        isolated("journal::real_journald", journal::real_journald),
         watched("reasons::reused_auto_port_v4", || reasons::reused_auto_port(V4)),
         watched("reasons::reused_auto_port_v6", || reasons::reused_auto_port(V6)),
         watched("reasons::reused_bound_port_v4", || reasons::reused_bound_port(V4)),

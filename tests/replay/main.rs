@@ -21,6 +21,7 @@ mod documents;
 mod form;
 mod golden;
 mod invariants;
+mod journal;
 mod kernel_ends;
 mod kernels;
 mod late_segments;

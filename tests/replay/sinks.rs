@@ -53,7 +53,7 @@ fn flow_at(kind: u8) -> Option<usize> {
 }
 
 /// A recording in which everything that has a name has this one.
-fn named(name: &str) -> (Header, Vec<Vec<u8>>) {
+pub fn named(name: &str) -> (Header, Vec<Vec<u8>>) {
     let (mut header, all) = records("reasons");
     // Interfaces have names from version 5 on; what is older has no fields for them, and is read alike.
     header.wire = wire::VERSION;

@@ -255,7 +255,10 @@ impl SharedEntries {
     fn send_one(&self, socket: &mut UnixDatagram, entry: &[u8]) -> Option<Errno> {
         loop {
             let sending = send(socket, entry);
-            self.lock().trouble = if let Sending::Away(errno) = sending { Some(errno) } else { None };
+            {
+                let trouble = &mut self.lock().trouble;
+                *trouble = if let Sending::Away(errno) = sending { trouble.or(Some(errno)) } else { None };
+            }
             match sending {
                 Sending::Done => return None,
                 Sending::Refused(errno) => return Some(errno),
@@ -264,8 +267,9 @@ impl SharedEntries {
                 Sending::Away(_) => {
                     thread::sleep(AGAIN);
                     // It may have been started anew.
-                    if let Ok(anew) = connect(&self.path) {
-                        *socket = anew;
+                    match connect(&self.path) {
+                        Ok(anew) => *socket = anew,
+                        Err(e) => self.lock().trouble = Some(Errno::from_raw(errno(&e))),
                     }
                 }
             }
