@@ -18,6 +18,7 @@ pub mod names;
 pub mod ledger;
 pub mod select;
 pub mod aggregate;
+pub mod timeline;
 pub mod doctor;
 pub mod states;
 pub mod view;

@@ -152,6 +152,8 @@ pub struct Pipeline<W: Write> {
     shown: Shown,
     audit: Option<Audit>,
     out: W,
+    /// The latest time of a record, in nanoseconds of `CLOCK_MONOTONIC`.
+    now_ns: u64,
 }
 
 impl<W: Write> Pipeline<W> {
@@ -161,7 +163,15 @@ impl<W: Write> Pipeline<W> {
     /// The output cannot be written.
     pub fn new(header: &Header, selector: Selector, shown: Shown, out: W) -> io::Result<Self> {
         let mut pipeline =
-            Self { stream: Stream::new(header), selector, steps: Steps::default(), shown, audit: None, out };
+            Self {
+                stream: Stream::new(header),
+                selector,
+                steps: Steps::default(),
+                shown,
+                audit: None,
+                out,
+                now_ns: header.started_ns,
+            };
         if let Shown::Transitions(view) = &mut pipeline.shown {
             view.header(&mut pipeline.out)?;
         }
@@ -175,6 +185,7 @@ impl<W: Write> Pipeline<W> {
     pub fn record(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.stream.record(bytes);
         let Some(event) = self.stream.event() else { return Ok(()) };
+        self.now_ns = self.now_ns.max(event.time_ns);
         if let Some(audit) = &mut self.audit {
             audit.event(event);
         }
@@ -239,14 +250,14 @@ impl<W: Write> Pipeline<W> {
     pub fn finish(&mut self) -> io::Result<Ledger> {
         self.stream.finish();
         self.show()?;
-        let Self { stream, selector, steps, shown, out, .. } = self;
+        let Self { stream, selector, steps, shown, out, now_ns, .. } = self;
         if let Shown::Transitions(view) = shown {
             let context = stream.context();
-            selector.finish(context.names, |update| show(update, steps, view.as_mut(), context, out))?;
+            selector.finish(context.names, |update| show(update, steps, view.as_mut(), *now_ns, context, out))?;
         }
         let ledger = self.ledger();
         if let Shown::Transitions(view) = &mut self.shown {
-            view.account(&ledger, self.stream.context(), &mut self.out)?;
+            view.account(&ledger, self.now_ns, self.stream.context(), &mut self.out)?;
         }
         if ledger.recording.is_lossy() {
             match &mut self.shown {
@@ -264,14 +275,14 @@ impl<W: Write> Pipeline<W> {
     }
 
     fn show(&mut self) -> io::Result<()> {
-        let Self { stream, selector, steps, shown, audit, out } = self;
+        let Self { stream, selector, steps, shown, audit, out, now_ns } = self;
         let context = stream.context();
         for update in stream.updates() {
             if let Some(audit) = audit {
                 audit.update(update);
             }
             let Shown::Transitions(view) = shown else { continue };
-            selector.pass(update, context.names, |update| show(update, steps, view.as_mut(), context, out))?;
+            selector.pass(update, context.names, |update| show(update, steps, view.as_mut(), *now_ns, context, out))?;
         }
         Ok(())
     }
@@ -281,13 +292,15 @@ fn show(
     update: &Update,
     steps: &Steps,
     view: &mut dyn View,
+    now_ns: u64,
     context: ViewContext<'_>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     match update {
         Update::Transition(step) if steps.admit(step) => view.transition(step, context, out),
         Update::Failed(failure) if steps.admit_failure(failure) => view.failure(failure, context, out),
-        // A connection that was there before took no step.
+        Update::Found(found) => view.found(found, now_ns, context, out),
+        Update::Lost { id, flow } => view.lost(*id, flow, now_ns, context, out),
         _ => Ok(()),
     }
 }

@@ -6,6 +6,7 @@ mod export;
 mod exit;
 mod journal;
 mod notices;
+mod perfetto;
 mod ports;
 mod probes;
 mod record;
@@ -16,7 +17,7 @@ mod states;
 mod top;
 mod trace;
 
-use std::process::ExitCode;
+use std::{path::Path, process::ExitCode};
 
 use anyhow::{Context, Result};
 
@@ -32,6 +33,7 @@ use crate::{
 pub fn run(cli: Cli) -> Result<ExitCode> {
     let written_to = match &cli.command {
         Command::Stat(args) => args.output.clone(),
+        Command::Trace(args) => args.perfetto.clone().filter(|path| path != Path::new("-")),
         _ => None,
     };
     let done = match cli.command {

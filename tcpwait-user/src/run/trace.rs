@@ -14,7 +14,7 @@ use super::{
     exit::{close, code},
     journal::{self, all_is_sent, pids},
     notices::{banner, log_to_stderr, say_damage, say_seeded},
-    runtime,
+    perfetto, runtime,
     screen::{line_width, paint},
     source::{meaning_of_tw, open, settings},
 };
@@ -31,6 +31,7 @@ use crate::{
     view::{
         journal::TraceJournal,
         json::TraceJson,
+        perfetto::TracePerfetto,
         text::{Columns, TraceText},
     },
 };
@@ -86,6 +87,7 @@ fn end(
 fn replay(args: &TraceArgs, path: &Path) -> Result<ExitCode> {
     let criteria = criteria(&args.filter, false)?;
     let mut reader = open(path)?;
+    args.perfetto.as_deref().map_or(Ok(()), perfetto::write_to)?;
     let journal = args.journal.then(journal::connect).transpose()?;
     let out: Box<dyn Write> = match &journal {
         Some(journal) => Box::new(journal.patient()),
@@ -142,6 +144,9 @@ fn steps(args: &TraceArgs) -> Result<Steps> {
 fn shown(args: &TraceArgs) -> Shown {
     if args.raw {
         return Shown::Raw { json: args.json };
+    }
+    if args.perfetto.is_some() {
+        return Shown::Transitions(Box::new(TracePerfetto::default()));
     }
     if args.json {
         return Shown::Transitions(Box::new(TraceJson::default()));

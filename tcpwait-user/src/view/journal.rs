@@ -184,15 +184,11 @@ impl View for TraceJournal {
         self.note(DAMAGE_ID, "recording-damaged", line, out)
     }
 
-    fn account(&mut self, ledger: &Ledger, _: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()> {
-        if !ledger.is_lossy() {
-            return Ok(());
+    fn account(&mut self, ledger: &Ledger, _: u64, _: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()> {
+        match ledger::lost(ledger) {
+            Some(line) => self.note(LOSS_ID, "lost", line, out),
+            None => Ok(()),
         }
-        let mut text = Vec::new();
-        ledger::losses(ledger, &mut text)?;
-        let text = String::from_utf8_lossy(&text);
-        let line = text.lines().find(|line| line.starts_with("lost: ")).unwrap_or_default().to_owned();
-        self.note(LOSS_ID, "lost", line, out)
     }
 }
 

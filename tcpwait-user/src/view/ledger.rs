@@ -71,13 +71,8 @@ pub fn losses(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
             "not seen: at most {count} events of {hook} (recursion), most of which are not about a connection"
         )?;
     }
-    if ledger.is_lossy() {
-        let more = if ledger.lost_ring.is_some() {
-            ""
-        } else {
-            "; unknown whether more was lost: the counts of the BPF programs are missing"
-        };
-        writeln!(out, "lost: {}{more}", causes(ledger))
+    if let Some(lost) = lost(ledger) {
+        writeln!(out, "{lost}")
     } else if ledger.lost_ring.is_none() {
         writeln!(out, "lost: unknown, the counts of the BPF programs are missing")
     } else if ledger.recursion().is_none() {
@@ -85,6 +80,16 @@ pub fn losses(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
     } else {
         writeln!(out, "lost: nothing")
     }
+}
+
+/// What was lost, if anything was.
+pub fn lost(ledger: &Ledger) -> Option<String> {
+    let more = if ledger.lost_ring.is_some() {
+        ""
+    } else {
+        "; unknown whether more was lost: the counts of the BPF programs are missing"
+    };
+    ledger.is_lossy().then(|| format!("lost: {}{more}", causes(ledger)))
 }
 
 /// Whether anything was lost, in few words.

@@ -10,6 +10,7 @@ pub mod json;
 pub mod key;
 pub mod ledger;
 pub mod paint;
+pub mod perfetto;
 pub mod ports;
 pub mod probes;
 pub mod raw;
@@ -27,8 +28,9 @@ use jiff::Timestamp;
 use crate::{
     aggregate::{ports::report::PortsReport, report::StatReport},
     ledger::{Ledger, Recorded},
-    lifecycle::{Failure, Transition},
+    lifecycle::{Failure, OlderConnection, Transition},
     names::Names,
+    tcp::Flow,
 };
 
 /// What a view needs besides the transition itself.
@@ -69,6 +71,35 @@ pub trait View {
     /// The output cannot be written.
     fn failure(&mut self, failure: &Failure, context: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()>;
 
+    /// A connection was there before, and is known now.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn found(
+        &mut self,
+        _found: &OlderConnection,
+        _time_ns: u64,
+        _context: ViewContext<'_>,
+        _out: &mut dyn Write,
+    ) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// What became of a connection was lost, as is known now.
+    ///
+    /// # Errors
+    /// The output cannot be written.
+    fn lost(
+        &mut self,
+        _id: u64,
+        _flow: &Flow,
+        _time_ns: u64,
+        _context: ViewContext<'_>,
+        _out: &mut dyn Write,
+    ) -> io::Result<()> {
+        Ok(())
+    }
+
     /// At the end: something is wrong with the recording. A person is told on stderr; a program reads it here.
     ///
     /// # Errors
@@ -91,11 +122,17 @@ pub trait View {
         Ok(())
     }
 
-    /// Nothing more comes. A person is told what was lost on stderr.
+    /// Nothing more comes: the records end at this time. A person is told what was lost on stderr.
     ///
     /// # Errors
     /// The output cannot be written.
-    fn account(&mut self, _ledger: &Ledger, _context: ViewContext<'_>, _out: &mut dyn Write) -> io::Result<()> {
+    fn account(
+        &mut self,
+        _ledger: &Ledger,
+        _time_ns: u64,
+        _context: ViewContext<'_>,
+        _out: &mut dyn Write,
+    ) -> io::Result<()> {
         Ok(())
     }
 }
