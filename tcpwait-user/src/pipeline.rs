@@ -162,16 +162,15 @@ impl<W: Write> Pipeline<W> {
     /// # Errors
     /// The output cannot be written.
     pub fn new(header: &Header, selector: Selector, shown: Shown, out: W) -> io::Result<Self> {
-        let mut pipeline =
-            Self {
-                stream: Stream::new(header),
-                selector,
-                steps: Steps::default(),
-                shown,
-                audit: None,
-                out,
-                now_ns: header.started_ns,
-            };
+        let mut pipeline = Self {
+            stream: Stream::new(header),
+            selector,
+            steps: Steps::default(),
+            shown,
+            audit: None,
+            out,
+            now_ns: header.started_ns,
+        };
         if let Shown::Transitions(view) = &mut pipeline.shown {
             view.header(&mut pipeline.out)?;
         }

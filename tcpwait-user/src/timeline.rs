@@ -214,9 +214,8 @@ impl Timeline {
     pub fn finish(&mut self, time_ns: u64, draw: Draw<'_>) -> io::Result<()> {
         let mut open: Vec<(u64, Name)> = self.lines.iter().map(|(name, line)| (line.of.line, *name)).collect();
         open.sort_unstable_by_key(|(line, _)| *line);
-        open.into_iter().try_for_each(|(_, name)| {
-            self.lines.remove(&name).map_or(Ok(()), |line| line.draw_open(time_ns, draw))
-        })
+        open.into_iter()
+            .try_for_each(|(_, name)| self.lines.remove(&name).map_or(Ok(()), |line| line.draw_open(time_ns, draw)))
     }
 
     /// Takes a line out, be it under the name that it had before its port or its cookie was known.

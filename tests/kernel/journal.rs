@@ -6,8 +6,7 @@ use std::{fs, path::Path, process, process::Command};
 use serde_json::Value;
 
 use crate::{
-    V4,
-    netns,
+    V4, netns,
     tracer::{SOON, START, Tracer, at_home, here},
     traffic::Pair,
 };
@@ -46,8 +45,7 @@ pub fn real_journald() {
     let folder = tempfile::tempdir().unwrap();
     let over = folder.path().join("over");
     let netns = netns::inode().to_string();
-    let arguments =
-        ["-m", "sh", "-c", SCRIPT, env!("CARGO_BIN_EXE_tcpwait"), &netns, over.to_str().unwrap(), journald];
+    let arguments = ["-m", "sh", "-c", SCRIPT, env!("CARGO_BIN_EXE_tcpwait"), &netns, over.to_str().unwrap(), journald];
     let tracer = Tracer::spawn(at_home(here("unshare", arguments)));
     tracer.wait_until_tracing();
     let pair = Pair::on(V4);

@@ -34,6 +34,7 @@ mod mutation;
 mod object;
 mod names;
 mod origins;
+mod perfetto;
 mod ports;
 mod properties;
 mod selection;

@@ -57,7 +57,15 @@ Examples:
   tcpwait trace --reason '!closed,expired' --journal
                                          what ended otherwise, to the journal:
                                          journalctl -f SYSLOG_IDENTIFIER=tcpwait
-  tcpwait trace --from FILE              from a recording";
+  tcpwait trace --from FILE              from a recording
+  tcpwait trace --from FILE --perfetto OUT
+                                         a recording on a time axis: open OUT
+                                         in https://ui.perfetto.dev
+
+--journal: journald drops what comes faster than RateLimitBurst allows (10,000
+lines in 30 s, several times that on a large disk), and tells in the journal:
+journalctl MESSAGE_ID=a596d6fe7bfa4994828e72309e95d61e. Filters make fewer
+lines; systemd-run -p LogRateLimitIntervalSec=0 lifts the limit for tcpwait.";
 
 /// `tcpwait trace`.
 #[derive(Debug, Args)]

@@ -128,12 +128,8 @@ impl Journal {
 
     fn with_limit(path: &Path, limit: usize) -> io::Result<Self> {
         let socket = connect(path)?;
-        let entries = Arc::new(SharedEntries {
-            state: Mutex::default(),
-            changed: Condvar::new(),
-            path: path.to_owned(),
-            limit,
-        });
+        let entries =
+            Arc::new(SharedEntries { state: Mutex::default(), changed: Condvar::new(), path: path.to_owned(), limit });
         let sender = Arc::clone(&entries);
         let send = move || {
             // It has the socket, and needs no right.

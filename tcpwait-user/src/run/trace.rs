@@ -73,12 +73,7 @@ async fn live(args: &TraceArgs) -> Result<ExitCode> {
 }
 
 /// Says the account, and what the journal did not get.
-fn end(
-    args: &TraceArgs,
-    ledger: &Ledger,
-    audit: Option<&AuditReport>,
-    journal: Option<&Journal>,
-) -> Result<ExitCode> {
+fn end(args: &TraceArgs, ledger: &Ledger, audit: Option<&AuditReport>, journal: Option<&Journal>) -> Result<ExitCode> {
     let sent = journal.is_none_or(all_is_sent);
     let closed = close(ledger, audit, args.tracing.verbose, args.fail_on_loss)?;
     Ok(if sent { closed } else { code(true, args.fail_on_loss) })
@@ -94,8 +89,7 @@ fn replay(args: &TraceArgs, path: &Path) -> Result<ExitCode> {
         None => Box::new(Output::patient()),
     };
     let selector = Selector::new(criteria);
-    let ledger =
-        replay_records(&mut reader, selector, steps(args)?, shown(args), out).context("writing to stdout")?;
+    let ledger = replay_records(&mut reader, selector, steps(args)?, shown(args), out).context("writing to stdout")?;
     say_damage(path, &reader.found(), "shown");
     end(args, &ledger, None, journal.as_ref())
 }

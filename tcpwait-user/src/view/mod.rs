@@ -112,13 +112,7 @@ pub trait View {
     ///
     /// # Errors
     /// The output cannot be written.
-    fn loss(
-        &mut self,
-        _time_ns: u64,
-        _lost: u64,
-        _context: ViewContext<'_>,
-        _out: &mut dyn Write,
-    ) -> io::Result<()> {
+    fn loss(&mut self, _time_ns: u64, _lost: u64, _context: ViewContext<'_>, _out: &mut dyn Write) -> io::Result<()> {
         Ok(())
     }
 

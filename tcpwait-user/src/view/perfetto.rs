@@ -7,13 +7,14 @@ mod packet;
 use std::{
     hash::Hasher,
     io::{self, Write},
+    net::SocketAddr,
     num::NonZeroUsize,
 };
 
 use lru::LruCache;
 use twox_hash::XxHash32;
 
-use self::packet::{Annotation, Packets, Process, Track};
+use self::packet::{Annotation, Packets, ProcessDescriptor, TrackDescriptor};
 use super::{
     View, ViewContext,
     failure::{errno, event, words},
@@ -22,7 +23,7 @@ use super::{
 use crate::{
     event::Task,
     ledger::{Ledger, Recorded},
-    lifecycle::{Detail, Failure, OlderConnection, Reason, Restarts, Transition},
+    lifecycle::{Call, Detail, Failure, OlderConnection, Reason, Restarts, Transition},
     origin::Origin,
     plain,
     tcp::{Flow, State},
@@ -82,12 +83,16 @@ impl TracePerfetto {
                 self.now_ns = context.started_ns;
                 self.packets.begin(out)?;
                 self.packets.clocks(self.now_ns, offset_ns, out)?;
-                self.packets.track(&Track::named(UNKNOWN_OWNER, "owner unknown"), out)?;
-                self.packets.track(&Track::named(LOSSES, "lost"), out)?;
-                self.packets.track(&Track::named(COUNTERS, "sockets by state"), out)?;
+                self.packets.track(&TrackDescriptor::named(UNKNOWN_OWNER, "owner unknown"), out)?;
+                self.packets.track(&TrackDescriptor::named(LOSSES, "lost"), out)?;
+                self.packets.track(&TrackDescriptor::named(COUNTERS, "sockets by state"), out)?;
                 for state in State::ALL.into_iter().filter(|state| *state != State::Close) {
                     let counter = counter(state);
-                    let track = Track { parent: Some(COUNTERS), is_counter: true, ..Track::named(counter, state.name()) };
+                    let track = TrackDescriptor {
+                        parent: Some(COUNTERS),
+                        is_counter: true,
+                        ..TrackDescriptor::named(counter, state.name())
+                    };
                     self.packets.track(&track, out)?;
                     self.packets.count(counter, self.now_ns, 0, out)?;
                 }
@@ -123,7 +128,10 @@ impl TracePerfetto {
             Stroke::Line { of, flow, owner } => {
                 let parent = process(owner, packets, processes, out)?;
                 let name = line_name(of, flow, context);
-                packets.track(&Track { parent: Some(parent), ..Track::named(LINE + of.line, &name) }, out)
+                packets.track(
+                    &TrackDescriptor { parent: Some(parent), ..TrackDescriptor::named(LINE + of.line, &name) },
+                    out,
+                )
             }
             Stroke::Stay { of, stay, step } => write_stay(packets, of, stay, step, context, out),
             Stroke::Count { time_ns, state, now } => packets.count(counter(state), time_ns, now, out),
@@ -147,8 +155,14 @@ impl View for TracePerfetto {
         let track = process(failure.owner.as_deref(), packets, processes, out)?;
         let (words, name) = (words(failure), format!("{} {}", event(failure.call), failure.why.name()));
         let (errno, netns) = (errno(failure.errno), shown(&context.names.netns(failure.flow.netns)));
+        let (id, local) = (json::id(failure.id), shown(&local(&failure.flow, context)));
+        let remote = (failure.call == Call::Connect)
+            .then(|| SocketAddr::new(failure.flow.raddr, failure.flow.rport).to_string());
         let notes = [
             Some(Annotation::text("what", &words)),
+            id.as_deref().map(|id| Annotation::text("cookie", id)),
+            Some(Annotation::text("local", &local)),
+            remote.as_deref().map(|remote| Annotation::text("remote", remote)),
             errno.as_deref().map(|errno| Annotation::text("errno", errno)),
             Some(Annotation::text("netns", &netns)),
             failure.retransmits.map(|again| Annotation::number("retransmits", again.into())),
@@ -219,19 +233,27 @@ fn process(
     let track = PROCESS | u64::from(owner.pid) << 32 | hasher.finish();
     if known.put(track, ()).is_none() {
         let name = shown(&owner.comm_text());
-        let process = Process { pid: owner.pid, name: &name };
-        packets.track(&Track { process: Some(process), ..Track::named(track, &name) }, out)?;
+        let process = ProcessDescriptor { pid: owner.pid, name: &name };
+        packets.track(&TrackDescriptor { process: Some(process), ..TrackDescriptor::named(track, &name) }, out)?;
     }
     Ok(track)
 }
 
 fn line_name(of: Drawn, flow: &Flow, context: ViewContext<'_>) -> String {
-    let local = context.names.endpoint(flow.laddr, flow.lport, flow.interface());
-    let remote = std::net::SocketAddr::new(flow.raddr, flow.rport);
+    let local = local(flow, context);
+    let remote = SocketAddr::new(flow.raddr, flow.rport);
     let cookie = json::id(of.id).map(|id| format!(" sk:{id}")).unwrap_or_default();
     match flow.raddr.is_unspecified() && flow.rport == 0 {
         true => shown(&format!("{local}{cookie}")),
         false => shown(&format!("{local} -> {remote}{cookie}")),
+    }
+}
+
+/// The local end; its port may not be known.
+fn local(flow: &Flow, context: ViewContext<'_>) -> String {
+    match flow.lport {
+        0 => format!("{}:-", context.names.address(flow.laddr, flow.interface())),
+        port => context.names.endpoint(flow.laddr, port, flow.interface()),
     }
 }
 

@@ -6,9 +6,9 @@ const LENGTH: u64 = 2;
 
 /// A message.
 #[derive(Debug, Default)]
-pub struct Message(Vec<u8>);
+pub struct ProtoMessage(Vec<u8>);
 
-impl Message {
+impl ProtoMessage {
     /// A number; also an enum or a bool.
     pub fn number(&mut self, field: u64, value: u64) -> &mut Self {
         self.varint(field << 3 | VARINT);
@@ -67,12 +67,12 @@ impl Message {
 
 #[cfg(test)]
 mod tests {
-    use super::Message;
+    use super::ProtoMessage;
 
     /// The examples of protobuf's documentation of its encoding.
     #[test]
     fn as_documented() {
-        let mut message = Message::default();
+        let mut message = ProtoMessage::default();
         message.number(1, 150);
         assert_eq!(message.bytes(), [0x08, 0x96, 0x01]);
         message.clear();
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_length_of_two_bytes() {
-        let mut message = Message::default();
+        let mut message = ProtoMessage::default();
         let long = "x".repeat(300);
         message.message(1, |inner| {
             inner.text(2, &long);

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use super::message::Message;
+use super::message::ProtoMessage;
 
 /// `Trace.packet`.
 const PACKET: u64 = 1;
@@ -54,21 +54,21 @@ mod of_track {
 }
 
 /// A track.
-pub(super) struct Track<'a> {
+pub(super) struct TrackDescriptor<'a> {
     pub uuid: u64,
     pub parent: Option<u64>,
     pub name: &'a str,
-    pub process: Option<Process<'a>>,
+    pub process: Option<ProcessDescriptor<'a>>,
     pub is_counter: bool,
 }
 
 /// A process.
-pub(super) struct Process<'a> {
+pub(super) struct ProcessDescriptor<'a> {
     pub pid: u32,
     pub name: &'a str,
 }
 
-impl<'a> Track<'a> {
+impl<'a> TrackDescriptor<'a> {
     /// One on the top.
     pub fn named(uuid: u64, name: &'a str) -> Self {
         Self { uuid, parent: None, name, process: None, is_counter: false }
@@ -78,29 +78,29 @@ impl<'a> Track<'a> {
 /// What is said of an event.
 pub(super) struct Annotation<'a> {
     name: &'static str,
-    value: Value<'a>,
+    value: NoteValue<'a>,
 }
 
-enum Value<'a> {
+enum NoteValue<'a> {
     Text(&'a str),
     Number(u64),
 }
 
 impl<'a> Annotation<'a> {
     pub fn text(name: &'static str, text: &'a str) -> Self {
-        Self { name, value: Value::Text(text) }
+        Self { name, value: NoteValue::Text(text) }
     }
 
     pub fn number(name: &'static str, number: u64) -> Self {
-        Self { name, value: Value::Number(number) }
+        Self { name, value: NoteValue::Number(number) }
     }
 
-    fn write(&self, to: &mut Message) {
+    fn write(&self, to: &mut ProtoMessage) {
         to.message(of_event::ANNOTATION, |note| {
             note.text(10, self.name);
             match self.value {
-                Value::Text(text) => note.text(6, text),
-                Value::Number(number) => note.number(3, number),
+                NoteValue::Text(text) => note.text(6, text),
+                NoteValue::Number(number) => note.number(3, number),
             };
         });
     }
@@ -109,11 +109,11 @@ impl<'a> Annotation<'a> {
 /// Writes packets.
 #[derive(Debug, Default)]
 pub(super) struct Packets {
-    message: Message,
+    message: ProtoMessage,
 }
 
 impl Packets {
-    fn packet(&mut self, out: &mut dyn Write, write: impl FnOnce(&mut Message)) -> io::Result<()> {
+    fn packet(&mut self, out: &mut dyn Write, write: impl FnOnce(&mut ProtoMessage)) -> io::Result<()> {
         self.message.clear();
         self.message.message(PACKET, |packet| {
             packet.number(of_packet::SEQUENCE_ID, SEQUENCE);
@@ -151,7 +151,7 @@ impl Packets {
     }
 
     /// A track begins.
-    pub fn track(&mut self, track: &Track<'_>, out: &mut dyn Write) -> io::Result<()> {
+    pub fn track(&mut self, track: &TrackDescriptor<'_>, out: &mut dyn Write) -> io::Result<()> {
         self.packet(out, |packet| {
             packet.message(of_packet::TRACK_DESCRIPTOR, |descriptor| {
                 descriptor.number(of_track::UUID, track.uuid);
@@ -159,7 +159,7 @@ impl Packets {
                     descriptor.number(of_track::PARENT, parent);
                 }
                 match &track.process {
-                    Some(Process { pid, name }) => descriptor.message(of_track::PROCESS, |process| {
+                    Some(ProcessDescriptor { pid, name }) => descriptor.message(of_track::PROCESS, |process| {
                         process.signed(1, i64::from(pid.cast_signed())).text(6, name);
                     }),
                     None => descriptor.text(of_track::NAME, track.name),
@@ -217,7 +217,7 @@ impl Packets {
         time_ns: u64,
         kind: u64,
         out: &mut dyn Write,
-        write: impl FnOnce(&mut Message),
+        write: impl FnOnce(&mut ProtoMessage),
     ) -> io::Result<()> {
         self.packet(out, |packet| {
             packet.number(of_packet::TIMESTAMP, time_ns).message(of_packet::TRACK_EVENT, |event| {
@@ -228,7 +228,7 @@ impl Packets {
     }
 }
 
-fn describe(event: &mut Message, category: &str, name: &str, notes: &[Option<Annotation<'_>>]) {
+fn describe(event: &mut ProtoMessage, category: &str, name: &str, notes: &[Option<Annotation<'_>>]) {
     event.text(of_event::CATEGORY, category).text(of_event::NAME, name);
     notes.iter().flatten().for_each(|note| note.write(event));
 }
