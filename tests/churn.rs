@@ -10,7 +10,7 @@
     reason = "a test that fails says so by panicking, and its names say what it checks"
 )]
 
-use std::{collections::HashSet, fs, path::Path};
+use std::{collections::HashSet, fs, io, path::Path};
 
 use tcpwait::{
     aggregate::{
@@ -19,8 +19,10 @@ use tcpwait::{
     },
     export::engine::Engine,
     metrics::{groups::GroupSlots, source::Observed},
-    pipeline::Stream,
+    pipeline::{Pipeline, Shown, Stream},
     recording::{Header, Reader},
+    select::Selector,
+    view::perfetto::TracePerfetto,
 };
 use tcpwait_wire::wire::{self, Kind};
 use zerocopy::{FromBytes, IntoBytes};
@@ -45,6 +47,29 @@ fn main() {
         return;
     }
     FIXTURES.into_iter().for_each(memory_does_not_grow_with_churn);
+    a_perfetto_trace_is_written_while_records_are_read("incident");
+}
+
+/// However long a recording is.
+fn a_perfetto_trace_is_written_while_records_are_read(fixture: &str) {
+    let (header, records) = ended(fixture);
+    let view = Shown::Transitions(Box::new(TracePerfetto::default()));
+    let mut pipeline = Pipeline::new(&header, Selector::default(), view, io::sink()).unwrap();
+    let (mut time_ns, mut warm) = (header.started_ns, 0);
+    for life in 0..ALL {
+        let other = Other { number: life + 1, from_ns: header.started_ns, to_ns: time_ns };
+        for record in &records {
+            let mut record = record.clone();
+            time_ns = time_ns.max(other.tell(&mut record, header.hz));
+            pipeline.record(&record).unwrap();
+        }
+        if life == WARM {
+            warm = resident();
+        }
+    }
+    let now = resident();
+    println!("{fixture} as a Perfetto trace: {} KiB after {WARM}, {} KiB in the end", warm >> 10, now >> 10);
+    assert!(now < warm + MAY_GROW, "memory grows with what has been");
 }
 
 fn memory_does_not_grow_with_churn(fixture: &str) {

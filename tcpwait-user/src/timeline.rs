@@ -192,8 +192,13 @@ impl Timeline {
             end_ns: 0,
             waiting: Some(Box::new(WaitingLine { flow: found.flow, listener: None, stays: Vec::new() })),
         };
-        if let Some(owner) = &found.owner {
-            line.draw_waiting(Some(owner), draw)?;
+        // A process has closed what is in these states: nobody comes to own it.
+        let is_closed = matches!(
+            found.state,
+            State::FinWait1 | State::FinWait2 | State::Closing | State::TimeWait | State::LastAck
+        );
+        if found.owner.is_some() || is_closed {
+            line.draw_waiting(found.owner.as_deref(), draw)?;
         }
         self.lines.insert(name, line);
         self.count(None, Some(found.state), time_ns, draw)

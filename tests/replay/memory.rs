@@ -40,6 +40,22 @@ fn a_million_sockets() {
         println!("stat {arguments:?}, {name}: {} MiB, {each} bytes each", peak >> 20);
         assert!(each < BYTES_EACH, "stat {arguments:?}, {name}: {each} bytes each");
     }
+    // Last, as it needs most.
+    a_million_lines(folder.path());
+}
+
+/// A Perfetto trace of as many: what is open is remembered, to be drawn to the end.
+fn a_million_lines(folder: &Path) {
+    let path = folder.join("million");
+    for (state, timer) in [(6, 3), (1, 0)] {
+        write_sockets(&path, SOCKETS, state, timer);
+        let arguments = ["--perfetto", "/dev/null", "--from"];
+        let ran = tcpwait().arg("trace").args(arguments).arg(&path).output().unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        let each = peak() / u64::from(SOCKETS);
+        println!("trace --perfetto, {state}: {} MiB, {each} bytes each", peak() >> 20);
+        assert!(each < 2 * BYTES_EACH, "{each} bytes each");
+    }
 }
 
 /// In bytes, the memory of that child of this process that had most; so those that need least come first.

@@ -54,8 +54,8 @@ Examples:
   tcpwait trace --state SYN_RECV         connections in SYN_RECV
   tcpwait trace --comm '!nginx' -L '!22' all but nginx's and ssh's
   tcpwait trace --comm nginx --json      nginx's, for a program to read
-  tcpwait trace --reason '!closed,expired' --journal
-                                         what ended otherwise, to the journal:
+  tcpwait trace --reason reset,timed-out --journal
+                                         the same to the journal, where it is:
                                          journalctl -f SYSLOG_IDENTIFIER=tcpwait
   tcpwait trace --from FILE              from a recording
   tcpwait trace --from FILE --perfetto OUT
