@@ -85,7 +85,7 @@ pub struct TraceArgs {
     /// To the journal of systemd instead of stdout: each line is an entry, with fields (docs/output.md)
     #[arg(long, conflicts_with_all = ["json", "raw", "color"])]
     pub journal: bool,
-    /// Write a recording as a trace for https://ui.perfetto.dev to this file (- is standard output): processes, their connections, states as slices
+    /// Write a recording as a trace for ui.perfetto.dev to this file (- is standard output): processes, their connections, states as slices
     #[arg(long, value_name = "OUT", requires = "from", conflicts_with_all = ["json", "raw", "journal", "color", "wide", "relative_time", "time_of_day", "reason", "longer_than"])]
     pub perfetto: Option<PathBuf>,
     /// Read a recording instead of the running kernel; - is standard input
