@@ -4,7 +4,7 @@
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use ::object::build::elf::{Builder, SectionData};
 use ::object::elf::SHT_STRTAB;
@@ -39,6 +39,13 @@ fn main() -> ExitCode {
     for tool in [&compiler.rustc, &linker.path] {
         println!("cargo::rerun-if-changed={}", tool.display());
     }
+    for (variable, value) in [
+        ("TCPWAIT_BUILT_FOR", env::var("TARGET").unwrap_or_default()),
+        ("TCPWAIT_BUILT_BY", own_compiler()),
+        ("TCPWAIT_BUILT_BPF_BY", format!("rustc {}, bpf-linker {}", compiler.release, linker.version)),
+    ] {
+        println!("cargo::rustc-env={variable}={value}");
+    }
     match place_object(&compiler, &linker) {
         Ok(object) => {
             println!("cargo::rustc-env=TCPWAIT_BPF_OBJECT={}", object.display());
@@ -50,6 +57,13 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What compiles the user side, as it calls itself.
+fn own_compiler() -> String {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let version = Command::new(rustc).arg("--version").output();
+    version.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// Builds the object and puts it, without what only a debugger reads, where nothing but this script writes.

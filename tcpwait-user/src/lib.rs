@@ -33,4 +33,5 @@ pub mod system;
 pub mod live;
 pub mod export;
 pub mod cli;
+pub mod manual;
 pub mod run;

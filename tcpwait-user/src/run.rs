@@ -4,6 +4,7 @@ mod criteria;
 mod doctor;
 mod export;
 mod exit;
+mod manual;
 mod notices;
 mod ports;
 mod probes;
@@ -14,6 +15,7 @@ mod stat;
 mod states;
 mod top;
 mod trace;
+mod version;
 
 use std::process::ExitCode;
 
@@ -42,6 +44,9 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Record(args) => record::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Manual(args) => manual::run(&args),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Version(args) => runtime()?.block_on(async { version::run(&args) }),
         Command::Probes(args) => runtime()?.block_on(async { probes::run(&args) }),
     };
     // Whoever closes the pipe, as head(1) does, has what was wanted.

@@ -24,6 +24,11 @@ use super::{
 
 static OBJECT: &[u8] = include_bytes_aligned!(env!("TCPWAIT_BPF_OBJECT"));
 
+/// Size of the kernel side's object file in bytes.
+pub fn object_bytes() -> usize {
+    OBJECT.len()
+}
+
 /// Share of the ring buffer that may fill before the reader is woken at once instead of on its next round.
 const WAKE_SHARE: u32 = 4;
 
