@@ -3,8 +3,12 @@
 
 use std::env;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 
 use ::object::build::elf::{Builder, SectionData};
 use ::object::elf::SHT_STRTAB;
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
     match place_object(&compiler, &linker) {
         Ok(object) => {
             println!("cargo::rustc-env=TCPWAIT_BPF_OBJECT={}", object.display());
+            println!("cargo::rustc-env=TCPWAIT_BPF_PACKED={}", packed(&object).display());
             ExitCode::SUCCESS
         }
         // A failing build script is shown with all of its output, so with the compiler's own errors.
@@ -74,8 +79,20 @@ fn place_object(compiler: &toolchain::Compiler, linker: &toolchain::Linker) -> R
     let object = out.join("tcpwait.bpf.o");
     let whole = fs::read(&built).map_err(|error| format!("cannot read {}: {error}", built.display()))?;
     let shipped = without_debug_info(&whole).map_err(|error| format!("cannot strip {}: {error}", built.display()))?;
-    fs::write(&object, shipped).map_err(|error| format!("cannot write {}: {error}", object.display()))?;
+    fs::write(&object, &shipped).map_err(|error| format!("cannot write {}: {error}", object.display()))?;
+    let small = packed(&object);
+    let mut packing = ZlibEncoder::new(Vec::new(), Compression::best());
+    packing
+        .write_all(&shipped)
+        .and_then(|()| packing.finish())
+        .and_then(|bytes| fs::write(&small, bytes))
+        .map_err(|error| format!("cannot write {}: {error}", small.display()))?;
     Ok(object)
+}
+
+/// Where the object is as it is shipped: compressed, which is a seventh of it.
+fn packed(object: &Path) -> PathBuf {
+    object.with_extension("o.zlib")
 }
 
 /// The same without DWARF, which is seven eighths of it: what the kernel and the loader read is in `.BTF` and `.BTF.ext`, lines for the verifier's

@@ -15,6 +15,7 @@ mod fixtures;
 mod fuzz;
 mod object;
 mod packages;
+mod release;
 mod root;
 mod run;
 mod setup;
