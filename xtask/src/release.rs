@@ -4,6 +4,9 @@ use std::env;
 use std::ffi::OsString;
 use std::process::Command;
 
+use anyhow::{Context as _, Result};
+use jiff::{Timestamp, tz::TimeZone};
+
 use crate::arch::Arch;
 use crate::compile;
 use crate::cross::Cross;
@@ -31,6 +34,22 @@ impl Source {
         let set = env::var("SOURCE_DATE_EPOCH").ok();
         let epoch = [set, seconds].into_iter().flatten().find_map(|seconds| seconds.trim().parse().ok());
         Self { commit, date, epoch: epoch.unwrap_or_default() }
+    }
+}
+
+impl Source {
+    /// The time of the commit, as JSON documents have it (RFC 3339).
+    pub fn timestamp(&self) -> String {
+        self.time().to_string()
+    }
+
+    /// The same as mails have it (RFC 2822).
+    pub fn mail_date(&self) -> Result<String> {
+        jiff::fmt::rfc2822::to_string(&self.time().to_zoned(TimeZone::UTC)).context("a date that mails do not have")
+    }
+
+    fn time(&self) -> Timestamp {
+        i64::try_from(self.epoch).ok().and_then(|seconds| Timestamp::from_second(seconds).ok()).unwrap_or_default()
     }
 }
 
