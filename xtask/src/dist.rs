@@ -1,5 +1,6 @@
 //! `cargo xtask dist`: all that is shipped, in target/dist. The same source gives the same bytes, whichever folder it is built in.
 
+mod check;
 mod components;
 mod deb;
 mod documents;
@@ -13,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
+use clap::Args;
 use sha2::{Digest as _, Sha256};
 
 use crate::arch::Arch;
@@ -31,10 +33,38 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// The largest that the tool may be, in bytes: it is copied to machines in trouble, over lines that are.
 const LARGEST: u64 = 8 << 20;
 
-/// The verb: for these architectures, or for all.
-pub fn run(arches: &[Arch], out: Option<PathBuf>) -> Result<()> {
+/// What is made, and what is done with it.
+#[derive(Args)]
+pub struct Options {
+    /// Only for machines of this architecture
+    #[arg(long, value_enum)]
+    target: Vec<Arch>,
+    /// Into this folder, which is emptied first [default: target/dist]
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+    /// Try what was made: lintian, the image, and the package in fresh systems of Debian 12 and 13, which are made below target/chroot
+    #[arg(long)]
+    check: bool,
+    /// Also in guests under systemd, for each architecture
+    #[arg(long, requires = "check")]
+    guests: bool,
+    /// Only try what is there
+    #[arg(long, requires = "check", conflicts_with = "target")]
+    no_build: bool,
+}
+
+/// The verb.
+pub fn run(options: Options) -> Result<()> {
+    let out = options.out.unwrap_or_else(|| compile::target_dir().join("dist"));
+    if !options.no_build {
+        make(&options.target, &out)?;
+    }
+    if options.check { check::run(&out, options.guests) } else { Ok(()) }
+}
+
+/// Makes it for these architectures, or for all.
+fn make(arches: &[Arch], out: &Path) -> Result<()> {
     setup::toolchain()?;
-    let out = out.unwrap_or_else(|| compile::target_dir().join("dist"));
     let source = Source::find();
     let all = [Arch::Amd64, Arch::Arm64];
     let arches = if arches.is_empty() { &all } else { arches };
@@ -42,17 +72,17 @@ pub fn run(arches: &[Arch], out: Option<PathBuf>) -> Result<()> {
     let here = compile::tool(true)?;
     let documents = Documents::of(&here)?;
     if out.exists() {
-        fs::remove_dir_all(&out).with_context(|| format!("cannot empty {}", out.display()))?;
+        fs::remove_dir_all(out).with_context(|| format!("cannot empty {}", out.display()))?;
     }
-    fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
+    fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let mut images = Vec::new();
     for arch in arches {
         let tool = if arch.is_here() { here.clone() } else { compile::tool_for(*arch, true)? };
-        images.push(ship(*arch, &tool, &documents, &source, &out)?);
+        images.push(ship(*arch, &tool, &documents, &source, out)?);
     }
     image::archive(&images, &source, &out.join(format!("tcpwait-{VERSION}-oci.tar")))?;
-    sums(&out)?;
-    for file in files(&out)? {
+    sums(out)?;
+    for file in files(out)? {
         println!("{}", file.display());
     }
     Ok(())

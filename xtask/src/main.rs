@@ -2,7 +2,6 @@
 //! What it changes on the machine it prints before it does it, and only that goes through sudo: cargo never needs root.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -51,14 +50,7 @@ enum Verb {
     ///
     /// That is an archive with the program, its manual, completions, schemas and examples; a package for Debian; an image for containers; SHA256SUMS, and
     /// what the program is made of (CycloneDX). The same source gives the same bytes. Needs dpkg-deb, and what `cargo xtask build --target` needs.
-    Dist {
-        /// Only for machines of this architecture.
-        #[arg(long, value_enum)]
-        target: Vec<arch::Arch>,
-        /// Into this folder, which is emptied first [default: target/dist]
-        #[arg(long, value_name = "FOLDER")]
-        out: Option<PathBuf>,
-    },
+    Dist(dist::Options),
     /// Build the tool for use and run it as root: `cargo xtask run -- ARGS`.
     ///
     /// Exit code, output and signals are the tool's own.
@@ -125,7 +117,7 @@ fn main() -> ExitCode {
     let done = match Verb::parse() {
         Verb::Setup => setup::run().map(|()| ExitCode::SUCCESS),
         Verb::Build { release, target } => compile::run(release, target).map(|()| ExitCode::SUCCESS),
-        Verb::Dist { target, out } => dist::run(&target, out).map(|()| ExitCode::SUCCESS),
+        Verb::Dist(options) => dist::run(options).map(|()| ExitCode::SUCCESS),
         Verb::Run { args } => run::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Test { filters } => test::run(filters),
         Verb::TestInGuests { filters } => test::in_guests(filters),
