@@ -3,8 +3,12 @@
 
 use std::env;
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
+
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
 
 use ::object::build::elf::{Builder, SectionData};
 use ::object::elf::SHT_STRTAB;
@@ -39,9 +43,17 @@ fn main() -> ExitCode {
     for tool in [&compiler.rustc, &linker.path] {
         println!("cargo::rerun-if-changed={}", tool.display());
     }
+    for (variable, value) in [
+        ("TCPWAIT_BUILT_FOR", env::var("TARGET").unwrap_or_default()),
+        ("TCPWAIT_BUILT_BY", own_compiler()),
+        ("TCPWAIT_BUILT_BPF_BY", format!("rustc {}, bpf-linker {}", compiler.release, linker.version)),
+    ] {
+        println!("cargo::rustc-env={variable}={value}");
+    }
     match place_object(&compiler, &linker) {
         Ok(object) => {
             println!("cargo::rustc-env=TCPWAIT_BPF_OBJECT={}", object.display());
+            println!("cargo::rustc-env=TCPWAIT_BPF_PACKED={}", packed(&object).display());
             ExitCode::SUCCESS
         }
         // A failing build script is shown with all of its output, so with the compiler's own errors.
@@ -52,6 +64,13 @@ fn main() -> ExitCode {
     }
 }
 
+/// What compiles the user side, as it calls itself.
+fn own_compiler() -> String {
+    let rustc = env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let version = Command::new(rustc).arg("--version").output();
+    version.map_or_else(|_| String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
 /// Builds the object and puts it, without what only a debugger reads, where nothing but this script writes.
 fn place_object(compiler: &toolchain::Compiler, linker: &toolchain::Linker) -> Result<PathBuf, String> {
     let out = env::var_os("OUT_DIR").ok_or("cargo did not say where to write (OUT_DIR)")?;
@@ -60,8 +79,20 @@ fn place_object(compiler: &toolchain::Compiler, linker: &toolchain::Linker) -> R
     let object = out.join("tcpwait.bpf.o");
     let whole = fs::read(&built).map_err(|error| format!("cannot read {}: {error}", built.display()))?;
     let shipped = without_debug_info(&whole).map_err(|error| format!("cannot strip {}: {error}", built.display()))?;
-    fs::write(&object, shipped).map_err(|error| format!("cannot write {}: {error}", object.display()))?;
+    fs::write(&object, &shipped).map_err(|error| format!("cannot write {}: {error}", object.display()))?;
+    let small = packed(&object);
+    let mut packing = ZlibEncoder::new(Vec::new(), Compression::best());
+    packing
+        .write_all(&shipped)
+        .and_then(|()| packing.finish())
+        .and_then(|bytes| fs::write(&small, bytes))
+        .map_err(|error| format!("cannot write {}: {error}", small.display()))?;
     Ok(object)
+}
+
+/// Where the object is as it is shipped: compressed, which is a seventh of it.
+fn packed(object: &Path) -> PathBuf {
+    object.with_extension("o.zlib")
 }
 
 /// The same without DWARF, which is seven eighths of it: what the kernel and the loader read is in `.BTF` and `.BTF.ext`, lines for the verifier's

@@ -1,10 +1,12 @@
 //! The command line: what can be asked for. The doc comments are the manual that `--help` prints.
 
 mod color;
+pub mod complete;
 mod doctor;
 mod export;
 mod filter;
 pub mod list;
+pub mod manual;
 mod ports;
 mod stat;
 pub mod states;
@@ -114,6 +116,14 @@ pub enum Command {
     Export(ExportArgs),
     /// Show which hooks this kernel has, and what is unknown without those it does not have.
     Probes(ProbesArgs),
+    /// Show the manual of a command, of the keys of JSON or of the metrics.
+    #[command(after_help = manual::HELP)]
+    Manual(manual::ManualArgs),
+    /// Print the script by which a shell completes commands.
+    #[command(after_help = manual::COMPLETIONS_HELP)]
+    Completions(manual::CompletionsArgs),
+    /// Show which version this is, what it was built from and what this kernel gives.
+    Version(manual::VersionArgs),
 }
 
 /// `tcpwait record`.

@@ -34,4 +34,5 @@ pub mod system;
 pub mod live;
 pub mod export;
 pub mod cli;
+pub mod manual;
 pub mod run;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use tcpwait::{export::front, output, system::command};
+use tcpwait::{cli::complete, export::front, output, system::command};
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
@@ -24,6 +24,15 @@ fn main() -> ExitCode {
             output::end();
         }
         return code;
+    }
+    match complete::answered() {
+        Ok(true) => return ExitCode::SUCCESS,
+        Ok(false) => {}
+        Err(why) => {
+            output::sentence(format_args!("tcpwait: completing: {why}"));
+            output::end();
+            return ExitCode::FAILURE;
+        }
     }
     let cli = tcpwait::cli::Cli::from_arguments();
     let code = tcpwait::run::run(cli).unwrap_or_else(|e| {

@@ -5,6 +5,7 @@ mod doctor;
 mod export;
 mod exit;
 mod journal;
+mod manual;
 mod notices;
 mod perfetto;
 mod ports;
@@ -16,6 +17,7 @@ mod stat;
 mod states;
 mod top;
 mod trace;
+mod version;
 
 use std::{path::Path, process::ExitCode};
 
@@ -45,6 +47,9 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Record(args) => record::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Export(args) => export::run(&args),
+        Command::Manual(args) => manual::run(&args),
+        Command::Completions(args) => manual::completions(&args),
+        Command::Version(args) => runtime()?.block_on(async { version::run(&args) }),
         Command::Probes(args) => runtime()?.block_on(async { probes::run(&args) }),
     };
     // Whoever closes the pipe, as head(1) does, has what was wanted.

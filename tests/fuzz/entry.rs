@@ -26,7 +26,9 @@ use tcpwait::{
     tcp::State,
     view::{
         PortsView, ReportView,
+        journal::{Pids, TraceJournal},
         json::TraceJson,
+        perfetto::TracePerfetto,
         ports, stat,
         text::{Columns, TraceText},
     },
@@ -82,21 +84,30 @@ fn read(path: &Path) {
 /// Takes lines, and looks at each.
 struct Lines {
     json: bool,
+    /// They are none.
+    binary: bool,
     line: Vec<u8>,
 }
 
 impl Lines {
     fn text() -> Self {
-        Self { json: false, line: Vec::new() }
+        Self { json: false, binary: false, line: Vec::new() }
+    }
+
+    fn binary() -> Self {
+        Self { binary: true, ..Self::text() }
     }
 
     fn json() -> Self {
-        Self { json: true, line: Vec::new() }
+        Self { json: true, ..Self::text() }
     }
 }
 
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.binary {
+            return Ok(bytes.len());
+        }
         for byte in bytes {
             if *byte != b'\n' {
                 self.line.push(*byte);
@@ -141,6 +152,12 @@ fn traces(header: &Header, records: &[Vec<u8>]) {
         (Shown::Transitions(Box::new(TraceText::new(Columns::default()))), by_owner, Lines::text()),
         (Shown::Transitions(Box::new(TraceJson::default())), by_state, Lines::json()),
         (Shown::Transitions(Box::new(TraceJson::default())), Criteria::default(), Lines::json()),
+        (
+            Shown::Transitions(Box::new(TraceJournal::new(Columns::default(), Pids::Other))),
+            Criteria::default(),
+            Lines::binary(),
+        ),
+        (Shown::Transitions(Box::new(TracePerfetto::default())), Criteria::default(), Lines::binary()),
         (Shown::Raw { json: false }, Criteria::default(), Lines::text()),
         (Shown::Raw { json: true }, Criteria::default(), Lines::json()),
     ] {

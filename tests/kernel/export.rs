@@ -4,7 +4,8 @@ use std::{
     collections::HashMap,
     fs,
     io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
+    os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
@@ -16,7 +17,7 @@ use crate::{
     bursts::allow_descriptors,
     ends::abort,
     netns, of_stat,
-    tracer::{Reading, SOON, Tracer, command},
+    tracer::{Reading, SOON, Tracer, at_home, command, here},
     traffic::{self, until},
 };
 
@@ -124,6 +125,33 @@ pub fn counts_as_the_kernel() {
     assert_eq!(last["tcpwait_connections_closed_total{first=\"this_side\"}"], CONNECTIONS as f64);
     drop(kept);
     assert_eq!(exporter.tracer.stop().code, Some(0));
+}
+
+/// A service manager's socket: it serves there, and a place that is not loopback has to be asked for as everywhere.
+pub fn inherits_sockets() {
+    let netns = netns::inode().to_string();
+    let given = |address: &'static str, more: &[&str]| {
+        let listener = netns::at_home(move || TcpListener::bind(address).unwrap());
+        let address = listener.local_addr().unwrap();
+        let script = r#"export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@" 3<&0 0</dev/null"#;
+        let arguments =
+            [&["-c", script, "sh", env!("CARGO_BIN_EXE_tcpwait"), "export", "--netns", &netns], more].concat();
+        let mut command = at_home(here("sh", arguments));
+        command.stdin(OwnedFd::from(listener));
+        (Tracer::spawn(command), address)
+    };
+    let (tracer, address) = given("127.0.0.1:0", &[]);
+    tracer.wait_until_it_says(&format!("Serving metrics on http://{address}/metrics"));
+    let exporter = Exporter { tracer, address };
+    until("it serves there", SOON, || exporter.scrape().contains_key("tcpwait_time_wait_entries_total"));
+    assert_eq!(exporter.tracer.stop().code, Some(0));
+    let (tracer, _) = given("0.0.0.0:0", &[]);
+    let ended = tracer.end(SOON);
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("whoever reaches this address reads the metrics"), "{ended:?}");
+    let (tracer, _) = given("127.0.0.1:0", &["--listen", "127.0.0.1:0"]);
+    let ended = tracer.end(SOON);
+    assert!(ended.code == Some(1) && ended.stderr.contains("say the address in one place"), "{ended:?}");
 }
 
 /// The process that faces the network is nobody, and can become nothing else.

@@ -362,6 +362,7 @@ fn main() -> ExitCode {
         isolated("exits::duration", exits::duration),
         isolated("endings::nobody_reads", endings::nobody_reads),
         isolated("export::counts_as_the_kernel", export::counts_as_the_kernel),
+        isolated("export::inherits_sockets", export::inherits_sockets),
         isolated("export::has_no_rights", export::has_no_rights),
         isolated("export::bad_clients", export::bad_clients),
         isolated("export::ends", export::ends),

@@ -28,6 +28,7 @@ mod late_segments;
 mod layers;
 mod lies;
 mod lives;
+mod manual;
 mod memory;
 mod metrics;
 mod mutation;

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 
 /// What a machine's processor is.
@@ -17,6 +18,12 @@ impl Arch {
     /// The one called so by Debian.
     pub fn of(name: &str) -> Option<Self> {
         [Self::Amd64, Self::Arm64].into_iter().find(|arch| arch.debian() == name)
+    }
+
+    /// This machine's.
+    pub fn here() -> Result<Self> {
+        let arch = [Self::Amd64, Self::Arm64].into_iter().find(|arch| arch.is_here());
+        arch.with_context(|| format!("the tool is built for x86_64 and aarch64, not for {}", std::env::consts::ARCH))
     }
 
     /// Whether it is this machine's.

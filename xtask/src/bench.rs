@@ -14,7 +14,7 @@ use crate::root;
 pub fn run(arguments: &[OsString]) -> Result<()> {
     let tool = compile::tool(true)?;
     // All of its programs: the harness finds the others beside itself.
-    let harness = executable(cargo(&["build", "--package", "tcpwait-bench", "--release"]), "tcpwait-bench", &[])?;
+    let harness = executable(cargo(&["build", "--package", "tcpwait-bench", "--release"]), "tcpwait-bench")?;
     let out = compile::target_dir().join("bench");
     // Made by the user, so that the user may remove what root writes there.
     fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;

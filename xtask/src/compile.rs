@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::arch::Arch;
 use crate::cross::Cross;
+use crate::release;
 use crate::setup;
 use crate::toolchain;
 
@@ -25,30 +26,30 @@ pub fn run(release: bool, target: Option<Arch>) -> Result<()> {
 }
 
 /// Builds the tool for machines of another architecture, linked statically.
-fn tool_for(arch: Arch, release: bool) -> Result<PathBuf> {
+pub fn tool_for(arch: Arch, release: bool) -> Result<PathBuf> {
     setup::toolchain()?;
-    let mut cargo = cargo(&["rustc", "--package", "tcpwait", "--bin", "tcpwait"]);
-    Cross::find(arch)?.apply(&mut cargo);
+    let mut cargo = cargo(&["build", "--package", "tcpwait", "--bin", "tcpwait"]);
+    let cross = Cross::find(arch)?;
     if release {
-        cargo.arg("--release");
+        release::apply(&mut cargo, arch, Some(&cross), true);
+    } else {
+        cross.apply_static(&mut cargo);
     }
-    executable(cargo, "tcpwait", &[])
+    executable(cargo, "tcpwait")
 }
 
 /// Builds the tool and returns where it is. For use it is linked statically, so that it runs wherever it is copied to.
 pub fn tool(release: bool) -> Result<PathBuf> {
     setup::toolchain()?;
-    let mut cargo = cargo(&["rustc", "--package", "tcpwait", "--bin", "tcpwait"]);
-    if !release {
-        return executable(cargo, "tcpwait", &[]);
+    let mut cargo = cargo(&["build", "--package", "tcpwait", "--bin", "tcpwait"]);
+    if release {
+        let is_static = has_static_libc();
+        if !is_static {
+            eprintln!("no libc.a here (on Fedora it is in glibc-static): the tool will need the libc of this machine");
+        }
+        release::apply(&mut cargo, Arch::here()?, None, is_static);
     }
-    cargo.arg("--release");
-    if !has_static_libc() {
-        eprintln!("no libc.a here (on Fedora it is in glibc-static): the tool will need the libc of this machine");
-        return executable(cargo, "tcpwait", &[]);
-    }
-    // For the tool alone: what runs while it is built, and is loaded by the compiler, cannot be linked so.
-    executable(cargo, "tcpwait", &["-C", "target-feature=+crt-static"])
+    executable(cargo, "tcpwait")
 }
 
 /// Whether the C compiler, which rustc links with, finds a static libc. It prints a path only if it does.
@@ -71,11 +72,10 @@ pub fn cargo(arguments: &[&str]) -> Command {
 }
 
 /// Builds with `cargo` and returns the executable of the target called `name`. Where it is depends on settings of the
-/// user's, and a test's file name has a hash in it, so cargo is asked. `after` is what comes behind `--`.
-pub fn executable(mut cargo: Command, name: &str, after: &[&str]) -> Result<PathBuf> {
+/// user's, and a test's file name has a hash in it, so cargo is asked.
+pub fn executable(mut cargo: Command, name: &str) -> Result<PathBuf> {
     let mut running = cargo
-        .args(["--message-format=json-render-diagnostics", "--"])
-        .args(after)
+        .arg("--message-format=json-render-diagnostics")
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot run cargo")?;

@@ -41,22 +41,29 @@ impl Cross {
         Ok(Self { arch, rustc: Some(compiler.rustc), sysroot: Some(sysroot) })
     }
 
-    /// Has `cargo` build for the architecture, linked statically. The flags are for that alone, not for what runs here
-    /// while it is built.
+    /// Has `cargo` build for the architecture, linked statically, as for tests.
+    pub fn apply_static(&self, cargo: &mut Command) {
+        let mut flags = vec![OsString::from("-Ctarget-feature=+crt-static")];
+        flags.extend(self.flags());
+        cargo.env_remove("RUSTFLAGS").env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f".as_ref()));
+        cargo.args(["--target", self.arch.rust()]);
+        self.apply(cargo);
+    }
+
+    /// What the compiler has to be told besides.
+    pub fn flags(&self) -> Option<OsString> {
+        let mut flag = OsString::from("--sysroot=");
+        flag.push(self.sysroot.as_ref()?);
+        Some(flag)
+    }
+
+    /// Has `cargo` use the compiler and the linker.
     pub fn apply(&self, cargo: &mut Command) {
-        let variable =
-            |what: &str| format!("CARGO_TARGET_{}_{what}", self.arch.rust().to_uppercase().replace('-', "_"));
-        let mut flags = OsString::from("-C target-feature=+crt-static");
-        if let Some(sysroot) = &self.sysroot {
-            flags.push(" --sysroot=");
-            flags.push(sysroot);
-        }
-        cargo.env_remove("RUSTFLAGS").env_remove("CARGO_ENCODED_RUSTFLAGS");
-        cargo.env(variable("RUSTFLAGS"), flags).env(variable("LINKER"), self.arch.gcc());
+        cargo
+            .env(format!("CARGO_TARGET_{}_LINKER", self.arch.rust().to_uppercase().replace('-', "_")), self.arch.gcc());
         if let Some(rustc) = &self.rustc {
             cargo.env("RUSTC", rustc);
         }
-        cargo.args(["--target", self.arch.rust()]);
     }
 }
 

@@ -114,7 +114,7 @@ fn build() -> Result<PathBuf> {
     // With a target named, what runs while it is built has no part in this.
     cargo.args(["--target", host, "--target-dir"]).arg(compile::target_dir().join("fuzz"));
     cargo.env("RUSTFLAGS", COVERAGE.join(" "));
-    executable(cargo, "records", &[])
+    executable(cargo, "records")
 }
 
 /// libFuzzer is C++: finds a compiler for it, or installs one.

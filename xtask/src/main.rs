@@ -11,10 +11,12 @@ mod bench;
 mod compile;
 mod cross;
 mod debs;
+mod dist;
 mod fixtures;
 mod fuzz;
 mod object;
 mod packages;
+mod release;
 mod root;
 mod run;
 mod setup;
@@ -44,6 +46,11 @@ enum Verb {
         #[arg(long, value_enum)]
         target: Option<arch::Arch>,
     },
+    /// Make all that is shipped, in target/dist, for amd64 and arm64: `cargo xtask dist`.
+    ///
+    /// That is an archive with the program, its manual, completions, schemas and examples; a package for Debian; an image for containers; SHA256SUMS, and
+    /// what the program is made of (CycloneDX). The same source gives the same bytes. Needs dpkg-deb, and what `cargo xtask build --target` needs.
+    Dist(dist::Options),
     /// Build the tool for use and run it as root: `cargo xtask run -- ARGS`.
     ///
     /// Exit code, output and signals are the tool's own.
@@ -110,6 +117,7 @@ fn main() -> ExitCode {
     let done = match Verb::parse() {
         Verb::Setup => setup::run().map(|()| ExitCode::SUCCESS),
         Verb::Build { release, target } => compile::run(release, target).map(|()| ExitCode::SUCCESS),
+        Verb::Dist(options) => dist::run(options).map(|()| ExitCode::SUCCESS),
         Verb::Run { args } => run::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Test { filters } => test::run(filters),
         Verb::TestInGuests { filters } => test::in_guests(filters),

@@ -58,6 +58,16 @@ pub fn command(
     // bpf-linker makes BTF out of the debug information.
     let mut rustflags = OsString::from("-Cdebuginfo=2\x1f-Clink-arg=--btf\x1f-Clinker=");
     rustflags.push(&linker.path);
+    // Where the sources are is in the names of files that BTF keeps for each line: the same bytes come of every folder.
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| env::home_dir().map(|home| home.join(".cargo")));
+    for (place, name) in [(home, "cargo"), (Some(toolchain::workspace()), ".")] {
+        if let Some(place) = place {
+            rustflags.push("\x1f--remap-path-prefix=");
+            rustflags.push(place);
+            rustflags.push("=");
+            rustflags.push(name);
+        }
+    }
     for flag in flags {
         rustflags.push("\x1f");
         rustflags.push(flag);

@@ -119,7 +119,7 @@ fn build() -> Result<PathBuf> {
     if Programs::can_be_built() {
         return Ok(Programs::build()?.tests);
     }
-    executable(cargo(&["test", "--package", "tcpwait", "--test", "kernel", "--no-run", "--locked"]), "kernel", &[])
+    executable(cargo(&["test", "--package", "tcpwait", "--test", "kernel", "--no-run", "--locked"]), "kernel")
 }
 
 fn lint() -> Result<()> {

@@ -33,11 +33,14 @@ pub mod series;
 pub mod suite;
 mod userland;
 
+pub use self::boot::last_of;
 use self::boot::{Line, Patience};
+pub use self::cpio::Archive;
 pub use self::image::Programs;
-use self::kernel::Kernel;
-use self::qemu::{Ports, Qemu};
-use self::series::{Series, series_of};
+pub use self::kernel::Kernel;
+pub use self::qemu::{Ports, Qemu};
+pub use self::series::Series;
+use self::series::series_of;
 use self::suite::Outcome;
 use self::userland::Userland;
 

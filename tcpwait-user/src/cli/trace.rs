@@ -48,7 +48,8 @@ Examples:
   tcpwait trace                          everything
   tcpwait trace --state TIME_WAIT -T     TIME_WAIT only, with the time of day
   tcpwait trace -D 5432,6379             connections to PostgreSQL and Redis
-  tcpwait trace --reason reset,timed-out what was reset or timed out
+  tcpwait trace --reason reset,timed-out
+                                         what was reset or timed out
   tcpwait trace --state SYN_SENT --longer-than 500ms
                                          connects that took longer
   tcpwait trace --state SYN_RECV         connections in SYN_RECV

@@ -16,6 +16,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use listenfd::ListenFd;
 use signal_hook::{
     consts::{SIGHUP, SIGINT, SIGTERM},
     flag,
@@ -25,8 +26,12 @@ use tokio::io::Interest;
 
 use super::{confinement, http, questions::Asker, web::in_force::Policies};
 
-/// The first argument of the process that is to serve; addresses follow, and standard input is its end of the pair.
+/// The first argument of the process that is to serve; addresses follow, unless it inherits sockets that are listened on already, and standard input is its
+/// end of the pair.
 pub const VERB: &str = "--serve-metrics";
+
+/// How many sockets it inherits, for [`ListenFd`].
+const INHERITED: &str = "LISTEN_FDS";
 
 /// Connections that may wait to be accepted: a handful of servers scrape at once.
 const BACKLOG: i32 = 128;
@@ -40,6 +45,25 @@ const MAX_SAID: usize = 4096;
 /// How often it is looked whether the other process is still there.
 const LOOK: Duration = Duration::from_millis(200);
 
+/// What the process that serves listens on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Addresses of its own.
+    Addresses(Vec<SocketAddr>),
+    /// So many sockets of the service manager's, from descriptor 3 on (sd_listen_fds(3)).
+    Inherited(usize),
+}
+
+impl Place {
+    /// The sockets that a service manager has given to this very process.
+    pub fn inherited() -> Option<Self> {
+        let number = |name: &str| env::var(name).ok()?.parse().ok();
+        let is_ours = number("LISTEN_PID") == Some(u64::from(std::process::id()));
+        let count = number("LISTEN_FDS").filter(|count| is_ours && *count > 0)?;
+        Some(Self::Inherited(usize::try_from(count).ok()?))
+    }
+}
+
 /// The process that serves, while it runs. Dropping it ends that.
 #[derive(Debug)]
 pub struct Front {
@@ -49,17 +73,21 @@ pub struct Front {
 }
 
 impl Front {
-    /// Starts it on these addresses. Returns the end of the pair over which it asks and where it listens, when it does and has given up its rights.
+    /// Starts it there. Returns the end of the pair over which it asks and where it listens, when it does and has given up its rights.
     ///
     /// # Errors
     /// An address cannot be had, or this program cannot be started again; the message says why.
-    pub fn start(addresses: &[SocketAddr]) -> Result<(Self, UnixStream, Vec<SocketAddr>)> {
+    pub fn start(place: &Place) -> Result<(Self, UnixStream, Vec<SocketAddr>)> {
         let (ours, its) = UnixStream::pair().context("making a socket pair")?;
         let mut command = Command::new(env::current_exe().context("finding this program")?);
-        command.arg(VERB).args(addresses.iter().map(ToString::to_string));
-        command.stdin(Stdio::from(OwnedFd::from(its))).stdout(Stdio::null());
+        command.arg(VERB).stdin(Stdio::from(OwnedFd::from(its))).stdout(Stdio::null());
         // Nothing of what was set for the tracing is its business.
         command.env_clear();
+        match place {
+            Place::Addresses(addresses) => command.args(addresses.iter().map(ToString::to_string)),
+            // They stay open when it is executed. Its process id, which LISTEN_PID would have to be, is not known yet.
+            Place::Inherited(count) => command.env(INHERITED, count.to_string()),
+        };
         let pair = ours.try_clone().context("making a socket pair")?;
         let front = Self { child: command.spawn().context("starting the process that answers HTTP")?, pair };
         // Its end is this process's too as long as the command has it.
@@ -121,15 +149,30 @@ pub fn become_front(arguments: &[OsString]) -> Result<()> {
 }
 
 fn listen_and_give_up(arguments: &[OsString]) -> Result<Vec<TcpListener>> {
-    let listeners = arguments.iter().map(|address| {
-        let address = address.to_str().and_then(|text| text.parse().ok()).context("an address that is none")?;
-        listen(address)
-    });
-    let listeners = listeners.collect::<Result<_>>()?;
+    let listeners = if arguments.is_empty() { inherited()? } else { listening(arguments)? };
     confinement::give_up_everything()?;
     // It will have the private key of TLS in its memory: another process of the same user may not look there, and a core dump has none of it.
     nix::sys::prctl::set_dumpable(false).context("hiding this process's memory (PR_SET_DUMPABLE)")?;
     Ok(listeners)
+}
+
+fn listening(addresses: &[OsString]) -> Result<Vec<TcpListener>> {
+    let listeners = addresses.iter().map(|address| {
+        let address = address.to_str().and_then(|text| text.parse().ok()).context("an address that is none")?;
+        listen(address)
+    });
+    listeners.collect()
+}
+
+fn inherited() -> Result<Vec<TcpListener>> {
+    let mut sockets = ListenFd::from_env();
+    let listeners = (0..sockets.len()).map(|at| {
+        let doing = || format!("taking over socket {} of the service manager", at + 1);
+        let listener = sockets.take_tcp_listener(at).with_context(doing)?.with_context(doing)?;
+        listener.set_nonblocking(true).with_context(doing)?;
+        Ok(listener)
+    });
+    listeners.collect()
 }
 
 /// Listens on an address. IPv6 takes no IPv4: each is asked for by itself.

@@ -1,14 +1,15 @@
 //! Creates the maps, and has the programs loaded and attached. Nothing is pinned: when the process ends, however it ends, the kernel detaches
 //! everything.
 
-use std::thread;
+use std::{io::Read as _, thread};
 
 use anyhow::{Context, Result, anyhow, bail};
 use aya::{
-    Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel, include_bytes_aligned,
+    Btf, Ebpf, EbpfLoader, Endianness, VerifierLogLevel,
     maps::{Array, Map},
     util::nr_cpus,
 };
+use flate2::read::ZlibDecoder;
 use nix::unistd::{SysconfVar, sysconf};
 use tcpwait_wire::config;
 
@@ -22,7 +23,20 @@ use super::{
     types::{self, KernelTypes},
 };
 
-static OBJECT: &[u8] = include_bytes_aligned!(env!("TCPWAIT_BPF_OBJECT"));
+/// The kernel side's object file, compressed (zlib).
+static PACKED: &[u8] = include_bytes!(env!("TCPWAIT_BPF_PACKED"));
+
+/// The kernel side's object file.
+///
+/// # Errors
+/// This program's file is damaged.
+pub fn object() -> Result<Vec<u8>> {
+    let mut object = Vec::new();
+    ZlibDecoder::new(PACKED)
+        .read_to_end(&mut object)
+        .context("unpacking the BPF programs out of this program's file")?;
+    Ok(object)
+}
 
 /// Share of the ring buffer that may fill before the reader is woken at once instead of on its next round.
 const WAKE_SHARE: u32 = 4;
@@ -85,6 +99,7 @@ fn probes(options: &Options) -> Result<Probes> {
     let mut loader = EbpfLoader::new();
     // What aya asks of the kernel at the first look.
     aya::features();
+    let object = object()?;
 
     let (handlers, symbols) = symbols.join().map_err(|_| anyhow!("reading /proc/kallsyms: the thread died"))??;
     let request_handler = handlers.request.unwrap_or_default();
@@ -116,7 +131,7 @@ fn probes(options: &Options) -> Result<Probes> {
     for (global, offset) in offsets.iter().chain(&unprocessed) {
         loader.override_global(global, offset, true);
     }
-    let mut ebpf = loader.load(OBJECT).map_err(|e| {
+    let mut ebpf = loader.load(&object).map_err(|e| {
         let too_old = needs::too_old(&release(), &needs::lacking_maps());
         too_old.map_or_else(|| refused(&e, "creating the eBPF maps"), |why| anyhow!(why))
     })?;

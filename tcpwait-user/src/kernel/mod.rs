@@ -19,7 +19,7 @@ pub use self::{
     hooks::{
         AttachKind, Choice, Choices, HOOKS, Hook, HookOutcome, HookState, Need, Work, attached, missed, segment_source,
     },
-    load::{Options, load},
+    load::{Options, load, object},
     needs::{NEEDS, Needed, OLDEST, Thing},
     probes::Probes,
     types::{KernelTypes, asked},

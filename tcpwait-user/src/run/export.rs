@@ -26,7 +26,7 @@ use crate::{
     cli::ExportArgs,
     export::{
         engine::Engine,
-        front::Front,
+        front::{Front, Place},
         questions::Questions,
         web::{config::WebConfig, watch::WebFile},
     },
@@ -85,7 +85,7 @@ async fn trace(args: &ExportArgs) -> Result<ExitCode> {
     let web = args.web_config_file.as_deref().map(WebFile::open).transpose()?;
     let config = web.as_ref().map(WebFile::config);
     let scheme = if config.is_some_and(|config| config.tls.is_some()) { "https" } else { "http" };
-    let front = if args.once { None } else { Some(Front::start(&addresses(args, config)?)?) };
+    let front = if args.once { None } else { Some(start(args, config)?) };
     let filter = KernelFilter { netns: netns::identify(&inodes(&args.netns)?), ..KernelFilter::default() };
     let audit = Audit::new(meaning_of_tw(), None);
     let wake = Arc::new(Notify::new());
@@ -155,27 +155,29 @@ fn unless_nobody_reads(written: io::Result<()>) -> Result<()> {
     }
 }
 
+/// Starts the process that serves. On sockets of a service manager it serves nothing before it has been told how, so what they are is asked afterwards.
+fn start(
+    args: &ExportArgs,
+    web: Option<&WebConfig>,
+) -> Result<(Front, std::os::unix::net::UnixStream, Vec<SocketAddr>)> {
+    match Place::inherited() {
+        None => Front::start(&Place::Addresses(addresses(args, web)?)),
+        Some(_) if !args.listen.is_empty() => {
+            bail!(
+                "--listen was given, but the service manager has given sockets too (LISTEN_FDS): say the address in one place"
+            )
+        }
+        Some(place) => {
+            let started = Front::start(&place)?;
+            must_be_closed(args, web, &started.2)?;
+            Ok(started)
+        }
+    }
+}
+
 /// Where to serve.
 fn addresses(args: &ExportArgs, web: Option<&WebConfig>) -> Result<Vec<SocketAddr>> {
-    let open = args.listen.iter().find(|address| !address.ip().is_loopback() && !args.no_auth);
-    match (open, web) {
-        (None, _) => {}
-        (Some(open), None) => bail!(
-            "--listen {open}: whoever reaches this address reads the metrics: say --web.config.file FILE with TLS and users, or --no-auth if everybody may"
-        ),
-        (Some(open), Some(web)) if web.tls.is_none() && web.users.is_empty() => bail!(
-            "--listen {open}: the web configuration has neither TLS nor users, so whoever reaches this address reads the metrics: say --no-auth if everybody may"
-        ),
-        (Some(open), Some(web)) if !web.is_closed() => {
-            say!(
-                "--listen {open}: without users or required client certificates, whoever reaches it reads the metrics"
-            );
-        }
-        (Some(open), Some(web)) if web.tls.is_none() => {
-            say!("--listen {open}: without TLS, passwords can be read on the way");
-        }
-        (Some(_), Some(_)) => {}
-    }
+    must_be_closed(args, web, &args.listen)?;
     if !args.listen.is_empty() {
         return Ok(args.listen.clone());
     }
@@ -183,6 +185,28 @@ fn addresses(args: &ExportArgs, web: Option<&WebConfig>) -> Result<Vec<SocketAdd
     // A machine without IPv6 has no ::1.
     let is_there = |address: &SocketAddr| address.is_ipv4() || TcpListener::bind((address.ip(), 0)).is_ok();
     Ok(ours.into_iter().filter(is_there).collect())
+}
+
+/// Who may reach an address that others can reach has to be said.
+fn must_be_closed(args: &ExportArgs, web: Option<&WebConfig>, addresses: &[SocketAddr]) -> Result<()> {
+    let open = addresses.iter().find(|address| !address.ip().is_loopback() && !args.no_auth);
+    match (open, web) {
+        (None, _) => {}
+        (Some(open), None) => bail!(
+            "{open}: whoever reaches this address reads the metrics: say --web.config.file FILE with TLS and users, or --no-auth if everybody may"
+        ),
+        (Some(open), Some(web)) if web.tls.is_none() && web.users.is_empty() => bail!(
+            "{open}: the web configuration has neither TLS nor users, so whoever reaches this address reads the metrics: say --no-auth if everybody may"
+        ),
+        (Some(open), Some(web)) if !web.is_closed() => {
+            say!("{open}: without users or required client certificates, whoever reaches it reads the metrics");
+        }
+        (Some(open), Some(web)) if web.tls.is_none() => {
+            say!("{open}: without TLS, passwords can be read on the way");
+        }
+        (Some(_), Some(_)) => {}
+    }
+    Ok(())
 }
 
 fn slots(args: &ExportArgs) -> GroupSlots {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::notices::log_to_stderr;
 use crate::{
     cli::{ProbesArgs, choices},
-    kernel::{HookOutcome, KernelFilter, Need},
+    kernel::{self, Choices, HookOutcome, KernelFilter, Need},
     lifecycle::TELLING,
     live::{self, Audited, LiveOptions},
     output::Output,
@@ -15,24 +15,37 @@ use crate::{
     view::probes::{self, ProbeRow, ProbesReport, Untold},
 };
 
-/// Attaches as tracing would, looks, lets go, and tries what cannot be seen that way.
+/// Says what this kernel gives.
 pub fn run(args: &ProbesArgs) -> Result<ExitCode> {
     log_to_stderr(args.verbose);
+    let report = report(choices(args.timing, args.refused_ports), args.verbose)?;
+    let mut out = Output::patient();
+    probes::write(&report, args.json, &mut out).and_then(|()| out.flush()).context("writing to stdout")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Attaches as tracing would, looks, lets go, and tries what cannot be seen that way. Needs a tokio runtime around it.
+///
+/// # Errors
+/// Nothing can be traced here; the message says why.
+pub(super) fn report(choices: Choices, verbose: bool) -> Result<ProbesReport> {
     let settings = LiveOptions {
         filter: KernelFilter::default(),
         ring_bytes: 1 << 20,
         duration: None,
-        choices: choices(args.timing, args.refused_ports),
+        choices,
         audit: Audited::Never,
         first_signal_ends: true,
         wake: None,
-        verbose: args.verbose,
+        verbose,
     };
     let live = live::attach(settings)?;
+    let missed: Vec<&str> = kernel::missed(live.hooks()).map(|state| state.hook.name).collect();
     let hooks = live
         .hooks()
         .iter()
         .map(|state| ProbeRow {
+            missed: missed.contains(&state.hook.name),
             hook: state.hook.name,
             attached: state.outcome == HookOutcome::Attached,
             required: state.hook.need == Need::Required,
@@ -45,11 +58,8 @@ pub fn run(args: &ProbesArgs) -> Result<ExitCode> {
     let ends_untold = untold.map(|(function, unknown)| Untold { function, unknown }).collect();
     let (kernel, hz) = (live.header().kernel.clone(), live.header().hz);
     drop(live);
-    let report =
-        ProbesReport { kernel, hooks, ends_untold, behaviour: behaviour_shown(&behaviour::of_running_kernel()), hz };
-    let mut out = Output::patient();
-    probes::write(&report, args.json, &mut out).and_then(|()| out.flush()).context("writing to stdout")?;
-    Ok(ExitCode::SUCCESS)
+    let behaviour = behaviour_shown(&behaviour::of_running_kernel());
+    Ok(ProbesReport { kernel, hooks, ends_untold, behaviour, hz })
 }
 
 fn behaviour_shown(found: &Behaviour) -> probes::BehaviourRow {

@@ -20,6 +20,7 @@ pub mod states;
 pub mod table;
 pub mod text;
 pub mod units;
+pub mod version;
 
 use std::io::{self, Write};
 

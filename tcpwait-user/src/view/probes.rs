@@ -38,6 +38,8 @@ pub struct ProbeRow {
     pub attached: bool,
     /// Whether the tool can do without.
     pub required: bool,
+    /// Whether something is unknown for want of it: it is not attached, and no other hook does its work.
+    pub missed: bool,
     /// Why it is not attached.
     pub why: Option<String>,
     /// What is not known without it.

@@ -15,3 +15,8 @@ pub const STATES: &str = "states/1";
 pub const DOCTOR: &str = "doctor/1";
 /// What `tcpwait probes --json` says.
 pub const PROBES: &str = "probes/1";
+/// What `tcpwait version --json` says.
+pub const VERSION: &str = "version/1";
+
+/// All of them.
+pub const ALL: [&str; 8] = [TRACE, RAW, STAT, PORTS, STATES, DOCTOR, PROBES, VERSION];

@@ -167,7 +167,7 @@ Dir::Cache::srcpkgcache "";
 }
 
 /// The mirrors of Debian and of its security archive that this machine uses, else the public ones.
-fn mirrors() -> (String, String) {
+pub fn mirrors() -> (String, String) {
     let mut list = Command::new("apt-get");
     list.args(["indextargets", "--format", "$(REPO_URI) $(RELEASE) $(ORIGIN)", "Created-By: Packages"]);
     let output = list.env("LC_ALL", "C").output().map(|output| output.stdout).unwrap_or_default();

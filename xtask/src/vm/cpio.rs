@@ -33,6 +33,11 @@ impl Archive {
         self.add(path.as_ref(), Entry::File(0o755, content));
     }
 
+    /// Adds a file, with its rights.
+    pub fn file(&mut self, path: impl AsRef<Path>, mode: u32, content: Vec<u8>) {
+        self.add(path.as_ref(), Entry::File(mode, content));
+    }
+
     /// Adds a symbolic link.
     pub fn link(&mut self, path: impl AsRef<Path>, to: impl Into<String>) {
         self.add(path.as_ref(), Entry::Link(to.into()));

@@ -70,13 +70,13 @@ impl Programs {
             return Self::build();
         }
         let mut cargo = Self::any_cargo(&TESTS);
-        Cross::find(arch)?.apply(&mut cargo);
+        Cross::find(arch)?.apply_static(&mut cargo);
         Self::built(arch, cargo)
     }
 
     fn built(arch: Arch, cargo: Command) -> Result<Self> {
         eprintln!("building the kernel tests and tcpwait for guests ({arch}), in {}", place("build").display());
-        let tests = compile::executable(cargo, "kernel", &[])?;
+        let tests = compile::executable(cargo, "kernel")?;
         // …/debug/deps/kernel-0123 and …/debug/tcpwait, of which the tests know the whole path.
         let tool = tests.ancestors().nth(2).map(|folder| folder.join("tcpwait")).filter(|tool| tool.is_file());
         let tool = tool.with_context(|| format!("cargo did not build tcpwait with {}", tests.display()))?;

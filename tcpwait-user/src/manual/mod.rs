@@ -1,0 +1,25 @@
+//! The manual: a page for each command, one for the keys of JSON and one for the metrics. All of it is made from what the command line, the schemas and the
+//! table of metrics say of themselves, so that none of them can say something else.
+
+mod commands;
+mod endings;
+mod help;
+mod metrics;
+mod page;
+mod roff;
+mod text;
+
+pub use self::page::Page;
+
+/// Every page, the one of the program itself first.
+pub fn pages() -> Vec<Page> {
+    let mut pages = commands::pages();
+    pages.push(metrics::page());
+    let names: Vec<(String, u8)> = pages.iter().map(|page| (page.name.clone(), page.section)).collect();
+    for page in &mut pages {
+        let others = names.iter().filter(|(name, _)| *name != page.name);
+        let others: Vec<String> = others.map(|(name, section)| format!("{name}({section})")).collect();
+        page.say("SEE ALSO", &format!("{}, ss(8), tcp(7)", others.join(", ")));
+    }
+    pages
+}
