@@ -6,6 +6,7 @@ mod export;
 mod filter;
 pub mod list;
 mod ports;
+mod schema;
 mod stat;
 pub mod states;
 mod top;
@@ -29,6 +30,7 @@ pub use self::{
     export::{ExportArgs, LabelBy},
     filter::Filter,
     ports::PortsArgs,
+    schema::SchemaArgs,
     stat::{SortBy, StatArgs},
     top::TopArgs,
     trace::TraceArgs,
@@ -114,6 +116,9 @@ pub enum Command {
     Export(ExportArgs),
     /// Show which hooks this kernel has, and what is unknown without those it does not have.
     Probes(ProbesArgs),
+    /// Print the JSON Schema of what a command prints with --json.
+    #[command(after_help = schema::HELP)]
+    Schema(SchemaArgs),
 }
 
 /// `tcpwait record`.

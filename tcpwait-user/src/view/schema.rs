@@ -1,5 +1,20 @@
-//! The first key of every JSON document: which keys it has, and what they mean. A number grows when one goes away or changes its meaning, not when one is
-//! added.
+//! What JSON documents there are, and the JSON Schema of each.
+//!
+//! Their first key says which keys a document has, and what they mean. Its number grows when one goes away or changes its meaning, not when one is added.
+
+mod doctor;
+mod handshakes;
+mod ports;
+mod probes;
+mod shared;
+mod stat;
+mod states;
+mod trace;
+mod value;
+
+use std::io::{self, Write};
+
+use self::value::DocumentSchema;
 
 /// A line of `tcpwait trace --json`.
 pub const TRACE: &str = "trace/1";
@@ -15,3 +30,104 @@ pub const STATES: &str = "states/1";
 pub const DOCTOR: &str = "doctor/1";
 /// What `tcpwait probes --json` says.
 pub const PROBES: &str = "probes/1";
+
+/// A kind of JSON document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum JsonDocument {
+    /// A line of `tcpwait trace --json`.
+    Trace,
+    /// A line of `tcpwait trace --raw --json`.
+    Raw,
+    /// A report of `tcpwait stat --json`.
+    Stat,
+    /// A report of `tcpwait ports --json`.
+    Ports,
+    /// A report of `tcpwait states --json`.
+    States,
+    /// What `tcpwait doctor --json` says.
+    Doctor,
+    /// What `tcpwait probes --json` says.
+    Probes,
+}
+
+impl JsonDocument {
+    /// Every one, in the order in which they are listed to people.
+    pub const ALL: [JsonDocument; 7] = [
+        JsonDocument::Trace,
+        JsonDocument::Raw,
+        JsonDocument::Stat,
+        JsonDocument::Ports,
+        JsonDocument::States,
+        JsonDocument::Doctor,
+        JsonDocument::Probes,
+    ];
+
+    /// What its first key says.
+    pub const fn schema(self) -> &'static str {
+        match self {
+            JsonDocument::Trace => TRACE,
+            JsonDocument::Raw => RAW,
+            JsonDocument::Stat => STAT,
+            JsonDocument::Ports => PORTS,
+            JsonDocument::States => STATES,
+            JsonDocument::Doctor => DOCTOR,
+            JsonDocument::Probes => PROBES,
+        }
+    }
+
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            JsonDocument::Trace => "trace",
+            JsonDocument::Raw => "raw",
+            JsonDocument::Stat => "stat",
+            JsonDocument::Ports => "ports",
+            JsonDocument::States => "states",
+            JsonDocument::Doctor => "doctor",
+            JsonDocument::Probes => "probes",
+        }
+    }
+
+    /// What prints it.
+    pub const fn command(self) -> &'static str {
+        match self {
+            JsonDocument::Trace => "tcpwait trace --json",
+            JsonDocument::Raw => "tcpwait trace --raw --json",
+            JsonDocument::Stat => "tcpwait stat --json",
+            JsonDocument::Ports => "tcpwait ports --json",
+            JsonDocument::States => "tcpwait states --json",
+            JsonDocument::Doctor => "tcpwait doctor --json",
+            JsonDocument::Probes => "tcpwait probes --json",
+        }
+    }
+}
+
+/// Writes the JSON Schema of a document.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn write(document: JsonDocument, out: &mut dyn Write) -> io::Result<()> {
+    let of = match document {
+        JsonDocument::Trace => trace::trace(),
+        JsonDocument::Raw => trace::raw(),
+        JsonDocument::Stat => stat::stat(),
+        JsonDocument::Ports => ports::ports(),
+        JsonDocument::States => states::states(),
+        JsonDocument::Doctor => doctor::doctor(),
+        JsonDocument::Probes => probes::probes(),
+    };
+    serde_json::to_writer_pretty(&mut *out, &DocumentSchema { name: document.schema(), of })?;
+    writeln!(out)
+}
+
+/// Writes which documents there are, a line each.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn list(out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{:<8} {:<9} PRINTED BY", "COMMAND", "SCHEMA")?;
+    for document in JsonDocument::ALL {
+        writeln!(out, "{:<8} {:<9} {}", document.name(), document.schema(), document.command())?;
+    }
+    Ok(())
+}
