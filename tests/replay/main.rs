@@ -35,6 +35,7 @@ mod names;
 mod origins;
 mod ports;
 mod properties;
+mod schema;
 mod selection;
 mod service;
 mod sinks;

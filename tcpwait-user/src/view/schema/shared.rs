@@ -132,8 +132,8 @@ pub fn group_by(meaning: &'static str) -> Schema {
     super::value::list(meaning, word("", GroupBy::ALL.map(GroupBy::name)))
 }
 
-/// A group's key.
-pub fn group_key() -> Schema {
+/// A group's key; `implied`: what groups are by whatever was asked for.
+pub fn group_key(implied: &[GroupBy]) -> Schema {
     let value = |by: GroupBy| match by {
         GroupBy::Service => text("The end that was listened on: `ADDR:PORT` of a connection made here, `:PORT` of one accepted here."),
         GroupBy::Process => text("The owner's name."),
@@ -146,7 +146,8 @@ pub fn group_key() -> Schema {
         GroupBy::Cgroup => text("The owner's cgroup."),
         GroupBy::Netns => netns(),
     };
-    let keys = GroupBy::ALL.map(|by| sometimes(by.name(), value(by).or_null()));
+    let key = |by| if implied.contains(&by) { always } else { sometimes };
+    let keys = GroupBy::ALL.map(|by| key(by)(by.name(), value(by).or_null()));
     object("One value for each of `by`; null in it is not known. Null itself is all other groups together.", keys).or_null()
 }
 

@@ -9,7 +9,7 @@ use super::{
     },
 };
 use crate::{
-    aggregate::{SteadyVerdict, findings::StatFinding},
+    aggregate::{SteadyVerdict, by::GroupBy, findings::StatFinding},
     lifecycle::{Detail, Reason},
     tcp::State,
 };
@@ -269,7 +269,7 @@ fn group() -> Schema {
     object(
         "A group, or all others together. Counts are of TIME_WAIT.",
         [
-            always("key", group_key()),
+            always("key", group_key(&[GroupBy::Netns])),
             always("groups", count("How many groups this is.")),
             always("now", count("Sockets in TIME_WAIT now.")),
             always("entered", count("How many entered it.")),

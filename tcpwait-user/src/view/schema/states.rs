@@ -62,7 +62,7 @@ fn group() -> Schema {
     object(
         "A group, or all others together.",
         [
-            always("key", group_key()),
+            always("key", group_key(&[])),
             always("groups", count("How many groups this is.")),
             always("sockets", count("How many sockets.")),
             always(

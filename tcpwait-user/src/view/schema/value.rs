@@ -39,7 +39,7 @@ enum Is {
     List(Box<Schema>),
     /// An array of so many.
     Tuple(Box<Schema>, u8),
-    /// One of these.
+    /// One of these. Of today's documents exactly one; with the keys of tomorrow, maybe several.
     Either(Vec<Schema>),
     /// What several keys are, under its name in `$defs`.
     Shared(&'static str, fn() -> Schema),
@@ -153,7 +153,7 @@ impl Schema {
                 map.serialize_entry("minItems", count)?;
                 map.serialize_entry("maxItems", count)
             }
-            Is::Either(all) => map.serialize_entry("oneOf", all),
+            Is::Either(all) => map.serialize_entry("anyOf", all),
             Is::Shared(name, _) => {
                 let place = format!("#/$defs/{name}");
                 if !self.or_null {
