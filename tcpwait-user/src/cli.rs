@@ -4,6 +4,7 @@ mod color;
 mod doctor;
 mod export;
 mod filter;
+mod format;
 pub mod list;
 mod ports;
 mod schema;
@@ -29,6 +30,7 @@ pub use self::{
     doctor::DoctorArgs,
     export::{ExportArgs, LabelBy},
     filter::Filter,
+    format::Format,
     ports::PortsArgs,
     schema::SchemaArgs,
     stat::{SortBy, StatArgs},

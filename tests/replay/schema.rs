@@ -45,7 +45,9 @@ fn every_document_is_as_its_schema_says() {
     assert_eq!(count.len(), JsonDocument::ALL.len(), "{count:?}");
     let unused: BTreeSet<String> = used
         .iter()
-        .flat_map(|(name, used)| unused(&schemas[name].schema, used).into_iter().map(move |what| format!("{name} {what}")))
+        .flat_map(|(name, used)| {
+            unused(&schemas[name].schema, used).into_iter().map(move |what| format!("{name} {what}"))
+        })
         .collect();
     assert!(unused.is_empty(), "in no document, or in every one: {unused:#?}");
 }
@@ -190,7 +192,13 @@ fn words_are_those_of_the_code() {
     assert_eq!(hooks, written);
     let checks = list(&stat, "/properties/audit/properties/checks/items/properties/what/enum");
     let written = literals("view/stat/json/audit.rs", "pub(super) fn audit");
-    assert_eq!(checks, written.into_iter().filter(|word| word != "sock_diag" && word.chars().all(|c| c.is_lowercase() || c == '_')).collect());
+    assert_eq!(
+        checks,
+        written
+            .into_iter()
+            .filter(|word| word != "sock_diag" && word.chars().all(|c| c.is_lowercase() || c == '_'))
+            .collect()
+    );
     let ids = list(&doctor, "/properties/findings/items/properties/id/enum");
     let mut given = BTreeSet::new();
     for (path, text) in texts() {
@@ -202,12 +210,20 @@ fn words_are_those_of_the_code() {
     given.extend(literals("doctor/closing.rs", "fn close_wait_id"));
     assert_eq!(ids, given);
     for (file, name, list) in [
-        ("aggregate/steady.rs", "SteadyVerdict", list(&stat, "/properties/time_wait/properties/steady/properties/verdict/enum")),
+        (
+            "aggregate/steady.rs",
+            "SteadyVerdict",
+            list(&stat, "/properties/time_wait/properties/steady/properties/verdict/enum"),
+        ),
         ("lifecycle/transition.rs", "Timing", list(&trace, "/$defs/transition/properties/timing/enum")),
         ("ledger.rs", "CutBy", list(&trace, "/$defs/recording-damaged/properties/cut/properties/why/enum")),
         ("event/call.rs", "Call", list(&trace, "/$defs/failed-call/properties/event/enum")),
         ("doctor/finding.rs", "Severity", list(&doctor, "/properties/findings/items/properties/severity/enum")),
-        ("aggregate/ports/advice.rs", "PortCause", list(&ports, "/properties/destinations/items/properties/advice/properties/cause/enum")),
+        (
+            "aggregate/ports/advice.rs",
+            "PortCause",
+            list(&ports, "/properties/destinations/items/properties/advice/properties/cause/enum"),
+        ),
         (
             "aggregate/ports/advice.rs",
             "NoHelp",
@@ -362,7 +378,9 @@ fn documents() -> Vec<(String, Value)> {
     let cut = folder.path().join("cut");
     let whole = fs::read(fixture("natural")).unwrap();
     fs::write(&cut, &whole[..whole.len() / 2]).unwrap();
-    for arguments in [&["trace", "--json"][..], &["trace", "--raw", "--json"], &["stat", "--json"], &["ports", "--json"]] {
+    for arguments in
+        [&["trace", "--json"][..], &["trace", "--raw", "--json"], &["stat", "--json"], &["ports", "--json"]]
+    {
         let ran = run(arguments.iter().copied().chain(["--from", cut.to_str().unwrap()]));
         take(&format!("cut {arguments:?}"), &ran.stdout);
     }

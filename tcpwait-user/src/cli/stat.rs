@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use super::{
     color::Color,
     filter::Filter,
+    format::Format,
     tracing::Tracing,
     values::{count, seconds, up_to},
 };
@@ -76,6 +77,9 @@ pub struct StatArgs {
     /// JSON: one document per report, each on a line
     #[arg(long)]
     pub json: bool,
+    /// Comma-separated values: a header, then rows for the report, findings, groups, states and ends; the columns are in docs/output.md
+    #[arg(long, conflicts_with_all = ["json", "wide"])]
+    pub csv: bool,
     /// Do not fit lines to the terminal's width
     #[arg(short = 'w', long, conflicts_with = "json")]
     pub wide: bool,
@@ -101,6 +105,11 @@ pub struct StatArgs {
 }
 
 impl StatArgs {
+    /// What reports are written as.
+    pub fn format(&self) -> Format {
+        Format::of(self.json, self.csv)
+    }
+
     /// A report a second, unless something else says when there is one.
     pub(super) fn report_again_and_again(&mut self) {
         let Self { interval, tracing, command, from, .. } = self;

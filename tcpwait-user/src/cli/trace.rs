@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{color::Color, filter::Filter, list, tracing::Tracing, values::time};
+use super::{color::Color, filter::Filter, format::Format, list, tracing::Tracing, values::time};
 use crate::select::{Pick, steps::Word};
 
 pub(super) const HELP: &str = "\
@@ -71,6 +71,9 @@ pub struct TraceArgs {
     /// JSON: one object per line
     #[arg(long)]
     pub json: bool,
+    /// Comma-separated values: a header, then a row per line; the columns are in docs/output.md
+    #[arg(long, conflicts_with_all = ["json", "raw", "relative_time", "time_of_day", "wide"])]
+    pub csv: bool,
     /// Read a recording instead of the running kernel; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "ring_buffer"])]
     pub from: Option<PathBuf>,
@@ -98,4 +101,11 @@ pub struct TraceArgs {
     /// How the tracing is done.
     #[command(flatten)]
     pub tracing: Tracing,
+}
+
+impl TraceArgs {
+    /// What lines are written as.
+    pub fn format(&self) -> Format {
+        Format::of(self.json, self.csv)
+    }
 }

@@ -215,15 +215,8 @@ impl ReportView for Altered {
 /// A report of `ports` in which everything is.
 fn filled() -> String {
     let process = Some(Process { comm: comm("made"), pid: Some(1) });
-    let failed = Failed {
-        call: Call::Connect,
-        why: Why::NoFreePort,
-        errno: 99,
-        process,
-        count: 1,
-        first_ns: 1,
-        last_ns: 2,
-    };
+    let failed =
+        Failed { call: Call::Connect, why: Why::NoFreePort, errno: 99, process, count: 1, first_ns: 1, last_ns: 2 };
     let rates = Rates {
         taken_per_s: 1.0,
         waits_per_s: 1.0,
@@ -304,7 +297,13 @@ fn filled() -> String {
         others: ports::Others::default(),
         bound: Some(vec![bound]),
         unknown: 0,
-        binds: vec![ports::BindFailure { netns: NETNS, interface: Some(INTERFACE), laddr: HERE, lport: Some(80), failed }],
+        binds: vec![ports::BindFailure {
+            netns: NETNS,
+            interface: Some(INTERFACE),
+            laddr: HERE,
+            lport: Some(80),
+            failed,
+        }],
         at_least: false,
         ledger: Ledger::default(),
     };

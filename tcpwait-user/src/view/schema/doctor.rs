@@ -9,11 +9,17 @@ pub fn doctor() -> Schema {
         "The kernel's settings and counters, and what to change.",
         [
             schema_key(super::DOCTOR),
-            always("verdict", word("worth-changing where `now` is above 0, else nothing-to-do.", ["worth-changing", "nothing-to-do"])),
+            always(
+                "verdict",
+                word("worth-changing where `now` is above 0, else nothing-to-do.", ["worth-changing", "nothing-to-do"]),
+            ),
             always("now", count("Findings that are measured now, and worth changing.")),
             always("before", count("Findings of what happened before, and not now.")),
             always("notes", count("Things worth knowing.")),
-            always("window_ns", ns("Time between the two readings of the counters; the shortest, where namespaces differ")),
+            always(
+                "window_ns",
+                ns("Time between the two readings of the counters; the shortest, where namespaces differ"),
+            ),
             namespaces("The network namespaces that were read, as `net:[INODE] (WHERE FOUND)`."),
             always("findings", list("What was found, the most important first.", finding())),
             always("settings", list("The settings, each set of them once.", same_settings())),
@@ -39,7 +45,10 @@ fn finding() -> Schema {
             always("id", word("Its name for programs.", FINDING_IDS)),
             always(
                 "severity",
-                word("now: measured now. before: it happened before, and not between the two readings. note: worth knowing.", severity),
+                word(
+                    "now: measured now. before: it happened before, and not between the two readings. note: worth knowing.",
+                    severity,
+                ),
             ),
             always("what", text("In words. May change.")),
             always("evidence", list("What shows it.", evidence())),
@@ -59,7 +68,10 @@ fn evidence() -> Schema {
                 "A counter of the kernel.",
                 [
                     always("counter", text("Its name.")),
-                    always("grown", count("By how much it grew between the two readings; null where that is not known.").or_null()),
+                    always(
+                        "grown",
+                        count("By how much it grew between the two readings; null where that is not known.").or_null(),
+                    ),
                     always("window_ns", ns("Time between the two readings")),
                     always("total", count("What it stands at, since boot or since the namespace was made.")),
                 ],
@@ -99,13 +111,13 @@ fn same_settings() -> Schema {
     );
     object(
         "Namespaces with the same settings.",
-        [namespaces("Those namespaces."), always("settings", list("Their settings, explained for the first of them.", setting))],
+        [
+            namespaces("Those namespaces."),
+            always("settings", list("Their settings, explained for the first of them.", setting)),
+        ],
     )
 }
 
 fn unknown() -> Schema {
-    object(
-        "Something that could not be read.",
-        [always("why", text("What, and why, in words.")), namespaces("Where.")],
-    )
+    object("Something that could not be read.", [always("why", text("What, and why, in words.")), namespaces("Where.")])
 }

@@ -20,10 +20,17 @@ pub fn syn_recv(meaning: &'static str) -> Schema {
                 always("outcomes", map_of_all("What became of them.", outcomes, outcome)),
                 always("retransmits", count("SYN-ACKs that were sent again.")),
                 always("retransmitted", count("For how many connections.")),
-                always("without_request", count("Connections made without a request socket: SYN cookies, TCP Fast Open.")),
+                always(
+                    "without_request",
+                    count("Connections made without a request socket: SYN cookies, TCP Fast Open."),
+                ),
                 always(
                     "kernel",
-                    map_of_some("What the kernel alone counts, since the start; empty until it was read twice.", unfollowed::COUNTERS, count("")),
+                    map_of_some(
+                        "What the kernel alone counts, since the start; empty until it was read twice.",
+                        unfollowed::COUNTERS,
+                        count(""),
+                    ),
                 ),
             ],
         )
@@ -68,14 +75,13 @@ fn counts() -> [Key; 6] {
 
 /// Connects.
 pub fn connects() -> Schema {
-    let to = [
-        interface(),
-        always("addr", address("The remote address.")),
-        always("port", count("The remote port.")),
-    ];
+    let to = [interface(), always("addr", address("The remote address.")), always("port", count("The remote port."))];
     let destination = object("Connects to one destination.", to.into_iter().chain(counts()));
     let more = [
-        always("destinations", list("The same by destination, those first whose SYNs were sent again most.", destination)),
+        always(
+            "destinations",
+            list("The same by destination, those first whose SYNs were sent again most.", destination),
+        ),
         always("others", count("`retransmitted` of the destinations that no row is of.")),
     ];
     object("Connects.", counts().into_iter().chain(more))

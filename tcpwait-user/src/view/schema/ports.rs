@@ -3,8 +3,8 @@
 use super::{
     shared::{call, errno, interface, ledger, netns, why},
     value::{
-        Key, Schema, address, always, change_per_s, count, either, list, ms, ns, number, object, pair, per_s, schema_key, share,
-        shared, text, time, whether, word, words,
+        Key, Schema, address, always, change_per_s, count, either, list, ms, ns, number, object, pair, per_s,
+        schema_key, share, shared, text, time, whether, word, words,
     },
 };
 use crate::aggregate::ports::advice::{NoHelp, PortCause};
@@ -22,10 +22,20 @@ pub fn ports() -> Schema {
             always("namespaces", list("The network namespaces of the destinations, with their settings.", namespace())),
             always("destinations", list("Those first that are full or will be soonest.", destination())),
             always("others", others()),
-            always("bound", list("Ports that bind() gave to sockets which then connected, by source address; null without tracing.", bound()).or_null()),
+            always(
+                "bound",
+                list(
+                    "Ports that bind() gave to sockets which then connected, by source address; null without tracing.",
+                    bound(),
+                )
+                .or_null(),
+            ),
             always("unknown", count("Connections of which it is not known which side made them; they are in no row.")),
             always("bind_failures", list("bind() and listen() that failed, since the start.", bind_failure())),
-            always("at_least", whether("Whether events were lost since the start, so that counts of failures are at least.")),
+            always(
+                "at_least",
+                whether("Whether events were lost since the start, so that counts of failures are at least."),
+            ),
             always("ledger", ledger("What was seen and what was lost; null without tracing.").or_null()),
         ],
     )
@@ -51,7 +61,10 @@ fn destination() -> Schema {
         [
             always("now", count("It could now.")),
             always("not", count("It could not.")),
-            always("unknown", count("It is not known, mostly as it is not known whether the connection had timestamps.")),
+            always(
+                "unknown",
+                count("It is not known, mostly as it is not known whether the connection had timestamps."),
+            ),
         ],
     );
     let held = object(
@@ -69,15 +82,28 @@ fn destination() -> Schema {
             always("in_use", count("Ports of the range in use towards it.")),
             always("states", states()),
             always("outside_range", count("Ports in use that are not of the range.")),
-            always("bound_elsewhere", count("Ports that bind() gave to sockets with other destinations; null without tracing.").or_null()),
+            always(
+                "bound_elsewhere",
+                count("Ports that bind() gave to sockets with other destinations; null without tracing.").or_null(),
+            ),
             always("ports", count("Ports that connect() may take; null where the settings are not known.").or_null()),
-            always("share", share("Part of these that is in use and not known to be reusable, or bound elsewhere").or_null()),
+            always(
+                "share",
+                share("Part of these that is in use and not known to be reusable, or bound elsewhere").or_null(),
+            ),
             always("reusable", reusable),
             always("rates", rates("Null without tracing.").or_null()),
             always("held", held),
-            always("needed", number("Ports that it takes at these rates; null where nobody connects, or the rates are at least.").or_null()),
+            always(
+                "needed",
+                number("Ports that it takes at these rates; null where nobody connects, or the rates are at least.")
+                    .or_null(),
+            ),
             always("forecast", forecast("When the ports run out; null where that is not known.").or_null()),
-            always("reuse_unknown", whether("Whether the forecast takes TIME_WAITs to be in the way that may be reusable.")),
+            always(
+                "reuse_unknown",
+                whether("Whether the forecast takes TIME_WAITs to be in the way that may be reusable."),
+            ),
             always("fails_early", whether("Whether connect() fails although more than a tenth is free.")),
             always("process", process().or_null()),
             always("failures", list("Since the start: calls that failed; null without tracing.", failure()).or_null()),
@@ -108,7 +134,13 @@ fn rates(meaning: &'static str) -> Schema {
                 always("connects", per_s("Connects that got a port")),
                 always("time_waits", per_s("Connections that entered TIME_WAIT")),
                 always("ended", per_s("Connections that ended without it")),
-                always("growth", change_per_s("Change of all that is not in TIME_WAIT; 0 where it may be chance; null where events were lost").or_null()),
+                always(
+                    "growth",
+                    change_per_s(
+                        "Change of all that is not in TIME_WAIT; 0 where it may be chance; null where events were lost",
+                    )
+                    .or_null(),
+                ),
                 always("failed", per_s("Connects that found no free port")),
                 always("at_least", whether("Whether events were lost, so that there may have been more.")),
                 always("over_ns", ns("How long this was measured")),
@@ -127,10 +159,16 @@ fn forecast(meaning: &'static str) -> Schema {
                     "",
                     [
                         always("kind", word("None is free.", ["full"])),
-                        always("next_free_ns", ns("Time until the next comes free; null where that is not known").or_null()),
+                        always(
+                            "next_free_ns",
+                            ns("Time until the next comes free; null where that is not known").or_null(),
+                        ),
                     ],
                 ),
-                object("", [always("kind", word("None will be free.", ["full-in"])), always("in_ns", ns("Time until then"))]),
+                object(
+                    "",
+                    [always("kind", word("None will be free.", ["full-in"])), always("in_ns", ns("Time until then"))],
+                ),
                 object(
                     "",
                     [
@@ -260,7 +298,11 @@ fn help() -> Schema {
                     always("now", count("What it is now.")),
                     always("after_ms", ms("Time after which connect() may take a TIME_WAIT then, at most")),
                     always("timestamps_off", whether("Whether tcp_timestamps must be turned on too.")),
-                    always("have_timestamps", whether("Whether any TIME_WAIT is known to have timestamps; null where it is not known.").or_null()),
+                    always(
+                        "have_timestamps",
+                        whether("Whether any TIME_WAIT is known to have timestamps; null where it is not known.")
+                            .or_null(),
+                    ),
                 ],
             ),
             object(

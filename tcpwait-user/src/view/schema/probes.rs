@@ -27,7 +27,8 @@ pub fn probes() -> Schema {
             always("destroy_ends_time_wait", whether("Whether `ss -K` ends a TIME_WAIT.").or_null()),
             always(
                 "tw_counts_beginnings",
-                whether("Whether the counter TcpExtTW counts TIME_WAITs when they begin; false: when they end.").or_null(),
+                whether("Whether the counter TcpExtTW counts TIME_WAITs when they begin; false: when they end.")
+                    .or_null(),
             ),
             always("untried", text("Why something was not tried, in words.").or_null()),
         ],

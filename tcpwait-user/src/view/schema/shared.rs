@@ -1,8 +1,8 @@
 //! What several documents have: addresses, the owner, times, losses.
 
 use super::value::{
-    Key, Schema, address, always, count, family, map_of_some, ns, object, shared, sometimes, text, true_only, whether, word,
-    words,
+    Key, Schema, address, always, count, family, map_of_some, ns, object, shared, sometimes, text, true_only, whether,
+    word, words,
 };
 use crate::{
     aggregate::by::GroupBy,
@@ -55,7 +55,9 @@ pub fn netns() -> Schema {
 pub fn interface() -> Key {
     sometimes(
         "interface",
-        text("Name of the interface or VRF that the socket is bound to, or `if7` where only its number is known. Left out where it is bound to none."),
+        text(
+            "Name of the interface or VRF that the socket is bound to, or `if7` where only its number is known. Left out where it is bound to none.",
+        ),
     )
 }
 
@@ -84,10 +86,16 @@ pub fn ip_family() -> Key {
 /// The process that has the socket.
 pub fn owner() -> Vec<Key> {
     vec![
-        always("pid", count("The owner's process id in the initial PID namespace; null where it is not known.").or_null()),
+        always(
+            "pid",
+            count("The owner's process id in the initial PID namespace; null where it is not known.").or_null(),
+        ),
         always("comm", text("Name of the owner's main thread; null where it is not known.").or_null()),
         always("uid", count("The owner's real user id; null where it is not known.").or_null()),
-        always("cgroup", text("The owner's cgroup, as a path below the cgroup-v2 mount; null where it is not known.").or_null()),
+        always(
+            "cgroup",
+            text("The owner's cgroup, as a path below the cgroup-v2 mount; null where it is not known.").or_null(),
+        ),
     ]
 }
 
@@ -135,7 +143,9 @@ pub fn group_by(meaning: &'static str) -> Schema {
 /// A group's key; `implied`: what groups are by whatever was asked for.
 pub fn group_key(implied: &[GroupBy]) -> Schema {
     let value = |by: GroupBy| match by {
-        GroupBy::Service => text("The end that was listened on: `ADDR:PORT` of a connection made here, `:PORT` of one accepted here."),
+        GroupBy::Service => {
+            text("The end that was listened on: `ADDR:PORT` of a connection made here, `:PORT` of one accepted here.")
+        }
         GroupBy::Process => text("The owner's name."),
         GroupBy::Pid => count("The owner's process id."),
         GroupBy::Remote => text("The remote address, with `%INTERFACE` where the socket is bound to one."),
@@ -148,7 +158,8 @@ pub fn group_key(implied: &[GroupBy]) -> Schema {
     };
     let key = |by| if implied.contains(&by) { always } else { sometimes };
     let keys = GroupBy::ALL.map(|by| key(by)(by.name(), value(by).or_null()));
-    object("One value for each of `by`; null in it is not known. Null itself is all other groups together.", keys).or_null()
+    object("One value for each of `by`; null in it is not known. Null itself is all other groups together.", keys)
+        .or_null()
 }
 
 /// Where a recording can be read no further.
@@ -196,10 +207,16 @@ pub fn ledger(meaning: &'static str) -> Schema {
                 always("states_seen", count("State changes that the BPF programs counted.").or_null()),
                 always("minis_entered", count("Timewait sockets that the BPF programs saw begin.").or_null()),
                 always("filtered", count("Events of connections that were filtered out in the kernel.").or_null()),
-                always("older_than_trace", count("Sockets from before tcpwait started; null until they have been listed.").or_null()),
+                always(
+                    "older_than_trace",
+                    count("Sockets from before tcpwait started; null until they have been listed.").or_null(),
+                ),
                 always("older_minis", count("Of those, timewait sockets.").or_null()),
                 always("undecided", count("Connections not shown, as nothing said whether they were wanted.")),
-                always("now_unsure", whether("Events were lost a moment ago, so what is there now may be more or less than is said.")),
+                always(
+                    "now_unsure",
+                    whether("Events were lost a moment ago, so what is there now may be more or less than is said."),
+                ),
                 always("lost", lost()),
                 always("cut", cut()),
                 always("lossy", whether("Whether anything was lost.")),

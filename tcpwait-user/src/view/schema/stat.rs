@@ -25,10 +25,19 @@ pub fn stat() -> Schema {
             always("interval_ns", ns("The time between them")),
             always("final", whether("Whether this is the last report.")),
             always("findings", list("What stands out, worst first.", finding())),
-            always("waiting", list("Sockets there are now that wait for somebody, by state, service and network namespace, the most first.", waiting())),
+            always(
+                "waiting",
+                list(
+                    "Sockets there are now that wait for somebody, by state, service and network namespace, the most first.",
+                    waiting(),
+                ),
+            ),
             always("states", map_of_all("Every state.", State::ALL.map(State::name), state_counts())),
             always("time_wait", time_wait()),
-            always("exits", map_of_all("How TIME_WAIT was left, by reason.", Reason::OF_TIME_WAIT.map(Reason::name), exit())),
+            always(
+                "exits",
+                map_of_all("How TIME_WAIT was left, by reason.", Reason::OF_TIME_WAIT.map(Reason::name), exit()),
+            ),
             always(
                 "orphan_exits",
                 map_of_some(
@@ -46,7 +55,10 @@ pub fn stat() -> Schema {
             always("by", group_by("What the groups are by.")),
             always("namespaces", map("Name of each network namespace by its inode.", text(""))),
             always("groups", list("The first groups; then all others as one.", group())),
-            always("groups_folded", count("Since the start: groups given up beyond 1,000; their counts are in the others.")),
+            always(
+                "groups_folded",
+                count("Since the start: groups given up beyond 1,000; their counts are in the others."),
+            ),
             always("ledger", ledger("What was seen and what was lost, since the start.")),
             always("audit", audit()),
         ],
@@ -59,10 +71,16 @@ fn finding() -> Schema {
         [
             always("finding", word("What it is.", StatFinding::NAMES)),
             always("count", count("Sockets, calls or packets that it is about.")),
-            always("growth", signed("How many more than at the beginning of the interval; below 0 where fewer.").or_null()),
+            always(
+                "growth",
+                signed("How many more than at the beginning of the interval; below 0 where fewer.").or_null(),
+            ),
             always("state", state("State of the sockets.").or_null()),
             always("process", text("Whose they are: who has more than half of those whose owner is known.").or_null()),
-            always("service", text("Where: the end that is listened on; of ports and connect() the destination.").or_null()),
+            always(
+                "service",
+                text("Where: the end that is listened on; of ports and connect() the destination.").or_null(),
+            ),
             always("netns", netns().or_null()),
             always("call", call("Of call-failed: the call.").or_null()),
             always("why", why("Of call-failed: why.").or_null()),
@@ -83,8 +101,14 @@ fn waiting() -> Schema {
             always("service", text("The end that is listened on; null where it is not known.").or_null()),
             always("netns", netns()),
             always("now", count("How many there are.")),
-            always("growth", signed("How many more than at the beginning of the interval; below 0 where fewer.").or_null()),
-            always("unanswered", count("Of SYN_SENT: those without an answer for a second or longer; else null.").or_null()),
+            always(
+                "growth",
+                signed("How many more than at the beginning of the interval; below 0 where fewer.").or_null(),
+            ),
+            always(
+                "unanswered",
+                count("Of SYN_SENT: those without an answer for a second or longer; else null.").or_null(),
+            ),
             always("oldest_ns", ns("How long the oldest has been in its state").or_null()),
             always("oldest_exact", whether("Whether that is exact; else it is at least so long.")),
             always("process", text("Who has more than half of them.").or_null()),
@@ -170,12 +194,16 @@ fn histogram() -> Schema {
 }
 
 fn steady() -> Schema {
-    let verdicts = [SteadyVerdict::Fits, SteadyVerdict::More, SteadyVerdict::Fewer, SteadyVerdict::TooEarly, SteadyVerdict::Lost];
+    let verdicts =
+        [SteadyVerdict::Fits, SteadyVerdict::More, SteadyVerdict::Fewer, SteadyVerdict::TooEarly, SteadyVerdict::Lost];
     object(
         "Little's law: whether there are as many sockets as rate and time say.",
         [
             always("rate_per_s", per_s("Entries over the last 65 s").or_null()),
-            always("mean_dwell_ns", ns("Mean time spent in TIME_WAIT, since the start; null where none has left").or_null()),
+            always(
+                "mean_dwell_ns",
+                ns("Mean time spent in TIME_WAIT, since the start; null where none has left").or_null(),
+            ),
             always("expected", count("Their product.").or_null()),
             always("if_all_stay", count("How many there would be if each stayed 60 s.").or_null()),
             always("now", count("How many there are.")),
@@ -215,7 +243,10 @@ fn end(per_s: Option<Key>, times: Schema) -> Schema {
     let mut keys = vec![always("count", count("How many ended for it."))];
     keys.extend(per_s);
     keys.extend([
-        always("from", map_of_some("The same by the state left; unknown where that was not seen.", states_left(), count(""))),
+        always(
+            "from",
+            map_of_some("The same by the state left; unknown where that was not seen.", states_left(), count("")),
+        ),
         always("details", map_of_some("The same by detail.", Detail::ALL.map(Detail::name), count(""))),
         always("dwell", times),
         always("shared", list("Times that many share, from a second on.", shared_time)),
@@ -252,7 +283,10 @@ fn transition() -> Schema {
             always("from", state("The state left; null where what came before was not seen.").or_null()),
             always("to", state("The state entered.")),
             always("count", count("Steps that were seen.")),
-            always("kernel", count("Steps that the BPF programs counted, whatever was lost; null where they cannot tell.").or_null()),
+            always(
+                "kernel",
+                count("Steps that the BPF programs counted, whatever was lost; null where they cannot tell.").or_null(),
+            ),
         ],
     )
 }
@@ -278,7 +312,14 @@ fn group() -> Schema {
             always("left", count("How many left it.")),
             always("exits", map_of_some("The same by reason.", Reason::ALL.map(Reason::name), count(""))),
             always("closed_first", closed_first()),
-            always("ends", map_of_some("How its connections ended once they had been made, by reason.", Reason::ALL.map(Reason::name), end_in_group())),
+            always(
+                "ends",
+                map_of_some(
+                    "How its connections ended once they had been made, by reason.",
+                    Reason::ALL.map(Reason::name),
+                    end_in_group(),
+                ),
+            ),
             always("top_peer", peer.or_null()),
             always("dwell", dwell("Times spent in TIME_WAIT.")),
         ],
@@ -310,7 +351,11 @@ fn audit() -> Schema {
             always("what", word("What is counted.", CHECKED.into_iter().chain(["now"]))),
             always("counter", text("What the kernel calls it.")),
             always("seen_min", count("What was seen by then, at least.")),
-            always("seen_max", count("What was seen by then, at most; null where the kernel counts more than what is followed.").or_null()),
+            always(
+                "seen_max",
+                count("What was seen by then, at most; null where the kernel counts more than what is followed.")
+                    .or_null(),
+            ),
             always("kernel", count("What the kernel says.")),
             always("off_by", count("By how much they differ.")),
             always("explained", whether("Whether the difference is no more than what is known to be lost.")),

@@ -14,15 +14,25 @@ pub fn states() -> Schema {
             schema_key(super::STATES),
             always("time", time("When the reading began")),
             always("sockets", count("All sockets that are counted.")),
-            always("states", map_of_some("Sockets by state: every state that was asked for.", State::ALL.map(State::name), state())),
+            always(
+                "states",
+                map_of_some("Sockets by state: every state that was asked for.", State::ALL.map(State::name), state()),
+            ),
             always("fin_wait2_minis", count("Of FIN_WAIT2, the orphans: connections that no process holds any more.")),
             always("time_wait_left", left()),
             always("by", group_by("What the groups are by; empty without --by.")),
             always("groups", list("The first groups, most sockets first; then all others as one.", group())),
             always("namespaces", namespaces()),
             always("not_counted", count("Sockets of a family or in a state that is not known.")),
-            always("older_than_ns", ns("With --older-than: only sockets that have been in their state longer are counted; else null").or_null()),
-            always("age_unknown", count("With --older-than: sockets of whose age nothing is known; else null.").or_null()),
+            always(
+                "older_than_ns",
+                ns("With --older-than: only sockets that have been in their state longer are counted; else null")
+                    .or_null(),
+            ),
+            always(
+                "age_unknown",
+                count("With --older-than: sockets of whose age nothing is known; else null.").or_null(),
+            ),
             always("owners", owners().or_null()),
         ],
     )
@@ -67,9 +77,16 @@ fn group() -> Schema {
             always("sockets", count("How many sockets.")),
             always(
                 "states",
-                map_of_some("The same by state: each state in which any group has one.", State::ALL.map(State::name), count("")),
+                map_of_some(
+                    "The same by state: each state in which any group has one.",
+                    State::ALL.map(State::name),
+                    count(""),
+                ),
             ),
-            always("oldest_at_least_ns", ns("How long the oldest has been in its state, at least; null where that is not known").or_null()),
+            always(
+                "oldest_at_least_ns",
+                ns("How long the oldest has been in its state, at least; null where that is not known").or_null(),
+            ),
         ],
     )
 }

@@ -1,10 +1,13 @@
 //! `tcpwait trace --json`, and `--raw --json`.
 
 use super::{
-    shared::{addresses, damage, detail, errno, interface, ip_family, netns, owner, reason, restart_causes, state, timing, why},
+    shared::{
+        addresses, damage, detail, errno, interface, ip_family, netns, owner, reason, restart_causes, state, timing,
+        why,
+    },
     value::{
-        Key, Schema, address, address_or_null, always, count, either, list, ns, object, schema_key, shared, sometimes, text,
-        time, true_only, whether, word,
+        Key, Schema, address, address_or_null, always, count, either, list, ns, object, schema_key, shared, sometimes,
+        text, time, true_only, whether, word,
     },
 };
 use crate::{lifecycle::Call, tcp::State, view::failure::event};
@@ -33,8 +36,16 @@ pub fn raw() -> Schema {
 fn begin() -> [Key; 3] {
     [
         schema_key(super::TRACE),
-        always("time", time("When. A step that was inferred has the inferred time, so lines are not always in order of time").or_null()),
-        always("id", text("The socket cookie in hex, as `ss -e` prints it after `sk:`; null where the socket had none.").or_null()),
+        always(
+            "time",
+            time("When. A step that was inferred has the inferred time, so lines are not always in order of time")
+                .or_null(),
+        ),
+        always(
+            "id",
+            text("The socket cookie in hex, as `ss -e` prints it after `sk:`; null where the socket had none.")
+                .or_null(),
+        ),
     ]
 }
 
@@ -42,7 +53,9 @@ fn begin() -> [Key; 3] {
 fn soft_errno() -> Key {
     sometimes(
         "soft_errno",
-        errno("Name of an error that the kernel noted and did not end the connection for (sk_err_soft), as EHOSTUNREACH."),
+        errno(
+            "Name of an error that the kernel noted and did not end the connection for (sk_err_soft), as EHOSTUNREACH.",
+        ),
     )
 }
 
@@ -132,10 +145,23 @@ fn holder() -> Schema {
             always("count", count("How many they are.")),
             always("pid", count("Their process; null where it is not known.").or_null()),
             always("comm", text("Its name; null where it is not known.").or_null()),
-            always("reuseaddr", whether("Whether they have SO_REUSEADDR; null where that is not known or differs.").or_null()),
-            always("made_here", whether("Whether connect() on this machine made them; null where their beginning was not seen.").or_null()),
-            always("first_end_in_ns", ns("Of TIME_WAIT: time until the first of them ends; null where it is not known").or_null()),
-            always("last_end_in_ns", ns("Of TIME_WAIT: time until the last of them ends; null where it is not known").or_null()),
+            always(
+                "reuseaddr",
+                whether("Whether they have SO_REUSEADDR; null where that is not known or differs.").or_null(),
+            ),
+            always(
+                "made_here",
+                whether("Whether connect() on this machine made them; null where their beginning was not seen.")
+                    .or_null(),
+            ),
+            always(
+                "first_end_in_ns",
+                ns("Of TIME_WAIT: time until the first of them ends; null where it is not known").or_null(),
+            ),
+            always(
+                "last_end_in_ns",
+                ns("Of TIME_WAIT: time until the last of them ends; null where it is not known").or_null(),
+            ),
         ],
     )
 }
@@ -197,7 +223,10 @@ fn segment() -> Schema {
             always("timestamp", count("Its timestamp (TSval); null without.").or_null()),
             always("rcv_nxt", count("The sequence number that the socket waits for.")),
             always("ts_recent", count("The latest timestamp that the socket knows; null without.").or_null()),
-            always("verdict", count("What the kernel made of it (enum tcp_tw_status); null where the hook does not tell.").or_null()),
+            always(
+                "verdict",
+                count("What the kernel made of it (enum tcp_tw_status); null where the hook does not tell.").or_null(),
+            ),
         ],
     )
 }

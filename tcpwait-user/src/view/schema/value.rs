@@ -267,7 +267,10 @@ pub fn per_s(meaning: &'static str) -> Schema {
 
 /// A rate, which may be below 0.
 pub fn change_per_s(meaning: &'static str) -> Schema {
-    Schema::new(format!("{meaning}. Per second; below 0 where it becomes less."), Is::Number { least: None, most: None })
+    Schema::new(
+        format!("{meaning}. Per second; below 0 where it becomes less."),
+        Is::Number { least: None, most: None },
+    )
 }
 
 /// A part of a whole.
