@@ -16,6 +16,7 @@ mod audit;
 mod circles;
 mod color;
 mod connects;
+mod csv;
 mod damage;
 mod documents;
 mod form;

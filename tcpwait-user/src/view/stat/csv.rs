@@ -78,7 +78,7 @@ const SINGLE: [&str; 22] = [
 ];
 
 /// Rows of whole reports.
-const REPORT: [&str; 20] = [
+const REPORT: [&str; 22] = [
     "time_wait.entered_per_s",
     "time_wait.left_per_s",
     "time_wait.restarts",
@@ -99,6 +99,8 @@ const REPORT: [&str; 20] = [
     "audit.agrees",
     "ledger.now_unsure",
     "ledger.lossy",
+    "ledger.cut.at_byte",
+    "ledger.cut.why",
 ];
 
 /// What a loss is of.
