@@ -8,19 +8,22 @@ use std::{
     net::{TcpListener, TcpStream},
 };
 
-use jsonschema::Validator;
 use serde_json::{Map, Value, json};
-use tcpwait::view::schema::{self, JsonDocument};
+use tcpwait::view::schema::JsonDocument;
 
 use crate::{
     layers::texts,
     support::{FIXTURES, fixture, run, tests},
 };
 
-mod made;
+pub mod made;
+mod strict;
 mod use_of_keys;
 
-use self::use_of_keys::{Use, unused};
+use self::{
+    strict::{Checked, schema_of},
+    use_of_keys::{Use, unused},
+};
 
 /// Lines of one recording that are looked at: others are like them.
 const LINES: usize = 3_000;
@@ -231,44 +234,6 @@ fn words_are_those_of_the_code() {
         ),
     ] {
         assert_eq!(list.len(), variants(file, name), "{file}: {name}: {list:?}");
-    }
-}
-
-/// A schema: as it is, which programs have, and with unknown keys and wrong formats refused.
-struct Checked {
-    schema: Value,
-    lenient: Validator,
-    strict: Validator,
-}
-
-impl Checked {
-    fn new(document: JsonDocument) -> Self {
-        let schema = schema_of(document);
-        let mut strict = schema.clone();
-        refuse_others(&mut strict);
-        let strict = jsonschema::draft202012::options().should_validate_formats(true).build(&strict).unwrap();
-        let lenient = jsonschema::draft202012::new(&schema).unwrap();
-        Self { schema, lenient, strict }
-    }
-}
-
-fn schema_of(document: JsonDocument) -> Value {
-    let mut text = Vec::new();
-    schema::write(document, &mut text).unwrap();
-    serde_json::from_slice(&text).unwrap()
-}
-
-/// Objects with keys of their own get no others.
-fn refuse_others(schema: &mut Value) {
-    match schema {
-        Value::Object(object) => {
-            if object.get("properties").is_some_and(Value::is_object) && object.contains_key("required") {
-                object.insert("additionalProperties".to_owned(), json!(false));
-            }
-            object.values_mut().for_each(refuse_others);
-        }
-        Value::Array(all) => all.iter_mut().for_each(refuse_others),
-        _ => {}
     }
 }
 

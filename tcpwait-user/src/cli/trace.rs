@@ -44,6 +44,11 @@ connect-failed, bind-failed and listen-failed are lines of their own, with the
 errno, the cause, and which process has the port. A socket that tries one port
 after the other (bindresvport) has one line.
 
+--csv has the keys of --json as columns, those of an object in it with a dot, as
+by.comm. The column event says what a row is: transition, connect-failed,
+bind-failed, listen-failed, or recording-damaged. Columns that end in _ns are
+nanoseconds, an empty cell is unknown.
+
 Examples:
   tcpwait trace                          everything
   tcpwait trace --state TIME_WAIT -T     TIME_WAIT only, with the time of day
@@ -54,6 +59,7 @@ Examples:
   tcpwait trace --state SYN_RECV         connections in SYN_RECV
   tcpwait trace --comm '!nginx' -L '!22' all but nginx's and ssh's
   tcpwait trace --comm nginx --json      nginx's, for a program to read
+  tcpwait trace --csv > trace.csv        for a spreadsheet
   tcpwait trace --from FILE              from a recording";
 
 /// `tcpwait trace`.

@@ -32,7 +32,7 @@ use tcpwait::{
         finding::{Evidence, Finding, Severity},
     },
     event::Task,
-    ledger::{Cut, CutBy, Ledger, Recorded},
+    ledger::{Cut, CutBy, Ledger, LostRecords, Recorded},
     lifecycle::{Call, Detail, Failure, Reason, Search, Transition, Why},
     names::Names,
     schedule::Schedule,
@@ -88,8 +88,13 @@ fn flow() -> Flow {
     Flow { netns: NETNS, bound_dev_if: 7, laddr: HERE, raddr: HERE, lport: 40_000, rport: 80 }
 }
 
-/// Lines of `trace`.
+/// Lines of `trace --json`.
 fn lines() -> String {
+    written(|out| write_lines(&mut TraceJson::default(), out))
+}
+
+/// Lines of `trace`, as this view writes them.
+pub fn write_lines(view: &mut dyn View, out: &mut dyn Write) -> io::Result<()> {
     let names = Names::default();
     let owner = Some(Arc::new(Task { pid: 1, uid: 0, cgroup: 0, comm: comm("made") }));
     let mut step = Transition::new(1, 1, flow(), Some(State::LastAck), State::Close);
@@ -113,16 +118,14 @@ fn lines() -> String {
     let search = Failure { search, ..failure(Call::Bind, Why::PortSearch) };
     let soft = Failure { soft_errno: 113, ..failure(Call::Connect, Why::SoftError) };
     let cut = |by| Recorded { cut: Some(Cut { at_byte: 1, by }), ..Recorded::default() };
-    written(|out| {
-        let mut view = TraceJson::default();
-        view.transition(&step, context(&names), out)?;
-        view.failure(&search, context(&names), out)?;
-        view.failure(&soft, context(&names), out)?;
-        for by in [CutBy::EndsEarly, CutBy::Damaged, CutBy::RecordLength(1), CutBy::Unreadable(5)] {
-            view.damage(&cut(by), out)?;
-        }
-        view.damage(&Recorded { impossible_times: 1, ..Recorded::default() }, out)
-    })
+    view.header(out)?;
+    view.transition(&step, context(&names), out)?;
+    view.failure(&search, context(&names), out)?;
+    view.failure(&soft, context(&names), out)?;
+    for by in [CutBy::EndsEarly, CutBy::Damaged, CutBy::RecordLength(1), CutBy::Unreadable(5)] {
+        view.damage(&cut(by), out)?;
+    }
+    view.damage(&Recorded { impossible_times: 1, ..Recorded::default() }, out)
 }
 
 /// Lines of `trace --raw`.
@@ -133,25 +136,31 @@ fn events() -> String {
     written(|out| events.iter().try_for_each(|event| raw::event(event, context(&names), true, out)))
 }
 
-/// A report of `stat` in which everything is.
+/// A report of `stat --json` in which everything is.
 fn report() -> String {
+    altered(StatJson)
+}
+
+/// A report in which everything is, in this view.
+pub fn altered(view: impl ReportView + 'static) -> String {
     let (header, records) = support::records("handshakes");
     let audit = Audit::new(None, None);
     let wanted = StatOptions::new(&GroupBy::ALL, Default::default(), 5);
     let schedule = Schedule { interval: None, count: None };
     let mut out = Vec::new();
     let selector = Selector::new(Criteria::default());
-    let mut statistics = Statistics::new(&header, selector, wanted, schedule, audit, Box::new(Altered), &mut out);
+    let view = Box::new(Altered(view));
+    let mut statistics = Statistics::new(&header, selector, wanted, schedule, audit, view, &mut out);
     records.iter().for_each(|record| statistics.record(record).unwrap());
     statistics.finish().unwrap();
     drop(statistics);
     String::from_utf8(out).unwrap()
 }
 
-/// The JSON view, of a report to which more is added.
-struct Altered;
+/// A view of a report to which more is added.
+struct Altered<V>(V);
 
-impl ReportView for Altered {
+impl<V: ReportView> ReportView for Altered<V> {
     fn report(&mut self, report: &StatReport, context: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()> {
         let mut report = report.clone();
         let check = |what, seen_max| Check { what, seen_min: 1, seen_max, kernel: 2 };
@@ -161,6 +170,8 @@ impl ReportView for Altered {
             (check(Checked::ResetsSent, u64::MAX), CheckOutcome::Agrees),
             (check(Checked::Sockstat, 1), CheckOutcome::Lost(1)),
         ];
+        report.ledger.lost_ring = Some(LostRecords { states: 3, segments: 2, ..LostRecords::default() });
+        report.ledger.undecodable = 1;
         let place = CensusKey { state: State::SynSent, netns: NETNS, service: Value::Local(80) };
         let row = PlaceRow {
             place,
@@ -205,10 +216,10 @@ impl ReportView for Altered {
         let nobody_knows = EndRow { detail: None, from: None, ..ended };
         report.ends.rows.extend([ended, nobody_knows]);
         report.groups.groups[0].ends.extend([ended, nobody_knows]);
-        StatJson.report(&report, context, out)?;
+        self.0.report(&report, context, out)?;
         // One without length has no rates.
         report.ends.reasons.iter_mut().for_each(|of| of.per_s = None);
-        StatJson.report(&report, context, out)
+        self.0.report(&report, context, out)
     }
 }
 
