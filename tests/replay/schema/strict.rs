@@ -6,9 +6,8 @@ use tcpwait::view::schema::{self, JsonDocument};
 
 /// A schema: as it is, which programs have, and with unknown keys and wrong formats refused.
 pub struct Checked {
-    pub schema: Value,
-    pub lenient: Validator,
-    pub strict: Validator,
+    lenient: Validator,
+    strict: Validator,
 }
 
 impl Checked {
@@ -18,7 +17,19 @@ impl Checked {
         refuse_others(&mut strict);
         let strict = jsonschema::draft202012::options().should_validate_formats(true).build(&strict).unwrap();
         let lenient = jsonschema::draft202012::new(&schema).unwrap();
-        Self { schema, lenient, strict }
+        Self { lenient, strict }
+    }
+
+    /// What is wrong with a document of today.
+    pub fn check(&self, document: &Value) -> Result<(), String> {
+        let errors = self.strict.iter_errors(document).chain(self.lenient.iter_errors(document));
+        let said: Vec<String> = errors.map(|error| format!("{error} at {}", error.instance_path())).collect();
+        if said.is_empty() { Ok(()) } else { Err(said.join("; ")) }
+    }
+
+    /// Whether a program takes a document, which may be of a later version.
+    pub fn takes(&self, document: &Value) -> bool {
+        self.lenient.is_valid(document)
     }
 }
 
