@@ -134,7 +134,8 @@ pub fn inherits_sockets() {
         let listener = netns::at_home(move || TcpListener::bind(address).unwrap());
         let address = listener.local_addr().unwrap();
         let script = r#"export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@" 3<&0 0</dev/null"#;
-        let arguments = [&["-c", script, "sh", env!("CARGO_BIN_EXE_tcpwait"), "export", "--netns", &netns], more].concat();
+        let arguments =
+            [&["-c", script, "sh", env!("CARGO_BIN_EXE_tcpwait"), "export", "--netns", &netns], more].concat();
         let mut command = at_home(here("sh", arguments));
         command.stdin(OwnedFd::from(listener));
         (Tracer::spawn(command), address)

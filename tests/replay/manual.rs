@@ -49,7 +49,9 @@ fn examples_are_commands_that_there_are() {
         let text = page.text(1000);
         let of_examples = text.split("\nEXAMPLES\n").nth(1).unwrap_or_default();
         for line in of_examples.lines().take_while(|line| !line.starts_with("SEE")) {
-            let Some(command) = line.strip_prefix("       tcpwait").filter(|rest| rest.is_empty() || rest.starts_with(' ')) else {
+            let Some(command) =
+                line.strip_prefix("       tcpwait").filter(|rest| rest.is_empty() || rest.starts_with(' '))
+            else {
                 continue;
             };
             let words = command.split(['|', '>']).next().unwrap().split_whitespace();
@@ -102,7 +104,10 @@ fn a_page_that_is_none_is_refused_with_those_there_are() {
 /// What a shell gets that asks.
 fn completed(words: &[&str]) -> Vec<String> {
     let mut asking = tcpwait();
-    asking.env("TCPWAIT_COMPLETE", "bash").env("_CLAP_IFS", "\n").env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string());
+    asking
+        .env("TCPWAIT_COMPLETE", "bash")
+        .env("_CLAP_IFS", "\n")
+        .env("_CLAP_COMPLETE_INDEX", (words.len() - 1).to_string());
     let ran = finish(asking.arg("--").args(words));
     assert_eq!(ran.code, Some(0), "{ran:?}");
     ran.stdout.lines().map(str::to_owned).collect()

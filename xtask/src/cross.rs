@@ -59,10 +59,8 @@ impl Cross {
 
     /// Has `cargo` use the compiler and the linker.
     pub fn apply(&self, cargo: &mut Command) {
-        cargo.env(
-            format!("CARGO_TARGET_{}_LINKER", self.arch.rust().to_uppercase().replace('-', "_")),
-            self.arch.gcc(),
-        );
+        cargo
+            .env(format!("CARGO_TARGET_{}_LINKER", self.arch.rust().to_uppercase().replace('-', "_")), self.arch.gcc());
         if let Some(rustc) = &self.rustc {
             cargo.env("RUSTC", rustc);
         }

@@ -73,7 +73,11 @@ pub fn apply(cargo: &mut Command, arch: Arch, cross: Option<&Cross>, is_static: 
         flags.push("-Clink-arg=-Wl,--icf=all".into());
     }
     let home = env::var_os("CARGO_HOME").map(Into::into).or_else(|| env::home_dir().map(|home| home.join(".cargo")));
-    let places = [home.map(|home| (home, "cargo")), Some((toolchain::workspace(), ".")), Some((compile::target_dir(), "target"))];
+    let places = [
+        home.map(|home| (home, "cargo")),
+        Some((toolchain::workspace(), ".")),
+        Some((compile::target_dir(), "target")),
+    ];
     for (place, name) in places.into_iter().flatten() {
         let mut flag = OsString::from("--remap-path-prefix=");
         flag.push(place);

@@ -3,18 +3,10 @@
 use std::{collections::BTreeSet, ffi::OsStr, fmt::Display, fs, io};
 
 use clap::{Arg, Command, CommandFactory};
-use clap_complete::{
-    ArgValueCompleter, CompleteEnv, CompletionCandidate,
-    env::Shells,
-};
+use clap_complete::{ArgValueCompleter, CompleteEnv, CompletionCandidate, env::Shells};
 
 use super::{Cli, manual::Shell};
-use crate::{
-    aggregate::by::GroupBy,
-    plain,
-    select::steps::Word,
-    tcp::State,
-};
+use crate::{aggregate::by::GroupBy, plain, select::steps::Word, tcp::State};
 
 /// What the script of a shell sets when it asks.
 const VARIABLE: &str = "TCPWAIT_COMPLETE";

@@ -32,7 +32,9 @@ static PACKED: &[u8] = include_bytes!(env!("TCPWAIT_BPF_PACKED"));
 /// This program's file is damaged.
 pub fn object() -> Result<Vec<u8>> {
     let mut object = Vec::new();
-    ZlibDecoder::new(PACKED).read_to_end(&mut object).context("unpacking the BPF programs out of this program's file")?;
+    ZlibDecoder::new(PACKED)
+        .read_to_end(&mut object)
+        .context("unpacking the BPF programs out of this program's file")?;
     Ok(object)
 }
 

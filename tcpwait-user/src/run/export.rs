@@ -156,11 +156,16 @@ fn unless_nobody_reads(written: io::Result<()>) -> Result<()> {
 }
 
 /// Starts the process that serves. On sockets of a service manager it serves nothing before it has been told how, so what they are is asked afterwards.
-fn start(args: &ExportArgs, web: Option<&WebConfig>) -> Result<(Front, std::os::unix::net::UnixStream, Vec<SocketAddr>)> {
+fn start(
+    args: &ExportArgs,
+    web: Option<&WebConfig>,
+) -> Result<(Front, std::os::unix::net::UnixStream, Vec<SocketAddr>)> {
     match Place::inherited() {
         None => Front::start(&Place::Addresses(addresses(args, web)?)),
         Some(_) if !args.listen.is_empty() => {
-            bail!("--listen was given, but the service manager has given sockets too (LISTEN_FDS): say the address in one place")
+            bail!(
+                "--listen was given, but the service manager has given sockets too (LISTEN_FDS): say the address in one place"
+            )
         }
         Some(place) => {
             let started = Front::start(&place)?;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     aggregate::audit::{Audit, Reading},
-    cli::TraceArgs,
+    cli::{Format, TraceArgs},
     ledger::Ledger,
     live::{self as source, Audited, LiveOptions, Sink},
     output::Output,
@@ -24,6 +24,7 @@ use crate::{
     select::{Selector, Steps},
     tcp::NetnsId,
     view::{
+        csv::TraceCsv,
         json::TraceJson,
         text::{Columns, TraceText},
     },
@@ -105,17 +106,19 @@ fn steps(args: &TraceArgs) -> Result<Steps> {
 }
 
 fn shown(args: &TraceArgs) -> Shown {
+    let format = args.format();
     if args.raw {
-        return Shown::Raw { json: args.json };
+        return Shown::Raw { json: format == Format::Json };
     }
-    if args.json {
-        return Shown::Transitions(Box::new(TraceJson::default()));
-    }
-    Shown::Transitions(Box::new(TraceText::new(Columns {
-        relative_time: args.relative_time,
-        time_of_day: args.time_of_day.then(TimeZone::system),
-        wide: args.wide,
-        width: line_width(args.wide),
-        paint: paint(args.color),
-    })))
+    Shown::Transitions(match format {
+        Format::Json => Box::new(TraceJson::default()),
+        Format::Csv => Box::new(TraceCsv::default()),
+        Format::Text => Box::new(TraceText::new(Columns {
+            relative_time: args.relative_time,
+            time_of_day: args.time_of_day.then(TimeZone::system),
+            wide: args.wide,
+            width: line_width(args.wide),
+            paint: paint(args.color),
+        })),
+    })
 }

@@ -18,8 +18,7 @@ pub fn run(args: &VersionArgs) -> Result<ExitCode> {
     let uname = nix::sys::utsname::uname().context("asking the kernel for its release")?;
     let text = |name: &std::ffi::OsStr| name.to_string_lossy().into_owned();
     let recordings = wire::OLDEST_VERSION..=wire::VERSION;
-    let mut version =
-        Version::new(kernel::object()?.len(), recordings, text(uname.release()), text(uname.machine()));
+    let mut version = Version::new(kernel::object()?.len(), recordings, text(uname.release()), text(uname.machine()));
     if args.verbose || args.json {
         match probes::report(choices(TimingBy::Auto, PortsBy::Auto), false) {
             Ok(report) => version.probes = Some((&report).into()),

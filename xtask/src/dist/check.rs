@@ -23,8 +23,11 @@ const PROGRAMS: [(&str, &str); 4] =
 
 /// Tries all that is in `out`; with `guests` also under systemd, in guests.
 pub fn run(out: &Path, guests: bool) -> Result<()> {
-    let missing: Vec<&str> =
-        PROGRAMS.iter().filter(|(program, _)| packages::program(program).is_none()).map(|(_, package)| *package).collect();
+    let missing: Vec<&str> = PROGRAMS
+        .iter()
+        .filter(|(program, _)| packages::program(program).is_none())
+        .map(|(_, package)| *package)
+        .collect();
     if !missing.is_empty() {
         println!("trying what was made needs {}", missing.join(", "));
         packages::install(&missing)?;

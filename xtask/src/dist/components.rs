@@ -76,7 +76,12 @@ impl Components {
 }
 
 /// Name and version of the crates that end up in a package, those left out that only the compiler runs.
-fn linked(package: &str, options: &[&str], target: &str, compiler: Option<&Compiler>) -> Result<BTreeSet<(String, String)>> {
+fn linked(
+    package: &str,
+    options: &[&str],
+    target: &str,
+    compiler: Option<&Compiler>,
+) -> Result<BTreeSet<(String, String)>> {
     let mut tree = cargo(&["tree", "--locked", "--package", package, "--target", target]);
     tree.args(["--edges", "normal,no-proc-macro", "--prefix", "none", "--format", "{p}"]).args(options);
     if let Some(compiler) = compiler {
@@ -133,10 +138,14 @@ impl Metadata {
 /// What Cargo.lock says of archives.
 fn checksums(lock: &str) -> BTreeMap<(String, String), String> {
     let value = |block: &str, key: &str| {
-        block.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"').map(str::to_owned))
+        block
+            .lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"').map(str::to_owned))
     };
     let blocks = lock.split("[[package]]");
-    blocks.filter_map(|block| Some(((value(block, "name")?, value(block, "version")?), value(block, "checksum")?))).collect()
+    blocks
+        .filter_map(|block| Some(((value(block, "name")?, value(block, "version")?), value(block, "checksum")?)))
+        .collect()
 }
 
 /// What is linked in besides crates.

@@ -43,7 +43,8 @@ impl Documents {
         let mut completions = BTreeMap::new();
         for (shell, _) in COMPLETIONS {
             // Called by name: where it is installed is where it is found.
-            let by_name = Command::new("sh").args(["-c", r#"PATH="$1:$PATH" exec tcpwait completions "$2""#, "sh"])
+            let by_name = Command::new("sh")
+                .args(["-c", r#"PATH="$1:$PATH" exec tcpwait completions "$2""#, "sh"])
                 .arg(tool.parent().unwrap_or(Path::new(".")))
                 .arg(shell)
                 .output();
@@ -52,10 +53,16 @@ impl Documents {
         }
         let names = printed(Command::new(tool).arg("schema"))?;
         let mut schemas = BTreeMap::new();
-        for name in names.split_whitespace() {
+        // A table with a head; the name comes first.
+        for name in names.lines().skip(1).filter_map(|line| line.split_whitespace().next()) {
             schemas.insert(name.to_owned(), printed(Command::new(tool).args(["schema", name]))?);
         }
-        Ok(Self { pages: below(&folder)?, completions, schemas, contrib: below(&toolchain::workspace().join("contrib"))? })
+        Ok(Self {
+            pages: below(&folder)?,
+            completions,
+            schemas,
+            contrib: below(&toolchain::workspace().join("contrib"))?,
+        })
     }
 
     /// As people find them who unpack an archive.

@@ -66,7 +66,8 @@ impl Tree {
         let mut folders = BTreeSet::new();
         for (path, file) in &self.files {
             let path = if top.is_empty() { path.clone() } else { format!("{top}/{path}") };
-            let above: Vec<String> = path.match_indices('/').filter_map(|(at, _)| path.get(..=at)).map(str::to_owned).collect();
+            let above: Vec<String> =
+                path.match_indices('/').filter_map(|(at, _)| path.get(..=at)).map(str::to_owned).collect();
             for folder in above.into_iter().filter(|folder| folders.insert(folder.clone())) {
                 let mut header = header(0o755, 0, epoch);
                 header.set_entry_type(tar::EntryType::Directory);

@@ -16,7 +16,8 @@ use crate::root;
 pub const BESIDES: &str = "--include=man-db,systemd,systemd-sysv";
 
 /// Where dpkg and others keep accounts of what they did.
-const ACCOUNTS: [&str; 5] = ["./var/log/", "./var/lib/dpkg/", "./var/cache/", "./var/lib/systemd/deb-systemd-helper", "./tmp/"];
+const ACCOUNTS: [&str; 5] =
+    ["./var/log/", "./var/lib/dpkg/", "./var/cache/", "./var/lib/systemd/deb-systemd-helper", "./tmp/"];
 
 /// What is done there. Each line has to succeed.
 const SCRIPT: &str = r#"
@@ -77,7 +78,8 @@ pub fn system(suite: &str) -> Result<PathBuf> {
     fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let (archive, _) = apt::mirrors();
     let arguments = ["--variant=minbase", BESIDES, suite].map(std::ffi::OsString::from);
-    let mut make = root::command("debootstrap", &[&arguments[..], &[folder.clone().into_os_string(), archive.into()]].concat())?;
+    let mut make =
+        root::command("debootstrap", &[&arguments[..], &[folder.clone().into_os_string(), archive.into()]].concat())?;
     printed(&mut make)?;
     fs::write(folder.join("whole"), "").context("cannot say that it is made")?;
     Ok(folder)
@@ -86,7 +88,8 @@ pub fn system(suite: &str) -> Result<PathBuf> {
 /// A script there, as root.
 fn inside(folder: &Path, script: &str) -> Result<Command> {
     // What is mounted is so for this command alone.
-    let enter = r#"mount -t proc proc "$1/proc" && mount -t tmpfs run "$1/run" && exec chroot "$1" /bin/sh -c "$2 2>&1""#;
+    let enter =
+        r#"mount -t proc proc "$1/proc" && mount -t tmpfs run "$1/run" && exec chroot "$1" /bin/sh -c "$2 2>&1""#;
     let arguments = ["--mount", "--", "sh", "-c", enter, "sh"].map(std::ffi::OsString::from);
     let script = format!("exec 2>&1\n{script}");
     let enter = [&arguments[..], &[folder.as_os_str().to_owned(), script.into()]].concat();

@@ -106,7 +106,11 @@ pub fn check(deb: &Path, suite: &str, arch: Arch) -> Result<()> {
     if !said.contains(WELL) {
         bail!("{} on {suite} for {arch}: {}", deb.display(), last_of(&console));
     }
-    println!("{}: on {suite} for {arch} with {} its exporter starts by its socket under systemd; purged, nothing is left", deb.display(), kernel.release);
+    println!(
+        "{}: on {suite} for {arch} with {} its exporter starts by its socket under systemd; purged, nothing is left",
+        deb.display(),
+        kernel.release
+    );
     Ok(())
 }
 
@@ -124,7 +128,8 @@ fn system(suite: &str, arch: Arch) -> Result<PathBuf> {
     let (archive, _) = apt::mirrors();
     let arguments = ["--foreign", "--variant=minbase", super::chroot::BESIDES, &format!("--arch={arch}"), suite];
     let arguments = arguments.map(std::ffi::OsString::from);
-    let mut make = root::command("debootstrap", &[&arguments[..], &[folder.clone().into_os_string(), archive.into()]].concat())?;
+    let mut make =
+        root::command("debootstrap", &[&arguments[..], &[folder.clone().into_os_string(), archive.into()]].concat())?;
     printed(&mut make)?;
     fs::write(folder.join("whole"), "").context("cannot say that it is unpacked")?;
     Ok(folder)
