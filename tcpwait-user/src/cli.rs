@@ -32,7 +32,7 @@ pub use self::{
     doctor::DoctorArgs,
     export::{ExportArgs, LabelBy},
     filter::Filter,
-    format::Format,
+    format::OutputFormat,
     ports::PortsArgs,
     schema::SchemaArgs,
     stat::{SortBy, StatArgs},

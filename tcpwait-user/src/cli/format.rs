@@ -2,7 +2,7 @@
 
 /// What lines and reports are written as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum OutputFormat {
     /// For people.
     Text,
     /// JSON documents, one a line.
@@ -11,13 +11,13 @@ pub enum Format {
     Csv,
 }
 
-impl Format {
+impl OutputFormat {
     /// What these options ask for; the command line takes one of them.
     pub(super) fn of(json: bool, csv: bool) -> Self {
         match (json, csv) {
-            (true, _) => Format::Json,
-            (false, true) => Format::Csv,
-            (false, false) => Format::Text,
+            (true, _) => OutputFormat::Json,
+            (false, true) => OutputFormat::Csv,
+            (false, false) => OutputFormat::Text,
         }
     }
 }

@@ -8,8 +8,8 @@ use crate::view::schema::JsonDocument;
 pub(super) const HELP: &str = "\
 The schema is JSON Schema, draft 2020-12: every key with its type, its unit, its
 meaning, and whether it may be null. Its title is the value of the key \"schema\"
-of the documents. A later version may add keys: read the keys that you know, and
-ignore others.
+of the documents. A later version may add keys, and words to the lists of words:
+read those that you know, and ignore others.
 
 Examples:
   tcpwait schema                         which there are

@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use super::{
     color::Color,
     filter::Filter,
-    format::Format,
+    format::OutputFormat,
     tracing::Tracing,
     values::{count, seconds, up_to},
 };
@@ -113,8 +113,8 @@ pub struct StatArgs {
 
 impl StatArgs {
     /// What reports are written as.
-    pub fn format(&self) -> Format {
-        Format::of(self.json, self.csv)
+    pub fn format(&self) -> OutputFormat {
+        OutputFormat::of(self.json, self.csv)
     }
 
     /// A report a second, unless something else says when there is one.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{color::Color, filter::Filter, format::Format, list, tracing::Tracing, values::time};
+use super::{color::Color, filter::Filter, format::OutputFormat, list, tracing::Tracing, values::time};
 use crate::select::{Pick, steps::Word};
 
 pub(super) const HELP: &str = "\
@@ -112,7 +112,7 @@ pub struct TraceArgs {
 
 impl TraceArgs {
     /// What lines are written as.
-    pub fn format(&self) -> Format {
-        Format::of(self.json, self.csv)
+    pub fn format(&self) -> OutputFormat {
+        OutputFormat::of(self.json, self.csv)
     }
 }

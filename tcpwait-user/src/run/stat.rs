@@ -21,7 +21,7 @@ use crate::{
         audit::{Audit, Reading},
         ports::settings::PortSettings,
     },
-    cli::{Color, Format, StatArgs},
+    cli::{Color, OutputFormat, StatArgs},
     live::{self, Audited, LiveOptions, Sink},
     output::{self, Output, say},
     recording::Header,
@@ -159,9 +159,9 @@ fn statistics(args: &StatArgs, header: &Header, criteria: Criteria, audit: Audit
     // A file is no terminal, although standard output may have been one.
     let color = if args.output.is_some() && args.color == Color::Auto { Color::Never } else { args.color };
     let view: Box<dyn ReportView> = match args.format() {
-        Format::Json => Box::new(StatJson),
-        Format::Csv => Box::new(StatCsv::default()),
-        Format::Text => {
+        OutputFormat::Json => Box::new(StatJson),
+        OutputFormat::Csv => Box::new(StatCsv::default()),
+        OutputFormat::Text => {
             Box::new(StatText::new(screen(args.wide), TimeZone::system(), args.tracing.verbose).painted(paint(color)))
         }
     };

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     aggregate::audit::{Audit, Reading},
-    cli::{Format, TraceArgs},
+    cli::{OutputFormat, TraceArgs},
     ledger::Ledger,
     live::{self as source, Audited, LiveOptions, Sink},
     output::Output,
@@ -108,12 +108,12 @@ fn steps(args: &TraceArgs) -> Result<Steps> {
 fn shown(args: &TraceArgs) -> Shown {
     let format = args.format();
     if args.raw {
-        return Shown::Raw { json: format == Format::Json };
+        return Shown::Raw { json: format == OutputFormat::Json };
     }
     Shown::Transitions(match format {
-        Format::Json => Box::new(TraceJson::default()),
-        Format::Csv => Box::new(TraceCsv::default()),
-        Format::Text => Box::new(TraceText::new(Columns {
+        OutputFormat::Json => Box::new(TraceJson::default()),
+        OutputFormat::Csv => Box::new(TraceCsv::default()),
+        OutputFormat::Text => Box::new(TraceText::new(Columns {
             relative_time: args.relative_time,
             time_of_day: args.time_of_day.then(TimeZone::system),
             wide: args.wide,

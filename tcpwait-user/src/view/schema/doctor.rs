@@ -1,6 +1,6 @@
 //! `tcpwait doctor --json`.
 
-use super::value::{Key, Schema, always, count, either, list, ns, object, schema_key, text, whether, word, words};
+use super::value::{Property, Schema, always, count, either, list, ns, object, schema_key, text, whether, word, words};
 use crate::doctor::{FINDING_IDS, finding::Severity, settings};
 
 /// What `tcpwait doctor --json` says.
@@ -29,7 +29,7 @@ pub fn doctor() -> Schema {
     )
 }
 
-fn namespaces(meaning: &'static str) -> Key {
+fn namespaces(meaning: &'static str) -> Property {
     always("namespaces", list(meaning, text("")))
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     shared::{call, dwell, errno, interface, why},
-    value::{Key, Schema, address, always, count, list, map_of_all, map_of_some, object, shared, text},
+    value::{Property, Schema, address, always, count, list, map_of_all, map_of_some, object, shared, text},
 };
 use crate::{aggregate::unfollowed, lifecycle::Reason};
 
@@ -62,7 +62,7 @@ pub fn failures() -> Schema {
     )
 }
 
-fn counts() -> [Key; 6] {
+fn counts() -> [Property; 6] {
     [
         always("left", count("Connects that left SYN_SENT, those that failed included.")),
         always("established", count("Those that became connections.")),

@@ -3,7 +3,7 @@
 use super::{
     shared::{call, errno, interface, ledger, netns, why},
     value::{
-        Key, Schema, address, always, change_per_s, count, either, list, ms, ns, number, object, pair, per_s,
+        Property, Schema, address, always, change_per_s, count, either, list, ms, ns, number, object, pair, per_s,
         schema_key, share, shared, text, time, whether, word, words,
     },
 };
@@ -197,7 +197,7 @@ fn process() -> Schema {
     })
 }
 
-fn failed() -> Vec<Key> {
+fn failed() -> Vec<Property> {
     vec![
         always("call", call("The call.")),
         always("why", why("Why.")),

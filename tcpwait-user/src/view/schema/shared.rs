@@ -1,8 +1,8 @@
 //! What several documents have: addresses, the owner, times, losses.
 
 use super::value::{
-    Key, Schema, address, always, count, family, map_of_some, ns, object, shared, sometimes, text, true_only, whether,
-    word, words,
+    Property, Schema, address, always, count, family, map_of_some, ns, object, shared, sometimes, text, true_only,
+    whether, word, words,
 };
 use crate::{
     aggregate::by::GroupBy,
@@ -52,7 +52,7 @@ pub fn netns() -> Schema {
 }
 
 /// The interface that a socket is bound to.
-pub fn interface() -> Key {
+pub fn interface() -> Property {
     sometimes(
         "interface",
         text(
@@ -67,7 +67,7 @@ pub fn errno(meaning: &'static str) -> Schema {
 }
 
 /// The addresses of a connection.
-pub fn addresses() -> Vec<Key> {
+pub fn addresses() -> Vec<Property> {
     vec![
         always("netns", netns()),
         interface(),
@@ -79,12 +79,12 @@ pub fn addresses() -> Vec<Key> {
 }
 
 /// The version of IP.
-pub fn ip_family() -> Key {
+pub fn ip_family() -> Property {
     always("family", family("Version of IP. IPv4 carried by an IPv6 socket is 4."))
 }
 
 /// The process that has the socket.
-pub fn owner() -> Vec<Key> {
+pub fn owner() -> Vec<Property> {
     vec![
         always(
             "pid",

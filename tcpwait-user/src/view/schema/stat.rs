@@ -4,8 +4,8 @@ use super::{
     handshakes::{connects, failures, syn_recv},
     shared::{age, call, detail, dwell, errno, group_by, group_key, ledger, netns, restart_causes, state, why},
     value::{
-        Key, Schema, address, always, count, list, map, map_of_all, map_of_some, ns, object, per_s, schema_key, share,
-        shared, signed, sometimes, text, time, whether, word, words,
+        Property, Schema, address, always, count, list, map, map_of_all, map_of_some, ns, object, per_s, schema_key,
+        share, shared, signed, sometimes, text, time, whether, word, words,
     },
 };
 use crate::{
@@ -230,7 +230,7 @@ fn exit() -> Schema {
 }
 
 /// Ends for one reason. What a group has of times is less.
-fn end(per_s: Option<Key>, times: Schema) -> Schema {
+fn end(per_s: Option<Property>, times: Schema) -> Schema {
     let shared_time = object(
         "A time that many share, which is likely a timeout.",
         [

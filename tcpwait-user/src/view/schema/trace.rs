@@ -6,8 +6,8 @@ use super::{
         why,
     },
     value::{
-        Key, Schema, address, address_or_null, always, count, either, list, ns, object, schema_key, shared, sometimes,
-        text, time, true_only, whether, word,
+        Property, Schema, address, address_or_null, always, count, either, list, ns, object, schema_key, shared,
+        sometimes, text, time, true_only, whether, word,
     },
 };
 use crate::{lifecycle::Call, tcp::State, view::failure::event};
@@ -33,7 +33,7 @@ pub fn raw() -> Schema {
 }
 
 /// What names the line and the connection.
-fn begin() -> [Key; 3] {
+fn begin() -> [Property; 3] {
     [
         schema_key(super::TRACE),
         always(
@@ -50,7 +50,7 @@ fn begin() -> [Key; 3] {
 }
 
 /// Errors of a socket.
-fn soft_errno() -> Key {
+fn soft_errno() -> Property {
     sometimes(
         "soft_errno",
         errno(

@@ -32,7 +32,7 @@ enum Is {
     /// A number for the version of IP.
     Family,
     /// An object.
-    Object(Vec<Key>),
+    Object(Vec<Property>),
     /// An object with a value of one kind for each name; `names`: those that there may be, and whether all of them are there.
     Map { names: Option<(Vec<String>, bool)>, value: Box<Schema> },
     /// An array.
@@ -47,7 +47,7 @@ enum Is {
 
 /// A key of an object.
 #[derive(Clone, Debug)]
-pub struct Key {
+pub struct Property {
     name: &'static str,
     value: Schema,
     always: bool,
@@ -67,13 +67,13 @@ pub struct KeyMeaning {
 }
 
 /// A key that is always there.
-pub fn always(name: &'static str, value: Schema) -> Key {
-    Key { name, value, always: true }
+pub fn always(name: &'static str, value: Schema) -> Property {
+    Property { name, value, always: true }
 }
 
 /// A key that is left out where there is nothing to say.
-pub fn sometimes(name: &'static str, value: Schema) -> Key {
-    Key { name, value, always: false }
+pub fn sometimes(name: &'static str, value: Schema) -> Property {
+    Property { name, value, always: false }
 }
 
 impl Schema {
@@ -257,7 +257,7 @@ impl Serialize for Schema {
 }
 
 /// The keys of an object, in their order.
-struct Properties<'a>(&'a [Key]);
+struct Properties<'a>(&'a [Property]);
 
 impl Serialize for Properties<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -381,7 +381,7 @@ pub fn family(meaning: &'static str) -> Schema {
 }
 
 /// An object with these keys.
-pub fn object(meaning: &'static str, keys: impl IntoIterator<Item = Key>) -> Schema {
+pub fn object(meaning: &'static str, keys: impl IntoIterator<Item = Property>) -> Schema {
     Schema::new(meaning, Is::Object(keys.into_iter().collect()))
 }
 
@@ -423,6 +423,6 @@ pub fn shared(meaning: &'static str, name: &'static str, schema: fn() -> Schema)
 }
 
 /// The key `schema` of a document.
-pub fn schema_key(name: &'static str) -> Key {
+pub fn schema_key(name: &'static str) -> Property {
     always("schema", word("Which document this is, and the version of its keys.", [name]))
 }

@@ -16,7 +16,7 @@ use crate::{
 /// What every row has: what it is, and of which report.
 const OF_ALL: [&str; 5] = ["row", "time", "begin", "interval_ns", "final"];
 
-/// Rows of states, groups, exits and ends.
+/// ReportRows of states, groups, exits and ends.
 const COUNTS: [&str; 31] = [
     "groups",
     "state",
@@ -51,7 +51,7 @@ const COUNTS: [&str; 31] = [
     "top_peer.only",
 ];
 
-/// Rows of transitions, sockets that wait, findings, and calls that failed.
+/// ReportRows of transitions, sockets that wait, findings, and calls that failed.
 const SINGLE: [&str; 22] = [
     "from",
     "to",
@@ -77,7 +77,7 @@ const SINGLE: [&str; 22] = [
     "text",
 ];
 
-/// Rows of whole reports.
+/// ReportRows of whole reports.
 const REPORT: [&str; 22] = [
     "time_wait.entered_per_s",
     "time_wait.left_per_s",
@@ -146,7 +146,7 @@ impl ReportView for StatCsv {
         if !std::mem::replace(&mut self.begun, true) {
             self.row.write_header(out)?;
         }
-        let mut rows = Rows { row: &mut self.row, document: &document, out };
+        let mut rows = ReportRows { row: &mut self.row, document: &document, out };
         rows.report()?;
         for (kind, place) in LISTS {
             for object in document.pointer(place).and_then(Value::as_array).into_iter().flatten() {
@@ -164,13 +164,13 @@ impl ReportView for StatCsv {
 }
 
 /// The rows of one report.
-struct Rows<'a> {
+struct ReportRows<'a> {
     row: &'a mut CellRow,
     document: &'a Value,
     out: &'a mut dyn Write,
 }
 
-impl Rows<'_> {
+impl ReportRows<'_> {
     fn begin(&mut self, kind: &str) {
         for key in OF_ALL {
             self.row.set(key, self.document.get(key).unwrap_or(&Value::Null));
