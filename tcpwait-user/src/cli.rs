@@ -5,9 +5,11 @@ pub mod complete;
 mod doctor;
 mod export;
 mod filter;
+mod format;
 pub mod list;
 pub mod manual;
 mod ports;
+mod schema;
 mod stat;
 pub mod states;
 mod top;
@@ -30,7 +32,9 @@ pub use self::{
     doctor::DoctorArgs,
     export::{ExportArgs, LabelBy},
     filter::Filter,
+    format::OutputFormat,
     ports::PortsArgs,
+    schema::SchemaArgs,
     stat::{SortBy, StatArgs},
     top::TopArgs,
     trace::TraceArgs,
@@ -124,6 +128,9 @@ pub enum Command {
     Completions(manual::CompletionsArgs),
     /// Show which version this is, what it was built from and what this kernel gives.
     Version(manual::VersionArgs),
+    /// Print the JSON Schema of what a command prints with --json.
+    #[command(after_help = schema::HELP)]
+    Schema(SchemaArgs),
 }
 
 /// `tcpwait record`.

@@ -11,6 +11,7 @@ mod perfetto;
 mod ports;
 mod probes;
 mod record;
+mod schema;
 mod screen;
 mod source;
 mod stat;
@@ -50,6 +51,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Manual(args) => manual::run(&args),
         Command::Completions(args) => manual::completions(&args),
         Command::Version(args) => runtime()?.block_on(async { version::run(&args) }),
+        Command::Schema(args) => schema::run(&args),
         Command::Probes(args) => runtime()?.block_on(async { probes::run(&args) }),
     };
     // Whoever closes the pipe, as head(1) does, has what was wanted.

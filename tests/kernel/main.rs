@@ -29,6 +29,7 @@ mod fifty_thousand;
 mod filters;
 #[path = "../replay/form.rs"]
 mod form;
+mod formats;
 mod guest;
 mod half_close;
 mod syn_recv;
@@ -53,6 +54,8 @@ mod recordings;
 mod redirect;
 mod restarts;
 mod rights;
+#[path = "../replay/schema/strict.rs"]
+mod schema;
 mod sources;
 mod stat;
 mod states;
@@ -288,6 +291,8 @@ fn main() -> ExitCode {
         watched("real_server::nginx_and_ab", real_server::nginx_and_ab),
         watched("real_server::nginx_and_curl", real_server::nginx_and_curl),
         isolated("probes::are_as_recorded", probes::are_as_recorded),
+        isolated("formats::json_is_as_its_schema_says", formats::json_is_as_its_schema_says),
+        isolated("formats::csv_says_what_json_says", formats::csv_says_what_json_says),
         isolated("stat::every_number", stat::every_number),
         isolated("stat::ctrl_c_in_mid_interval", stat::ctrl_c_in_mid_interval),
         isolated("stat::interval_and_count", stat::interval_and_count),

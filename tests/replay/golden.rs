@@ -23,6 +23,7 @@ const SHOWN: usize = 30;
 #[test]
 fn natural_ends() {
     check_views("natural");
+    check("natural", "csv", &["--csv"]);
     check("natural", "lport", &["-L", "8002"]);
     check("natural", "rport-json", &["-D", "8001", "--json"]);
     check("natural", "ipv4", &["-4"]);
@@ -51,6 +52,7 @@ fn sockets_older_than_the_tool() {
 #[test]
 fn syn_recv_connections_and_calls_that_fail() {
     check_views("handshakes");
+    check("handshakes", "csv", &["--csv"]);
     check("handshakes", "state", &["--state", "SYN_RECV"]);
     check("handshakes", "comm", &["--comm", "impostor,restarted"]);
 }
@@ -93,6 +95,8 @@ fn reports() {
     report("natural", "stat-intervals", &["20"], None);
     report("natural", "stat-intervals-json", &["30", "--json"], None);
     report("natural", "stat-count", &["20", "1"], None);
+    report("natural", "stat-csv", &["30", "--csv"], None);
+    report("handshakes", "stat-csv", &["--csv", "--by", "service,cgroup,uid"], None);
     report("natural", "stat-60", &[], Some(60));
     report("natural", "stat-40", &[], Some(40));
     report("natural", "stat-20", &[], Some(20));
@@ -110,8 +114,8 @@ fn report(name: &str, view: &str, arguments: &[&str], columns: Option<usize>) {
     }
     let ran = finish(&mut command);
     assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "stat {arguments:?}");
-    let json = arguments.contains(&"--json");
-    for line in ran.stdout.lines().filter(|_| !json && !arguments.contains(&"-w")) {
+    let to_program = arguments.contains(&"--json") || arguments.contains(&"--csv");
+    for line in ran.stdout.lines().filter(|_| !to_program && !arguments.contains(&"-w")) {
         assert!(line.chars().count() <= columns.unwrap_or(80), "too long: {line}");
     }
     compare(&format!("{name}.{view}"), &ran.stdout);

@@ -11,14 +11,17 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use crate::support::{Ran, finish, fixture, records, run, tcpwait, write};
 
-/// Names in 15 bytes: a sequence that clears a screen, C1, a line of its own, text that runs the other way, what cannot be seen, what ends JSON's string.
-const NAMES: [&str; 6] = [
+/// Names in 15 bytes: a sequence that clears a screen, C1, a line of its own, text that runs the other way, what cannot be seen, what ends JSON's string,
+/// what a spreadsheet takes for a formula.
+const NAMES: [&str; 8] = [
     "\u{1b}[2J\u{1b}[31mred",
     "\u{9b}2Jx\u{9d}0;t\u{7}",
     "a\nlost: nothin",
     "gp\u{202e}g.exe\u{2066}",
     "r\u{200b}o\u{feff}o\u{2060}t",
     "q\"\\\u{7f}\u{85}\u{2028}\r",
+    "=cmd|'x'!A,\"b\"",
+    "\t-2+3,@x\r\n;",
 ];
 
 /// What stands in each process's place.
@@ -159,6 +162,11 @@ fn names_in_a_recording() {
                 ran.stdout
             );
         }
+        for arguments in [&["trace", "--csv"][..], &[&["stat", "--csv", "1"], &by[..]].concat()] {
+            let ran = read(arguments, &path);
+            assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.stderr);
+            is_safe_csv(ran, &format!("{name:?} {arguments:?}"));
+        }
     }
 }
 
@@ -181,10 +189,16 @@ proptest! {
             &["ports", "-w"],
             &["trace", "--json"],
             &["stat", "--json", "--by", "process,cgroup"],
+            &["trace", "--csv"],
+            &["stat", "--csv", "--by", "process,cgroup"],
             &["export", "--label", "process,cgroup"],
         ] {
             let ran = read(arguments, &path);
             prop_assert_eq!(ran.code, Some(0), "{:?}: {}", arguments, ran.stderr);
+            if arguments.contains(&"--csv") {
+                is_safe_csv(ran, &format!("{name:?} {arguments:?}"));
+                continue;
+            }
             is_plain_text(&ran, &format!("{name:?} {arguments:?}"));
             match (arguments[0], arguments.contains(&"--json")) {
                 ("export", _) => ran.stdout.lines().for_each(is_metrics),
@@ -193,6 +207,20 @@ proptest! {
             }
         }
     }
+}
+
+/// Each row is a line, every row has all columns, nothing acts on a terminal, and only a number begins as a formula does.
+#[track_caller]
+fn is_safe_csv(mut ran: Ran, of: &str) {
+    let table = ::csv::Reader::from_reader(ran.stdout.as_bytes());
+    let rows: Vec<::csv::StringRecord> = table.into_records().map(|row| row.unwrap()).collect();
+    assert_eq!(rows.len() + 1, ran.stdout.matches('\n').count(), "{of}: {}", ran.stdout);
+    for cell in rows.iter().flatten() {
+        let begins = cell.starts_with(['=', '+', '-', '@', '\t', '\r', '＝', '＋', '－', '＠']);
+        assert!(!begins || cell.parse::<f64>().is_ok(), "{of}: {cell:?}");
+    }
+    ran.stdout = ran.stdout.replace("\r\n", "\n");
+    is_plain_text(&ran, of);
 }
 
 /// A line of OpenMetrics: a comment, or a series with its labels in quotes, a value and a time.
@@ -396,8 +424,10 @@ fn there_is_no_other_way() {
             let name = path.strip_prefix(&source).unwrap().to_str().unwrap().to_owned();
             let code = fs::read_to_string(&path).unwrap();
             let code = code.split("#[cfg(test)]").next().unwrap_or_default();
-            // A recording's header goes to a file.
-            assert!(!code.contains("serde_json::to_") || name == "recording.rs", "{name} writes JSON by itself");
+            // A recording's header goes to a file, and a schema has no text of others.
+            let may_write = ["recording.rs", "view/schema.rs"].contains(&name.as_str());
+            let writes = code.replace("serde_json::to_value", "").contains("serde_json::to_");
+            assert!(!writes || may_write, "{name} writes JSON by itself");
             assert!(name != "main.rs" || !code.contains("eprintln!("), "the macro in main.rs is the standard one");
             let others = code.replace("eprintln!(", "");
             assert!(!others.contains("println!(") && !others.contains("print!("), "{name} writes past plain.rs");

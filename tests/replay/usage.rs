@@ -29,6 +29,11 @@ fn wrong_usage_is_refused_with_2() {
         (&["trace", "--raw", "--state", "CLOSE"], "cannot be used with"),
         (&["trace", "--raw", "-t"], "cannot be used with"),
         (&["trace", "-t", "--json"], "cannot be used with"),
+        (&["trace", "--csv", "--json"], "cannot be used with"),
+        (&["trace", "--csv", "--raw"], "cannot be used with"),
+        (&["trace", "--csv", "-T"], "cannot be used with"),
+        (&["stat", "--csv", "--json"], "cannot be used with"),
+        (&["stat", "--csv", "-w"], "cannot be used with"),
         (&["trace", "-T", "--json"], "cannot be used with"),
         (&["trace", "-w", "--json"], "cannot be used with"),
         (&["trace", "--journal", "--json"], "cannot be used with"),
@@ -190,13 +195,13 @@ fn help_mentions_every_flag() {
     let shared = ["--duration", "--ring-buffer", "--verbose", "-v", "--netns", "--fail-on-loss"];
     let own = [
         "-L", "--lport", "-D", "--rport", "--laddr", "--raddr", "-p", "--pid", "--comm", "--cgroup", "-4", "-6",
-        "--state", "-t", "-T", "-w", "--wide", "--json", "--raw", "--from",
+        "--state", "-t", "-T", "-w", "--wide", "--json", "--csv", "--raw", "--from",
     ];
     for flag in shared.iter().chain(&own) {
         assert!(mentions(&trace.stdout, flag), "trace --help: no {flag}");
     }
     let stat = run(["stat", "--help"]).stdout;
-    let reports = ["--by", "--sort", "--top", "--from", "--json", "-w", "--wide", "-L", "--cgroup", "--state"];
+    let reports = ["--by", "--sort", "--top", "--from", "--json", "--csv", "-w", "--wide", "-L", "--cgroup", "--state"];
     for flag in shared.iter().chain(&reports) {
         assert!(mentions(&stat, flag), "stat --help: no {flag}");
     }

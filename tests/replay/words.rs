@@ -9,7 +9,8 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 use super::{golden, layers, support};
 
-const VERBS: [&str; 10] = ["", "trace", "stat", "top", "ports", "states", "doctor", "record", "probes", "export"];
+const VERBS: [&str; 11] =
+    ["", "trace", "stat", "top", "ports", "states", "doctor", "record", "probes", "export", "schema"];
 
 /// What a reader could not make sense of, or took for something else.
 const STUMBLED_OVER: [&str; 26] = [

@@ -19,7 +19,9 @@ use sha2::{Digest as _, Sha256};
 
 use crate::arch::Arch;
 use crate::compile;
+use crate::packages;
 use crate::release::Source;
+use crate::root;
 use crate::setup;
 use crate::toolchain;
 
@@ -60,6 +62,15 @@ pub fn run(options: Options) -> Result<()> {
         make(&options.target, &out)?;
     }
     if options.check { check::run(&out, options.guests) } else { Ok(()) }
+}
+
+/// What is shipped for machines like this one, made and tried. Nothing is installed where this is not Debian or one of its relatives.
+pub fn check_here() -> Result<()> {
+    if !packages::distribution().debian || !root::available() {
+        println!("packages are tried by root, on Debian and its relatives: not here");
+        return Ok(());
+    }
+    run(Options { target: vec![Arch::here()?], out: None, check: true, guests: false, no_build: false })
 }
 
 /// Makes it for these architectures, or for all.

@@ -61,7 +61,8 @@ enum Verb {
     },
     /// Check formatting, lints and documentation, run all tests, then those that need root and this kernel.
     ///
-    /// Installs the programs that the kernel tests use (nginx, ab, curl, ss, ip and Prometheus) and a C++ compiler where they are missing. A minute of
+    /// Installs the programs that the tests use (nginx, ab, curl, ss, ip, Prometheus, mandoc, groff, zsh, fish; lintian, debootstrap and skopeo for
+    /// `cargo xtask dist --check`, which is part of it) and a C++ compiler where they are missing. A minute of
     /// `cargo xtask fuzz` goes on beside the kernel tests on this machine, unless only some tests are asked for. Beside all of that
     /// the kernel tests run on other kernels, as `cargo xtask vm` runs them. One that fails on this kernel, which others use,
     /// is run again alone at the end; the last line says which, and more than one in 20 is a failure. Without root and without

@@ -16,7 +16,7 @@ const LINKER_VERSION: &str = "0.10.3";
 const COMPILER_PACKAGES: [[&str; 2]; 2] = [["rustc-web", "libstd-rust-web-dev-bpf"], ["rustc", "libstd-rust-dev-bpf"]];
 
 /// Programs the kernel tests run, and Debian's packages for them.
-const TEST_PROGRAMS: [(&str, &str); 7] = [
+const TEST_PROGRAMS: [(&str, &str); 11] = [
     ("nginx", "nginx-light"),
     ("ab", "apache2-utils"),
     ("curl", "curl"),
@@ -24,6 +24,10 @@ const TEST_PROGRAMS: [(&str, &str); 7] = [
     ("ip", "iproute2"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
+    ("mandoc", "mandoc"),
+    ("groff", "groff"),
+    ("zsh", "zsh"),
+    ("fish", "fish"),
 ];
 
 /// What builds the kernel side.

@@ -10,6 +10,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::compile::{self, cargo, executable};
+use crate::dist;
 use crate::fuzz;
 use crate::object;
 use crate::root;
@@ -72,6 +73,10 @@ pub fn run(filters: Vec<String>) -> Result<ExitCode> {
     };
     if let Some(fuzzing) = fuzzing {
         course.join(FUZZING, fuzzing);
+    }
+    // It is built for use once more, which takes the processor that the tests on this machine left to the guests.
+    if filters.iter().all(Option::is_none) {
+        course.step("what is shipped", dist::check_here);
     }
     course.join(IN_GUESTS, guests);
     // Nothing else runs by now.

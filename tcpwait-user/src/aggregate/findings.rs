@@ -136,6 +136,18 @@ pub fn find(from: &Sources<'_>) -> Vec<StatFinding> {
 }
 
 impl StatFinding {
+    /// Every word that there is for one.
+    pub const NAMES: [&str; 8] = [
+        "call-failed",
+        "ports",
+        "handshakes-dropped",
+        "syn-cookies",
+        "connect-unanswered",
+        "not-closed",
+        "time-wait-overflow",
+        "ended",
+    ];
+
     /// The word for it, as in JSON.
     pub fn name(&self) -> &'static str {
         match self {

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use super::{
     color::Color,
     filter::Filter,
+    format::OutputFormat,
     tracing::Tracing,
     values::{count, seconds, up_to},
 };
@@ -36,6 +37,12 @@ reasons and owners leave lost events out, and NOW may be more or less than shown
 until the sockets have been listed again: the report says so. At most 1,000
 groups are counted one by one; the smallest beyond that are in the row \"other\".
 
+--csv has several rows for each report. The column row says what a row is:
+report, finding, waiting, group, others, transition, failure, state, exit (of
+TIME_WAIT), syn_recv (an outcome), end or loss. The other columns are the keys
+of --json, those of an object in it with a dot, as dwell.p50_ns; an empty cell
+is unknown, or not of this kind of row.
+
 On a narrow terminal columns are left out in this order: LEFT, MAX, P50, IN/s,
 ENDED BY, CLOSED FIRST, %, NOW, ENTERED of groups; AGE P50, /s, MEAN, P90, P99,
 MAX, LEFT, ENTERED, OLDEST, P50 of states. On a low terminal interval reports
@@ -48,6 +55,7 @@ Examples:
   tcpwait stat --by remote,process       which process talks to whom
   tcpwait stat -- curl -s http://x/      connections of a command
   tcpwait stat --duration 60 --json      a minute, for a program to read
+  tcpwait stat 10 --csv -o stat.csv      for a spreadsheet
   tcpwait stat --from FILE 10            from a recording, every 10 s of it";
 
 /// `tcpwait stat`.
@@ -76,6 +84,9 @@ pub struct StatArgs {
     /// JSON: one document per report, each on a line
     #[arg(long)]
     pub json: bool,
+    /// Comma-separated values: a header, then rows for the report, findings, groups, states and ends; the columns are in docs/output.md
+    #[arg(long, conflicts_with_all = ["json", "wide"])]
+    pub csv: bool,
     /// Do not fit lines to the terminal's width
     #[arg(short = 'w', long, conflicts_with = "json")]
     pub wide: bool,
@@ -101,6 +112,11 @@ pub struct StatArgs {
 }
 
 impl StatArgs {
+    /// What reports are written as.
+    pub fn format(&self) -> OutputFormat {
+        OutputFormat::of(self.json, self.csv)
+    }
+
     /// A report a second, unless something else says when there is one.
     pub(super) fn report_again_and_again(&mut self) {
         let Self { interval, tracing, command, from, .. } = self;

@@ -70,6 +70,7 @@ impl TopArgs {
             top: 10,
             sort: SortBy::default(),
             json: false,
+            csv: false,
             wide: false,
             from: self.from.clone(),
             color: Color::Auto,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{color::Color, filter::Filter, list, tracing::Tracing, values::time};
+use super::{color::Color, filter::Filter, format::OutputFormat, list, tracing::Tracing, values::time};
 use crate::select::{Pick, steps::Word};
 
 pub(super) const HELP: &str = "\
@@ -44,6 +44,11 @@ connect-failed, bind-failed and listen-failed are lines of their own, with the
 errno, the cause, and which process has the port. A socket that tries one port
 after the other (bindresvport) has one line.
 
+--csv has the keys of --json as columns, those of an object in it with a dot, as
+by.comm. The column event says what a row is: transition, connect-failed,
+bind-failed, listen-failed, or recording-damaged. Columns that end in _ns are
+nanoseconds, an empty cell is unknown.
+
 Examples:
   tcpwait trace                          everything
   tcpwait trace --state TIME_WAIT -T     TIME_WAIT only, with the time of day
@@ -55,6 +60,7 @@ Examples:
   tcpwait trace --state SYN_RECV         connections in SYN_RECV
   tcpwait trace --comm '!nginx' -L '!22' all but nginx's and ssh's
   tcpwait trace --comm nginx --json      nginx's, for a program to read
+  tcpwait trace --csv > trace.csv        for a spreadsheet
   tcpwait trace --reason reset,timed-out --journal
                                          the same to the journal, where it is:
                                          journalctl -f SYSLOG_IDENTIFIER=tcpwait
@@ -83,11 +89,14 @@ pub struct TraceArgs {
     /// JSON: one object per line
     #[arg(long)]
     pub json: bool,
+    /// Comma-separated values: a header, then a row per line; the columns are in docs/output.md
+    #[arg(long, conflicts_with_all = ["json", "raw", "relative_time", "time_of_day", "wide"])]
+    pub csv: bool,
     /// To the journal of systemd instead of stdout: each line is an entry, with fields (docs/output.md)
-    #[arg(long, conflicts_with_all = ["json", "raw", "color"])]
+    #[arg(long, conflicts_with_all = ["json", "csv", "raw", "color"])]
     pub journal: bool,
     /// Write a recording as a trace for ui.perfetto.dev to this file (- is standard output): processes, their connections, states as slices
-    #[arg(long, value_name = "OUT", requires = "from", conflicts_with_all = ["json", "raw", "journal", "color", "wide", "relative_time", "time_of_day", "reason", "longer_than"])]
+    #[arg(long, value_name = "OUT", requires = "from", conflicts_with_all = ["json", "csv", "raw", "journal", "color", "wide", "relative_time", "time_of_day", "reason", "longer_than"])]
     pub perfetto: Option<PathBuf>,
     /// Read a recording instead of the running kernel; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "ring_buffer"])]
@@ -116,4 +125,11 @@ pub struct TraceArgs {
     /// How the tracing is done.
     #[command(flatten)]
     pub tracing: Tracing,
+}
+
+impl TraceArgs {
+    /// What lines are written as.
+    pub fn format(&self) -> OutputFormat {
+        OutputFormat::of(self.json, self.csv)
+    }
 }

@@ -67,6 +67,43 @@ const FINDINGS: [fn(&Namespace) -> Option<Finding>; 30] = [
     conntrack::time_wait_clock,
 ];
 
+/// The names of all findings, for programs.
+pub const FINDING_IDS: [&str; 33] = [
+    "ports-exhausted",
+    "reuse-without-timestamps",
+    "time-wait-overflow",
+    "tw-buckets-lowered",
+    "fin-timeout-changed",
+    "tw-timeout-of-vendor",
+    "tw-recycle-on",
+    "tw-recycle-configured",
+    "reset-by-linger",
+    "reset-unread",
+    "accept-queue-full",
+    "syn-queue-full",
+    "syn-backlog-short",
+    "syncookies-always",
+    "syn-backlog-without-say",
+    "syn-recv-resets",
+    "attempts-fail",
+    "paws-rejects",
+    "late-segments",
+    "close-wait-pile",
+    "close-wait-old",
+    "fin-wait2-orphans",
+    "fin-wait2-held",
+    "fin-behind-zero-window",
+    "fin-unacknowledged",
+    "last-ack-unanswered",
+    "orphans-near-limit",
+    "reset-for-memory",
+    "given-up",
+    "conntrack-full",
+    "conntrack-drops",
+    "conntrack-clash",
+    "conntrack-time-wait",
+];
+
 /// What the doctor says.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct DoctorReport {

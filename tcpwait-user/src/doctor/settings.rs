@@ -32,7 +32,12 @@ const OTHERS: [&str; 4] =
 
 /// The names of all settings to read.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    SETTINGS.iter().map(|setting| setting.name).chain(OTHERS)
+    explained_names().chain(OTHERS)
+}
+
+/// The names of those that are explained.
+pub fn explained_names() -> impl Iterator<Item = &'static str> {
+    SETTINGS.iter().map(|setting| setting.name)
 }
 
 /// The default of a setting on this machine.

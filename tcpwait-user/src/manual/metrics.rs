@@ -14,13 +14,11 @@ pub(super) fn page() -> Page {
         let labels: Vec<String> = metric.labels.iter().map(|label| format!("`{label}`")).collect();
         let labels = if labels.is_empty() { String::new() } else { format!(" Labels: {}.", labels.join(", ")) };
         let absent = if metric.absent.is_empty() { String::new() } else { format!(" Absent {}.", metric.absent) };
-        Block::Term(metric.exposed(), format!("{}. {}.{labels}{absent}", capital(metric.kind.name()), metric.help))
+        Block::Term(
+            metric.exposed(),
+            format!("{}. {}.{labels}{absent}", super::capital(metric.kind.name()), metric.help),
+        )
     });
     page.add("METRICS", metrics.collect());
     page
-}
-
-fn capital(word: &str) -> String {
-    let mut letters = word.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

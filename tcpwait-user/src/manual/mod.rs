@@ -4,6 +4,7 @@
 mod commands;
 mod endings;
 mod help;
+mod json;
 mod metrics;
 mod page;
 mod roff;
@@ -14,6 +15,7 @@ pub use self::page::Page;
 /// Every page, the one of the program itself first.
 pub fn pages() -> Vec<Page> {
     let mut pages = commands::pages();
+    pages.push(json::page());
     pages.push(metrics::page());
     let names: Vec<(String, u8)> = pages.iter().map(|page| (page.name.clone(), page.section)).collect();
     for page in &mut pages {
@@ -22,4 +24,10 @@ pub fn pages() -> Vec<Page> {
         page.say("SEE ALSO", &format!("{}, ss(8), tcp(7)", others.join(", ")));
     }
     pages
+}
+
+/// As a sentence begins.
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

@@ -21,7 +21,7 @@ use crate::{
         audit::{Audit, Reading},
         ports::settings::PortSettings,
     },
-    cli::{Color, StatArgs},
+    cli::{Color, OutputFormat, StatArgs},
     live::{self, Audited, LiveOptions, Sink},
     output::{self, Output, say},
     recording::Header,
@@ -36,7 +36,7 @@ use crate::{
     tcp::NetnsId,
     view::{
         ReportView,
-        stat::{json::StatJson, text::StatText},
+        stat::{csv::StatCsv, json::StatJson, text::StatText},
     },
 };
 
@@ -158,9 +158,10 @@ fn statistics(args: &StatArgs, header: &Header, criteria: Criteria, audit: Audit
     let schedule = Schedule { interval: args.interval, count: args.count };
     // A file is no terminal, although standard output may have been one.
     let color = if args.output.is_some() && args.color == Color::Auto { Color::Never } else { args.color };
-    let view: Box<dyn ReportView> = match args.json {
-        true => Box::new(StatJson),
-        false => {
+    let view: Box<dyn ReportView> = match args.format() {
+        OutputFormat::Json => Box::new(StatJson),
+        OutputFormat::Csv => Box::new(StatCsv::default()),
+        OutputFormat::Text => {
             Box::new(StatText::new(screen(args.wide), TimeZone::system(), args.tracing.verbose).painted(paint(color)))
         }
     };

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     aggregate::audit::{Audit, AuditReport, Reading},
-    cli::TraceArgs,
+    cli::{OutputFormat, TraceArgs},
     ledger::Ledger,
     live::{self as source, Audited, LiveOptions, Sink},
     output::{Output, journal::Journal},
@@ -29,6 +29,7 @@ use crate::{
     select::{Selector, Steps},
     tcp::NetnsId,
     view::{
+        csv::TraceCsv,
         journal::TraceJournal,
         json::TraceJson,
         perfetto::TracePerfetto,
@@ -136,14 +137,12 @@ fn steps(args: &TraceArgs) -> Result<Steps> {
 }
 
 fn shown(args: &TraceArgs) -> Shown {
+    let format = args.format();
     if args.raw {
-        return Shown::Raw { json: args.json };
+        return Shown::Raw { json: format == OutputFormat::Json };
     }
     if args.perfetto.is_some() {
         return Shown::Transitions(Box::new(TracePerfetto::default()));
-    }
-    if args.json {
-        return Shown::Transitions(Box::new(TraceJson::default()));
     }
     let columns = Columns {
         relative_time: args.relative_time,
@@ -154,9 +153,11 @@ fn shown(args: &TraceArgs) -> Shown {
     if args.journal {
         return Shown::Transitions(Box::new(TraceJournal::new(columns, pids(args.from.is_some()))));
     }
-    Shown::Transitions(Box::new(TraceText::new(Columns {
-        width: line_width(args.wide),
-        paint: paint(args.color),
-        ..columns
-    })))
+    Shown::Transitions(match format {
+        OutputFormat::Json => Box::new(TraceJson::default()),
+        OutputFormat::Csv => Box::new(TraceCsv::default()),
+        OutputFormat::Text => {
+            Box::new(TraceText::new(Columns { width: line_width(args.wide), paint: paint(args.color), ..columns }))
+        }
+    })
 }

@@ -1,8 +1,10 @@
 //! What a person or a program reads. A view formats plain structs; it computes nothing and decides nothing.
 
 pub mod audit;
+pub mod cells;
 pub mod check;
 mod clock;
+pub mod csv;
 pub mod doctor;
 pub mod failure;
 pub mod journal;

@@ -4,7 +4,10 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{probes::ProbesReport, schema};
+use super::{
+    probes::ProbesReport,
+    schema::{self, JsonDocument},
+};
 use crate::{fold::fold, plain};
 
 /// The width of the names in front of the lines.
@@ -35,7 +38,7 @@ pub struct Version {
     /// The oldest version of recordings that it reads.
     pub recording_oldest: u32,
     /// What its JSON documents call themselves.
-    pub schemas: &'static [&'static str],
+    pub schemas: [&'static str; JsonDocument::ALL.len()],
     /// The running kernel, as `uname -r` prints it.
     pub kernel: String,
     /// Its machine, as `uname -m` prints it.
@@ -85,7 +88,7 @@ impl Version {
             bpf_bytes,
             recording_written: *recordings.end(),
             recording_oldest: *recordings.start(),
-            schemas: &schema::ALL,
+            schemas: JsonDocument::ALL.map(JsonDocument::schema),
             kernel,
             machine,
             probes: None,

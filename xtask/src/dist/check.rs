@@ -18,8 +18,7 @@ use crate::root;
 const SUITES: [&str; 2] = ["bookworm", "trixie"];
 
 /// What is needed for it, and the packages that have it.
-const PROGRAMS: [(&str, &str); 4] =
-    [("lintian", "lintian"), ("debootstrap", "debootstrap"), ("skopeo", "skopeo"), ("systemd-analyze", "systemd")];
+const PROGRAMS: [(&str, &str); 3] = [("lintian", "lintian"), ("debootstrap", "debootstrap"), ("skopeo", "skopeo")];
 
 /// Tries all that is in `out`; with `guests` also under systemd, in guests.
 pub fn run(out: &Path, guests: bool) -> Result<()> {

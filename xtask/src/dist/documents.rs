@@ -53,7 +53,8 @@ impl Documents {
         }
         let names = printed(Command::new(tool).arg("schema"))?;
         let mut schemas = BTreeMap::new();
-        for name in names.split_whitespace() {
+        // A table with a head; the name comes first.
+        for name in names.lines().skip(1).filter_map(|line| line.split_whitespace().next()) {
             schemas.insert(name.to_owned(), printed(Command::new(tool).args(["schema", name]))?);
         }
         Ok(Self {

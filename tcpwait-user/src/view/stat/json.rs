@@ -152,56 +152,56 @@ struct TopPeer {
 
 impl ReportView for StatJson {
     fn report(&mut self, report: &StatReport, context: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()> {
-        let time_wait = &report.time_wait;
-        let rows = &report.groups;
-        let group = |row| group(row, report, context);
-        let others = (rows.grouped > 0).then(|| GroupJson { groups: rows.grouped, ..group(&rows.others) });
-        let document = Document {
-            schema: schema::STAT,
-            time: rfc3339(context, report.end_ns),
-            begin: rfc3339(context, report.begin_ns),
-            interval_ns: report.end_ns.saturating_sub(report.begin_ns),
-            is_final: report.is_final,
-            findings: findings::findings(report, context),
-            waiting: findings::waiting(report, context),
-            states: &report.states,
-            time_wait: TimeWaitJson {
-                entered_per_s: time_wait.entered_per_s,
-                left_per_s: time_wait.left_per_s,
-                restarts: time_wait.restarts,
-                restart_causes: time_wait.restart_causes.iter().map(|(cause, count)| (cause.name(), *count)).collect(),
-                overflows: time_wait.overflows,
-                made: findings::made_by(report.time_waits),
-                closed_first: time_wait.closed.into(),
-                hz: time_wait.hz.map(|(hz, _)| hz),
-                histogram: &time_wait.histogram,
-                steady: time_wait.steady,
-            },
-            exits: &time_wait.exits,
-            orphan_exits: by_reason(&time_wait.orphans),
-            syn_recv: syn_recv(report),
-            half_open: syn_recv(report),
-            ends: ends::ends(&report.ends),
-            failures: failures(report, context),
-            connects: connects(report, context),
-            transitions: report
-                .transitions
-                .iter()
-                .map(|row| TransitionJson { from: row.from, to: row.to, count: row.count, kernel: row.kernel })
-                .collect(),
-            by: &report.by,
-            namespaces: context
-                .names
-                .namespaces()
-                .map(|(netns, name)| (netns.to_string(), name.into_owned()))
-                .collect(),
-            groups: rows.groups.iter().map(group).chain(others).collect(),
-            groups_folded: rows.folded,
-            ledger: account(&report.ledger),
-            audit: audit(&report.audit, context),
-        };
-        plain::json(&mut *out, &document)?;
+        plain::json(&mut *out, &document(report, context))?;
         out.write_all(b"\n")
+    }
+}
+
+/// What a report is in JSON.
+pub(super) fn document<'a>(report: &'a StatReport, context: ViewContext<'a>) -> impl Serialize {
+    let time_wait = &report.time_wait;
+    let rows = &report.groups;
+    let group = |row| group(row, report, context);
+    let others = (rows.grouped > 0).then(|| GroupJson { groups: rows.grouped, ..group(&rows.others) });
+    Document {
+        schema: schema::STAT,
+        time: rfc3339(context, report.end_ns),
+        begin: rfc3339(context, report.begin_ns),
+        interval_ns: report.end_ns.saturating_sub(report.begin_ns),
+        is_final: report.is_final,
+        findings: findings::findings(report, context),
+        waiting: findings::waiting(report, context),
+        states: &report.states,
+        time_wait: TimeWaitJson {
+            entered_per_s: time_wait.entered_per_s,
+            left_per_s: time_wait.left_per_s,
+            restarts: time_wait.restarts,
+            restart_causes: time_wait.restart_causes.iter().map(|(cause, count)| (cause.name(), *count)).collect(),
+            overflows: time_wait.overflows,
+            made: findings::made_by(report.time_waits),
+            closed_first: time_wait.closed.into(),
+            hz: time_wait.hz.map(|(hz, _)| hz),
+            histogram: &time_wait.histogram,
+            steady: time_wait.steady,
+        },
+        exits: &time_wait.exits,
+        orphan_exits: by_reason(&time_wait.orphans),
+        syn_recv: syn_recv(report),
+        half_open: syn_recv(report),
+        ends: ends::ends(&report.ends),
+        failures: failures(report, context),
+        connects: connects(report, context),
+        transitions: report
+            .transitions
+            .iter()
+            .map(|row| TransitionJson { from: row.from, to: row.to, count: row.count, kernel: row.kernel })
+            .collect(),
+        by: &report.by,
+        namespaces: context.names.namespaces().map(|(netns, name)| (netns.to_string(), name.into_owned())).collect(),
+        groups: rows.groups.iter().map(group).chain(others).collect(),
+        groups_folded: rows.folded,
+        ledger: account(&report.ledger),
+        audit: audit(&report.audit, context),
     }
 }
 
