@@ -1,11 +1,13 @@
 //! Names for numbers that a record carries: cgroup paths by id, interfaces. Filled from the records themselves.
 
 pub mod container;
+pub mod pod;
 
-use std::{borrow::Cow, net::IpAddr, num::NonZeroUsize};
+use std::{borrow::Cow, net::IpAddr, num::NonZeroUsize, sync::Arc};
 
 use lru::LruCache;
 
+use self::pod::Pod;
 use crate::{
     event::Task,
     tcp::{Interface, NetnsId},
@@ -18,6 +20,10 @@ const MOST: NonZeroUsize = NonZeroUsize::MIN.saturating_add(16_383);
 #[derive(Clone, Debug)]
 pub struct Names {
     cgroups: LruCache<u64, String>,
+    /// Pods and containers by cgroup.
+    pods: LruCache<u64, Arc<Pod>>,
+    /// Of the cgroups of which the same is known, the one that stands for all.
+    first: LruCache<Arc<Pod>, u64>,
     interfaces: LruCache<Interface, String>,
     namespaces: LruCache<NetnsId, Called>,
 }
@@ -35,10 +41,13 @@ impl Default for Names {
         // No room is taken before there are names.
         let (mut cgroups, mut interfaces, mut namespaces) =
             (LruCache::unbounded(), LruCache::unbounded(), LruCache::unbounded());
+        let (mut pods, mut first) = (LruCache::unbounded(), LruCache::unbounded());
+        pods.resize(MOST);
+        first.resize(MOST);
         cgroups.resize(MOST);
         interfaces.resize(MOST);
         namespaces.resize(MOST);
-        Self { cgroups, interfaces, namespaces }
+        Self { cgroups, pods, first, interfaces, namespaces }
     }
 }
 
@@ -48,9 +57,31 @@ impl Names {
         self.namespaces.iter().map(|(netns, _)| (*netns, self.netns(*netns)))
     }
 
-    /// Remembers a cgroup's path.
+    /// Remembers a cgroup's path, and what it tells of a pod.
     pub fn learn_cgroup(&mut self, id: u64, path: &str) {
         self.cgroups.put(id, path.to_owned());
+        // A pod whose name is known keeps it: the path tells no more of it.
+        let pod = self.pods.get(&id).cloned().or_else(|| Pod::of_path(path).map(Arc::new));
+        if let Some(pod) = pod {
+            self.place(id, pod);
+        }
+    }
+
+    /// Remembers what Kubernetes calls the pod and the container that a cgroup is of. Where the container's name is not known, it stays what the cgroup's path
+    /// told.
+    pub fn learn_pod(&mut self, cgroup: u64, namespace: &str, name: &str, container: Option<&str>) {
+        let container = container.map(str::to_owned).or_else(|| self.pods.peek(&cgroup)?.container.clone());
+        let pod = Pod { namespace: Some(namespace.to_owned()), name: name.to_owned(), container };
+        self.place(cgroup, Arc::new(pod));
+    }
+
+    fn place(&mut self, cgroup: u64, pod: Arc<Pod>) {
+        // What stands for others is remembered as long as one of them is heard of.
+        match self.first.get(&pod).copied().filter(|first| self.pods.get(first).is_some_and(|known| *known == pod)) {
+            Some(_) => {}
+            None => _ = self.first.put(pod.clone(), cgroup),
+        }
+        self.pods.put(cgroup, pod);
     }
 
     /// Remembers an interface's name.
@@ -101,6 +132,17 @@ impl Names {
             (IpAddr::V4(address), Some(interface)) => format!("{address}%{}:{port}", self.interface(interface)),
             (address, None) => std::net::SocketAddr::new(address, port).to_string(),
         }
+    }
+
+    /// The pod and the container that a cgroup is of; `None` where it is of none, or was not named yet.
+    pub fn pod(&self, cgroup: u64) -> Option<&Pod> {
+        self.pods.peek(&cgroup).map(Arc::as_ref)
+    }
+
+    /// The cgroup that stands for all those of its pod and container: a container that is started anew has a new one.
+    pub fn pod_cgroup(&self, cgroup: u64) -> Option<u64> {
+        let pod = self.pods.peek(&cgroup)?;
+        Some(self.first.peek(pod).copied().unwrap_or(cgroup))
     }
 
     /// Path of a cgroup below the cgroup-v2 mount.

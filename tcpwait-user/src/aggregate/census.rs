@@ -218,7 +218,7 @@ impl SocketCensus {
         if !WAITING.contains(&socket.state) {
             return;
         }
-        let service = GroupBy::Service.of(flow, socket.owner, socket.origin);
+        let service = Value::service(flow, socket.origin);
         let place = CensusKey { netns: flow.netns, state: socket.state, service };
         if self.places.len() >= MAX_PLACES && !self.places.contains_key(&place) {
             self.beyond += 1;

@@ -65,7 +65,7 @@ pub struct TraceArgs {
     /// Time column: seconds since the start
     #[arg(short = 't', conflicts_with = "json")]
     pub relative_time: bool,
-    /// Full addresses and names, and the columns NETNS, UID, RETRANS (segments retransmitted so far) and CGROUP
+    /// Full addresses and names, and the columns NETNS, UID, RETRANS (segments retransmitted so far), CGROUP and POD
     #[arg(short = 'w', long, conflicts_with = "json")]
     pub wide: bool,
     /// JSON: one object per line

@@ -1,25 +1,18 @@
-//! Takes records from the ring buffer and passes them on, each after the name of its cgroup, which must be looked up while the cgroup exists.
+//! Takes records from the ring buffer and passes them on, each after the names that it needs.
 
 use std::io;
 
-use hashbrown::HashSet;
 use tcpwait_wire::wire::{self, Kind};
 use zerocopy::IntoBytes;
 
-use super::{Live, Sink};
+use super::{Live, Sink, naming::Naming};
 use crate::{
     event::task_of,
-    system::{
-        cgroup::Cgroups,
-        clock::{monotonic_ns, realtime_ns},
-    },
+    system::clock::{monotonic_ns, realtime_ns},
 };
 
 /// How many records are taken in one go before signals and the clock get their turn.
 pub(super) const BATCH: usize = 8_192;
-
-/// Cgroups whose names are not said again: half of those that are remembered by name, so that whoever is at work is never forgotten.
-const NAMED: usize = 8_192;
 
 impl Live {
     /// Takes everything that is in the ring buffer now, and of what comes meanwhile no more than fits into it: on a machine that makes more than can
@@ -40,12 +33,12 @@ impl Live {
     pub(super) fn drain(&mut self, sink: &mut impl Sink) -> io::Result<(usize, u64)> {
         /// `struct bpf_ringbuf_hdr`.
         const HEADER: u64 = 8;
-        let Self { probes, cgroups, named, heirs, .. } = self;
+        let Self { probes, naming, heirs, .. } = self;
         let mut bytes = 0;
         let records = probes.drain(BATCH, |record| {
             bytes += HEADER + record.len() as u64;
             heirs.note(record);
-            name_and_pass(record, cgroups, named, sink)
+            name_and_pass(record, naming, sink)
         })?;
         Ok((records, bytes))
     }
@@ -54,7 +47,7 @@ impl Live {
     pub(super) fn pass_all(&mut self, records: &[u8], sink: &mut impl Sink) -> io::Result<()> {
         split(records).try_for_each(|record| {
             self.heirs.note(record);
-            name_and_pass(record, &mut self.cgroups, &mut self.named, sink)
+            name_and_pass(record, &mut self.naming, sink)
         })
     }
 
@@ -65,26 +58,9 @@ impl Live {
     }
 }
 
-fn name_and_pass(
-    record: &[u8],
-    cgroups: &mut Cgroups,
-    named: &mut HashSet<u64>,
-    sink: &mut impl Sink,
-) -> io::Result<()> {
-    if let Some(task) = task_of(record)
-        && !named.contains(&task.cgroup)
-        && let Some(path) = cgroups.path_of(task.cgroup, task.pid)
-    {
-        let id = task.cgroup;
-        if named.len() >= NAMED {
-            named.clear();
-        }
-        named.insert(id);
-        let mut name = wire::CgroupName { head: head::<wire::CgroupName>(Kind::CgroupName), id, path: [0; 256] };
-        for (to, from) in name.path.iter_mut().zip(path.bytes()) {
-            *to = from;
-        }
-        sink.record(name.as_bytes())?;
+fn name_and_pass(record: &[u8], naming: &mut Naming, sink: &mut impl Sink) -> io::Result<()> {
+    if let Some(task) = task_of(record) {
+        naming.say(&task, sink)?;
     }
     sink.record(record)
 }
