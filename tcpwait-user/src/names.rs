@@ -104,6 +104,10 @@ impl Names {
     /// What people call a network namespace; its inode number where nothing is known, as of one in which no process was seen to act.
     pub fn netns(&self, netns: NetnsId) -> Cow<'_, str> {
         let Some(called) = self.namespaces.peek(&netns) else { return Cow::Owned(netns.to_string()) };
+        let pod = called.cgroup.and_then(|cgroup| self.pod(cgroup)).filter(|pod| pod.namespace.is_some());
+        if let Some(pod) = pod {
+            return pod.full_name();
+        }
         // A cgroup's path comes later than its id.
         let path = called.cgroup.and_then(|cgroup| self.cgroups.peek(&cgroup));
         path.and_then(|path| container::of_path(path)).map_or(Cow::Borrowed(called.name.as_str()), Cow::Owned)

@@ -7,10 +7,7 @@ use std::cmp::Reverse;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::{
-    by::{GroupBy, Value},
-    ports::report::PortDestination,
-};
+use super::{by::Value, ports::report::PortDestination};
 use crate::{
     lifecycle::Present,
     tcp::{NetnsId, State},

@@ -15,8 +15,8 @@ use super::{
 use crate::{
     event::Task,
     lifecycle::{Reason, Transition},
-    origin::Origin,
     names::Names,
+    origin::Origin,
     tcp::Flow,
 };
 

@@ -142,10 +142,7 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
         Kind::InterfaceName => {
             let record = wire::InterfaceName::read_from_bytes(bytes).ok()?;
             let netns = NetnsId::new(record.netns, record.generation.into());
-            Fact::InterfaceName {
-                interface: Interface { netns, index: record.index },
-                name: unpadded(&record.name),
-            }
+            Fact::InterfaceName { interface: Interface { netns, index: record.index }, name: unpadded(&record.name) }
         }
         Kind::NetnsName => {
             let record = wire::NetnsName::read_from_bytes(bytes).ok()?;

@@ -10,9 +10,14 @@ const SHORT_UID: usize = 8;
 
 /// The pod or container that the text of `/proc/PID/cgroup` names, as `pod:1b2c3d4e`, `docker:0123456789ab`, `lxc:web`.
 pub fn of(cgroups: &str) -> Option<String> {
+    paths(cgroups).find_map(of_path)
+}
+
+/// The paths in the text of `/proc/PID/cgroup`, but for those of the roots.
+pub fn paths(cgroups: &str) -> impl Iterator<Item = &str> {
     // cgroups(7): hierarchy-ID:controller-list:cgroup-path. Version 2 is there last, or alone.
     let paths = cgroups.lines().rev().filter_map(|line| line.splitn(3, ':').nth(2));
-    paths.filter(|path| *path != "/").find_map(of_path)
+    paths.filter(|path| *path != "/")
 }
 
 /// The same of one path.

@@ -45,7 +45,8 @@ fn pod_uid(part: &str) -> Option<Cow<'_, str>> {
     let is_hex = |byte: u8| byte.is_ascii_hexdigit();
     let is_uuid = || {
         let mut bytes = uid.bytes().enumerate();
-        uid.len() == 36 && bytes.all(|(at, byte)| if DASHES.contains(&at) { b"-_".contains(&byte) } else { is_hex(byte) })
+        uid.len() == 36
+            && bytes.all(|(at, byte)| if DASHES.contains(&at) { b"-_".contains(&byte) } else { is_hex(byte) })
     };
     // `applyDefaults` of pkg/kubelet/config/common.go: a sum of the file's pod.
     let is_sum = || uid.len() == 32 && uid.bytes().all(is_hex);
@@ -119,8 +120,20 @@ mod tests {
         let paths = [
             // systemd's driver: containerd, guaranteed, burstable, best effort; CRI-O, with what it has below; cri-dockerd.
             (format!("/kubepods.slice/kubepods-pod{slice}.slice/cri-containerd-{id}.scope"), UID, true),
-            (format!("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{slice}.slice/cri-containerd-{id}.scope"), UID, true),
-            (format!("/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{slice}.slice/crio-{id}.scope"), UID, true),
+            (
+                format!(
+                    "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{slice}.slice/cri-containerd-{id}.scope"
+                ),
+                UID,
+                true,
+            ),
+            (
+                format!(
+                    "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{slice}.slice/crio-{id}.scope"
+                ),
+                UID,
+                true,
+            ),
             (format!("/kubepods.slice/kubepods-pod{slice}.slice/crio-{id}.scope/container"), UID, true),
             (format!("/kubepods.slice/kubepods-pod{slice}.slice/docker-{id}.scope"), UID, true),
             // cgroupfs; k3s has the same.
@@ -129,15 +142,37 @@ mod tests {
             (format!("/kubepods/besteffort/pod{UID}/crio-{id}"), UID, true),
             // A pod from a file of the node.
             (format!("/kubepods/burstable/pod{sum}/{id}"), sum, true),
-            (format!("/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{sum}.slice/cri-containerd-{id}.scope"), sum, true),
+            (
+                format!(
+                    "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{sum}.slice/cri-containerd-{id}.scope"
+                ),
+                sum,
+                true,
+            ),
             // kind, from the machine below it, and from within; a container that has cgroups of its own, or containers.
-            (format!("{kind}/kubelet-kubepods-besteffort.slice/kubelet-kubepods-besteffort-pod{slice}.slice/cri-containerd-{id}.scope"), UID, true),
-            (format!("/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{slice}.slice/cri-containerd-{id}.scope"), UID, true),
+            (
+                format!(
+                    "{kind}/kubelet-kubepods-besteffort.slice/kubelet-kubepods-besteffort-pod{slice}.slice/cri-containerd-{id}.scope"
+                ),
+                UID,
+                true,
+            ),
+            (
+                format!(
+                    "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-pod{slice}.slice/cri-containerd-{id}.scope"
+                ),
+                UID,
+                true,
+            ),
             (format!("/kubelet/kubepods/pod{UID}/{id}/init.scope"), UID, true),
             (format!("/kubepods/pod{UID}/{id}/docker/{other}"), UID, true),
             (format!("/kubepods/pod{UID}/{id}/kubepods/pod{sum}/{other}"), UID, true),
             // containerd that does not use systemd below a kubelet that does.
-            (format!("/system.slice/containerd.service/kubepods-burstable-pod{slice}.slice:cri-containerd:{id}"), UID, true),
+            (
+                format!("/system.slice/containerd.service/kubepods-burstable-pod{slice}.slice:cri-containerd:{id}"),
+                UID,
+                true,
+            ),
             // From another cgroup namespace.
             (format!("/../../kubepods-besteffort-pod{slice}.slice/cri-containerd-{id}.scope"), UID, true),
             // The pod itself; CRI-O's monitor; a path that was cut.
@@ -177,7 +212,8 @@ mod tests {
         let path = format!("/kubepods/pod{UID}/{}", "0123456789abcdef".repeat(4));
         assert_eq!(Pod::of_path(&path).map(|pod| pod.to_string()), Some(format!("{UID}/0123456789ab")));
         assert_eq!(Pod::of_path(&format!("/kubepods/pod{UID}")).map(|pod| pod.to_string()), Some(UID.to_owned()));
-        let named = Pod { namespace: Some("shop".to_owned()), name: "cart-0".to_owned(), container: Some("web".to_owned()) };
+        let named =
+            Pod { namespace: Some("shop".to_owned()), name: "cart-0".to_owned(), container: Some("web".to_owned()) };
         assert_eq!((named.to_string().as_str(), &*named.full_name()), ("shop/cart-0/web", "shop/cart-0"));
     }
 }

@@ -59,6 +59,13 @@ impl Pods {
         Self { pods_in, containers_in, pods: HashMap::new(), containers: HashMap::new(), read: None }
     }
 
+    /// The names that there are now.
+    pub fn read() -> Self {
+        let mut pods = Self::default();
+        pods.read_at(Instant::now());
+        pods
+    }
+
     /// Whether the kubelet names pods on this machine, as far as was read.
     pub fn are_named(&self) -> bool {
         !self.pods.is_empty()
@@ -78,11 +85,12 @@ impl Pods {
         if is_whole(&found) || self.read.is_some_and(|read| now.saturating_duration_since(read) < PAUSE) {
             return found;
         }
-        self.read(now);
+        self.read_at(now);
         self.known(path)
     }
 
-    fn known(&self, path: &PodPath<'_>) -> Option<KnownPod> {
+    /// The same, of what was read last.
+    pub fn known(&self, path: &PodPath<'_>) -> Option<KnownPod> {
         let [namespace, name] = self.pods.get(&*path.uid)?.clone()?;
         let container = path.container.and_then(|id| self.containers.get(id));
         // A link that speaks of another pod is not the kubelet's.
@@ -90,7 +98,7 @@ impl Pods {
         Some(KnownPod { namespace, name, container: container.map(|[_, _, container]| container.clone()) })
     }
 
-    fn read(&mut self, now: Instant) {
+    fn read_at(&mut self, now: Instant) {
         self.read = Some(now);
         self.pods.clear();
         self.containers.clear();
@@ -118,10 +126,8 @@ fn pod(entry: &str) -> Option<(String, [String; 2])> {
 fn container(entry: &str) -> Option<(String, [String; 3])> {
     let [name, namespace, container] = parts(entry.strip_suffix(".log")?)?;
     let (container, id) = container.rsplit_once('-')?;
-    let is_right = is_name(namespace, LABEL)
-        && is_name(name, SUBDOMAIN)
-        && is_name(container, LABEL)
-        && is_container_id(id);
+    let is_right =
+        is_name(namespace, LABEL) && is_name(name, SUBDOMAIN) && is_name(container, LABEL) && is_container_id(id);
     is_right.then(|| (id.to_owned(), [namespace, name, container].map(str::to_owned)))
 }
 
@@ -225,7 +231,10 @@ mod tests {
         assert_eq!(pods.find_at(&path, start), None);
         fs::create_dir(tree.path().join(format!("pods/shop_late_{uid}"))).unwrap();
         assert_eq!(pods.find_at(&path, start + PAUSE / 2), None, "the directories are not read for each miss");
-        assert_eq!(pods.find_at(&path, start + PAUSE).map(|pod| (pod.name, pod.container)), Some(("late".to_owned(), None)));
+        assert_eq!(
+            pods.find_at(&path, start + PAUSE).map(|pod| (pod.name, pod.container)),
+            Some(("late".to_owned(), None))
+        );
         symlink("nowhere", tree.path().join(format!("containers/late_shop_web-{id}.log"))).unwrap();
         let later = pods.find_at(&path, start + PAUSE * 2).and_then(|pod| pod.container);
         assert_eq!(later.as_deref(), Some("web"));
