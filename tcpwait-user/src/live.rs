@@ -6,6 +6,7 @@ mod attach;
 mod beside;
 mod drain;
 mod end;
+mod head;
 mod heirs;
 mod losses;
 mod naming;

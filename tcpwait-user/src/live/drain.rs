@@ -5,11 +5,8 @@ use std::io;
 use tcpwait_wire::wire::{self, Kind};
 use zerocopy::IntoBytes;
 
-use super::{Live, Sink, naming::Naming};
-use crate::{
-    event::task_of,
-    system::clock::{monotonic_ns, realtime_ns},
-};
+use super::{Live, Sink, head::head, naming::Naming};
+use crate::{event::task_of, system::clock::realtime_ns};
 
 /// How many records are taken in one go before signals and the clock get their turn.
 pub(super) const BATCH: usize = 8_192;
@@ -73,9 +70,4 @@ fn split(mut records: &[u8]) -> impl Iterator<Item = &[u8]> {
         records = rest;
         Some(record)
     })
-}
-
-/// The head of a record that is made here.
-pub(super) fn head<T>(kind: Kind) -> wire::Head {
-    wire::Head { time_ns: monotonic_ns(), len: size_of::<T>() as u16, kind: kind as u8, flags: 0, cpu: 0, thread: 0 }
 }

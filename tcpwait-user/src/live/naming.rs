@@ -10,7 +10,7 @@ use hashbrown::{HashMap, HashSet};
 use tcpwait_wire::wire::{self, Kind};
 use zerocopy::IntoBytes;
 
-use super::{Sink, drain::head};
+use super::{Sink, head::head};
 use crate::{
     event::Task,
     names::pod::PodPath,
