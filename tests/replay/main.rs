@@ -23,6 +23,7 @@ mod golden;
 mod invariants;
 mod kernel_ends;
 mod kernels;
+mod kubernetes;
 mod late_segments;
 mod layers;
 mod lies;
