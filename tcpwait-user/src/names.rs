@@ -154,3 +154,59 @@ impl Names {
         self.cgroups.peek(&id).map(String::as_str)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATH: &str = "/kubepods/pod1b2c3d4e-0000-1111-2222-333344445555";
+
+    fn in_container(digit: &str) -> String {
+        format!("{PATH}/{}", digit.repeat(64))
+    }
+
+    #[test]
+    fn cgroups_of_the_same_container_are_one() {
+        let mut names = Names::default();
+        for (cgroup, digit) in [(7, "a"), (8, "b"), (9, "a")] {
+            names.learn_cgroup(cgroup, &in_container(digit));
+        }
+        names.learn_cgroup(10, "/system.slice/other.service");
+        assert_eq!([7, 8, 9, 10, 11].map(|cgroup| names.pod_cgroup(cgroup)), [Some(7), Some(8), Some(7), None, None]);
+        // One container that was started anew, and one that is another.
+        names.learn_pod(7, "shop", "cart", Some("web"));
+        names.learn_pod(8, "shop", "cart", Some("web"));
+        names.learn_pod(9, "shop", "cart", Some("db"));
+        assert_eq!([7, 8, 9].map(|cgroup| names.pod_cgroup(cgroup)), [Some(7), Some(7), Some(9)]);
+    }
+
+    #[test]
+    fn a_name_is_not_lost_to_the_path() {
+        let mut names = Names::default();
+        let shown = |names: &Names| names.pod(7).map(Pod::to_string);
+        names.learn_cgroup(7, &in_container("a"));
+        assert_eq!(shown(&names).as_deref(), Some("1b2c3d4e-0000-1111-2222-333344445555/aaaaaaaaaaaa"));
+        names.learn_pod(7, "shop", "cart", None);
+        assert_eq!(shown(&names).as_deref(), Some("shop/cart/aaaaaaaaaaaa"), "the container has no name yet");
+        names.learn_pod(7, "shop", "cart", Some("web"));
+        names.learn_cgroup(7, &in_container("a"));
+        assert_eq!(shown(&names).as_deref(), Some("shop/cart/web"));
+    }
+
+    /// What is still heard of is not forgotten for what is new.
+    #[test]
+    fn who_is_at_work_keeps_its_name() {
+        let mut names = Names::default();
+        names.learn_cgroup(1, &in_container("a"));
+        for other in 2..3 * MOST.get() as u64 {
+            names.learn_cgroup(other, &format!("{PATH}/{other:064x}"));
+            if other % 1_000 == 0 {
+                // It is started anew.
+                names.learn_cgroup(1 << 40 | other, &in_container("a"));
+            }
+        }
+        assert_eq!(names.pod_cgroup(1 << 40 | 49_000), Some(1));
+        assert!(names.pod(1).is_some());
+        assert!(names.pods.len() <= MOST.get() && names.first.len() <= MOST.get());
+    }
+}

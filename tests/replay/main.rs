@@ -34,6 +34,7 @@ mod mutation;
 mod object;
 mod names;
 mod origins;
+mod pods;
 mod ports;
 mod properties;
 mod selection;

@@ -81,7 +81,7 @@ pub struct TraceArgs {
     #[arg(long)]
     pub fail_on_loss: bool,
     /// The kernel's events as they are, instead of state transitions
-    #[arg(long, conflicts_with_all = ["relative_time", "time_of_day", "wide", "pid", "comm", "cgroup", "state", "reason", "longer_than"])]
+    #[arg(long, conflicts_with_all = ["relative_time", "time_of_day", "wide", "pid", "comm", "cgroup", "pod", "state", "reason", "longer_than"])]
     pub raw: bool,
 
     /// Which connections.

@@ -156,7 +156,7 @@ impl Reports {
             State::Listen => owners.of_listener(socket.inode?, accepted.at(socket.flow.netns, socket.flow.lport)),
             _ => owners.get(socket.inode?),
         };
-        let by_pod = self.wanted.by.contains(&GroupBy::Pod);
+        let by_pod = self.wanted.by.contains(&GroupBy::Pod) || !self.wanted.criteria.pods.is_empty();
         if by_pod || self.wanted.by.contains(&GroupBy::Cgroup) || !self.wanted.criteria.cgroups.is_empty() {
             let cgroups = self.cgroups.get_or_insert_default();
             let owners: BTreeMap<u64, u32> =
