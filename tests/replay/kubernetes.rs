@@ -91,7 +91,8 @@ fn its_arguments_paths_and_ports_are_ones_that_the_exporter_has() {
         let arguments = texts(&container(manifest)["args"]);
         let cli = Cli::try_parse_from(["tcpwait"].into_iter().chain(arguments)).unwrap();
         let Command::Export(export) = cli.command else { panic!("it does not export") };
-        assert_eq!(export.listen.iter().map(|address| json!(address.port())).collect::<Vec<_>>(), [port.clone()]);
+        let listens: Vec<u16> = export.listen.iter().map(|address| address.port()).collect();
+        assert_eq!(json!(listens), json!([port]));
         assert_eq!((export.no_auth, export.web_config_file.is_none()), (is_open, is_open));
     }
     let web = container(&with_password)["volumeMounts"][0]["mountPath"].as_str().unwrap();

@@ -1,6 +1,9 @@
 //! Pods and containers in a recording: what it says of them is shown, by every view, and nothing is looked up where it is read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem::offset_of,
+};
 
 use serde_json::Value;
 use tcpwait_wire::wire::{self, Head, Kind};
@@ -15,6 +18,8 @@ const UID: &str = "1b2c3d4e-0000-1111-2222-333344445555";
 enum Told {
     /// Nothing, as on a machine with cgroups of version 1 alone.
     Nothing,
+    /// One path: a service that was started again and again.
+    OnePath,
     /// Their paths: each is a container of one pod.
     Paths,
     /// The pod's name too.
@@ -30,30 +35,44 @@ fn padded<const N: usize>(text: &str) -> [u8; N] {
 }
 
 fn read(told: Told, arguments: &[&str]) -> Ran {
-    let (mut header, all) = records("reasons");
+    read_of("reasons", told, arguments)
+}
+
+fn read_of(fixture: &str, told: Told, arguments: &[&str]) -> Ran {
+    let (mut header, all) = records(fixture);
     header.wire = wire::VERSION;
     let time_ns = header.started_ns;
     let head =
         |len: usize, kind: Kind| Head { time_ns, len: len as u16, kind: kind as u8, flags: 0, cpu: 0, thread: 0 };
     let mut told_of = Vec::new();
-    let mut cgroups: BTreeMap<[u8; 16], u64> = BTreeMap::new();
+    let mut cgroups: BTreeMap<([u8; 16], u64), u64> = BTreeMap::new();
     let mut rest = Vec::new();
     for mut record in all {
         let kind = Kind::from_u8(Head::read_from_prefix(&record).unwrap().0.kind);
         if kind == Some(Kind::CgroupName) {
             continue;
         }
-        // Each name of a process gets a cgroup of its own.
-        if let Some(Kind::StateTask) = kind {
-            let (record, _) = wire::SockStateTask::mut_from_prefix(&mut record).unwrap();
+        // Each name of a process gets two, by the connection.
+        let at = match kind {
+            Some(Kind::StateTask) => offset_of!(wire::SockStateTask, task),
+            Some(Kind::Owner) => offset_of!(wire::Owner, task),
+            Some(Kind::Accepted) => offset_of!(wire::Accepted, task),
+            _ => 0,
+        };
+        if at > 0 {
+            let cookie = u64::from_ne_bytes(record[size_of::<Head>()..][..8].try_into().unwrap());
+            let (task, _) = wire::Task::mut_from_prefix(&mut record[at..]).unwrap();
             let next = 1_000 + cgroups.len() as u64;
-            record.task.cgroup = *cgroups.entry(record.task.comm).or_insert(next);
+            task.cgroup = *cgroups.entry((task.comm, cookie / 2 % 2)).or_insert(next);
         }
         rest.push(record);
     }
     assert!(cgroups.len() > 1);
     for id in cgroups.into_values().chain([1]) {
-        let path = padded(&format!("/kubepods/burstable/pod{UID}/{id:064x}"));
+        let path = match told {
+            Told::OnePath => padded("/system.slice/nginx.service"),
+            _ => padded(&format!("/kubepods/burstable/pod{UID}/{id:064x}")),
+        };
         if !matches!(told, Told::Nothing) {
             let head = head(size_of::<wire::CgroupName>(), Kind::CgroupName);
             told_of.push(wire::CgroupName { head, id, path }.as_bytes().to_vec());
@@ -112,20 +131,27 @@ fn one_container_is_one_group() {
     assert!(text.contains("shop/cart-7d9f/web"), "{text}");
 }
 
+/// Prometheus refuses a sample that is there twice.
 #[test]
-fn no_series_is_there_twice() {
-    for (told, label) in
-        [(Told::Containers, "pod"), (Told::Pods, "pod"), (Told::Paths, "cgroup"), (Told::Nothing, "pod")]
-    {
-        let metrics = read(told, &["export", "--label", label]).stdout;
-        let series = metrics.lines().filter(|line| line.starts_with("tcpwait_time_wait_entries_by_group_total{"));
+fn groups_of_one_name_are_one_series() {
+    for (told, label, name) in [
+        (Told::OnePath, "cgroup", r#"cgroup="/system.slice/nginx.service""#),
+        (Told::Pods, "cgroup", r#"cgroup="/kubepods"#),
+        (Told::Containers, "pod", r#"namespace="shop",pod="cart-7d9f",container="web""#),
+        (Told::Nothing, "pod", r#"namespace="",pod="",container="",other="false""#),
+    ] {
+        let metrics = read_of("nginx", told, &["export", "--label", label]).stdout;
+        let series: Vec<&str> =
+            metrics.lines().filter(|line| line.starts_with("tcpwait_time_wait_entries_by_group_total{")).collect();
         let mut seen = BTreeSet::new();
-        for line in series {
+        for line in &series {
             let (series, rest) = line.rsplit_once("} ").unwrap();
-            let time = rest.split(' ').nth(1).unwrap();
-            assert!(seen.insert((series.to_owned(), time.to_owned())), "twice: {line}");
+            assert!(seen.insert((series, rest.split(' ').nth(1).unwrap())), "twice: {line}");
         }
-        assert!(!seen.is_empty());
+        let last = series.last().unwrap().rsplit(' ').next().unwrap();
+        let at_the_end = series.iter().filter(|line| line.contains(name) && line.ends_with(last));
+        let count: usize = if matches!(told, Told::Pods) { 2 } else { 1 };
+        assert_eq!(at_the_end.count(), count, "{label}: {series:#?}");
     }
 }
 
