@@ -42,13 +42,17 @@ impl Tree {
 
     /// A cgroup below the kubelet's; the actor goes there.
     fn put(&mut self, actor: &Actor, path: &str) {
+        fs::write(self.make_below(path).join("cgroup.procs"), actor.pid().to_string()).unwrap();
+    }
+
+    fn make_below(&mut self, path: &str) -> PathBuf {
         let mut place = self.root.clone();
-        self.make(&place.clone());
+        self.make(&place);
         for part in path.split('/') {
             place.push(part);
-            self.make(&place.clone());
+            self.make(&place);
         }
-        fs::write(place.join("cgroup.procs"), actor.pid().to_string()).unwrap();
+        place
     }
 
     fn make(&mut self, place: &Path) {
@@ -72,6 +76,19 @@ impl Drop for Tree {
             });
         }
     }
+}
+
+/// The program is in this cgroup, and in a cgroup namespace that begins there.
+fn in_namespace(mut program: Command, place: &Path) -> Command {
+    let processes = place.join("cgroup.procs");
+    let enter = move || {
+        fs::write(&processes, "0")?;
+        unshare(CloneFlags::CLONE_NEWCGROUP)?;
+        Ok(())
+    };
+    // SAFETY: system calls, and a file that is opened and written, with a path that was made before.
+    unsafe { program.pre_exec(enter) };
+    program
 }
 
 /// The program sees these names in /var/log, and nobody else does.
@@ -172,7 +189,9 @@ pub fn by_name() {
     let metrics = read(&["export", "--from", from, "--label", "pod"]);
     assert!(metrics.contains("namespace=\"\",pod=\"\",container=\"\",other=\"true\""), "{metrics}");
 
-    let states = with_log(command(["states", "--by", "pod", "-w", "--netns", &netns]), &log);
-    let states = Tracer::spawn(states).end(START).stdout.join("\n");
+    // As a container: paths of cgroups begin at its own.
+    let place = tree.make_below("kubepods.slice/of-tcpwait.slice");
+    let states = in_namespace(command(["states", "--by", "pod", "-w", "--netns", &netns]), &place);
+    let states = Tracer::spawn(with_log(states, &log)).end(START).stdout.join("\n");
     assert!(states.contains("shop/cart-7d9f/web"), "{states}");
 }
