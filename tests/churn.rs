@@ -75,7 +75,7 @@ fn a_perfetto_trace_is_written_while_records_are_read(fixture: &str) {
 fn memory_does_not_grow_with_churn(fixture: &str) {
     let (header, records) = ended(fixture);
     let observed = Observed { late_segments: true, accepters: true, syn_recv: true, refused_calls: true };
-    let slots = GroupSlots::new(vec![GroupBy::Process, GroupBy::Cgroup, GroupBy::Netns], 10);
+    let slots = GroupSlots::new(vec![GroupBy::Process, GroupBy::Cgroup, GroupBy::Pod, GroupBy::Netns], 10);
     let mut engine = Engine::new(&header, observed, Audit::new(None, None), slots);
     let (mut time_ns, mut warm) = (header.started_ns, 0);
     let head = wire::Head {
@@ -251,6 +251,7 @@ fn parts(kind: Kind, record: &mut [u8]) -> Parts<'_> {
             Parts { ids: vec![cookie, listener], task: Some(task), ..Parts::default() }
         }
         Kind::CgroupName => Parts { cgroup: Some(&mut of::<wire::CgroupName>(record).id), ..Parts::default() },
+        Kind::PodName => Parts { cgroup: Some(&mut of::<wire::PodName>(record).cgroup), ..Parts::default() },
         Kind::InterfaceName => Parts { netns: Some(&mut of::<wire::InterfaceName>(record).netns), ..Parts::default() },
         Kind::NetnsName => Parts { netns: Some(&mut of::<wire::NetnsName>(record).netns), ..Parts::default() },
         Kind::Tick | Kind::Seed | Kind::SeedEnd | Kind::Counters | Kind::Loss | Kind::Listed => Parts::default(),

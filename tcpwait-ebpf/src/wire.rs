@@ -23,7 +23,8 @@ pub const VERSION: u32 = 6;
 /// [`Request::queue`], [`PortRefused::socket`] and [`Seed::about`] were zero.
 /// Up to 5 a [`Seed`] said nothing of how long the socket had been in its state, and was 8 bytes shorter.
 /// Up to 5 there was no [`Kind::StateEnd`], and [`SYN_ACKED`] was zero.
-/// The first of version 6 have neither [`RETRANSMITS_KNOWN`] nor [`END_SOFT_KNOWN`], which say so, and [`SYN_OLD_SOFT`] is zero there.
+/// The first of version 6 have neither [`RETRANSMITS_KNOWN`] nor [`END_SOFT_KNOWN`], which say so, and [`SYN_OLD_SOFT`] is zero there. They have no
+/// [`Kind::PodName`] either.
 pub const OLDEST_VERSION: u32 = 3;
 
 /// Frames kept of a kernel stack, innermost first. The decisive frame of every known early death of a
@@ -208,6 +209,8 @@ pub enum Kind {
     Listed = 39,
     /// [`NetnsName`]: what people call a network namespace. Since version 6.
     NetnsName = 40,
+    /// [`PodName`]: the pod and the container that a cgroup is of. Not in the first recordings of version 6.
+    PodName = 41,
 }
 
 impl Kind {
@@ -237,6 +240,7 @@ impl Kind {
             38 => Self::Loss,
             39 => Self::Listed,
             40 => Self::NetnsName,
+            41 => Self::PodName,
             _ => return None,
         })
     }

@@ -15,6 +15,7 @@ use tcpwait::{
     aggregate::{Aggregate, StatOptions, audit::Audit, by::GroupBy, groups::Sort},
     event::{Event, decode, is_from_kernel},
     lifecycle::{Lifecycle, Update},
+    names::Names,
     pipeline::{Pipeline, Shown},
     recording::{Header, Reader},
     schedule::Schedule,
@@ -147,12 +148,13 @@ fn benches(c: &mut Criterion) {
             BatchSize::PerIteration,
         );
     });
+    let names = Names::default();
     group.bench_function("aggregation", |b| {
         b.iter_batched_ref(
             || Aggregate::new(wanted(), header.started_ns),
             |aggregate| {
                 for update in &updates {
-                    aggregate.update(update);
+                    aggregate.update(update, &names);
                 }
             },
             BatchSize::PerIteration,

@@ -169,6 +169,17 @@ pub enum Fact {
         /// Its name.
         name: String,
     },
+    /// What Kubernetes calls the pod and the container that a cgroup is of.
+    PodName {
+        /// The cgroup id.
+        cgroup: u64,
+        /// The pod's namespace.
+        namespace: String,
+        /// The pod's name.
+        pod: String,
+        /// The container's name, where it is known.
+        container: Option<String>,
+    },
     /// The kernel side's counts.
     Counters(Box<wire::Counters>),
 }

@@ -6,8 +6,10 @@ mod attach;
 mod beside;
 mod drain;
 mod end;
+mod head;
 mod heirs;
 mod losses;
+mod naming;
 mod place;
 mod readings;
 mod rights;
@@ -21,7 +23,6 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use hashbrown::HashSet;
 use nix::sys::signal::Signal;
 use tokio::{
     sync::{mpsc::UnboundedReceiver, oneshot},
@@ -36,6 +37,7 @@ use self::{
     beside::{Listed, maybe, woken},
     heirs::Heirs,
     losses::Losses,
+    naming::Naming,
     readings::Readings,
     wanted::SettingsReadings,
 };
@@ -45,7 +47,6 @@ use crate::{
     select::Pick,
     signals,
     system::{
-        cgroup::Cgroups,
         clock::monotonic_ns,
         netns::{Identity, remembered::Remembered},
         seed::{self, Seeded},
@@ -64,8 +65,7 @@ pub struct Live {
     probes: Probes,
     settings: LiveOptions,
     header: Header,
-    cgroups: Cgroups,
-    named: HashSet<u64>,
+    naming: Naming,
     heirs: Heirs,
     /// Those that came and ask for the end.
     signals: UnboundedReceiver<Signal>,
@@ -214,6 +214,7 @@ impl Live {
             {
                 settings.under_way = Some(self.read_settings(wanted));
             }
+            self.naming.look_again(sink)?;
             self.tick(sink)?;
             sink.round()?;
             rounds = rounds.wrapping_add(1);

@@ -76,6 +76,9 @@ impl Stream {
                 Arc::make_mut(&mut self.names).meet(flow.netns, task);
             }
             Fact::CgroupName { id, path } => Arc::make_mut(&mut self.names).learn_cgroup(*id, path),
+            Fact::PodName { cgroup, namespace, pod, container } => {
+                Arc::make_mut(&mut self.names).learn_pod(*cgroup, namespace, pod, container.as_deref());
+            }
             Fact::NetnsName { netns, name } => Arc::make_mut(&mut self.names).learn_netns(*netns, name),
             Fact::InterfaceName { interface, name } => Arc::make_mut(&mut self.names).learn_interface(*interface, name),
             Fact::Counters(counters) => self.ledger.count_kernel(counters),

@@ -15,7 +15,7 @@ use crate::{
     connection::{ByName, Name},
     event::Task,
     lifecycle::{Failure, OlderConnection, Present, Transition, Update},
-    names::Names,
+    names::{Names, pod::Pod},
     tcp::{Flow, State},
 };
 
@@ -47,6 +47,8 @@ pub struct Criteria {
     pub comms: Pick<String>,
     /// Owners by cgroup: this one and those below.
     pub cgroups: Pick<String>,
+    /// Owners by pod: its name, `NAMESPACE/NAME`, or its UID where its name is not known.
+    pub pods: Pick<String>,
     /// Network namespaces by inode.
     pub netns: Pick<u32>,
     /// The address family.
@@ -58,7 +60,7 @@ pub struct Criteria {
 impl Criteria {
     /// Whether some filter asks for the owner.
     pub fn by_owner(&self) -> bool {
-        !(self.pids.is_empty() && self.comms.is_empty() && self.cgroups.is_empty())
+        !(self.pids.is_empty() && self.comms.is_empty() && self.cgroups.is_empty() && self.pods.is_empty())
     }
 
     /// Whether nothing but network namespaces is asked for, which the kernel side selects by itself.
@@ -112,7 +114,12 @@ impl Criteria {
         // One whose name is not known yet may be it.
         let path = || names.cgroup(owner?.cgroup);
         let cgroup = |wanted: &[String]| path().map(|path| wanted.iter().any(|wanted| is_below(path, wanted)));
-        pid.and(comm).and(self.cgroups.judge(cgroup, last))
+        let is_pod = |pod: &Pod, wanted: &String| pod.name == *wanted || pod.full_name() == *wanted;
+        let pod = |wanted: &[String]| {
+            let pod = names.pod(owner?.cgroup);
+            path().map(|_| pod.is_some_and(|pod| wanted.iter().any(|wanted| is_pod(pod, wanted))))
+        };
+        pid.and(comm).and(self.cgroups.judge(cgroup, last)).and(self.pods.judge(pod, last))
     }
 
     fn connection(&self, step: &Transition, names: &Names) -> PickVerdict {

@@ -133,8 +133,9 @@ impl StatEngine {
         self.stream.finish();
         self.take_in(beside);
         let Self { stream, selector, aggregate, .. } = self;
-        let Ok(()) = selector.finish(stream.context().names, |update| {
-            aggregate.update(update);
+        let names = stream.context().names;
+        let Ok(()) = selector.finish(names, |update| {
+            aggregate.update(update, names);
             beside.wanted(update);
             Ok::<(), Infallible>(())
         });
@@ -179,7 +180,7 @@ impl StatEngine {
         let Self { stream, selector, aggregate, .. } = self;
         let names = stream.context().names;
         let present = stream.lifecycle().present().filter(|socket| selector.shows(socket, names));
-        aggregate.group_by(by, netns_implied, present);
+        aggregate.group_by(by, netns_implied, present, names);
     }
 
     /// Ends the interval and reports on it, or (`is_final`) on the whole time.
@@ -205,7 +206,7 @@ impl StatEngine {
             audit.update(update);
             beside.every(update);
             let Ok(()) = selector.pass(update, names, |update| {
-                aggregate.update(update);
+                aggregate.update(update, names);
                 beside.wanted(update);
                 Ok::<(), Infallible>(())
             });

@@ -45,6 +45,7 @@ mod origins;
 mod orphans;
 mod owners;
 mod packet;
+mod pods;
 mod ports;
 mod probes;
 mod prometheus;
@@ -122,6 +123,7 @@ fn main() -> ExitCode {
         isolated("findings::ports_that_are_reused", findings::ports_that_are_reused),
         isolated("findings::not_sent", findings::not_sent),
         isolated("findings::nothing", findings::nothing),
+        isolated("pods::by_name", pods::by_name),
         isolated("top::shows_the_kernel", top::shows_the_kernel),
         isolated("top::gives_the_terminal_back", top::gives_the_terminal_back),
         isolated("top::a_recording_ends_at_a_signal", top::a_recording_ends_at_a_signal),

@@ -6,6 +6,7 @@ use tcpwait::{
     aggregate::{Aggregate, StatOptions, age::AgeSummary, audit::AuditReport, census::SocketCensus, groups::Sort},
     ledger::Ledger,
     lifecycle::{Lifecycle, SegmentSource},
+    names::Names,
 };
 
 use crate::stories::{events, symbols};
@@ -20,7 +21,7 @@ fn ages(told: &str, at_ms: u64) -> Vec<String> {
     let mut updates = Vec::new();
     for event in events(told) {
         model.apply(&event, &mut updates);
-        updates.drain(..).for_each(|update| aggregate.update(&update));
+        updates.drain(..).for_each(|update| aggregate.update(&update, &Names::default()));
     }
     let report = aggregate.report(at_ms * MS, true, Ledger::default(), AuditReport::default(), SocketCensus::default());
     let there = report.states.iter().filter(|row| row.now.unwrap_or(0) > 0);

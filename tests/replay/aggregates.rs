@@ -16,6 +16,7 @@ use tcpwait::{
     event::Event,
     ledger::Ledger,
     lifecycle::{Lifecycle, Reason, SegmentSource, Timing, Transition, Update},
+    names::Names,
     tcp::{Flow, State},
 };
 
@@ -45,7 +46,7 @@ fn reports(updates: &[Update], cuts: &[usize]) -> (Vec<StatReport>, StatReport) 
     let mut aggregate = Aggregate::new(wanted(), 0);
     let mut intervals = Vec::new();
     for (index, update) in updates.iter().enumerate() {
-        aggregate.update(update);
+        aggregate.update(update, &Names::default());
         if cuts.contains(&index) {
             intervals.push(aggregate.report(
                 index as u64 + 1,
@@ -201,7 +202,7 @@ proptest! {
         let updates = &updates[..cut.index(updates.len()) + 1];
         let mut last: HashMap<u64, (State, u64)> = HashMap::new();
         let mut aggregate = Aggregate::new(wanted(), 0);
-        updates.iter().for_each(|update| aggregate.update(update));
+        updates.iter().for_each(|update| aggregate.update(update, &Names::default()));
         for step in steps(updates) {
             last.insert(step.id, (step.to, step.time_ns));
         }
@@ -240,10 +241,10 @@ fn groups_beyond_the_limit_are_folded() {
         Aggregate::new(StatOptions { by: vec![GroupBy::Remote], netns_implied: false, sort: Sort::Entered, top: 5 }, 0);
     let many = u32::try_from(MAX_GROUPS * 3).unwrap();
     for id in 1..=many {
-        aggregate.update(&step(id.into(), to(id), State::FinWait2, State::TimeWait));
+        aggregate.update(&step(id.into(), to(id), State::FinWait2, State::TimeWait), &Names::default());
     }
     for id in many + 1..many + 50 {
-        aggregate.update(&step(id.into(), to(0), State::FinWait2, State::TimeWait));
+        aggregate.update(&step(id.into(), to(0), State::FinWait2, State::TimeWait), &Names::default());
     }
     let all = u64::from(many) + 49;
     let report = aggregate.report(1, false, Ledger::default(), AuditReport::default(), SocketCensus::default());
@@ -257,7 +258,7 @@ fn groups_beyond_the_limit_are_folded() {
     assert_eq!((lead.group.entered, lead.of_entered), (49, true));
     // They leave: those of folded groups from the others.
     for id in 1..=many {
-        aggregate.update(&step(id.into(), to(id), State::TimeWait, State::Close));
+        aggregate.update(&step(id.into(), to(id), State::TimeWait, State::Close), &Names::default());
     }
     let report = aggregate.report(2, true, Ledger::default(), AuditReport::default(), SocketCensus::default());
     assert_eq!((report.time_wait.left.count, report.time_wait.now), (u64::from(many), 49));

@@ -10,6 +10,7 @@ use tcpwait::{
     },
     ledger::Ledger,
     lifecycle::{Lifecycle, SegmentSource, Update},
+    names::Names,
 };
 
 use crate::stories::{events, symbols};
@@ -29,7 +30,7 @@ fn aggregate(told: &str, aggregate: &mut Aggregate) {
         {
             step.flow.rport = 443;
         }
-        aggregate.update(&update);
+        aggregate.update(&update, &Names::default());
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, fs, process::Command};
 
 use clap::CommandFactory as _;
-use tcpwait::{cli::Cli, manual::pages};
+use tcpwait::{cli::Cli, manual::{as_text, pages}};
 
 use crate::support::{Ran, finish, run, tcpwait};
 
@@ -34,7 +34,7 @@ fn every_command_and_option_has_its_place() {
 #[test]
 fn text_fits_into_80_columns() {
     for page in pages() {
-        for line in page.text(80).lines() {
+        for line in as_text(&page, 80).lines() {
             // A command to copy, or a name, is not broken.
             assert!(line.chars().count() <= 80 || !line.trim().contains(' '), "{}: {line}", page.name);
             assert!(line.trim_end() == line && line.is_ascii(), "{}: {line:?}", page.name);
@@ -46,7 +46,7 @@ fn text_fits_into_80_columns() {
 fn examples_are_commands_that_there_are() {
     let mut examples = 0;
     for page in pages() {
-        let text = page.text(1000);
+        let text = as_text(&page, 1000);
         let of_examples = text.split("\nEXAMPLES\n").nth(1).unwrap_or_default();
         for line in of_examples.lines().take_while(|line| !line.starts_with("SEE")) {
             let Some(command) =

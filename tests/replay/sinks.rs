@@ -92,8 +92,15 @@ pub fn named(name: &str) -> (Header, Vec<Vec<u8>>) {
     let mut path = [0; 256];
     path[0] = b'/';
     path[1..=name.len()].copy_from_slice(name.as_bytes());
-    let cgroups = cgroups.into_iter().map(|id| {
-        wire::CgroupName { head: head(size_of::<wire::CgroupName>(), Kind::CgroupName), id, path }.as_bytes().to_vec()
+    let (mut short, mut long) = ([0; 64], [0; 256]);
+    short[..name.len()].copy_from_slice(name.as_bytes());
+    long[..name.len()].copy_from_slice(name.as_bytes());
+    let cgroups = cgroups.into_iter().flat_map(|cgroup| {
+        let of_path =
+            wire::CgroupName { head: head(size_of::<wire::CgroupName>(), Kind::CgroupName), id: cgroup, path };
+        let head = head(size_of::<wire::PodName>(), Kind::PodName);
+        let of_pod = wire::PodName { head, cgroup, namespace: short, pod: long, container: short };
+        [of_path.as_bytes().to_vec(), of_pod.as_bytes().to_vec()]
     });
     let interfaces = places.into_iter().map(|(netns, generation)| {
         let head = head(size_of::<wire::InterfaceName>(), Kind::InterfaceName);
@@ -128,7 +135,7 @@ fn names_in_a_recording() {
         let (header, records) = named(name);
         let path = folder.path().join(format!("{}.tcpwait", name.replace('/', "")));
         write(&path, &header, &records, 50);
-        let by = ["--by", "process,cgroup,remote,pair,netns"];
+        let by = ["--by", "process,cgroup,pod,remote,pair,netns"];
         for arguments in [
             &["trace"][..],
             &["trace", "-w", "-T"],
@@ -140,7 +147,7 @@ fn names_in_a_recording() {
             &[&["stat", "-w"], &by[..]].concat(),
             &["ports"],
             &["ports", "-w", "1"],
-            &["export", "--label", "process,cgroup,listener,netns"],
+            &["export", "--label", "process,cgroup,pod,listener,netns"],
         ] {
             let ran = read(arguments, &path);
             assert_eq!(ran.code, Some(0), "{arguments:?}: {}", ran.stderr);

@@ -132,7 +132,7 @@ fn what_cannot_match_is_refused_with_1() {
     one_sentence(&run(["trace", "-p", "4194305"]), "no process 4194305");
     one_sentence(&run(["trace", "--cgroup", "/no/such.slice"]), "no cgroup /no/such.slice");
     one_sentence(&run(["trace", "--netns", "4194305"]), "4194305");
-    for harmless in [["-p", "4194305"], ["--cgroup", "/no/such.slice"], ["--comm", "nobody"]] {
+    for harmless in [["-p", "4194305"], ["--cgroup", "/no/such.slice"], ["--comm", "nobody"], ["--pod", "no/such"]] {
         assert_eq!(trace(&fixture("natural"), &harmless).code, Some(0));
     }
 }
@@ -194,14 +194,14 @@ fn help_mentions_every_flag() {
     assert_eq!(trace.code, Some(0));
     let shared = ["--duration", "--ring-buffer", "--verbose", "-v", "--netns", "--fail-on-loss"];
     let own = [
-        "-L", "--lport", "-D", "--rport", "--laddr", "--raddr", "-p", "--pid", "--comm", "--cgroup", "-4", "-6",
+        "-L", "--lport", "-D", "--rport", "--laddr", "--raddr", "-p", "--pid", "--comm", "--cgroup", "--pod", "-4", "-6",
         "--state", "-t", "-T", "-w", "--wide", "--json", "--csv", "--raw", "--from",
     ];
     for flag in shared.iter().chain(&own) {
         assert!(mentions(&trace.stdout, flag), "trace --help: no {flag}");
     }
     let stat = run(["stat", "--help"]).stdout;
-    let reports = ["--by", "--sort", "--top", "--from", "--json", "--csv", "-w", "--wide", "-L", "--cgroup", "--state"];
+    let reports = ["--by", "--sort", "--top", "--from", "--json", "--csv", "-w", "--wide", "-L", "--cgroup", "--pod", "--state"];
     for flag in shared.iter().chain(&reports) {
         assert!(mentions(&stat, flag), "stat --help: no {flag}");
     }
@@ -267,7 +267,11 @@ fn what_is_not_known_is_never_0() {
             // A call that failed is no step.
             let is_step = line["event"].is_null();
             let of_steps = ["from", "dwell_ns"].iter().filter(|_| is_step);
-            for key in ["id", "lport", "rport", "pid", "comm", "uid", "cgroup"].iter().chain(of_steps).copied() {
+            for key in ["id", "lport", "rport", "pid", "comm", "uid", "cgroup", "pod", "container"]
+                .iter()
+                .chain(of_steps)
+                .copied()
+            {
                 let value = &line[key];
                 if value.is_null() {
                     assert!(line.as_object().unwrap().contains_key(key), "{key} is left out: {line}");
@@ -287,7 +291,7 @@ fn what_is_not_known_is_never_0() {
             }
         }
     }
-    for key in ["rport", "dwell_ns", "pid", "comm", "uid", "cgroup", "lport"] {
+    for key in ["rport", "dwell_ns", "pid", "comm", "uid", "cgroup", "pod", "container", "lport"] {
         assert!(nulls.contains(key), "no fixture has an unknown {key}");
     }
 }

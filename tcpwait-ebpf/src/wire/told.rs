@@ -123,3 +123,20 @@ pub struct CgroupName {
     /// Its path below the cgroup-v2 mount, `/` first, NUL-padded, cut at the end if longer.
     pub path: [u8; 256],
 }
+
+/// [`Kind::PodName`](super::Kind::PodName): what Kubernetes calls the pod and the container that a cgroup is of. Each name is NUL-padded; none is longer
+/// than Kubernetes allows.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct PodName {
+    /// The record's head.
+    pub head: Head,
+    /// The cgroup id.
+    pub cgroup: u64,
+    /// The pod's namespace.
+    pub namespace: [u8; 64],
+    /// The pod's name.
+    pub pod: [u8; 256],
+    /// The container's name; empty where it is not known.
+    pub container: [u8; 64],
+}

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::{
     event::Task,
+    names::Names,
     origin::{Endpoint, Origin},
     tcp::{Flow, Interface, NetnsId},
 };
@@ -33,13 +34,15 @@ pub enum GroupBy {
     Uid,
     /// The owner's cgroup.
     Cgroup,
+    /// The owner's pod and container.
+    Pod,
     /// The network namespace.
     Netns,
 }
 
 impl GroupBy {
     /// Every one, in the order in which they are listed to people.
-    pub const ALL: [GroupBy; 10] = [
+    pub const ALL: [GroupBy; 11] = [
         GroupBy::Service,
         GroupBy::Process,
         GroupBy::Pid,
@@ -49,6 +52,7 @@ impl GroupBy {
         GroupBy::Pair,
         GroupBy::Uid,
         GroupBy::Cgroup,
+        GroupBy::Pod,
         GroupBy::Netns,
     ];
 
@@ -64,25 +68,23 @@ impl GroupBy {
             GroupBy::Pair => "pair",
             GroupBy::Uid => "uid",
             GroupBy::Cgroup => "cgroup",
+            GroupBy::Pod => "pod",
             GroupBy::Netns => "netns",
         }
     }
 
-    /// Its part of a connection. `origin`: which side made it.
-    pub fn of(self, flow: &Flow, owner: Option<&Task>, origin: Origin) -> Value {
+    /// Its part of a connection. `origin`: which side made it; `names`: of pods.
+    pub fn of(self, flow: &Flow, owner: Option<&Task>, origin: Origin, names: &Names) -> Value {
         let port = |port: u16| if port == 0 { Value::Unknown } else { Value::Number(port.into()) };
         let of_owner = |value: fn(&Task) -> Value| owner.map_or(Value::Unknown, value);
         match self {
-            GroupBy::Service => match origin.service() {
-                Some(Endpoint::Local) => Value::Local(flow.lport),
-                Some(Endpoint::Remote) => GroupBy::Pair.of(flow, owner, origin),
-                None => Value::Unknown,
-            },
-            GroupBy::Pair => Value::Pair(flow.raddr, flow.rport, flow.interface()),
+            GroupBy::Service => Value::service(flow, origin),
+            GroupBy::Pair => Value::pair(flow),
             GroupBy::Process => of_owner(|task| Value::Process(task.comm)),
             GroupBy::Pid => of_owner(|task| Value::Number(task.pid.into())),
             GroupBy::Uid => of_owner(|task| Value::Number(task.uid.into())),
             GroupBy::Cgroup => of_owner(|task| Value::Cgroup(task.cgroup)),
+            GroupBy::Pod => owner.and_then(|task| names.pod_cgroup(task.cgroup)).map_or(Value::Unknown, Value::Pod),
             GroupBy::Remote => Value::Remote(flow.raddr, flow.interface()),
             GroupBy::RemotePort => port(flow.rport),
             GroupBy::LocalPort => port(flow.lport),
@@ -130,6 +132,23 @@ pub enum Value {
     Netns(NetnsId),
     /// A cgroup's id.
     Cgroup(u64),
+    /// A pod and a container: the id of the cgroup that stands for it ([`Names::pod_cgroup`]).
+    Pod(u64),
     /// A process's name, NUL-padded.
     Process([u8; 16]),
+}
+
+impl Value {
+    /// The end that was listened on.
+    pub fn service(flow: &Flow, origin: Origin) -> Self {
+        match origin.service() {
+            Some(Endpoint::Local) => Self::Local(flow.lport),
+            Some(Endpoint::Remote) => Self::pair(flow),
+            None => Self::Unknown,
+        }
+    }
+
+    fn pair(flow: &Flow) -> Self {
+        Self::Pair(flow.raddr, flow.rport, flow.interface())
+    }
 }

@@ -7,10 +7,7 @@ use std::cmp::Reverse;
 
 use hashbrown::{HashMap, HashSet};
 
-use super::{
-    by::{GroupBy, Value},
-    ports::report::PortDestination,
-};
+use super::{by::Value, ports::report::PortDestination};
 use crate::{
     lifecycle::Present,
     tcp::{NetnsId, State},
@@ -218,7 +215,7 @@ impl SocketCensus {
         if !WAITING.contains(&socket.state) {
             return;
         }
-        let service = GroupBy::Service.of(flow, socket.owner, socket.origin);
+        let service = Value::service(flow, socket.origin);
         let place = CensusKey { netns: flow.netns, state: socket.state, service };
         if self.places.len() >= MAX_PLACES && !self.places.contains_key(&place) {
             self.beyond += 1;

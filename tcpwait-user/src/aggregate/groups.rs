@@ -15,6 +15,7 @@ use super::{
 use crate::{
     event::Task,
     lifecycle::{Reason, Transition},
+    names::Names,
     origin::Origin,
     tcp::Flow,
 };
@@ -150,10 +151,10 @@ impl StatGroups {
         &self.by
     }
 
-    /// The group of a connection.
-    pub fn of(&mut self, flow: &Flow, owner: Option<&Task>, origin: Origin) -> GroupId {
+    /// The group of a connection. `names`: of pods.
+    pub fn of(&mut self, flow: &Flow, owner: Option<&Task>, origin: Origin, names: &Names) -> GroupId {
         self.key.clear();
-        self.key.extend(self.by.iter().map(|by| by.of(flow, owner, origin)));
+        self.key.extend(self.by.iter().map(|by| by.of(flow, owner, origin, names)));
         if let Some(id) = self.ids.get(self.key.as_slice()) {
             return *id;
         }

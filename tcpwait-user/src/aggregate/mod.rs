@@ -54,6 +54,7 @@ pub use self::{
 use crate::{
     connection::Name,
     lifecycle::{HzSource, OlderConnection, Present, Reason, Timing, Transition, Update},
+    names::Names,
     tcp::{NetnsId, State},
 };
 
@@ -176,11 +177,11 @@ impl Aggregate {
         self.exact.set(counters);
     }
 
-    /// Takes in what a wanted connection did.
-    pub fn update(&mut self, update: &Update) {
+    /// Takes in what a wanted connection did. `names`: of pods.
+    pub fn update(&mut self, update: &Update, names: &Names) {
         match update {
-            Update::Transition(step) => self.step(step),
-            Update::Found(found) => self.found(found),
+            Update::Transition(step) => self.step(step, names),
+            Update::Found(found) => self.found(found, names),
             Update::Failed(failure) => self.failures.add(failure),
             Update::Owned { .. } => {}
             Update::Lost { id, flow } => {
@@ -194,23 +195,29 @@ impl Aggregate {
     }
 
     /// Groups by something else from now on; `present`: the sockets there are that are wanted, of which those in TIME_WAIT go to their new groups.
-    pub fn group_by<'a>(&mut self, by: Vec<GroupBy>, netns_implied: bool, present: impl Iterator<Item = Present<'a>>) {
+    pub fn group_by<'a>(
+        &mut self,
+        by: Vec<GroupBy>,
+        netns_implied: bool,
+        present: impl Iterator<Item = Present<'a>>,
+        names: &Names,
+    ) {
         (self.wanted.by, self.wanted.netns_implied) = (by.clone(), netns_implied);
         self.groups = self.groups.anew(by);
         for socket in present.filter(|socket| socket.state == State::TimeWait) {
             let name = Name::of(socket.id, socket.flow);
             let Some((standing, place)) = self.connections.recall(name) else { continue };
-            let group = self.groups.of(socket.flow, socket.owner, socket.origin);
+            let group = self.groups.of(socket.flow, socket.owner, socket.origin, names);
             self.groups.found(group);
             self.connections.keep(name, place, Standing { group: Some(group), ..standing });
         }
     }
 
-    fn found(&mut self, found: &OlderConnection) {
+    fn found(&mut self, found: &OlderConnection, names: &Names) {
         let OlderConnection { id, flow, state, owner, origin, by_ns } = found;
         let mut standing = Standing { state: Some(*state), since: Since::by(*by_ns), ..Standing::default() };
         if *state == State::TimeWait {
-            let group = self.groups.of(flow, owner.as_deref(), *origin);
+            let group = self.groups.of(flow, owner.as_deref(), *origin, names);
             self.groups.found(group);
             standing.group = Some(group);
         }
@@ -219,7 +226,7 @@ impl Aggregate {
         }
     }
 
-    fn step(&mut self, step: &Transition) {
+    fn step(&mut self, step: &Transition, names: &Names) {
         let name = Name::of(step.id, &step.flow);
         let (known, place) = self.connections.recall(name).map_or((None, None), |(known, place)| (Some(known), place));
         let is_new = matches!((step.from, step.to), (Some(State::Close), _) | (Some(State::Listen), State::SynRecv));
@@ -234,11 +241,11 @@ impl Aggregate {
         };
         self.interval.step(step);
         self.connects.step(step);
-        self.close(step);
+        self.close(step, names);
         let mut group = None;
         if step.from == Some(State::TimeWait) {
             let counted = standing.group.is_some();
-            let its = standing.group.take().unwrap_or_else(|| self.group_of(step));
+            let its = standing.group.take().unwrap_or_else(|| self.group_of(step, names));
             group = Some(its);
             let reason = step.reason.unwrap_or(Reason::Unknown);
             let dwell = step.dwell_ns.map(|ns| (ns, step.timing != Timing::Exact));
@@ -248,14 +255,14 @@ impl Aggregate {
             self.groups.gone(its);
         }
         if step.to == State::TimeWait {
-            let group = self.group_of(step);
+            let group = self.group_of(step, names);
             self.groups.entered(group, step.flow.raddr);
             self.entries.record(step.time_ns);
             standing.group = Some(group);
         }
         if step.to == State::Close {
             if ends::was_made(step.from) {
-                let group = group.unwrap_or_else(|| self.group_of(step));
+                let group = group.unwrap_or_else(|| self.group_of(step, names));
                 self.groups.ended(group, step);
             }
             if place.is_some() {
@@ -268,17 +275,17 @@ impl Aggregate {
         self.connections.keep(name, place, standing);
     }
 
-    fn close(&mut self, step: &Transition) {
+    fn close(&mut self, step: &Transition, names: &Names) {
         let Some(closer) = Closer::of(step) else { return };
-        let group = self.group_of(step);
+        let group = self.group_of(step, names);
         self.groups.closed(group, closer);
         self.interval.close(closer);
     }
 
-    fn group_of(&mut self, step: &Transition) -> GroupId {
+    fn group_of(&mut self, step: &Transition, names: &Names) -> GroupId {
         // Of one that nobody accepted it is whose listener it came through.
         let owner = step.owner.as_deref().or(step.listener.as_deref());
-        self.groups.of(&step.flow, owner, step.origin)
+        self.groups.of(&step.flow, owner, step.origin, names)
     }
 
     /// A connection is gone, and how was not seen.

@@ -57,7 +57,7 @@ pub struct ExportArgs {
     /// Print the metrics of a recording, with timestamps; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "ring_buffer"])]
     pub from: Option<PathBuf>,
-    /// Count TIME_WAIT by these too: process, listener, cgroup, netns
+    /// Count TIME_WAIT by these too: process, listener, cgroup, pod (labels namespace, pod, container), netns
     #[arg(long, value_name = "WHAT", value_enum, value_delimiter = ',', hide_possible_values = true)]
     pub label: Vec<LabelBy>,
     /// Groups that --label keeps apart; all others are counted together
@@ -80,6 +80,8 @@ pub enum LabelBy {
     Listener,
     /// the process's cgroup
     Cgroup,
+    /// the process's pod and container
+    Pod,
     /// the network namespace, by name
     Netns,
 }
@@ -90,6 +92,7 @@ impl From<LabelBy> for GroupBy {
             LabelBy::Process => GroupBy::Process,
             LabelBy::Listener => GroupBy::Service,
             LabelBy::Cgroup => GroupBy::Cgroup,
+            LabelBy::Pod => GroupBy::Pod,
             LabelBy::Netns => GroupBy::Netns,
         }
     }

@@ -33,6 +33,9 @@ pub struct Filter {
     /// Cgroup of the owner, or one above it: its path below the cgroup-v2 mount
     #[arg(long, value_name = "PATH", value_parser = list::texts)]
     pub cgroup: Vec<Pick<String>>,
+    /// Pod of the owner: NAME or NAMESPACE/NAME; its UID where its name is not known
+    #[arg(long, value_name = "POD", value_parser = list::texts)]
+    pub pod: Vec<Pick<String>>,
     /// Network namespace: a PID, a path, a name under /run/netns or an inode
     #[arg(long, value_name = "NETNS", value_parser = list::texts)]
     pub netns: Vec<Pick<String>>,

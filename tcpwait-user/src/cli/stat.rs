@@ -72,7 +72,7 @@ pub struct StatArgs {
     pub command: Vec<OsString>,
 
     /// Group by one or more of: service (the listening end), process, pid, remote, remote-port, local-port, pair (remote address and port), uid,
-    /// cgroup, netns
+    /// cgroup, pod (of Kubernetes, with the container), netns
     #[arg(long, value_name = "WHAT", value_delimiter = ',', default_value = "service,process")]
     pub by: Vec<GroupBy>,
     /// List at most N groups; all others are one row, "other"

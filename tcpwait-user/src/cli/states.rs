@@ -62,7 +62,7 @@ pub struct StatesArgs {
     pub count: Option<u64>,
 
     /// Group by one or more of: service (the listening end), process, pid, remote (or peer), remote-port, local-port (or port), pair (remote
-    /// address and port), uid, cgroup, netns
+    /// address and port), uid, cgroup, pod (of Kubernetes, with the container), netns
     #[arg(long, value_name = "WHAT", value_delimiter = ',')]
     pub by: Vec<GroupBy>,
     /// Only sockets that have been in their state longer than this, e.g. 90s, 5m or 1h30m; stderr says of how many the kernel does not tell

@@ -38,7 +38,7 @@ pub struct TopArgs {
     /// Seconds between two reports; 1 unless said otherwise, more for a recording of more than a quarter of an hour
     #[arg(value_parser = seconds)]
     pub interval: Option<Duration>,
-    /// Group by one or more of: service, process, pid, remote, remote-port, local-port, pair, uid, cgroup, netns, as in stat
+    /// Group by one or more of: service, process, pid, remote, remote-port, local-port, pair, uid, cgroup, pod, netns, as in stat
     #[arg(long, value_name = "WHAT", value_delimiter = ',', default_value = "service,process")]
     pub by: Vec<GroupBy>,
     /// Read a recording instead of the running kernel; - is standard input, with --once

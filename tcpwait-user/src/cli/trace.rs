@@ -83,7 +83,7 @@ pub struct TraceArgs {
     /// Time column: seconds since the start
     #[arg(short = 't', conflicts_with = "json")]
     pub relative_time: bool,
-    /// Full addresses and names, and the columns NETNS, UID, RETRANS (segments retransmitted so far) and CGROUP
+    /// Full addresses and names, and the columns NETNS, UID, RETRANS (segments retransmitted so far), CGROUP and POD
     #[arg(short = 'w', long, conflicts_with = "json")]
     pub wide: bool,
     /// JSON: one object per line
@@ -108,7 +108,7 @@ pub struct TraceArgs {
     #[arg(long)]
     pub fail_on_loss: bool,
     /// The kernel's events as they are, instead of state transitions
-    #[arg(long, conflicts_with_all = ["relative_time", "time_of_day", "wide", "pid", "comm", "cgroup", "state", "reason", "longer_than"])]
+    #[arg(long, conflicts_with_all = ["relative_time", "time_of_day", "wide", "pid", "comm", "cgroup", "pod", "state", "reason", "longer_than"])]
     pub raw: bool,
 
     /// Which connections.

@@ -132,8 +132,7 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
         }
         Kind::CgroupName => {
             let record = wire::CgroupName::read_from_bytes(bytes).ok()?;
-            let path: Vec<u8> = record.path.iter().copied().take_while(|b| *b != 0).collect();
-            Fact::CgroupName { id: record.id, path: String::from_utf8_lossy(&path).into_owned() }
+            Fact::CgroupName { id: record.id, path: unpadded(&record.path) }
         }
         Kind::Loss => Fact::Loss { lost: wire::Loss::read_from_bytes(bytes).ok()?.lost },
         Kind::Listed => {
@@ -142,23 +141,33 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
         }
         Kind::InterfaceName => {
             let record = wire::InterfaceName::read_from_bytes(bytes).ok()?;
-            let name: Vec<u8> = record.name.iter().copied().take_while(|b| *b != 0).collect();
             let netns = NetnsId::new(record.netns, record.generation.into());
-            Fact::InterfaceName {
-                interface: Interface { netns, index: record.index },
-                name: String::from_utf8_lossy(&name).into_owned(),
-            }
+            Fact::InterfaceName { interface: Interface { netns, index: record.index }, name: unpadded(&record.name) }
         }
         Kind::NetnsName => {
             let record = wire::NetnsName::read_from_bytes(bytes).ok()?;
-            let name: Vec<u8> = record.name.iter().copied().take_while(|b| *b != 0).collect();
             Fact::NetnsName {
                 netns: NetnsId::new(record.netns, record.generation.into()),
-                name: String::from_utf8_lossy(&name).into_owned(),
+                name: unpadded(&record.name),
             }
+        }
+        Kind::PodName => {
+            let record = wire::PodName::read_from_bytes(bytes).ok()?;
+            let [namespace, pod] = [unpadded(&record.namespace), unpadded(&record.pod)];
+            if namespace.is_empty() || pod.is_empty() {
+                return None;
+            }
+            let container = Some(unpadded(&record.container)).filter(|name| !name.is_empty());
+            Fact::PodName { cgroup: record.cgroup, namespace, pod, container }
         }
         Kind::Counters => Fact::Counters(Box::new(counters(bytes)?)),
     })
+}
+
+/// A name without the NULs behind it.
+fn unpadded(name: &[u8]) -> String {
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(name).into_owned()
 }
 
 fn v6only(flags: u8) -> Option<bool> {

@@ -91,12 +91,13 @@ impl Engine {
 
     fn take_in(&mut self) {
         let Self { stream, totals, ports, audit, slots, .. } = self;
+        let names = stream.context().names;
         for update in stream.updates() {
             audit.update(update);
             totals.update(update);
             ports.observe(update);
             ports.update(update);
-            slots.update(update);
+            slots.update(update, names);
         }
     }
 

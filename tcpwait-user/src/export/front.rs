@@ -47,14 +47,14 @@ const LOOK: Duration = Duration::from_millis(200);
 
 /// What the process that serves listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ListenPlace {
     /// Addresses of its own.
     Addresses(Vec<SocketAddr>),
     /// So many sockets of the service manager's, from descriptor 3 on (sd_listen_fds(3)).
     Inherited(usize),
 }
 
-impl Place {
+impl ListenPlace {
     /// The sockets that a service manager has given to this very process.
     pub fn inherited() -> Option<Self> {
         let number = |name: &str| env::var(name).ok()?.parse().ok();
@@ -77,16 +77,16 @@ impl Front {
     ///
     /// # Errors
     /// An address cannot be had, or this program cannot be started again; the message says why.
-    pub fn start(place: &Place) -> Result<(Self, UnixStream, Vec<SocketAddr>)> {
+    pub fn start(place: &ListenPlace) -> Result<(Self, UnixStream, Vec<SocketAddr>)> {
         let (ours, its) = UnixStream::pair().context("making a socket pair")?;
         let mut command = Command::new(env::current_exe().context("finding this program")?);
         command.arg(VERB).stdin(Stdio::from(OwnedFd::from(its))).stdout(Stdio::null());
         // Nothing of what was set for the tracing is its business.
         command.env_clear();
         match place {
-            Place::Addresses(addresses) => command.args(addresses.iter().map(ToString::to_string)),
+            ListenPlace::Addresses(addresses) => command.args(addresses.iter().map(ToString::to_string)),
             // They stay open when it is executed. Its process id, which LISTEN_PID would have to be, is not known yet.
-            Place::Inherited(count) => command.env(INHERITED, count.to_string()),
+            ListenPlace::Inherited(count) => command.env(INHERITED, count.to_string()),
         };
         let pair = ours.try_clone().context("making a socket pair")?;
         let front = Self { child: command.spawn().context("starting the process that answers HTTP")?, pair };

@@ -199,7 +199,11 @@ impl Lifecycle {
             Fact::SeedEnd { unreadable, .. } => self.seed_end(*unreadable == 0, out),
             Fact::Listed(netns) => self.recovery.listed(event.time_ns, *netns),
             Fact::Loss { .. } => self.recovery.lose(&mut self.common, event.time_ns),
-            Fact::CgroupName { .. } | Fact::InterfaceName { .. } | Fact::NetnsName { .. } | Fact::Counters(_) => {}
+            Fact::CgroupName { .. }
+            | Fact::PodName { .. }
+            | Fact::InterfaceName { .. }
+            | Fact::NetnsName { .. }
+            | Fact::Counters(_) => {}
         }
         let updates = out.iter().skip(before);
         self.common.tally.transitions +=

@@ -6,7 +6,7 @@ use anyhow::Result;
 use tcpwait_wire::wire::{self, Kind};
 use zerocopy::IntoBytes;
 
-use super::{Live, Sink, drain::head, losses::Losses};
+use super::{Live, Sink, head::head, losses::Losses};
 use crate::system::clock::monotonic_ns;
 
 impl Live {

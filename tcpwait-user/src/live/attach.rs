@@ -3,18 +3,16 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
-use hashbrown::HashSet;
 use nix::time::{ClockId, clock_getres};
 use tcpwait_wire::wire;
 use tokio::sync::{Notify, mpsc};
 
-use super::{Live, heirs::Heirs, place};
+use super::{Live, heirs::Heirs, naming::Naming, place};
 use crate::{
     kernel::{self, Choices, KernelFilter, Probes},
     recording::Header,
     signals,
     system::{
-        cgroup::Cgroups,
         clock::{monotonic_ns, realtime_ns},
         processes,
     },
@@ -78,8 +76,7 @@ pub fn attach(settings: LiveOptions) -> Result<Live> {
         probes,
         settings,
         header,
-        cgroups: Cgroups::new(),
-        named: HashSet::new(),
+        naming: Naming::new(),
         heirs: Heirs::new(),
         signals,
         namespaces: Arc::default(),

@@ -1,25 +1,15 @@
-//! Takes records from the ring buffer and passes them on, each after the name of its cgroup, which must be looked up while the cgroup exists.
+//! Takes records from the ring buffer and passes them on, each after the names that it needs.
 
 use std::io;
 
-use hashbrown::HashSet;
 use tcpwait_wire::wire::{self, Kind};
 use zerocopy::IntoBytes;
 
-use super::{Live, Sink};
-use crate::{
-    event::task_of,
-    system::{
-        cgroup::Cgroups,
-        clock::{monotonic_ns, realtime_ns},
-    },
-};
+use super::{Live, Sink, head::head, naming::Naming};
+use crate::{event::task_of, system::clock::realtime_ns};
 
 /// How many records are taken in one go before signals and the clock get their turn.
 pub(super) const BATCH: usize = 8_192;
-
-/// Cgroups whose names are not said again: half of those that are remembered by name, so that whoever is at work is never forgotten.
-const NAMED: usize = 8_192;
 
 impl Live {
     /// Takes everything that is in the ring buffer now, and of what comes meanwhile no more than fits into it: on a machine that makes more than can
@@ -40,12 +30,12 @@ impl Live {
     pub(super) fn drain(&mut self, sink: &mut impl Sink) -> io::Result<(usize, u64)> {
         /// `struct bpf_ringbuf_hdr`.
         const HEADER: u64 = 8;
-        let Self { probes, cgroups, named, heirs, .. } = self;
+        let Self { probes, naming, heirs, .. } = self;
         let mut bytes = 0;
         let records = probes.drain(BATCH, |record| {
             bytes += HEADER + record.len() as u64;
             heirs.note(record);
-            name_and_pass(record, cgroups, named, sink)
+            name_and_pass(record, naming, sink)
         })?;
         Ok((records, bytes))
     }
@@ -54,7 +44,7 @@ impl Live {
     pub(super) fn pass_all(&mut self, records: &[u8], sink: &mut impl Sink) -> io::Result<()> {
         split(records).try_for_each(|record| {
             self.heirs.note(record);
-            name_and_pass(record, &mut self.cgroups, &mut self.named, sink)
+            name_and_pass(record, &mut self.naming, sink)
         })
     }
 
@@ -65,26 +55,9 @@ impl Live {
     }
 }
 
-fn name_and_pass(
-    record: &[u8],
-    cgroups: &mut Cgroups,
-    named: &mut HashSet<u64>,
-    sink: &mut impl Sink,
-) -> io::Result<()> {
-    if let Some(task) = task_of(record)
-        && !named.contains(&task.cgroup)
-        && let Some(path) = cgroups.path_of(task.cgroup, task.pid)
-    {
-        let id = task.cgroup;
-        if named.len() >= NAMED {
-            named.clear();
-        }
-        named.insert(id);
-        let mut name = wire::CgroupName { head: head::<wire::CgroupName>(Kind::CgroupName), id, path: [0; 256] };
-        for (to, from) in name.path.iter_mut().zip(path.bytes()) {
-            *to = from;
-        }
-        sink.record(name.as_bytes())?;
+fn name_and_pass(record: &[u8], naming: &mut Naming, sink: &mut impl Sink) -> io::Result<()> {
+    if let Some(task) = task_of(record) {
+        naming.say(&task, sink)?;
     }
     sink.record(record)
 }
@@ -97,9 +70,4 @@ fn split(mut records: &[u8]) -> impl Iterator<Item = &[u8]> {
         records = rest;
         Some(record)
     })
-}
-
-/// The head of a record that is made here.
-pub(super) fn head<T>(kind: Kind) -> wire::Head {
-    wire::Head { time_ns: monotonic_ns(), len: size_of::<T>() as u16, kind: kind as u8, flags: 0, cpu: 0, thread: 0 }
 }

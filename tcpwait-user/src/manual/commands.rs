@@ -4,7 +4,7 @@ use clap::{Arg, Command, CommandFactory};
 
 use super::{
     endings, help,
-    page::{Block, Page},
+    page::{Block, ManualPage},
 };
 use crate::{cli::Cli, top::keys::KEYS};
 
@@ -12,10 +12,10 @@ use crate::{cli::Cli, top::keys::KEYS};
 const OPTIONS: &str = "Options";
 
 /// One of the program, and one of each command.
-pub(super) fn pages() -> Vec<Page> {
+pub(super) fn pages() -> Vec<ManualPage> {
     let mut program = Cli::command();
     program.build();
-    let of_commands: Vec<Page> = commands(&program).map(of_command).collect();
+    let of_commands: Vec<ManualPage> = commands(&program).map(of_command).collect();
     let mut pages = vec![of_program(&program)];
     pages.extend(of_commands);
     pages
@@ -25,8 +25,8 @@ fn commands(program: &Command) -> impl Iterator<Item = &Command> {
     program.get_subcommands().filter(|command| command.get_name() != "help" && !command.is_hide_set())
 }
 
-fn of_program(program: &Command) -> Page {
-    let mut page = Page::new(program.get_name(), 1, "trace TCP connection states, above all TIME_WAIT");
+fn of_program(program: &Command) -> ManualPage {
+    let mut page = ManualPage::new(program.get_name(), 1, "trace TCP connection states, above all TIME_WAIT");
     let ways = ["tcpwait [<INTERVAL> [<COUNT>]] [<OPTIONS OF STAT>]", "tcpwait <COMMAND> [<OPTIONS>]"];
     page.add("SYNOPSIS", ways.map(|way| Block::Term(way.to_owned(), String::new())).into());
     page.add(
@@ -51,9 +51,9 @@ fn of_program(program: &Command) -> Page {
     page
 }
 
-fn of_command(command: &Command) -> Page {
+fn of_command(command: &Command) -> ManualPage {
     let about = about(command);
-    let mut page = Page::new(&format!("tcpwait-{}", command.get_name()), 1, &about);
+    let mut page = ManualPage::new(&format!("tcpwait-{}", command.get_name()), 1, &about);
     page.add("SYNOPSIS", usage(command));
     let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
     let (said, examples) = help::blocks(&after);

@@ -1,12 +1,12 @@
 //! What the command line does not say of itself: exit codes, variables, files.
 
-use super::page::{Block, Page};
+use super::page::{Block, ManualPage};
 
 /// Those that trace.
 const TRACING: [&str; 6] = ["tcpwait", "stat", "top", "trace", "ports", "export"];
 
 /// Adds those sections to the page of `command`; `tcpwait` is the program.
-pub(super) fn add(page: &mut Page, command: &str) {
+pub(super) fn add(page: &mut ManualPage, command: &str) {
     let traces = TRACING.contains(&command) || command == "record";
     page.add("EXIT STATUS", exit_codes(command));
     page.add("ENVIRONMENT", variables(command));

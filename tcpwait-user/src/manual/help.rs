@@ -7,8 +7,8 @@ const EXAMPLES: &str = "Examples:";
 
 /// What it says, and its examples.
 pub(super) fn blocks(help: &str) -> (Vec<Block>, Vec<Block>) {
-    let mut said = Reader::default();
-    let mut examples = Reader { of_examples: true, ..Reader::default() };
+    let mut said = HelpReader::default();
+    let mut examples = HelpReader { of_examples: true, ..HelpReader::default() };
     let mut into = &mut said;
     for line in help.lines() {
         if line == EXAMPLES {
@@ -23,14 +23,14 @@ pub(super) fn blocks(help: &str) -> (Vec<Block>, Vec<Block>) {
 /// Reads lines as people do: what is indented by two blanks is a word of a list, with its meaning behind at least two more blanks or in lines that are
 /// indented further; a line that is not indented belongs to a paragraph.
 #[derive(Default)]
-struct Reader {
+struct HelpReader {
     of_examples: bool,
     blocks: Vec<Block>,
     /// An empty line was read: what comes is no part of what was.
     is_apart: bool,
 }
 
-impl Reader {
+impl HelpReader {
     fn read(&mut self, line: &str) {
         let text = line.trim_start();
         let indent = line.len() - text.len();

@@ -1,10 +1,10 @@
 //! tcpwait-json(7): every key of the JSON documents.
 
-use super::page::{Block, Page};
+use super::page::{Block, ManualPage};
 use crate::view::schema::JsonDocument;
 
-pub(super) fn page() -> Page {
-    let mut page = Page::new("tcpwait-json", 7, "the keys of the JSON documents that tcpwait prints");
+pub(super) fn page() -> ManualPage {
+    let mut page = ManualPage::new("tcpwait-json", 7, "the keys of the JSON documents that tcpwait prints");
     page.add(
         "DESCRIPTION",
         [

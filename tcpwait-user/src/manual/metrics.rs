@@ -1,10 +1,10 @@
 //! tcpwait-metrics(7): every metric of `tcpwait export`.
 
-use super::page::{Block, Page};
+use super::page::{Block, ManualPage};
 use crate::metrics::table::ALL;
 
-pub(super) fn page() -> Page {
-    let mut page = Page::new("tcpwait-metrics", 7, "the metrics that tcpwait export serves");
+pub(super) fn page() -> ManualPage {
+    let mut page = ManualPage::new("tcpwait-metrics", 7, "the metrics that tcpwait export serves");
     page.say(
         "DESCRIPTION",
         "Names are as Prometheus stores them, `_total` of counters and the unit among them. Counters are from the start of the exporter. What this kernel \

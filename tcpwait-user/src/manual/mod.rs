@@ -10,10 +10,20 @@ mod page;
 mod roff;
 mod text;
 
-pub use self::page::Page;
+pub use self::page::ManualPage;
+
+/// A page as man(1) reads it.
+pub fn as_roff(page: &ManualPage) -> String {
+    roff::of(page)
+}
+
+/// A page to be read as it is, in lines of at most `width` characters.
+pub fn as_text(page: &ManualPage, width: usize) -> String {
+    text::of(page, width)
+}
 
 /// Every page, the one of the program itself first.
-pub fn pages() -> Vec<Page> {
+pub fn pages() -> Vec<ManualPage> {
     let mut pages = commands::pages();
     pages.push(json::page());
     pages.push(metrics::page());

@@ -1,10 +1,8 @@
 //! A page, before it is known how it is shown.
 
-use super::{roff, text};
-
 /// A page of the manual.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page {
+pub struct ManualPage {
     /// What man(1) finds it by, such as `tcpwait-stat`.
     pub name: String,
     /// The section of the manual it is in: 1 for commands, 7 for the rest.
@@ -35,7 +33,7 @@ pub(super) enum Block {
     Example(String, String),
 }
 
-impl Page {
+impl ManualPage {
     pub(super) fn new(name: &str, section: u8, about: &str) -> Self {
         let about = uncapital(about.trim().trim_end_matches('.'));
         Self { name: name.to_owned(), section, about, sections: Vec::new() }
@@ -56,16 +54,6 @@ impl Page {
     /// What its file is called in a folder of man pages.
     pub fn file(&self) -> String {
         format!("{}.{}", self.name, self.section)
-    }
-
-    /// For man(1).
-    pub fn roff(&self) -> String {
-        roff::of(self)
-    }
-
-    /// To be read as it is, in lines of at most `width` characters.
-    pub fn text(&self, width: usize) -> String {
-        text::of(self, width)
     }
 }
 

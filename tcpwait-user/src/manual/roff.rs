@@ -2,7 +2,7 @@
 
 use roff::{Inline, Roff, bold, italic, roman};
 
-use super::page::{Block, Page, words};
+use super::page::{Block, ManualPage, words};
 
 /// A line of the source is at most so long: mandoc(1) warns of longer ones.
 const LINE: usize = 80;
@@ -13,7 +13,8 @@ const DATE: &str = match option_env!("TCPWAIT_DATE") {
     None => "",
 };
 
-pub(super) fn of(page: &Page) -> String {
+/// The source of a page.
+pub(super) fn of(page: &ManualPage) -> String {
     let mut roff = Roff::new();
     let source = concat!("tcpwait ", env!("CARGO_PKG_VERSION"));
     let title = page.name.to_uppercase();

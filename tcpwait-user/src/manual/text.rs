@@ -1,13 +1,13 @@
 //! A page as plain text, as man(1) would show it: for machines that have no man(1).
 
-use super::page::{Block, Page};
+use super::page::{Block, ManualPage};
 use crate::fold::fold;
 
 /// By how much text is indented, and what explains a word.
 const TEXT: usize = 7;
 const MEANING: usize = 14;
 
-pub(super) fn of(page: &Page, width: usize) -> String {
+pub(super) fn of(page: &ManualPage, width: usize) -> String {
     let mut lines = vec![format!("{}({})", page.name.to_uppercase(), page.section), String::new(), "NAME".to_owned()];
     folded(&mut lines, &format!("{} - {}", page.name, page.about), TEXT, width);
     for section in &page.sections {

@@ -6,6 +6,7 @@ use hashbrown::HashMap;
 use crate::{
     aggregate::by::{GroupBy, Value},
     lifecycle::{Transition, Update},
+    names::Names,
     tcp::State,
 };
 
@@ -37,18 +38,18 @@ impl GroupSlots {
         &self.by
     }
 
-    /// A connection did something.
-    pub fn update(&mut self, update: &Update) {
+    /// A connection did something. `names`: of pods.
+    pub fn update(&mut self, update: &Update, names: &Names) {
         let Update::Transition(step) = update else { return };
         if step.to != State::TimeWait || self.by.is_empty() {
             return;
         }
-        self.entered(self.key(step));
+        self.entered(self.key(step, names));
     }
 
-    fn key(&self, step: &Transition) -> Box<[Value]> {
+    fn key(&self, step: &Transition, names: &Names) -> Box<[Value]> {
         let owner = step.owner.as_deref().or(step.listener.as_deref());
-        self.by.iter().map(|by| by.of(&step.flow, owner, step.origin)).collect()
+        self.by.iter().map(|by| by.of(&step.flow, owner, step.origin, names)).collect()
     }
 
     fn entered(&mut self, key: Box<[Value]>) {

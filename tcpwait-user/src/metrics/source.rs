@@ -1,7 +1,7 @@
 //! Where each metric's values come from: counts since the start become a snapshot. Every series that can ever be there is, at 0, from the first one on; what
 //! this kernel cannot tell is absent.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     groups::GroupSlots,
@@ -14,7 +14,7 @@ use crate::{
     aggregate::{
         audit::{AuditReport, CheckOutcome},
         buckets::Buckets,
-        by::Value as GroupValue,
+        by::{GroupBy, Value as GroupValue},
         ports::{forecast::Forecast, report::PortsReport},
         totals::{FailedCalls, Totals, transitions},
         unfollowed::COUNTERS,
@@ -22,6 +22,7 @@ use crate::{
     ledger::Ledger,
     lifecycle::{Call, Detail, Reason, Why},
     names::Names,
+    plain,
     tcp::{State, TIMEWAIT_LEN_NS},
     view::key::{comm_of, text},
 };
@@ -301,22 +302,38 @@ impl MetricSource<'_> {
             return;
         }
         let labels = |values: &[GroupValue], other: bool| {
-            let value = |value: &GroupValue| match value {
-                GroupValue::Unknown => String::new(),
-                GroupValue::Process(comm) => comm_of(*comm),
-                value => text(*value, self.names),
-            };
-            let named = by.iter().zip(values).map(|(by, of)| (name(*by), value(of)));
-            let mut labels: Vec<(&'static str, String)> = named.collect();
+            let mut labels: Vec<(&'static str, String)> = Vec::new();
+            for (by, value) in by.iter().zip(values) {
+                match (by, value) {
+                    (GroupBy::Pod, value) => labels.extend(self.pod(*value)),
+                    (by, GroupValue::Unknown) => labels.push((name(*by), String::new())),
+                    (by, GroupValue::Process(comm)) => labels.push((name(*by), comm_of(*comm))),
+                    (by, value) => labels.push((name(*by), text(*value, self.names))),
+                }
+            }
             labels.push(("other", other.to_string()));
             labels
         };
-        let series = |labels, count| Series { labels, value: MetricValue::Count(count), exemplar: None };
-        let groups = self.slots.groups().map(|(values, count)| series(labels(values, false), count));
-        let others = series(labels(&vec![GroupValue::Unknown; by.len()], true), self.slots.others());
-        snapshot.add(&table::GROUP_ENTRIES, groups.chain([others]));
+        // Groups that have the same name are one series: a service that is started anew has another cgroup of the same path.
+        let mut counts: BTreeMap<Vec<(&'static str, String)>, u64> = BTreeMap::new();
+        for (values, count) in self.slots.groups() {
+            *counts.entry(labels(values, false)).or_default() += count;
+        }
+        let series = |(labels, count)| Series { labels, value: MetricValue::Count(count), exemplar: None };
+        let others = (labels(&vec![GroupValue::Unknown; by.len()], true), self.slots.others());
+        snapshot.add(&table::GROUP_ENTRIES, counts.into_iter().chain([others]).map(series));
         let is_full = MetricValue::Number(f64::from(u8::from(self.slots.is_full())));
         single(snapshot, &table::GROUP_SLOTS_FULL, Some(is_full));
+    }
+
+    /// The labels of a pod and container, by the names that kube-state-metrics and the kubelet give them.
+    fn pod(&self, value: GroupValue) -> [(&'static str, String); 3] {
+        let pod = if let GroupValue::Pod(cgroup) = value { self.names.pod(cgroup) } else { None };
+        let namespace = pod.and_then(|pod| pod.namespace.as_deref()).map(plain::column);
+        let name = pod.map(|pod| plain::column(&pod.name));
+        let container = pod.and_then(|pod| pod.container.as_deref()).map(plain::column);
+        [("namespace", namespace), ("pod", name), ("container", container)]
+            .map(|(label, value)| (label, value.unwrap_or_default()))
     }
 
     fn process(&self, snapshot: &mut Snapshot) {

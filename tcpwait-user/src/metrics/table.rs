@@ -352,7 +352,7 @@ pub const GROUP_ENTRIES: Metric = metric(
     "tcpwait_time_wait_entries_by_group",
     MetricKind::Counter,
     "",
-    &["process", "listener", "cgroup", "netns", "other"],
+    &["process", "listener", "cgroup", "namespace", "pod", "container", "netns", "other"],
     "Connections that entered TIME_WAIT, by the groups asked for with --label; other=\"true\": all further groups",
     "unless --label asks for groups; labels that were not asked for are absent",
 );

@@ -1,5 +1,7 @@
 //! Containers and pods by the path of a cgroup, which is where their managers leave the name.
 
+use super::pod::{PodPath, is_container_id};
+
 /// Digits of a container's id that its manager shows.
 const SHORT_ID: usize = 12;
 
@@ -8,17 +10,22 @@ const SHORT_UID: usize = 8;
 
 /// The pod or container that the text of `/proc/PID/cgroup` names, as `pod:1b2c3d4e`, `docker:0123456789ab`, `lxc:web`.
 pub fn of(cgroups: &str) -> Option<String> {
+    paths(cgroups).find_map(of_path)
+}
+
+/// The paths in the text of `/proc/PID/cgroup`, but for those of the roots.
+pub fn paths(cgroups: &str) -> impl Iterator<Item = &str> {
     // cgroups(7): hierarchy-ID:controller-list:cgroup-path. Version 2 is there last, or alone.
     let paths = cgroups.lines().rev().filter_map(|line| line.splitn(3, ':').nth(2));
-    paths.filter(|path| *path != "/").find_map(of_path)
+    paths.filter(|path| *path != "/")
 }
 
 /// The same of one path.
 pub fn of_path(path: &str) -> Option<String> {
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
-    if let Some(uid) = parts.iter().find_map(|part| pod_uid(part)) {
-        return Some(format!("pod:{}", uid.get(..SHORT_UID)?));
+    if let Some(pod) = PodPath::of(path) {
+        return Some(format!("pod:{}", pod.uid.get(..SHORT_UID)?));
     }
+    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty()).collect();
     parts.iter().enumerate().rev().find_map(|(index, part)| {
         let part = part.strip_suffix(".scope").unwrap_or(part);
         if let Some(name) = part.strip_prefix("lxc.payload.") {
@@ -28,21 +35,13 @@ pub fn of_path(path: &str) -> Option<String> {
             return Some(format!("machine:{name}"));
         }
         let (manager, id) = part.rsplit_once('-').unwrap_or(("", part));
-        if id.len() != 64 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        if !is_container_id(id) {
             return None;
         }
         let above = index.checked_sub(1).and_then(|above| parts.get(above)).copied();
         let manager = if manager.is_empty() { above.unwrap_or("container") } else { manager };
         Some(format!("{manager}:{}", id.get(..SHORT_ID)?))
     })
-}
-
-/// `pod1b2c…` of the cgroupfs driver, `kubepods-burstable-pod1b2c….slice` of systemd's, which has `_` for `-`.
-fn pod_uid(part: &str) -> Option<&str> {
-    let part = part.strip_suffix(".slice").unwrap_or(part);
-    let (before, uid) = part.rsplit_once("pod")?;
-    let is_uid = uid.len() >= 32 && uid.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-' || byte == b'_');
-    (is_uid && (before.is_empty() || before.ends_with('-'))).then_some(uid)
 }
 
 #[cfg(test)]

@@ -35,6 +35,7 @@ pub(super) fn criteria(filter: &Filter, live: bool) -> Result<Criteria> {
         pids: one("--pid", &filter.pid)?,
         comms: one("--comm", &filter.comm)?,
         cgroups: one("--cgroup", &filter.cgroup)?,
+        pods: one("--pod", &filter.pod)?,
         netns: if live { inodes(&filter.netns)? } else { recorded_inodes(&filter.netns)? },
         family: match (filter.ipv4, filter.ipv6) {
             (true, _) => Some(Family::V4),

@@ -26,7 +26,7 @@ use crate::{
     cli::ExportArgs,
     export::{
         engine::Engine,
-        front::{Front, Place},
+        front::{Front, ListenPlace},
         questions::Questions,
         web::{config::WebConfig, watch::WebFile},
     },
@@ -160,8 +160,8 @@ fn start(
     args: &ExportArgs,
     web: Option<&WebConfig>,
 ) -> Result<(Front, std::os::unix::net::UnixStream, Vec<SocketAddr>)> {
-    match Place::inherited() {
-        None => Front::start(&Place::Addresses(addresses(args, web)?)),
+    match ListenPlace::inherited() {
+        None => Front::start(&ListenPlace::Addresses(addresses(args, web)?)),
         Some(_) if !args.listen.is_empty() => {
             bail!(
                 "--listen was given, but the service manager has given sockets too (LISTEN_FDS): say the address in one place"

@@ -15,7 +15,7 @@ use crate::{
         complete,
         manual::{CompletionsArgs, ManualArgs},
     },
-    manual::{Page, pages},
+    manual::{self, ManualPage, pages},
     output::{Output, say},
     plain,
 };
@@ -33,21 +33,21 @@ pub fn run(args: &ManualArgs) -> Result<ExitCode> {
         return write_all(&pages, folder);
     }
     let wanted = args.page.as_deref().unwrap_or("tcpwait");
-    let is_wanted = |page: &&Page| page.name == wanted || page.name.strip_prefix(PREFIX) == Some(wanted);
+    let is_wanted = |page: &&ManualPage| page.name == wanted || page.name.strip_prefix(PREFIX) == Some(wanted);
     let Some(page) = pages.iter().find(is_wanted) else {
         let names = pages.iter().map(|page| page.name.strip_prefix(PREFIX).unwrap_or(&page.name));
         bail!("there is no page called {}, only {}", plain::escaped(wanted), names.collect::<Vec<_>>().join(", "));
     };
     let width = if io::stdout().is_terminal() { screen(false).width.min(WIDEST) } else { WIDEST };
-    print(&if args.roff { page.roff() } else { page.text(width) })
+    print(&if args.roff { manual::as_roff(page) } else { manual::as_text(page, width) })
 }
 
-fn write_all(pages: &[Page], folder: &Path) -> Result<ExitCode> {
+fn write_all(pages: &[ManualPage], folder: &Path) -> Result<ExitCode> {
     for page in pages {
         let section = folder.join(format!("man{}", page.section));
         fs::create_dir_all(&section).with_context(|| format!("making the folder {}", section.display()))?;
         let file = section.join(page.file());
-        fs::write(&file, page.roff()).with_context(|| format!("writing {}", file.display()))?;
+        fs::write(&file, manual::as_roff(page)).with_context(|| format!("writing {}", file.display()))?;
     }
     say!("{} pages are in {}", pages.len(), folder.display());
     Ok(ExitCode::SUCCESS)

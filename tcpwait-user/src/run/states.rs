@@ -1,6 +1,7 @@
 //! `tcpwait states`: reads, counts and shows, once or again and again. No event loop: it has nothing to wait for but the time.
 
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     process::ExitCode,
     sync::mpsc::{self, Receiver, RecvTimeoutError},
@@ -24,7 +25,7 @@ use crate::{
     aggregate::by::GroupBy,
     cli::states::StatesArgs,
     event::Task,
-    names::Names,
+    names::{Names, pod::PodPath},
     output::{self, Output, say},
     signals,
     states::{ListedSocket, SeenSince, StatesOptions, StatesTally, report::StatesReport},
@@ -32,6 +33,7 @@ use crate::{
         cgroup::Cgroups,
         listing,
         owners::{Accepted, Owners},
+        pods::{KnownPod, Pods},
     },
     tcp::{Flow, State},
     view::states::{Moment, json, notes, text},
@@ -48,6 +50,7 @@ pub fn run(args: &StatesArgs) -> Result<ExitCode> {
     let mut reports = Reports {
         wanted,
         cgroups: None,
+        pods: Pods::default(),
         names: Names::default(),
         out,
         said: Vec::new(),
@@ -99,6 +102,7 @@ fn wanted(args: &StatesArgs) -> Result<StatesOptions> {
 struct Reports {
     wanted: StatesOptions,
     cgroups: Option<Cgroups>,
+    pods: Pods,
     names: Names,
     out: Output,
     /// What was said on stderr last.
@@ -152,13 +156,24 @@ impl Reports {
             State::Listen => owners.of_listener(socket.inode?, accepted.at(socket.flow.netns, socket.flow.lport)),
             _ => owners.get(socket.inode?),
         };
-        if self.wanted.by.contains(&GroupBy::Cgroup) || !self.wanted.criteria.cgroups.is_empty() {
+        let by_pod = self.wanted.by.contains(&GroupBy::Pod) || !self.wanted.criteria.pods.is_empty();
+        if by_pod || self.wanted.by.contains(&GroupBy::Cgroup) || !self.wanted.criteria.cgroups.is_empty() {
             let cgroups = self.cgroups.get_or_insert_default();
-            for id in tally.waiting().iter().filter_map(|socket| Some(owner(socket)?.cgroup)) {
+            let owners: BTreeMap<u64, u32> =
+                tally.waiting().iter().filter_map(owner).map(|task| (task.cgroup, task.pid)).collect();
+            for (id, pid) in owners {
                 if self.names.cgroup(id).is_none()
-                    && let Some(path) = cgroups.path(id)
+                    && let Some(path) = cgroups.path_of(id, pid)
                 {
                     self.names.learn_cgroup(id, &path);
+                }
+                // A container that has just started is named a moment later.
+                if by_pod
+                    && let Some(path) = self.names.cgroup(id)
+                    && let Some(KnownPod { namespace, name, container }) =
+                        PodPath::of(path).and_then(|path| self.pods.find(&path))
+                {
+                    self.names.learn_pod(id, &namespace, &name, container.as_deref());
                 }
             }
         }

@@ -68,7 +68,7 @@ impl StatesOptions {
     /// Whether the process that holds a socket matters.
     pub fn needs_owners(&self) -> bool {
         self.criteria.by_owner()
-            || self.by.iter().any(|by| matches!(by, GroupBy::Process | GroupBy::Pid | GroupBy::Cgroup))
+            || self.by.iter().any(|by| matches!(by, GroupBy::Process | GroupBy::Pid | GroupBy::Cgroup | GroupBy::Pod))
     }
 
     /// Whether it matters which ports are listened on.
@@ -173,7 +173,7 @@ impl StatesTally {
             }
         }
         match origin {
-            Some(origin) => self.count(socket, None, origin),
+            Some(origin) => self.count(socket, None, origin, &Names::default()),
             None => self.undecided.push(*socket),
         }
     }
@@ -201,12 +201,12 @@ impl StatesTally {
             self.holders.shared += u64::from(owner.is_none() && is_shared(&socket));
             if self.wanted.criteria.fits_owner(owner.as_ref(), names) {
                 let origin = self.census.origin(&socket.flow);
-                self.count(&socket, owner.as_ref(), origin);
+                self.count(&socket, owner.as_ref(), origin, names);
             }
         }
     }
 
-    fn count(&mut self, socket: &ListedSocket, owner: Option<&Task>, origin: Origin) {
+    fn count(&mut self, socket: &ListedSocket, owner: Option<&Task>, origin: Origin, names: &Names) {
         let family = usize::from(!socket.flow.raddr.is_ipv4());
         if let Some(count) = self.states.get_mut(socket.state as usize).and_then(|row| row.get_mut(family)) {
             *count += 1;
@@ -220,7 +220,7 @@ impl StatesTally {
             _ => {}
         }
         if !self.wanted.by.is_empty() {
-            let values = self.wanted.by.iter().map(|by| value(*by, socket, owner, origin));
+            let values = self.wanted.by.iter().map(|by| value(*by, socket, owner, origin, names));
             self.groups.count(values, socket);
         }
     }
@@ -229,7 +229,7 @@ impl StatesTally {
     pub fn report(mut self, extent: Extent) -> StatesReport {
         for socket in std::mem::take(&mut self.undecided) {
             let origin = self.census.origin(&socket.flow);
-            self.count(&socket, None, origin);
+            self.count(&socket, None, origin, &Names::default());
         }
         let Self { wanted, states, orphans, mut left_ms, ages, ageless, groups, holders, .. } = self;
         let asked = &wanted.criteria.states;
@@ -256,16 +256,16 @@ impl StatesTally {
 }
 
 /// A socket's part of a group's key.
-fn value(by: GroupBy, socket: &ListedSocket, owner: Option<&Task>, origin: Origin) -> Value {
+fn value(by: GroupBy, socket: &ListedSocket, owner: Option<&Task>, origin: Origin, names: &Names) -> Value {
     let nowhere = socket.flow.raddr.is_unspecified();
     match by {
         // The kernel says whose it is, which needs no process to be found.
         GroupBy::Uid => socket.uid.map_or(Value::Unknown, |uid| Value::Number(uid.into())),
         GroupBy::Remote | GroupBy::Pair => match nowhere {
             true => Value::Unknown,
-            false => by.of(&socket.flow, owner, origin),
+            false => by.of(&socket.flow, owner, origin, names),
         },
-        _ => match by.of(&socket.flow, owner, origin) {
+        _ => match by.of(&socket.flow, owner, origin, names) {
             // No cgroup has this id: the owner's is not known.
             Value::Cgroup(0) => Value::Unknown,
             value => value,

@@ -4,6 +4,7 @@
 //! version 1 hierarchies, controllers, or what a path means to systemd or a container runtime.
 
 use std::{
+    cmp::Reverse,
     collections::{HashMap, HashSet},
     ffi::OsStr,
     fs,
@@ -34,8 +35,60 @@ pub struct Cgroups {
 #[derive(Debug)]
 struct Mounted {
     point: PathBuf,
-    /// What of the hierarchy is mounted: `/` unless a container runtime mounted a part of it.
+    /// What of the hierarchy is mounted: `/` unless a container runtime mounted a part of it. In a cgroup namespace all paths begin at that of the
+    /// namespace, so that the whole hierarchy is `/../..` (`cgroup_show_path`).
     root: PathBuf,
+    /// Where that namespace begins, from the mount on; `None` where the mount does not reach beyond it.
+    namespace: Option<PathBuf>,
+}
+
+impl Mounted {
+    fn new(point: PathBuf, root: PathBuf) -> Self {
+        let above = root.components().filter(|part| *part == Component::ParentDir).count();
+        let namespace = (above > 0).then(|| namespace(&point, above)).flatten();
+        Self { point, root, namespace }
+    }
+
+    /// From the mount on, a path that begins where the cgroup namespace does. `None` for what is outside of the mount.
+    fn below(&self, path: &Path) -> Option<PathBuf> {
+        let Some(namespace) = &self.namespace else {
+            let below = path.strip_prefix(&self.root).ok()?;
+            // From inside a cgroup namespace others look like /../other, which would lead out of the mount.
+            return (!below.components().any(|part| part == Component::ParentDir)).then(|| below.to_owned());
+        };
+        let mut below = namespace.clone();
+        for part in path.strip_prefix("/").ok()?.components() {
+            match part {
+                Component::ParentDir if below.pop() => {}
+                Component::Normal(name) => below.push(name),
+                _ => return None,
+            }
+        }
+        Some(below)
+    }
+}
+
+/// Where this process's cgroup namespace begins in a hierarchy that is mounted so many levels above: no file says so, but the process is in the list of
+/// its own cgroup.
+fn namespace(point: &Path, levels: usize) -> Option<PathBuf> {
+    let text = fs::read("/proc/self/cgroup").ok()?;
+    let own = unified(&text)?.strip_prefix("/").ok()?;
+    let pid = std::process::id().to_string();
+    let mut there = vec![PathBuf::new()];
+    for _ in 0..levels {
+        there = there.iter().flat_map(|directory| below(point, directory)).map(|(_, path)| path).take(MANY).collect();
+    }
+    there.into_iter().find(|directory| {
+        let processes = fs::read_to_string(point.join(directory).join(own).join("cgroup.procs"));
+        processes.is_ok_and(|processes| processes.lines().any(|line| line == pid))
+    })
+}
+
+/// Cgroups in this one: ids, and paths from the mount on.
+fn below(point: &Path, directory: &Path) -> impl Iterator<Item = (u64, PathBuf)> {
+    let entries = fs::read_dir(point.join(directory)).into_iter().flatten().flatten();
+    let directories = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+    directories.map(move |entry| (entry.ino(), directory.join(entry.file_name())))
 }
 
 impl Cgroups {
@@ -44,8 +97,11 @@ impl Cgroups {
     pub fn new() -> Self {
         let mut mounts: Vec<_> = super::mounts().into_iter().filter(|mount| mount.fstype == "cgroup2").collect();
         // Of several the most complete one.
-        mounts.sort_by_key(|mount| mount.root.components().count());
-        let mount = mounts.into_iter().next().map(|mount| Mounted { point: mount.point, root: mount.root });
+        mounts.sort_by_key(|mount| {
+            let above = mount.root.components().filter(|part| *part == Component::ParentDir).count();
+            (Reverse(above), mount.root.components().count())
+        });
+        let mount = mounts.into_iter().next().map(|mount| Mounted::new(mount.point, mount.root));
         Self { mount, paths: HashMap::new(), vain: HashSet::new(), walked: None }
     }
 
@@ -73,23 +129,18 @@ impl Cgroups {
     /// The path of a process's cgroup from the mount on.
     fn of_process(&self, pid: u32) -> Option<PathBuf> {
         let text = fs::read(format!("/proc/{pid}/cgroup")).ok()?;
-        Some(unified(&text)?.strip_prefix(&self.mount.as_ref()?.root).ok()?.to_owned())
+        self.mount.as_ref()?.below(unified(&text)?)
     }
 
     /// The id of the cgroup at this path, as the line `0::` of `/proc/PID/cgroup` gives it.
     ///
     /// `None` for a path outside of the mount, and for a cgroup that was removed (`/a (deleted)`).
     pub fn id_of(&self, path: impl AsRef<Path>) -> Option<u64> {
-        let mount = self.mount.as_ref()?;
-        self.id_of_relative(path.as_ref().strip_prefix(&mount.root).ok()?)
+        self.id_of_relative(&self.mount.as_ref()?.below(path.as_ref())?)
     }
 
     fn id_of_relative(&self, below: &Path) -> Option<u64> {
         let mount = self.mount.as_ref()?;
-        // From inside a cgroup namespace others look like /../other, which would lead out of the mount.
-        if below.components().any(|part| part == Component::ParentDir) {
-            return None;
-        }
         fs::metadata(mount.point.join(below)).ok().map(|directory| directory.ino())
     }
 
@@ -117,12 +168,9 @@ impl Cgroups {
         self.paths.insert(root.ino(), "/".to_owned());
         let mut directories = vec![PathBuf::new()];
         while let Some(directory) = directories.pop() {
-            for entry in fs::read_dir(mount.point.join(&directory)).into_iter().flatten().flatten() {
-                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                    let path = directory.join(entry.file_name());
-                    self.paths.insert(entry.ino(), format!("/{}", path.display()));
-                    directories.push(path);
-                }
+            for (id, path) in below(&mount.point, &directory) {
+                self.paths.insert(id, format!("/{}", path.display()));
+                directories.push(path);
             }
         }
     }
@@ -147,7 +195,7 @@ mod tests {
 
     /// Any file system has directories with inode numbers.
     fn at(point: &Path, root: &str) -> Cgroups {
-        let mount = Some(Mounted { point: point.to_owned(), root: root.into() });
+        let mount = Some(Mounted { point: point.to_owned(), root: root.into(), namespace: None });
         Cgroups { mount, paths: HashMap::new(), vain: HashSet::new(), walked: None }
     }
 
@@ -179,6 +227,24 @@ mod tests {
         assert!(cgroups.id_of("/pods/x").is_some());
         assert_eq!(cgroups.id_of("/pods/y"), None);
         fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_cgroup_namespace_is_told_by_where_it_begins() {
+        let mount = |namespace: Option<&str>| Mounted {
+            point: "/sys/fs/cgroup".into(),
+            root: "/../..".into(),
+            namespace: namespace.map(PathBuf::from),
+        };
+        let below = |path: &str| mount(Some("kubepods/pod1")).below(Path::new(path));
+        let some = |path: &str| Some(PathBuf::from(path));
+        assert_eq!(below("/"), some("kubepods/pod1"));
+        assert_eq!(below("/container"), some("kubepods/pod1/container"));
+        assert_eq!(below("/../pod2/a"), some("kubepods/pod2/a"));
+        assert_eq!(below("/../../system.slice"), some("system.slice"));
+        assert_eq!(below("/../.."), some(""));
+        assert_eq!((below("/../../.."), below("relative")), (None, None));
+        assert_eq!(mount(None).below(Path::new("/../pod2")), None, "nobody knows where that is");
     }
 
     #[test]

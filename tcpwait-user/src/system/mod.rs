@@ -15,6 +15,7 @@ pub mod listing;
 pub mod netns;
 pub mod own_process;
 pub mod owners;
+pub mod pods;
 pub mod port_range;
 pub mod processes;
 pub mod seed;

@@ -104,6 +104,7 @@ fn everywhere(header: &str) -> Option<&'static str> {
         "PAIR" => "remote address and port",
         "UID" => "the user of the process",
         "CGROUP" => "the cgroup of the process",
+        "POD" => "the pod of the process in Kubernetes, and the container: NAMESPACE/POD/CONTAINER",
         "NETNS" => "the network namespace",
         _ => return None,
     })

@@ -111,7 +111,7 @@ pub const KEYS: [Binding; 34] = [
         ("b", "b"),
         Action::Group,
         "group by",
-        "group by something else: process, remote, pair, cgroup, netns",
+        "group by something else: process, remote, pair, cgroup, pod, netns",
     ),
     key(&[Press::Char('[')], ("[", "["), Action::Step(-1), "back", "pause, and go one report back"),
     key(&[Press::Char(']')], ("]", "]"), Action::Step(1), "on", "one report on"),

@@ -131,6 +131,7 @@ impl TopScreen {
             vec![GroupBy::Remote],
             vec![GroupBy::Pair],
             vec![GroupBy::Cgroup],
+            vec![GroupBy::Pod],
             vec![GroupBy::Netns],
             vec![GroupBy::Service, GroupBy::Process],
         ];

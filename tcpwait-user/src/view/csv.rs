@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Before those of restarts by cause.
-const BEGIN: [&str; 26] = [
+const BEGIN: [&str; 28] = [
     "event",
     "time",
     "id",
@@ -31,6 +31,8 @@ const BEGIN: [&str; 26] = [
     "comm",
     "uid",
     "cgroup",
+    "pod",
+    "container",
     "reason",
     "detail",
     "errno",

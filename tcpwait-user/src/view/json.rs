@@ -17,6 +17,7 @@ use crate::{
     event::Task,
     ledger::{Cut, Recorded},
     lifecycle::{Call, Failure, PortHolder, Restarts, Transition, Why},
+    names::pod::Pod,
     plain,
     tcp::{NetnsId, State},
     view::schema,
@@ -69,6 +70,8 @@ struct FailureLine<'a> {
     comm: Option<Cow<'a, str>>,
     uid: Option<u32>,
     cgroup: Option<&'a str>,
+    pod: Option<Cow<'a, str>>,
+    container: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     retransmits: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -139,6 +142,9 @@ impl View for TraceJson {
         line.put(",\"comm\":", &owner.map(Task::comm_text))?;
         line.put(",\"uid\":", &owner.map(|task| task.uid))?;
         line.put(",\"cgroup\":", &owner.and_then(|task| context.names.cgroup(task.cgroup)))?;
+        let pod = owner.and_then(|task| context.names.pod(task.cgroup));
+        line.put(",\"pod\":", &pod.map(Pod::full_name))?;
+        line.put(",\"container\":", &pod.and_then(|pod| pod.container.as_deref()))?;
         line.put_known(",\"reason\":", step.reason)?;
         line.put_known(",\"detail\":", step.detail)?;
         line.put_known(",\"errno\":", errno(step.errno))?;
@@ -155,6 +161,7 @@ impl View for TraceJson {
 
     fn failure(&mut self, failure: &Failure, context: ViewContext<'_>, out: &mut dyn Write) -> io::Result<()> {
         let owner = failure.owner.as_deref();
+        let pod = owner.and_then(|task| context.names.pod(task.cgroup));
         let flow = &failure.flow;
         let in_ns = |ns: u64| ns.saturating_sub(failure.time_ns);
         let holders = failure.holders.as_ref().map(|holders| {
@@ -190,6 +197,8 @@ impl View for TraceJson {
             comm: owner.map(Task::comm_text),
             uid: owner.map(|task| task.uid),
             cgroup: owner.and_then(|task| context.names.cgroup(task.cgroup)),
+            pod: pod.map(Pod::full_name),
+            container: pod.and_then(|pod| pod.container.as_deref()),
             retransmits: failure.retransmits,
             search: failure.search.map(|search| SearchLine {
                 lowest: search.lowest,

@@ -4,7 +4,7 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 
 use crate::{
     aggregate::by::{GroupBy, Value},
-    names::Names,
+    names::{Names, pod::Pod},
     plain,
 };
 
@@ -18,6 +18,7 @@ pub fn text(value: Value, names: &Names) -> String {
         Value::Pair(address, port, interface) => plain::column(&names.endpoint(address, port, interface)),
         Value::Netns(netns) => plain::column(&names.netns(netns)),
         Value::Cgroup(id) => plain::column(names.cgroup(id).unwrap_or("-")),
+        Value::Pod(cgroup) => names.pod(cgroup).map_or_else(|| "-".to_owned(), |pod| plain::column(&pod.to_string())),
         Value::Process(comm) => plain::column(&comm_of(comm)),
     }
 }
@@ -41,9 +42,15 @@ impl Serialize for Key<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(self.values.len()))?;
         for (by, value) in self.by.iter().zip(self.values) {
+            if *by == GroupBy::Pod {
+                let pod = if let Value::Pod(cgroup) = value { self.names.pod(*cgroup) } else { None };
+                map.serialize_entry("pod", &pod.map(Pod::full_name))?;
+                map.serialize_entry("container", &pod.and_then(|pod| pod.container.as_deref()))?;
+                continue;
+            }
             map.serialize_key(by)?;
             match value {
-                Value::Unknown => map.serialize_value(&None::<u64>)?,
+                Value::Unknown | Value::Pod(_) => map.serialize_value(&None::<u64>)?,
                 Value::Number(number) => map.serialize_value(number)?,
                 Value::Process(comm) => map.serialize_value(&comm_of(*comm))?,
                 Value::Cgroup(id) => map.serialize_value(&self.names.cgroup(*id))?,

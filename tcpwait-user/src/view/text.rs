@@ -27,7 +27,7 @@ pub struct Columns {
     pub relative_time: bool,
     /// `-T`: time of day in this zone.
     pub time_of_day: Option<TimeZone>,
-    /// `-w`: whole IPv6 addresses and names, and the columns NETNS, UID, RETRANS and CGROUP.
+    /// `-w`: whole IPv6 addresses and names, and the columns NETNS, UID, RETRANS, CGROUP and POD.
     pub wide: bool,
     /// The terminal's width, in which longer lines are broken between words; `None` where there is no terminal.
     pub width: Option<usize>,
@@ -132,7 +132,7 @@ impl TraceText {
             "{:<address$} {:<5} {:<address$} {:<5} {:<11} -> {:<11} {:>11} ",
             "LADDR", "LPORT", "RADDR", "RPORT", "OLDSTATE", "NEWSTATE", "MS"
         )?;
-        if self.columns.wide { write!(out, "RETRANS REASON CGROUP") } else { write!(out, "REASON") }
+        if self.columns.wide { write!(out, "RETRANS REASON CGROUP POD") } else { write!(out, "REASON") }
     }
 }
 
@@ -204,7 +204,9 @@ impl TraceText {
         }
         if self.columns.wide {
             let cgroup = who.owner.and_then(|owner| context.names.cgroup(owner.cgroup));
-            write!(out, " {}", plain::column(cgroup.unwrap_or("-")))?;
+            let pod = who.owner.and_then(|owner| context.names.pod(owner.cgroup));
+            let pod = pod.map_or_else(|| "-".to_owned(), |pod| plain::column(&pod.to_string()));
+            write!(out, " {} {pod}", plain::column(cgroup.unwrap_or("-")))?;
         }
         Ok(())
     }

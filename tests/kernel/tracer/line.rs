@@ -34,6 +34,8 @@ pub struct Line {
     pub uid: Option<u32>,
     #[serde(rename = "cgroup")]
     pub _cgroup: Option<String>,
+    pub pod: Option<String>,
+    pub container: Option<String>,
     pub reason: Option<String>,
     pub detail: Option<String>,
     pub errno: Option<String>,

@@ -32,6 +32,10 @@ pub struct Failed {
     pub uid: Option<u32>,
     #[serde(rename = "cgroup")]
     pub _cgroup: Option<String>,
+    #[serde(rename = "pod")]
+    pub _pod: Option<String>,
+    #[serde(rename = "container")]
+    pub _container: Option<String>,
     pub retransmits: Option<u16>,
     #[serde(default)]
     pub holders: Vec<Holder>,

@@ -4,13 +4,22 @@
 
 use std::{collections::HashMap, fs, os::unix::fs::MetadataExt, path::Path};
 
-use crate::names::container;
+use crate::{
+    names::{container, pod::PodPath},
+    system::pods::Pods,
+};
 
 /// Where ip-netns(8) keeps its namespaces.
 const NAMED: &str = "/run/netns";
 
-/// The names that ip-netns(8) knows, by inode number.
-pub struct Named(HashMap<u64, String>);
+/// What a record has room for.
+const LONGEST: usize = 64;
+
+/// The names that ip-netns(8) knows, by inode number, and those of pods.
+pub struct Named {
+    by_inode: HashMap<u64, String>,
+    pods: Pods,
+}
 
 impl Named {
     /// Reads them.
@@ -20,12 +29,12 @@ impl Named {
             let inode = fs::metadata(file.path()).ok()?.ino();
             Some((inode, file.file_name().to_string_lossy().into_owned()))
         });
-        Self(named.collect())
+        Self { by_inode: named.collect(), pods: Pods::read() }
     }
 
     /// What people call the namespace with this inode number, whose first process this is; `None` where nothing tells.
     pub fn of(&self, inode: u32, first_process: Option<u32>) -> Option<String> {
-        if let Some(name) = self.0.get(&u64::from(inode)) {
+        if let Some(name) = self.by_inode.get(&u64::from(inode)) {
             return Some(name.clone());
         }
         let pid = first_process?;
@@ -34,7 +43,10 @@ impl Named {
         }
         let folder = Path::new("/proc").join(pid.to_string());
         let cgroups = fs::read_to_string(folder.join("cgroup")).unwrap_or_default();
-        container::of(&cgroups).or_else(|| {
+        let pod = container::paths(&cgroups).find_map(PodPath::of).and_then(|path| self.pods.known(&path));
+        // A name that was cut might be another's.
+        let pod = pod.map(|pod| format!("{}/{}", pod.namespace, pod.name)).filter(|name| name.len() <= LONGEST);
+        pod.or_else(|| container::of(&cgroups)).or_else(|| {
             let comm = fs::read(folder.join("comm")).ok()?;
             Some(format!("{}/{pid}", String::from_utf8_lossy(&comm).trim_end()))
         })

@@ -156,6 +156,9 @@ pub(super) fn life(look: Look<'_>, key: &RowKey) -> Option<Vec<ScreenLine>> {
     if let Some(cgroup) = owner(story).and_then(|task| context.names.cgroup(task.cgroup)) {
         say("CGROUP", plain::column(cgroup));
     }
+    if let Some(pod) = owner(story).and_then(|task| context.names.pod(task.cgroup)) {
+        say("POD", plain::column(&pod.to_string()));
+    }
     say("NETNS", plain::column(&context.names.netns(flow.netns)));
     say(
         "MADE BY",

@@ -96,7 +96,21 @@ pub fn owner() -> Vec<Property> {
             "cgroup",
             text("The owner's cgroup, as a path below the cgroup-v2 mount; null where it is not known.").or_null(),
         ),
+        always("pod", pod().or_null()),
+        always("container", container().or_null()),
     ]
+}
+
+fn pod() -> Schema {
+    text(
+        "The owner's pod in Kubernetes as `NAMESPACE/NAME`, its UID where the name is not known; null where it is in none, or that is not known.",
+    )
+}
+
+fn container() -> Schema {
+    text(
+        "The owner's container in that pod, the first 12 digits of its id where its name is not known; null where it is in none, or that is not known.",
+    )
 }
 
 /// Times that were measured.
@@ -154,10 +168,14 @@ pub fn group_key(implied: &[GroupBy]) -> Schema {
         GroupBy::Pair => text("Remote address and port."),
         GroupBy::Uid => count("The owner's user id."),
         GroupBy::Cgroup => text("The owner's cgroup."),
+        GroupBy::Pod => pod(),
         GroupBy::Netns => netns(),
     };
     let key = |by| if implied.contains(&by) { always } else { sometimes };
-    let keys = GroupBy::ALL.map(|by| key(by)(by.name(), value(by).or_null()));
+    let keys = GroupBy::ALL.into_iter().flat_map(|by| {
+        let of_pod = (by == GroupBy::Pod).then(|| sometimes("container", container().or_null()));
+        [key(by)(by.name(), value(by).or_null())].into_iter().chain(of_pod)
+    });
     object("One value for each of `by`; null in it is not known. Null itself is all other groups together.", keys)
         .or_null()
 }

@@ -133,7 +133,11 @@ pub struct StatCsv {
 impl Default for StatCsv {
     fn default() -> Self {
         let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let keys = GroupBy::ALL.map(|by| format!("key.{}", by.name()));
+        let keys = GroupBy::ALL.into_iter().flat_map(|by| {
+            let of_pod = (by == GroupBy::Pod).then(|| "key.container".to_owned());
+            [format!("key.{}", by.name())].into_iter().chain(of_pod)
+        });
+        let keys: Vec<String> = keys.collect();
         let exits = Reason::OF_TIME_WAIT.map(|reason| format!("exits.{}", reason.name()));
         let columns = [&own(&OF_ALL), &keys[..], &own(&COUNTS), &exits, &own(&SINGLE), &own(&[CAUSE]), &own(&REPORT)];
         Self { row: CellRow::new(columns.concat()), begun: false }
