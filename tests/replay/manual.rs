@@ -3,7 +3,10 @@
 use std::{collections::BTreeSet, fs, process::Command};
 
 use clap::CommandFactory as _;
-use tcpwait::{cli::Cli, manual::{as_text, pages}};
+use tcpwait::{
+    cli::Cli,
+    manual::{as_text, pages},
+};
 
 use crate::support::{Ran, finish, run, tcpwait};
 

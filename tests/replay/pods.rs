@@ -34,6 +34,13 @@ fn padded<const N: usize>(text: &str) -> [u8; N] {
     field
 }
 
+/// What a recording of pods with names says in JSON.
+pub fn named(arguments: &[&str]) -> String {
+    let ran = read(Told::Containers, arguments);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    ran.stdout
+}
+
 fn read(told: Told, arguments: &[&str]) -> Ran {
     read_of("reasons", told, arguments)
 }

@@ -194,14 +194,15 @@ fn help_mentions_every_flag() {
     assert_eq!(trace.code, Some(0));
     let shared = ["--duration", "--ring-buffer", "--verbose", "-v", "--netns", "--fail-on-loss"];
     let own = [
-        "-L", "--lport", "-D", "--rport", "--laddr", "--raddr", "-p", "--pid", "--comm", "--cgroup", "--pod", "-4", "-6",
-        "--state", "-t", "-T", "-w", "--wide", "--json", "--csv", "--raw", "--from",
+        "-L", "--lport", "-D", "--rport", "--laddr", "--raddr", "-p", "--pid", "--comm", "--cgroup", "--pod", "-4",
+        "-6", "--state", "-t", "-T", "-w", "--wide", "--json", "--csv", "--raw", "--from",
     ];
     for flag in shared.iter().chain(&own) {
         assert!(mentions(&trace.stdout, flag), "trace --help: no {flag}");
     }
     let stat = run(["stat", "--help"]).stdout;
-    let reports = ["--by", "--sort", "--top", "--from", "--json", "--csv", "-w", "--wide", "-L", "--cgroup", "--pod", "--state"];
+    let reports =
+        ["--by", "--sort", "--top", "--from", "--json", "--csv", "-w", "--wide", "-L", "--cgroup", "--pod", "--state"];
     for flag in shared.iter().chain(&reports) {
         assert!(mentions(&stat, flag), "stat --help: no {flag}");
     }

@@ -58,7 +58,8 @@ Examples:
   tcpwait trace --state SYN_SENT --longer-than 500ms
                                          connects that took longer
   tcpwait trace --state SYN_RECV         connections in SYN_RECV
-  tcpwait trace --comm '!nginx' -L '!22' all but nginx's and ssh's
+  tcpwait trace --comm '!nginx' -L '!22'
+                                         all but nginx's and ssh's
   tcpwait trace --comm nginx --json      nginx's, for a program to read
   tcpwait trace --csv > trace.csv        for a spreadsheet
   tcpwait trace --reason reset,timed-out --journal
