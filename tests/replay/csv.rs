@@ -16,6 +16,7 @@ use tcpwait::view::{
 };
 
 use crate::{
+    pods,
     schema::made,
     support::{FIXTURES, Ran, fixture, run, tests},
 };
@@ -88,7 +89,8 @@ fn each_line_of_trace_is_a_row() {
         assert_eq!(json.stderr, csv.stderr, "{name}: what was lost is said alike");
         (name, json.stdout, csv.stdout)
     });
-    for (name, json, csv) in recorded.chain([made]) {
+    let pods = ("pods", pods::named(&["trace", "--json"]), pods::named(&["trace", "--csv"]));
+    for (name, json, csv) in recorded.chain([made, pods]) {
         let wanted = documents(&json).into_iter().map(|mut line| {
             NOT_IN_TRACE.iter().for_each(|key| drop(line.as_object_mut().unwrap().remove(*key)));
             line.as_object_mut().unwrap().entry("event").or_insert(json!("transition"));
@@ -142,6 +144,8 @@ fn each_object_of_a_report_is_a_row() {
         let csv = from("stat", name, &[&["--csv"], &arguments[..]].concat());
         reports_are_alike(name, &json.stdout, &csv.stdout, &mut seen);
     }
+    let by_pod = |format| pods::named(&["stat", format, "20", "--by", "pod", "--top", "1"]);
+    reports_are_alike("pods", &by_pod("--json"), &by_pod("--csv"), &mut seen);
     let csv = made::altered(StatCsv::default());
     reports_are_alike("made", &made::altered(StatJson), &csv, &mut seen);
     let all: BTreeSet<String> = columns(&csv).into_iter().collect();
