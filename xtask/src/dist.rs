@@ -15,6 +15,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
 use crate::arch::Arch;
@@ -167,4 +168,12 @@ fn printed(command: &mut Command) -> Result<String> {
 fn read(path: &str) -> Result<Vec<u8>> {
     let path = toolchain::workspace().join(path);
     fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// A JSON object with one more entry.
+fn with(mut object: Value, key: &str, value: Value) -> Value {
+    if let Some(map) = object.as_object_mut() {
+        map.insert(key.to_owned(), value);
+    }
+    object
 }

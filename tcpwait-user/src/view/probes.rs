@@ -122,6 +122,7 @@ mod tests {
             hook,
             attached: why.is_none(),
             required: false,
+            missed: why.is_some(),
             why: why.map(str::to_owned),
             without: "nothing is known",
         };

@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::tree::{Tree, gzipped};
-use super::{VERSION, sha256};
+use super::{VERSION, sha256, with};
 use crate::arch::Arch;
 use crate::release::Source;
 
@@ -43,8 +43,8 @@ impl Image {
             "layers": [descriptor(LAYER, &layer)],
             "annotations": labels,
         }))?;
-        let mut described = descriptor(MANIFEST, &manifest);
-        described["platform"] = json!({"architecture": arch.debian(), "os": "linux"});
+        let platform = json!({"architecture": arch.debian(), "os": "linux"});
+        let described = with(descriptor(MANIFEST, &manifest), "platform", platform);
         Ok(Self { blobs: vec![layer, config, manifest], descriptor: described })
     }
 }
@@ -59,11 +59,11 @@ pub fn archive(images: &[Image], source: &Source, to: &Path) -> Result<()> {
     let of_each: Vec<&Value> = images.iter().map(|image| &image.descriptor).collect();
     let index = serde_json::to_vec(&json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": of_each}))?;
     add(&index);
-    let mut named = descriptor(INDEX, &index);
-    named["annotations"] = json!({
+    let names = json!({
         "org.opencontainers.image.ref.name": VERSION,
         "io.containerd.image.name": format!("localhost/tcpwait:{VERSION}"),
     });
+    let named = with(descriptor(INDEX, &index), "annotations", names);
     let top = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [named]});
     tree.file("index.json", &serde_json::to_vec(&top)?);
     tree.file("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);

@@ -4,7 +4,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::components::{Components, Crate, Library};
-use super::{VERSION, sha256};
+use super::{VERSION, sha256, with};
 use crate::arch::Arch;
 use crate::release::Source;
 
@@ -54,13 +54,13 @@ fn of_crate(one: &Crate) -> Value {
         "properties": [{"name": "tcpwait:side", "value": sides.join(",")}],
     });
     if let Some(licence) = licence {
-        component["licenses"] = json!([{"expression": licence}]);
+        component = with(component, "licenses", json!([{"expression": licence}]));
     }
     if let Some(checksum) = checksum {
-        component["hashes"] = json!([{"alg": "SHA-256", "content": checksum}]);
+        component = with(component, "hashes", json!([{"alg": "SHA-256", "content": checksum}]));
     }
     if let Some(repository) = repository {
-        component["externalReferences"] = json!([{"type": "vcs", "url": repository}]);
+        component = with(component, "externalReferences", json!([{"type": "vcs", "url": repository}]));
     }
     component
 }
