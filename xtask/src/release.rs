@@ -61,8 +61,8 @@ fn git(arguments: &[&str]) -> Option<String> {
 /// Has `cargo` build for use on machines of `arch`: linked statically, so that it runs wherever it is copied to, unless `is_static` says otherwise.
 /// The flags are for that alone, not for what runs here while it is built.
 pub fn apply(cargo: &mut Command, arch: Arch, cross: Option<&Cross>, is_static: bool) {
-    // A panic ends the process: nothing is unwound, so tables for that are of no use.
-    let mut flags: Vec<OsString> = vec!["-Cforce-unwind-tables=no".into()];
+    // Where a profile has settings for single packages, cargo forgets that it says `strip`.
+    let mut flags: Vec<OsString> = vec!["-Cstrip=symbols".into()];
     if is_static {
         flags.push("-Ctarget-feature=+crt-static".into());
         // Addresses that are set at the start take a tenth of the room so. glibc has known this since 2.36.
