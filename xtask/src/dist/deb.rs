@@ -13,6 +13,9 @@ use crate::compile;
 use crate::packages;
 use crate::release::Source;
 
+/// Whose it is, and since when.
+const OWNER: &str = "2026 the tcpwait developers";
+
 /// Who answers for it.
 const MAINTAINER: &str = "tcpwait maintainers <maintainers@tcpwait.example>";
 
@@ -37,6 +40,8 @@ const UNITS: &str = "tcpwait-exporter.socket tcpwait-exporter.service";
 const OVERRIDES: &str = "\
 # It is copied to machines in trouble, and runs on any: it depends on no library.
 tcpwait: statically-linked-binary [usr/bin/tcpwait]
+# It is a program, and not a library: it is linked statically and can be loaded anywhere (static-pie).
+tcpwait: shared-library-lacks-prerequisites [usr/bin/tcpwait]
 # It is no package of Debian's, so no bug report of Debian's asks for it.
 tcpwait: initial-upload-closes-no-bugs [usr/share/doc/tcpwait/changelog.Debian.gz:1]
 ";
@@ -96,8 +101,6 @@ fn changelog(source: &Source) -> Result<String> {
 /// In the form of DEP 5.
 pub fn copyright() -> Result<String> {
     let mit = String::from_utf8(read("LICENSE-MIT")?)?;
-    let owner = mit.lines().find(|line| line.starts_with("Copyright")).unwrap_or("Copyright the tcpwait maintainers");
-    let owner = owner.trim_start_matches("Copyright").trim_start_matches(" (c)").trim();
     let text: String = mit
         .lines()
         .skip_while(|line| !line.starts_with("Permission"))
@@ -106,7 +109,7 @@ pub fn copyright() -> Result<String> {
     Ok(format!(
         "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nUpstream-Name: tcpwait\n\
          Comment:\n usr/bin/tcpwait is linked statically. Who wrote what is in it, and the licences\n of that, is in THIRD-PARTY.\n\n\
-         Files: *\nCopyright: {owner}\nLicense: Expat or Apache-2.0\n\n\
+         Files: *\nCopyright: {OWNER}\nLicense: Expat or Apache-2.0\n\n\
          License: Expat\n{text}\n\
          License: Apache-2.0\n On Debian systems the text is in /usr/share/common-licenses/Apache-2.0.\n"
     ))
