@@ -127,7 +127,9 @@ fn scripts() -> [(&'static str, String); 3] {
     );
     let postrm = format!(
         "#!/bin/sh\nset -e\nif [ \"$1\" = remove ] || [ \"$1\" = purge ]; then\n    # What `systemctl enable` has made.\n    for unit in {UNITS}; do\n        \
-         rm -f /etc/systemd/system/*.wants/\"$unit\"\n    done\nfi\nif [ -d /run/systemd/system ]; then\n    systemctl --system daemon-reload >/dev/null || true\nfi\n"
+         for link in /etc/systemd/system/*.wants/\"$unit\"; do\n            if [ -L \"$link\" ]; then\n                rm -f \"$link\"\n                \
+         rmdir --ignore-fail-on-non-empty \"$(dirname \"$link\")\"\n            fi\n        done\n    done\nfi\n\
+         if [ -d /run/systemd/system ]; then\n    systemctl --system daemon-reload >/dev/null || true\nfi\n"
     );
     [("postinst", postinst), ("prerm", prerm), ("postrm", postrm)]
 }
