@@ -159,7 +159,8 @@ fn sha256(bytes: &[u8]) -> String {
 fn printed(command: &mut Command) -> Result<String> {
     let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
     if !output.status.success() {
-        bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+        let [out, complaints] = [&output.stdout, &output.stderr].map(|text| String::from_utf8_lossy(text));
+        bail!("{} failed: {out}{complaints}", command.get_program().to_string_lossy());
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
