@@ -20,6 +20,9 @@ pub(super) fn of(page: &ManualPage) -> String {
     let title = page.name.to_uppercase();
     let kind = if page.section == 1 { "User Commands" } else { "Miscellaneous Information" };
     // Lines are neither stretched to the margin nor is a word cut at the end of one: commands and keys can be copied.
+    // groff 1.23 goes back to what AD and HY say at each paragraph.
+    roff.control("ds", ["AD", "l"]);
+    roff.control("nr", ["HY", "0"]);
     roff.control("nh", []);
     roff.control("ad", ["l"]);
     roff.control("SH", ["NAME"]);
