@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::printed;
 use crate::arch::Arch;
 use crate::compile::cargo;
-use crate::toolchain::{self, Compiler, Linker};
+use crate::toolchain::{self, Compiler};
 
 /// Which part of the program something is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,7 +61,6 @@ impl Components {
     /// Of the program for machines of `arch`.
     pub fn of(arch: Arch) -> Result<Self> {
         let compiler = toolchain::find_compiler()?;
-        let linker = toolchain::find_linker()?;
         let mut sides: BTreeMap<(String, String), BTreeSet<Side>> = BTreeMap::new();
         for package in linked("tcpwait", &[], arch.rust(), None)? {
             sides.entry(package).or_default().insert(Side::User);
@@ -71,7 +70,7 @@ impl Components {
         }
         let known = Metadata::read()?;
         let crates = sides.into_iter().map(|((name, version), sides)| known.of(name, version, sides));
-        Ok(Self { crates: crates.collect::<Result<_>>()?, libraries: libraries(arch, &compiler, &linker)? })
+        Ok(Self { crates: crates.collect::<Result<_>>()?, libraries: libraries(arch, &compiler)? })
     }
 }
 
@@ -124,7 +123,7 @@ impl Metadata {
         let checksum = self.checksums.get(&(name.clone(), version.clone())).cloned();
         Ok(Crate {
             // SPDX has no slash; crates of old have it for OR.
-            licence: text("license").map(|licence| licence.replace('/', " OR ")),
+            licence: text("license").map(|licence| licence.split('/').map(str::trim).collect::<Vec<_>>().join(" OR ")),
             repository: text("repository"),
             checksum,
             folder: folder.unwrap_or_default(),
@@ -149,7 +148,7 @@ fn checksums(lock: &str) -> BTreeMap<(String, String), String> {
 }
 
 /// What is linked in besides crates.
-fn libraries(arch: Arch, compiler: &Compiler, linker: &Linker) -> Result<Vec<Library>> {
+fn libraries(arch: Arch, compiler: &Compiler) -> Result<Vec<Library>> {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let own = printed(Command::new(rustc).arg("--version"))?;
     let own = own.split_whitespace().nth(1).unwrap_or("unknown").to_owned();
@@ -188,13 +187,6 @@ fn libraries(arch: Arch, compiler: &Compiler, linker: &Linker) -> Result<Vec<Lib
             licence: rust,
             about: "Rust's core library, of the kernel side",
             home: "https://www.rust-lang.org/",
-        },
-        Library {
-            name: "bpf-linker",
-            version: linker.version.clone(),
-            licence: rust,
-            about: "links the kernel side; nothing of it is in there",
-            home: "https://github.com/aya-rs/bpf-linker",
         },
     ])
 }
