@@ -203,3 +203,16 @@ fn version(package: &str) -> String {
     let found = found.max_by_key(|(name, _)| number(name)).map(|(_, version)| version.to_owned());
     found.unwrap_or_else(|| "unknown".to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::checksums;
+
+    #[test]
+    fn what_was_downloaded_has_a_sum() {
+        let lock = "version = 4\n\n[[package]]\nname = \"a\"\nversion = \"1.0\"\nsource = \"registry+x\"\nchecksum = \"ab\"\n\n\
+                    [[package]]\nname = \"own\"\nversion = \"0.1.0\"\ndependencies = [\n \"a\",\n]\n";
+        let found: Vec<_> = checksums(lock).into_iter().collect();
+        assert_eq!(found, [(("a".to_owned(), "1.0".to_owned()), "ab".to_owned())]);
+    }
+}

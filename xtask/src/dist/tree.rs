@@ -95,3 +95,39 @@ pub fn gzipped(bytes: &[u8]) -> Result<Vec<u8>> {
     packing.write_all(bytes)?;
     Ok(packing.finish()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Result;
+
+    use super::{Tree, gzipped};
+
+    #[test]
+    fn an_archive_has_folders_before_files_and_nothing_of_this_machine() -> Result<()> {
+        let mut tree = Tree::default();
+        tree.file("usr/share/doc", b"text");
+        tree.program("usr/bin/tcpwait", b"program");
+        let bytes = tree.tar("top", 7)?;
+        assert_eq!(bytes, tree.tar("top", 7)?);
+        let mut archive = tar::Archive::new(bytes.as_slice());
+        let mut entries = Vec::new();
+        for entry in archive.entries()? {
+            let entry = entry?;
+            let header = entry.header();
+            assert_eq!((header.mtime()?, header.uid()?, header.gid()?), (7, 0, 0));
+            entries.push(format!("{:o} {}", header.mode()?, entry.path()?.display()));
+        }
+        let expected = [
+            "755 top/",
+            "755 top/usr/",
+            "755 top/usr/bin/",
+            "755 top/usr/bin/tcpwait",
+            "755 top/usr/share/",
+            "644 top/usr/share/doc",
+        ];
+        assert_eq!(entries, expected);
+        assert_eq!(gzipped(&bytes)?, gzipped(&bytes)?);
+        assert_eq!(tree.bytes(), 11);
+        Ok(())
+    }
+}
