@@ -496,7 +496,7 @@ mod tests {
             assert!(!metric.help.ends_with('.') && metric.help.is_ascii(), "{name}: {}", metric.help);
             let may_have =
                 |label: &&str| !OF_TARGETS.contains(label) || (metric == &GROUP_ENTRIES && OF_PODS.contains(label));
-            assert!(metric.labels.iter().all(|label| may_have(&label)), "{name}: {:?}", metric.labels);
+            assert!(metric.labels.iter().all(may_have), "{name}: {:?}", metric.labels);
             assert!(names.insert(name.clone()), "{name} is there twice");
         }
     }
