@@ -35,7 +35,15 @@ fn it_has_the_capabilities_that_are_documented() {
 #[test]
 fn it_leaves_out_what_would_blind_it() {
     let unit = read("contrib/systemd/tcpwait-exporter.service");
-    for setting in ["ProtectKernelLogs", "ProtectProc", "ProcSubset", "PrivateUsers", "PrivateNetwork", "PrivateBPF"] {
+    for setting in [
+        "ProtectKernelLogs",
+        "ProtectKernelTunables",
+        "ProtectProc",
+        "ProcSubset",
+        "PrivateUsers",
+        "PrivateNetwork",
+        "PrivateBPF",
+    ] {
         assert!(words(&unit, setting).is_empty(), "{setting} is set");
         assert!(
             unit.lines().any(|line| line.starts_with('#') && line.contains(setting)),

@@ -84,6 +84,7 @@ pub fn find_symbols(kallsyms: &str, kptr_restrict: &str) -> Result<(Handlers, Sy
 struct Finder {
     timewait: Option<u64>,
     request: Option<u64>,
+    has_lines: bool,
     shows: bool,
     functions: SymbolPick,
 }
@@ -93,6 +94,7 @@ impl Finder {
         let Some(symbol) = symbols::parse_line(line) else {
             bail!("reading /proc/kallsyms: the line {line:?} is malformed; please report this with `uname -r`");
         };
+        self.has_lines = true;
         self.shows |= symbol.address != 0;
         // The kernel's own: a module may have a function of the same name, and lies before it on some machines.
         if symbol.module.is_none() && symbol.address != 0 {
@@ -107,9 +109,13 @@ impl Finder {
     }
 
     fn found(self, kptr_restrict: &str) -> Result<(Handlers, Symbols)> {
-        let Self { timewait, request, shows, functions } = self;
+        let Self { timewait, request, has_lines, shows, functions } = self;
         match timewait {
             Some(timewait) => Ok((Handlers { timewait, request }, functions.found())),
+            None if !has_lines => bail!(
+                "/proc/kallsyms is empty, so TIME_WAIT timers cannot be recognised: something hides it from this process, as ProtectKernelTunables= of a \
+                 systemd unit does"
+            ),
             None if !shows && ["", "2"].contains(&kptr_restrict) => bail!(
                 "/proc/kallsyms shows no addresses, so TIME_WAIT timers cannot be recognised: \
                  kernel.kptr_restrict is {}; run `sysctl kernel.kptr_restrict=1` and start again",

@@ -116,6 +116,12 @@ fn hidden_addresses_are_said_to_be_hidden() {
 }
 
 #[test]
+fn a_file_that_something_hides_is_said_to_be_hidden() {
+    let why = find_symbols("", "0").unwrap_err().to_string();
+    assert!(why.contains("is empty") && why.contains("ProtectKernelTunables"), "{why}");
+}
+
+#[test]
 fn another_kernel_and_another_file() {
     let without: String = text("6.1", "kallsyms")
         .lines()

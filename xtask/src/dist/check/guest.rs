@@ -41,9 +41,20 @@ exec /lib/systemd/systemd --system
 /// What is asked there, once systemd has started everything.
 const SCRIPT: &str = r#"#!/bin/sh
 exec > /dev/console 2>&1
-tell() { echo "+ $*"; "$@" || { echo "$* failed"; echo TCPWAIT-CHECK-BADLY; systemctl poweroff --force; exit 1; }; }
-scrape() { bash -c 'exec 3<>/dev/tcp/127.0.0.1/10060; printf "GET /metrics HTTP/1.0\r\nHost: here\r\n\r\n" >&3; cat <&3' > /tmp/metrics; grep -q '^tcpwait_time_wait_entries_total' /tmp/metrics; }
-tell apt-get install --yes --no-install-recommends /tcpwait.deb
+# In the archive that the kernel has unpacked everything is root's.
+chown -R man: /var/cache/man
+tell() {
+    echo "+ $*"
+    "$@" && return
+    echo "$* failed"
+    journalctl --no-pager --unit=tcpwait-exporter.service --unit=tcpwait-exporter.socket
+    systemctl --no-pager --full status tcpwait-exporter.service
+    echo TCPWAIT-CHECK-BADLY
+    systemctl poweroff --force
+    exit 1
+}
+scrape() { timeout 120 bash -c 'exec 3<>/dev/tcp/127.0.0.1/10060; printf "GET /metrics HTTP/1.0\r\nHost: here\r\n\r\n" >&3; cat <&3' > /tmp/metrics; grep -q '^tcpwait_time_wait_entries_total' /tmp/metrics; }
+tell apt-get install --quiet=2 --yes --no-install-recommends /tcpwait.deb
 tell tcpwait version --verbose
 tell sh -c 'man tcpwait-stat > /tmp/page && test -s /tmp/page'
 tell sh -c '! systemctl is-enabled tcpwait-exporter.socket'
@@ -55,7 +66,9 @@ tell sh -c 'systemctl show --property=User,MainPID tcpwait-exporter.service; gre
 tell tcpwait stat --duration 2
 tell dpkg --purge tcpwait
 tell sh -c '! systemctl is-active tcpwait-exporter.service'
-tell sh -c 'test -z "$(find / -xdev -name "*tcpwait*" -not -path "/tcpwait*" -not -path "/proc/*" -not -path "/etc/systemd/system/tcpwait-check*" -not -path "/etc/systemd/system/multi-user.target.wants/tcpwait-check*" -not -path "/var/lib/dpkg/*")"'
+left=$(find / -xdev -name '*tcpwait*' -not -path '/tcpwait*' -not -path '*/tcpwait-check.service' -not -path '/var/lib/dpkg/*')
+echo "left: $left"
+tell test -z "$left"
 echo TCPWAIT-CHECK-WELL
 systemctl poweroff --force
 "#;
