@@ -4,6 +4,7 @@
 
 mod doctor;
 mod handshakes;
+mod keys;
 mod ports;
 mod probes;
 mod shared;
@@ -15,8 +16,8 @@ mod version;
 
 use std::io::{self, Write};
 
+pub use self::keys::KeyMeaning;
 use self::value::DocumentSchema;
-pub use self::value::KeyMeaning;
 
 /// A line of `tcpwait trace --json`.
 pub const TRACE: &str = "trace/1";

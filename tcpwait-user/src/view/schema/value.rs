@@ -7,14 +7,14 @@ use serde::{Serialize, Serializer, ser::SerializeMap};
 /// What a value may be, and what it means.
 #[derive(Clone, Debug)]
 pub struct Schema {
-    meaning: Cow<'static, str>,
-    is: Is,
-    or_null: bool,
+    pub(super) meaning: Cow<'static, str>,
+    pub(super) is: Is,
+    pub(super) or_null: bool,
 }
 
 /// What a value is.
 #[derive(Clone, Debug)]
-enum Is {
+pub(super) enum Is {
     /// A string, in a format that JSON Schema has a name for.
     Text(Option<&'static str>),
     /// One of these strings.
@@ -48,22 +48,9 @@ enum Is {
 /// A key of an object.
 #[derive(Clone, Debug)]
 pub struct Property {
-    name: &'static str,
-    value: Schema,
-    always: bool,
-}
-
-/// A key of a document, as people read of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyMeaning {
-    /// Where it is: `findings[].id`; NAME stands for each name that there is.
-    pub place: String,
-    /// What its value may be.
-    pub kind: String,
-    /// What it means, in sentences.
-    pub meaning: String,
-    /// Whether it is always there.
-    pub always: bool,
+    pub(super) name: &'static str,
+    pub(super) value: Schema,
+    pub(super) always: bool,
 }
 
 /// A key that is always there.
@@ -110,77 +97,8 @@ impl Schema {
         }
     }
 
-    /// The keys in it, from the outside to the inside.
-    pub fn keys(&self) -> Vec<KeyMeaning> {
-        let mut keys = Vec::new();
-        self.add_keys("", &mut Vec::new(), &mut keys);
-        keys
-    }
-
-    /// What is shared is told of once, where it is first.
-    fn add_keys(&self, place: &str, told: &mut Vec<&'static str>, keys: &mut Vec<KeyMeaning>) {
-        match &self.is {
-            Is::Object(own) => {
-                for Property { name, value, always } in own {
-                    let dot = if place.is_empty() { "" } else { "." };
-                    let place = format!("{place}{dot}{name}");
-                    keys.push(KeyMeaning {
-                        place: place.clone(),
-                        kind: value.kind(),
-                        meaning: value.said(),
-                        always: *always,
-                    });
-                    value.add_keys(&place, told, keys);
-                }
-            }
-            Is::Map { value, .. } => value.add_keys(&format!("{place}.NAME"), told, keys),
-            Is::List(value) | Is::Tuple(value, _) => value.add_keys(&format!("{place}[]"), told, keys),
-            Is::Either(all) => all.iter().for_each(|one| one.add_keys(place, told, keys)),
-            Is::Shared(name, schema) if !told.contains(name) => {
-                told.push(name);
-                schema().add_keys(place, told, keys);
-            }
-            Is::Shared(..)
-            | Is::Text(_)
-            | Is::Word(_)
-            | Is::Count
-            | Is::Signed
-            | Is::Number { .. }
-            | Is::Bool
-            | Is::True
-            | Is::Family => {}
-        }
-    }
-
-    /// What it may be, in a word or two.
-    fn kind(&self) -> String {
-        let name = match &self.is {
-            Is::Either(_) => "one of several".to_owned(),
-            Is::Shared(name, schema) => match schema().type_name() {
-                Some(kind) => format!("{kind} ({name})"),
-                None => (*name).to_owned(),
-            },
-            _ => self.type_name().unwrap_or_default().to_owned(),
-        };
-        if self.or_null { format!("{name} or null") } else { name }
-    }
-
-    /// What it means, and which words it may be.
-    fn said(&self) -> String {
-        let meaning = match &self.is {
-            Is::Shared(_, schema) if self.meaning.is_empty() => schema().said(),
-            Is::List(value) | Is::Tuple(value, _) if self.meaning.is_empty() => value.said(),
-            _ => self.meaning.clone().into_owned(),
-        };
-        match &self.is {
-            Is::Word(words) if words.len() == 1 => format!("{meaning} It is {}.", words.concat()),
-            Is::Word(words) => format!("{meaning} One of {}.", words.join(", ")),
-            _ => meaning,
-        }
-    }
-
     /// The JSON type's name; `None` where it follows from something else.
-    fn type_name(&self) -> Option<&'static str> {
+    pub(super) fn type_name(&self) -> Option<&'static str> {
         match &self.is {
             Is::Text(_) | Is::Word(_) => Some("string"),
             Is::Count | Is::Signed | Is::Family => Some("integer"),
