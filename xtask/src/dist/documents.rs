@@ -43,13 +43,10 @@ impl Documents {
         let mut completions = BTreeMap::new();
         for (shell, _) in COMPLETIONS {
             // Called by name: where it is installed is where it is found.
-            let by_name = Command::new("sh")
-                .args(["-c", r#"PATH="$1:$PATH" exec tcpwait completions "$2""#, "sh"])
-                .arg(tool.parent().unwrap_or(Path::new(".")))
-                .arg(shell)
-                .output();
-            let output = by_name.context("cannot run sh")?;
-            completions.insert(shell, String::from_utf8_lossy(&output.stdout).into_owned());
+            let mut by_name = Command::new("sh");
+            by_name.args(["-c", r#"PATH="$1:$PATH" exec tcpwait completions "$2""#, "sh"]);
+            by_name.arg(tool.parent().unwrap_or(Path::new("."))).arg(shell);
+            completions.insert(shell, printed(&mut by_name)?);
         }
         let names = printed(Command::new(tool).arg("schema"))?;
         let mut schemas = BTreeMap::new();
