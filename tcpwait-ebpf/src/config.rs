@@ -301,11 +301,9 @@ pub const LPORT_FILTER_MAP: &str = "WANTED_LPORT";
 pub const RPORT_FILTER_MAP: &str = "WANTED_RPORT";
 /// Array of one `u32`: not 0 as long as every hook is attached. What only some of them tell is of no use.
 pub const RUNNING_MAP: &str = "RUNNING";
+/// Array of one `u32`: not 0 while the reader does not look at the ring buffer by itself. The next record wakes it.
+pub const ASLEEP_MAP: &str = "ASLEEP";
 /// The ring buffer.
 pub const RING_MAP: &str = "RECORDS";
-/// Per-CPU array of [`crate::wire::Counter`]s.
-pub const COUNTERS_MAP: &str = "COUNTERS";
-/// Per-CPU array by [`crate::wire::Hook`]: recursion misses of a hook's first program that another made good.
-pub const TAKEN_OVER_MAP: &str = "TAKEN_OVER";
-/// Per-CPU array of state changes, by [`crate::wire::transition_slot`].
-pub const TRANSITIONS_MAP: &str = "TRANSITIONS";
+/// Per-CPU array of one [`crate::wire::CpuCounts`].
+pub const COUNTS_MAP: &str = "COUNTS";

@@ -11,7 +11,7 @@ use tcpwait_wire::wire::{Counter, Head, Kind};
 
 use crate::{
     counters::{count, is_first},
-    maps::{NOTES, RECORDS, WAKE_BYTES},
+    maps::{ASLEEP, NOTES, RECORDS, WAKE_BYTES},
     task,
 };
 
@@ -49,7 +49,8 @@ pub fn emit<R: 'static>(
     unsafe { record.cast::<Head>().write(head) };
     fill(record);
     // Waking the reader for each record would cost more than the record.
-    entry.submit(u64::from(if is_wake_due(size_of::<R>() as u64) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }));
+    let wakes = is_wake_due(size_of::<R>() as u64) || is_reader_asleep();
+    entry.submit(u64::from(if wakes { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }));
     true
 }
 
@@ -65,4 +66,12 @@ fn is_wake_due(bytes: u64) -> bool {
         (*notes).unread_bytes = if due { 0 } else { written };
         due
     }
+}
+
+/// Whether the reader waits to be woken. It stays so until it is up: records that come meanwhile wake it again, which is one bit that is set already
+/// (`bpf_ringbuf_commit` queues one `irq_work`).
+#[inline(always)]
+fn is_reader_asleep() -> bool {
+    // SAFETY: an aligned word that lives as long as the map; user space may write it at any time.
+    ASLEEP.get_ptr(0).is_some_and(|asleep| unsafe { asleep.read_volatile() } != 0)
 }

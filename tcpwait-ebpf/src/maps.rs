@@ -5,10 +5,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
-use tcpwait_wire::{
-    config::ABSENT,
-    wire::{COUNTERS as COUNTER_SLOTS, HOOKS, TRANSITIONS as TRANSITION_SLOTS},
-};
+use tcpwait_wire::{config::ABSENT, wire::CpuCounts};
 
 /// Everything told to user space. User space sets the real size before load.
 #[map]
@@ -18,18 +15,13 @@ pub static RECORDS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 #[map]
 pub static RUNNING: Array<u32> = Array::with_max_entries(1, 0);
 
-/// Exact counts, by `wire::Counter`.
+/// See `config::ASLEEP_MAP`.
 #[map]
-pub static COUNTERS: PerCpuArray<u64> = PerCpuArray::with_max_entries(COUNTER_SLOTS as u32, 0);
+pub static ASLEEP: Array<u32> = Array::with_max_entries(1, 0);
 
-/// Exact counts of state changes, by `wire::transition_slot`.
+/// Exact counts.
 #[map]
-pub static TRANSITIONS: PerCpuArray<u64> = PerCpuArray::with_max_entries(TRANSITION_SLOTS as u32, 0);
-
-/// By hook: events that a later program took because the first was active. The kernel counts a recursion miss of the first for each, though
-/// nothing is missed.
-#[map]
-pub static TAKEN_OVER: PerCpuArray<u64> = PerCpuArray::with_max_entries(HOOKS as u32, 0);
+pub static COUNTS: PerCpuArray<CpuCounts> = PerCpuArray::with_max_entries(1, 0);
 
 /// How many [`SLOTS`] there are: a power of two.
 pub const SLOTS_COUNT: u32 = 1 << 12;

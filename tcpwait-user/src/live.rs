@@ -2,6 +2,7 @@
 //! turns. It hands bytes to whoever wants them and does not look at what they mean.
 
 mod account;
+mod alarm;
 mod attach;
 mod beside;
 mod drain;
@@ -13,6 +14,7 @@ mod naming;
 mod place;
 mod readings;
 mod rights;
+mod rounds;
 mod sink;
 mod wanted;
 
@@ -24,22 +26,21 @@ use std::{
 
 use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
-use tokio::{
-    sync::{mpsc::UnboundedReceiver, oneshot},
-    time::MissedTickBehavior,
-};
+use tokio::sync::{mpsc::UnboundedReceiver, oneshot};
 
-pub use self::{
-    attach::{Audited, LiveOptions, attach},
-    sink::Sink,
-};
 use self::{
+    alarm::Alarm,
     beside::{Listed, maybe, woken},
     heirs::Heirs,
     losses::Losses,
     naming::Naming,
     readings::Readings,
+    rounds::{Change, Rounds},
     wanted::SettingsReadings,
+};
+pub use self::{
+    attach::{Audited, LiveOptions, attach},
+    sink::Sink,
 };
 use crate::{
     kernel::{self, HookState, Probes},
@@ -54,11 +55,8 @@ use crate::{
     },
 };
 
-/// How often the ring buffer is looked at. The kernel wakes the reader earlier when a quarter of it is full.
-const ROUND: Duration = Duration::from_millis(50);
-
-/// How many rounds pass between two flushes to a recording.
-const ROUNDS_PER_SYNC: u32 = 20;
+/// How much time passes between two flushes to a recording.
+const SYNC: Duration = Duration::from_secs(1);
 
 /// The attached programs, and what is to be said of them.
 pub struct Live {
@@ -67,6 +65,8 @@ pub struct Live {
     header: Header,
     naming: Naming,
     heirs: Heirs,
+    /// Whether a record was passed on since the last round ended.
+    has_passed: bool,
     /// Those that came and ask for the end.
     signals: UnboundedReceiver<Signal>,
     /// What this process may not see, a sentence each.
@@ -128,8 +128,8 @@ impl Live {
     /// # Errors
     /// The kernel's side or the sink fails.
     pub async fn run(&mut self, sink: &mut impl Sink) -> Result<Option<Seeded>> {
-        let mut round = tokio::time::interval(ROUND);
-        round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut rounds = Rounds::new(Instant::now());
+        let mut alarm = Alarm::new()?;
         let ring = self.probes.waiter()?;
         // The first line is to have them.
         let mut names = Vec::new();
@@ -143,11 +143,12 @@ impl Live {
         let mut search: Option<oneshot::Receiver<Vec<u8>>> = None;
         let mut readings = Readings::after(self.first_reading);
         let mut settings = SettingsReadings::new();
-        let mut rounds = 0u32;
+        let mut next_sync = Instant::now() + SYNC;
         let end = tokio::time::sleep(self.settings.duration.unwrap_or(Duration::MAX));
         tokio::pin!(end);
         loop {
             let mut stop = false;
+            alarm.set(rounds.next()).context("setting the timer of the next look")?;
             tokio::select! {
                 biased;
                 Some(signal) = self.signals.recv() => {
@@ -195,7 +196,7 @@ impl Live {
                     settings.took(took);
                     sink.settings(read);
                 }
-                _ = round.tick() => {}
+                rung = alarm.rings() => rung.context("waiting for the next look")?,
             }
             self.catch_up(sink)?;
             self.account(sink)?;
@@ -217,10 +218,17 @@ impl Live {
             self.naming.look_again(sink)?;
             self.tick(sink)?;
             sink.round()?;
-            rounds = rounds.wrapping_add(1);
-            if rounds.is_multiple_of(ROUNDS_PER_SYNC) {
+            let now = Instant::now();
+            if now >= next_sync {
+                next_sync = now + SYNC;
                 sink.sync()?;
             }
+            let is_busy = std::mem::take(&mut self.has_passed) || !sink.has_room();
+            if is_busy {
+                readings.has_news = true;
+                settings.has_news = true;
+            }
+            self.rest(&mut rounds, is_busy || sink.is_watching() || readings.ends_at.is_some(), sink)?;
             self.probes.flush_log();
             if stop || sink.is_over() || readings.ends_at.is_some() {
                 // A second signal does not wait.
@@ -240,11 +248,21 @@ impl Live {
                 let list = last && self.settings.audit == Audited::Throughout;
                 // Whoever hit Ctrl-C does not wait until all processes have been looked at: that may take longer than there is.
                 let anew = last && !signals::asked();
+                readings.has_news = false;
                 readings.under_way = Some(self.read_counters(needed, anew, list));
                 readings.last_begun = last;
             }
         }
         self.finish(sink).await?;
         Ok(seeded)
+    }
+
+    /// The end of a round: when the next one comes.
+    fn rest(&mut self, rounds: &mut Rounds, stays_up: bool, sink: &impl Sink) -> Result<()> {
+        let due = sink.next_due_ns().map(|due_ns| Duration::from_nanos(due_ns.saturating_sub(monotonic_ns())));
+        match rounds.looked(Instant::now(), stays_up, due) {
+            Some(change) => self.probes.set_asleep(change == Change::Sleeps),
+            None => Ok(()),
+        }
     }
 }

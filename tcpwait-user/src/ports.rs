@@ -99,6 +99,11 @@ impl<W: Write> PortsReports<W> {
         self.due.is(now_ns)
     }
 
+    /// When the next is due, in the same.
+    pub fn next_due_ns(&self) -> Option<u64> {
+        self.due.next_ns()
+    }
+
     /// Whether as many reports as wanted have been given.
     pub fn is_over(&self) -> bool {
         self.due.is_over()

@@ -33,6 +33,11 @@ impl Due {
         self.interval_ns.is_some() && now_ns >= self.next_ns && !self.is_over()
     }
 
+    /// When the next report is due, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub fn next_ns(&self) -> Option<u64> {
+        (self.interval_ns.is_some() && !self.is_over()).then_some(self.next_ns)
+    }
+
     /// A report is given at this time. One that comes late is as long as it is; the next ones are on time again.
     pub fn passes(&mut self, now_ns: u64) {
         if let Some(step_ns) = self.interval_ns.filter(|step_ns| *step_ns > 0)

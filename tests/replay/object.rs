@@ -7,10 +7,10 @@ use aya_obj::{Object, ProgramSection};
 use tcpwait::kernel::{AttachKind, HOOKS};
 use tcpwait_wire::{
     config::{
-        COUNTERS_MAP, FILTER_LPORT, FILTER_NETNS, FILTER_RPORT, LPORT_FILTER_MAP, NETNS_FILTER_MAP, OFFSETS, RING_MAP,
+        COUNTS_MAP, FILTER_LPORT, FILTER_NETNS, FILTER_RPORT, LPORT_FILTER_MAP, NETNS_FILTER_MAP, OFFSETS, RING_MAP,
         RPORT_FILTER_MAP, TW_TIMER_HANDLER, WAKE_BYTES,
     },
-    wire::COUNTERS,
+    wire::COUNT_WORDS,
 };
 
 /// `BPF_MAP_TYPE_…` of `include/uapi/linux/bpf.h`.
@@ -56,7 +56,7 @@ fn every_map_is_there_and_of_its_type() {
     let object = object();
     for (name, kind) in [
         (RING_MAP, RINGBUF),
-        (COUNTERS_MAP, PERCPU_ARRAY),
+        (COUNTS_MAP, PERCPU_ARRAY),
         (NETNS_FILTER_MAP, HASH),
         (LPORT_FILTER_MAP, HASH),
         (RPORT_FILTER_MAP, HASH),
@@ -64,7 +64,7 @@ fn every_map_is_there_and_of_its_type() {
         let map = object.maps.get(name).unwrap_or_else(|| panic!("no map {name}"));
         assert_eq!(map.map_type(), kind, "{name}");
     }
-    assert_eq!(object.maps[COUNTERS_MAP].max_entries() as usize, COUNTERS);
+    assert_eq!(object.maps[COUNTS_MAP].value_size() as usize, COUNT_WORDS * size_of::<u64>());
 }
 
 #[test]

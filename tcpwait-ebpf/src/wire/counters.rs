@@ -19,6 +19,22 @@ pub struct Counters {
     pub withheld: [u64; HOOKS],
 }
 
+/// What one CPU counts: the only value of the map [`COUNTS_MAP`](crate::config::COUNTS_MAP). One structure, so that one system call reads it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct CpuCounts {
+    /// By [`Counter`].
+    pub values: [u64; COUNTERS],
+    /// State changes of full sockets, by [`transition_slot`].
+    pub transitions: [u64; TRANSITIONS],
+    /// By [`Hook`]: events that a later program took because the first was active. The kernel counts a recursion miss of the first for each, though
+    /// nothing is missed.
+    pub taken_over: [u64; HOOKS],
+}
+
+/// How many words a [`CpuCounts`] has.
+pub const COUNT_WORDS: usize = COUNTERS + TRANSITIONS + HOOKS;
+
 /// How many [`Hook`]s there may be.
 pub const HOOKS: usize = 16;
 

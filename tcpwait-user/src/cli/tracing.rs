@@ -44,7 +44,7 @@ pub enum TimingBy {
 /// What tells of refused ports.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum PortsBy {
-    /// the best that this kernel has
+    /// fexit; where this kernel has none, trace, record and ports take sys_exit, and stat, top and export do without
     #[default]
     Auto,
     /// fexit on inet_csk_get_port, at no other cost
@@ -56,8 +56,8 @@ pub enum PortsBy {
     Off,
 }
 
-/// The hooks that are to be taken of those that do the same work.
-pub fn choices(timing: TimingBy, ports: PortsBy) -> Choices {
+/// The hooks that are to be taken of those that do the same work. `each_call`: whoever asks wants to see single calls, at a cost to the machine.
+pub fn choices(timing: TimingBy, ports: PortsBy, each_call: bool) -> Choices {
     Choices {
         segments: match timing {
             TimingBy::Auto => Choice::Best,
@@ -66,7 +66,8 @@ pub fn choices(timing: TimingBy, ports: PortsBy) -> Choices {
             TimingBy::Timer => Choice::None,
         },
         ports: match ports {
-            PortsBy::Auto => Choice::Best,
+            PortsBy::Auto if each_call => Choice::Best,
+            PortsBy::Auto => Choice::Cheap,
             PortsBy::Fexit => Choice::Hook("inet_csk_get_port"),
             PortsBy::SysExit => Choice::Hook("sys_exit"),
             PortsBy::Off => Choice::None,

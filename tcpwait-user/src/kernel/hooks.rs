@@ -152,6 +152,12 @@ pub struct Programs {
 }
 
 impl Hook {
+    /// Whether it costs those who do nothing with TCP: every system call of the machine then takes the slow way out
+    /// (`SYSCALL_WORK_SYSCALL_TRACEPOINT`, 5.11 to 7.3), on every thread.
+    pub fn is_dear(&self) -> bool {
+        self.number == wire::Hook::SysExit
+    }
+
     /// Its own programs, then those of each function that is attached along with it.
     pub fn programs(&self, preemptible: bool) -> impl Iterator<Item = Programs> + use<> {
         let on = move |function, number, copies: &'static [&'static str], at_least| {
@@ -196,6 +202,8 @@ pub enum Choice {
     Best,
     /// This one, or none.
     Hook(&'static str),
+    /// The first that the kernel gives, but none that others pay for ([`Hook::is_dear`]).
+    Cheap,
     /// None.
     None,
 }
@@ -227,6 +235,8 @@ pub enum HookOutcome {
     Attached,
     /// Another hook does its work, or it was not asked for.
     NotNeeded(String),
+    /// It could be had, and would slow what has nothing to do with TCP.
+    Spared,
     /// The kernel does not have it or does not allow it.
     Missing(String),
     /// The verifier refused the program, which is tcpwait's fault.
@@ -247,6 +257,7 @@ impl HookState {
     pub fn why(&self) -> Option<&str> {
         match &self.outcome {
             HookOutcome::Attached => None,
+            HookOutcome::Spared => Some("not asked for: it makes each system call of this machine some 85 ns slower"),
             HookOutcome::NotNeeded(why) | HookOutcome::Missing(why) | HookOutcome::Refused(why) => Some(why),
         }
     }
@@ -254,6 +265,12 @@ impl HookState {
     /// The sentence for the operator of a kernel that does not give this hook.
     pub fn loss(&self) -> String {
         let Self { hook, .. } = self;
+        if self.outcome == HookOutcome::Spared {
+            return format!(
+                "{}. `--refused-ports {}` shows them, and makes each system call of this machine some 85 ns slower",
+                hook.without, hook.name
+            );
+        }
         format!("cannot attach to {} ({}): {}", hook.name, self.why().unwrap_or_default(), hook.without)
     }
 }
@@ -283,7 +300,8 @@ pub fn missed(hooks: &[HookState]) -> impl Iterator<Item = &HookState> {
             }
             Need::Required | Need::Optional => true,
         };
-        (tells && matches!(state.outcome, HookOutcome::Missing(_))) || matches!(state.outcome, HookOutcome::Refused(_))
+        (tells && matches!(state.outcome, HookOutcome::Missing(_) | HookOutcome::Spared))
+            || matches!(state.outcome, HookOutcome::Refused(_))
     })
 }
 
@@ -310,6 +328,14 @@ mod tests {
             AttachKind::Tracepoint => HookOutcome::Attached,
         };
         assert_eq!(missed(&states(wrong)).count(), 3, "an error of this program is not kept quiet");
+        let spared = |hook: &Hook| match hook {
+            hook if hook.is_dear() => HookOutcome::Spared,
+            hook if hook.kind == AttachKind::Fexit => refused(hook),
+            _ => HookOutcome::Attached,
+        };
+        let said: Vec<String> = missed(&states(spared)).map(HookState::loss).collect();
+        let start = "failed bind() and listen() calls are not seen";
+        assert!(said.len() == 1 && said.iter().all(|sentence| sentence.starts_with(start)), "{said:?}");
         let unasked = |hook: &Hook| match hook.need {
             Need::OneOf(_) => HookOutcome::NotNeeded("not asked for".to_owned()),
             _ => HookOutcome::Attached,

@@ -139,7 +139,12 @@ fn probes(options: &Options) -> Result<Probes> {
     fill(&mut ebpf, config::LPORT_FILTER_MAP, &lports)?;
     fill(&mut ebpf, config::RPORT_FILTER_MAP, &rports)?;
 
-    let wanted = |hook: &&Hook| not_needed(hook, options.choices, &[]).or_else(|| unsupported(types, hook)).is_none();
+    let spared = |hook: &Hook| {
+        hook.is_dear() && matches!(hook.need, Need::OneOf(work) if options.choices.of(work) == Choice::Cheap)
+    };
+    let wanted = |hook: &&Hook| {
+        not_needed(hook, options.choices, &[]).or_else(|| unsupported(types, hook)).is_none() && !spared(hook)
+    };
     let mut tried = programs::attach(&mut ebpf, HOOKS.iter().filter(wanted), preemptible, btf);
     let logs: Vec<String> =
         tried.values().filter_map(|tried| Some(programs::verifier_log(tried.as_ref().err()?))).collect();
@@ -148,6 +153,7 @@ fn probes(options: &Options) -> Result<Probes> {
         let outcome = match (not_needed(hook, options.choices, &hooks), unsupported(types, hook)) {
             (Some(why), _) => HookOutcome::NotNeeded(why),
             (None, Some(why)) => HookOutcome::Missing(why),
+            (None, None) if spared(hook) => HookOutcome::Spared,
             (None, None) => match tried.remove(hook.name) {
                 Some(Ok(())) => HookOutcome::Attached,
                 Some(Err(e)) => programs::failure(&e, hook.kind, options.verbose),
@@ -179,10 +185,9 @@ fn probes(options: &Options) -> Result<Probes> {
     };
     Ok(Probes {
         ring: take(&mut ebpf, config::RING_MAP)?,
-        counters: take(&mut ebpf, config::COUNTERS_MAP)?,
-        transitions: take(&mut ebpf, config::TRANSITIONS_MAP)?,
-        taken_over: take(&mut ebpf, config::TAKEN_OVER_MAP)?,
+        counts: take(&mut ebpf, config::COUNTS_MAP)?,
         running,
+        asleep: take(&mut ebpf, config::ASLEEP_MAP)?,
         ebpf,
         hooks,
         handlers,

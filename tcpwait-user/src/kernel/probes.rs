@@ -7,7 +7,7 @@ use aya::{
     Ebpf,
     maps::{Array, MapData, PerCpuArray, RingBuf},
 };
-use tcpwait_wire::wire;
+use tcpwait_wire::wire::{self, COUNT_WORDS};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
@@ -22,10 +22,9 @@ use crate::symbols::Symbols;
 pub struct Probes {
     pub(super) ebpf: Ebpf,
     pub(super) ring: RingBuf<MapData>,
-    pub(super) counters: PerCpuArray<MapData, u64>,
-    pub(super) transitions: PerCpuArray<MapData, u64>,
-    pub(super) taken_over: PerCpuArray<MapData, u64>,
+    pub(super) counts: PerCpuArray<MapData, [u64; COUNT_WORDS]>,
     pub(super) running: Array<MapData, u32>,
+    pub(super) asleep: Array<MapData, u32>,
     /// Every hook and what became of it.
     pub hooks: Vec<HookState>,
     /// The handlers that tell mini-sockets' timers from others.
@@ -71,6 +70,15 @@ impl Probes {
         unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.context("waiting for the ring buffer")
     }
 
+    /// Says whether the next record is to wake the reader, who does not look by itself meanwhile. A record that is being written while this is said may
+    /// still come without waking anybody.
+    ///
+    /// # Errors
+    /// The kernel refuses, which it has no reason to.
+    pub fn set_asleep(&mut self, asleep: bool) -> Result<()> {
+        self.asleep.set(0, u32::from(asleep), 0).context("telling the kernel side whether to wake the reader")
+    }
+
     /// Passes the kernel side's own diagnostics on to `log`.
     pub fn flush_log(&mut self) {
         if let Some(log) = &mut self.log {
@@ -96,29 +104,26 @@ impl Probes {
 
     /// By hook, what none of its programs was run for; [`u64::MAX`] when this kernel does not tell. An event that the first missed and another took is not
     /// lost; nor is one that any of them was run for, be it of no interest: so it is at most what the one that missed least did.
-    fn withheld(&self) -> Result<[u64; wire::HOOKS]> {
-        let now = self.final_misses.clone().unwrap_or_else(|| misses(&self.ebpf, &self.hooks, self.preemptible));
-        let Some((now, before)) = now.zip(self.misses_before.as_ref()) else { return Ok([u64::MAX; wire::HOOKS]) };
-        // Read after the misses: what comes in between is then taken over and not missed, rather than the other way round.
-        let mut taken_over = [0; wire::HOOKS];
-        read_sums(&self.taken_over, &mut taken_over)?;
+    fn withheld(&self, now: Misses, taken_over: &[u64; wire::HOOKS]) -> [u64; wire::HOOKS] {
+        let Some((now, before)) = now.zip(self.misses_before.as_ref()) else { return [u64::MAX; wire::HOOKS] };
         let mut withheld = [0; wire::HOOKS];
         for (((withheld, now), before), taken_over) in withheld.iter_mut().zip(&now).zip(before).zip(taken_over) {
             let mut missed = now.iter().zip(before).map(|(now, before)| now.saturating_sub(*before));
-            let first = missed.next().unwrap_or_default().saturating_sub(taken_over);
+            let first = missed.next().unwrap_or_default().saturating_sub(*taken_over);
             *withheld = missed.fold(first, u64::min);
         }
-        Ok(withheld)
+        withheld
     }
 
     /// How many events are known to be lost so far: records that did not fit, and what the kernel withheld.
-    pub fn lost(&self) -> u64 {
-        let of = |counter: &wire::Counter| self.counters.get(&(*counter as u32), 0).map_or(0, |cpus| cpus.iter().sum());
-        wire::LOST.iter().map(of).sum::<u64>()
-            + self.withheld().map_or(0, |withheld| {
-                let told = wire::Hook::ALL.into_iter().filter(|hook| hook.tells_always());
-                told.filter_map(|hook| withheld.get(hook as usize)).filter(|count| **count != u64::MAX).sum()
-            })
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn lost(&self) -> Result<u64> {
+        let counters = self.counters(0)?;
+        let told = wire::Hook::ALL.into_iter().filter(|hook| hook.tells_always());
+        let withheld = told.filter_map(|hook| counters.withheld.get(hook as usize)).filter(|count| **count != u64::MAX);
+        Ok(sum_of(&counters.values, &wire::LOST) + withheld.sum::<u64>())
     }
 
     /// The kernel side's counts so far, summed over CPUs, as a record.
@@ -126,10 +131,9 @@ impl Probes {
     /// # Errors
     /// The map cannot be read.
     pub fn counters(&self, time_ns: u64) -> Result<wire::Counters> {
-        let mut values = [0u64; wire::COUNTERS];
-        read_sums(&self.counters, &mut values)?;
-        let mut transitions = [0u64; wire::TRANSITIONS];
-        read_sums(&self.transitions, &mut transitions)?;
+        let misses = self.final_misses.clone().unwrap_or_else(|| misses(&self.ebpf, &self.hooks, self.preemptible));
+        // After the misses: what comes in between is then taken over and not missed, rather than the other way round.
+        let Sums { mut values, transitions, taken_over } = Sums::read(&self.counts)?;
         total(&mut values, &transitions);
         Ok(wire::Counters {
             head: wire::Head {
@@ -142,7 +146,7 @@ impl Probes {
             },
             values,
             transitions,
-            withheld: self.withheld()?,
+            withheld: self.withheld(misses, &taken_over),
         })
     }
 }
@@ -163,11 +167,9 @@ pub(super) fn misses(ebpf: &Ebpf, hooks: &[HookState], preemptible: bool) -> Mis
 
 /// Fills in what follows from other counts, and is not counted where each nanosecond is paid for a million times.
 fn total(values: &mut [u64; wire::COUNTERS], transitions: &[u64; wire::TRANSITIONS]) {
-    let sum =
-        |counters: &[wire::Counter]| counters.iter().filter_map(|&counter| values.get(counter as usize)).sum::<u64>();
     let states: u64 = transitions.iter().sum();
-    let told = states + sum(&wire::TOLD);
-    let written = told.saturating_sub(sum(&wire::LOST) + sum(&[wire::Counter::Folded]));
+    let told = states + sum_of(values, &wire::TOLD);
+    let written = told.saturating_sub(sum_of(values, &wire::LOST) + sum_of(values, &[wire::Counter::Folded]));
     for (counter, value) in [(wire::Counter::StateSeen, states), (wire::Counter::Written, written)] {
         if let Some(slot) = values.get_mut(counter as usize) {
             *slot = value;
@@ -175,10 +177,26 @@ fn total(values: &mut [u64; wire::COUNTERS], transitions: &[u64; wire::TRANSITIO
     }
 }
 
-/// Reads every slot, summed over CPUs.
-fn read_sums(counters: &PerCpuArray<MapData, u64>, sums: &mut [u64]) -> Result<()> {
-    for (index, sum) in (0u32..).zip(sums) {
-        *sum = counters.get(&index, 0).context("reading the kernel side's counters")?.iter().sum();
+fn sum_of(values: &[u64; wire::COUNTERS], counters: &[wire::Counter]) -> u64 {
+    counters.iter().filter_map(|&counter| values.get(counter as usize)).sum()
+}
+
+/// What all CPUs have counted.
+struct Sums {
+    values: [u64; wire::COUNTERS],
+    transitions: [u64; wire::TRANSITIONS],
+    taken_over: [u64; wire::HOOKS],
+}
+
+impl Sums {
+    fn read(counts: &PerCpuArray<MapData, [u64; COUNT_WORDS]>) -> Result<Self> {
+        let mut sums =
+            Self { values: [0; wire::COUNTERS], transitions: [0; wire::TRANSITIONS], taken_over: [0; wire::HOOKS] };
+        for cpu in counts.get(&0, 0).context("reading the kernel side's counters")?.iter() {
+            // In the order of `wire::CpuCounts`.
+            let slots = sums.values.iter_mut().chain(&mut sums.transitions).chain(&mut sums.taken_over);
+            slots.zip(cpu).for_each(|(sum, count)| *sum += count);
+        }
+        Ok(sums)
     }
-    Ok(())
 }

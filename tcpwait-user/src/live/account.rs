@@ -1,7 +1,5 @@
 //! What was counted and lost so far, told as it is due.
 
-use std::io;
-
 use anyhow::Result;
 use tcpwait_wire::wire::{self, Kind};
 use zerocopy::IntoBytes;
@@ -21,8 +19,8 @@ impl Live {
     }
 
     /// Looks for losses if it is time to, and says how many there are if there are more than before.
-    pub(super) fn say_lost(&mut self, losses: &mut Losses, sink: &mut impl Sink) -> io::Result<()> {
-        if let Some(lost) = losses.grown(|| self.probes.lost()) {
+    pub(super) fn say_lost(&mut self, losses: &mut Losses, sink: &mut impl Sink) -> Result<()> {
+        if let Some(lost) = losses.grown(|| self.probes.lost())? {
             // What was lost was so before this, and what is left of that time comes first.
             self.catch_up(sink)?;
             sink.record(wire::Loss { head: head::<wire::Loss>(Kind::Loss), lost }.as_bytes())?;

@@ -76,6 +76,7 @@ pub fn attach(settings: LiveOptions) -> Result<Live> {
         probes,
         settings,
         header,
+        has_passed: false,
         naming: Naming::new(),
         heirs: Heirs::new(),
         signals,

@@ -30,18 +30,20 @@ impl Live {
     pub(super) fn drain(&mut self, sink: &mut impl Sink) -> io::Result<(usize, u64)> {
         /// `struct bpf_ringbuf_hdr`.
         const HEADER: u64 = 8;
-        let Self { probes, naming, heirs, .. } = self;
+        let Self { probes, naming, heirs, has_passed, .. } = self;
         let mut bytes = 0;
         let records = probes.drain(BATCH, |record| {
             bytes += HEADER + record.len() as u64;
             heirs.note(record);
             name_and_pass(record, naming, sink)
         })?;
+        *has_passed |= records > 0;
         Ok((records, bytes))
     }
 
     /// Passes on records that were read beside the tracing.
     pub(super) fn pass_all(&mut self, records: &[u8], sink: &mut impl Sink) -> io::Result<()> {
+        self.has_passed |= !records.is_empty();
         split(records).try_for_each(|record| {
             self.heirs.note(record);
             name_and_pass(record, &mut self.naming, sink)

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Result;
+
 /// How often losses are looked for.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -27,20 +29,23 @@ impl Losses {
     }
 
     /// Looks for losses if it is time to: how many there are by now, if there are more than before.
-    pub(super) fn grown(&mut self, count: impl Fn() -> u64) -> Option<u64> {
+    ///
+    /// # Errors
+    /// They cannot be counted.
+    pub(super) fn grown(&mut self, count: impl Fn() -> Result<u64>) -> Result<Option<u64>> {
         let now = Instant::now();
         if now < self.next_look {
-            return None;
+            return Ok(None);
         }
         self.next_look = now + LOOK;
-        let lost = count();
+        let lost = count()?;
         let grown = lost > self.lost;
         self.lost = lost;
         if grown {
             self.owed = true;
             self.next_listing = self.next_listing.max(now + SETTLING);
         }
-        grown.then_some(lost)
+        Ok(grown.then_some(lost))
     }
 
     /// Whether a listing is to begin now.

@@ -16,6 +16,9 @@ const LAST_READING_AT_SIGNAL: Duration = Duration::from_millis(500);
 /// Or so many times as long as one has taken: a machine with a thousand network namespaces takes longer.
 const AS_BEFORE: u32 = 3;
 
+/// How old the last reading may become where nothing has happened since.
+const OLD: Duration = Duration::from_secs(10);
+
 /// Of the time, one in so many goes to reading the kernel's own counters at most.
 const READING_SHARE: u32 = 20;
 
@@ -26,6 +29,8 @@ pub(super) struct Readings {
     pub(super) under_way: Option<oneshot::Receiver<(Reading, Duration)>>,
     /// The last one has begun.
     pub(super) last_begun: bool,
+    /// Whether a record came since one began.
+    pub(super) has_news: bool,
     next: Option<Instant>,
     /// It is to end, at the latest then.
     pub(super) ends_at: Option<Instant>,
@@ -59,7 +64,7 @@ impl Readings {
             && self.under_way.is_none()
             && match self.ends_at {
                 Some(_) => !self.last_begun,
-                None => self.next.is_none_or(|next| Instant::now() >= next),
+                None => self.next.is_none_or(|next| Instant::now() >= if self.has_news { next } else { next + OLD }),
             }
     }
 

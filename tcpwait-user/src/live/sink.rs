@@ -35,6 +35,16 @@ pub trait Sink {
         false
     }
 
+    /// When it wants to be told what time it is, in nanoseconds of `CLOCK_MONOTONIC`, even if nothing happens until then.
+    fn next_due_ns(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether it has to be asked often if it is over: something else than records ends it.
+    fn is_watching(&self) -> bool {
+        false
+    }
+
     /// The kernel side's counts so far: when they were due.
     fn account(&mut self, _counters: &wire::Counters) {}
 

@@ -14,8 +14,9 @@ const ASK: Duration = Duration::from_millis(250);
 /// Of the time, one part in so many goes to that at most.
 const ASK_SHARE: u32 = 100;
 
-/// How old settings may be.
+/// How old settings may be; and where nothing has happened meanwhile.
 const OLD: Duration = Duration::from_secs(1);
+const OLDEST: Duration = Duration::from_secs(10);
 
 /// Of the time, one in so many goes to reading them at most: all processes are looked at for their namespaces.
 const SHARE: u32 = 20;
@@ -26,6 +27,8 @@ pub(super) struct SettingsReadings {
     pub(super) under_way: Option<oneshot::Receiver<SettingsRead>>,
     /// Those that it was asked for last, in order.
     known: Vec<NetnsId>,
+    /// Whether a record came since the last reading began.
+    pub(super) has_news: bool,
     next_ask: Instant,
     next: Instant,
     not_before: Instant,
@@ -34,7 +37,7 @@ pub(super) struct SettingsReadings {
 impl SettingsReadings {
     pub(super) fn new() -> Self {
         let now = Instant::now();
-        Self { under_way: None, known: Vec::new(), next_ask: now, next: now, not_before: now }
+        Self { under_way: None, known: Vec::new(), has_news: true, next_ask: now, next: now, not_before: now }
     }
 
     /// A reading took so long.
@@ -56,9 +59,11 @@ impl SettingsReadings {
         // There may be a million sockets to be gone through.
         self.next_ask = now + ASK.max(now.elapsed() * ASK_SHARE);
         let is_new = wanted.iter().any(|netns| self.known.binary_search(netns).is_err());
-        if wanted.is_empty() || !(is_new || now >= self.next) {
+        let next = if self.has_news { self.next } else { self.next + OLDEST };
+        if wanted.is_empty() || !(is_new || now >= next) {
             return None;
         }
+        self.has_news = false;
         self.known.clone_from(&wanted);
         Some(wanted)
     }

@@ -16,6 +16,7 @@ use std::{
 use nix::{
     libc,
     poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::eventfd::{EfdFlags, EventFd},
 };
 
 use crate::capabilities;
@@ -23,7 +24,7 @@ use crate::capabilities;
 /// Bytes that are written in one go: of a write that is stuck, nobody knows how much was taken.
 const PIECE: usize = 16 << 10;
 
-/// How often it is looked whether a reader that is sent nothing is still there.
+/// How often it is looked after what tells nothing by itself.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// How long a write may take that there is room for.
@@ -48,7 +49,13 @@ struct SharedQueue {
     limit: usize,
     dropped_lines: AtomicU64,
     /// `None` where it cannot be written.
-    file: Option<File>,
+    outlet: Option<Outlet>,
+}
+
+/// The file, and what wakes the thread that waits beside it.
+struct Outlet {
+    file: File,
+    bell: EventFd,
 }
 
 #[derive(Default)]
@@ -60,6 +67,8 @@ pub(super) struct QueueState {
     under_way: u64,
     /// Whether the thread is writing: else it has not been on a CPU since text came, which is not the reader's doing.
     writing: bool,
+    /// Whether the thread waits for the bell.
+    resting: bool,
     /// Grows whenever a reader took something.
     pub(super) taken: u64,
     /// It was waited for in vain.
@@ -70,8 +79,9 @@ pub(super) struct QueueState {
 
 impl OutputQueue {
     pub(super) fn new(file: io::Result<File>, limit: usize) -> Self {
-        let (file, refused) = match file {
-            Ok(file) => (Some(file), None),
+        let bell = || EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK).map_err(io::Error::from);
+        let (outlet, refused) = match file.and_then(|file| Ok(Outlet { file, bell: bell()? })) {
+            Ok(outlet) => (Some(outlet), None),
             Err(e) => (None, Some(errno(&e))),
         };
         let shared = Arc::new(SharedQueue {
@@ -79,14 +89,14 @@ impl OutputQueue {
             changed: Condvar::new(),
             limit,
             dropped_lines: AtomicU64::new(0),
-            file,
+            outlet,
         });
         let writer = Arc::clone(&shared);
         let write = move || {
             // It has the file, needs no right, and keeps those of the thread that it was started by whatever becomes of that one.
             let _ = capabilities::give_up_all();
-            if let Some(file) = &writer.file {
-                writer.write_all(file);
+            if let Some(outlet) = &writer.outlet {
+                writer.write_all(outlet);
             }
         };
         if let Err(e) = thread::Builder::new().name("output".to_owned()).spawn(write) {
@@ -101,7 +111,7 @@ impl OutputQueue {
 
     /// Takes text, or drops it where there is no room and nobody is to wait for it.
     pub(super) fn push(&self, text: Vec<u8>, mut full: WhenFull<'_>) -> io::Result<()> {
-        let SharedQueue { changed, limit, dropped_lines, .. } = &*self.0;
+        let SharedQueue { changed, limit, dropped_lines, outlet, .. } = &*self.0;
         let mut state = self.lock();
         while state.error.is_none() && state.waiting > *limit {
             let left = match &full {
@@ -131,6 +141,12 @@ impl OutputQueue {
         state.waiting += text.len();
         state.chunks.push_back(text);
         changed.notify_all();
+        if std::mem::take(&mut state.resting)
+            && let Some(outlet) = outlet
+        {
+            // It can only fail by having been rung 2^64 times.
+            let _ = outlet.bell.write(1);
+        }
         Ok(())
     }
 
@@ -143,7 +159,7 @@ impl OutputQueue {
             if state.taken != taken || !state.writing {
                 (taken, since) = (state.taken, Instant::now());
             }
-            let has_room = self.0.file.as_ref().is_some_and(|file| has_room(file.as_fd()));
+            let has_room = self.0.outlet.as_ref().is_some_and(|outlet| has_room(outlet.file.as_fd()));
             let most = if has_room { patience().max(BUSY) } else { patience() };
             let Some(left) = most.checked_sub(since.elapsed()).filter(|_| !state.given_up) else {
                 state.given_up = true;
@@ -176,11 +192,16 @@ impl SharedQueue {
     }
 
     /// The thread: writes what comes, and looks after the reader while nothing does.
-    fn write_all(&self, mut file: &File) {
+    fn write_all(&self, outlet: &Outlet) {
+        let mut file = &outlet.file;
         let mut state = self.lock();
         while state.error.is_none() {
             let Some(chunk) = state.chunks.pop_front() else {
-                state = self.changed.wait_timeout(state, LOOK).unwrap_or_else(PoisonError::into_inner).0;
+                state.resting = true;
+                drop(state);
+                outlet.rest();
+                state = self.lock();
+                state.resting = false;
                 if state.chunks.is_empty() && has_no_reader(file.as_fd()) {
                     state.error = Some(libc::EPIPE);
                 }
@@ -214,6 +235,24 @@ impl SharedQueue {
             }
         }
         self.changed.notify_all();
+    }
+}
+
+impl Outlet {
+    /// Waits until the bell rings, or the reader is gone. Of what tells of neither, and is not a reader gone (a terminal that was hung up), it looks
+    /// after a while.
+    fn rest(&self) {
+        let bell = || PollFd::new(self.bell.as_fd(), PollFlags::POLLIN);
+        let mut asked = [bell(), PollFd::new(self.file.as_fd(), PollFlags::empty())];
+        if poll(&mut asked, PollTimeout::NONE).is_ok()
+            && let [rung, file] = &asked
+            && rung.revents().is_none_or(|said| said.is_empty())
+            && file.revents().is_some_and(|said| !said.contains(PollFlags::POLLERR))
+        {
+            let _ = poll(&mut [bell()], PollTimeout::try_from(LOOK).unwrap_or(PollTimeout::MAX));
+        }
+        // Whether it rang or not: nothing is missed, as the thread looks at the queue now.
+        let _ = self.bell.read();
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
     notices::{banner, log_to_stderr, say_damage, say_seeded},
     runtime,
     screen::{paint, screen},
-    source::{open, settings},
+    source::{open, settings_of_each_call},
 };
 use crate::{
     aggregate::ports::settings::PortSettings,
@@ -80,7 +80,7 @@ fn replay(args: &PortsArgs, path: &Path) -> Result<ExitCode> {
 async fn trace(args: &PortsArgs) -> Result<ExitCode> {
     let mut criteria = criteria(&args.filter(), true)?;
     let filter = kernel_filter(&mut criteria);
-    let mut live = live::attach(settings(&args.tracing, filter))?;
+    let mut live = live::attach(settings_of_each_call(&args.tracing, filter))?;
     let mut sink = Traced(reports(args, live.header(), true, criteria, Output::live()));
     banner(&live, args.tracing.verbose);
     let seeded = live.run(&mut sink).await?;
@@ -124,6 +124,9 @@ impl Sink for Traced {
     }
     fn is_due(&mut self, now_ns: u64) -> bool {
         self.0.is_due(now_ns)
+    }
+    fn next_due_ns(&self) -> Option<u64> {
+        self.0.next_due_ns()
     }
     fn account(&mut self, counters: &Counters) {
         self.0.account(counters);

@@ -18,7 +18,7 @@ use crate::{
 /// Says what this kernel gives.
 pub fn run(args: &ProbesArgs) -> Result<ExitCode> {
     log_to_stderr(args.verbose);
-    let report = report(choices(args.timing, args.refused_ports), args.verbose)?;
+    let report = report(choices(args.timing, args.refused_ports, true), args.verbose)?;
     let mut out = Output::patient();
     probes::write(&report, args.json, &mut out).and_then(|()| out.flush()).context("writing to stdout")?;
     Ok(ExitCode::SUCCESS)

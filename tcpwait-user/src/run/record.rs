@@ -10,7 +10,7 @@ use super::{
     exit,
     notices::{banner, log_to_stderr, say_seeded},
     runtime,
-    source::settings,
+    source::settings_of_each_call,
 };
 use crate::{
     cli::RecordArgs,
@@ -37,7 +37,7 @@ async fn record(args: &RecordArgs) -> Result<ExitCode> {
             "standard output is a terminal, and a recording is binary: use `tcpwait record -o - | ssh HOST 'cat > FILE'`, or -o FILE"
         );
     }
-    let mut live = live::attach(settings(&args.tracing, filter))?;
+    let mut live = live::attach(settings_of_each_call(&args.tracing, filter))?;
     let new = match to_stdout {
         true => recording::New::stdout()?,
         false => recording::New::file(&args.output)?,

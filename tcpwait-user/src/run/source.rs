@@ -26,16 +26,21 @@ pub(super) fn meaning_of_tw() -> Option<TwCounts> {
     Some(if began { TwCounts::Beginnings } else { TwCounts::Expiries })
 }
 
-/// How the running kernel is traced, unless a command wants it otherwise.
+/// How the running kernel is traced, unless a command wants it otherwise. It may run day and night.
 pub(super) fn settings(args: &Tracing, filter: KernelFilter) -> LiveOptions {
     LiveOptions {
         filter,
         ring_bytes: args.ring_buffer,
         duration: args.duration,
-        choices: choices(args.timing, args.refused_ports),
+        choices: choices(args.timing, args.refused_ports, false),
         audit: Audited::Never,
         first_signal_ends: true,
         wake: None,
         verbose: args.verbose,
     }
+}
+
+/// The same for a command that shows each call: somebody waits for one.
+pub(super) fn settings_of_each_call(args: &Tracing, filter: KernelFilter) -> LiveOptions {
+    LiveOptions { choices: choices(args.timing, args.refused_ports, true), ..settings(args, filter) }
 }

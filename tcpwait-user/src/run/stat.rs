@@ -188,6 +188,12 @@ impl Sink for Reports {
     fn is_due(&mut self, now_ns: u64) -> bool {
         self.statistics.is_due(now_ns)
     }
+    fn next_due_ns(&self) -> Option<u64> {
+        self.statistics.next_due_ns()
+    }
+    fn is_watching(&self) -> bool {
+        self.command.is_some()
+    }
     fn account(&mut self, counters: &Counters) {
         self.statistics.engine_mut().account(counters);
     }

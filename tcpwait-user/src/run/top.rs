@@ -7,7 +7,6 @@ use std::{
     io::{self, IsTerminal, Write as _},
     path::Path,
     process::ExitCode,
-    sync::Arc,
     thread,
     time::Duration,
 };
@@ -15,7 +14,6 @@ use std::{
 use anyhow::{Context, Result};
 use jiff::tz::TimeZone;
 use tcpwait_wire::wire::Counters;
-use tokio::sync::Notify;
 
 use self::screen_thread::ScreenThread;
 use super::{
@@ -223,13 +221,12 @@ async fn trace(args: &TopArgs) -> Result<ExitCode> {
     let audit = Audit::new(if ports { None } else { meaning_of_tw() }, why_not);
     let wanted = Wanted { criteria, by: args.by.clone(), interval: args.interval, once: args.once };
     let namespaces = namespaces(args, &filter);
-    let wake = Arc::new(Notify::new());
+    let feed = Feed::default();
     let mut live = live::attach(LiveOptions {
         audit: if ports { Audited::Never } else { Audited::Throughout },
-        wake: Some(Arc::clone(&wake)),
+        wake: Some(feed.wake()),
         ..settings(&args.tracing, filter)
     })?;
-    let feed = Feed::default();
     let mut sink = Watched {
         engine: wanted.engine(live.header(), audit, wanted.interval).live(),
         feed: feed.clone(),
@@ -243,7 +240,7 @@ async fn trace(args: &TopArgs) -> Result<ExitCode> {
         return print(args, &feed);
     }
     say_missing(&live);
-    let screen = ScreenThread::start(TopScreen::new(scene(args, host())), feed.clone(), namespaces)?.wakes(wake);
+    let screen = ScreenThread::start(TopScreen::new(scene(args, host())), feed.clone(), namespaces)?;
     let ran = live.run(&mut sink).await;
     let ended = screen.end();
     say_seeded(ran?.as_ref(), args.tracing.verbose);
@@ -332,6 +329,9 @@ impl Sink for Watched {
     }
     fn is_due(&mut self, now_ns: u64) -> bool {
         self.engine.is_due(now_ns)
+    }
+    fn next_due_ns(&self) -> Option<u64> {
+        self.engine.next_due_ns()
     }
     fn account(&mut self, counters: &Counters) {
         self.engine.account(counters);

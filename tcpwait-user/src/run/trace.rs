@@ -16,7 +16,7 @@ use super::{
     notices::{banner, log_to_stderr, say_damage, say_seeded},
     perfetto, runtime,
     screen::{line_width, paint},
-    source::{meaning_of_tw, open, settings},
+    source::{meaning_of_tw, open, settings_of_each_call},
 };
 use crate::{
     aggregate::audit::{Audit, AuditReport, Reading},
@@ -55,7 +55,7 @@ async fn live(args: &TraceArgs) -> Result<ExitCode> {
     let ports = !filter.lports.is_empty() || !filter.rports.is_empty();
     let audited = if ports { Audited::Never } else { Audited::Ends };
     let audit = (!ports).then(|| Audit::new(meaning_of_tw(), None));
-    let mut live = source::attach(LiveOptions { audit: audited, ..settings(&args.tracing, filter) })?;
+    let mut live = source::attach(LiveOptions { audit: audited, ..settings_of_each_call(&args.tracing, filter) })?;
     let out: Box<dyn Write> = match &journal {
         Some(journal) => Box::new(journal.live()),
         None => Box::new(Output::live()),

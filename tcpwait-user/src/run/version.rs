@@ -20,7 +20,7 @@ pub fn run(args: &VersionArgs) -> Result<ExitCode> {
     let recordings = wire::OLDEST_VERSION..=wire::VERSION;
     let mut version = Version::new(kernel::object()?.len(), recordings, text(uname.release()), text(uname.machine()));
     if args.verbose || args.json {
-        match probes::report(choices(TimingBy::Auto, PortsBy::Auto), false) {
+        match probes::report(choices(TimingBy::Auto, PortsBy::Auto, true), false) {
             Ok(report) => version.probes = Some((&report).into()),
             Err(why) => version.untried = Some(format!("{why:#}")),
         }

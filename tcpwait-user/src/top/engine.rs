@@ -121,6 +121,11 @@ impl TopEngine {
         self.due.is(now_ns)
     }
 
+    /// When the next is due, in the same.
+    pub fn next_due_ns(&self) -> Option<u64> {
+        self.due.next_ns()
+    }
+
     /// From now on a snapshot for each such interval.
     pub fn set_interval(&mut self, interval: Duration) {
         self.due = Schedule { interval: Some(interval), count: None }.begin(self.stat.now_ns());

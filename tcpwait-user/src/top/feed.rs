@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::sync::Notify;
+
 use super::{past, snapshot::TopSnapshot, stories::StoryRing};
 use crate::{aggregate::by::GroupBy, names::Names};
 
@@ -50,7 +52,11 @@ struct Undelivered {
 
 /// Both directions; each side has a copy.
 #[derive(Clone, Debug, Default)]
-pub struct Feed(Arc<Mutex<Undelivered>>);
+pub struct Feed {
+    undelivered: Arc<Mutex<Undelivered>>,
+    /// Wakes whoever counts.
+    wake: Arc<Notify>,
+}
 
 impl Feed {
     /// What was counted is there to be drawn.
@@ -95,6 +101,12 @@ impl Feed {
     /// The screen wants something counted otherwise.
     pub fn ask(&self, request: CountRequest) {
         self.lock().requests.push_back(request);
+        self.wake.notify_one();
+    }
+
+    /// Tells whoever counts that the screen asks for something, or has ended.
+    pub fn wake(&self) -> Arc<Notify> {
+        Arc::clone(&self.wake)
     }
 
     /// What it wants.
@@ -105,6 +117,7 @@ impl Feed {
     /// The screen has ended, however it did.
     pub fn screen_goes(&self) {
         self.lock().screen_is_gone = true;
+        self.wake.notify_one();
     }
 
     /// Whether the screen has ended.
@@ -114,6 +127,6 @@ impl Feed {
 
     /// Nothing is left half done where somebody panics.
     fn lock(&self) -> MutexGuard<'_, Undelivered> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.undelivered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,7 +11,6 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use tokio::sync::Notify;
 
 use super::errands::{RecordingProcess, save};
 use crate::{
@@ -37,31 +36,23 @@ const PLAY: Duration = Duration::from_millis(1_000);
 pub(super) struct ScreenThread {
     thread: JoinHandle<Result<()>>,
     ends: Arc<AtomicBool>,
-    feed: Feed,
-    wake: Option<Arc<Notify>>,
 }
 
 impl ScreenThread {
     pub(super) fn start(screen: TopScreen, feed: Feed, namespaces: Vec<String>) -> Result<Self> {
         output::hold();
         let ends = Arc::new(AtomicBool::new(false));
-        let ending = Ending { feed: feed.clone(), ends: Arc::clone(&ends) };
-        let own = feed.clone();
+        let ending = Ending { feed, ends: Arc::clone(&ends) };
         let thread = thread::Builder::new()
             .name("screen".to_owned())
             .spawn(move || watch(screen, &ending, namespaces))
             .context("starting the screen's thread")?;
-        Ok(Self { thread, ends, feed: own, wake: None })
-    }
-
-    pub(super) fn wakes(self, wake: Arc<Notify>) -> Self {
-        Self { wake: Some(wake), ..self }
+        Ok(Self { thread, ends })
     }
 
     /// The screen ends, if it has not; and the terminal is what it was.
     pub(super) fn end(self) -> Result<ExitCode> {
-        let Self { thread, ends, feed, wake } = self;
-        drop((feed, wake));
+        let Self { thread, ends } = self;
         ends.store(true, Ordering::SeqCst);
         let begun = Instant::now();
         while !thread.is_finished() && begun.elapsed() < A_MOMENT {
