@@ -303,7 +303,21 @@ pub const RPORT_FILTER_MAP: &str = "WANTED_RPORT";
 pub const RUNNING_MAP: &str = "RUNNING";
 /// Array of one `u32`: not 0 while the reader does not look at the ring buffer by itself. The next record wakes it.
 pub const ASLEEP_MAP: &str = "ASLEEP";
-/// The ring buffer.
-pub const RING_MAP: &str = "RECORDS";
+/// The ring buffers, one for each group of CPUs: a reservation takes its buffer's one lock (`__bpf_ringbuf_reserve`, 5.8 to 7.3), which all CPUs that write
+/// there wait for. The first [`RINGS`] are in use.
+pub const RING_MAPS: [&str; 8] = [
+    "RECORDS",
+    "RECORDS_2",
+    "RECORDS_3",
+    "RECORDS_4",
+    "RECORDS_5",
+    "RECORDS_6",
+    "RECORDS_7",
+    "RECORDS_8",
+];
+/// Name of the `u32` global with the number of ring buffers in use.
+pub const RINGS: &str = "RINGS";
+/// Name of the `u32` global: a CPU writes to the ring buffer whose number is its own, without so many of its lower bits, and never beyond the last.
+pub const RING_SHIFT: &str = "RING_SHIFT";
 /// Per-CPU array of one [`crate::wire::CpuCounts`].
 pub const COUNTS_MAP: &str = "COUNTS";

@@ -1,4 +1,4 @@
-//! The only file that touches the ring buffer. A record is reserved whole, filled, submitted;
+//! How a record comes into a ring buffer. A record is reserved whole, filled, submitted;
 //! what does not fit is counted under its cause. It never waits and knows nothing of what it carries.
 
 use aya_ebpf::{
@@ -11,7 +11,8 @@ use tcpwait_wire::wire::{Counter, Head, Kind};
 
 use crate::{
     counters::{count, is_first},
-    maps::{ASLEEP, NOTES, RECORDS, WAKE_BYTES},
+    maps::{ASLEEP, NOTES, WAKE_BYTES},
+    ring::reserve,
     task,
 };
 
@@ -28,7 +29,9 @@ pub fn emit<R: 'static>(
     // Before there is room for it: whoever waits for that, or is preempted, tells of what was.
     // SAFETY: the helper has no preconditions.
     let time_ns = unsafe { bpf_ktime_get_ns() };
-    let Some(mut entry) = RECORDS.reserve::<R>(0) else {
+    // SAFETY: the helper has no preconditions.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let Some(mut entry) = reserve::<R>(cpu) else {
         if is_first(lost) {
             warn!(ctx, "ring buffer full: first loss of kind {} on this CPU", kind as u8);
         }
@@ -41,8 +44,7 @@ pub fn emit<R: 'static>(
         len: size_of::<R>() as u16,
         kind: kind as u8,
         flags,
-        // SAFETY: the helper has no preconditions.
-        cpu: unsafe { bpf_get_smp_processor_id() } as u16,
+        cpu: cpu as u16,
         thread: task::thread(ctx) as u16,
     };
     // SAFETY: every record type starts with a `Head` (wire.rs) and the reserved memory is 8-byte aligned.

@@ -7,9 +7,30 @@ use aya_ebpf::{
 };
 use tcpwait_wire::{config::ABSENT, wire::CpuCounts};
 
-/// Everything told to user space. User space sets the real size before load.
+/// Everything told to user space: see `config::RING_MAPS`. User space sets the real sizes before load.
 #[map]
 pub static RECORDS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
+#[map]
+pub static RECORDS_2: RingBuf = RingBuf::with_byte_size(4096, 0);
+#[map]
+pub static RECORDS_3: RingBuf = RingBuf::with_byte_size(4096, 0);
+#[map]
+pub static RECORDS_4: RingBuf = RingBuf::with_byte_size(4096, 0);
+#[map]
+pub static RECORDS_5: RingBuf = RingBuf::with_byte_size(4096, 0);
+#[map]
+pub static RECORDS_6: RingBuf = RingBuf::with_byte_size(4096, 0);
+#[map]
+pub static RECORDS_7: RingBuf = RingBuf::with_byte_size(4096, 0);
+#[map]
+pub static RECORDS_8: RingBuf = RingBuf::with_byte_size(4096, 0);
+
+/// See `config::RINGS`.
+#[unsafe(no_mangle)]
+pub static RINGS: Global<u32> = Global::new(1);
+/// See `config::RING_SHIFT`.
+#[unsafe(no_mangle)]
+pub static RING_SHIFT: Global<u32> = Global::new(31);
 
 /// See `config::RUNNING_MAP`.
 #[map]

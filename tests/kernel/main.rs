@@ -36,6 +36,7 @@ mod syn_recv;
 mod hand;
 mod identity;
 mod journal;
+mod many_cpus;
 mod netns;
 mod older;
 #[path = "../replay/metrics/of_stat.rs"]
@@ -409,6 +410,7 @@ fn main() -> ExitCode {
         watched("failures::as_many_as_the_kernel_counts", failures::as_many_as_the_kernel_counts),
         demanding("fifty_thousand::agree_with_the_kernels_counters", fifty_thousand::agree_with_the_kernels_counters),
         demanding("fifty_thousand::begun_and_ended_in_the_middle", fifty_thousand::begun_and_ended_in_the_middle),
+        demanding("many_cpus::their_records_are_merged", many_cpus::their_records_are_merged),
         demanding("bursts::of_a_whole_bucket", bursts::of_a_whole_bucket),
         demanding("stat::a_hundred_thousand_agree", stat::a_hundred_thousand_agree),
         demanding("stat::what_is_lost_is_accounted_for", stat::what_is_lost_is_accounted_for),

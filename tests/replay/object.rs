@@ -7,7 +7,7 @@ use aya_obj::{Object, ProgramSection};
 use tcpwait::kernel::{AttachKind, HOOKS};
 use tcpwait_wire::{
     config::{
-        COUNTS_MAP, FILTER_LPORT, FILTER_NETNS, FILTER_RPORT, LPORT_FILTER_MAP, NETNS_FILTER_MAP, OFFSETS, RING_MAP,
+        COUNTS_MAP, FILTER_LPORT, FILTER_NETNS, FILTER_RPORT, LPORT_FILTER_MAP, NETNS_FILTER_MAP, OFFSETS, RING_MAPS,
         RPORT_FILTER_MAP, TW_TIMER_HANDLER, WAKE_BYTES,
     },
     wire::COUNT_WORDS,
@@ -55,7 +55,8 @@ fn every_hook_has_its_program() {
 fn every_map_is_there_and_of_its_type() {
     let object = object();
     for (name, kind) in [
-        (RING_MAP, RINGBUF),
+        (RING_MAPS[0], RINGBUF),
+        (RING_MAPS[7], RINGBUF),
         (COUNTS_MAP, PERCPU_ARRAY),
         (NETNS_FILTER_MAP, HASH),
         (LPORT_FILTER_MAP, HASH),

@@ -91,6 +91,8 @@ pub enum Profile {
     Warp,
     /// Two CPUs in real time, for races.
     Smp,
+    /// Eight CPUs in real time, on as many as this machine has: for what only happens among many.
+    Many,
 }
 
 impl Profile {
@@ -98,6 +100,7 @@ impl Profile {
         match self {
             Profile::Warp => "warp",
             Profile::Smp => "smp",
+            Profile::Many => "many",
         }
     }
 }
@@ -261,7 +264,7 @@ impl Machine<'_> {
     fn label(&self) -> String {
         match self.profile {
             Profile::Warp => self.kernel.name.clone(),
-            Profile::Smp => format!("{} smp", self.kernel.name),
+            Profile::Smp | Profile::Many => format!("{} {}", self.kernel.name, self.profile.name()),
         }
     }
 

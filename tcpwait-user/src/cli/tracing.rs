@@ -15,6 +15,9 @@ pub struct Tracing {
     /// Size of the ring buffer in MiB, a power of two
     #[arg(long, value_name = "MIB", default_value = "16", value_parser = mebibytes)]
     pub ring_buffer: u32,
+    /// How many CPUs share a ring buffer, for tests of machines that have many
+    #[arg(long, value_name = "N", hide = true)]
+    pub cpus_of_a_ring: Option<u32>,
     /// Hook that timestamps the FIN that ends an orphan's FIN_WAIT2 and the segments that restart TIME_WAIT's timer
     #[arg(long, value_enum, default_value_t)]
     pub timing: TimingBy,

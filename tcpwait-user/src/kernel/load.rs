@@ -19,7 +19,9 @@ use super::{
     hooks::{Choice, Choices, HOOKS, Hook, HookOutcome, HookState, Need, attached},
     needs, netns,
     probes::{Probes, misses},
-    programs, symbols,
+    programs,
+    rings::{Grouping, Rings},
+    symbols,
     types::{self, KernelTypes},
 };
 
@@ -48,6 +50,8 @@ pub struct Options {
     pub filter: KernelFilter,
     /// Size of the ring buffer in bytes: a power of two, at least a page.
     pub ring_bytes: u32,
+    /// How many CPUs share a ring buffer; `None`: the usual number.
+    pub cpus_of_a_ring: Option<u32>,
     /// Kernel-side diagnostics and the verifier's log.
     pub verbose: bool,
     /// Which of the hooks that do the same work is taken.
@@ -80,6 +84,7 @@ fn probes(options: &Options) -> Result<Probes> {
     let (by_netns, by_lport, by_rport) = (mode(&filter.netns), mode(&filter.lports), mode(&filter.rports));
     let log_level: u8 = if options.verbose { aya_log::Level::Debug as u8 } else { 0 };
     let cpus = nr_cpus().map_err(|(path, e)| anyhow!("counting CPUs in {path}: {e}"))?;
+    let grouping = Grouping::of(u32::try_from(cpus).unwrap_or(u32::MAX), options.cpus_of_a_ring);
     let wake_bytes = u64::from(options.ring_bytes / WAKE_SHARE) / cpus.max(1) as u64;
     let process_arguments = types.arguments_of("tcp_timewait_state_process").unwrap_or_default();
     let accept_arguments = types.arguments_of("inet_csk_accept").unwrap_or_default();
@@ -87,8 +92,10 @@ fn probes(options: &Options) -> Result<Probes> {
     let preemptible = types.has_preemptible_tracepoints();
     let preemptible_flag = u8::from(preemptible);
     let threads_flag = u8::from(preemptible || types.has_threaded_softirqs());
-    let page_bytes = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|bytes| u64::try_from(bytes).ok());
-    let stack_bytes = types.stack_bytes(page_bytes.unwrap_or_default());
+    let page_bytes = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|bytes| u32::try_from(bytes).ok());
+    let stack_bytes = types.stack_bytes(page_bytes.unwrap_or_default().into());
+    let page_bytes = page_bytes.unwrap_or(4096);
+    let ring_bytes = grouping.bytes_each(options.ring_bytes, page_bytes);
 
     let [call_bind, call_listen, call_connect] =
         [nix::libc::SYS_bind, nix::libc::SYS_listen, nix::libc::SYS_connect].map(|number| number as u32);
@@ -106,7 +113,8 @@ fn probes(options: &Options) -> Result<Probes> {
     loader
         .btf(Some(btf))
         .verifier_log_level(if options.verbose { VerifierLogLevel::DEBUG } else { VerifierLogLevel::default() })
-        .map_max_entries(config::RING_MAP, options.ring_bytes)
+        .override_global(config::RINGS, &grouping.rings, true)
+        .override_global(config::RING_SHIFT, &grouping.shift, true)
         .map_max_entries(config::NETNS_FILTER_MAP, room_for(&by_inode))
         .map_max_entries(config::LPORT_FILTER_MAP, room_for(&lports))
         .map_max_entries(config::RPORT_FILTER_MAP, room_for(&rports))
@@ -130,6 +138,9 @@ fn probes(options: &Options) -> Result<Probes> {
         config::UNPROCESSED.map(|(global, reason)| (global, types.drop_reason(reason).unwrap_or(config::ABSENT)));
     for (global, offset) in offsets.iter().chain(&unprocessed) {
         loader.override_global(global, offset, true);
+    }
+    for (name, used) in config::RING_MAPS.iter().zip((0..).map(|number| number < grouping.rings)) {
+        loader.map_max_entries(name, if used { ring_bytes } else { page_bytes });
     }
     let mut ebpf = loader.load(&object).map_err(|e| {
         let too_old = needs::too_old(&release(), &needs::lacking_maps());
@@ -178,13 +189,15 @@ fn probes(options: &Options) -> Result<Probes> {
     let misses_before = misses(&ebpf, &hooks, preemptible);
     running.set(0, 1, 0).context("telling the kernel side that every hook is attached")?;
 
+    let in_use = config::RING_MAPS.iter().take(grouping.rings as usize);
+    let rings = in_use.map(|name| take(&mut ebpf, name)).collect::<Result<_>>()?;
     let log = if options.verbose {
         Some(aya_log::EbpfLogger::init(&mut ebpf).context("reading the kernel side's log")?)
     } else {
         None
     };
     Ok(Probes {
-        ring: take(&mut ebpf, config::RING_MAP)?,
+        rings: Rings::new(rings),
         counts: take(&mut ebpf, config::COUNTS_MAP)?,
         running,
         asleep: take(&mut ebpf, config::ASLEEP_MAP)?,

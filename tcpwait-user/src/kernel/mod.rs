@@ -10,6 +10,7 @@ mod needs;
 pub mod netns;
 mod probes;
 mod programs;
+mod rings;
 mod types;
 
 pub use self::{

@@ -5,23 +5,24 @@ use std::os::fd::{AsFd, OwnedFd};
 use anyhow::{Context, Result};
 use aya::{
     Ebpf,
-    maps::{Array, MapData, PerCpuArray, RingBuf},
+    maps::{Array, MapData, PerCpuArray},
 };
 use tcpwait_wire::wire::{self, COUNT_WORDS};
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::io::unix::AsyncFd;
 
 use super::{
     Handlers,
     counters::recursion_misses,
     hooks::{HookOutcome, HookState},
     programs,
+    rings::Rings,
 };
 use crate::symbols::Symbols;
 
 /// The attached programs.
 pub struct Probes {
     pub(super) ebpf: Ebpf,
-    pub(super) ring: RingBuf<MapData>,
+    pub(super) rings: Rings,
     pub(super) counts: PerCpuArray<MapData, [u64; COUNT_WORDS]>,
     pub(super) running: Array<MapData, u32>,
     pub(super) asleep: Array<MapData, u32>,
@@ -50,14 +51,8 @@ impl Probes {
     ///
     /// # Errors
     /// What `each` returns.
-    pub fn drain<E>(&mut self, limit: usize, mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<usize, E> {
-        let mut drained = 0;
-        while drained < limit {
-            let Some(record) = self.ring.next() else { break };
-            each(&record)?;
-            drained += 1;
-        }
-        Ok(drained)
+    pub fn drain<E>(&mut self, limit: usize, each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<usize, E> {
+        self.rings.drain(limit, each)
     }
 
     /// Becomes readable when the kernel side wants to be read at once.
@@ -65,9 +60,7 @@ impl Probes {
     /// # Errors
     /// The process has no descriptor left.
     pub fn waiter(&self) -> Result<AsyncFd<OwnedFd>> {
-        let fd = self.ring.as_fd().try_clone_to_owned().context("duplicating the ring buffer's descriptor")?;
-        // SAFETY: the AsyncFd owns the descriptor, so it stays open, and the same, as long as it is registered.
-        unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.context("waiting for the ring buffer")
+        self.rings.waiter()
     }
 
     /// Says whether the next record is to wake the reader, who does not look by itself meanwhile. A record that is being written while this is said may

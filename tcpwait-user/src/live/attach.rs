@@ -36,6 +36,8 @@ pub struct LiveOptions {
     pub filter: KernelFilter,
     /// Size of the ring buffer in bytes.
     pub ring_bytes: u32,
+    /// How many CPUs share a ring buffer; `None`: the usual number.
+    pub cpus_of_a_ring: Option<u32>,
     /// When to stop by itself.
     pub duration: Option<Duration>,
     /// Which of the hooks that do the same work is taken.
@@ -66,6 +68,7 @@ pub fn attach(settings: LiveOptions) -> Result<Live> {
     let options = kernel::Options {
         filter: settings.filter.clone(),
         ring_bytes: settings.ring_bytes,
+        cpus_of_a_ring: settings.cpus_of_a_ring,
         verbose: settings.verbose,
         choices: settings.choices,
         pid_namespace: processes::numbering().unwrap_or_default(),

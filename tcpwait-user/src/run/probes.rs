@@ -32,6 +32,7 @@ pub(super) fn report(choices: Choices, verbose: bool) -> Result<ProbesReport> {
     let settings = LiveOptions {
         filter: KernelFilter::default(),
         ring_bytes: 1 << 20,
+        cpus_of_a_ring: None,
         duration: None,
         choices,
         audit: Audited::Never,

@@ -31,6 +31,7 @@ pub(super) fn settings(args: &Tracing, filter: KernelFilter) -> LiveOptions {
     LiveOptions {
         filter,
         ring_bytes: args.ring_buffer,
+        cpus_of_a_ring: args.cpus_of_a_ring,
         duration: args.duration,
         choices: choices(args.timing, args.refused_ports, false),
         audit: Audited::Never,

@@ -129,6 +129,9 @@ impl Qemu {
             Profile::Smp => {
                 qemu.args(["-smp", "2"]);
             }
+            Profile::Many => {
+                qemu.args(["-smp", "8"]);
+            }
         }
         line += match kernel.arch {
             Arch::Amd64 => x86(&mut qemu, profile),
@@ -150,7 +153,7 @@ fn x86(qemu: &mut Command, profile: Profile) -> &'static str {
             // Without icount the fourth makes a guest's time run at twice its speed.
             " console=ttyS0 no_timer_check tsc=reliable tsc_early_khz=1000000 nolapic_timer"
         }
-        Profile::Smp => {
+        Profile::Smp | Profile::Many => {
             qemu.args(["-cpu", "max"]);
             " console=ttyS0 no_timer_check"
         }

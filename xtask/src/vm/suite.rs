@@ -165,7 +165,7 @@ pub fn side_by_side(
             // Where time is what a guest has executed, it cannot tell whether it has a CPU for itself.
             let cores = match task.machine.profile {
                 Profile::Warp => 1,
-                Profile::Smp => 2,
+                Profile::Smp | Profile::Many => 2,
             };
             let taken = room.take(Share { cores, kb: TAKES_KB });
             running.push(scope.spawn(move || {
