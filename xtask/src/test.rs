@@ -74,7 +74,7 @@ pub fn run(filters: Vec<String>) -> Result<ExitCode> {
     if let Some(fuzzing) = fuzzing {
         course.join(FUZZING, fuzzing);
     }
-    // It is built for use once more, which takes the processor that the tests on this machine left to the guests.
+    // Beside the guests, which want the processor that the tests on this machine leave.
     if filters.iter().all(Option::is_none) {
         course.step("what is shipped", dist::check_here);
     }
