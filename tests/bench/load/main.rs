@@ -161,7 +161,11 @@ impl Load {
         let cores = match self {
             Load::Bulk { .. } => 0,
             Load::Connections { cores, .. } | Load::Drops { cores, .. } | Load::Hold { cores, .. } => *cores,
-            Load::OneSided { .. } | Load::Paced { .. } | Load::Reader { .. } | Load::Turns { .. } | Load::Calls { .. } => 1,
+            Load::OneSided { .. }
+            | Load::Paced { .. }
+            | Load::Reader { .. }
+            | Load::Turns { .. }
+            | Load::Calls { .. } => 1,
         };
         (0..cores).map(place::core).collect()
     }

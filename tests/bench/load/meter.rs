@@ -78,8 +78,10 @@ fn ksoftirqd(core: usize) -> Option<ClockId> {
 fn interrupts(core: usize) -> Option<Duration> {
     let hz = sysconf(SysconfVar::CLK_TCK).ok().flatten().filter(|hz| *hz > 0)?;
     let text = fs::read_to_string("/proc/stat").ok()?;
-    let (_, columns) = text.lines().filter_map(|line| line.split_once(' ')).find(|(row, _)| *row == format!("cpu{core}"))?;
-    let ticks: u64 = columns.split(' ').skip(5).take(2).map(|column| column.parse::<u64>().ok()).sum::<Option<u64>>()?;
+    let (_, columns) =
+        text.lines().filter_map(|line| line.split_once(' ')).find(|(row, _)| *row == format!("cpu{core}"))?;
+    let ticks: u64 =
+        columns.split(' ').skip(5).take(2).map(|column| column.parse::<u64>().ok()).sum::<Option<u64>>()?;
     Some(Duration::from_secs_f64(ticks as f64 / hz as f64))
 }
 
@@ -107,7 +109,9 @@ fn interrupts_are_apart() -> Result<bool> {
 }
 
 fn on_core() -> Result<Duration> {
-    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).map(Duration::from).context("reading the processor time of a thread")
+    clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)
+        .map(Duration::from)
+        .context("reading the processor time of a thread")
 }
 
 /// How long this thread has waited for a core while it could have run; `None` where the kernel does not tell.

@@ -97,7 +97,8 @@ impl Ends {
         self.polled.extend(self.open.iter().map(wants));
         self.polled.extend(self.listener.iter().map(|listener| polled(listener, libc::POLLIN)));
         // SAFETY: the pointer and the number are those of one vector, which nothing else uses meanwhile.
-        let ready = unsafe { libc::poll(self.polled.as_mut_ptr(), self.polled.len() as libc::nfds_t, milliseconds.into()) };
+        let ready =
+            unsafe { libc::poll(self.polled.as_mut_ptr(), self.polled.len() as libc::nfds_t, milliseconds.into()) };
         match Errno::result(ready) {
             Ok(0) => return Ok(false),
             Ok(_) | Err(Errno::EINTR) => {}

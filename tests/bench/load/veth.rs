@@ -6,6 +6,8 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use nix::mount::{MsFlags, mount};
@@ -14,6 +16,9 @@ use nix::unistd::gettid;
 
 /// The server's addresses begin here: a /16, each of which has all of the client's ports to itself.
 pub const SERVED: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 0);
+
+/// How long that may take. Whoever sends too soon sends again after a second.
+const LINKING: Duration = Duration::from_millis(500);
 
 /// A side: its device, and its own address on it.
 #[derive(Clone, Copy)]
@@ -52,6 +57,15 @@ pub fn bring_up(mine: Device, core: usize) -> Result<()> {
     match mine.name == SERVER.name {
         true => ip(&["route", "add", "local", &served, "dev", "lo"]),
         false => ip(&["route", "add", &served, "via", SERVER.address]),
+    }
+}
+
+/// Once both devices are up: the kernel takes note of a link in its own time, and drops what is sent before.
+pub fn linked(mine: Device) {
+    let state = format!("/sys/class/net/{}/operstate", mine.name);
+    let begin = Instant::now();
+    while fs::read_to_string(&state).is_ok_and(|state| state.trim_end() != "up") && begin.elapsed() < LINKING {
+        thread::sleep(Duration::from_millis(1));
     }
 }
 
