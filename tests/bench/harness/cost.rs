@@ -41,18 +41,44 @@ impl Cost {
     }
 }
 
-/// Nanoseconds of the load's core for each.
-fn own(sample: &Sample) -> Option<f64> {
-    ratio(sample.done.cpu_seconds * 1e9, sample.done.made)
+/// All runs of a load under a setting in one round: nanoseconds for each.
+#[derive(Clone, Copy, Default)]
+struct Round {
+    number: u32,
+    made: f64,
+    own_ns: f64,
+    tool_ns: f64,
 }
 
-/// Of the tracer's processes; where there are none, 0.
-fn tool(sample: &Sample) -> Option<f64> {
-    sample.cpu.map_or(Some(0.0), |cpu| ratio(cpu.total_ns as f64, sample.done.made))
+impl Round {
+    /// Of the load's core.
+    fn own(&self) -> Option<f64> {
+        ratio(self.own_ns, self.made)
+    }
+
+    /// Of the tracer's processes; where there are none, 0.
+    fn tool(&self) -> Option<f64> {
+        ratio(self.tool_ns, self.made)
+    }
+
+    fn both(&self) -> Option<f64> {
+        Some(self.own()? + self.tool()?)
+    }
 }
 
-fn both(sample: &Sample) -> Option<f64> {
-    Some(own(sample)? + tool(sample)?)
+fn rounds(samples: &[Sample], load: &str, setting: &str) -> Vec<Round> {
+    let mut rounds: Vec<Round> = Vec::new();
+    for sample in samples.iter().filter(|sample| sample.load == load && sample.setting == setting) {
+        if rounds.last().is_none_or(|last| last.number != sample.round) {
+            rounds.push(Round { number: sample.round, ..Round::default() });
+        }
+        if let Some(round) = rounds.last_mut() {
+            round.made += sample.done.made;
+            round.own_ns += sample.done.cpu_seconds * 1e9;
+            round.tool_ns += sample.cpu.map_or(0.0, |cpu| cpu.total_ns as f64);
+        }
+    }
+    rounds
 }
 
 /// Every load under every setting, in the order in which they first came.
@@ -69,33 +95,27 @@ pub fn of(samples: &[Sample]) -> Vec<Cost> {
 }
 
 fn row(samples: &[Sample], first: &Sample) -> Cost {
-    let of = |setting: &str| -> Vec<&Sample> {
-        samples.iter().filter(|sample| sample.load == first.load && sample.setting == setting).collect()
-    };
-    let mine = of(&first.setting);
-    let pairs = |base: &Setting, value: &dyn Fn(&Sample, &Sample) -> Option<f64>| {
-        let others = of(&base.name());
-        let pair = |sample: &&Sample| {
-            let other = others.iter().find(|other| other.round == sample.round)?;
-            value(sample, other)
-        };
+    let mine = rounds(samples, first.load, &first.setting);
+    let pairs = |base: &Setting, value: &dyn Fn(&Round, &Round) -> Option<f64>| {
+        let others = rounds(samples, first.load, &base.name());
+        let pair = |round: &Round| value(round, others.iter().find(|other| other.number == round.number)?);
         (first.setting != base.name()).then(|| Interval::of(mine.iter().filter_map(pair))).flatten()
     };
-    let beyond = |base: &Setting, cost: fn(&Sample) -> Option<f64>| {
-        pairs(base, &|sample, other| Some(cost(sample)? - cost(other)?))
+    let beyond = |base: &Setting, cost: fn(&Round) -> Option<f64>| {
+        pairs(base, &|round, other| Some(cost(round)? - cost(other)?))
     };
     let (untraced, null) = (Setting::Untraced(0), Setting::Null);
     Cost {
         load: first.load,
         kind: first.kind,
         setting: first.setting.clone(),
-        ns: Interval::of(mine.iter().filter_map(|sample| own(sample))),
-        beyond_untraced_ns: beyond(&untraced, own),
-        beyond_null_ns: beyond(&null, own),
-        tool_ns: first.cpu.and_then(|_| Interval::of(mine.iter().filter_map(|sample| tool(sample)))),
-        with_tool_beyond_null_ns: beyond(&null, both),
-        with_tool_beyond_untraced_ns: beyond(&untraced, both),
-        kept: pairs(&untraced, &|sample, other| ratio(own(other)?, own(sample)?)),
+        ns: Interval::of(mine.iter().filter_map(Round::own)),
+        beyond_untraced_ns: beyond(&untraced, Round::own),
+        beyond_null_ns: beyond(&null, Round::own),
+        tool_ns: first.cpu.and_then(|_| Interval::of(mine.iter().filter_map(Round::tool))),
+        with_tool_beyond_null_ns: beyond(&null, Round::both),
+        with_tool_beyond_untraced_ns: beyond(&untraced, Round::both),
+        kept: pairs(&untraced, &|round, other| ratio(other.own()?, round.own()?)),
     }
 }
 
@@ -159,7 +179,21 @@ mod tests {
             sample(2, "untraced", 50.0, None),
         ];
         let stat = of(&samples).into_iter().find(|row| row.setting == "stat").unwrap();
+        assert_eq!(stat.ns.map(|ns| ns.count), Some(3));
         assert_eq!(stat.beyond_untraced_ns.map(|interval| (interval.count, interval.mean.round())), Some((2, 4500.0)));
         assert_eq!(stat.beyond_null_ns, None);
+    }
+
+    #[test]
+    fn several_runs_in_a_round_are_one() {
+        let round = |number, stat: [f64; 2]| {
+            let runs = stat.map(|own| sample(number, "stat", own, Some(1)));
+            [&runs[..], &[sample(number, "untraced", 50.0, None)]].concat()
+        };
+        let samples = [round(0, [50.0, 60.0]), round(1, [58.0, 54.0])].concat();
+        let stat = of(&samples).into_iter().find(|row| row.setting == "stat").unwrap();
+        let beyond = stat.beyond_untraced_ns.unwrap();
+        assert_eq!((beyond.count, beyond.mean.round()), (2, 5500.0));
+        assert_eq!(stat.tool_ns.map(|ns| ns.mean.round()), Some(1000.0));
     }
 }
