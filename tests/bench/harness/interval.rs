@@ -60,7 +60,8 @@ fn student(freedom: usize) -> Option<f64> {
         let freedom = freedom as f64;
         let first = (Z.powi(3) + Z) / 4.0;
         let second = (5.0 * Z.powi(5) + 16.0 * Z.powi(3) + 3.0 * Z) / 96.0;
-        Z + first / freedom + second / freedom.powi(2)
+        let third = (3.0 * Z.powi(7) + 19.0 * Z.powi(5) + 17.0 * Z.powi(3) - 15.0 * Z) / 384.0;
+        Z + first / freedom + second / freedom.powi(2) + third / freedom.powi(3)
     }))
 }
 
