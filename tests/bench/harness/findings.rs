@@ -29,6 +29,8 @@ pub struct Findings {
     pub rounds: u32,
     /// How long each load ran.
     pub length: Duration,
+    /// The same where pairs are compared: `costs` and `bystanders`.
+    pub paired_length: Duration,
     /// The hooks that tcpwait was on, and the null probe.
     pub hooks: Vec<String>,
     /// Other tracers' command lines: `peer 1` and so on.

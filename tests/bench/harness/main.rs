@@ -218,6 +218,7 @@ fn measure(options: &Options, scratch: &Path) -> Result<Findings> {
         arguments: std::env::args().skip(1).collect(),
         rounds: extent.rounds,
         length: extent.length,
+        paired_length: extent.paired_length,
         hooks: place.hooks,
         peers: options.peer.clone(),
         targets,

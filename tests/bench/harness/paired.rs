@@ -39,7 +39,8 @@ impl Paired<'_> {
         for round in 0.. {
             let took = begin.elapsed();
             let left = self.until.at_most.saturating_sub(took);
-            let expected = if round == 0 { left } else { (took / round).min(left) };
+            // The first says how long one takes.
+            let expected = took.checked_div(round).unwrap_or(left / 10).min(left);
             progress.step(&format!("{what}, round {} ({} s at most)", round + 1, left.as_secs()), expected);
             let mut settings: Vec<_> = self.settings.iter().collect();
             if round % 2 == 1 {
