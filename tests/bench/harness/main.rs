@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // These errors are about the machine: where in this program they come from, which anyhow would print, is noise.
         Err(error) => {
+            child::leave_to_the_signal();
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
