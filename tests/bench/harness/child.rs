@@ -5,6 +5,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, ExitStatus};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +18,9 @@ use nix::unistd::Pid;
 /// The groups that are there now, for Ctrl-C.
 static GROUPS: Mutex<Vec<Pid>> = Mutex::new(Vec::new());
 
+/// Whether a signal is ending everything.
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
 /// How long a process may take to end when it is told to.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The same when somebody waits at the terminal.
@@ -28,6 +32,7 @@ pub fn end_on_signals(scratch: PathBuf) -> Result<()> {
     signals.thread_block().context("blocking signals")?;
     thread::spawn(move || {
         let signal = signals.wait();
+        INTERRUPTED.store(true, Ordering::Release);
         for (signal, patience) in [(Signal::SIGTERM, LITTLE_PATIENCE), (Signal::SIGKILL, LITTLE_PATIENCE)] {
             let groups = GROUPS.lock().map(|groups| groups.clone()).unwrap_or_default();
             let there = |group: &Pid| killpg(*group, None).is_ok();
@@ -46,6 +51,13 @@ pub fn end_on_signals(scratch: PathBuf) -> Result<()> {
         std::process::exit(128 + signal.map_or(0, |signal| signal as i32));
     });
     Ok(())
+}
+
+/// Where a signal ends everything, never returns: what fails then fails because of it, and is no news.
+pub fn leave_to_the_signal() {
+    while INTERRUPTED.load(Ordering::Acquire) {
+        thread::park();
+    }
 }
 
 /// A process and what it started.

@@ -7,11 +7,14 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::binary::Binary;
+use crate::cost::Cost;
 use crate::followed::Row;
+use crate::idle::Idle;
 use crate::rotation::{Account, Sample};
 use crate::start::Started;
 use crate::summary::{Kernel, Rate};
 use crate::targets::Target;
+use crate::turnover::Turnover;
 
 /// All of it. What was not measured in this run is empty or null.
 #[derive(Debug, Serialize)]
@@ -26,12 +29,22 @@ pub struct Findings {
     pub rounds: u32,
     /// How long each load ran.
     pub length: Duration,
+    /// The same where pairs are compared: `costs` and `bystanders`.
+    pub paired_length: Duration,
     /// The hooks that tcpwait was on, and the null probe.
     pub hooks: Vec<String>,
     /// Other tracers' command lines: `peer 1` and so on.
     pub peers: Vec<String>,
     /// What was to be reached, and was.
     pub targets: Vec<Target>,
+    /// What a connection costs under each setting.
+    pub costs: Vec<Cost>,
+    /// What it costs those who are not looked at.
+    pub bystanders: Vec<Cost>,
+    /// What the tool takes when there is nothing to do.
+    pub idle: Vec<Idle>,
+    /// What it takes while many sockets come and go.
+    pub turnover: Vec<Turnover>,
     /// How fast each load was under each setting.
     pub rates: Vec<Rate>,
     /// How long each load was in BPF programs.
@@ -44,6 +57,10 @@ pub struct Findings {
     pub binary: Option<Binary>,
     /// The tracers' own accounts.
     pub accounts: Vec<Account>,
+    /// What `costs` is from.
+    pub cost_samples: Vec<Sample>,
+    /// What `bystanders` is from.
+    pub bystander_samples: Vec<Sample>,
     /// What the rates are from.
     pub rate_samples: Vec<Sample>,
     /// What `kernel` is from: with the kernel timing programs, which slows everything a little.

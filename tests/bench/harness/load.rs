@@ -25,6 +25,12 @@ pub enum Kind {
     Bulk,
     /// Packets that are dropped.
     Drops,
+    /// Reads of few bytes.
+    Reads,
+    /// Turns of two threads that wake each other: no TCP.
+    Turns,
+    /// System calls: no TCP.
+    Calls,
 }
 
 /// A load.
@@ -44,9 +50,9 @@ const fn load(name: &'static str, kind: Kind, arguments: &'static [&'static str]
 /// The load that measures as the hardest: the highest rate.
 pub const FASTEST: &str = "client closes, 2 cores";
 
-/// The load in which each connection waits for a second core: its rate is that of two cores waiting for each other, which any
-/// other work on them changes.
-pub const ACROSS: &str = "both close, 2 cores";
+/// Those on two cores whose rate counts: where both ends close on two, each connection waits for the other core, and the rate is that
+/// of two cores waiting for each other, which any other work on them changes.
+pub const TWO_CORES: &[&str] = &[FASTEST, "server closes, 2 cores"];
 
 /// All of them.
 pub const LOADS: &[Load] = &[
@@ -55,10 +61,35 @@ pub const LOADS: &[Load] = &[
     load("server closes, 1 core", Kind::Connections, &["connections", "--close", "server", "--cores", "1"]),
     load("server closes, 2 cores", Kind::Connections, &["connections", "--close", "server", "--cores", "2"]),
     load("both close, 1 core", Kind::Connections, &["connections", "--close", "both", "--cores", "1"]),
-    load(ACROSS, Kind::Connections, &["connections", "--close", "both", "--cores", "2"]),
+    load("both close, 2 cores", Kind::Connections, &["connections", "--close", "both", "--cores", "2"]),
     load("IPv6, client closes, 1 core", Kind::Connections, &["connections", "--ipv6", "--cores", "1"]),
     load("bulk, 2 streams", Kind::Bulk, &["bulk", "--streams", "2"]),
     load("dropped packets, 1 core", Kind::Drops, &["drops", "--cores", "1"]),
+];
+
+/// The load whose connections' CPU is the measure: all of it on one core.
+pub const ONE_CORE: &str = "both ends, 1 core";
+
+/// Of which the CPU a connection is measured.
+pub const COSTLY: &[Load] = &[
+    load(ONE_CORE, Kind::Connections, &["connections", "--close", "client", "--cores", "1"]),
+    load("client's end alone", Kind::Connections, &["one-sided", "--counted", "client"]),
+    load("server's end alone", Kind::Connections, &["one-sided", "--counted", "server"]),
+];
+
+/// Of futexes and timers.
+pub const TURNS: &str = "futexes and timers";
+/// Of system calls.
+pub const CALLS: &str = "system calls";
+/// Of a few connections.
+pub const READER: &str = "small reads";
+
+/// Of those who are not traced, or hardly.
+pub const BYSTANDERS: &[Load] = &[
+    load(TURNS, Kind::Turns, &["turns"]),
+    load(CALLS, Kind::Calls, &["calls"]),
+    load(READER, Kind::Reads, &["reader"]),
+    load("connections", Kind::Connections, &["connections", "--close", "client", "--cores", "1"]),
 ];
 
 /// Those that a quick run leaves in.
@@ -68,11 +99,11 @@ pub const QUICK: &[&str] =
 /// What a load did.
 #[derive(Clone, Debug, Serialize)]
 pub struct Done {
-    /// Connections, bytes or packets.
+    /// Connections, bytes, packets, reads, turns or calls.
     pub made: f64,
     /// For how long.
     pub seconds: f64,
-    /// Processor time that the load itself took, in the kernel on its behalf too.
+    /// Processor time that the load itself took, in the kernel on its behalf too; softirqs of the cores that it is kept to are in it.
     pub cpu_seconds: f64,
     /// Connections that failed.
     pub errors: u64,
@@ -99,6 +130,12 @@ impl Ready {
         Self::with(&["hold", &count, "--seconds", &seconds], at_most, place)
     }
 
+    /// Starts one of so many connections a second.
+    pub fn paced(per_s: u32, length: Duration, place: &Place) -> Result<Self> {
+        let (per_s, seconds) = (per_s.to_string(), length.as_secs_f64().to_string());
+        Self::with(&["paced", &per_s, "--seconds", &seconds], length, place)
+    }
+
     fn with(arguments: &[&str], length: Duration, place: &Place) -> Result<Self> {
         let mut command = Command::new(place.programs.join("tcpwait-load"));
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -114,8 +151,18 @@ impl Ready {
 
     /// Gives the word, and waits for what it did.
     pub fn run(&mut self) -> Result<Value> {
+        self.begin()?;
+        self.account()
+    }
+
+    /// Gives the word.
+    pub fn begin(&mut self) -> Result<()> {
         let stdin = self.stdin.as_mut().context("the load has been let go")?;
-        stdin.write_all(b"\n").context("giving the load the word")?;
+        stdin.write_all(b"\n").context("giving the load the word")
+    }
+
+    /// Waits for what it did.
+    pub fn account(&mut self) -> Result<Value> {
         let line = self.stdout.next(self.patience, "account of the load")?;
         serde_json::from_str(&line).with_context(|| format!("reading the load's account {line:?}"))
     }
@@ -134,6 +181,9 @@ pub fn done(kind: Kind, account: &Value) -> Result<Done> {
         Kind::Connections => "connections",
         Kind::Bulk => "bytes",
         Kind::Drops => "packets",
+        Kind::Reads => "reads",
+        Kind::Turns => "turns",
+        Kind::Calls => "calls",
     });
     let ((made, seconds), cpu_seconds) = made
         .zip(number("seconds"))

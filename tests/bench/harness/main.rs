@@ -3,11 +3,17 @@
 mod binary;
 mod bpf;
 mod child;
+mod cost;
+mod extent;
 mod findings;
 mod followed;
 mod growth;
+mod idle;
+mod interval;
 mod load;
 mod numbers;
+mod options;
+mod paired;
 mod process;
 mod progress;
 mod report;
@@ -16,111 +22,32 @@ mod start;
 mod summary;
 mod targets;
 mod tracer;
+mod turnover;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use clap::{Parser, ValueEnum};
+use clap::Parser as _;
 
+use crate::extent::Extent;
 use crate::findings::{Findings, Machine};
-use crate::load::{Kind, LOADS, Load, QUICK};
+use crate::load::{BYSTANDERS, COSTLY, Kind, Load, READER};
+use crate::options::{Options, Part};
+use crate::paired::Paired;
 use crate::progress::Progress;
 use crate::rotation::Rotation;
 use crate::targets::Measured;
-use crate::tracer::{Place, Running, Setting};
-
-/// Measure what tcpwait costs on this machine. Needs root; other work on the machine makes the numbers worse.
-///
-/// Every load runs untraced (twice), with an empty program on each of tcpwait's hooks (`null`), with `tcpwait stat`, `trace --json`
-/// to a file and `record`, and with each --peer, in rotation. Results are a table on stdout, and latest.json and growth.svg in OUT.
-/// Network namespaces, processes and kernel statistics that it makes or turns on are gone when it ends, also at Ctrl-C.
-#[derive(Parser)]
-#[command(name = "tcpwait-bench", bin_name = "cargo xtask bench", max_term_width = 100)]
-struct Options {
-    /// Under three minutes: fewer loads and rounds, and no million of sockets
-    #[arg(long)]
-    quick: bool,
-    /// How often every load runs under every setting; 7 unless --quick
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    rounds: Option<u32>,
-    /// Another tracer's command line, for sh, to be measured beside; may be given several times
-    #[arg(long, value_name = "COMMAND")]
-    peer: Vec<String>,
-    /// Only these parts
-    #[arg(long, value_enum, value_name = "PART", value_delimiter = ',')]
-    only: Vec<Part>,
-    /// The tool
-    #[arg(long, value_name = "FILE", hide = true)]
-    tcpwait: PathBuf,
-    /// Where results go
-    #[arg(long, value_name = "OUT", hide = true)]
-    out: PathBuf,
-}
-
-/// What can be measured by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Part {
-    /// the file's size, and how long it takes to start
-    Start,
-    /// rates of connections, bytes and dropped packets; CPU and losses
-    Rates,
-    /// time in BPF programs
-    Kernel,
-    /// memory of followed sockets, and growth with them
-    Followed,
-}
-
-/// How much of each.
-struct Extent {
-    rounds: u32,
-    kernel_rounds: u32,
-    /// How often each load runs in a round of those.
-    kernel_repeats: usize,
-    length: Duration,
-    kernel_length: Duration,
-    loads: Vec<&'static Load>,
-    followed: &'static [u32],
-    starts: u32,
-}
-
-impl Extent {
-    fn of(options: &Options) -> Self {
-        let milliseconds = Duration::from_millis;
-        let loads = LOADS.iter().filter(|load| !options.quick || QUICK.contains(&load.name)).collect();
-        let rounds = |usual| options.rounds.unwrap_or(usual);
-        match options.quick {
-            true => Self {
-                rounds: rounds(3),
-                kernel_rounds: 2,
-                kernel_repeats: 2,
-                length: milliseconds(400),
-                kernel_length: milliseconds(250),
-                loads,
-                followed: &[1_000, 10_000, 100_000],
-                starts: 3,
-            },
-            false => Self {
-                rounds: rounds(7),
-                kernel_rounds: 4,
-                kernel_repeats: 2,
-                length: milliseconds(700),
-                kernel_length: milliseconds(400),
-                loads,
-                followed: &[1_000, 10_000, 100_000, 1_000_000],
-                starts: 7,
-            },
-        }
-    }
-}
+use crate::tracer::{By, Place, Running, Setting};
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         // These errors are about the machine: where in this program they come from, which anyhow would print, is noise.
         Err(error) => {
+            child::leave_to_the_signal();
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
         }
@@ -170,7 +97,7 @@ fn measure(options: &Options, scratch: &Path) -> Result<Findings> {
         Setting::Untraced(1),
         Setting::Trace,
         Setting::Record,
-        Setting::Filtered,
+        Setting::Filtered(By::Port),
     ]
     .into_iter()
     .chain(peers())
@@ -182,10 +109,11 @@ fn measure(options: &Options, scratch: &Path) -> Result<Findings> {
         length: extent.length,
         beside_null: false,
     };
-    let timed_settings: Vec<_> = [Setting::Null, Setting::Stat, Setting::Trace, Setting::Record, Setting::Filtered]
-        .into_iter()
-        .chain(peers())
-        .collect();
+    let timed_settings: Vec<_> =
+        [Setting::Null, Setting::Stat, Setting::Trace, Setting::Record, Setting::Filtered(By::Port)]
+            .into_iter()
+            .chain(peers())
+            .collect();
     let connections = extent.loads.iter().copied().filter(|load| load.kind == Kind::Connections).collect::<Vec<_>>();
     // A program that is preempted is timed on: it takes several short looks to tell that from what it costs.
     let connections = connections.repeat(extent.kernel_repeats);
@@ -196,11 +124,34 @@ fn measure(options: &Options, scratch: &Path) -> Result<Findings> {
         length: extent.kernel_length,
         beside_null: true,
     };
+    let costs = Paired {
+        settings: &costly(peers()),
+        length: extent.paired_length,
+        until: extent.cost_until,
+        decides: |cost| match cost.setting == Setting::Stat.name() {
+            true => vec![cost.beyond_untraced_ns, cost.beyond_null_ns],
+            false => Vec::new(),
+        },
+    };
+    let bystanders = Paired {
+        settings: &bystanders(peers()),
+        length: extent.paired_length,
+        until: extent.bystanders_until,
+        // With the null probe it is no target.
+        decides: |cost| match cost.setting.starts_with(&Setting::Stat.name()) {
+            true => vec![cost.kept],
+            false => Vec::new(),
+        },
+    };
     let a_start = Duration::from_millis(1200);
 
     let mut planned = Duration::ZERO;
     for (part, expected) in [
         (Part::Start, a_start * extent.starts),
+        (Part::Cost, costs.until.at_most),
+        (Part::Bystanders, bystanders.until.at_most),
+        (Part::Idle, idle::expected()),
+        (Part::Turnover, turnover::expected()),
         (Part::Rates, rates.expected()),
         (Part::Kernel, kernel.expected()),
         (Part::Followed, extent.followed.iter().map(|count| followed::expected(*count, extent.length)).sum()),
@@ -219,6 +170,22 @@ fn measure(options: &Options, scratch: &Path) -> Result<Findings> {
             starts.push(start::once(&place)?);
         }
     }
+    let (mut cost_samples, mut bystander_samples) = (Vec::new(), Vec::new());
+    if wanted(Part::Cost) {
+        cost_samples = costs.run("CPU a connection", &place, &mut progress)?.unwrap_or_default();
+    }
+    if wanted(Part::Bystanders) {
+        bystander_samples = bystanders.run("bystanders", &place, &mut progress)?.unwrap_or_default();
+    }
+    let (mut idle, mut turnover) = (Vec::new(), Vec::new());
+    if wanted(Part::Idle) {
+        for setting in &idle::SETTINGS {
+            idle.push(idle::watch(setting, &place, &mut progress)?);
+        }
+    }
+    if wanted(Part::Turnover) {
+        turnover = turnover::watch(&place, &mut progress)?;
+    }
     let (mut rate_samples, mut kernel_samples, mut accounts) = (Vec::new(), Vec::new(), Vec::new());
     if wanted(Part::Rates) {
         (rate_samples, accounts) = rates.run("rates", &place, &mut progress)?;
@@ -236,26 +203,65 @@ fn measure(options: &Options, scratch: &Path) -> Result<Findings> {
     }
 
     let (rates, kernel) = (summary::rates(&rate_samples), summary::kernel(&kernel_samples));
-    let targets =
-        targets::evaluate(&Measured { rates: &rates, kernel: &kernel, followed: &rows, starts: &starts, binary: file });
+    let (costs, bystanders) = (cost::of(&cost_samples), cost::of(&bystander_samples));
+    let targets = targets::evaluate(&Measured {
+        costs: &costs,
+        bystanders: &bystanders,
+        rates: &rates,
+        idle: &idle,
+        followed: &rows,
+        starts: &starts,
+        binary: file,
+    });
     Ok(Findings {
         machine,
         time,
         arguments: std::env::args().skip(1).collect(),
         rounds: extent.rounds,
         length: extent.length,
+        paired_length: extent.paired_length,
         hooks: place.hooks,
         peers: options.peer.clone(),
         targets,
+        costs,
+        bystanders,
+        idle,
+        turnover,
         rates,
         kernel,
         followed: rows,
         starts,
         binary: file,
         accounts,
+        cost_samples,
+        bystander_samples,
         rate_samples,
         kernel_samples,
     })
+}
+
+/// Whose CPU a connection is compared.
+fn costly(peers: impl Iterator<Item = Setting>) -> Vec<(Setting, Vec<&'static Load>)> {
+    let settings = [Setting::Untraced(0), Setting::Null, Setting::Stat];
+    // A run differs from the next more than from itself: several short ones say more than a long one. The first load is the measure.
+    let loads: Vec<_> = COSTLY.iter().chain(COSTLY).chain(COSTLY.first()).chain(COSTLY.first()).collect();
+    settings.into_iter().chain(peers).map(|setting| (setting, loads.clone())).collect()
+}
+
+/// Beside whom others are looked at. What a filter leaves out is TCP.
+fn bystanders(peers: impl Iterator<Item = Setting>) -> Vec<(Setting, Vec<&'static Load>)> {
+    let filters = [By::Port, By::Namespace].map(Setting::Filtered);
+    let settings = [Setting::Untraced(0), Setting::Null, Setting::Stat];
+    let looked_at = |setting: &Setting, load: &Load| match setting {
+        Setting::Untraced(_) | Setting::Null => true,
+        Setting::Filtered(_) => load.name == READER || load.kind == Kind::Connections,
+        _ => load.kind != Kind::Connections,
+    };
+    let with_loads = |setting: Setting| {
+        let loads = BYSTANDERS.iter().chain(BYSTANDERS).filter(|load| looked_at(&setting, load)).collect();
+        (setting, loads)
+    };
+    settings.into_iter().chain(filters).chain(peers).map(with_loads).collect()
 }
 
 fn remove(folder: &Path) -> Result<()> {

@@ -1,6 +1,6 @@
 //! What a group of processes takes: processor time, memory, and which BPF objects it holds; all from /proc.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::time::Duration;
 
@@ -57,6 +57,19 @@ pub fn cpu(pids: &[Pid]) -> Result<Cpu> {
         cpu.user_ns += u64::try_from(ticks)? * 1_000_000_000 / tick;
     }
     Ok(cpu)
+}
+
+/// How often each thread of these processes has left a core so far, of itself or for others. Nothing of a thread that is gone.
+pub fn switches(pids: &[Pid]) -> BTreeMap<Pid, u64> {
+    let threads = pids.iter().flat_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten());
+    threads
+        .filter_map(|entry| {
+            let text = fs::read_to_string(entry.path().join("status")).ok()?;
+            let of = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.trim().parse::<u64>().ok());
+            let count = of("voluntary_ctxt_switches:")? + of("nonvoluntary_ctxt_switches:")?;
+            Some((Pid::from_raw(entry.file_name().to_str()?.parse().ok()?), count))
+        })
+        .collect()
 }
 
 /// Anonymous memory in use, bytes (`RssAnon`): not files, and not the ring buffer, which is shared with the kernel.

@@ -1,5 +1,8 @@
 //! The tables for people: each line of a width, none wraps. It computes nothing but percentages.
 
+mod costs;
+mod upkeep;
+
 use serde_json::Value;
 use tcpwait::view::units;
 use tcpwait::{
@@ -26,6 +29,18 @@ pub fn text(findings: &Findings, width: usize) -> Vec<String> {
         out.extend(lines);
     };
     section(targets(&findings.targets, width));
+    if !findings.costs.is_empty() {
+        section(costs::connections(&findings.costs, width));
+    }
+    if !findings.bystanders.is_empty() {
+        section(costs::bystanders(&findings.bystanders, width));
+    }
+    if !findings.idle.is_empty() {
+        section(upkeep::idle(&findings.idle, width));
+    }
+    if !findings.turnover.is_empty() {
+        section(upkeep::turnover(&findings.turnover, width));
+    }
     if !findings.rates.is_empty() {
         section(rates(findings, width));
     }
@@ -84,7 +99,7 @@ fn rates(findings: &Findings, width: usize) -> Vec<String> {
     let rows: Vec<_> = findings.rates.iter().collect();
     let per_s = |kind: Kind, rate: f64| match kind {
         Kind::Bulk => format!("{:.2} GB", rate / 1e9),
-        Kind::Connections | Kind::Drops => whole(rate),
+        _ => whole(rate),
     };
     let percent = |share: f64| format!("{:.1}%", share * 100.0);
     let of = |spread: Option<Spread>, part: fn(&Spread) -> f64| known(spread.as_ref().map(part), percent);
@@ -97,6 +112,7 @@ fn rates(findings: &Findings, width: usize) -> Vec<String> {
         column("Q3", 3, &rows, |row| of(row.kept, |spread| spread.q3)),
         column("MIN", 4, &rows, |row| of(row.kept, |spread| spread.min)),
         column("MAX", 4, &rows, |row| of(row.kept, |spread| spread.max)),
+        column("OF NULL", 1, &rows, |row| of(row.kept_of_null, |spread| spread.median)),
         column("OF CPU", 1, &rows, |row| of(row.kept_of_cpu, |spread| spread.median)),
         column("CPU/record", 2, &rows, |row| known(row.cpu_ns_per_record, nanoseconds)),
         column("user", 2, &rows, |row| known(row.user_ns_per_record, nanoseconds)),
@@ -144,10 +160,16 @@ fn followed(findings: &Findings, width: usize) -> Vec<String> {
 /// What makes the numbers worth less, and what the words mean.
 fn notes(findings: &Findings) -> Vec<String> {
     let mut notes = Vec::new();
+    if !findings.costs.is_empty() || !findings.bystanders.is_empty() {
+        notes.push(costs::NOTE.to_owned());
+    }
+    if !findings.idle.is_empty() {
+        notes.push(upkeep::NOTE.to_owned());
+    }
     if !findings.rates.is_empty() {
         notes.push(
             "KEPT: of the mean of both untraced in the same round; of `untraced again`, of `untraced`, which is the noise. \
-             OF CPU: the same by the processor time that the load got, in which other work on the machine does not show. \
+             OF NULL: of the null probe's rate in the same round. OF CPU: KEPT by the processor time that the load got, in which other work on the machine does not show. \
              CPU/record: the tracer's processor time for each record, user: in user mode alone."
                 .to_owned(),
         );
@@ -242,10 +264,10 @@ mod tests {
 
     #[test]
     fn no_line_is_too_long() {
-        let nothing = Measured { rates: &[], kernel: &[], followed: &[], starts: &[], binary: None };
+        let nothing = Measured::default();
         for width in [WIDTH, 80, 60] {
             let table = targets(&evaluate(&nothing), width);
-            assert!(table.len() == 11 && table.iter().all(|line| line.chars().count() <= width), "{table:#?}");
+            assert!(table.len() == 15 && table.iter().all(|line| line.chars().count() <= width), "{table:#?}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How long tcpwait takes to start: from exec to its first attached probe, and until it says that it traces.
+//! How long tcpwait takes to start, and how much processor time: from exec to its first attached probe, and until it says that it traces.
 
 use std::process::{Command, Stdio};
 use std::thread;
@@ -20,8 +20,12 @@ const AT_MOST: Duration = Duration::from_secs(20);
 pub struct Started {
     /// Until the process held the first BPF link, milliseconds.
     pub first_probe_ms: f64,
+    /// Processor time that it had taken by then, of all its threads: milliseconds.
+    pub first_probe_cpu_ms: f64,
     /// Until it said that it traces, milliseconds.
     pub ready_ms: f64,
+    /// Processor time that it had taken by then, milliseconds.
+    pub ready_cpu_ms: f64,
 }
 
 /// Starts `tcpwait stat` once.
@@ -41,11 +45,12 @@ pub fn once(place: &Place) -> Result<Started> {
         }
         thread::sleep(LOOK);
     }
-    let first_probe_ms = since();
+    let cpu = || process::cpu(&[pid]).map(|cpu| cpu.total_ns as f64 / 1e6);
+    let (first_probe_ms, first_probe_cpu_ms) = (since(), cpu()?);
     if let Some(stderr) = group.stderr() {
         while !stderr.next(AT_MOST, "\"Tracing\" from tcpwait")?.starts_with("Tracing") {}
     }
-    let ready_ms = since();
+    let (ready_ms, ready_cpu_ms) = (since(), cpu()?);
     group.interrupt()?;
-    Ok(Started { first_probe_ms, ready_ms })
+    Ok(Started { first_probe_ms, first_probe_cpu_ms, ready_ms, ready_cpu_ms })
 }

@@ -25,6 +25,8 @@ pub struct Rate {
     /// The same of connections, bytes or packets a second of processor time that the load got. What the tracer takes on other
     /// cores, or by displacing the load, is not in it; nor is what others on the machine take.
     pub kept_of_cpu: Option<Spread>,
+    /// Of the null probe's rate in the same round.
+    pub kept_of_null: Option<Spread>,
     /// What the tracer took for each record it read: nanoseconds. Of connections only: other loads make next to no records.
     pub cpu_ns_per_record: Option<f64>,
     /// In user space alone.
@@ -78,7 +80,8 @@ fn of<'a>(samples: &'a [Sample], load: &str, setting: &str) -> Vec<&'a Sample> {
 
 /// How fast each load was under each setting.
 pub fn rates(samples: &[Sample]) -> Vec<Rate> {
-    let (untraced, again) = (Setting::Untraced(0).name(), Setting::Untraced(1).name());
+    let [untraced, again, null] =
+        [Setting::Untraced(0), Setting::Untraced(1), Setting::Null].map(|setting| setting.name());
     let row = |(load, setting): (&'static str, &str)| {
         let mine = of(samples, load, setting);
         let kept = |rate: fn(&Sample) -> f64| {
@@ -94,6 +97,10 @@ pub fn rates(samples: &[Sample]) -> Vec<Rate> {
                 ratio(rate(sample), base)
             };
             (setting != untraced).then(|| Spread::of(mine.iter().filter_map(of_untraced))).flatten()
+        };
+        let of_null = |sample: &&Sample| {
+            let null = of(samples, load, &null).into_iter().find(|null| null.round == sample.round)?;
+            ratio(sample.rate(), null.rate())
         };
         let written = mine.iter().map(|sample| Some(sample.records?.written)).sum::<Option<u64>>();
         let per_record = |ns: fn(&Cpu) -> u64| {
@@ -113,6 +120,7 @@ pub fn rates(samples: &[Sample]) -> Vec<Rate> {
             per_s: Spread::of(mine.iter().map(|sample| sample.rate()))?,
             kept: kept(Sample::rate),
             kept_of_cpu: kept(Sample::rate_of_cpu),
+            kept_of_null: (setting != null).then(|| Spread::of(mine.iter().filter_map(of_null))).flatten(),
             cpu_ns_per_record: per_record(|cpu| cpu.total_ns),
             user_ns_per_record: per_record(|cpu| cpu.user_ns),
             cpu_ns_per_connection: per_connection(),
@@ -181,6 +189,7 @@ mod tests {
         let samples = [
             sample(0, "untraced", 90.0, 0),
             sample(0, "untraced again", 110.0, 0),
+            sample(0, "null", 100.0, 0),
             sample(0, "stat", 80.0, 0),
             sample(1, "untraced", 50.0, 0),
             sample(1, "untraced again", 50.0, 0),
@@ -190,6 +199,11 @@ mod tests {
         let stat = rates.iter().find(|rate| rate.setting == "stat").unwrap();
         let kept = stat.kept.unwrap();
         assert_eq!((kept.count, kept.min, kept.max, stat.per_s.median), (2, 0.8, 0.8, 30.0));
+        assert_eq!(
+            stat.kept_of_null.map(|kept| (kept.count, kept.min)),
+            Some((1, 0.8)),
+            "of the round that has a null probe"
+        );
         assert!(stat.cpu_ns_per_record.is_none() && stat.written.is_none(), "not known is not 0");
         assert!(rates.iter().any(|rate| rate.setting == "untraced" && rate.kept.is_none()));
         let again = rates.iter().find(|rate| rate.setting == "untraced again").and_then(|rate| rate.kept).unwrap();

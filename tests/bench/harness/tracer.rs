@@ -1,12 +1,15 @@
 //! The settings that are compared, as processes: how each is started, when it is ready, and how it ends.
 
 use std::fs::File;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use nix::pty::{Winsize, openpty};
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use serde_json::Value;
 
@@ -29,13 +32,26 @@ pub enum Setting {
     /// `tcpwait stat --json`.
     Stat,
     /// The same with a filter that leaves out all of the load: what a filter saves.
-    Filtered,
+    Filtered(By),
     /// `tcpwait trace --json` to a file.
     Trace,
     /// `tcpwait record`.
     Record,
+    /// `tcpwait top`, on a terminal of its own.
+    Top,
+    /// `tcpwait export`, which nobody asks for its metrics.
+    Export,
     /// Another tracer, by its number and its command line.
     Peer(usize, String),
+}
+
+/// What a filter leaves the load out by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum By {
+    /// A local port that no load uses.
+    Port,
+    /// The harness's network namespace, which no load is in.
+    Namespace,
 }
 
 impl Setting {
@@ -46,9 +62,12 @@ impl Setting {
             Setting::Untraced(_) => "untraced again".to_owned(),
             Setting::Null => "null".to_owned(),
             Setting::Stat => "stat".to_owned(),
-            Setting::Filtered => "stat, filtered".to_owned(),
+            Setting::Filtered(By::Port) => "stat -L".to_owned(),
+            Setting::Filtered(By::Namespace) => "stat --netns".to_owned(),
             Setting::Trace => "trace".to_owned(),
             Setting::Record => "record".to_owned(),
+            Setting::Top => "top".to_owned(),
+            Setting::Export => "export".to_owned(),
             Setting::Peer(number, _) => format!("peer {number}"),
         }
     }
@@ -95,17 +114,29 @@ pub struct Running {
     pub counters: Option<Counters>,
     stderr: Option<Lines>,
     output: PathBuf,
+    /// Reads what it draws, for as long as there is anything.
+    _screen: Option<JoinHandle<()>>,
 }
 
 impl Running {
     /// Starts a setting and waits until it traces. `None`: nothing is to run.
     pub fn start(setting: &Setting, place: &Place) -> Result<Option<Self>> {
-        let output = place.scratch.join("output");
-        let Some(command) = command(setting, place, &output)? else { return Ok(None) };
+        Self::start_on(setting, None, place)
+    }
+
+    /// The same on these cores only.
+    pub fn start_on(setting: &Setting, cores: Option<CpuSet>, place: &Place) -> Result<Option<Self>> {
+        let output = place.scratch.join(format!("output of {}", setting.name()));
+        let Some(mut command) = command(setting, place, &output)? else { return Ok(None) };
+        if let Some(cores) = cores {
+            // SAFETY: between fork and exec only sched_setaffinity(2) is called, which is async-signal-safe.
+            unsafe { command.pre_exec(move || Ok(sched_setaffinity(Pid::from_raw(0), &cores)?)) };
+        }
+        let screen = (*setting == Setting::Top).then(|| screen(&mut command)).transpose()?;
         let mut group = Group::start(command, &setting.name())?;
         let stderr = group.stderr();
         let ready = match setting {
-            Setting::Peer(..) => settled(&mut group),
+            Setting::Peer(..) | Setting::Top => settled(&mut group),
             _ => told(stderr.as_ref()),
         };
         if let Err(error) = ready {
@@ -116,12 +147,17 @@ impl Running {
         let pids = process::members(group.id());
         let held = process::held(&pids);
         let counters = Counters::among(&held.maps)?;
-        Ok(Some(Self { group, pids, held, counters, stderr, output }))
+        Ok(Some(Self { group, pids, held, counters, stderr, output, _screen: screen }))
     }
 
     /// The first process.
     pub fn id(&self) -> Pid {
         self.group.id()
+    }
+
+    /// All of its processes.
+    pub fn pids(&self) -> &[Pid] {
+        &self.pids
     }
 
     /// Processor time so far.
@@ -162,12 +198,15 @@ pub struct Last {
 }
 
 fn command(setting: &Setting, place: &Place, output: &Path) -> Result<Option<Command>> {
+    let here = std::process::id().to_string();
     let arguments: &[&str] = match setting {
         Setting::Stat => &["stat", "--json"],
-        // A port that no load uses.
-        Setting::Filtered => &["stat", "--json", "--lport", "1"],
+        Setting::Filtered(By::Port) => &["stat", "--json", "-L", "1"],
+        Setting::Filtered(By::Namespace) => &["stat", "--json", "--netns", &here],
         Setting::Trace => &["trace", "--json"],
-        _ => &["record", "--output"],
+        Setting::Top => &["top"],
+        Setting::Export => &["export", "--listen", "127.0.0.1:0"],
+        Setting::Record | Setting::Untraced(_) | Setting::Null | Setting::Peer(..) => &["record", "--output"],
     };
     let mut command = match setting {
         Setting::Untraced(_) => return Ok(None),
@@ -176,7 +215,7 @@ fn command(setting: &Setting, place: &Place, output: &Path) -> Result<Option<Com
             command.args(&place.hooks).stdin(Stdio::piped());
             command
         }
-        Setting::Stat | Setting::Filtered | Setting::Trace | Setting::Record => {
+        Setting::Stat | Setting::Filtered(_) | Setting::Trace | Setting::Record | Setting::Top | Setting::Export => {
             let mut command = Command::new(&place.tcpwait);
             command.args(arguments).stdin(Stdio::null());
             if matches!(setting, Setting::Record) {
@@ -193,6 +232,28 @@ fn command(setting: &Setting, place: &Place, output: &Path) -> Result<Option<Com
     let file = File::create(output).with_context(|| format!("cannot write {}", output.display()))?;
     command.stdout(file).stderr(Stdio::piped());
     Ok(Some(command))
+}
+
+/// Has it draw on a terminal of 80 by 24 that somebody reads.
+fn screen(command: &mut Command) -> Result<JoinHandle<()>> {
+    let size = Winsize { ws_row: 24, ws_col: 80, ws_xpixel: 0, ws_ypixel: 0 };
+    let terminal = openpty(&size, None).context("making a terminal")?;
+    let (mut drawn, slave) = (File::from(terminal.master), File::from(terminal.slave));
+    let stdin = slave.try_clone().context("copying a terminal's descriptor")?;
+    command.stdin(stdin).stdout(slave).env("TERM", "xterm");
+    Ok(thread::spawn(move || {
+        // Ends with the last who has the terminal open, which is an error to a reader of its other end.
+        let _ = std::io::copy(&mut drawn, &mut std::io::sink());
+    }))
+}
+
+/// The cores that a tracer may have where the load is to have the last one for itself; `None` on a machine with one.
+pub fn all_but_the_last() -> Result<Option<CpuSet>> {
+    let mut cores = sched_getaffinity(Pid::from_raw(0)).context("asking which cores there are")?;
+    let given: Vec<_> = (0..CpuSet::count()).filter(|core| cores.is_set(*core).unwrap_or_default()).collect();
+    let [_, .., last] = given.as_slice() else { return Ok(None) };
+    cores.unset(*last).with_context(|| format!("naming core {last}"))?;
+    Ok(Some(cores))
 }
 
 /// Waits for the line that says that all hooks are attached.

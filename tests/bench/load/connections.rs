@@ -17,14 +17,16 @@ use crate::{Close, place};
 
 /// Destinations in 127.0.0.0/8 that connections take in turn: each has all the local ports to itself, so that next to no
 /// connection meets the port of a former one, whose TIME_WAIT it would end (`tcp_tw_reuse`).
-const DESTINATIONS: u32 = 16_384;
+pub const DESTINATIONS: u32 = 16_384;
 /// Loopback has one IPv6 address, so there it is the server's ports.
 const SERVER_PORTS: u16 = 32;
 /// More errors than this are not one: the load does not run.
-const ERRORS: u64 = 1000;
+pub const ERRORS: u64 = 1000;
 
-const REQUEST: [u8; 64] = [b'q'; 64];
-const ANSWER: [u8; 256] = [b'a'; 256];
+/// What a client writes.
+pub const REQUEST: [u8; 64] = [b'q'; 64];
+/// What a server writes.
+pub const ANSWER: [u8; 256] = [b'a'; 256];
 
 /// What was done.
 #[derive(Debug, Default, Serialize)]

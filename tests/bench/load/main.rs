@@ -1,22 +1,32 @@
-//! The load: connections, bulk transfers, dropped packets, or many sockets held, each in a network namespace of its own.
+//! The load: connections, bulk transfers, dropped packets, small reads, many sockets held, or nothing of TCP at all, each in a network
+//! namespace of its own.
 //!
 //! It says on stdout that it is ready, begins when it is told to on stdin (a line), says as JSON what it did, and keeps its sockets
 //! until stdin ends. It knows nothing of tracers, nor what its numbers are for.
 
 mod bulk;
+mod bystander;
 mod connections;
 mod drops;
 mod hold;
+mod meter;
+mod one_end;
+mod one_sided;
+mod paced;
 mod place;
+mod reader;
+mod veth;
 
 use std::io::{self, BufRead as _, Read as _, Write as _};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, ValueEnum};
-use nix::time::{ClockId, clock_gettime};
 
-/// Makes TCP connections, bulk transfers or dropped packets over loopback, in a network namespace of its own. Needs root.
+use crate::meter::Meter;
+use crate::one_end::End;
+
+/// Makes TCP connections, bulk transfers, dropped packets or work without TCP, in a network namespace of its own. Needs root.
 ///
 /// Prints `ready`, waits for a line on stdin, prints one JSON object on what it did, and ends with stdin.
 #[derive(Parser)]
@@ -36,6 +46,41 @@ enum Load {
         /// IPv6 instead of IPv4
         #[arg(long)]
         ipv6: bool,
+    },
+    /// Connections over a pair of devices to another namespace, whose end is on another core: what one end takes.
+    OneSided {
+        /// Which end is counted
+        #[arg(long, value_enum, default_value_t = End::Server)]
+        counted: End,
+        /// For how long
+        #[arg(long, default_value = "2", value_parser = seconds)]
+        seconds: Duration,
+    },
+    /// Connections at a steady rate, on one core.
+    Paced {
+        /// How many a second
+        per_s: u32,
+        /// For how long
+        #[arg(long, default_value = "2", value_parser = seconds)]
+        seconds: Duration,
+    },
+    /// A few connections that are read in small pieces, on one core.
+    Reader {
+        /// For how long
+        #[arg(long, default_value = "2", value_parser = seconds)]
+        seconds: Duration,
+    },
+    /// No TCP: two threads that wake each other, on one core, and some whose timers run out.
+    Turns {
+        /// For how long
+        #[arg(long, default_value = "2", value_parser = seconds)]
+        seconds: Duration,
+    },
+    /// No TCP: system calls, on one core.
+    Calls {
+        /// For how long
+        #[arg(long, default_value = "2", value_parser = seconds)]
+        seconds: Duration,
     },
     /// A few connections that carry as much as they can.
     Bulk {
@@ -82,31 +127,48 @@ pub enum Close {
 fn main() -> Result<()> {
     let load = Load::parse();
     place::enter()?;
+    let mut meter = Meter::of_process(&load.cores())?;
     say("ready")?;
     io::stdin().lock().read_line(&mut String::new()).context("waiting for the word to begin")?;
-    let before = processor_seconds()?;
+    meter.restart()?;
     let done = match load {
         Load::Connections { close, cores, seconds, ipv6 } => {
             serde_json::to_value(connections::run(close, cores, seconds, ipv6)?)
         }
+        Load::OneSided { counted, seconds } => serde_json::to_value(one_sided::run(counted, seconds)?),
+        Load::Paced { per_s, seconds } => serde_json::to_value(paced::run(per_s, seconds)?),
+        Load::Reader { seconds } => serde_json::to_value(reader::run(seconds)?),
+        Load::Turns { seconds } => serde_json::to_value(bystander::turns(seconds)?),
+        Load::Calls { seconds } => serde_json::to_value(bystander::calls(seconds)?),
         Load::Bulk { streams, seconds } => serde_json::to_value(bulk::run(streams, seconds)?),
         Load::Drops { cores, seconds } => serde_json::to_value(drops::run(cores, seconds)?),
         Load::Hold { count, cores, seconds } => serde_json::to_value(hold::run(count, cores, seconds)?),
     };
     let mut done = done.context("writing what was done as JSON")?;
+    let taken = meter.taken()?;
     if let Some(done) = done.as_object_mut() {
-        done.insert("cpu_seconds".to_owned(), (processor_seconds()? - before).into());
+        // Where only some of it counts, the load has said so.
+        done.entry("cpu_seconds").or_insert_with(|| taken.as_secs_f64().into());
     }
     say(&done.to_string())?;
     io::stdin().lock().read_to_end(&mut Vec::new()).context("waiting for the end of stdin")?;
     Ok(())
 }
 
-/// Of this process so far, in user mode and in the kernel.
-fn processor_seconds() -> Result<f64> {
-    let time =
-        clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID).context("reading the processor time of this process")?;
-    Ok(Duration::from(time).as_secs_f64())
+impl Load {
+    /// The cores that it keeps to; none where the scheduler decides.
+    fn cores(&self) -> Vec<usize> {
+        let cores = match self {
+            Load::Bulk { .. } => 0,
+            Load::Connections { cores, .. } | Load::Drops { cores, .. } | Load::Hold { cores, .. } => *cores,
+            Load::OneSided { .. }
+            | Load::Paced { .. }
+            | Load::Reader { .. }
+            | Load::Turns { .. }
+            | Load::Calls { .. } => 1,
+        };
+        (0..cores).map(place::core).collect()
+    }
 }
 
 fn say(line: &str) -> Result<()> {

@@ -2,11 +2,11 @@
 
 use std::fs;
 use std::io;
-use std::thread::available_parallelism;
+use std::sync::LazyLock;
 
 use anyhow::{Context as _, Result};
 use nix::libc;
-use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, unshare};
+use nix::sched::{CloneFlags, CpuSet, sched_getaffinity, sched_setaffinity, unshare};
 use nix::unistd::Pid;
 use socket2::{Domain, Socket, Type};
 
@@ -34,13 +34,28 @@ pub fn enter() -> Result<()> {
     fs::write(limit, MOST_TIME_WAITS).with_context(|| format!("writing {MOST_TIME_WAITS} to {limit}"))
 }
 
-/// Keeps the calling thread on one core, counted from the last: the first has most of the machine's interrupts.
+/// Keeps the calling thread, and those that it starts, on one core, counted from the last: the first has most of the machine's
+/// interrupts.
 pub fn keep_to_core(index: u16) -> Result<()> {
-    let cores = available_parallelism().map_or(1, usize::from);
-    let core = cores.saturating_sub(1 + usize::from(index) % cores);
+    let core = core(index);
     let mut set = CpuSet::new();
     set.set(core).with_context(|| format!("naming core {core}"))?;
     sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("keeping to core {core}"))
+}
+
+/// The core of this index.
+pub fn core(index: u16) -> usize {
+    let cores = cores();
+    cores.iter().rev().nth(usize::from(index) % cores.len().max(1)).copied().unwrap_or_default()
+}
+
+/// Those that this program was given: of the thread that asks first, which is kept to none yet.
+pub fn cores() -> &'static [usize] {
+    static CORES: LazyLock<Vec<usize>> = LazyLock::new(|| {
+        let given = sched_getaffinity(Pid::from_raw(0)).unwrap_or_default();
+        (0..CpuSet::count()).filter(|core| given.is_set(*core).unwrap_or_default()).collect()
+    });
+    &CORES
 }
 
 /// Sockets in TIME_WAIT in this namespace.
