@@ -305,16 +305,8 @@ pub const RUNNING_MAP: &str = "RUNNING";
 pub const ASLEEP_MAP: &str = "ASLEEP";
 /// The ring buffers, one for each group of CPUs: a reservation takes its buffer's one lock (`__bpf_ringbuf_reserve`, 5.8 to 7.3), which all CPUs that write
 /// there wait for. The first [`RINGS`] are in use.
-pub const RING_MAPS: [&str; 8] = [
-    "RECORDS",
-    "RECORDS_2",
-    "RECORDS_3",
-    "RECORDS_4",
-    "RECORDS_5",
-    "RECORDS_6",
-    "RECORDS_7",
-    "RECORDS_8",
-];
+pub const RING_MAPS: [&str; 8] =
+    ["RECORDS", "RECORDS_2", "RECORDS_3", "RECORDS_4", "RECORDS_5", "RECORDS_6", "RECORDS_7", "RECORDS_8"];
 /// Name of the `u32` global with the number of ring buffers in use.
 pub const RINGS: &str = "RINGS";
 /// Name of the `u32` global: a CPU writes to the ring buffer whose number is its own, without so many of its lower bits, and never beyond the last.

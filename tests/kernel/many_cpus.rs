@@ -64,11 +64,16 @@ pub fn their_records_are_merged() {
         }
     }
     let discontinued = ended.number_before(" state changes that do not continue");
-    assert!(broken + discontinued <= withheld, "{broken} steps out of order, {discontinued} do not continue: {ended:?}");
+    assert!(
+        broken + discontinued <= withheld,
+        "{broken} steps out of order, {discontinued} do not continue: {ended:?}"
+    );
     let lost = ended.number_before(" beginnings or restarts of timewait sockets");
     assert_eq!(lost, 0, "{ended:?}");
     assert!(in_time_wait <= entered && in_time_wait + withheld >= entered, "{in_time_wait} of {entered}: {ended:?}");
-    println!("many CPUs: {workers} CPUs, {entered} counted by the kernel, {in_time_wait} seen to enter TIME_WAIT; {ended:?}");
+    println!(
+        "many CPUs: {workers} CPUs, {entered} counted by the kernel, {in_time_wait} seen to enter TIME_WAIT; {ended:?}"
+    );
 }
 
 /// Those that this thread may run on.

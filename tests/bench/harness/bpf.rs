@@ -9,12 +9,8 @@ use aya::programs::loaded_programs;
 use aya::sys::{Stats, enable_stats};
 use aya_obj::generated::bpf_prog_type;
 use serde::Serialize;
-use tcpwait_wire::wire::{Counter, LOST, TOLD, TRANSITIONS};
-
-/// The map that tcpwait's counters are in.
-const COUNTERS: &str = "COUNTERS";
-/// The map with its counts of state changes, each of which is a record too.
-const STATE_CHANGES: &str = "TRANSITIONS";
+use tcpwait_wire::config::COUNTS_MAP;
+use tcpwait_wire::wire::{COUNT_WORDS, COUNTERS, Counter, LOST, TOLD, TRANSITIONS};
 
 /// Has the kernel time every BPF program for as long as this is open. That costs time of its own.
 pub fn timed() -> Result<OwnedFd> {
@@ -88,39 +84,32 @@ impl Records {
 }
 
 /// tcpwait's counters.
-pub struct Counters {
-    counters: PerCpuArray<MapData, u64>,
-    state_changes: PerCpuArray<MapData, u64>,
-}
+pub struct Counters(PerCpuArray<MapData, [u64; COUNT_WORDS]>);
 
 impl Counters {
     /// Among these maps; `None` where there are none, as they are somebody else's.
     pub fn among(maps: &BTreeSet<u32>) -> Result<Option<Self>> {
-        Ok(open(maps, COUNTERS)?
-            .zip(open(maps, STATE_CHANGES)?)
-            .map(|(counters, state_changes)| Self { counters, state_changes }))
+        const OPENING: &str = "opening tcpwait's counters";
+        let named = |id: &&u32| MapInfo::from_id(**id).is_ok_and(|map| map.name_as_str() == Some(COUNTS_MAP));
+        let Some(id) = maps.iter().find(named) else { return Ok(None) };
+        let map = MapData::from_id(*id).context(OPENING)?;
+        Ok(Some(Self(PerCpuArray::try_from(Map::PerCpuArray(map)).context(OPENING)?)))
     }
 
     /// What they stand at. Records written are not counted by themselves: they follow from what was told, less what was
     /// lost or went along in another record.
     pub fn read(&self) -> Result<Records> {
-        let sum = |map: &PerCpuArray<MapData, u64>, slot: u32| -> Result<u64> {
-            Ok(map.get(&slot, 0).context("reading tcpwait's counters")?.iter().sum())
+        let cpus = self.0.get(&0, 0).context("reading tcpwait's counters")?;
+        // In the order of `wire::CpuCounts`.
+        let changes = COUNTERS..COUNTERS + TRANSITIONS;
+        let changes = cpus.iter().flat_map(|cpu| cpu.get(changes.clone()).unwrap_or_default()).sum::<u64>();
+        let of = |counters: &[Counter]| -> u64 {
+            let slots = |cpu: &[u64; COUNT_WORDS]| {
+                counters.iter().filter_map(|counter| cpu.get(*counter as usize)).sum::<u64>()
+            };
+            cpus.iter().map(slots).sum()
         };
-        let of = |counters: &[Counter]| -> Result<u64> {
-            counters.iter().map(|counter| sum(&self.counters, *counter as u32)).sum()
-        };
-        let changes = (0..TRANSITIONS as u32).map(|slot| sum(&self.state_changes, slot)).sum::<Result<u64>>()?;
-        let (told, lost) = (changes + of(&TOLD)?, of(&LOST)?);
-        let folded = of(&[Counter::Folded])?;
-        Ok(Records { written: told.saturating_sub(lost + folded), lost })
+        let (told, lost) = (changes + of(&TOLD), of(&LOST));
+        Ok(Records { written: told.saturating_sub(lost + of(&[Counter::Folded])), lost })
     }
-}
-
-fn open(maps: &BTreeSet<u32>, name: &str) -> Result<Option<PerCpuArray<MapData, u64>>> {
-    let named = |id: &&u32| MapInfo::from_id(**id).is_ok_and(|map| map.name_as_str() == Some(name));
-    let Some(id) = maps.iter().find(named) else { return Ok(None) };
-    let opening = || format!("opening tcpwait's map {name}");
-    let map = MapData::from_id(*id).with_context(opening)?;
-    PerCpuArray::try_from(Map::PerCpuArray(map)).with_context(opening).map(Some)
 }

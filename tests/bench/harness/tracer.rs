@@ -96,7 +96,9 @@ impl Place {
         let said: Value = serde_json::from_slice(&said.stdout).context("reading what `tcpwait probes --json` says")?;
         let attached = |hook: &&Value| hook.get("attached").and_then(Value::as_bool) == Some(true);
         let hooks = said.get("hooks").and_then(Value::as_array).into_iter().flatten().filter(attached);
-        let hooks = hooks.filter_map(|hook| hook.get("hook")?.as_str().map(str::to_owned)).collect::<Vec<_>>();
+        let hooks = hooks.filter_map(|hook| hook.get("hook")?.as_str().map(str::to_owned));
+        // Only trace, record and ports take this one unasked (`Choice::Cheap`), and the null is held against stat.
+        let hooks = hooks.filter(|hook| hook != "sys_exit").collect::<Vec<_>>();
         if hooks.is_empty() {
             bail!("`tcpwait probes --json` names no attached hook");
         }
