@@ -7,7 +7,7 @@ use aya_ebpf::{
 };
 use tcpwait_wire::{
     config::ABSENT,
-    wire::{COUNTERS as COUNTER_SLOTS, HOOKS, TRANSITIONS as TRANSITION_SLOTS},
+    wire::{COUNTERS as COUNTER_SLOTS, HOOKS, SockStateTask, TRANSITIONS as TRANSITION_SLOTS},
 };
 
 /// Everything told to user space. User space sets the real size before load.
@@ -17,6 +17,10 @@ pub static RECORDS: RingBuf = RingBuf::with_byte_size(16 << 20, 0);
 /// See `config::RUNNING_MAP`.
 #[map]
 pub static RUNNING: Array<u32> = Array::with_max_entries(1, 0);
+
+/// See `config::HELD_MAP`. User space makes it as large as it needs: a socket is in it no longer than in SYN_SENT.
+#[map]
+pub static HELD: HashMap<u64, SockStateTask> = HashMap::with_max_entries(1, 0);
 
 /// Exact counts, by `wire::Counter`.
 #[map]
