@@ -48,6 +48,8 @@ pub struct Options {
     pub filter: KernelFilter,
     /// Size of the ring buffer in bytes: a power of two, at least a page.
     pub ring_bytes: u32,
+    /// How many connects may be held back at a time, for whoever may thin itself.
+    pub held: u32,
     /// Kernel-side diagnostics and the verifier's log.
     pub verbose: bool,
     /// Which of the hooks that do the same work is taken.
@@ -107,6 +109,7 @@ fn probes(options: &Options) -> Result<Probes> {
         .btf(Some(btf))
         .verifier_log_level(if options.verbose { VerifierLogLevel::DEBUG } else { VerifierLogLevel::default() })
         .map_max_entries(config::RING_MAP, options.ring_bytes)
+        .map_max_entries(config::HELD_MAP, options.held.max(1))
         .map_max_entries(config::NETNS_FILTER_MAP, room_for(&by_inode))
         .map_max_entries(config::LPORT_FILTER_MAP, room_for(&lports))
         .map_max_entries(config::RPORT_FILTER_MAP, room_for(&rports))

@@ -7,7 +7,7 @@ use aya::{
     Ebpf,
     maps::{Array, MapData, PerCpuArray, RingBuf},
 };
-use tcpwait_wire::wire;
+use tcpwait_wire::{config, wire};
 use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
@@ -71,6 +71,15 @@ impl Probes {
         unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.context("waiting for the ring buffer")
     }
 
+    /// From now on one connection in so many (a power of two) is told of.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn thin(&mut self, one_in: u32) -> Result<()> {
+        let running = one_in & config::RUNNING_ONE_IN | config::RUNNING_HOLDS;
+        self.running.set(0, running, 0).context("telling the kernel side of how many connections one is wanted")
+    }
+
     /// Passes the kernel side's own diagnostics on to `log`.
     pub fn flush_log(&mut self) {
         if let Some(log) = &mut self.log {
@@ -111,10 +120,23 @@ impl Probes {
         Ok(withheld)
     }
 
+    /// How many mini-sockets have begun so far, of all connections that are wanted.
+    pub fn minis_entered(&self) -> u64 {
+        self.count(wire::Counter::TwEntered)
+    }
+
+    /// How many records have not fitted so far.
+    pub fn lost_records(&self) -> u64 {
+        wire::LOST.into_iter().map(|counter| self.count(counter)).sum()
+    }
+
+    fn count(&self, counter: wire::Counter) -> u64 {
+        self.counters.get(&(counter as u32), 0).map_or(0, |cpus| cpus.iter().sum())
+    }
+
     /// How many events are known to be lost so far: records that did not fit, and what the kernel withheld.
     pub fn lost(&self) -> u64 {
-        let of = |counter: &wire::Counter| self.counters.get(&(*counter as u32), 0).map_or(0, |cpus| cpus.iter().sum());
-        wire::LOST.iter().map(of).sum::<u64>()
+        self.lost_records()
             + self.withheld().map_or(0, |withheld| {
                 let told = wire::Hook::ALL.into_iter().filter(|hook| hook.tells_always());
                 told.filter_map(|hook| withheld.get(hook as usize)).filter(|count| **count != u64::MAX).sum()
@@ -167,7 +189,8 @@ fn total(values: &mut [u64; wire::COUNTERS], transitions: &[u64; wire::TRANSITIO
         |counters: &[wire::Counter]| counters.iter().filter_map(|&counter| values.get(counter as usize)).sum::<u64>();
     let states: u64 = transitions.iter().sum();
     let told = states + sum(&wire::TOLD);
-    let written = told.saturating_sub(sum(&wire::LOST) + sum(&[wire::Counter::Folded]));
+    let told = told + sum(&[wire::Counter::Released]);
+    let written = told.saturating_sub(sum(&wire::LOST) + sum(&[wire::Counter::Folded, wire::Counter::Thinned]));
     for (counter, value) in [(wire::Counter::StateSeen, states), (wire::Counter::Written, written)] {
         if let Some(slot) = values.get_mut(counter as usize) {
             *slot = value;
