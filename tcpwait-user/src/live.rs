@@ -14,6 +14,7 @@ mod place;
 mod readings;
 mod rights;
 mod sink;
+mod thin;
 mod wanted;
 
 use std::{
@@ -39,6 +40,7 @@ use self::{
     losses::Losses,
     naming::Naming,
     readings::Readings,
+    thin::Thin,
     wanted::SettingsReadings,
 };
 use crate::{
@@ -75,6 +77,8 @@ pub struct Live {
     namespaces: Arc<Remembered>,
     /// How long the first reading of the kernel's own counters took.
     first_reading: Duration,
+    /// Of how many connections one is told of; `None` where it is always all of them.
+    thin: Option<Thin>,
 }
 
 impl Live {
@@ -109,7 +113,9 @@ impl Live {
         if self.settings.audit != Audited::Never {
             sink.reading_begins();
             let begun = Instant::now();
-            let reading = snmp::read(&self.namespaces.anew(), self.only(), false, monotonic_ns);
+            let before = self.probes.minis_entered();
+            let mut reading = snmp::read(&self.namespaces.anew(), self.only(), false, monotonic_ns);
+            reading.entered = Some((before, self.probes.minis_entered()));
             self.first_reading = begun.elapsed();
             self.catch_up(sink)?;
             sink.reading_ends(&reading);
@@ -185,7 +191,8 @@ impl Live {
                     readings.under_way = None;
                     // What happened before the counters were read is in the ring buffer by now.
                     self.catch_up(sink)?;
-                    if let Ok((reading, took)) = reading {
+                    if let Ok((mut reading, took)) = reading {
+                        reading.entered = readings.entered_before.map(|before| (before, self.probes.minis_entered()));
                         sink.reading_ends(&reading);
                         readings.took(took);
                     }
@@ -200,6 +207,7 @@ impl Live {
             self.catch_up(sink)?;
             self.account(sink)?;
             self.say_lost(&mut losses, sink)?;
+            self.thin_if_due(&mut losses, sink)?;
             if seeds.is_none() && listing.is_none() && losses.begins_listing() {
                 listing_begun = Instant::now();
                 listing = Some(self.read_seeds(true));
@@ -240,6 +248,7 @@ impl Live {
                 let list = last && self.settings.audit == Audited::Throughout;
                 // Whoever hit Ctrl-C does not wait until all processes have been looked at: that may take longer than there is.
                 let anew = last && !signals::asked();
+                readings.entered_before = Some(self.probes.minis_entered());
                 readings.under_way = Some(self.read_counters(needed, anew, list));
                 readings.last_begun = last;
             }

@@ -227,6 +227,7 @@ async fn trace(args: &TopArgs) -> Result<ExitCode> {
     let mut live = live::attach(LiveOptions {
         audit: if ports { Audited::Never } else { Audited::Throughout },
         wake: Some(Arc::clone(&wake)),
+        thinning: Some(args.thinning.limits()),
         ..settings(&args.tracing, filter)
     })?;
     let feed = Feed::default();
