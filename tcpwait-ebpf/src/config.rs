@@ -299,8 +299,15 @@ pub const NETNS_FILTER_MAP: &str = "WANTED_NETNS";
 pub const LPORT_FILTER_MAP: &str = "WANTED_LPORT";
 /// Hash map of listed remote ports (`u16` to `u8`).
 pub const RPORT_FILTER_MAP: &str = "WANTED_RPORT";
-/// Array of one `u32`: not 0 as long as every hook is attached. What only some of them tell is of no use.
+/// Array of one `u32`. 0 as long as not every hook is attached: what only some of them tell is of no use. Else one connection in so many
+/// ([`RUNNING_ONE_IN`]) is told of, and [`RUNNING_HOLDS`].
 pub const RUNNING_MAP: &str = "RUNNING";
+/// The bits of it that say so: a power of two, 1 for all.
+pub const RUNNING_ONE_IN: u32 = 0xffff;
+/// The bit of it that says that connects may have been held back in [`HELD_MAP`]: set from the first thinning on.
+pub const RUNNING_HOLDS: u32 = 1 << 16;
+/// Hash map of the connects whose port is not chosen yet while only some connections are told of: cookie to the record that waits. As large as it is made.
+pub const HELD_MAP: &str = "HELD";
 /// Array of one `u32`: not 0 while the reader does not look at the ring buffer by itself. The next record wakes it.
 pub const ASLEEP_MAP: &str = "ASLEEP";
 /// The ring buffers, one for each group of CPUs: a reservation takes its buffer's one lock (`__bpf_ringbuf_reserve`, 5.8 to 7.3), which all CPUs that write

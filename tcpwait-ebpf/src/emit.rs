@@ -29,8 +29,7 @@ pub fn emit<R: 'static>(
     // Before there is room for it: whoever waits for that, or is preempted, tells of what was.
     // SAFETY: the helper has no preconditions.
     let time_ns = unsafe { bpf_ktime_get_ns() };
-    // SAFETY: the helper has no preconditions.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
+    let cpu = cpu();
     let Some(mut entry) = reserve::<R>(cpu) else {
         if is_first(lost) {
             warn!(ctx, "ring buffer full: first loss of kind {} on this CPU", kind as u8);
@@ -39,21 +38,59 @@ pub fn emit<R: 'static>(
         return false;
     };
     let record = entry.as_mut_ptr();
-    let head = Head {
+    let head = head_of::<R>(ctx, kind, flags, time_ns, cpu);
+    // SAFETY: every record type starts with a `Head` (wire.rs) and the reserved memory is 8-byte aligned.
+    unsafe { record.cast::<Head>().write(head) };
+    fill(record);
+    entry.submit(wakes(size_of::<R>()));
+    true
+}
+
+/// Writes a record that was made before and held back. Returns whether it fitted.
+#[inline(always)]
+pub fn emit_again<R: Copy + 'static>(ctx: &impl EbpfContext, held: *const R, kind: Kind, lost: Counter) -> bool {
+    let Some(mut entry) = reserve::<R>(cpu()) else {
+        if is_first(lost) {
+            warn!(ctx, "ring buffer full: first loss of kind {} on this CPU", kind as u8);
+        }
+        count(lost);
+        return false;
+    };
+    // SAFETY: the reserved memory is of that size, and the caller's is as it was made.
+    unsafe { entry.as_mut_ptr().copy_from_nonoverlapping(held, 1) };
+    entry.submit(wakes(size_of::<R>()));
+    true
+}
+
+/// The head of a record that is made now.
+#[inline(always)]
+pub fn head<R>(ctx: &impl EbpfContext, kind: Kind, flags: u8) -> Head {
+    // SAFETY: the helper has no preconditions.
+    head_of::<R>(ctx, kind, flags, unsafe { bpf_ktime_get_ns() }, cpu())
+}
+
+#[inline(always)]
+fn cpu() -> u32 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { bpf_get_smp_processor_id() }
+}
+
+/// Whether a record of so many bytes wakes the reader, as the kernel wants to be told. Waking it for each would cost more than the record.
+#[inline(always)]
+fn wakes(bytes: usize) -> u64 {
+    u64::from(if is_wake_due(bytes as u64) || is_reader_asleep() { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP })
+}
+
+#[inline(always)]
+fn head_of<R>(ctx: &impl EbpfContext, kind: Kind, flags: u8, time_ns: u64, cpu: u32) -> Head {
+    Head {
         time_ns,
         len: size_of::<R>() as u16,
         kind: kind as u8,
         flags,
         cpu: cpu as u16,
         thread: task::thread(ctx) as u16,
-    };
-    // SAFETY: every record type starts with a `Head` (wire.rs) and the reserved memory is 8-byte aligned.
-    unsafe { record.cast::<Head>().write(head) };
-    fill(record);
-    // Waking the reader for each record would cost more than the record.
-    let wakes = is_wake_due(size_of::<R>() as u64) || is_reader_asleep();
-    entry.submit(u64::from(if wakes { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP }));
-    true
+    }
 }
 
 /// Whether this CPU has written its share. The reader comes by on its own several times a second, and then the buffer is emptier than

@@ -16,8 +16,14 @@ use crate::{
 /// Whether all hooks are attached. A connection of which only some tell would seem to have lost something.
 #[inline(always)]
 pub fn is_running() -> bool {
+    running() != 0
+}
+
+/// See `config::RUNNING_MAP`.
+#[inline(always)]
+pub fn running() -> u32 {
     // SAFETY: the slot lives as long as the map.
-    RUNNING.get_ptr(0).is_some_and(|running| unsafe { *running } != 0)
+    RUNNING.get_ptr(0).map_or(0, |running| unsafe { *running })
 }
 
 /// Whether a socket may be wanted. Port 0 is a port that is not known yet, and passes, also where the listed ones are to be left out.

@@ -5,7 +5,10 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
-use tcpwait_wire::{config::ABSENT, wire::CpuCounts};
+use tcpwait_wire::{
+    config::ABSENT,
+    wire::{CpuCounts, SockStateTask},
+};
 
 /// Everything told to user space: see `config::RING_MAPS`. User space sets the real sizes before load.
 #[map]
@@ -35,6 +38,10 @@ pub static RING_SHIFT: Global<u32> = Global::new(31);
 /// See `config::RUNNING_MAP`.
 #[map]
 pub static RUNNING: Array<u32> = Array::with_max_entries(1, 0);
+
+/// See `config::HELD_MAP`. User space makes it as large as it needs: a socket is in it no longer than in SYN_SENT.
+#[map]
+pub static HELD: HashMap<u64, SockStateTask> = HashMap::with_max_entries(1, 0);
 
 /// See `config::ASLEEP_MAP`.
 #[map]

@@ -6,6 +6,7 @@
 
 mod counters;
 mod hooks;
+pub mod sample;
 mod told;
 
 pub use self::{counters::*, hooks::*, told::*};
@@ -211,6 +212,8 @@ pub enum Kind {
     NetnsName = 40,
     /// [`PodName`]: the pod and the container that a cgroup is of. Not in the first recordings of version 6.
     PodName = 41,
+    /// [`Thinned`]: from here on one connection of so many is told of. Never in a recording that the tool makes.
+    Thinned = 42,
 }
 
 impl Kind {
@@ -241,6 +244,7 @@ impl Kind {
             39 => Self::Listed,
             40 => Self::NetnsName,
             41 => Self::PodName,
+            42 => Self::Thinned,
             _ => return None,
         })
     }
@@ -332,6 +336,7 @@ const _: () = {
     assert!(size_of::<RequestCancel>() == 96 + 40 + 120);
     assert!(size_of::<PortRefused>() == 120);
     assert!(size_of::<Accepted>() == 72);
+    assert!(size_of::<SockStateTask>() == 128 && size_of::<Thinned>() == 24);
     assert!(size_of::<MiniSegment>() == 104 + TCP_HEADER + 20);
     assert!(size_of::<Counters>() == 16 + 8 * COUNTERS + 8 * TRANSITIONS + 8 * HOOKS);
 };

@@ -12,6 +12,7 @@ mod ports;
 mod schema;
 mod stat;
 pub mod states;
+pub mod thinning;
 mod top;
 mod trace;
 mod tracing;

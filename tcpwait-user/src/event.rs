@@ -22,7 +22,7 @@ pub use self::{
     seed::Seed,
     task::Task,
 };
-use crate::tcp::{Interface, NetnsId};
+use crate::tcp::{Flow, Interface, NetnsId, State};
 
 /// A fact, and when and where it was stated.
 #[derive(Clone, Debug, PartialEq)]
@@ -153,6 +153,11 @@ pub enum Fact {
         /// So many since the start.
         lost: u64,
     },
+    /// From here on only one connection of so many is told of.
+    Thinned {
+        /// A power of two; 1 is all of them.
+        one_in: u32,
+    },
     /// sock_diag has told once more of every full socket of a namespace that was there at the event's time.
     Listed(NetnsId),
     /// A network interface's name.
@@ -182,6 +187,31 @@ pub enum Fact {
     },
     /// The kernel side's counts.
     Counters(Box<wire::Counters>),
+}
+
+impl Fact {
+    /// The connection that it is about and may be left out for, where only some are told of: neither a listener's, nor a connect that has not been answered yet, or fails.
+    pub fn connection(&self) -> Option<&Flow> {
+        let flow = match self {
+            Self::State(change)
+                if ![change.old, change.new].contains(&State::Listen)
+                    && change.new != State::SynSent
+                    && (change.old, change.new) != (State::SynSent, State::Close) =>
+            {
+                &change.flow
+            }
+            Self::Armed { mini, .. }
+            | Self::Expired(mini)
+            | Self::Segment { mini, .. }
+            | Self::Cancelled { mini, .. } => &mini.flow,
+            Self::RequestArmed { reqsk, .. } | Self::RequestExpired(reqsk) | Self::RequestCancelled { reqsk, .. } => {
+                &reqsk.flow
+            }
+            Self::Seed(seed) if seed.state != State::Listen => &seed.flow,
+            _ => return None,
+        };
+        Some(flow).filter(|flow| flow.lport != 0)
+    }
 }
 
 /// Why a record says nothing.

@@ -17,6 +17,12 @@ pub struct Ledger {
     pub lost_ring: Option<LostRecords>,
     /// Records that had not fitted by the time that was last said, which a recording has long before its counts.
     pub lost_by_then: u64,
+    /// Records left out, as only some connections are told of; nothing that was wanted, and no loss.
+    pub thinned: Option<u64>,
+    /// Records that were read and left out for the same reason.
+    pub left_out: u64,
+    /// Of how many connections one is told of.
+    pub one_in: u32,
     /// Records the kernel side has written.
     pub written: Option<u64>,
     /// Records of the kernel side that were read.
@@ -37,7 +43,7 @@ pub struct Ledger {
     pub other_length_ns: Option<Option<u64>>,
     /// What is there now may be more than what is known, or less: events were lost just now, and beginnings and ends may be among them.
     pub now_unsure: bool,
-    /// Mini-sockets alive at the end.
+    /// Mini-sockets alive at the end; an estimate where only some connections are told of.
     pub minis_now: u64,
     /// Connections not shown because nothing said whether they were wanted.
     pub undecided: u64,
@@ -142,6 +148,7 @@ impl Ledger {
             requests: lost(Counter::LostRequest),
             failures: lost(Counter::LostPortRefused),
         });
+        self.thinned = value(Counter::Thinned).map(|thinned| thinned.saturating_sub(lost(Counter::Released)));
         self.written = value(Counter::Written);
         self.unreadable = lost(Counter::Unreadable);
         self.withheld = (!counters.withheld.contains(&u64::MAX)).then_some(counters.withheld);
@@ -167,6 +174,11 @@ impl Ledger {
     pub fn unread(&self) -> u64 {
         let read = self.read.saturating_add(self.recording.impossible_of_kernel);
         self.written.map_or(0, |written| written.saturating_sub(read))
+    }
+
+    /// Records that were left out on purpose.
+    pub fn left_out(&self) -> u64 {
+        self.thinned.unwrap_or_default().saturating_add(self.left_out)
     }
 
     /// Events that are known to be missing.

@@ -21,6 +21,7 @@ pub mod aggregate;
 pub mod timeline;
 pub mod doctor;
 pub mod states;
+pub mod thinning;
 pub mod view;
 pub mod schedule;
 pub mod recording;

@@ -16,10 +16,10 @@ mod readings;
 mod rights;
 mod rounds;
 mod sink;
+mod thin;
 mod wanted;
 
 use std::{
-    io,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -36,6 +36,7 @@ use self::{
     naming::Naming,
     readings::Readings,
     rounds::{Change, Rounds},
+    thin::Thin,
     wanted::SettingsReadings,
 };
 pub use self::{
@@ -75,6 +76,8 @@ pub struct Live {
     namespaces: Arc<Remembered>,
     /// How long the first reading of the kernel's own counters took.
     first_reading: Duration,
+    /// Of how many connections one is told of; `None` where it is always all of them.
+    thin: Option<Thin>,
 }
 
 impl Live {
@@ -104,12 +107,14 @@ impl Live {
     /// measured from should be there before anybody is told that tracing has begun.
     ///
     /// # Errors
-    /// The sink fails.
-    pub fn read_first_counters(&mut self, sink: &mut impl Sink) -> io::Result<()> {
+    /// The kernel's side or the sink fails.
+    pub fn read_first_counters(&mut self, sink: &mut impl Sink) -> Result<()> {
         if self.settings.audit != Audited::Never {
             sink.reading_begins();
             let begun = Instant::now();
-            let reading = snmp::read(&self.namespaces.anew(), self.only(), false, monotonic_ns);
+            let before = self.probes.minis_entered()?;
+            let mut reading = snmp::read(&self.namespaces.anew(), self.only(), false, monotonic_ns);
+            reading.entered = Some((before, self.probes.minis_entered()?));
             self.first_reading = begun.elapsed();
             self.catch_up(sink)?;
             sink.reading_ends(&reading);
@@ -186,7 +191,9 @@ impl Live {
                     readings.under_way = None;
                     // What happened before the counters were read is in the ring buffer by now.
                     self.catch_up(sink)?;
-                    if let Ok((reading, took)) = reading {
+                    if let Ok((mut reading, took)) = reading {
+                        let entered = self.probes.minis_entered()?;
+                        reading.entered = readings.entered_before.map(|before| (before, entered));
                         sink.reading_ends(&reading);
                         readings.took(took);
                     }
@@ -201,6 +208,7 @@ impl Live {
             self.catch_up(sink)?;
             self.account(sink)?;
             self.say_lost(&mut losses, sink)?;
+            self.thin_if_due(&mut losses, sink)?;
             if seeds.is_none() && listing.is_none() && losses.begins_listing() {
                 listing_begun = Instant::now();
                 listing = Some(self.read_seeds(true));
@@ -249,6 +257,7 @@ impl Live {
                 // Whoever hit Ctrl-C does not wait until all processes have been looked at: that may take longer than there is.
                 let anew = last && !signals::asked();
                 readings.has_news = false;
+                readings.entered_before = Some(self.probes.minis_entered()?);
                 readings.under_way = Some(self.read_counters(needed, anew, list));
                 readings.last_begun = last;
             }

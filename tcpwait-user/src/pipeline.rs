@@ -67,6 +67,13 @@ impl Stream {
                 return;
             }
         };
+        let one_in = self.lifecycle.one_in();
+        if one_in > 1 && event.fact.connection().is_some_and(|flow| !flow.is_chosen(one_in)) {
+            // It was on its way when it was left out, or a listing has it.
+            self.ledger.left_out += u64::from(is_from_kernel(bytes));
+            self.event = None;
+            return;
+        }
         match &event.fact {
             Fact::Tick { realtime_ns } => {
                 self.realtime_offset_ns = i128::from(*realtime_ns) - i128::from(event.time_ns)
@@ -138,7 +145,8 @@ impl Stream {
     pub fn ledger(&self) -> Ledger {
         Ledger {
             tally: self.lifecycle.tally(),
-            minis_now: self.lifecycle.minis_now() as u64,
+            minis_now: self.lifecycle.minis_now() as u64 * u64::from(self.lifecycle.one_in()),
+            one_in: self.lifecycle.one_in(),
             now_unsure: self.lifecycle.is_unsure(),
             older_unknown: self.lifecycle.all_minis_now().is_none(),
             other_length_ns: self.lifecycle.other_length_ns(),

@@ -82,6 +82,9 @@ impl StatEngine {
         if let Fact::Counters(counters) = &event.fact {
             take_over(&mut self.aggregate, &self.selector, counters);
         }
+        if let Fact::Thinned { one_in } = event.fact {
+            self.aggregate.thinned(one_in);
+        }
         self.now_ns = self.now_ns.max(event.time_ns);
         let is_tick = matches!(event.fact, Fact::Tick { .. });
         self.take_in(beside);

@@ -9,7 +9,7 @@ use std::{
 };
 
 use serde::Serialize;
-use tcpwait_wire::wire;
+use tcpwait_wire::wire::{self, sample};
 
 /// `TCP_TIMEWAIT_LEN` (`include/net/tcp.h`; a constant in every mainline version, 5.15 to 7.3), in seconds.
 pub const TIMEWAIT_LEN_S: u64 = 60;
@@ -209,6 +209,20 @@ impl Flow {
         };
         let netns = NetnsId { inode: flow.netns, generation: flow.generation };
         Some(Self { netns, bound_dev_if: flow.bound_dev_if, laddr, raddr, lport: flow.lport, rport: flow.rport })
+    }
+
+    /// Whether it is among the connections of which one in so many is told of. `false` of one whose port is not known.
+    pub fn is_chosen(&self, one_in: u32) -> bool {
+        // As the kernel has it: words in network byte order.
+        let word = |bytes: [u8; 4]| u32::from_ne_bytes(bytes);
+        let raddr = match self.raddr {
+            IpAddr::V4(address) => [word(address.octets()), 0, 0, 0],
+            IpAddr::V6(address) => {
+                let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = address.octets();
+                [word([a, b, c, d]), word([e, f, g, h]), word([i, j, k, l]), word([m, n, o, p])]
+            }
+        };
+        self.lport != 0 && sample::is_chosen(sample::spread(raddr, self.lport, self.rport), one_in)
     }
 
     /// The interface, or L3 master device, that the socket is bound to.

@@ -66,7 +66,18 @@ pub fn ten_thousand_resets() {
     let netns = netns::inode().to_string();
     // What the machine gives, shared as it may be with others.
     let untraced = a_second(connections, reset(each));
-    let stat = Tracer::start(&["stat", "--json", "--netns", &netns, "--by", "process,service", "--ring-buffer", "64"]);
+    let stat = Tracer::start(&[
+        "stat",
+        "--json",
+        "--netns",
+        &netns,
+        "--by",
+        "process,service",
+        "--ring-buffer",
+        "64",
+        "--one-in",
+        "1",
+    ]);
     // Lines are made of it afterwards: making them takes the CPU that the connections want.
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("resets.tcpwait");
@@ -261,7 +272,7 @@ pub fn ten_ways() {
     let names = || names.into_iter().chain(["TcpExtTCPAbortOnMemory", "TcpExtTCPAbortOnTimeout"]);
     let before: HashMap<&str, u64> = names().map(|name| (name, counter(name))).collect();
     let netns = netns::inode().to_string();
-    let stat = Tracer::start(&["stat", "--json", "--netns", &netns, "--ring-buffer", "64"]);
+    let stat = Tracer::start(&["stat", "--json", "--netns", &netns, "--ring-buffer", "64", "--one-in", "1"]);
     let took = side_by_side(|hand| {
         // Each way from an address of its own, so that a port that is taken is in nobody's way.
         let listeners: Vec<(Socket, SocketAddr)> = (0..WAYS.len())

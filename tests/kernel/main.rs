@@ -63,6 +63,7 @@ mod stat;
 mod states;
 mod story;
 mod story_of_ends;
+mod thinned;
 mod top;
 mod tracer;
 mod traffic;
@@ -297,6 +298,8 @@ fn main() -> ExitCode {
         isolated("formats::json_is_as_its_schema_says", formats::json_is_as_its_schema_says),
         isolated("formats::csv_says_what_json_says", formats::csv_says_what_json_says),
         isolated("stat::every_number", stat::every_number),
+        isolated("thinned::one_in_eight", thinned::one_in_eight),
+        isolated("thinned::too_dear", thinned::too_dear),
         isolated("stat::ctrl_c_in_mid_interval", stat::ctrl_c_in_mid_interval),
         isolated("stat::interval_and_count", stat::interval_and_count),
         isolated("stat::command_and_children", stat::command_and_children),

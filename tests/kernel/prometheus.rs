@@ -39,7 +39,7 @@ const SITUATIONS: [Situation; 13] = [
     ill("port-held", ill::nothing, ill::port_is_held, &["TcpwaitPortHeld"]),
     ill("resets", ill::nothing, ill::peers_reset, &["TcpwaitResets"]),
     Situation {
-        options: &["--ring-buffer", "1"],
+        options: &["--ring-buffer", "1", "--one-in", "1"],
         // It is stopped again and again, and does not answer meanwhile.
         may_fire: &["TcpwaitDown"],
         ..ill("lost", ill::nothing, ill::events_are_lost, &["TcpwaitEventsLost"])

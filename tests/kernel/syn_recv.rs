@@ -232,7 +232,7 @@ fn is_older(line: &Line) {
 pub fn many_short_ones() {
     let connections = u64::from(many(4000));
     let netns = netns::inode().to_string();
-    let stat = Tracer::start(&["stat", "--json", "--netns", &netns, "--ring-buffer", "64"]);
+    let stat = Tracer::start(&["stat", "--json", "--netns", &netns, "--ring-buffer", "64", "--one-in", "1"]);
     let trace = Tracer::here(&["--ring-buffer", "64"]);
     let opens = netns::tcp("PassiveOpens");
     for number in 0..connections {

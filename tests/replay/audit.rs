@@ -45,11 +45,11 @@ impl Audited {
             sockstat: Some(sockstat),
             ..KernelCounts::default()
         };
-        self.audit.end_reading(&Reading { namespaces: vec![counts], unreadable: 0 });
+        self.audit.end_reading(&Reading { namespaces: vec![counts], unreadable: 0, ..Reading::default() });
     }
 
     fn end_with(&mut self, counts: KernelCounts) {
-        self.audit.end_reading(&Reading { namespaces: vec![counts], unreadable: 0 });
+        self.audit.end_reading(&Reading { namespaces: vec![counts], unreadable: 0, ..Reading::default() });
     }
 
     fn check(&self, what: Checked, ledger: Ledger) -> (Check, CheckOutcome) {
@@ -198,7 +198,7 @@ impl Audited {
             opens: Some(opens),
             ..KernelCounts::default()
         };
-        self.audit.end_reading(&Reading { namespaces: vec![counts], unreadable: 0 });
+        self.audit.end_reading(&Reading { namespaces: vec![counts], unreadable: 0, ..Reading::default() });
     }
 }
 

@@ -50,6 +50,7 @@ mod states;
 mod stories;
 mod support;
 mod tally;
+mod thinned;
 mod ticks;
 mod top;
 mod usage;

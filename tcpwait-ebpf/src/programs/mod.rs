@@ -2,6 +2,7 @@
 
 mod birth;
 mod end;
+mod held;
 mod owner;
 mod port;
 mod request;

@@ -17,6 +17,7 @@ use crate::{
     emit::emit,
     filter::{is_running, wanted},
     maps::{ACCEPT_ARGUMENTS, UNOWNED, unowned_slot},
+    sample::is_told,
     sock::{At, Fields, Typed, bound_port, held_by_task, is_multipath, netns, rport},
     task,
 };
@@ -40,6 +41,9 @@ fn accepted(ctx: FExitContext, program: u64) -> i32 {
         return 0;
     }
     count(Counter::Accepted);
+    if !is_told(accepted, bound_port(accepted), rport(accepted)) {
+        return 0;
+    }
     emit::<Accepted>(
         &ctx,
         Kind::Accepted,
@@ -118,7 +122,7 @@ fn used(ctx: BtfTracePointContext, hook: Hook, program: u64) -> i32 {
         }
         unowned.write_volatile(0);
     }
-    tell(&ctx, cookie);
+    tell(&ctx, cookie, sk);
     0
 }
 
@@ -135,13 +139,16 @@ pub fn multipath(ctx: &BtfTracePointContext, sk: Typed) {
     }
     let cookie: u64 = first.read(&OFF_COOKIE);
     if cookie != 0 && wanted(netns(first), bound_port(first), rport(first)) {
-        tell(ctx, cookie);
+        tell(ctx, cookie, first);
     }
 }
 
 #[inline(always)]
-fn tell(ctx: &impl EbpfContext, cookie: u64) {
+fn tell(ctx: &impl EbpfContext, cookie: u64, sk: impl Fields) {
     count(Counter::OwnerSeen);
+    if !is_told(sk, bound_port(sk), rport(sk)) {
+        return;
+    }
     emit::<Owner>(
         ctx,
         Kind::Owner,

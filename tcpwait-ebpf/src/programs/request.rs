@@ -16,6 +16,7 @@ use crate::{
     filter::wanted,
     kernel::TCP_LISTEN,
     opaque::zero,
+    sample::is_told,
     sock::{At, Copied, Fields, Netns, accept_queue, bound_port, flow, netns, no_users, rport},
     task,
 };
@@ -65,6 +66,9 @@ pub fn started(ctx: &BtfTracePointContext, at: At) {
     let netns = netns(req);
     if wanted(netns, bound_port(req), rport(req)) {
         count(if flags == 0 { Counter::ReqEntered } else { Counter::ReqRearmed });
+        if !is_told(req, bound_port(req), rport(req)) {
+            return;
+        }
         // SAFETY: reserved memory.
         emit::<Request>(
             ctx,
@@ -85,6 +89,9 @@ pub fn expired(ctx: &BtfTracePointContext, at: At) {
     let netns = netns(req);
     if wanted(netns, bound_port(req), rport(req)) {
         count(Counter::ReqExpired);
+        if !is_told(req, bound_port(req), rport(req)) {
+            return;
+        }
         // SAFETY: reserved memory.
         emit::<Request>(
             ctx,
@@ -121,6 +128,9 @@ pub fn cancelled(ctx: &BtfTracePointContext, at: At) {
         return;
     }
     count(Counter::ReqCancelled);
+    if !is_told(req, bound_port(req), rport(req)) {
+        return;
+    }
     let gone = if no_users(req) { FLAG_NETNS_GONE } else { 0 };
     let stack = if task::on_its_stack(ctx) { FLAG_TASK_STACK } else { 0 };
     emit::<RequestCancel>(ctx, Kind::ReqCancel, gone | stack, Counter::LostRequest, |record| {

@@ -25,6 +25,7 @@ use crate::{
     filter::wanted,
     kernel::TCP_TIME_WAIT,
     maps::{DROP_CHECKSUM, DROP_PSP, DROP_XFRM, PROCESS_ARGUMENTS},
+    sample::is_told,
     sock::{At, Copied, Fields, Typed, bound_port, netns, rport},
 };
 
@@ -107,6 +108,9 @@ fn reached(ctx: &impl EbpfContext, at: At, skb: At, th: At, verdict: u8) {
     let netns = netns(tw);
     if wanted(netns, bound_port(tw), rport(tw)) {
         count(Counter::TwSegments);
+        if !is_told(tw, bound_port(tw), rport(tw)) {
+            return;
+        }
         emit::<MiniSegment>(
             ctx,
             Kind::TwSegment,

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{helpers::bpf_jiffies64, macros::btf_tracepoint, programs::BtfTracePointContext};
 use tcpwait_wire::{
-    config::offset::{OFF_ERR, OFF_ERR_SOFT, OFF_PACKETS_OUT, OFF_TOTAL_RETRANS},
+    config::offset::{OFF_COOKIE, OFF_ERR, OFF_ERR_SOFT, OFF_PACKETS_OUT, OFF_TOTAL_RETRANS},
     wire::{
         Counter, END_BY_CALL, END_TASK_STACK, FLAG_HANDED_OVER, Hook, Kind, RETRANSMITS_KNOWN, SYN_ACKED, SYN_DEFERRED,
         SYN_OLD_PORT, SYN_OLD_SOFT, SYN_RETURNS, SYN_UNSENT, SockState, SockStateEnd, SockStateTask,
@@ -12,6 +12,7 @@ use tcpwait_wire::{
 use super::{
     birth::{born, goes_on, is_told_at_once},
     end::{About, end, has_errors, is_acked, patience, soft_error},
+    held::{hold, release},
     owner::multipath,
     write_stack,
 };
@@ -22,6 +23,7 @@ use crate::{
     filter::wanted,
     kernel,
     maps::{NOTES, UNOWNED, unowned_slot},
+    sample::{chooses, holds, is_told, one_in},
     sock::{
         Fields, Netns, Typed, bound_port, flow, full_lport, held_by_task, is_deferred, is_tcp, make_cookie, netns_of,
         reuse, rport, syn_withheld, tcp_of, tw_room,
@@ -94,7 +96,11 @@ fn changed(ctx: BtfTracePointContext, turn: Turn) {
     // connect() chooses the port only after this event; until then inet_sport may hold the one of a former connection
     // (tcp_disconnect leaves it), while skc_num is what is bound.
     let lport = if new == SYN_SENT { bound_port(sk) } else { full_lport(sk) };
+    let held = old == SYN_SENT && holds();
     if !wanted(netns, lport, rport) {
+        if held {
+            release(&ctx, sk.read(&OFF_COOKIE), false);
+        }
         return;
     }
     count_transition(old as u8, new as u8);
@@ -106,6 +112,36 @@ fn changed(ctx: BtfTracePointContext, turn: Turn) {
     // A newborn's would be overwritten by its request socket's.
     let cookie = if newborn { 0 } else { make_cookie(sk) };
     let change = Change { sk, old, new, cookie, netns, lport };
+    // Whether it is told of depends on its port, and on whether it fails.
+    if new == SYN_SENT && one_in() > 1 && (lport == 0 || !chooses(sk, lport, rport)) {
+        hold(
+            &ctx,
+            cookie,
+            #[inline(always)]
+            // SAFETY: memory for a record.
+            |record| unsafe {
+                change.write_with_task(record);
+                if !held_by_task(sk) {
+                    (*record).task = task::nobody();
+                }
+            },
+        );
+        return;
+    }
+    // What listens is no connection, and its child shows its addresses later.
+    if old != LISTEN && new != LISTEN {
+        // A connect that fails is told of in any case.
+        let told = old == SYN_SENT && new == CLOSE || is_told(sk, lport, rport);
+        if held {
+            release(&ctx, cookie, told);
+        }
+        if !told {
+            if new == CLOSE {
+                let _ = armed_here(cookie);
+            }
+            return;
+        }
+    }
     if new == CLOSE {
         let armed = if old == FIN_WAIT2 || old == CLOSING { armed_here(cookie) } else { Armed::NotHere };
         match armed {
@@ -137,14 +173,9 @@ fn tell(ctx: &BtfTracePointContext, change: Change, flags: u8) {
 
 #[inline(always)]
 fn tell_with_task(ctx: &BtfTracePointContext, change: Change) {
+    // SAFETY: reserved memory.
     let write = #[inline(always)]
-    |record: *mut SockStateTask| {
-        // SAFETY: reserved memory, which begins with what changed.
-        unsafe {
-            change.write(record.cast());
-            (*record).task = task::current();
-        }
-    };
+    |record| unsafe { change.write_with_task(record) };
     emit(ctx, Kind::StateTask, 0, Counter::LostState, write);
 }
 
@@ -230,6 +261,19 @@ impl Change {
             if new == LISTEN || new == ESTABLISHED {
                 (*record).reuse = reuse(sk);
             }
+        }
+    }
+
+    /// The same, with the current task.
+    ///
+    /// # Safety
+    /// `record` is memory for it.
+    #[inline(always)]
+    unsafe fn write_with_task(self, record: *mut SockStateTask) {
+        // SAFETY: the caller's; it begins with what changed.
+        unsafe {
+            self.write(record.cast());
+            (*record).task = task::current();
         }
     }
 }

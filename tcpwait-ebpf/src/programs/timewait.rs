@@ -15,6 +15,7 @@ use crate::{
     filter::wanted,
     kernel::TCP_FIN_WAIT2,
     opaque::zero,
+    sample::is_told,
     sock::{At, Copied, Fields, Netns, Typed, bound_port, flow, netns, no_users, reuse, rport},
     task,
 };
@@ -74,6 +75,9 @@ pub fn started(ctx: &BtfTracePointContext, timer: Typed, at: At) {
         if flags == 0 && tw.read::<u8>(&OFF_TW_SUBSTATE) == TCP_FIN_WAIT2 {
             count(Counter::TwEnteredFinWait2);
         }
+        if !is_told(tw, bound_port(tw), rport(tw)) {
+            return;
+        }
         // SAFETY: reserved memory.
         let fill = #[inline(always)]
         |record| unsafe { fill_mini(record, at, tw, timer.read(&OFF_TIMER_EXPIRES), netns) };
@@ -94,6 +98,9 @@ pub fn expired(ctx: &BtfTracePointContext, timer: Typed, at: At) {
     let netns = netns(tw);
     if wanted(netns, bound_port(tw), rport(tw)) {
         count(Counter::TwExpired);
+        if !is_told(tw, bound_port(tw), rport(tw)) {
+            return;
+        }
         // SAFETY: reserved memory.
         emit::<Mini>(
             ctx,
@@ -124,6 +131,9 @@ pub fn cancelled(ctx: &BtfTracePointContext, timer: Typed, at: At) {
     let netns = netns(tw);
     if wanted(netns, bound_port(tw), rport(tw)) {
         count(Counter::TwCancelled);
+        if !is_told(tw, bound_port(tw), rport(tw)) {
+            return;
+        }
         let mut flags = if unhashed { FLAG_UNHASHED } else { 0 };
         if no_users(tw) {
             flags |= FLAG_NETNS_GONE;

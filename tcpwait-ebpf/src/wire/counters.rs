@@ -189,6 +189,10 @@ pub enum Counter {
     Folded = 24,
     /// Connections seen to be accepted.
     Accepted = 25,
+    /// Records left out, as their connections were not among the one in so many that were told of; those that were held back included.
+    Thinned = 26,
+    /// Of these, records that were held back until it was known whose they were, and told then.
+    Released = 27,
 }
 
 /// What the kernel side writes a record of, besides state changes. ([`Counter::ReqCompleted`] and [`Counter::TwEnteredFinWait2`] have

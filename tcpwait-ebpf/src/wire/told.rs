@@ -98,6 +98,18 @@ pub struct Loss {
     pub lost: u64,
 }
 
+/// [`Kind::Thinned`](super::Kind::Thinned): what is told of connections is of one in so many from here on ([`sample`](super::sample)); counts stay those of all.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Thinned {
+    /// The record's head.
+    pub head: Head,
+    /// A power of two; 1 is all of them.
+    pub one_in: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
 /// [`Kind::Listed`](super::Kind::Listed): of this namespace the [`Seed`]s before tell of every full socket that was there.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]

@@ -35,15 +35,15 @@ impl Buckets {
         Self { bounds_ns, counts: vec![0; bounds_ns.len() + 1], exponential: Vec::new(), zero: 0, sum_ns: 0 }
     }
 
-    /// A time.
-    pub fn record(&mut self, ns: u64) {
+    /// A time, of so many.
+    pub fn record(&mut self, ns: u64, n: u64) {
         let index = self.bounds_ns.partition_point(|bound| *bound < ns);
         if let Some(count) = self.counts.get_mut(index) {
-            *count += 1;
+            *count += n;
         }
-        self.sum_ns += u128::from(ns);
+        self.sum_ns += u128::from(ns) * u128::from(n);
         if ns == 0 {
-            self.zero += 1;
+            self.zero += n;
             return;
         }
         if self.exponential.is_empty() {
@@ -51,7 +51,7 @@ impl Buckets {
         }
         let index = EXPONENTIAL_NS.partition_point(|bound| *bound < ns).min(MANY - 1);
         if let Some(count) = self.exponential.get_mut(index) {
-            *count += 1;
+            *count += n;
         }
     }
 
@@ -91,7 +91,7 @@ mod tests {
         let mut times = Buckets::new(&[]);
         // 1 s is the bound of bucket 0; a nanosecond more is in the next one.
         for ns in [0, 1, 1_000_000_000, 1_000_000_001, 60_000_000_000, u64::MAX] {
-            times.record(ns);
+            times.record(ns, 1);
         }
         let found: Vec<(i32, u64)> = times.exponential().collect();
         assert_eq!(times.zero(), 1);
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn a_time_on_a_bound_is_not_beyond_it() {
         let mut times = Buckets::new(&[10, 20]);
-        [0, 10, 11, 20, 21].into_iter().for_each(|ns| times.record(ns));
+        [0, 10, 11, 20, 21].into_iter().for_each(|ns| times.record(ns, 1));
         assert_eq!(times.each().collect::<Vec<_>>(), [(Some(10), 2), (Some(20), 2), (None, 1)]);
         assert_eq!((times.count(), times.sum_s()), (5, 62e-9));
     }

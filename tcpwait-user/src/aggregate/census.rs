@@ -180,17 +180,18 @@ impl SocketCensus {
     fn add(&mut self, socket: &Present<'_>, now_ns: u64) {
         let flow = socket.flow;
         let comm = socket.owner.map(|task| task.comm);
+        let n = u64::from(socket.stands_for);
         if self.last_netns.replace(flow.netns) != Some(flow.netns) {
             self.namespaces.insert(flow.netns);
         }
         if let Some(count) = self.states.get_mut(socket.state as usize) {
-            *count += 1;
+            *count += n;
         }
         if socket.state == State::TimeWait {
             match socket.origin.made_here() {
-                Some(true) => self.time_waits.outgoing += 1,
-                Some(false) => self.time_waits.accepted += 1,
-                None => self.time_waits.unknown += 1,
+                Some(true) => self.time_waits.outgoing += n,
+                Some(false) => self.time_waits.accepted += n,
+                None => self.time_waits.unknown += n,
             }
         }
         if let Some(comm) = comm.filter(|_| socket.state == State::Listen) {
@@ -203,11 +204,11 @@ impl SocketCensus {
         if socket.origin.is_outgoing() && flow.lport != 0 {
             match self.taken.towards(PortDestination::of(flow)) {
                 Some(taken) => {
-                    taken.ports += 1;
+                    taken.ports += n;
                     if let Some(count) = taken.states.get_mut(socket.state as usize) {
-                        *count += 1;
+                        *count += n;
                     }
-                    note(&mut taken.owners, comm);
+                    note(&mut taken.owners, comm, n);
                 }
                 None => self.beyond += 1,
             }
@@ -222,12 +223,12 @@ impl SocketCensus {
             return;
         }
         let count = self.places.entry(place).or_default();
-        count.now += 1;
+        count.now += n;
         // The kernel takes an address of this machine as the source towards itself (`ip_route_output_key_hash_rcu`).
         count.here |= flow.raddr == flow.laddr || flow.raddr.is_loopback();
-        note(&mut count.owners, comm);
+        note(&mut count.owners, comm, n);
         let age = socket.by_ns.map(|by_ns| now_ns.saturating_sub(by_ns));
-        count.unanswered += u64::from(socket.syn_sent && age.is_some_and(|age| age >= SYN_PATIENCE_NS));
+        count.unanswered += n * u64::from(socket.syn_sent && age.is_some_and(|age| age >= SYN_PATIENCE_NS));
         if age > count.oldest_ns {
             (count.oldest_ns, count.oldest_exact) = (age, socket.since_ns.is_some());
         }
@@ -311,12 +312,12 @@ fn difference(now: u64, then: u64) -> i64 {
     i64::try_from(now).unwrap_or(i64::MAX).saturating_sub(i64::try_from(then).unwrap_or(i64::MAX))
 }
 
-fn note(owners: &mut Vec<([u8; 16], u64)>, comm: Option<[u8; 16]>) {
+fn note(owners: &mut Vec<([u8; 16], u64)>, comm: Option<[u8; 16]>, n: u64) {
     let Some(comm) = comm else { return };
     if let Some((_, count)) = owners.iter_mut().find(|(known, _)| *known == comm) {
-        *count += 1;
+        *count += n;
     } else if owners.len() < MAX_OWNERS {
-        owners.push((comm, 1));
+        owners.push((comm, n));
     }
 }
 

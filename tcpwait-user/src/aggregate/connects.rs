@@ -76,11 +76,12 @@ impl Tally {
     fn step(&mut self, step: &Transition) {
         let again = u64::from(step.retransmits.unwrap_or_default());
         let made = step.to != State::Close;
-        self.left += 1;
-        self.made += u64::from(made);
-        self.syns += again;
-        self.again += u64::from(again > 0);
-        self.soft += u64::from(step.detail == Some(Detail::SoftError));
+        let n = u64::from(step.stands_for);
+        self.left += n;
+        self.made += n * u64::from(made);
+        self.syns += n * again;
+        self.again += n * u64::from(again > 0);
+        self.soft += n * u64::from(step.detail == Some(Detail::SoftError));
         if let Some(ns) = step.dwell_ns.filter(|_| made && again > 0) {
             self.dwell.record(ns, step.timing != Timing::Exact);
         }

@@ -24,6 +24,8 @@ pub struct Counts {
     exits: [Dwell; Reason::ALL.len()],
     exit_counts: [u64; Reason::ALL.len()],
     orphans: [u64; Reason::ALL.len()],
+    /// Orphans' mini-sockets that went from FIN_WAIT2 to TIME_WAIT.
+    pub(super) switched: u64,
     pub(super) restarts: u64,
     restart_causes: [u64; RestartCause::ALL.len()],
     pub(super) overflows: u64,
@@ -40,8 +42,9 @@ impl Counts {
     /// A transition.
     pub fn step(&mut self, step: &Transition) {
         let from = step.from.map_or(0, |from| from as usize);
+        let n = u64::from(step.stands_for);
         if let Some(count) = self.transitions.get_mut(from).and_then(|row| row.get_mut(step.to as usize)) {
-            *count += 1;
+            *count += n;
         }
         if let (Some(ns), Some(dwell)) = (step.dwell_ns, self.dwells.get_mut(from)) {
             dwell.record(ns, step.timing != Timing::Exact);
@@ -49,11 +52,13 @@ impl Counts {
         self.syn_recv.step(step);
         self.ends.step(step);
         self.end_dwells.step(step);
+        let waited = (step.from, step.to, step.kept_in) == (Some(State::FinWait2), State::TimeWait, KeptIn::Mini);
+        self.switched += n * u64::from(waited);
         match step.reason {
-            Some(Reason::Overflow) => self.overflows += 1,
+            Some(Reason::Overflow) => self.overflows += n,
             Some(reason) if step.from == Some(State::FinWait2) && step.kept_in == KeptIn::Mini => {
                 if let Some(count) = self.orphans.get_mut(reason as usize) {
-                    *count += 1;
+                    *count += n;
                 }
             }
             _ => {}
@@ -62,14 +67,15 @@ impl Counts {
 
     /// The exit from TIME_WAIT that a transition is.
     pub fn exit(&mut self, reason: Reason, step: &Transition, slack_ns: Option<u64>) {
+        let n = u64::from(step.stands_for);
         if let Some(count) = self.exit_counts.get_mut(reason as usize) {
-            *count += 1;
+            *count += n;
         }
         let restarts = step.restarts.as_ref().map_or(0, Restarts::total);
-        self.restarts += u64::from(restarts);
+        self.restarts += n * u64::from(restarts);
         for (cause, count) in step.restarts.iter().flat_map(Restarts::by_cause) {
             if let Some(sum) = self.restart_causes.get_mut(cause as usize) {
-                *sum += u64::from(count);
+                *sum += n * u64::from(count);
             }
         }
         let Some(ns) = step.dwell_ns else { return };
@@ -77,20 +83,15 @@ impl Counts {
             dwell.record(ns, step.timing != Timing::Exact);
         }
         let natural = reason == Reason::Expired && restarts == 0;
-        self.histogram.record(ns, natural, slack_ns);
+        self.histogram.record((ns, n), natural, slack_ns);
         if natural {
             self.natural_ns = widest(self.natural_ns, Some((ns, ns)));
         }
     }
 
-    /// A connection was closed.
-    pub fn close(&mut self, closer: Closer) {
-        match closer {
-            Closer::ThisSide => self.closed.this_side += 1,
-            Closer::Peer => self.closed.peer += 1,
-            Closer::Both => self.closed.both += 1,
-            Closer::Neither => self.closed.neither += 1,
-        }
+    /// Connections, so many of them, were closed.
+    pub fn close(&mut self, closer: Closer, n: u64) {
+        self.closed.count(closer, n);
     }
 
     /// Adds what was counted over another time.
@@ -106,6 +107,7 @@ impl Counts {
         for (mine, theirs) in self.dwells.iter_mut().zip(&other.dwells).chain(self.exits.iter_mut().zip(&other.exits)) {
             mine.add(theirs);
         }
+        self.switched += other.switched;
         self.restarts += other.restarts;
         self.overflows += other.overflows;
         self.syn_recv.add(&other.syn_recv);

@@ -15,7 +15,9 @@ pub struct Ends(Vec<Row>);
 #[derive(Clone, Debug)]
 struct Row {
     key: EndKey,
+    /// How many, and how many were seen, each of which may stand for several.
     count: u64,
+    seen: u64,
     times: EndTimes,
 }
 
@@ -30,7 +32,8 @@ impl Ends {
         }
         let key = (step.reason.unwrap_or(Reason::Unknown), step.detail, step.from);
         let row = self.row(key);
-        row.count += 1;
+        row.count += u64::from(step.stands_for);
+        row.seen += 1;
         if let Some(ns) = step.dwell_ns {
             row.times.record(ns, step.time_ns);
         }
@@ -38,7 +41,7 @@ impl Ends {
 
     fn row(&mut self, key: EndKey) -> &mut Row {
         let at = self.0.iter().position(|row| row.key == key).unwrap_or_else(|| {
-            self.0.push(Row { key, count: 0, times: EndTimes::default() });
+            self.0.push(Row { key, count: 0, seen: 0, times: EndTimes::default() });
             self.0.len() - 1
         });
         // It was found or pushed just now.
@@ -51,6 +54,7 @@ impl Ends {
         for theirs in &other.0 {
             let mine = self.row(theirs.key);
             mine.count += theirs.count;
+            mine.seen += theirs.seen;
             mine.times.add(&theirs.times);
         }
     }
@@ -64,7 +68,10 @@ impl Ends {
     pub fn rows(&self) -> Vec<EndRow> {
         let row = |row: &Row| {
             let (reason, detail, from) = row.key;
-            EndRow { reason, detail, from, count: row.count, times: row.times.summary(row.count) }
+            let times = row.times.summary(row.seen);
+            let each = row.count.checked_div(row.seen).unwrap_or(1);
+            let shared = times.shared.map(|shared| Shared { count: shared.count * each, ..shared });
+            EndRow { reason, detail, from, count: row.count, seen: row.seen, times: TimesSummary { shared, ..times } }
         };
         let mut rows: Vec<EndRow> = self.0.iter().map(row).collect();
         rows.sort_by_key(|row| {
@@ -80,7 +87,7 @@ impl Ends {
         let otherwise = |row: &&Row| was_made(row.key.2) && row.key.2 != Some(State::TimeWait);
         let over = entered + self.0.iter().filter(otherwise).map(|row| row.count).sum::<u64>();
         let stands_out = |row: &EndRow| {
-            let many = row.count >= MANY && row.count * TENTH >= over;
+            let many = row.seen >= MANY && row.count * TENTH >= over;
             row.is_abnormal() && (many || row.times.shared.is_some())
         };
         // A time that many share says more than how many there are.
@@ -101,6 +108,8 @@ pub struct EndRow {
     pub from: Option<State>,
     /// How many.
     pub count: u64,
+    /// How many of these were seen: fewer, where each stands for several.
+    pub seen: u64,
     /// How long they had been in that state.
     pub times: TimesSummary,
 }

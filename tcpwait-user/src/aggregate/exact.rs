@@ -80,6 +80,11 @@ impl Counted {
         to.map(|to| self.transition(state, to)).sum()
     }
 
+    /// Whether records were left out since only some connections are told of.
+    pub fn is_thinned(&self) -> bool {
+        self.value(Counter::Thinned) > 0
+    }
+
     /// Mini-sockets that began in TIME_WAIT: of the entries, those that no orphan made later.
     pub fn begun_in_time_wait(&self) -> u64 {
         self.value(Counter::TwEntered).saturating_sub(self.value(Counter::TwEnteredFinWait2))

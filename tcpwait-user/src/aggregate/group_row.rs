@@ -27,6 +27,16 @@ impl ClosedFirst {
         self.this_side + self.peer + self.both + self.neither
     }
 
+    /// So many more.
+    pub fn count(&mut self, closer: Closer, n: u64) {
+        match closer {
+            Closer::ThisSide => self.this_side += n,
+            Closer::Peer => self.peer += n,
+            Closer::Both => self.both += n,
+            Closer::Neither => self.neither += n,
+        }
+    }
+
     /// Adds others.
     pub fn add(&mut self, other: Self) {
         self.this_side += other.this_side;
@@ -77,6 +87,13 @@ pub struct Rows {
     pub grouped: u64,
     /// Of those, how many were given up for the sake of memory, so that they could not come among the first.
     pub folded: u64,
+}
+
+impl Rows {
+    /// Each of the sockets that there are now stands for so many. (Of what happened, that is counted as it happens.)
+    pub fn stand_for(&mut self, n: u64) {
+        self.groups.iter_mut().chain([&mut self.others]).for_each(|row| row.now *= n);
+    }
 }
 
 /// A group in a report.

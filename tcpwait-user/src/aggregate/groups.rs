@@ -67,9 +67,9 @@ impl Default for GroupCounts {
 }
 
 impl GroupCounts {
-    fn enter(&mut self, peer: IpAddr) {
-        self.entered += 1;
-        self.meet(peer, 1);
+    fn enter(&mut self, peer: IpAddr, n: u64) {
+        self.entered += n;
+        self.meet(peer, n);
     }
 
     fn meet(&mut self, peer: IpAddr, times: u64) {
@@ -174,20 +174,20 @@ impl StatGroups {
         self.get(id).now += 1;
     }
 
-    /// A socket entered TIME_WAIT.
-    pub fn entered(&mut self, id: GroupId, peer: IpAddr) {
+    /// A socket entered TIME_WAIT, which stands for so many.
+    pub fn entered(&mut self, id: GroupId, peer: IpAddr, n: u64) {
         let group = self.get(id);
         group.now += 1;
-        group.interval.enter(peer);
+        group.interval.enter(peer, n);
     }
 
-    /// A socket left TIME_WAIT. `counted`: it was counted when it entered.
-    pub fn left(&mut self, id: GroupId, counted: bool, reason: Reason, dwell: Option<(u64, bool)>) {
+    /// A socket left TIME_WAIT, which stands for so many. `counted`: it was counted when it entered.
+    pub fn left(&mut self, id: GroupId, (counted, n): (bool, u64), reason: Reason, dwell: Option<(u64, bool)>) {
         let group = self.get(id);
         group.now = group.now.saturating_sub(u64::from(counted));
-        group.interval.left += 1;
+        group.interval.left += n;
         if let Some(exits) = group.interval.exits.get_mut(reason as usize) {
-            *exits += 1;
+            *exits += n;
         }
         if let Some((ns, inferred)) = dwell {
             group.interval.dwell.record(ns, inferred);
@@ -200,15 +200,9 @@ impl StatGroups {
         group.now = group.now.saturating_sub(1);
     }
 
-    /// A connection was closed.
-    pub fn closed(&mut self, id: GroupId, closer: Closer) {
-        let closed = &mut self.get(id).interval.closed;
-        match closer {
-            Closer::ThisSide => closed.this_side += 1,
-            Closer::Peer => closed.peer += 1,
-            Closer::Both => closed.both += 1,
-            Closer::Neither => closed.neither += 1,
-        }
+    /// Connections, so many of them, were closed.
+    pub fn closed(&mut self, id: GroupId, closer: Closer, n: u64) {
+        self.get(id).interval.closed.count(closer, n);
     }
 
     /// A connection that had been made ended.

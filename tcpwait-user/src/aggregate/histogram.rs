@@ -32,15 +32,15 @@ pub struct TimeWaitHistogram {
 }
 
 impl TimeWaitHistogram {
-    /// Takes in a time. `natural`: the timer ran out, and no segment had restarted it. `slack_ns`: the wheel's, where known.
-    pub fn record(&mut self, ns: u64, natural: bool, slack_ns: Option<u64>) {
+    /// Takes in a time, of so many. `natural`: the timer ran out, and no segment had restarted it. `slack_ns`: the wheel's, where known.
+    pub fn record(&mut self, (ns, n): (u64, u64), natural: bool, slack_ns: Option<u64>) {
         let index = BOUNDS_MS.partition_point(|bound| bound * NS_PER_MS <= ns);
         if let Some(count) = self.counts.get_mut(index) {
-            *count += 1;
+            *count += n;
         }
         if natural {
-            self.early += u64::from(ns + TOLERANCE_NS < TIMEWAIT_LEN_NS);
-            self.late += u64::from(ns > TIMEWAIT_LEN_NS + slack_ns.unwrap_or(WIDEST_SLACK_NS) + TOLERANCE_NS);
+            self.early += n * u64::from(ns + TOLERANCE_NS < TIMEWAIT_LEN_NS);
+            self.late += n * u64::from(ns > TIMEWAIT_LEN_NS + slack_ns.unwrap_or(WIDEST_SLACK_NS) + TOLERANCE_NS);
         }
     }
 
@@ -117,7 +117,7 @@ mod tests {
         fn every_time_is_in_the_bucket_that_says_so(times in prop::collection::vec(0..130_000u64, 0..100)) {
             let (mut histogram, mut half) = (TimeWaitHistogram::default(), TimeWaitHistogram::default());
             for (index, ms) in times.iter().enumerate() {
-                if index % 2 == 0 { &mut histogram } else { &mut half }.record(ms * MS, false, None);
+                if index % 2 == 0 { &mut histogram } else { &mut half }.record((ms * MS, 1), false, None);
             }
             histogram.add(&half);
             let summary = histogram.summary(Some(2048 * MS));
@@ -135,7 +135,7 @@ mod tests {
         for (ms, natural) in
             [(60_010, true), (62_100, true), (61_900, true), (55_000, true), (70_000, true), (70_000, false)]
         {
-            histogram.record(ms * MS, natural, Some(2048 * MS));
+            histogram.record((ms * MS, 1), natural, Some(2048 * MS));
         }
         let summary = histogram.summary(Some(2048 * MS));
         assert_eq!((summary.early, summary.late), (1, 1));

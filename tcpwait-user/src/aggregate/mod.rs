@@ -25,6 +25,7 @@ mod histogram;
 pub mod ports;
 pub mod report;
 mod reporting;
+pub mod sample;
 mod standing;
 mod steady;
 pub mod totals;
@@ -44,6 +45,7 @@ use self::{
     group_row::Closer,
     groups::{GroupId, MAX_GROUPS, Sort, StatGroups},
     ports::settings::PortSettings,
+    sample::SampleSpan,
     steady::Entries,
 };
 pub use self::{
@@ -116,6 +118,7 @@ pub struct Aggregate {
     /// Events that were lost by the end of the last interval, and when some were last.
     missed: u64,
     missed_ns: Option<u64>,
+    sample: SampleSpan,
     /// What was there when tracing began, and when the interval did; `None` while that is not known.
     first: Option<SocketCensus>,
     before: Option<SocketCensus>,
@@ -142,6 +145,7 @@ impl Aggregate {
             wheel: Wheel::default(),
             missed: 0,
             missed_ns: None,
+            sample: SampleSpan::default(),
             first: None,
             before: None,
             unfollowed: Vec::new(),
@@ -154,6 +158,11 @@ impl Aggregate {
     /// What has been found out of the kernel's clock.
     pub fn set_wheel(&mut self, wheel: Wheel) {
         self.wheel = wheel;
+    }
+
+    /// From now on one connection in so many is told of.
+    pub fn thinned(&mut self, one_in: u32) {
+        self.sample.changes(one_in);
     }
 
     /// What there is before anything is counted.
@@ -239,6 +248,7 @@ impl Aggregate {
             Some(standing) => standing,
             None => Standing::default(),
         };
+        let n = u64::from(step.stands_for);
         self.interval.step(step);
         self.connects.step(step);
         self.close(step, names);
@@ -250,14 +260,14 @@ impl Aggregate {
             let reason = step.reason.unwrap_or(Reason::Unknown);
             let dwell = step.dwell_ns.map(|ns| (ns, step.timing != Timing::Exact));
             self.interval.exit(reason, step, self.wheel.slack_ns);
-            self.groups.left(its, counted, reason, dwell);
+            self.groups.left(its, (counted, n), reason, dwell);
         } else if let Some(its) = standing.group.take() {
             self.groups.gone(its);
         }
         if step.to == State::TimeWait {
             let group = self.group_of(step, names);
-            self.groups.entered(group, step.flow.raddr);
-            self.entries.record(step.time_ns);
+            self.groups.entered(group, step.flow.raddr, n);
+            self.entries.record(step.time_ns, n);
             standing.group = Some(group);
         }
         if step.to == State::Close {
@@ -278,8 +288,9 @@ impl Aggregate {
     fn close(&mut self, step: &Transition, names: &Names) {
         let Some(closer) = Closer::of(step) else { return };
         let group = self.group_of(step, names);
-        self.groups.closed(group, closer);
-        self.interval.close(closer);
+        let n = u64::from(step.stands_for);
+        self.groups.closed(group, closer, n);
+        self.interval.close(closer, n);
     }
 
     fn group_of(&mut self, step: &Transition, names: &Names) -> GroupId {

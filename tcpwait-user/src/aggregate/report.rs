@@ -13,6 +13,7 @@ use super::{
     findings::StatFinding,
     group_row::{ClosedFirst, GroupRow, Rows},
     histogram::HistogramSummary,
+    sample::Sample,
     steady::Steady,
     syn_recv::SynRecvReport,
     unfollowed::Growth,
@@ -64,6 +65,8 @@ pub struct StatReport {
     pub groups: Rows,
     /// The group with most of the TIME_WAIT entered; of that there is now, when none entered.
     pub lead: Option<Lead>,
+    /// Of how many connections one is told of.
+    pub sample: Sample,
     /// What was lost, since the start.
     pub ledger: Ledger,
     /// How far the counts agree with the kernel's, since the start.
@@ -86,7 +89,7 @@ pub struct Lead {
 pub struct StateRow {
     /// The state.
     pub state: State,
-    /// Sockets in it at the end; `None` for CLOSE, in which sockets are not followed.
+    /// Sockets in it at the end; `None` for CLOSE, in which sockets are not followed, and for SYN_SENT where not all connections are told of.
     pub now: Option<u64>,
     /// How many entered it.
     pub entered: Amount,

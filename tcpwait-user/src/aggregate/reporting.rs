@@ -14,6 +14,7 @@ use super::{
     group_row::Rows,
     groups::Sort,
     report::{Lead, StatReport, StateRow, TimeWait, TransitionRow},
+    sample::Sample,
     unfollowed::Growth,
 };
 use crate::{ledger::Ledger, tcp::State};
@@ -39,16 +40,21 @@ impl Aggregate {
             self.groups.end_interval();
         }
         let mut groups = self.groups.rows(is_final, self.wanted.sort, self.wanted.top);
+        groups.stand_for(u64::from(self.sample.report(is_final).one_in));
         let counts = if is_final { &self.total } else { &self.interval };
         let missed = ledger.missed();
         if missed > self.missed {
             self.missed_ns = Some(end_ns);
         }
         // After a loss the model recovers, by its own clocks and a new listing; what was added up here does not.
-        let there = |state: State| if missed > 0 { census.now(state) } else { self.connections.now(state) };
+        let sample = self.sample.report(is_final);
+        // Of those that listen all are told of.
+        let each = |state: State| if state == State::Listen { 1 } else { u64::from(sample.one_in) };
+        let there =
+            |state: State| if missed > 0 { census.now(state) } else { each(state) * self.connections.now(state) };
         let now = there(State::TimeWait);
         let lost = missed > if is_final { 0 } else { self.missed };
-        let seen = Seen { counts, exact: exact.as_ref(), lost };
+        let seen = Seen { counts, exact: exact.as_ref(), lost, thinned: sample.is_thinned() };
         let (entered, left) = (seen.entered(State::TimeWait), seen.left(State::TimeWait));
         let entered_seen = counts.entered(State::TimeWait);
         for row in groups.groups.iter_mut().chain([&mut groups.others]) {
@@ -79,7 +85,10 @@ impl Aggregate {
             begin_ns,
             end_ns,
             is_final,
-            states: LIFE.into_iter().map(|state| state_row((state, there(state)), &seen, age(state))).collect(),
+            states: LIFE
+                .into_iter()
+                .map(|state| state_row((state, there(state)), (&seen, sample), age(state)))
+                .collect(),
             transitions: transitions(counts, exact.as_ref()),
             time_wait: TimeWait {
                 now,
@@ -112,12 +121,14 @@ impl Aggregate {
             by: self.groups.by().to_vec(),
             groups,
             lead,
+            sample,
             ledger,
             audit,
         };
         self.unfollowed.clone_from(&report.audit.unfollowed);
         self.before = Some(census);
         self.exact.end_interval();
+        self.sample.end_interval();
         self.missed = missed;
         self.groups.end_interval();
         self.failures.end_interval();
@@ -131,17 +142,21 @@ impl Aggregate {
         let of_entered = entered > 0;
         let (sort, all) = if of_entered { (Sort::Entered, entered) } else { (Sort::Now, now) };
         // Of those that are there already, who closed them may have been seen before this interval.
-        let group = self.groups.rows(whole || !of_entered, sort, 1).groups.into_iter().next()?;
+        let mut rows = self.groups.rows(whole || !of_entered, sort, 1);
+        rows.stand_for(u64::from(self.sample.report(whole).one_in));
+        let group = rows.groups.into_iter().next()?;
         let mine = if of_entered { group.entered } else { group.now };
         (mine > 0).then(|| Lead { share: mine as f64 / all as f64, of_entered, group })
     }
 }
 
 /// `now`: how many there are.
-fn state_row((state, now): (State, u64), seen: &Seen<'_>, age: AgeSummary) -> StateRow {
+fn state_row((state, now): (State, u64), (seen, sample): (&Seen<'_>, Sample), age: AgeSummary) -> StateRow {
+    // A connect whose port is not chosen yet is told of with its next step, where not all are.
+    let is_known = state != State::Close && (state != State::SynSent || sample.one_in == 1);
     StateRow {
         state,
-        now: (state != State::Close).then_some(now),
+        now: is_known.then_some(now),
         entered: seen.entered(state),
         left: seen.left(state),
         dwell: seen.counts.dwell(state),
@@ -166,12 +181,25 @@ struct Seen<'a> {
     exact: Option<&'a Counted>,
     /// Whether events were lost.
     lost: bool,
+    /// Whether only some connections were told of.
+    thinned: bool,
 }
 
 impl Seen<'_> {
     fn entered(&self, state: State) -> Amount {
         // Connections in SYN_RECV are request sockets, which change no state.
         let counted = self.exact.filter(|_| state != State::SynRecv).and_then(|exact| exact.entered(state));
+        if self.thinned {
+            return match (state, self.exact) {
+                (State::TimeWait, Some(exact)) => {
+                    Amount::mostly_counted(exact.begun_in_time_wait(), self.counts.switched, self.lost)
+                }
+                (State::SynRecv, Some(exact)) => {
+                    Amount::of_thinned(self.counts.entered(state), Some(exact.syn_recv()), self.lost)
+                }
+                _ => Amount::of_thinned(self.counts.entered(state), counted, self.lost),
+            };
+        }
         let amount = Amount::of(self.counts.entered(state), counted, self.lost);
         match (state, self.exact) {
             (State::TimeWait, Some(exact)) => amount.and_at_least(exact.begun_in_time_wait()),
@@ -182,6 +210,9 @@ impl Seen<'_> {
 
     fn left(&self, state: State) -> Amount {
         let counted = self.exact.filter(|_| state != State::SynRecv).and_then(|exact| exact.left(state));
+        if self.thinned {
+            return Amount::of_thinned(self.counts.left(state), counted, self.lost);
+        }
         Amount::of(self.counts.left(state), counted, self.lost)
     }
 }

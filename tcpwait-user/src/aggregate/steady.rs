@@ -26,13 +26,13 @@ pub struct Entries {
 }
 
 impl Entries {
-    /// One entry.
-    pub fn record(&mut self, time_ns: u64) {
+    /// So many entries.
+    pub fn record(&mut self, time_ns: u64, n: u64) {
         let second = time_ns / NS;
         match self.seconds.back_mut() {
             // An inferred entry may be older than what came before it.
-            Some((last, count)) if *last >= second => *count += 1,
-            _ => self.seconds.push_back((second, 1)),
+            Some((last, count)) if *last >= second => *count += n,
+            _ => self.seconds.push_back((second, n)),
         }
         while self.seconds.front().is_some_and(|(first, _)| first + SECONDS < second) {
             self.seconds.pop_front();
@@ -129,7 +129,7 @@ mod tests {
     fn a_constant_rate_fits() {
         let mut entries = Entries::default();
         for tenth in 0..2000u64 {
-            entries.record(1000 * NS + tenth * NS / 10);
+            entries.record(1000 * NS + tenth * NS / 10, 1);
         }
         let steady = |now| entries.steady((1000 * NS, 1200 * NS), None, Some(61 * NS), now);
         assert_eq!(steady(610).expected, Some(610));

@@ -58,18 +58,19 @@ impl SynRecv {
             return;
         }
         let again = u64::from(step.retransmits.unwrap_or_default());
-        self.retransmits += again;
-        self.retransmitted += u64::from(again > 0);
+        let n = u64::from(step.stands_for);
+        self.retransmits += n * again;
+        self.retransmitted += n * u64::from(again > 0);
         let dwell = match step.reason.filter(|_| step.to == State::Close).map(of_syn_recv) {
             Some(reason) => {
                 if let Some(count) = self.failed.get_mut(reason as usize) {
-                    *count += 1;
+                    *count += n;
                 }
                 self.failed_dwells.get_mut(reason as usize)
             }
             None => {
-                self.made += 1;
-                self.without_request += u64::from(step.dwell_ns.is_none() && !step.predates);
+                self.made += n;
+                self.without_request += n * u64::from(step.dwell_ns.is_none() && !step.predates);
                 Some(&mut self.made_dwell)
             }
         };

@@ -113,6 +113,8 @@ pub struct Totals {
     missed: u64,
     stale: bool,
     slack_ns: Option<u64>,
+    /// Of how many connections one is told of.
+    one_in: u32,
 }
 
 /// ConnectTotals that left SYN_SENT.
@@ -140,6 +142,7 @@ impl Default for Totals {
             missed: 0,
             stale: false,
             slack_ns: None,
+            one_in: 1,
         }
     }
 }
@@ -156,15 +159,16 @@ impl Totals {
     }
 
     fn step(&mut self, step: &Transition) {
+        let n = u64::from(step.stands_for);
         self.counts.step(step);
         if let Some(closer) = Closer::of(step) {
-            self.counts.close(closer);
+            self.counts.close(closer, n);
         }
         if step.from == Some(State::SynSent) {
             let again = u64::from(step.retransmits.unwrap_or_default());
-            self.connects.left += 1;
-            self.connects.syn_retransmits += again;
-            self.connects.retransmitted += u64::from(again > 0);
+            self.connects.left += n;
+            self.connects.syn_retransmits += n * again;
+            self.connects.retransmitted += n * u64::from(again > 0);
         }
         let (Some(from), dwell_ns) = (step.from, step.dwell_ns) else { return };
         if from == State::TimeWait {
@@ -173,15 +177,15 @@ impl Totals {
             let index = Reason::OF_TIME_WAIT.iter().position(|known| *known == reason);
             let times = self.time_wait_times.get_mut(index.unwrap_or(Reason::OF_TIME_WAIT.len() - 1));
             if let Some((times, ns)) = times.zip(dwell_ns) {
-                times.record(ns);
+                times.record(ns, n);
             }
         }
         let times = TIMED.iter().position(|timed| *timed == from).and_then(|index| self.state_times.get_mut(index));
         if let (Some(times), Some(ns)) = (times, dwell_ns.filter(|_| step.timing != Timing::Unknown)) {
-            times.record(ns);
+            times.record(ns, n);
             let is_over = step.to == State::Close && was_made(step.from);
             if is_over && step.reason == Some(Reason::Reset) {
-                self.reset_times.record(ns);
+                self.reset_times.record(ns, n);
             }
         }
     }
@@ -218,23 +222,47 @@ impl Totals {
         (self.missed, self.stale) = (missed, false);
     }
 
+    /// From now on one connection in so many is told of.
+    pub fn thinned(&mut self, one_in: u32) {
+        self.one_in = one_in;
+    }
+
+    /// Whether it is known how many sockets are in a state: not of SYN_SENT where not all connections are told of, as a connect without a port waits.
+    pub fn knows(&self, state: State) -> bool {
+        state != State::SynSent || self.one_in == 1
+    }
+
     /// Sockets in a state.
     pub fn now(&self, state: State) -> u64 {
-        self.standing.now(state)
+        let each = if state == State::Listen { 1 } else { u64::from(self.one_in) };
+        each * self.standing.now(state)
     }
 
     /// How often a transition occurred.
     pub fn transition(&self, from: Option<State>, to: State) -> u64 {
         let counted = self.exact.since(true);
         let kernel = from.zip(counted.as_ref()).and_then(|(from, counted)| counted.transition(from, to));
-        Amount::of(self.counts.transition(from, to), kernel, self.missed > 0).count
+        self.amount(self.counts.transition(from, to), kernel).count
+    }
+
+    fn amount(&self, seen: u64, kernel: Option<u64>) -> Amount {
+        // What was seen was counted before, so that what is read later is never less.
+        let is_thinned = self.exact.since(true).is_some_and(|counted| counted.is_thinned());
+        if is_thinned {
+            Amount::of_thinned(seen, kernel, self.missed > 0)
+        } else {
+            Amount::of(seen, kernel, self.missed > 0)
+        }
     }
 
     /// How many entered TIME_WAIT.
     pub fn time_wait_entries(&self) -> u64 {
         let counted = self.exact.since(true);
         let kernel = counted.as_ref().and_then(|counted| counted.entered(State::TimeWait));
-        let amount = Amount::of(self.counts.entered(State::TimeWait), kernel, self.missed > 0);
+        if let Some(exact) = counted.as_ref().filter(|counted| counted.is_thinned()) {
+            return Amount::mostly_counted(exact.begun_in_time_wait(), self.counts.switched, self.missed > 0).count;
+        }
+        let amount = self.amount(self.counts.entered(State::TimeWait), kernel);
         counted.map_or(amount, |counted| amount.and_at_least(counted.begun_in_time_wait())).count
     }
 

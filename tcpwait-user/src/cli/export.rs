@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::{Tracing, list, values::up_to};
+use super::{Tracing, list, thinning::CostLimit, values::up_to};
 use crate::{aggregate::by::GroupBy, select::Pick};
 
 /// What `tcpwait export --help` ends with.
@@ -69,6 +69,9 @@ pub struct ExportArgs {
     /// How the tracing is done.
     #[command(flatten)]
     pub tracing: Tracing,
+    /// What it may cost.
+    #[command(flatten)]
+    pub thinning: CostLimit,
 }
 
 /// What TIME_WAITs are counted by.

@@ -8,6 +8,7 @@ use super::{
     color::Color,
     filter::Filter,
     format::OutputFormat,
+    thinning::CostLimit,
     tracing::Tracing,
     values::{count, seconds, up_to},
 };
@@ -30,6 +31,11 @@ A report begins with what is wrong, worst first, one finding a line.
                    RETRANS of CONNECTS needed more than one SYN; MADE AFTER:
                    time from the first SYN to ESTABLISHED
 The rows below SYN_RECV are the outcomes of connections in SYN_RECV.
+
+~ is an estimate: tcpwait fell behind, or took more than --max-cpu, and follows
+1 connection in so many, chosen by addresses and ports and each for its whole
+life. What is counted of them is multiplied; a number without ~ is of all of
+them. Calls that fail and listeners are never left out.
 
 >= is at least: events were lost, and no count of the BPF programs replaces
 them. ENTERED and LEFT of states without >= are exact, after a loss too. Times,
@@ -109,6 +115,9 @@ pub struct StatArgs {
     /// How the tracing is done.
     #[command(flatten)]
     pub tracing: Tracing,
+    /// What it may cost.
+    #[command(flatten)]
+    pub thinning: CostLimit,
 }
 
 impl StatArgs {

@@ -8,6 +8,7 @@ use super::{
     color::Color,
     filter::Filter,
     stat::{SortBy, StatArgs},
+    thinning::CostLimit,
     tracing::Tracing,
     values::seconds,
 };
@@ -56,6 +57,9 @@ pub struct TopArgs {
     /// How the tracing is done.
     #[command(flatten)]
     pub tracing: Tracing,
+    /// What it may cost.
+    #[command(flatten)]
+    pub thinning: CostLimit,
 }
 
 impl TopArgs {
@@ -78,6 +82,7 @@ impl TopArgs {
             fail_on_loss: false,
             filter: self.filter.clone(),
             tracing: self.tracing.clone(),
+            thinning: self.thinning,
         }
     }
 }

@@ -32,6 +32,19 @@ pub fn up_to<const MOST: u32>(text: &str) -> Result<u32, String> {
     })
 }
 
+/// A percentage above 0 and up to 100, as a share: `5%` or `5`.
+pub fn percentage(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim_end().parse::<f64>().ok();
+    let percent = number.filter(|percent| *percent > 0.0 && *percent <= 100.0);
+    percent.map(|percent| percent / 100.0).ok_or_else(|| "expected a percentage above 0, e.g. 5%".to_owned())
+}
+
+/// A power of two up to 1024.
+pub fn power_of_two(text: &str) -> Result<u32, String> {
+    let number = text.parse::<u32>().ok().filter(|number| number.is_power_of_two() && *number <= 1024);
+    number.ok_or_else(|| "expected a power of two from 1 to 1024".to_owned())
+}
+
 /// A number of MiB, in bytes.
 pub fn mebibytes(text: &str) -> Result<u32, String> {
     let mib: u32 = text.parse().map_err(|_| "expected a number of MiB".to_owned())?;
@@ -54,6 +67,15 @@ mod tests {
             super::count("0").is_err()
                 && super::up_to::<{ u32::MAX }>("x").is_err_and(|why| why.ends_with("1 or more"))
         );
+    }
+
+    #[test]
+    fn percentages() {
+        assert_eq!(
+            ["5%", "5", "0.5 %", "100%"].map(|text| super::percentage(text).ok()),
+            [0.05, 0.05, 0.005, 1.0].map(Some)
+        );
+        assert_eq!(["", "%", "0", "101", "-1", "x", "nan"].map(|text| super::percentage(text).ok()), [None; 7]);
     }
 
     #[test]

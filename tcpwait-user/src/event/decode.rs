@@ -134,6 +134,10 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
             let record = wire::CgroupName::read_from_bytes(bytes).ok()?;
             Fact::CgroupName { id: record.id, path: unpadded(&record.path) }
         }
+        Kind::Thinned => {
+            let one_in = wire::Thinned::read_from_bytes(bytes).ok()?.one_in;
+            (one_in.is_power_of_two() && one_in <= wire::sample::MOST).then_some(Fact::Thinned { one_in })?
+        }
         Kind::Loss => Fact::Loss { lost: wire::Loss::read_from_bytes(bytes).ok()?.lost },
         Kind::Listed => {
             let record = wire::Listed::read_from_bytes(bytes).ok()?;

@@ -79,6 +79,9 @@ impl Engine {
         if let Fact::Counters(counters) = &event.fact {
             self.totals.set_exact(counters);
         }
+        if let Fact::Thinned { one_in } = event.fact {
+            self.totals.thinned(one_in);
+        }
         self.now_ns = self.now_ns.max(event.time_ns);
         self.take_in();
     }

@@ -52,6 +52,8 @@ pub struct Options {
     pub ring_bytes: u32,
     /// How many CPUs share a ring buffer; `None`: the usual number.
     pub cpus_of_a_ring: Option<u32>,
+    /// How many connects may be held back at a time, for whoever may thin itself.
+    pub held: u32,
     /// Kernel-side diagnostics and the verifier's log.
     pub verbose: bool,
     /// Which of the hooks that do the same work is taken.
@@ -115,6 +117,7 @@ fn probes(options: &Options) -> Result<Probes> {
         .verifier_log_level(if options.verbose { VerifierLogLevel::DEBUG } else { VerifierLogLevel::default() })
         .override_global(config::RINGS, &grouping.rings, true)
         .override_global(config::RING_SHIFT, &grouping.shift, true)
+        .map_max_entries(config::HELD_MAP, options.held.max(1))
         .map_max_entries(config::NETNS_FILTER_MAP, room_for(&by_inode))
         .map_max_entries(config::LPORT_FILTER_MAP, room_for(&lports))
         .map_max_entries(config::RPORT_FILTER_MAP, room_for(&rports))

@@ -46,6 +46,8 @@ pub const NEEDS: &[Needed] = &[
     need(Thing::Map(6), "`BPF_MAP_TYPE_PERCPU_ARRAY`", (4, 6), "a10423b87a7e"),
     need(Thing::Map(27), "`BPF_MAP_TYPE_RINGBUF`", (5, 8), "457f44363a88"),
     need(Thing::Helper(1), "`bpf_map_lookup_elem`", (3, 19), "d0003ec01c66"),
+    need(Thing::Helper(2), "`bpf_map_update_elem`", (3, 19), "d0003ec01c66"),
+    need(Thing::Helper(3), "`bpf_map_delete_elem`", (3, 19), "d0003ec01c66"),
     need(Thing::Helper(5), "`bpf_ktime_get_ns`", (4, 1), "d9847d310ab4"),
     need(Thing::Helper(8), "`bpf_get_smp_processor_id`", (4, 1), "c04167ce2ca0"),
     need(Thing::Helper(158), "`bpf_get_current_task_btf`", (5, 11), "3ca1032ab7ab"),

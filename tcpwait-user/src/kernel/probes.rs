@@ -7,7 +7,10 @@ use aya::{
     Ebpf,
     maps::{Array, MapData, PerCpuArray},
 };
-use tcpwait_wire::wire::{self, COUNT_WORDS};
+use tcpwait_wire::{
+    config,
+    wire::{self, COUNT_WORDS},
+};
 use tokio::io::unix::AsyncFd;
 
 use super::{
@@ -72,6 +75,15 @@ impl Probes {
         self.asleep.set(0, u32::from(asleep), 0).context("telling the kernel side whether to wake the reader")
     }
 
+    /// From now on one connection in so many (a power of two) is told of.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn thin(&mut self, one_in: u32) -> Result<()> {
+        let running = one_in & config::RUNNING_ONE_IN | config::RUNNING_HOLDS;
+        self.running.set(0, running, 0).context("telling the kernel side of how many connections one is wanted")
+    }
+
     /// Passes the kernel side's own diagnostics on to `log`.
     pub fn flush_log(&mut self) {
         if let Some(log) = &mut self.log {
@@ -106,6 +118,22 @@ impl Probes {
             *withheld = missed.fold(first, u64::min);
         }
         withheld
+    }
+
+    /// How many mini-sockets have begun so far, of all connections that are wanted.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn minis_entered(&self) -> Result<u64> {
+        Ok(sum_of(&Sums::read(&self.counts)?.values, &[wire::Counter::TwEntered]))
+    }
+
+    /// How many records have not fitted so far.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn lost_records(&self) -> Result<u64> {
+        Ok(sum_of(&Sums::read(&self.counts)?.values, &wire::LOST))
     }
 
     /// How many events are known to be lost so far: records that did not fit, and what the kernel withheld.
@@ -161,8 +189,9 @@ pub(super) fn misses(ebpf: &Ebpf, hooks: &[HookState], preemptible: bool) -> Mis
 /// Fills in what follows from other counts, and is not counted where each nanosecond is paid for a million times.
 fn total(values: &mut [u64; wire::COUNTERS], transitions: &[u64; wire::TRANSITIONS]) {
     let states: u64 = transitions.iter().sum();
-    let told = states + sum_of(values, &wire::TOLD);
-    let written = told.saturating_sub(sum_of(values, &wire::LOST) + sum_of(values, &[wire::Counter::Folded]));
+    let told = states + sum_of(values, &wire::TOLD) + sum_of(values, &[wire::Counter::Released]);
+    let left_out = [wire::Counter::Folded, wire::Counter::Thinned];
+    let written = told.saturating_sub(sum_of(values, &wire::LOST) + sum_of(values, &left_out));
     for (counter, value) in [(wire::Counter::StateSeen, states), (wire::Counter::Written, written)] {
         if let Some(slot) = values.get_mut(counter as usize) {
             *slot = value;

@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 
-use super::{OlderConnection, Update, counts::ModelCounts, effort::Effort, jiffies::JiffyClock};
+use super::{
+    OlderConnection, Update,
+    counts::{ModelCounts, Unmatched},
+    effort::Effort,
+    jiffies::JiffyClock,
+};
 use crate::{
     event::{Seed, Task},
     origin::{Endpoint, Listened, Origin},
@@ -36,6 +41,8 @@ pub(super) struct Common {
     /// Whether the sockets that were there before are known.
     pub(super) seeds_read: bool,
     pub(super) effort: Effort,
+    /// Of how many connections one is told of, once that is not all: what began or ended untold has not been lost.
+    pub(super) thinned: Option<u32>,
     pub(super) tally: ModelCounts,
     owners: SharedOwners,
     ended: EndedSockets,
@@ -55,6 +62,11 @@ struct EndedSockets(Option<HashSet<(u64, bool)>>);
 impl Common {
     pub(super) fn new(symbols: Symbols) -> Self {
         Self { symbols, ended: EndedSockets(Some(HashSet::new())), ..Self::default() }
+    }
+
+    /// Where what does not fit together is counted.
+    pub(super) fn unmatched(&mut self) -> &mut Unmatched {
+        if self.thinned.is_some() { &mut self.tally.told_in_part } else { &mut self.tally.unmatched }
     }
 
     /// A process, as all its sockets have it.

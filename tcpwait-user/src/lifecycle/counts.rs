@@ -41,4 +41,6 @@ pub struct ModelCounts {
     pub seeded_minis: u64,
     /// What did not fit together.
     pub unmatched: Unmatched,
+    /// The same since it first changed of how many connections one is told of: those that were there are told of in part, and nothing is lost.
+    pub told_in_part: Unmatched,
 }

@@ -2,6 +2,7 @@
 
 mod listed;
 mod owners;
+mod thinned;
 
 use std::{collections::VecDeque, sync::Arc};
 
@@ -100,7 +101,7 @@ impl Fulls {
             None if was_known && change.old != State::Close => None,
             None => {
                 // A socket can be connected again; that its former life ended was lost.
-                common.tally.unmatched.gaps += u64::from(was_known);
+                common.unmatched().gaps += u64::from(was_known);
                 Some(unknown(common, change))
             }
         };
@@ -134,7 +135,7 @@ impl Fulls {
         } else {
             // sock_diag may have read this socket after the event was written; that is no gap.
             if !(full.predates && full.since_ns.is_none()) {
-                common.tally.unmatched.gaps += 1;
+                common.unmatched().gaps += 1;
             }
             None
         };
@@ -204,7 +205,7 @@ impl Fulls {
                 return false;
             }
             // Its beginning was lost; the connection has not ended.
-            common.tally.unmatched.gaps += 1;
+            common.unmatched().gaps += 1;
         }
         let full = self.all.remove(&change.cookie);
         if let Some(full) = full.filter(|_| !seen_to_begin) {
@@ -225,7 +226,7 @@ impl Fulls {
         let full = full?;
         let dwell_at_least_ns = full.dwell_at_least_ns(time_ns);
         let state = Some(full.state).filter(|state| matches!(state, State::FinWait2 | State::Closing));
-        common.tally.unmatched.gaps += u64::from(state.is_none());
+        common.unmatched().gaps += u64::from(state.is_none());
         let since_ns = full.since_ns.filter(|_| state.is_some());
         let Full { owner, predates, origin, .. } = full;
         Some(Former { state, since_ns, dwell_at_least_ns, owner, predates, origin })
@@ -271,6 +272,7 @@ impl Fulls {
             syn_sent: full.syn_sent,
             since_ns: full.since_ns,
             by_ns: full.since_ns.or((full.by_ns != 0).then_some(full.by_ns)),
+            stands_for: 1,
             timer: 0,
         })
     }
@@ -333,7 +335,7 @@ fn born(
         Some(RequestPast { since_ns, predates }) => (since_ns, predates),
         // Where the kernel side saw one end, its beginning was lost, or is older: nobody knows when the SYN came.
         None if change.of_request => {
-            common.tally.unmatched.requests += u64::from(common.seeds_read);
+            common.unmatched().requests += u64::from(common.seeds_read);
             (None, !common.seeds_read)
         }
         None => {
@@ -352,7 +354,7 @@ fn born(
 fn unknown(common: &mut Common, change: &StateChange) -> Full {
     let is_new = change.old == State::Close;
     if !is_new && common.seeds_read {
-        common.tally.unmatched.gaps += 1;
+        common.unmatched().gaps += 1;
     }
     let origin = match (change.old, change.new) {
         // A restored connection may have been accepted, elsewhere or before, and has its port by bind(); it sends no SYN.

@@ -67,7 +67,8 @@ impl Mini {
     pub(super) fn enter_from_fin_wait2(&mut self, time_ns: u64, socket: &MiniSocket, out: &mut Vec<Update>) {
         let dwell_ns = self.since_ns().and_then(|since_ns| time_ns.checked_sub(since_ns));
         let from = Some(self.state);
-        out.push(Update::Transition(self.enter_time_wait(socket.flow, from, time_ns, dwell_ns, Timing::Exact)));
+        let step = self.enter_time_wait(socket.flow, from, time_ns, dwell_ns, Timing::Exact);
+        out.push(Update::Transition(Transition { kept_in: KeptIn::Mini, ..step }));
     }
 
     /// The step into TIME_WAIT.

@@ -8,7 +8,7 @@ use std::{num::NonZeroU64, sync::Arc};
 use hashbrown::HashMap;
 
 use super::{
-    Present, Reason, Timing, Update,
+    KeptIn, Present, Reason, Timing, Transition, Update,
     common::Common,
     mini::{Former, Mini},
     segment::{RestartCause, restart_cause},
@@ -56,7 +56,7 @@ impl Minis {
         common.tally.minis_entered += 1;
         self.end_stale(common, time_ns, socket, out);
         let former = former.unwrap_or_else(|| {
-            common.tally.unmatched.gaps += u64::from(common.seeds_read);
+            common.unmatched().gaps += u64::from(common.seeds_read);
             Former {
                 state: None,
                 since_ns: None,
@@ -98,7 +98,7 @@ impl Minis {
         if !self.known(socket) {
             self.adopt(common, event.time_ns, socket, out);
             if common.seeds_read {
-                common.tally.unmatched.beginnings += 1;
+                common.unmatched().beginnings += 1;
             }
             return;
         }
@@ -169,7 +169,7 @@ impl Minis {
         if !self.known(socket) {
             self.adopt(common, time_ns, socket, out);
             if common.seeds_read {
-                common.tally.unmatched.ends += 1;
+                common.unmatched().ends += 1;
             }
         }
         self.infer_switch(common, time_ns, socket, out);
@@ -223,9 +223,19 @@ impl Minis {
         let dwell_ns = at_ns.zip(mini.since_ns()).and_then(|(at_ns, since_ns)| at_ns.checked_sub(since_ns));
         let from = Some(mini.state);
         let step = mini.enter_time_wait(socket.flow, from, at_ns.unwrap_or(time_ns), dwell_ns, Timing::Jiffy);
-        out.push(Update::Transition(step));
+        out.push(Update::Transition(Transition { kept_in: KeptIn::Mini, ..step }));
         mini.since = at_ns.and_then(NonZeroU64::new);
         mini.expires = socket.expires;
+    }
+
+    /// Those that are not told of any more are forgotten.
+    pub(super) fn thin(&mut self, one_in: u32, out: &mut Vec<Update>) {
+        let left_out: Vec<Flow> =
+            self.all.iter().map(|(flow, _)| *flow).filter(|flow| !flow.is_chosen(one_in)).collect();
+        for flow in left_out {
+            let Some(mini) = self.take(&flow) else { continue };
+            out.push(Update::Lost { id: mini.cookie, flow });
+        }
     }
 
     fn put(&mut self, flow: Flow, mini: Mini) {
@@ -256,7 +266,7 @@ impl Minis {
     /// Another begins under the addresses of one whose end was not seen.
     fn end_stale(&mut self, common: &mut Common, time_ns: u64, socket: &MiniSocket, out: &mut Vec<Update>) {
         if let Some(stale) = self.take(&socket.flow) {
-            common.tally.unmatched.beginnings += 1;
+            common.unmatched().beginnings += 1;
             out.push(Update::Transition(stale.leave_unseen(socket.flow, time_ns)));
         }
     }
@@ -338,6 +348,7 @@ impl Minis {
             syn_sent: false,
             since_ns: mini.since_ns(),
             by_ns: mini.since_ns(),
+            stands_for: 1,
             timer: mini.expires,
         })
     }

@@ -84,7 +84,9 @@ impl Lifecycle {
 
     /// Every socket that is there: full sockets, request sockets, mini-sockets.
     pub fn present(&self) -> impl Iterator<Item = Present<'_>> {
-        self.fulls.present().chain(self.requests.present()).chain(self.minis.present())
+        let one_in = self.one_in();
+        let all = self.fulls.present().chain(self.requests.present()).chain(self.minis.present());
+        all.map(move |socket| Present { stands_for: if socket.state == State::Listen { 1 } else { one_in }, ..socket })
     }
 
     /// Connections in SYN_RECV now.
@@ -125,6 +127,11 @@ impl Lifecycle {
     /// When the timer of a mini-socket runs out (jiffies), in nanoseconds of `CLOCK_MONOTONIC`; the timer wheel may be later. `None` where that is not known.
     pub fn ends_ns(&self, timer: u64) -> Option<u64> {
         self.common.clock.time_of(timer).filter(|_| timer != 0)
+    }
+
+    /// Of how many connections one is told of.
+    pub fn one_in(&self) -> u32 {
+        self.common.thinned.unwrap_or(1)
     }
 
     /// Whether the sockets that were there before are known.
@@ -198,6 +205,7 @@ impl Lifecycle {
             Fact::Seed(seed) => self.seed(event.time_ns, seed, out),
             Fact::SeedEnd { unreadable, .. } => self.seed_end(*unreadable == 0, out),
             Fact::Listed(netns) => self.recovery.listed(event.time_ns, *netns),
+            Fact::Thinned { one_in } => self.thin(event.time_ns, *one_in, out),
             Fact::Loss { .. } => self.recovery.lose(&mut self.common, event.time_ns),
             Fact::CgroupName { .. }
             | Fact::PodName { .. }
@@ -205,6 +213,7 @@ impl Lifecycle {
             | Fact::NetnsName { .. }
             | Fact::Counters(_) => {}
         }
+        self.weigh(before, out);
         let updates = out.iter().skip(before);
         self.common.tally.transitions +=
             updates.filter(|update| matches!(update, Update::Transition(_))).count() as u64;
@@ -216,8 +225,49 @@ impl Lifecycle {
         self.settle_all(u64::MAX, out);
         self.fulls.flush_portless(u64::MAX, out);
         self.requests.flush(u64::MAX, out);
+        self.weigh(before, out);
         self.common.tally.transitions += (out.len() - before) as u64;
         self.calls.flush(u64::MAX, out);
+    }
+
+    /// From now on one connection in so many is told of. If they are fewer than before, the others are not followed any more; if they are more, those that are there
+    /// already are listed.
+    fn thin(&mut self, time_ns: u64, one_in: u32, out: &mut Vec<Update>) {
+        self.settle_all(u64::MAX, out);
+        let before = self.common.thinned.replace(one_in).unwrap_or(1);
+        let Self { common, fulls, requests, minis, recovery, .. } = self;
+        // A recording may go to and fro.
+        if one_in > before && common.effort.affords(fulls.room() + requests.room() + minis.room()) {
+            fulls.thin(one_in, out);
+            requests.thin(one_in, out);
+            minis.thin(one_in, out);
+        } else if one_in != before {
+            recovery.lose(common, time_ns);
+        }
+    }
+
+    /// Says how many connections those stand for that are told of. Listeners, and connects that fail, are all told of. (The step into SYN_SENT of one that had its
+    /// port before is said before it fails, and stands for several.)
+    fn weigh(&self, before: usize, out: &mut [Update]) {
+        let Some(one_in) = self.common.thinned.filter(|one_in| *one_in > 1) else { return };
+        let is_told_of_always = |step: &Transition| {
+            step.to == State::Listen
+                || (step.to == State::Close && matches!(step.from, Some(State::Listen | State::SynSent)))
+        };
+        let steps = || out.iter().skip(before);
+        let failed: Vec<u64> = steps()
+            .filter_map(|update| match update {
+                Update::Transition(step) if is_told_of_always(step) => Some(step.id),
+                _ => None,
+            })
+            .collect();
+        for update in out.iter_mut().skip(before) {
+            let Update::Transition(step) = update else { continue };
+            let fails = step.to == State::SynSent && failed.contains(&step.id);
+            if !fails && !is_told_of_always(step) {
+                step.stands_for = one_in;
+            }
+        }
     }
 
     /// A full socket changed state. A connection that leaves SYN_RECV was in a request socket until then.

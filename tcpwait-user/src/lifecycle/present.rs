@@ -25,6 +25,8 @@ pub struct Present<'a> {
     pub since_ns: Option<u64>,
     /// When it was in its state at the latest; `None` where not even that is known.
     pub by_ns: Option<u64>,
+    /// How many sockets it stands for: more than 1 where only one connection in so many is told of.
+    pub stands_for: u32,
     /// The timer of a mini-socket, in jiffies; 0 where there is none, or it is not known.
     pub timer: u64,
 }

@@ -91,7 +91,7 @@ impl Requests {
                 request.owner = fulls.owner_of(reqsk.listener).or(request.owner.take());
             }
             Some(_) => {
-                common.tally.unmatched.requests += 1;
+                common.unmatched().requests += 1;
                 let end = RequestEnd { time_ns: event.time_ns, reqsk, reason: Reason::Unknown, by: None };
                 self.end(common, fulls, end, out);
                 self.begin(common, fulls, event.time_ns, reqsk);
@@ -126,7 +126,7 @@ impl Requests {
 
     /// Takes in a connection in SYN_RECV whose beginning was not seen.
     fn adopt(&mut self, common: &mut Common, fulls: &Fulls, reqsk: &RequestSocket) {
-        common.tally.unmatched.requests += u64::from(common.seeds_read);
+        common.unmatched().requests += u64::from(common.seeds_read);
         let request = Request {
             cookie: reqsk.cookie,
             since_ns: None,
@@ -286,6 +286,17 @@ impl Requests {
         }
     }
 
+    /// Those that are not told of any more are forgotten.
+    pub(super) fn thin(&mut self, one_in: u32, out: &mut Vec<Update>) {
+        self.all.retain(|flow, request| {
+            let stays = flow.is_chosen(one_in);
+            if !stays && !request.unsaid {
+                out.push(Update::Lost { id: request.cookie, flow: *flow });
+            }
+            stays
+        });
+    }
+
     /// One that sock_diag lists; whether it was not known.
     pub(super) fn seed(&mut self, common: &Common, seed: &Seed) -> bool {
         if self.all.contains_key(&seed.flow) {
@@ -312,7 +323,7 @@ impl Requests {
         overdue.sort_by_key(|(heard_ns, flow)| (*heard_ns, flow.laddr, flow.lport, flow.raddr, flow.rport));
         for (_, flow) in overdue {
             let Some(mut request) = self.all.remove(&flow) else { continue };
-            common.tally.unmatched.overdue += 1;
+            common.unmatched().overdue += 1;
             say_begun(&mut request, flow, out);
             out.push(Update::Transition(Transition {
                 owner: request.owner.clone(),
@@ -336,6 +347,7 @@ impl Requests {
             syn_sent: false,
             since_ns: request.since_ns,
             by_ns: request.since_ns,
+            stands_for: 1,
             timer: 0,
         })
     }

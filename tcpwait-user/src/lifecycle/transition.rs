@@ -93,6 +93,8 @@ pub struct Transition {
     /// How often segments were sent again in the connection's life so far. On the step that leaves SYN_SENT or SYN_RECV that is the SYN or SYN-ACK; it is known
     /// too where FIN_WAIT2 begins, and where a full socket comes to CLOSE.
     pub retransmits: Option<u16>,
+    /// How many connections this one stands for: more than 1 where only one in so many is told of.
+    pub stands_for: u32,
     /// The step itself was not seen: a listing found the connection in `to` some time after it.
     pub unseen: bool,
 }
@@ -125,6 +127,7 @@ impl Transition {
             origin: Origin::default(),
             bound: None,
             retransmits: None,
+            stands_for: 1,
             unseen: false,
         }
     }

@@ -7,7 +7,13 @@ use nix::time::{ClockId, clock_getres};
 use tcpwait_wire::wire;
 use tokio::sync::{Notify, mpsc};
 
-use super::{Live, heirs::Heirs, naming::Naming, place};
+use super::{
+    Live,
+    heirs::Heirs,
+    naming::Naming,
+    place,
+    thin::{HELD, Thin},
+};
 use crate::{
     kernel::{self, Choices, KernelFilter, Probes},
     recording::Header,
@@ -16,6 +22,7 @@ use crate::{
         clock::{monotonic_ns, realtime_ns},
         processes,
     },
+    thinning::ThinningLimits,
 };
 
 /// When the kernel's own counters are read.
@@ -46,6 +53,8 @@ pub struct LiveOptions {
     pub audit: Audited,
     /// Whether the first signal asks for the end; else [`Sink::ends_at`](super::Sink::ends_at) says when one does.
     pub first_signal_ends: bool,
+    /// How it is to thin itself; `None`: never.
+    pub thinning: Option<ThinningLimits>,
     /// Told whenever somebody waits for what the sink has to say: the ring buffer is read at once then.
     pub wake: Option<Arc<Notify>>,
     /// Diagnostics.
@@ -69,14 +78,17 @@ pub fn attach(settings: LiveOptions) -> Result<Live> {
         filter: settings.filter.clone(),
         ring_bytes: settings.ring_bytes,
         cpus_of_a_ring: settings.cpus_of_a_ring,
+        held: if settings.thinning.is_some() { HELD } else { 0 },
         verbose: settings.verbose,
         choices: settings.choices,
         pid_namespace: processes::numbering().unwrap_or_default(),
     };
     let mut probes = kernel::load(&options)?;
     let header = header(&mut probes)?;
+    let thin = settings.thinning.map(Thin::new);
     Ok(Live {
         probes,
+        thin,
         settings,
         header,
         has_passed: false,

@@ -23,6 +23,9 @@ impl Live {
                 break;
             }
         }
+        if let Some(thin) = &mut self.thin {
+            thin.drained(bytes);
+        }
         Ok(())
     }
 

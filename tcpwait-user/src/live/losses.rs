@@ -48,6 +48,12 @@ impl Losses {
         Ok(grown.then_some(lost))
     }
 
+    /// More connections are told of again: those that there are must be listed.
+    pub(super) fn owe_listing(&mut self) {
+        self.owed = true;
+        self.next_listing = self.next_listing.max(Instant::now() + SETTLING);
+    }
+
     /// Whether a listing is to begin now.
     pub(super) fn begins_listing(&mut self) -> bool {
         let begins = self.owed && Instant::now() >= self.next_listing;

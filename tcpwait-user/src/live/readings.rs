@@ -27,6 +27,8 @@ const READING_SHARE: u32 = 20;
 pub(super) struct Readings {
     /// One that is being made, and how long it takes.
     pub(super) under_way: Option<oneshot::Receiver<(Reading, Duration)>>,
+    /// Mini-sockets that the kernel side had seen begin before it was.
+    pub(super) entered_before: Option<u64>,
     /// The last one has begun.
     pub(super) last_begun: bool,
     /// Whether a record came since one began.

@@ -8,6 +8,7 @@ use tcpwait_wire::wire;
 use crate::{
     aggregate::{audit::Reading, ports::settings::PortSettings},
     tcp::NetnsId,
+    thinning::Thinner,
 };
 
 /// Where records go.
@@ -63,6 +64,9 @@ pub trait Sink {
 
     /// Settings as they were a moment ago, of those that could be read.
     fn settings(&mut self, _read: Vec<(NetnsId, PortSettings)>) {}
+
+    /// From now on one connection in so many is told of; that has been said by a record, too.
+    fn thinned(&mut self, _change: &Thinner) {}
 
     /// Whether it can take more. While it cannot, records stay in the ring buffer, and what does not fit there is counted by the kernel side.
     fn has_room(&self) -> bool {

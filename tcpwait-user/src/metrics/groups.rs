@@ -44,7 +44,7 @@ impl GroupSlots {
         if step.to != State::TimeWait || self.by.is_empty() {
             return;
         }
-        self.entered(self.key(step, names));
+        self.entered(self.key(step, names), step.stands_for.into());
     }
 
     fn key(&self, step: &Transition, names: &Names) -> Box<[Value]> {
@@ -52,13 +52,13 @@ impl GroupSlots {
         self.by.iter().map(|by| by.of(&step.flow, owner, step.origin, names)).collect()
     }
 
-    fn entered(&mut self, key: Box<[Value]>) {
+    fn entered(&mut self, key: Box<[Value]>, n: u64) {
         if let Some((_, count)) = self.index.get(&key).and_then(|index| self.slots.get_mut(*index)) {
-            *count += 1;
+            *count += n;
             return;
         }
         if self.is_full() {
-            self.others += 1;
+            self.others += n;
             return;
         }
         if self.waiting.len() >= MAX_WAITING && !self.waiting.contains_key(&key) {
@@ -68,12 +68,12 @@ impl GroupSlots {
         *seen += 1;
         if *seen < WORTH_A_SLOT {
             // Its counter begins with what comes after it has a slot: what was counted among the others is not moved.
-            self.others += 1;
+            self.others += n;
             return;
         }
         self.waiting.remove(&key);
         self.index.insert(key.clone(), self.slots.len());
-        self.slots.push((key, 1));
+        self.slots.push((key, n));
     }
 
     /// Whether every slot has its group.
@@ -102,7 +102,7 @@ mod tests {
         let mut slots = GroupSlots::new(vec![GroupBy::LocalPort], 2);
         let key = |number| -> Box<[Value]> { [Value::Number(number)].into() };
         for number in [1, 2, 3, 1, 2, 3] {
-            (0..20).for_each(|_| slots.entered(key(number)));
+            (0..20).for_each(|_| slots.entered(key(number), 1));
         }
         let groups: Vec<_> = slots.groups().map(|(values, count)| (values.to_vec(), count)).collect();
         assert_eq!(groups, [(vec![Value::Number(1)], 31), (vec![Value::Number(2)], 31)]);

@@ -101,7 +101,8 @@ impl MetricSource<'_> {
 
     fn states(&self, snapshot: &mut Snapshot) {
         let totals = self.totals;
-        let states = State::ALL.into_iter().filter(|state| self.seeded && *state != State::Close);
+        let states =
+            State::ALL.into_iter().filter(|state| self.seeded && *state != State::Close && totals.knows(*state));
         snapshot.add(&table::SOCKETS, states.map(|state| Series::count("state", word(state), totals.now(state))));
         let step = |(from, to): (Option<State>, State)| {
             let from_word = from.map_or("unknown".to_owned(), word);
@@ -227,7 +228,8 @@ impl MetricSource<'_> {
     }
 
     fn ports(&self, snapshot: &mut Snapshot) {
-        let Some(report) = self.ports.filter(|_| self.seeded) else { return };
+        // Ports that only some connections are known to hold are no number.
+        let Some(report) = self.ports.filter(|_| self.seeded && self.ledger.one_in <= 1) else { return };
         let mut counts = FILLS.map(|(fill, _)| (fill, 0));
         for share in report.rows.iter().filter_map(|row| row.share) {
             let at = FILLS.iter().position(|(_, from)| share >= *from);
@@ -263,6 +265,8 @@ impl MetricSource<'_> {
         ];
         let lost = lost.into_iter().filter_map(|(cause, count)| Some(Series::count("cause", cause, count?)));
         snapshot.add(&table::EVENTS_LOST, lost);
+        single(snapshot, &table::SAMPLE, Some(MetricValue::Number(ledger.one_in.max(1).into())));
+        single(snapshot, &table::LEFT_OUT, Some(MetricValue::Count(ledger.left_out())));
         let unmatched = ledger.tally.unmatched;
         let unmatched = [
             ("time_wait_end", unmatched.ends),

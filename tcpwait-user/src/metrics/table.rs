@@ -76,7 +76,7 @@ pub const SOCKETS: Metric = metric(
     "",
     &["state"],
     "Sockets in the state now, in all network namespaces that are traced",
-    "until the sockets that are older than the exporter have been read",
+    "until the sockets that are older than the exporter have been read; state=\"syn_sent\": while not all connections are followed",
 );
 
 /// Steps of the state machine.
@@ -264,7 +264,7 @@ pub const PORT_DESTINATIONS: Metric = metric(
     "",
     &["taken"],
     "Destinations of outgoing connections, by the share of the local ports that connect() cannot take for them now",
-    "until the sockets that are older than the exporter have been read",
+    "until the sockets that are older than the exporter have been read, and while not all connections are followed",
 );
 
 /// The fullest destination.
@@ -274,7 +274,7 @@ pub const PORTS_FULLEST_USED: Metric = metric(
     "",
     &[],
     "Local ports that connect() cannot take now for the destination that has the fewest left",
-    "where nothing connects, and where the port range could not be read",
+    "where nothing connects, where the port range could not be read, and while not all connections are followed",
 );
 
 /// Its limit.
@@ -284,7 +284,7 @@ pub const PORTS_FULLEST_LIMIT: Metric = metric(
     "",
     &[],
     "Local ports that connect() may take for that destination",
-    "where nothing connects, and where the port range could not be read",
+    "where nothing connects, where the port range could not be read, and while not all connections are followed",
 );
 
 /// The forecast.
@@ -294,7 +294,7 @@ pub const PORTS_SOONEST_FULL: Metric = metric(
     "seconds",
     &[],
     "Time until the ports for the first destination run out, at the present rate; 0: they have",
-    "where none will",
+    "where none will, and while not all connections are followed",
 );
 
 /// Losses.
@@ -305,6 +305,26 @@ pub const EVENTS_LOST: Metric = metric(
     &["cause"],
     "Events that were lost, by cause: what is counted from them is at least",
     "cause=\"withheld\": where the kernel does not tell",
+);
+
+/// Of how many connections one is told of.
+pub const SAMPLE: Metric = metric(
+    "tcpwait_sample_one_in",
+    MetricKind::Gauge,
+    "",
+    &[],
+    "1 connection in so many is followed now; 1: all. While it is more, what is counted of connections is multiplied by it, and an estimate",
+    NEVER,
+);
+
+/// What was left out for that.
+pub const LEFT_OUT: Metric = metric(
+    "tcpwait_records_left_out",
+    MetricKind::Counter,
+    "",
+    &[],
+    "Records of connections that were not among those followed, as tcpwait fell behind or took more than --max-cpu",
+    NEVER,
 );
 
 /// What does not fit.
@@ -428,7 +448,7 @@ pub const PROCESS_START: Metric = metric(
 );
 
 /// Every metric, in the order in which they are exposed.
-pub const ALL: [&Metric; 37] = [
+pub const ALL: [&Metric; 39] = [
     &SOCKETS,
     &TRANSITIONS,
     &STATE_TIMES,
@@ -454,6 +474,8 @@ pub const ALL: [&Metric; 37] = [
     &PORTS_FULLEST_LIMIT,
     &PORTS_SOONEST_FULL,
     &EVENTS_LOST,
+    &SAMPLE,
+    &LEFT_OUT,
     &UNMATCHED,
     &AUDIT_DIFFERENCE,
     &OBSERVED,

@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::{
     criteria::inodes,
-    notices::{banner, log_to_stderr, say_damage, say_seeded},
+    notices::{banner, log_to_stderr, say_damage, say_seeded, say_thinned},
     runtime,
     source::{meaning_of_tw, open, settings},
 };
@@ -43,6 +43,7 @@ use crate::{
     recording::Header,
     system::{netns, own_process, port_range},
     tcp::NetnsId,
+    thinning::Thinner,
 };
 
 /// Where it is served unless something else is said.
@@ -92,6 +93,7 @@ async fn trace(args: &ExportArgs) -> Result<ExitCode> {
     let mut live = live::attach(LiveOptions {
         audit: Audited::Throughout,
         wake: Some(wake.clone()),
+        thinning: Some(args.thinning.limits()),
         ..settings(&args.tracing, filter)
     })?;
     let engine = Engine::new(live.header(), of_kernel(&live), audit, slots(args));
@@ -304,6 +306,9 @@ impl Sink for Exported {
     }
     fn reading_ends(&mut self, reading: &Reading) {
         self.engine.reading_ends(reading);
+    }
+    fn thinned(&mut self, change: &Thinner) {
+        say_thinned(change);
     }
     fn is_over(&mut self) -> bool {
         if let Some(front) = &mut self.front {

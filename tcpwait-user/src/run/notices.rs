@@ -7,7 +7,8 @@ use crate::{
     live::Live,
     output::say,
     system::{processes, seed::Seeded},
-    view::ledger,
+    thinning::Thinner,
+    view::{ledger, thinned},
 };
 
 /// What is said before tracing begins.
@@ -44,6 +45,11 @@ pub(super) fn say_seeded(seeded: Option<&Seeded>, verbose: bool) {
     if verbose {
         say!("read {} sockets in {} network namespaces", seeded.sockets, seeded.namespaces);
     }
+}
+
+/// That it changes of how many connections one is followed.
+pub(super) fn say_thinned(change: &Thinner) {
+    say!("tcpwait: {}", thinned::sentence(change));
 }
 
 /// What is wrong with a recording; `done`: what became of the rest.

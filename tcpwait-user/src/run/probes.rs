@@ -37,6 +37,7 @@ pub(super) fn report(choices: Choices, verbose: bool) -> Result<ProbesReport> {
         choices,
         audit: Audited::Never,
         first_signal_ends: true,
+        thinning: None,
         wake: None,
         verbose,
     };

@@ -36,6 +36,7 @@ pub(super) fn settings(args: &Tracing, filter: KernelFilter) -> LiveOptions {
         choices: choices(args.timing, args.refused_ports, false),
         audit: Audited::Never,
         first_signal_ends: true,
+        thinning: None,
         wake: None,
         verbose: args.verbose,
     }

@@ -10,7 +10,7 @@ use tcpwait_wire::wire::Counters;
 use super::{
     criteria::{check_states, criteria, kernel_filter},
     exit::{self, all_is_written},
-    notices::{banner, log_to_stderr, say_damage, say_seeded},
+    notices::{banner, log_to_stderr, say_damage, say_seeded, say_thinned},
     runtime,
     screen::{paint, screen},
     source::{meaning_of_tw, open, settings},
@@ -34,6 +34,7 @@ use crate::{
         port_range,
     },
     tcp::NetnsId,
+    thinning::Thinner,
     view::{
         ReportView,
         stat::{csv::StatCsv, json::StatJson, text::StatText},
@@ -98,6 +99,7 @@ async fn live(args: &StatArgs) -> Result<ExitCode> {
     let mut live = live::attach(LiveOptions {
         audit: if ports { Audited::Never } else { Audited::Throughout },
         first_signal_ends: place.is_none(),
+        thinning: Some(args.thinning.limits()),
         ..settings(&args.tracing, filter)
     })?;
     let statistics = statistics(args, live.header(), criteria, audit, Output::live());
@@ -208,6 +210,9 @@ impl Sink for Reports {
     }
     fn reading_ends(&mut self, reading: &Reading) {
         self.statistics.engine_mut().reading_ends(reading);
+    }
+    fn thinned(&mut self, change: &Thinner) {
+        say_thinned(change);
     }
     fn is_over(&mut self) -> bool {
         self.statistics.is_over() || self.command.as_mut().is_some_and(Started::is_over)

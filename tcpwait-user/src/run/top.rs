@@ -225,6 +225,7 @@ async fn trace(args: &TopArgs) -> Result<ExitCode> {
     let mut live = live::attach(LiveOptions {
         audit: if ports { Audited::Never } else { Audited::Throughout },
         wake: Some(feed.wake()),
+        thinning: Some(args.thinning.limits()),
         ..settings(&args.tracing, filter)
     })?;
     let mut sink = Watched {

@@ -24,7 +24,7 @@ use crate::{
     view::{
         audit, ledger,
         paint::Mark,
-        table,
+        table, thinned,
         units::{count, duration, time_of_day},
     },
 };
@@ -123,6 +123,7 @@ fn header(screen: &TopScreen, snapshot: &TopSnapshot, width: usize) -> ScreenLin
         (5, interval),
         (if stands { 0 } else { 2 }, mode),
         (4, recording),
+        (1, thinned::share(report.sample).map(|share| format!("~{share} of connections")).unwrap_or_default()),
         (u8::from(stands && !is_lost), ledger::verdict(&trusted.ledger)),
         (if report.audit.differs() { 1 } else { 4 }, audit_words),
     ];

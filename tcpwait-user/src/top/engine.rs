@@ -213,7 +213,7 @@ impl TopEngine {
         let mut time_left = TimeLeftBars::default();
         for socket in self.stat.present().filter(|socket| socket.state == State::TimeWait) {
             let ends_ns = lifecycle.ends_ns(socket.timer);
-            time_left.add(ends_ns.map(|ends_ns| ends_ns as i64 - now_ns as i64));
+            time_left.add(ends_ns.map(|ends_ns| ends_ns as i64 - now_ns as i64), socket.stands_for.into());
         }
         let slack_ns = lifecycle.timewait_slack_ns();
         self.looks.ports.set_slack(slack_ns);

@@ -48,20 +48,20 @@ pub struct TimeLeftBars {
 }
 
 impl TimeLeftBars {
-    /// Takes in one; `left_ns`: how long it has to go, less than 0 where it should be over.
-    pub fn add(&mut self, left_ns: Option<i64>) {
+    /// Takes in one that stands for so many; `left_ns`: how long it has to go, less than 0 where it should be over.
+    pub fn add(&mut self, left_ns: Option<i64>, n: u64) {
         let Some(left_ns) = left_ns else {
-            self.unknown += 1;
+            self.unknown += n;
             return;
         };
         let Ok(left_ns) = u64::try_from(left_ns) else {
-            self.over += 1;
+            self.over += n;
             return;
         };
         let bar = usize::try_from(left_ns / (BAR_S * 1_000_000_000)).unwrap_or(usize::MAX);
         match self.bars.get_mut(bar) {
-            Some(count) => *count += 1,
-            None => self.beyond += 1,
+            Some(count) => *count += n,
+            None => self.beyond += n,
         }
     }
 
@@ -106,7 +106,7 @@ mod tests {
         let mut left = TimeLeftBars::default();
         let s = 1_000_000_000;
         for ns in [Some(0), Some(5 * s - 1), Some(5 * s), Some(60 * s - 1), Some(60 * s), Some(-1), None] {
-            left.add(ns);
+            left.add(ns, 1);
         }
         assert_eq!(left.bars, [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
         assert_eq!((left.beyond, left.over, left.unknown, left.total()), (1, 1, 1, 7));

@@ -230,7 +230,7 @@ impl Stories {
         };
         let has_room = self.early.len() < MAX_EARLY || self.early.contains_key(&(reason, by));
         let early = self.early.entry((reason, if has_room { by } else { EarlyEnder::Other })).or_default();
-        early.count += 1;
+        early.count += u64::from(step.stands_for);
         if let Some(ns) = step.dwell_ns {
             early.timed += 1;
             early.ns = early.ns.saturating_add(ns);

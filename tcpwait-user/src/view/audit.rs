@@ -27,7 +27,9 @@ pub fn sentence(audit: &AuditReport, all: bool) -> String {
         1 => "; 1 network namespace could not be read and is left out".to_owned(),
         unread => format!("; {} network namespaces could not be read and are left out", count(unread as u64)),
     };
-    format!("audit: {verdict}{list}{unread}")
+    let thinned =
+        if audit.thinned { "; timewait sockets entered only, as not all connections are followed" } else { "" };
+    format!("audit: {verdict}{list}{unread}{thinned}")
 }
 
 /// What came of the audit, in a word.

@@ -51,6 +51,22 @@ pub fn losses(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
             "TIME_WAIT takes {length} on this kernel, not 60s (a vendor's net.ipv4.tcp_tw_timeout?): times in TIME_WAIT that are computed from the timer alone are shown as unknown"
         )?;
     }
+    if ledger.left_out() > 0 {
+        writeln!(
+            out,
+            "left out on purpose: {} of connections that were not among those followed (now 1 in {})",
+            counted(ledger.left_out(), "record", "records"),
+            ledger.one_in.max(1)
+        )?;
+    }
+    let in_part = ledger.tally.told_in_part.total();
+    if in_part > 0 {
+        writeln!(
+            out,
+            "followed in part: at most {}, since it changed of how many connections one is followed",
+            counted(in_part, "connection", "connections")
+        )?;
+    }
     if ledger.undecided > 0 {
         writeln!(
             out,
@@ -61,7 +77,7 @@ pub fn losses(ledger: &Ledger, out: &mut dyn Write) -> io::Result<()> {
     if ledger.now_unsure {
         writeln!(
             out,
-            "NOW may be more or less than shown: events were lost a moment ago; the next listing of all sockets corrects it"
+            "NOW may be more or less than shown: events were lost, or connections left out, a moment ago; the next listing of all sockets corrects it"
         )?;
     }
     for (hook, count) in ledger.withheld_by_hook().filter(|(hook, _)| !hook.tells_always()) {

@@ -21,6 +21,7 @@ pub mod stat;
 pub mod states;
 pub mod table;
 pub mod text;
+pub mod thinned;
 pub mod units;
 pub mod version;
 

@@ -214,6 +214,7 @@ impl<V: ReportView> ReportView for Altered<V> {
             detail: Some(Detail::Keepalive),
             from: Some(State::Established),
             count: 9,
+            seen: 1,
             times: shared,
         };
         let nobody_knows = EndRow { detail: None, from: None, ..ended };

@@ -37,6 +37,8 @@ pub(super) struct Comparison {
     pub(super) checks: Vec<Check>,
     pub(super) unfollowed: Vec<(&'static str, u64)>,
     pub(super) full: Option<FullQueue>,
+    /// What the kernel side counted of all connections, beside what the kernel did: there also where only some of them are told of.
+    pub(super) counted: Option<Check>,
 }
 
 /// What the kernel has counted since the beginning, and what was seen at least and at most.
@@ -108,7 +110,7 @@ pub(super) fn compare(
     let unread = kept.minis.iter().flatten().filter(|(netns, minis)| **minis > 0 && !is_read(netns)).count();
     let unread = unread.max(reading.unreadable as usize);
     let full = now.iter().filter_map(|(kernel, _)| kernel.full).max_by_key(|queue| queue.waiting);
-    Comparison { time_ns, namespaces: now.len(), unread, checks, unfollowed, full }
+    Comparison { time_ns, namespaces: now.len(), unread, checks, unfollowed, full, counted: None }
 }
 
 /// Mini-sockets followed while a gauge was read, against the gauge. `None` where not every namespace has it.

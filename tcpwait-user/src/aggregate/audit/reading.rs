@@ -64,4 +64,6 @@ pub struct Reading {
     pub namespaces: Vec<KernelCounts>,
     /// How many could not be.
     pub unreadable: u32,
+    /// Mini-sockets that the kernel side had seen begin before and after all of this was read, in all namespaces that are traced; `None` where it was not asked.
+    pub entered: Option<(u64, u64)>,
 }

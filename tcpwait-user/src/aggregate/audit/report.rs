@@ -96,6 +96,8 @@ pub struct AuditReport {
     pub unfollowed: Vec<(&'static str, u64)>,
     /// The fullest accept queue, if one was full when the kernel was read last.
     pub full: Option<FullQueue>,
+    /// Whether only some connections have been told of at some time, so that no more is compared than what the kernel side counts of all.
+    pub thinned: bool,
     /// Why nothing was compared.
     pub why_not: Option<String>,
 }

@@ -76,8 +76,10 @@ impl Tally {
 impl PortModel {
     /// Reports on this time, with so many destinations by themselves.
     pub fn report(&mut self, end_ns: u64, is_final: bool, top: usize, ledger: Ledger) -> PortsReport {
-        if ledger.missed() > self.missed {
-            (self.missed, self.missed_ns) = (ledger.missed(), Some(end_ns));
+        // What is left out on purpose is as unknown here as what is lost.
+        let missed = ledger.missed().saturating_add(ledger.left_out());
+        if missed > self.missed {
+            (self.missed, self.missed_ns) = (missed, Some(end_ns));
         }
         self.unsure = ledger.now_unsure;
         let closed = self.closed();
@@ -125,7 +127,7 @@ impl PortModel {
             bound: self.knows_bound().then_some(bound),
             unknown: self.others.iter().filter(|(_, other)| self.is_unknown(other)).count() as u64,
             binds: self.bind_failures(),
-            at_least: ledger.missed() > 0,
+            at_least: missed > 0,
             ledger,
         }
     }

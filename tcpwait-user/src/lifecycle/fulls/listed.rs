@@ -44,14 +44,14 @@ impl Fulls {
         let origin = common.seeded_origin(seed);
         let Some(full) = self.all.get_mut(&seed.cookie) else {
             // Its beginning was lost.
-            common.tally.unmatched.gaps += 1;
+            common.unmatched().gaps += 1;
             self.all.insert(seed.cookie, Full::listed(seed, owner.clone(), origin));
             out.push(common.found(seed, owner, origin));
             return;
         };
         full.complete(seed, owner, origin);
         if full.state != seed.state && full.is_older(time_ns) {
-            common.tally.unmatched.gaps += 1;
+            common.unmatched().gaps += 1;
             (full.state, full.since_ns) = (seed.state, None);
             full.by_ns = seed.by_ns.unwrap_or_default();
             out.push(Update::Transition(Transition {
@@ -86,7 +86,7 @@ impl Fulls {
         let gone: Vec<(u64, u64)> = gone.collect();
         for (cookie, begun_ns) in gone {
             let Some(full) = self.all.remove(&cookie) else { continue };
-            common.tally.unmatched.overdue += 1;
+            common.unmatched().overdue += 1;
             out.push(Update::Transition(Transition {
                 owner: full.owner.clone(),
                 predates: full.predates,

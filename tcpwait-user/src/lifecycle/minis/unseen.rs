@@ -4,7 +4,7 @@ use hashbrown::HashSet;
 
 use super::{
     super::{
-        Timing, Transition, Update,
+        KeptIn, Timing, Transition, Update,
         common::{Common, HASHED_NS},
         mini::Mini,
     },
@@ -40,7 +40,7 @@ impl Minis {
         self.end_replaced(common, time_ns, seed, out);
         self.enter_unseen(common, time_ns, seed, out);
         let is_new = self.seed(common, time_ns, seed, common.seeded_origin(seed), false);
-        common.tally.unmatched.gaps += u64::from(is_new);
+        common.unmatched().gaps += u64::from(is_new);
         is_new
     }
 
@@ -58,11 +58,11 @@ impl Minis {
         if seed.state != State::TimeWait || mini.state == State::TimeWait || !mini.is_older(time_ns) {
             return;
         }
-        common.tally.unmatched.gaps += 1;
+        common.unmatched().gaps += 1;
         let step = mini.enter_time_wait(seed.flow, None, time_ns, None, Timing::Unknown);
         // Its timer will say when.
         mini.since = None;
-        out.push(Update::Transition(Transition { unseen: true, ..step }));
+        out.push(Update::Transition(Transition { unseen: true, kept_in: KeptIn::Mini, ..step }));
     }
 
     /// Ends those that a listing did not show. `begun_ns`: when it began in the namespace, if it has been there; `listed`: the cookies that it showed.
@@ -85,7 +85,7 @@ impl Minis {
 
     fn end_unseen(&mut self, common: &mut Common, flow: &Flow, time_ns: u64, out: &mut Vec<Update>) {
         let Some(mini) = self.take(flow) else { return };
-        common.tally.unmatched.overdue += 1;
+        common.unmatched().overdue += 1;
         out.push(Update::Transition(mini.leave_unseen(*flow, time_ns)));
     }
 

@@ -230,10 +230,22 @@ pub fn ledger(meaning: &'static str) -> Schema {
                     count("Sockets from before tcpwait started; null until they have been listed.").or_null(),
                 ),
                 always("older_minis", count("Of those, timewait sockets.").or_null()),
+                always(
+                    "left_out",
+                    count("Records left out on purpose, as only some connections are followed (`sample` of a report)."),
+                ),
+                always(
+                    "followed_in_part",
+                    count(
+                        "Connections, at most, that were followed in part since it changed of how many one is followed.",
+                    ),
+                ),
                 always("undecided", count("Connections not shown, as nothing said whether they were wanted.")),
                 always(
                     "now_unsure",
-                    whether("Events were lost a moment ago, so what is there now may be more or less than is said."),
+                    whether(
+                        "Events were lost, or connections left out, a moment ago, so what is there now may be more or less than is said.",
+                    ),
                 ),
                 always("lost", lost()),
                 always("cut", cut()),

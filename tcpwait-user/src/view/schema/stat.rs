@@ -24,6 +24,7 @@ pub fn stat() -> Schema {
             always("begin", time("Beginning of what is reported on").or_null()),
             always("interval_ns", ns("The time between them")),
             always("final", whether("Whether this is the last report.")),
+            always("sample", sample()),
             always("findings", list("What stands out, worst first.", finding())),
             always(
                 "waiting",
@@ -61,6 +62,20 @@ pub fn stat() -> Schema {
             ),
             always("ledger", ledger("What was seen and what was lost, since the start.")),
             always("audit", audit()),
+        ],
+    )
+}
+
+/// Which numbers are estimates.
+fn sample() -> Schema {
+    object(
+        "Of how many connections one was followed. While that is not all of them, what is counted of connections is multiplied and an estimate: `groups`, `waiting`, \
+         findings about sockets, `now` of states but LISTEN, `exits`, `orphan_exits`, `syn_recv`, `ends`, `connects`, `count` of transitions, `time_wait`, and `entered` and \
+         `left` where `estimate` says so. Times, quantiles and the number of times are of the connections that were followed. Exact stay `kernel` of transitions, \
+         `entered` and `left` without `estimate`, `failures`, `ledger.states_seen`, `ledger.minis_entered` and `ledger.lost`.",
+        [
+            always("one_in", count("At the end: 1 connection in so many; 1 is all of them.")),
+            always("most", count("The most in the time of the report; 1: nothing is an estimate.")),
         ],
     )
 }
@@ -121,10 +136,18 @@ fn state_counts() -> Schema {
     object(
         "One state.",
         [
-            always("now", count("Sockets in it now; null for CLOSE.").or_null()),
+            always(
+                "now",
+                count("Sockets in it now; null for CLOSE, and for SYN_SENT while not all connections are followed.")
+                    .or_null(),
+            ),
             always("entered", count("How many entered it.")),
             always("left", count("How many left it.")),
             always("at_least", whether("Whether one of these may be more, as events were lost.")),
+            always(
+                "estimate",
+                whether("Whether one of these is an estimate, as only some connections were followed (`sample`)."),
+            ),
             always("dwell", dwell("Times spent in it.")),
             always("age", age("How long those that are in it have been.")),
         ],

@@ -17,7 +17,7 @@ use crate::{
 const OF_ALL: [&str; 5] = ["row", "time", "begin", "interval_ns", "final"];
 
 /// ReportRows of states, groups, exits and ends.
-const COUNTS: [&str; 31] = [
+const COUNTS: [&str; 32] = [
     "groups",
     "state",
     "reason",
@@ -25,6 +25,7 @@ const COUNTS: [&str; 31] = [
     "entered",
     "left",
     "at_least",
+    "estimate",
     "count",
     "per_s",
     "share",
@@ -78,7 +79,9 @@ const SINGLE: [&str; 22] = [
 ];
 
 /// ReportRows of whole reports.
-const REPORT: [&str; 22] = [
+const REPORT: [&str; 26] = [
+    "sample.one_in",
+    "sample.most",
     "time_wait.entered_per_s",
     "time_wait.left_per_s",
     "time_wait.restarts",
@@ -97,6 +100,8 @@ const REPORT: [&str; 22] = [
     "connects.soft_errors",
     "groups_folded",
     "audit.agrees",
+    "ledger.left_out",
+    "ledger.followed_in_part",
     "ledger.now_unsure",
     "ledger.lossy",
     "ledger.cut.at_byte",
@@ -184,7 +189,7 @@ impl ReportRows<'_> {
 
     fn report(&mut self) -> io::Result<()> {
         self.begin("report");
-        for key in ["time_wait", "syn_recv", "failures", "connects", "groups_folded", "audit", "ledger"] {
+        for key in ["sample", "time_wait", "syn_recv", "failures", "connects", "groups_folded", "audit", "ledger"] {
             self.row.set(key, self.document.get(key).unwrap_or(&Value::Null));
         }
         self.row.write(self.out)

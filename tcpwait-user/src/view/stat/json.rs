@@ -29,6 +29,7 @@ use crate::{
         by::GroupBy,
         group_row::{ClosedFirst, GroupRow},
         report::{Exit, StatReport, StateRow},
+        sample::Sample,
     },
     lifecycle::Reason,
     plain,
@@ -48,6 +49,7 @@ struct Document<'a> {
     interval_ns: u64,
     #[serde(rename = "final")]
     is_final: bool,
+    sample: Sample,
     findings: Vec<FindingJson>,
     waiting: Vec<Waiting>,
     #[serde(serialize_with = "states")]
@@ -93,6 +95,8 @@ struct StateCounts {
     left: u64,
     /// Whether one of these is at least.
     at_least: bool,
+    /// Whether one of these is an estimate.
+    estimate: bool,
     dwell: DwellSummary,
     age: AgeSummary,
 }
@@ -169,6 +173,7 @@ pub(super) fn document<'a>(report: &'a StatReport, context: ViewContext<'a>) -> 
         begin: rfc3339(context, report.begin_ns),
         interval_ns: report.end_ns.saturating_sub(report.begin_ns),
         is_final: report.is_final,
+        sample: report.sample,
         findings: findings::findings(report, context),
         waiting: findings::waiting(report, context),
         states: &report.states,
@@ -212,6 +217,7 @@ fn states<S: Serializer>(rows: &[StateRow], serializer: S) -> Result<S::Ok, S::E
         entered: row.entered.count,
         left: row.left.count,
         at_least: row.entered.at_least || row.left.at_least,
+        estimate: row.entered.estimate || row.left.estimate,
         dwell: row.dwell,
         age: row.age,
     };

@@ -6,7 +6,7 @@ use super::{
         failure::{errno, short},
         key,
         table::{self, Column},
-        units::{age, count, duration, known, percent, rate},
+        units::{self, age, count, duration, known, percent, rate},
     },
     sentences::{closed_first, end_name, ended_by},
 };
@@ -48,11 +48,13 @@ pub fn group_columns(report: &StatReport, all: &[&GroupRow], context: ViewContex
     let column = |cell: &dyn Fn(&GroupRow) -> String| all.iter().map(|row| cell(row)).collect::<Vec<_>>();
     // Whose an entry was that was lost, nobody knows.
     let TimeWait { entered, entered_seen, .. } = report.time_wait;
-    let at_least = entered.at_least || entered.count > entered_seen;
-    let seen = |number: String| if at_least { format!(">={number}") } else { number };
+    let thinned = report.sample.is_thinned();
+    let at_least = !thinned && (entered.at_least || entered.count > entered_seen);
+    let seen = |number: String| if at_least { format!(">={number}") } else { about(thinned, number) };
+    let count = |number: u64| about(thinned, count(number));
     let mut columns = keys(report, context, all);
     columns.extend([
-        Column::number("ENTERED", 1, column(&|row| seen(count(row.entered)))),
+        Column::number("ENTERED", 1, column(&|row| seen(units::count(row.entered)))),
         Column::number("%", 3, column(&|row| percent(row.share))),
         Column::number("IN/s", 6, column(&|row| seen(rate(row.rate_per_s)))),
         Column::number("NOW", 2, column(&|row| count(row.now))),
@@ -90,6 +92,7 @@ pub fn abnormal(report: &StatReport, context: ViewContext<'_>, width: usize) -> 
     if all.is_empty() {
         return Vec::new();
     }
+    let count = |number: u64| about(report.sample.is_thinned(), count(number));
     let column = |cell: &dyn Fn(&GroupRow) -> String| all.iter().map(|row| cell(row)).collect::<Vec<_>>();
     let mut columns = keys(report, context, &all);
     columns.push(Column::number("ABNORMAL ENDS", 0, column(&|row| count(ended(row)))));
@@ -150,6 +153,7 @@ pub fn connects(report: &StatReport, context: ViewContext<'_>, width: usize) -> 
     if connects.all.retransmitted == 0 {
         return Vec::new();
     }
+    let count = |number: u64| about(report.sample.is_thinned(), count(number));
     let others = (connects.others > 0).then_some(connects.others);
     let nothing = |_| String::new();
     let column = |cell: &dyn Fn(&ConnectCounts) -> String, other: &dyn Fn(u64) -> String| {
@@ -182,6 +186,7 @@ pub fn ends(report: &StatReport, width: usize) -> Vec<String> {
         return Vec::new();
     }
     let column = |cell: &dyn Fn(&EndRow) -> String| rows.iter().map(|row| cell(row)).collect::<Vec<_>>();
+    let count = |number: u64| about(report.sample.is_thinned(), count(number));
     let often = |row: &EndRow| match row.times.shared {
         Some(shared) => format!("{}x {}", count(shared.count), duration(Some(shared.ns))),
         None => String::new(),
@@ -221,6 +226,8 @@ pub fn state_columns(report: &StatReport) -> (Vec<Option<State>>, Vec<Column>) {
         dwell: DwellSummary,
         age: [String; 2],
     }
+    let thinned = report.sample.is_thinned();
+    let count = |number: u64| about(thinned, count(number));
     let mut rows = Vec::new();
     for state in &report.states {
         let idle = state.now.unwrap_or_default() == 0 && state.entered.count == 0 && state.left.count == 0;
@@ -232,7 +239,7 @@ pub fn state_columns(report: &StatReport) -> (Vec<Option<State>>, Vec<Column>) {
         rows.push(Row {
             state: Some(state.state),
             name: state.state.name().to_owned(),
-            now: known(state.now),
+            now: about(thinned && state.state != State::Listen && state.now.is_some(), known(state.now)),
             entered: amount(state.entered),
             left: amount(state.left),
             per_s: String::new(),
@@ -258,7 +265,7 @@ pub fn state_columns(report: &StatReport) -> (Vec<Option<State>>, Vec<Column>) {
                 now: String::new(),
                 entered: String::new(),
                 left: count(exit.count),
-                per_s: rate(exit.rate_per_s),
+                per_s: about(thinned, rate(exit.rate_per_s)),
                 dwell: exit.dwell,
                 age: Default::default(),
             }));
@@ -291,7 +298,12 @@ pub fn state_columns(report: &StatReport) -> (Vec<Option<State>>, Vec<Column>) {
 
 /// `5,414`, or `>=5,414` where some were lost uncounted.
 fn amount(amount: Amount) -> String {
-    format!("{}{}", if amount.at_least { ">=" } else { "" }, count(amount.count))
+    format!("{}{}", if amount.at_least { ">=" } else { "" }, about(amount.estimate, count(amount.count)))
+}
+
+/// `~5,416` where it is an estimate.
+fn about(estimate: bool, number: String) -> String {
+    if estimate { format!("~{number}") } else { number }
 }
 
 /// Time spent in TIME_WAIT: bars, with a mark where a natural end lies.
@@ -300,6 +312,7 @@ pub fn histogram(report: &StatReport, width: usize) -> Vec<String> {
     let Some(most) = histogram.buckets.iter().map(|bucket| bucket.count).max().filter(|most| *most > 0) else {
         return Vec::new();
     };
+    let count = |number: u64| about(report.sample.is_thinned(), count(number));
     let bar = |bucket: &Bucket| {
         // Ceiling: a single one is visible too.
         let length = (bucket.count * BAR).div_ceil(most);

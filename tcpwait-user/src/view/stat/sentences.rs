@@ -42,7 +42,8 @@ pub fn standing(report: &StatReport) -> Option<String> {
     let time_wait = &report.time_wait;
     let now = if report.ledger.now_unsure { "known now, maybe more or fewer" } else { "now" };
     let mut text = format!(
-        "TIME_WAIT: {} {now}{}; {} entered ({}/s), {} left ({}/s)",
+        "TIME_WAIT: {}{} {now}{}; {} entered ({}/s), {} left ({}/s)",
+        if report.sample.is_thinned() { "~" } else { "" },
         count(time_wait.now),
         made_by(report.time_waits),
         said(time_wait.entered),
@@ -68,7 +69,8 @@ fn is_told(report: &StatReport) -> bool {
 
 /// `5,414`, or `at least 5,414` where some were lost uncounted.
 fn said(amount: Amount) -> String {
-    format!("{}{}", if amount.at_least { "at least " } else { "" }, count(amount.count))
+    let sign = if amount.estimate { "~" } else { "" };
+    format!("{}{sign}{}", if amount.at_least { "at least " } else { "" }, count(amount.count))
 }
 
 /// The group to look at first, and why it has so many.
@@ -79,7 +81,11 @@ pub fn lead(report: &StatReport, context: ViewContext<'_>) -> Option<String> {
     let who = described(report, &lead.group, context);
     let mut text = match lead.of_entered {
         true => {
-            let known = if seen < report.time_wait.entered.count { " that were seen to begin" } else { "" };
+            let known = if !report.sample.is_thinned() && seen < report.time_wait.entered.count {
+                " that were seen to begin"
+            } else {
+                ""
+            };
             format!("{who} made {}{known}{share}", some_of(lead.group.entered, seen))
         }
         false => format!("{who} has {} now{share}", some_of(lead.group.now, report.time_wait.now)),
@@ -298,6 +304,9 @@ pub fn rests_on(report: &StatReport) -> Option<String> {
     let (states, minis) = ledger.states_seen.zip(ledger.minis_entered)?;
     let counted = format!("{} state changes and {} timewait sockets entered", count(states), count(minis));
     Some(match (ledger.is_lossy(), ledger.recursion()) {
+        (false, _) if report.sample.is_thinned() => {
+            format!("exact: {counted}, counted in the kernel; figures with ~ are estimates")
+        }
         (false, _) => format!("exact: counted from {counted}"),
         (true, Some(0)) if report.audit.differs() => {
             format!("incomplete: the kernel skipped some hook calls; counted from {counted}")

@@ -11,6 +11,7 @@ use super::{
     super::{
         ReportView, ViewContext, audit, ledger,
         paint::{Mark, Paint},
+        thinned,
         units::{counted, date_time, duration},
     },
     findings, sections, sentences,
@@ -64,6 +65,9 @@ impl StatText {
         let span = duration(Some(report.end_ns.saturating_sub(report.begin_ns)));
         let what = if report.is_final { "whole run:" } else { "in the last" };
         let mut lines = fold(&format!("{time}, {what} {span}"), self.screen.width, 2);
+        if let Some(sample) = thinned::head(report.sample) {
+            lines.extend(self.paint.lines(Mark::Warning, fold(&sample, self.screen.width, 2)));
+        }
         for (mark, finding) in findings::lines(report, self.is_wide(), context) {
             lines.extend(self.paint.lines(mark, fold(&finding, self.screen.width, 2)));
         }

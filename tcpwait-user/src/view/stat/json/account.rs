@@ -15,6 +15,8 @@ pub(in crate::view) struct LedgerJson {
     filtered: Option<u64>,
     older_than_trace: Option<u64>,
     older_minis: Option<u64>,
+    left_out: u64,
+    followed_in_part: u64,
     undecided: u64,
     now_unsure: bool,
     lost: Lost,
@@ -58,6 +60,8 @@ pub(in crate::view) fn account(ledger: &Ledger) -> LedgerJson {
         filtered: ledger.filtered,
         older_than_trace: (!ledger.older_unknown).then_some(tally.seeded),
         older_minis: (!ledger.older_unknown).then_some(tally.seeded_minis),
+        left_out: ledger.left_out(),
+        followed_in_part: tally.told_in_part.total(),
         undecided: ledger.undecided,
         now_unsure: ledger.now_unsure,
         lost: Lost {
