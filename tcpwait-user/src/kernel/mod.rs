@@ -10,6 +10,7 @@ mod needs;
 pub mod netns;
 mod probes;
 mod programs;
+mod readable;
 mod rings;
 mod types;
 
@@ -23,6 +24,7 @@ pub use self::{
     load::{Options, load, object},
     needs::{NEEDS, Needed, OLDEST, Thing},
     probes::Probes,
+    readable::readable,
     types::{KernelTypes, asked},
 };
 

@@ -50,12 +50,17 @@ pub(super) type Misses = Option<[Vec<u64>; wire::HOOKS]>;
 
 impl Probes {
     /// Hands every record that waits to `each` and returns how many there were. Stops after `limit` records, so that a
-    /// flood cannot keep the caller from its other work.
+    /// flood cannot keep the caller from its other work. `now_ns` reads `CLOCK_MONOTONIC`.
     ///
     /// # Errors
     /// What `each` returns.
-    pub fn drain<E>(&mut self, limit: usize, each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<usize, E> {
-        self.rings.drain(limit, each)
+    pub fn drain<E>(
+        &mut self,
+        limit: usize,
+        now_ns: impl Fn() -> u64,
+        each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<usize, E> {
+        self.rings.drain(limit, now_ns, each)
     }
 
     /// Becomes readable when the kernel side wants to be read at once.

@@ -14,9 +14,9 @@ use nix::{
     sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags},
 };
 use tcpwait_wire::{config::RING_MAPS, wire::Head};
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::io::unix::AsyncFd;
 
-use crate::system::clock::monotonic_ns;
+use super::readable::readable;
 
 /// CPUs that share a ring buffer: as many as wait for each other without its being felt (docs/performance.md).
 const CPUS_OF_A_RING: u32 = 8;
@@ -65,11 +65,17 @@ impl Rings {
         Self(rings)
     }
 
-    /// Hands every record that waits to `each` and returns how many there were. Stops after `limit` records.
+    /// Hands every record that waits to `each` and returns how many there were. Stops after `limit` records. `now_ns` reads
+    /// `CLOCK_MONOTONIC`, as the kernel side does.
     ///
     /// # Errors
     /// What `each` returns.
-    pub fn drain<E>(&mut self, limit: usize, mut each: impl FnMut(&[u8]) -> Result<(), E>) -> Result<usize, E> {
+    pub fn drain<E>(
+        &mut self,
+        limit: usize,
+        now_ns: impl Fn() -> u64,
+        mut each: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<usize, E> {
         let mut drained = 0;
         if let [ring] = self.0.as_mut_slice() {
             while drained < limit {
@@ -81,7 +87,7 @@ impl Rings {
         }
         let mut heads = Vec::with_capacity(self.0.len());
         loop {
-            let until_ns = monotonic_ns();
+            let until_ns = now_ns();
             heads.clear();
             heads.extend(self.0.iter_mut().map(next));
             let before = drained;
@@ -106,19 +112,17 @@ impl Rings {
     /// # Errors
     /// The process has no descriptor left.
     pub fn waiter(&self) -> Result<AsyncFd<OwnedFd>> {
-        const WAITING: &str = "waiting for the ring buffers";
-        let fd = match self.0.as_slice() {
-            [ring] => ring.as_fd().try_clone_to_owned().context("duplicating the ring buffer's descriptor")?,
-            rings => {
-                let all = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context(WAITING)?;
-                for ring in rings {
-                    all.add(ring, EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0)).context(WAITING)?;
-                }
-                all.0
-            }
+        const WHAT: &str = "the ring buffers";
+        let rings = match self.0.as_slice() {
+            [ring] => return readable(ring, WHAT),
+            rings => rings,
         };
-        // SAFETY: the AsyncFd owns the descriptor, so it stays open, and the same, as long as it is registered.
-        unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.context(WAITING)
+        let all = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("waiting for several ring buffers")?;
+        for ring in rings {
+            let what = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
+            all.add(ring, what).context("waiting for one of several ring buffers")?;
+        }
+        readable(&all.0, WHAT)
     }
 }
 

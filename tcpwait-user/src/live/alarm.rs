@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
     time::{Duration, Instant},
 };
 
@@ -11,7 +11,9 @@ use nix::sys::{
     time::TimeSpec,
     timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags},
 };
-use tokio::io::{Interest, unix::AsyncFd};
+use tokio::io::unix::AsyncFd;
+
+use crate::kernel;
 
 /// Rings once, at the time that it was set to.
 pub(super) struct Alarm {
@@ -26,10 +28,7 @@ impl Alarm {
     pub(super) fn new() -> Result<Self> {
         let flags = TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK;
         let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags).context("making a timer")?;
-        let fd = timer.as_fd().try_clone_to_owned().context("duplicating a timer's descriptor")?;
-        // SAFETY: the AsyncFd owns the descriptor, so it stays open, and the same, as long as it is registered.
-        let ringing =
-            unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) }.context("waiting for a timer")?;
+        let ringing = kernel::readable(&timer, "a timer")?;
         Ok(Self { timer, ringing, rings_at: None })
     }
 

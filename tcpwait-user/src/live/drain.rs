@@ -6,7 +6,10 @@ use tcpwait_wire::wire::{self, Kind};
 use zerocopy::IntoBytes;
 
 use super::{Live, Sink, head::head, naming::Naming};
-use crate::{event::task_of, system::clock::realtime_ns};
+use crate::{
+    event::task_of,
+    system::clock::{monotonic_ns, realtime_ns},
+};
 
 /// How many records are taken in one go before signals and the clock get their turn.
 pub(super) const BATCH: usize = 8_192;
@@ -35,7 +38,7 @@ impl Live {
         const HEADER: u64 = 8;
         let Self { probes, naming, heirs, has_passed, .. } = self;
         let mut bytes = 0;
-        let records = probes.drain(BATCH, |record| {
+        let records = probes.drain(BATCH, monotonic_ns, |record| {
             bytes += HEADER + record.len() as u64;
             heirs.note(record);
             name_and_pass(record, naming, sink)

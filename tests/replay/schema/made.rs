@@ -331,6 +331,7 @@ fn findings() -> String {
     let finding = Finding::new("close-wait-pile", Severity::Now, "a finding")
         .known_by([
             Evidence::Counter { counter: "one".to_owned(), grown: None, window_ns: 1, total: 1 },
+            Evidence::Counter { counter: "another".to_owned(), grown: Some(1), window_ns: 1, total: 1 },
             Evidence::Setting { setting: "one".to_owned(), value: "1".to_owned() },
             Evidence::gauge("sockets", 1),
             Evidence::age("the oldest", 1),
