@@ -12,6 +12,7 @@ pub mod origin;
 pub mod event;
 pub mod symbols;
 pub mod compact;
+pub mod by_flow;
 pub mod connection;
 pub mod lifecycle;
 pub mod names;

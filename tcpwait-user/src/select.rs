@@ -182,10 +182,10 @@ impl Selector {
     /// Whether a socket that is there belongs to what is shown: by what it is, or, where states are asked for, as a connection that has been in one of them.
     pub fn shows(&self, socket: &Present<'_>, names: &Names) -> bool {
         let Present { id, flow, state, owner, .. } = *socket;
-        let track = if self.criteria.states.is_empty() { None } else { self.tracks.get(&Name::of(id, flow)) };
+        let track = if self.criteria.states.is_empty() { None } else { self.tracks.get(&Name::of(id, &flow)) };
         match track {
             Some(track) => track.wanted && track.entered,
-            None => self.criteria.fits(flow, state) && self.criteria.fits_owner(owner, names),
+            None => self.criteria.fits(&flow, state) && self.criteria.fits_owner(owner, names),
         }
     }
 

@@ -178,7 +178,7 @@ impl SocketCensus {
     }
 
     fn add(&mut self, socket: &Present<'_>, now_ns: u64) {
-        let flow = socket.flow;
+        let flow = &socket.flow;
         let comm = socket.owner.map(|task| task.comm);
         let n = u64::from(socket.stands_for);
         if self.last_netns.replace(flow.netns) != Some(flow.netns) {

@@ -214,9 +214,9 @@ impl Aggregate {
         (self.wanted.by, self.wanted.netns_implied) = (by.clone(), netns_implied);
         self.groups = self.groups.anew(by);
         for socket in present.filter(|socket| socket.state == State::TimeWait) {
-            let name = Name::of(socket.id, socket.flow);
+            let name = Name::of(socket.id, &socket.flow);
             let Some((standing, place)) = self.connections.recall(name) else { continue };
-            let group = self.groups.of(socket.flow, socket.owner, socket.origin, names);
+            let group = self.groups.of(&socket.flow, socket.owner, socket.origin, names);
             self.groups.found(group);
             self.connections.keep(name, place, Standing { group: Some(group), ..standing });
         }

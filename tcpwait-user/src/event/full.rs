@@ -109,7 +109,7 @@ pub struct EndFacts {
 }
 
 /// Whether a socket shares its port with others.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Reuse {
     /// SO_REUSEADDR.
     pub address: bool,

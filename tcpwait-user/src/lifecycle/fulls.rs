@@ -266,7 +266,7 @@ impl Fulls {
         self.all.iter().map(|(cookie, full)| Present {
             id: *cookie,
             state: full.state,
-            flow: &full.flow,
+            flow: full.flow,
             owner: full.owner_or_listener().map(AsRef::as_ref),
             origin: full.origin,
             syn_sent: full.syn_sent,

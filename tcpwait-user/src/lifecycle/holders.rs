@@ -35,7 +35,7 @@ struct LastHolders {
 
 /// One socket that holds a port.
 struct Socket<'a> {
-    flow: &'a Flow,
+    flow: Flow,
     state: State,
     owner: Option<&'a Arc<Task>>,
     end_ns: Option<u64>,
@@ -108,7 +108,7 @@ impl Holders {
 fn find(fulls: &Fulls, minis: &Minis, refused: &PortRefused) -> (Vec<PortHolder>, bool) {
     let others = fulls.iter().filter(|(other, _)| **other != refused.cookie);
     let fulls = others.map(|(_, full)| Socket {
-        flow: &full.flow,
+        flow: full.flow,
         state: full.state,
         owner: full.owner_or_listener(),
         end_ns: None,
@@ -116,14 +116,14 @@ fn find(fulls: &Fulls, minis: &Minis, refused: &PortRefused) -> (Vec<PortHolder>
         v6only: full.v6only,
         made_here: full.origin.made_here().filter(|_| full.state != State::Listen),
     });
-    let minis = minis.iter().map(|(flow, mini)| Socket {
+    let minis = minis.iter().map(|(flow, mini, kind)| Socket {
         flow,
         state: mini.state,
-        owner: mini.owner.as_ref(),
+        owner: kind.owner.as_ref(),
         end_ns: mini.since_ns().map(|since_ns| since_ns + TIMEWAIT_LEN_NS).filter(|_| mini.state == State::TimeWait),
-        reuse: mini.reuse,
-        v6only: mini.v6only,
-        made_here: mini.origin.made_here(),
+        reuse: kind.reuse,
+        v6only: kind.v6only,
+        made_here: kind.origin.made_here(),
     });
     let mut found: Vec<(Conflict, Socket<'_>)> = fulls
         .chain(minis)

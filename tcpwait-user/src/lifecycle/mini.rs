@@ -4,10 +4,11 @@ use std::{num::NonZeroU64, sync::Arc};
 
 use super::{
     KeptIn, Reason, Timing, Transition, Update,
-    segment::{RestartCause, Restarts},
+    mini_kind::{KindId, MiniKind},
+    segment::Restarts,
 };
 use crate::{
-    event::{MiniSocket, Reuse, Task},
+    event::{MiniSocket, Task},
     origin::Origin,
     tcp::{Flow, State},
 };
@@ -23,14 +24,17 @@ pub(super) struct Mini {
     pub(super) timing: Timing,
     /// The timer, in jiffies; 0 when not known.
     pub(super) expires: u64,
-    /// Most have none.
-    pub(super) restarts: Option<Box<Restarts>>,
-    pub(super) owner: Option<Arc<Task>>,
-    pub(super) predates: bool,
-    pub(super) origin: Origin,
-    pub(super) reuse: Option<Reuse>,
-    pub(super) v6only: Option<bool>,
-    pub(super) timestamps: Option<bool>,
+    /// What it has in common with others.
+    pub(super) kind: KindId,
+}
+
+/// One that is followed no more, with all that was known of it.
+pub(super) struct Gone {
+    pub(super) flow: Flow,
+    pub(super) mini: Mini,
+    pub(super) kind: MiniKind,
+    /// Of its clock, if there were any.
+    pub(super) restarts: Option<Restarts>,
 }
 
 /// What a full socket hands over to its mini-socket.
@@ -55,27 +59,30 @@ impl Mini {
         self.since_ns().is_none_or(|since_ns| since_ns < time_ns)
     }
 
-    pub(super) fn restarted(&mut self, cause: RestartCause) {
-        self.restarts.get_or_insert_default().add(cause);
-    }
     /// Whether this event finds in TIME_WAIT what was in FIN_WAIT2.
     pub(super) fn switches(&self, socket: &MiniSocket) -> bool {
         self.state != State::TimeWait && socket.substate == State::TimeWait
     }
 
     /// The FIN came, and was seen as it came.
-    pub(super) fn enter_from_fin_wait2(&mut self, time_ns: u64, socket: &MiniSocket, out: &mut Vec<Update>) {
+    pub(super) fn enter_from_fin_wait2(
+        &mut self,
+        kind: &MiniKind,
+        time_ns: u64,
+        socket: &MiniSocket,
+        out: &mut Vec<Update>,
+    ) {
         let dwell_ns = self.since_ns().and_then(|since_ns| time_ns.checked_sub(since_ns));
         let from = Some(self.state);
-        let step = self.enter_time_wait(socket.flow, from, time_ns, dwell_ns, Timing::Exact);
+        let step = self.enter_time_wait(kind, (socket.flow, from), time_ns, dwell_ns, Timing::Exact);
         out.push(Update::Transition(Transition { kept_in: KeptIn::Mini, ..step }));
     }
 
     /// The step into TIME_WAIT.
     pub(super) fn enter_time_wait(
         &mut self,
-        flow: Flow,
-        from: Option<State>,
+        kind: &MiniKind,
+        (flow, from): (Flow, Option<State>),
         time_ns: u64,
         dwell_ns: Option<u64>,
         timing: Timing,
@@ -83,10 +90,10 @@ impl Mini {
         let step = Transition {
             dwell_ns,
             timing: if dwell_ns.is_some() { timing } else { Timing::Unknown },
-            owner: self.owner.clone(),
-            predates: self.predates,
-            origin: self.origin,
-            timestamps: self.timestamps,
+            owner: kind.owner.clone(),
+            predates: kind.predates,
+            origin: kind.origin,
+            timestamps: kind.timestamps,
             ..Transition::new(time_ns, self.cookie, flow, from, State::TimeWait)
         };
         self.state = State::TimeWait;
@@ -94,25 +101,28 @@ impl Mini {
         self.timing = timing;
         step
     }
+}
 
-    /// The step to CLOSE; `dwell_ns` is as exact as `self.timing`.
-    pub(super) fn leave(&self, flow: Flow, time_ns: u64, dwell_ns: Option<u64>, reason: Reason) -> Transition {
+impl Gone {
+    /// The step to CLOSE; `dwell_ns` is as exact as `mini.timing`.
+    pub(super) fn leave(self, time_ns: u64, dwell_ns: Option<u64>, reason: Reason) -> Transition {
+        let Self { flow, mini, kind, restarts } = self;
         Transition {
             dwell_ns,
-            timing: if dwell_ns.is_some() { self.timing } else { Timing::Unknown },
-            owner: self.owner.clone(),
+            timing: if dwell_ns.is_some() { mini.timing } else { Timing::Unknown },
+            owner: kind.owner,
             reason: Some(reason),
             kept_in: KeptIn::Mini,
             rst_sent: reason == Reason::ResetSent,
-            restarts: (self.state == State::TimeWait).then(|| self.restarts.as_deref().cloned().unwrap_or_default()),
-            predates: self.predates,
-            origin: self.origin,
-            ..Transition::new(time_ns, self.cookie, flow, Some(self.state), State::Close)
+            restarts: (mini.state == State::TimeWait).then(|| restarts.unwrap_or_default()),
+            predates: kind.predates,
+            origin: kind.origin,
+            ..Transition::new(time_ns, mini.cookie, flow, Some(mini.state), State::Close)
         }
     }
 
     /// The step to CLOSE of one whose end was not seen: it is gone at this time.
-    pub(super) fn leave_unseen(&self, flow: Flow, time_ns: u64) -> Transition {
-        self.leave(flow, time_ns, None, Reason::Unknown)
+    pub(super) fn leave_unseen(self, time_ns: u64) -> Transition {
+        self.leave(time_ns, None, Reason::Unknown)
     }
 }

@@ -10,11 +10,12 @@ use hashbrown::HashMap;
 use super::{
     KeptIn, Present, Reason, Timing, Transition, Update,
     common::Common,
-    mini::{Former, Mini},
-    segment::{RestartCause, restart_cause},
+    mini::{Former, Gone, Mini},
+    mini_kind::{MiniKind, MiniKinds},
+    segment::{RestartCause, Restarts, restart_cause},
 };
 use crate::{
-    compact::CompactMap,
+    by_flow::ByFlow,
     event::{Event, HookContext, MiniSocket, Seed, Segment, Task},
     origin::Origin,
     tcp::{Flow, NetnsId, State, TIMEWAIT_LEN_MS},
@@ -26,7 +27,10 @@ pub(super) const PROCESSING_NS: u64 = 1_000_000;
 /// The mini-sockets that there are.
 #[derive(Debug, Default)]
 pub(super) struct Minis {
-    all: CompactMap<Flow, Mini>,
+    all: ByFlow<Mini>,
+    kinds: MiniKinds,
+    /// Of those whose clock was restarted, which few are.
+    restarts: ByFlow<Restarts>,
     /// How many of them each namespace has.
     of_netns: HashMap<NetnsId, u64>,
     /// When the timers run out of older ones whose beginning cannot be told from that, by cookie.
@@ -73,18 +77,20 @@ impl Minis {
             since: since_ns.and_then(NonZeroU64::new),
             timing: if since_ns.is_some() { Timing::Exact } else { Timing::Unknown },
             expires: socket.expires,
-            restarts: None,
-            owner,
-            predates,
-            origin,
-            reuse: socket.reuse,
-            v6only: socket.v6only,
-            timestamps: Some(socket.timestamps),
+            kind: self.kinds.hold(MiniKind {
+                owner,
+                predates,
+                origin,
+                reuse: socket.reuse,
+                v6only: socket.v6only,
+                timestamps: Some(socket.timestamps),
+            }),
         };
         if socket.substate == State::TimeWait {
             common.clock.time_wait_set(socket.expires.saturating_sub(socket.jiffies), from.is_some());
             let dwell_ns = since_ns.and_then(|since_ns| time_ns.checked_sub(since_ns));
-            let mut step = mini.enter_time_wait(socket.flow, from, time_ns, dwell_ns, Timing::Exact);
+            let mut step =
+                mini.enter_time_wait(self.kinds.get(mini.kind), (socket.flow, from), time_ns, dwell_ns, Timing::Exact);
             step.dwell_at_least_ns = dwell_at_least_ns.filter(|_| from.is_some());
             out.push(Update::Transition(step));
         }
@@ -112,9 +118,9 @@ impl Minis {
         }
         let is_restart = !mini.switches(socket);
         if is_restart {
-            mini.restarted(RestartCause::Unknown);
+            restarted(&mut self.restarts, socket.flow, RestartCause::Unknown);
         } else {
-            mini.enter_from_fin_wait2(event.time_ns, socket, out);
+            mini.enter_from_fin_wait2(self.kinds.get(mini.kind), event.time_ns, socket, out);
         }
         mini.expires = socket.expires;
         let announced = Announced { time_ns: event.time_ns, cookie: socket.cookie, is_restart };
@@ -143,13 +149,17 @@ impl Minis {
         };
         match (announced, cause) {
             (Some(Announced { is_restart: true, .. }), Some(cause)) => {
-                if let Some(restarts) = &mut mini.restarts {
+                if let Some(restarts) = self.restarts.get_mut(&socket.flow) {
                     restarts.explain(cause);
                 }
             }
             (Some(_), _) => {}
-            (None, _) if mini.switches(socket) => mini.enter_from_fin_wait2(event.time_ns, socket, out),
-            (None, Some(cause)) if mini.state == State::TimeWait => mini.restarted(cause),
+            (None, _) if mini.switches(socket) => {
+                mini.enter_from_fin_wait2(self.kinds.get(mini.kind), event.time_ns, socket, out);
+            }
+            (None, Some(cause)) if mini.state == State::TimeWait => {
+                restarted(&mut self.restarts, socket.flow, cause);
+            }
             (None, _) => {}
         }
         mini.expires = socket.expires;
@@ -174,15 +184,16 @@ impl Minis {
         }
         self.infer_switch(common, time_ns, socket, out);
         self.catch_up(common, time_ns, socket, out);
-        let Some(mut mini) = self.take(&socket.flow) else { return };
-        let began_unseen = mini.predates || mini.since_ns().is_none();
-        if mini.state == State::TimeWait && began_unseen && mini.timing != Timing::Exact && mini.restarts.is_none() {
+        let Some(mut gone) = self.take(&socket.flow) else { return };
+        let mini = &mut gone.mini;
+        let began_unseen = gone.kind.predates || mini.since_ns().is_none();
+        if mini.state == State::TimeWait && began_unseen && mini.timing != Timing::Exact && gone.restarts.is_none() {
             // The timer knows the last start of its clock better than sock_diag's milliseconds do.
             mini.since = started_ns(common, time_ns, socket).and_then(NonZeroU64::new).or(mini.since);
             mini.timing = if mini.since_ns().is_some() { Timing::Jiffy } else { Timing::Unknown };
         }
         let dwell_ns = mini.since_ns().and_then(|since_ns| time_ns.checked_sub(since_ns));
-        let mut step = mini.leave(socket.flow, time_ns, dwell_ns, reason);
+        let mut step = gone.leave(time_ns, dwell_ns, reason);
         step.by = by;
         out.push(Update::Transition(step));
     }
@@ -196,7 +207,7 @@ impl Minis {
         match self.all.get_mut(&socket.flow) {
             Some(mini) if changed(mini) && mini.state == State::TimeWait => {
                 // One at least.
-                mini.restarted(RestartCause::Unknown);
+                restarted(&mut self.restarts, socket.flow, RestartCause::Unknown);
                 mini.expires = socket.expires;
             }
             // Nothing but the FIN changes the timer of a FIN_WAIT2.
@@ -222,7 +233,8 @@ impl Minis {
         });
         let dwell_ns = at_ns.zip(mini.since_ns()).and_then(|(at_ns, since_ns)| at_ns.checked_sub(since_ns));
         let from = Some(mini.state);
-        let step = mini.enter_time_wait(socket.flow, from, at_ns.unwrap_or(time_ns), dwell_ns, Timing::Jiffy);
+        let kind = self.kinds.get(mini.kind);
+        let step = mini.enter_time_wait(kind, (socket.flow, from), at_ns.unwrap_or(time_ns), dwell_ns, Timing::Jiffy);
         out.push(Update::Transition(Transition { kept_in: KeptIn::Mini, ..step }));
         mini.since = at_ns.and_then(NonZeroU64::new);
         mini.expires = socket.expires;
@@ -231,10 +243,10 @@ impl Minis {
     /// Those that are not told of any more are forgotten.
     pub(super) fn thin(&mut self, one_in: u32, out: &mut Vec<Update>) {
         let left_out: Vec<Flow> =
-            self.all.iter().map(|(flow, _)| *flow).filter(|flow| !flow.is_chosen(one_in)).collect();
+            self.all.iter().map(|(flow, _)| flow).filter(|flow| !flow.is_chosen(one_in)).collect();
         for flow in left_out {
             let Some(mini) = self.take(&flow) else { continue };
-            out.push(Update::Lost { id: mini.cookie, flow });
+            out.push(Update::Lost { id: mini.mini.cookie, flow });
         }
     }
 
@@ -242,8 +254,11 @@ impl Minis {
         *self.of_netns.entry(flow.netns).or_default() += u64::from(self.all.insert(flow, mini).is_none());
     }
 
-    fn take(&mut self, flow: &Flow) -> Option<Mini> {
+    /// Takes one out.
+    fn take(&mut self, flow: &Flow) -> Option<Gone> {
         let mini = self.all.remove(flow)?;
+        // Mostly there are none of anybody.
+        let restarts = if self.restarts.is_empty() { None } else { self.restarts.remove(flow) };
         if let Some(count) = self.of_netns.get_mut(&flow.netns) {
             *count -= 1;
             if *count == 0 {
@@ -253,7 +268,9 @@ impl Minis {
         if mini.expires == 0 && !self.seeded_due.is_empty() {
             self.seeded_due.remove(&mini.cookie);
         }
-        Some(mini)
+        let kind = self.kinds.get(mini.kind).clone();
+        self.kinds.release(mini.kind);
+        Some(Gone { flow: *flow, mini, kind, restarts })
     }
 
     /// Whether a mini-socket is the one that is followed under these addresses.
@@ -267,7 +284,7 @@ impl Minis {
     fn end_stale(&mut self, common: &mut Common, time_ns: u64, socket: &MiniSocket, out: &mut Vec<Update>) {
         if let Some(stale) = self.take(&socket.flow) {
             common.unmatched().beginnings += 1;
-            out.push(Update::Transition(stale.leave_unseen(socket.flow, time_ns)));
+            out.push(Update::Transition(stale.leave_unseen(time_ns)));
         }
     }
 
@@ -280,14 +297,15 @@ impl Minis {
             since: None,
             timing: Timing::Unknown,
             expires: socket.expires,
-            restarts: None,
-            owner: None,
-            // Once all older sockets are known, a beginning that was not seen was lost.
-            predates: !common.seeds_read,
-            origin: common.origin_of(&socket.flow),
-            reuse: socket.reuse,
-            v6only: socket.v6only,
-            timestamps: Some(socket.timestamps),
+            kind: self.kinds.hold(MiniKind {
+                owner: None,
+                // Once all older sockets are known, a beginning that was not seen was lost.
+                predates: !common.seeds_read,
+                origin: common.origin_of(&socket.flow),
+                reuse: socket.reuse,
+                v6only: socket.v6only,
+                timestamps: Some(socket.timestamps),
+            }),
         };
         self.put(socket.flow, mini);
     }
@@ -298,7 +316,13 @@ impl Minis {
             if mini.cookie == 0 {
                 mini.cookie = seed.cookie;
             }
-            mini.origin = mini.origin.or(origin);
+            let kind = self.kinds.get(mini.kind);
+            let origin = kind.origin.or(origin);
+            if origin != kind.origin {
+                let kind = MiniKind { origin, ..kind.clone() };
+                let kind = self.kinds.hold(kind);
+                self.kinds.release(std::mem::replace(&mut mini.kind, kind));
+            }
             return false;
         }
         let in_time_wait = seed.state == State::TimeWait;
@@ -315,13 +339,14 @@ impl Minis {
             since: since_ns.and_then(NonZeroU64::new),
             timing: if since_ns.is_some() { Timing::Jiffy } else { Timing::Unknown },
             expires: 0,
-            restarts: None,
-            owner: None,
-            predates,
-            origin,
-            reuse: None,
-            v6only: None,
-            timestamps: None,
+            kind: self.kinds.hold(MiniKind {
+                owner: None,
+                predates,
+                origin,
+                reuse: None,
+                v6only: None,
+                timestamps: None,
+            }),
         };
         self.put(seed.flow, mini);
         true
@@ -333,18 +358,18 @@ impl Minis {
     }
 
     /// Those that there are now.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&Flow, &Mini)> {
-        self.all.iter()
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Flow, &Mini, &MiniKind)> {
+        self.all.iter().map(|(flow, mini)| (flow, mini, self.kinds.get(mini.kind)))
     }
 
     /// Those that there are now, for those who ask for the sockets of all kinds.
     pub(super) fn present(&self) -> impl Iterator<Item = Present<'_>> {
-        self.all.iter().map(|(flow, mini)| Present {
+        self.iter().map(|(flow, mini, kind)| Present {
             id: mini.cookie,
             state: mini.state,
             flow,
-            owner: mini.owner.as_deref(),
-            origin: mini.origin,
+            owner: kind.owner.as_deref(),
+            origin: kind.origin,
             syn_sent: false,
             since_ns: mini.since_ns(),
             by_ns: mini.since_ns(),
@@ -369,10 +394,32 @@ impl Minis {
     }
 }
 
+/// The clock of one was restarted.
+fn restarted(all: &mut ByFlow<Restarts>, flow: Flow, cause: RestartCause) {
+    match all.get_mut(&flow) {
+        Some(restarts) => restarts.add(cause),
+        None => {
+            let mut restarts = Restarts::default();
+            restarts.add(cause);
+            all.insert(flow, restarts);
+        }
+    }
+}
+
 /// When TIME_WAIT's clock was last started, right to a jiffy.
 fn started_ns(common: &Common, time_ns: u64, socket: &MiniSocket) -> Option<u64> {
     if socket.substate != State::TimeWait {
         return None;
     }
     common.clock.timewait_started_ns(time_ns, socket.jiffies, socket.expires)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Mini;
+
+    #[test]
+    fn a_mini_socket_costs_32_bytes_beside_its_addresses() {
+        assert_eq!(size_of::<Option<Mini>>(), 32);
+    }
 }

@@ -21,6 +21,7 @@ mod fulls;
 mod holders;
 mod jiffies;
 mod mini;
+mod mini_kind;
 mod minis;
 mod present;
 mod reason;

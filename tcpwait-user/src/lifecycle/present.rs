@@ -14,7 +14,7 @@ pub struct Present<'a> {
     /// The state that it is in.
     pub state: State,
     /// Its addresses.
-    pub flow: &'a Flow,
+    pub flow: Flow,
     /// Whose it is; of a connection that nobody has accepted, whose listener it came through.
     pub owner: Option<&'a Task>,
     /// Which side made it.

@@ -341,7 +341,7 @@ impl Requests {
         self.all.iter().map(|(flow, request)| Present {
             id: 0,
             state: State::SynRecv,
-            flow,
+            flow: *flow,
             owner: request.owner.as_deref(),
             origin: Origin::There,
             syn_sent: false,

@@ -25,7 +25,7 @@ impl Minis {
         out: &mut Vec<Update>,
     ) {
         let is_overdue = |mini: &Mini| self.due_ns(common, mini).is_some_and(|due_ns| due_ns + slack_ns < now_ns);
-        let overdue: Vec<Flow> = self.all.iter().filter(|(_, mini)| is_overdue(mini)).map(|(flow, _)| *flow).collect();
+        let overdue: Vec<Flow> = self.all.iter().filter(|(_, mini)| is_overdue(mini)).map(|(flow, _)| flow).collect();
         overdue.iter().for_each(|flow| self.end_unseen(common, flow, now_ns, out));
     }
 
@@ -59,7 +59,8 @@ impl Minis {
             return;
         }
         common.unmatched().gaps += 1;
-        let step = mini.enter_time_wait(seed.flow, None, time_ns, None, Timing::Unknown);
+        let kind = self.kinds.get(mini.kind);
+        let step = mini.enter_time_wait(kind, (seed.flow, None), time_ns, None, Timing::Unknown);
         // Its timer will say when.
         mini.since = None;
         out.push(Update::Transition(Transition { unseen: true, kept_in: KeptIn::Mini, ..step }));
@@ -76,7 +77,7 @@ impl Minis {
         let gone = self.all.iter().filter(|(_, mini)| !listed.contains(&mini.cookie));
         let gone = gone.filter_map(|(flow, mini)| {
             let begun_ns = begun_ns(flow.netns)?;
-            mini.is_older(begun_ns.saturating_sub(HASHED_NS)).then_some((*flow, begun_ns))
+            mini.is_older(begun_ns.saturating_sub(HASHED_NS)).then_some((flow, begun_ns))
         });
         for (flow, begun_ns) in gone.collect::<Vec<_>>() {
             self.end_unseen(common, &flow, begun_ns, out);
@@ -84,9 +85,9 @@ impl Minis {
     }
 
     fn end_unseen(&mut self, common: &mut Common, flow: &Flow, time_ns: u64, out: &mut Vec<Update>) {
-        let Some(mini) = self.take(flow) else { return };
+        let Some(gone) = self.take(flow) else { return };
         common.unmatched().overdue += 1;
-        out.push(Update::Transition(mini.leave_unseen(*flow, time_ns)));
+        out.push(Update::Transition(gone.leave_unseen(time_ns)));
     }
 
     /// When its timer runs out, as far as that is known.
