@@ -1,5 +1,5 @@
-//! A million sockets at once, in TIME_WAIT or ESTABLISHED, cost less than 200 bytes each: lifecycle, selection and aggregates together, as the
-//! program itself has them.
+//! A million sockets at once cost less than 120 bytes each in TIME_WAIT, and less than 200 in ESTABLISHED or with a filter: lifecycle, selection and
+//! aggregates together, as the program itself has them.
 
 use std::path::Path;
 
@@ -12,6 +12,7 @@ use crate::support::{records, tcpwait};
 
 const SOCKETS: u32 = 1_000_000;
 const BYTES_EACH: u64 = 200;
+const BYTES_OF_TIME_WAIT: u64 = 120;
 
 #[test]
 fn a_million_sockets() {
@@ -24,9 +25,12 @@ fn a_million_sockets() {
     // Its own code, which grows with what it can do and is larger unoptimised, and its buffers.
     let itself = peak();
     println!("with none: {} MiB", itself >> 20);
-    for (state, timer, name, arguments) in
-        [(1, 0, "ESTABLISHED", &[][..]), (6, 3, "TIME_WAIT", &[]), (6, 3, "TIME_WAIT", &filtered)]
-    {
+    // Those that need least come first: the peak is that of all children.
+    for (state, timer, name, arguments, at_most) in [
+        (6, 3, "TIME_WAIT", &[][..], BYTES_OF_TIME_WAIT),
+        (1, 0, "ESTABLISHED", &[], BYTES_EACH),
+        (6, 3, "TIME_WAIT", &filtered, BYTES_EACH),
+    ] {
         let path = folder.path().join("million");
         write_sockets(&path, SOCKETS, state, timer);
         let ran = tcpwait().args(["stat", "--json", "--from"]).arg(&path).args(arguments).output().unwrap();
@@ -38,7 +42,7 @@ fn a_million_sockets() {
         let peak = peak();
         let each = (peak - itself) / u64::from(SOCKETS);
         println!("stat {arguments:?}, {name}: {} MiB, {each} bytes each", peak >> 20);
-        assert!(each < BYTES_EACH, "stat {arguments:?}, {name}: {each} bytes each");
+        assert!(each < at_most, "stat {arguments:?}, {name}: {each} bytes each");
     }
     // Last, as it needs most.
     a_million_lines(folder.path());

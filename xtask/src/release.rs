@@ -63,6 +63,8 @@ fn git(arguments: &[&str]) -> Option<String> {
 pub fn apply(cargo: &mut Command, arch: Arch, cross: Option<&Cross>, is_static: bool) {
     // Where a profile has settings for single packages, cargo forgets that it says `strip`.
     let mut flags: Vec<OsString> = vec!["-Cstrip=symbols".into()];
+    // Nothing is unwound (`panic = "abort"`).
+    flags.push("-Cforce-unwind-tables=no".into());
     if is_static {
         flags.push("-Ctarget-feature=+crt-static".into());
         // Addresses that are set at the start take a tenth of the room so. glibc has known this since 2.36.
@@ -71,6 +73,12 @@ pub fn apply(cargo: &mut Command, arch: Arch, cross: Option<&Cross>, is_static: 
     if arch == Arch::Amd64 && arch.is_here() {
         // Functions of the same code are one. Only lld can; rustc comes with it for x86_64 alone.
         flags.push("-Clink-arg=-Wl,--icf=all".into());
+        // What it takes to unwind a stack is left out, 0.7 MB: a panic ends the process (`panic = "abort"`), and without symbols its trace says nothing.
+        // Whoever asks for a trace (RUST_BACKTRACE) gets an empty one: the unwinder would find that it cannot even tell where it is, and abort.
+        let mut script = OsString::from("-Clink-arg=-Wl,");
+        script.push(toolchain::workspace().join("xtask/src/release.ld"));
+        flags.push("-Clink-arg=-Wl,--wrap=_Unwind_Backtrace,--defsym=__wrap__Unwind_Backtrace=getpid".into());
+        flags.push(script);
     }
     let home = env::var_os("CARGO_HOME").map(Into::into).or_else(|| env::home_dir().map(|home| home.join(".cargo")));
     let places = [
