@@ -118,6 +118,7 @@ impl<V> ByFlow<V> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use std::{
         collections::HashSet,
         net::{IpAddr, Ipv4Addr, Ipv6Addr},
