@@ -36,7 +36,8 @@ pub fn run(out: &Path, guests: bool) -> Result<()> {
     for (deb, _) in &debs {
         lint(deb)?;
     }
-    image::check(out)?;
+    let arches: Vec<Arch> = debs.iter().map(|(_, arch)| *arch).collect();
+    image::check(out, &arches)?;
     for (deb, arch) in &debs {
         for suite in SUITES {
             if arch.is_here() && root::available() {

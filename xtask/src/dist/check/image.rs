@@ -7,23 +7,31 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 
+use crate::arch::Arch;
 use crate::compile;
 use crate::dist::{VERSION, printed};
 use crate::packages;
 use crate::root;
 
-/// Asks skopeo, which reads every blob, and podman, where it is.
-pub fn check(out: &Path) -> Result<()> {
+/// Asks skopeo, which reads every blob, for each of these architectures; and podman, where it is.
+pub fn check(out: &Path, arches: &[Arch]) -> Result<()> {
     let archive = out.join(format!("tcpwait-{VERSION}-oci.tar"));
-    let mut inspect = Command::new("skopeo");
-    inspect.arg("inspect").arg(format!("oci-archive:{}", archive.display()));
-    let text = printed(&mut inspect)?;
-    let told: Value = serde_json::from_str(&text).context("skopeo prints no JSON")?;
-    let layers = told.get("Layers").and_then(Value::as_array).map_or(0, Vec::len);
-    if layers != 1 || told.get("Os").and_then(Value::as_str) != Some("linux") {
-        bail!("the image is not what it should be: {text}");
+    for arch in arches {
+        let mut inspect = Command::new("skopeo");
+        inspect.args(["--override-arch", arch.debian(), "inspect"]).arg(format!("oci-archive:{}", archive.display()));
+        let text = printed(&mut inspect)?;
+        let told: Value = serde_json::from_str(&text).context("skopeo prints no JSON")?;
+        let layers = told.get("Layers").and_then(Value::as_array).map_or(0, Vec::len);
+        let is = |key: &str, wanted: &str| told.get(key).and_then(Value::as_str) == Some(wanted);
+        if layers != 1 || !is("Os", "linux") || !is("Architecture", arch.debian()) {
+            bail!("the image is not what it should be: {text}");
+        }
+        println!("{}: skopeo reads it, for {}", archive.display(), arch.debian());
     }
-    println!("{}: skopeo reads it", archive.display());
+    if !arches.iter().any(|arch| arch.is_here()) {
+        println!("it is for none like this machine: the image was not run");
+        return Ok(());
+    }
     if !root::available() {
         println!("only root can run it: the image was not run");
         return Ok(());
