@@ -66,6 +66,16 @@ pub struct Header {
     pub missing_hooks: BTreeMap<String, String>,
 }
 
+/// The hooks that tell of calls which fail before anything is sent. One of them is enough.
+const OF_REFUSED_CALLS: [&str; 2] = ["inet_csk_get_port", "sys_exit"];
+
+impl Header {
+    /// Whether calls that fail before anything is sent are told of: bind(), listen(), and connect() before its SYN.
+    pub fn tells_refused_calls(&self) -> bool {
+        OF_REFUSED_CALLS.iter().any(|hook| !self.missing_hooks.contains_key(*hook))
+    }
+}
+
 /// Writes a recording.
 pub struct Writer<W: Write> {
     body: FrameEncoder<W>,

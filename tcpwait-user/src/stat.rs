@@ -46,6 +46,7 @@ pub struct StatEngine {
     audit: Audit,
     began_ns: u64,
     now_ns: u64,
+    tells_refused_calls: bool,
 }
 
 /// Who looks at the same events and updates.
@@ -70,6 +71,7 @@ impl StatEngine {
             audit,
             began_ns: header.started_ns,
             now_ns: header.started_ns,
+            tells_refused_calls: header.tells_refused_calls(),
         }
     }
 
@@ -193,7 +195,9 @@ impl StatEngine {
         let ledger = self.ledger();
         let audit = self.audit.report(&ledger);
         let census = self.census(u64::MAX);
-        self.aggregate.report(self.now_ns, is_final, ledger, audit, census)
+        let mut report = self.aggregate.report(self.now_ns, is_final, ledger, audit, census);
+        report.failures.partial = !self.tells_refused_calls;
+        report
     }
 
     /// The sockets there are that are wanted, and were there before `before_ns`.

@@ -51,6 +51,8 @@ pub struct FailureReport {
     pub rows: Vec<FailureRow>,
     /// Those that no row is of.
     pub others: u64,
+    /// Calls that fail before anything is sent are not told of, and not among these: bind(), listen(), and connect() before its SYN.
+    pub partial: bool,
 }
 
 /// Counts of an interval and of the whole time.
@@ -100,7 +102,7 @@ impl CallFailures {
         rows.truncate(top);
         let total = if whole { self.total } else { self.interval };
         let shown: u64 = rows.iter().map(|row| row.count).sum();
-        FailureReport { total, rows, others: total.saturating_sub(shown) }
+        FailureReport { total, rows, others: total.saturating_sub(shown), partial: false }
     }
 
     /// The next interval begins.

@@ -241,7 +241,7 @@ fn of_recording(header: &Header) -> Observed {
         late_segments: does(Work::Segments),
         accepters: does(Work::Accepts),
         syn_recv: !header.symbols.is_empty(),
-        refused_calls: does(Work::Ports),
+        refused_calls: header.tells_refused_calls(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     shared::{call, dwell, errno, interface, why},
-    value::{Property, Schema, address, always, count, list, map_of_all, map_of_some, object, shared, text},
+    value::{Property, Schema, address, always, count, list, map_of_all, map_of_some, object, shared, text, whether},
 };
 use crate::{aggregate::unfollowed, lifecycle::Reason};
 
@@ -56,6 +56,12 @@ pub fn failures() -> Schema {
         "Calls that failed.",
         [
             always("total", count("All of them.")),
+            always(
+                "partial",
+                whether(
+                    "Whether no hook tells of calls that fail before anything is sent (bind(), listen(), connect() before its SYN): they are not among these.",
+                ),
+            ),
             always("rows", list("The most frequent, first.", row)),
             always("others", count("Those that no row is of.")),
         ],

@@ -52,6 +52,7 @@ pub(super) fn syn_recv(report: &StatReport) -> SynRecvJson {
 #[derive(Serialize)]
 pub(super) struct FailuresJson {
     total: u64,
+    partial: bool,
     rows: Vec<Row>,
     others: u64,
 }
@@ -81,7 +82,12 @@ pub(super) fn failures(report: &StatReport, context: ViewContext<'_>) -> Failure
         count: row.count,
     };
     let failures = &report.failures;
-    FailuresJson { total: failures.total, rows: failures.rows.iter().map(row).collect(), others: failures.others }
+    FailuresJson {
+        total: failures.total,
+        partial: failures.partial,
+        rows: failures.rows.iter().map(row).collect(),
+        others: failures.others,
+    }
 }
 
 #[derive(Serialize)]
