@@ -40,12 +40,6 @@ impl Rounds {
         self.next
     }
 
-    /// Whether somebody else calls for the next look.
-    #[cfg(test)]
-    fn sleeps(&self) -> bool {
-        self.sleeps
-    }
-
     /// The ring buffer was looked at. `found`: there was something in it, or may be still. `due`: when something else wants the reader to be up.
     pub(super) fn looked(&mut self, now: Instant, found: bool, due: Option<Duration>) -> Option<Change> {
         if found {
@@ -97,7 +91,7 @@ mod tests {
         rounds.looked(rounds.next(), false, None);
         assert_eq!(rounds.next(), begin + MS * 1550);
         assert_eq!(until(&mut rounds, begin, 1550, 11_550, None), 10);
-        assert!(rounds.sleeps());
+        assert!(rounds.sleeps);
     }
 
     #[test]

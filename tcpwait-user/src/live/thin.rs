@@ -17,14 +17,14 @@ use crate::{
 /// Connects that may be held back at a time: 3 MiB. A socket is among them no longer than in SYN_SENT.
 pub(super) const HELD: u32 = 16_384;
 
-/// How often losses are looked for.
+/// How often losses are looked for: each look is a system call.
 const LOOK_NS: u64 = 1_000_000_000;
 
 /// What thins, and how much of the ring buffer was full since it last looked.
 pub(super) struct Thin {
     policy: Thinning,
     drained: u64,
-    /// Records that had not fitted when that was last asked, and when that was: asking costs a system call for each cause.
+    /// Records that had not fitted when that was last asked, and when that was.
     lost: (u64, u64),
 }
 
