@@ -36,7 +36,11 @@ const SITUATIONS: [Situation; 13] = [
     ill("accept-queue", ill::nothing, ill::accept_queue, &["TcpwaitAcceptQueueFull"]),
     ill("close-wait", ill::nothing, ill::close_wait_leaks, &["TcpwaitCloseWaitLeak"]),
     ill("overflow", ill::nothing, ill::time_wait_overflows, &["TcpwaitTimeWaitOverflow"]),
-    ill("port-held", ill::nothing, ill::port_is_held, &["TcpwaitPortHeld"]),
+    Situation {
+        // An exporter takes the hook that slows every system call only if asked to, where the kernel has no other.
+        options: &["--refused-ports", "sys_exit"],
+        ..ill("port-held", ill::nothing, ill::port_is_held, &["TcpwaitPortHeld"])
+    },
     ill("resets", ill::nothing, ill::peers_reset, &["TcpwaitResets"]),
     Situation {
         options: &["--ring-buffer", "1", "--one-in", "1"],
