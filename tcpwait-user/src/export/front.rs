@@ -42,9 +42,6 @@ const READY: &str = "ready";
 /// What it says is never longer, in bytes.
 const MAX_SAID: usize = 4096;
 
-/// How often it is looked whether the other process is still there.
-const LOOK: Duration = Duration::from_millis(200);
-
 /// What the process that serves listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenPlace {
@@ -211,13 +208,8 @@ fn serve(pair: UnixStream, listeners: Vec<TcpListener>) -> Result<()> {
     })
 }
 
-/// Until the other end of the pair is closed. It reads nothing: what comes is the asker's.
+/// Until the other end of the pair is closed. It reads nothing: what comes is the asker's, and wakes nobody here, since a closed end is part of what
+/// [`Interest::PRIORITY`] waits for and data is not.
 async fn gone(pair: &tokio::net::UnixStream) {
-    while pair
-        .ready(Interest::ERROR | Interest::READABLE)
-        .await
-        .is_ok_and(|ready| !ready.is_read_closed() && !ready.is_error())
-    {
-        tokio::time::sleep(LOOK).await;
-    }
+    while pair.ready(Interest::PRIORITY).await.is_ok_and(|ready| !ready.is_read_closed()) {}
 }
