@@ -3,6 +3,7 @@
 //!
 //! State and drawing read no clock and know no terminal: a snapshot carries its time. So a recording is the same screen as the running kernel.
 
+pub mod bell;
 pub mod draw;
 pub mod engine;
 mod explain;

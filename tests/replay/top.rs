@@ -67,7 +67,7 @@ fn count(header: &Header, records: &[Vec<u8>], feed: &Feed) {
 
 /// The screen as if the kernel had done just now what is in the recording.
 fn screen(name: &str) -> TopScreen {
-    let feed = Feed::default();
+    let feed = Feed::new().unwrap();
     counted(name, &feed);
     let mut screen = TopScreen::new(scene(PLAIN));
     screen.receive(feed.take().unwrap());
@@ -147,7 +147,7 @@ fn every_size() {
 /// Only the terminal's own 16 colours, none where none are wanted, and no meaning in them alone: the text is the same.
 #[test]
 fn colours_say_nothing_of_their_own() {
-    let feed = Feed::default();
+    let feed = Feed::new().unwrap();
     counted("reasons", &feed);
     let delivery = feed.take().unwrap();
     let draw_with = |theme: Theme| {
@@ -300,7 +300,7 @@ fn help_tells_all() {
 #[test]
 fn rows_stay_under_the_cursor() {
     let (header, records) = support::records("nginx");
-    let feed = Feed::default();
+    let feed = Feed::new().unwrap();
     count(&header, &records, &feed);
     let mut all = feed.take().unwrap();
     let mut screen = TopScreen::new(scene(PLAIN));
@@ -332,7 +332,7 @@ fn rows_stay_under_the_cursor() {
 /// Whoever draws may stay away: what was not taken is bounded, and the newest is there.
 #[test]
 fn nobody_takes_what_is_counted() {
-    let feed = Feed::default();
+    let feed = Feed::new().unwrap();
     let (header, records) = support::records("incident");
     for _ in 0..150 {
         count(&header, &records, &feed);
@@ -369,7 +369,7 @@ fn stories_are_bounded() {
 /// What others chose does not reach the terminal as it is.
 #[test]
 fn names_are_escaped() {
-    let feed = Feed::default();
+    let feed = Feed::new().unwrap();
     let (header, mut records) = support::records("nginx");
     let evil = *b"\x1b[2Jev\xe2\x80\xaeil";
     for record in &mut records {

@@ -1,7 +1,7 @@
 //! What stands out in a report, worst first: what fails, what is about to, what waits for somebody. Decides what is worth a line, and in which order;
 //! the words are the view's.
 
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::HashMap};
 
 use super::{
     census::{PlaceRow, SocketCensus, TakenRow},
@@ -207,9 +207,13 @@ fn waiting(row: PlaceRow) -> Option<StatFinding> {
 }
 
 fn ports(from: &Sources<'_>) -> Vec<StatFinding> {
-    let finding = |row: TakenRow| {
-        let settings = (from.settings)(row.destination.netns)?;
-        let available = settings.available(from.census.closed(row.destination.netns))?;
+    // There may be many thousands of destinations, in few namespaces.
+    let mut sizes = HashMap::new();
+    let mut finding = |row: TakenRow| {
+        let netns = row.destination.netns;
+        let settings = (from.settings)(netns)?;
+        let size = sizes.entry(netns).or_insert_with(|| settings.available(from.census.closed(netns)));
+        let available = (*size)?;
         // connect() takes over TIME_WAITs there: those are in nobody's way for long.
         let to = &row.destination;
         let reuses = settings.timestamps != Some(0) && settings.reuses(to.laddr, to.raddr) == Some(true);
@@ -223,5 +227,5 @@ fn ports(from: &Sources<'_>) -> Vec<StatFinding> {
         let is_near = in_the_way >= FILLED || (in_the_way >= FILLING && in_ns.is_some_and(|ns| ns <= PACE_NS));
         is_near.then_some(StatFinding::Ports { row, available, share: share_of(row.taken), in_ns })
     };
-    from.census.taken(from.before).into_iter().filter_map(finding).collect()
+    from.census.taken(from.before).into_iter().filter_map(&mut finding).collect()
 }

@@ -12,7 +12,6 @@ use std::{
     },
     process::{Child, Command, Stdio},
     sync::Arc,
-    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};

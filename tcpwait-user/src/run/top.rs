@@ -74,7 +74,7 @@ pub fn run(args: &TopArgs) -> Result<ExitCode> {
     check_states(&args.filter.state)?;
     match (&args.from, args.once.is_some()) {
         (Some(path), true) => {
-            let feed = Feed::default();
+            let feed = Feed::new().context("making what wakes the screen")?;
             let criteria = criteria(&args.filter, false)?;
             let wanted = Wanted { criteria, by: args.by.clone(), interval: args.interval, once: args.once };
             replay(path, &wanted, &feed)?;
@@ -139,7 +139,7 @@ impl Wanted {
 fn recording(args: &TopArgs, path: &Path) -> Result<ExitCode> {
     let mut wanted =
         Wanted { criteria: criteria(&args.filter, false)?, by: args.by.clone(), interval: args.interval, once: None };
-    let feed = Feed::default();
+    let feed = Feed::new().context("making what wakes the screen")?;
     let ends = feed.clone();
     signals::catch(true, move |_| ends.screen_goes()).context("catching signals")?;
     replay(path, &wanted, &feed)?;
@@ -166,7 +166,7 @@ fn recording(args: &TopArgs, path: &Path) -> Result<ExitCode> {
 
 /// The screen's thread sees that its terminal has gone, unless it went in the very moment in which a key was read.
 fn end_without_terminal(feed: &Feed) {
-    if !terminal::is_there(Duration::ZERO).unwrap_or_default() {
+    if !terminal::is_there().unwrap_or_default() {
         feed.screen_goes();
     }
 }
@@ -221,7 +221,7 @@ async fn trace(args: &TopArgs) -> Result<ExitCode> {
     let audit = Audit::new(if ports { None } else { meaning_of_tw() }, why_not);
     let wanted = Wanted { criteria, by: args.by.clone(), interval: args.interval, once: args.once };
     let namespaces = namespaces(args, &filter);
-    let feed = Feed::default();
+    let feed = Feed::new().context("making what wakes the screen")?;
     let mut live = live::attach(LiveOptions {
         audit: if ports { Audited::Never } else { Audited::Throughout },
         wake: Some(feed.wake()),

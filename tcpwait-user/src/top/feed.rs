@@ -3,13 +3,14 @@
 
 use std::{
     collections::VecDeque,
+    io,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::sync::Notify;
 
-use super::{past, snapshot::TopSnapshot, stories::StoryRing};
+use super::{bell::Bell, past, snapshot::TopSnapshot, stories::StoryRing};
 use crate::{aggregate::by::GroupBy, names::Names};
 
 /// Snapshots that are kept, here and on the screen.
@@ -51,14 +52,29 @@ struct Undelivered {
 }
 
 /// Both directions; each side has a copy.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Feed {
     undelivered: Arc<Mutex<Undelivered>>,
     /// Wakes whoever counts.
     wake: Arc<Notify>,
+    /// Wakes the screen.
+    bell: Arc<Bell>,
 }
 
 impl Feed {
+    /// One with nothing in it.
+    ///
+    /// # Errors
+    /// As [`Bell::new`].
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { undelivered: Arc::default(), wake: Arc::default(), bell: Arc::new(Bell::new()?) })
+    }
+
+    /// Rings when there is something to take.
+    pub fn bell(&self) -> &Bell {
+        &self.bell
+    }
+
     /// What was counted is there to be drawn.
     pub fn put(&self, snapshot: TopSnapshot, stories: StoryRing, names: Arc<Names>) {
         let snapshot = Arc::new(snapshot);
@@ -69,6 +85,7 @@ impl Feed {
         waiting.snapshots.push_back(snapshot);
         waiting.stories.append(stories);
         waiting.names = names;
+        self.bell.ring();
     }
 
     /// What was put before is of no use: the counting begins anew.
@@ -76,11 +93,13 @@ impl Feed {
         let mut waiting = self.lock();
         (waiting.snapshots, waiting.stories) = (VecDeque::new(), StoryRing::default());
         (waiting.anew, waiting.over) = (true, false);
+        self.bell.ring();
     }
 
     /// Nothing more will be counted.
     pub fn end(&self) {
         self.lock().over = true;
+        self.bell.ring();
     }
 
     /// What is new since the last time, if anything is.

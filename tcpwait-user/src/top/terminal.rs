@@ -31,7 +31,7 @@ use ratatui::{
     layout::{Rect, Size},
 };
 
-use super::{draw, keys::Press, state::TopScreen};
+use super::{bell::Bell, draw, keys::Press, state::TopScreen};
 
 /// How long a terminal that nobody reads is waited for before it is left as it is.
 const TO_GIVE_BACK: Duration = Duration::from_millis(200);
@@ -112,18 +112,19 @@ impl ScreenTerminal {
         Ok(())
     }
 
-    /// What comes within this time, if anything does.
+    /// What comes within this time, if anything does before the bell rings.
     ///
     /// # Errors
     /// The terminal has gone.
-    pub fn input(&mut self, within: Duration) -> io::Result<Option<TerminalInput>> {
+    pub fn input(&mut self, within: Duration, bell: &Bell) -> io::Result<Option<TerminalInput>> {
         // crossterm reads on for ever from a terminal that has gone (0.29, `UnixInternalEventSource::try_read`): it is not asked to wait, and never asked
         // before it is known that the terminal is there.
-        if !is_there(Duration::ZERO)? {
+        if !is_there()? {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
         if !event::poll(Duration::ZERO)? {
-            if !is_there(within)? {
+            rest(within, bell)?;
+            if !is_there()? {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
             let (width, height) = size();
@@ -182,14 +183,25 @@ pub fn size() -> (u16, u16) {
     terminal_size::terminal_size_of(io::stdout()).map_or((80, 24), |(width, height)| (width.0, height.0))
 }
 
-/// Waits until there is something to read, or for so long. Whether the terminal that keys come from is there.
+/// Waits until there is something to read or the bell rings, or for so long.
+fn rest(within: Duration, bell: &Bell) -> io::Result<()> {
+    let stdin = io::stdin();
+    let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN), PollFd::new(bell.as_fd(), PollFlags::POLLIN)];
+    match poll(&mut fds, PollTimeout::try_from(within).unwrap_or(PollTimeout::ZERO)) {
+        Err(Errno::EINTR) | Ok(_) => bell.hush(),
+        Err(why) => return Err(why.into()),
+    }
+    Ok(())
+}
+
+/// Whether the terminal that keys come from is there.
 ///
 /// # Errors
 /// It cannot be asked.
-pub fn is_there(within: Duration) -> io::Result<bool> {
+pub fn is_there() -> io::Result<bool> {
     let stdin = io::stdin();
     let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
-    match poll(&mut fds, PollTimeout::try_from(within).unwrap_or(PollTimeout::ZERO)) {
+    match poll(&mut fds, PollTimeout::ZERO) {
         Err(Errno::EINTR) => return Ok(true),
         done => done?,
     };

@@ -35,10 +35,21 @@ impl PortSettings {
         Some(self.size()?.saturating_sub(closed))
     }
 
-    /// How many ports of the range are reserved.
+    /// How many ports of the range are reserved. That is asked for each destination of each report: it goes over what is reserved, not over the ports.
     pub fn reserved_in_range(&self) -> Option<u64> {
         let range = self.range.as_ref()?;
-        Some(range.clone().filter(|port| self.is_reserved(*port)).count() as u64)
+        let mut reserved: Vec<&RangeInclusive<u16>> = self.reserved.iter().collect();
+        // The kernel prints them in order, and none twice.
+        reserved.sort_unstable_by_key(|reserved| *reserved.start());
+        let (mut next, mut count) = (u64::from(*range.start()), 0);
+        for part in reserved {
+            let (low, high) = (u64::from(*part.start()).max(next), u64::from((*part.end()).min(*range.end())));
+            if low <= high {
+                count += high + 1 - low;
+                next = high + 1;
+            }
+        }
+        Some(count)
     }
 
     /// Whether connect() takes this port by itself.
@@ -114,6 +125,27 @@ mod tests {
         // Both ends of what there is.
         let all = PortSettings { range: Some(1..=65535), ..PortSettings::default() };
         assert_eq!(all.size(), Some(65535));
+        let none = PortSettings { reserved: vec![0..=65535], ..all };
+        assert_eq!((none.size(), none.reserved_in_range()), (Some(0), Some(65535)));
+    }
+
+    #[test]
+    fn what_is_reserved_is_counted_as_if_each_port_were_asked() {
+        let range = 32768..=32787;
+        for reserved in [
+            vec![],
+            vec![32787..=32787],
+            vec![32768..=32768, 32770..=32770],
+            vec![1..=32767, 32788..=65535],
+            vec![0..=40000],
+            // Not as the kernel has them.
+            vec![32775..=32780, 32770..=32776, 32771..=32772],
+            vec![std::ops::RangeInclusive::new(32780, 32770)],
+        ] {
+            let settings = PortSettings { range: Some(range.clone()), reserved, ..PortSettings::default() };
+            let each = range.clone().filter(|port| settings.has(*port) == Some(false)).count() as u64;
+            assert_eq!(settings.reserved_in_range(), Some(each), "{:?}", settings.reserved);
+        }
     }
 
     #[test]

@@ -26,6 +26,9 @@ use crate::{
 /// At most so often is anything drawn.
 const FRAME: Duration = Duration::from_millis(100);
 
+/// The longest that it waits while nothing comes. What is said on standard error, and the end of a recording, ring no bell.
+const LONGEST: Duration = Duration::from_secs(1);
+
 /// How long the screen may take to end once the tracing has.
 const A_MOMENT: Duration = Duration::from_millis(500);
 
@@ -36,24 +39,27 @@ const PLAY: Duration = Duration::from_millis(1_000);
 pub(super) struct ScreenThread {
     thread: JoinHandle<Result<()>>,
     ends: Arc<AtomicBool>,
+    feed: Feed,
 }
 
 impl ScreenThread {
     pub(super) fn start(screen: TopScreen, feed: Feed, namespaces: Vec<String>) -> Result<Self> {
         output::hold();
         let ends = Arc::new(AtomicBool::new(false));
-        let ending = Ending { feed, ends: Arc::clone(&ends) };
+        feed.bell().ring_on_resize().context("catching SIGWINCH")?;
+        let ending = Ending { feed: feed.clone(), ends: Arc::clone(&ends) };
         let thread = thread::Builder::new()
             .name("screen".to_owned())
             .spawn(move || watch(screen, &ending, namespaces))
             .context("starting the screen's thread")?;
-        Ok(Self { thread, ends })
+        Ok(Self { thread, ends, feed })
     }
 
     /// The screen ends, if it has not; and the terminal is what it was.
     pub(super) fn end(self) -> Result<ExitCode> {
-        let Self { thread, ends } = self;
+        let Self { thread, ends, feed } = self;
         ends.store(true, Ordering::SeqCst);
+        feed.bell().ring();
         let begun = Instant::now();
         while !thread.is_finished() && begun.elapsed() < A_MOMENT {
             thread::sleep(Duration::from_millis(5));
@@ -144,7 +150,12 @@ fn show(
             terminal.draw(screen)?;
             (changed, drawn) = (false, Some(Instant::now()));
         }
-        let Some(input) = terminal.input(FRAME)? else { continue };
+        let until = |since: Instant, length: Duration| length.saturating_sub(since.elapsed());
+        let mut wait = if screen.is_playing { until(played, PLAY) } else { LONGEST };
+        if changed {
+            wait = wait.min(drawn.map_or(Duration::ZERO, |drawn| until(drawn, FRAME)));
+        }
+        let Some(input) = terminal.input(wait, ending.feed.bell())? else { continue };
         changed = true;
         // A key is answered at once.
         drawn = None;
