@@ -59,6 +59,7 @@ impl AsFd for Bell {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;
