@@ -1,8 +1,11 @@
 //! The architectures that the tool is built for, and that guests can be of: what each is called by whom.
 
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::ValueEnum;
 
 /// What a machine's processor is.
@@ -18,6 +21,20 @@ impl Arch {
     /// The one called so by Debian.
     pub fn of(name: &str) -> Option<Self> {
         [Self::Amd64, Self::Arm64].into_iter().find(|arch| arch.debian() == name)
+    }
+
+    /// That which a program is for, as its ELF header says (elf(5), `e_machine`).
+    pub fn of_program(file: &Path) -> Result<Self> {
+        let mut head = [0; 20];
+        File::open(file)
+            .and_then(|mut file| file.read_exact(&mut head))
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        let machine = head.starts_with(b"\x7fELF").then(|| u16::from_le_bytes([head[18], head[19]]));
+        match machine {
+            Some(62) => Ok(Self::Amd64),
+            Some(183) => Ok(Self::Arm64),
+            _ => bail!("{} is no program for x86_64 or aarch64", file.display()),
+        }
     }
 
     /// This machine's.

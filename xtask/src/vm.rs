@@ -76,6 +76,11 @@ pub struct Options {
     /// could not be had.
     #[arg(long, conflicts_with_all = ["kernel_deb", "command"])]
     matrix: bool,
+    /// Test this tool instead of the one that is built with the tests: a release, as it was shipped.
+    ///
+    /// Once for each architecture of the kernels. What is shipped is optimised, and linked in its own way.
+    #[arg(long, value_name = "FILE", conflicts_with = "command")]
+    tool: Vec<PathBuf>,
     /// Run only the tests whose names contain this.
     filter: Option<String>,
     /// Run this in the guest instead of the tests.
@@ -113,6 +118,7 @@ impl Options {
             kernel_deb: Vec::new(),
             profile: None,
             matrix: false,
+            tool: Vec::new(),
             filter: None,
             command: Vec::new(),
         }
@@ -124,6 +130,8 @@ pub struct Guests {
     _alone: File,
     emulators: Vec<(Arch, Qemu)>,
     kernels: Vec<Kernel>,
+    /// What is tested instead of what is built.
+    tools: Vec<(Arch, PathBuf)>,
 }
 
 /// What a guest is: a kernel, and how time passes.
@@ -148,13 +156,14 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if options.matrix {
         return matrix::run(options);
     }
-    let guests = match Guests::fetch(options) {
+    let mut guests = match Guests::fetch(options) {
         Ok(guests) => guests,
         Err(why) => {
             eprintln!("not run: {why:#}");
             return Ok(ExitCode::from(SKIPPED));
         }
     };
+    guests.bring(&options.tool)?;
     let profile = options.profile.unwrap_or(Profile::Warp);
     if !options.command.is_empty() {
         let code = guests.command(profile, &options.command)?;
@@ -178,7 +187,7 @@ impl Guests {
                 let alone = prepared()?;
                 let kernel = Kernel::of_files(files)?;
                 let emulators = vec![(kernel.arch, emulator(kernel.arch)?)];
-                return Ok(Self { _alone: alone, emulators, kernels: vec![kernel] });
+                return Ok(Self { _alone: alone, emulators, kernels: vec![kernel], tools: Vec::new() });
             }
         };
         let (guests, missing) = Self::fetch_each(&series)?;
@@ -204,7 +213,24 @@ impl Guests {
                 Err(why) => missing.push((one.clone(), format!("{why:#}"))),
             }
         }
-        Ok((Self { _alone: alone, emulators, kernels }, missing))
+        Ok((Self { _alone: alone, emulators, kernels, tools: Vec::new() }, missing))
+    }
+
+    /// Has these tools tested, each on machines of its architecture.
+    fn bring(&mut self, tools: &[PathBuf]) -> Result<()> {
+        let tools = tools.iter().map(|tool| Ok((Arch::of_program(tool)?, tool.clone())));
+        self.tools = tools.collect::<Result<_>>()?;
+        if !self.tools.is_empty()
+            && let Some(arch) = archs(&self.kernels).find(|arch| self.tool(*arch).is_none())
+        {
+            bail!("no --tool is for {arch}, which a kernel is for");
+        }
+        Ok(())
+    }
+
+    /// What is tested on machines of an architecture instead of what is built.
+    fn tool(&self, arch: Arch) -> Option<&Path> {
+        self.tools.iter().find(|(its, _)| *its == arch).map(|(_, tool)| tool.as_path())
     }
 
     /// Runs a command on each kernel. Its exit code is 0 if it was that on all of them.

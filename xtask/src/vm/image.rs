@@ -34,6 +34,8 @@ pub struct Programs {
     arch: Arch,
     pub tests: PathBuf,
     pub tool: PathBuf,
+    /// What is at the tool's place in a guest instead.
+    shipped: Option<PathBuf>,
 }
 
 impl Programs {
@@ -80,7 +82,17 @@ impl Programs {
         // …/debug/deps/kernel-0123 and …/debug/tcpwait, of which the tests know the whole path.
         let tool = tests.ancestors().nth(2).map(|folder| folder.join("tcpwait")).filter(|tool| tool.is_file());
         let tool = tool.with_context(|| format!("cargo did not build tcpwait with {}", tests.display()))?;
-        Ok(Self { arch, tests, tool })
+        Ok(Self { arch, tests, tool, shipped: None })
+    }
+
+    /// With another tool at the place of the one that was built, if there is one.
+    pub fn with(self, tool: Option<&Path>) -> Self {
+        Self { shipped: tool.map(Path::to_owned), ..self }
+    }
+
+    /// The tool that is tested.
+    pub fn tested(&self) -> &Path {
+        self.shipped.as_deref().unwrap_or(&self.tool)
     }
 
     /// The names of the tests that have `filter` in their names. Only those of this machine's architecture can tell.
@@ -110,7 +122,7 @@ pub fn common(programs: &Programs) -> Result<Vec<u8>> {
     archive.text("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n");
 
     archive.program("init", read(&programs.tests)?);
-    archive.program(&programs.tool, read(&programs.tool)?);
+    archive.program(&programs.tool, read(programs.tested())?);
     archive.link("usr/bin/tcpwait", programs.tool.to_string_lossy());
     let userland = if programs.arch.is_here() { None } else { Some(Userland::fetch(programs.arch)?) };
     let mut missing = Vec::new();

@@ -63,13 +63,14 @@ impl What {
 pub fn run(options: &Options) -> Result<ExitCode> {
     let kernels = if options.kernel.is_empty() { series_of(&KERNELS) } else { options.kernel.clone() };
     let profiles = options.profile.map_or(vec![Profile::Warp, Profile::Smp], |profile| vec![profile]);
-    let (guests, missing) = match Guests::fetch_each(&kernels) {
+    let (mut guests, missing) = match Guests::fetch_each(&kernels) {
         Ok(fetched) => fetched,
         Err(why) => {
             eprintln!("not run: {why:#}");
             return Ok(ExitCode::from(SKIPPED));
         }
     };
+    guests.bring(&options.tool)?;
     let ready = Ready::build(&guests)?;
     let wanted = Wanted::of(&ready, options.filter.as_deref())?;
     if wanted.tests.is_empty() {
@@ -214,7 +215,7 @@ impl Row {
 /// What tells one build of the programs from another.
 fn sums(ready: &Ready) -> Result<String> {
     let mut sums = Command::new("sha256sum");
-    sums.args(ready.programs().flat_map(|programs| [&programs.tests, &programs.tool]));
+    sums.args(ready.programs().flat_map(|programs| [&programs.tests, programs.tested()]));
     let output = sums.output().context("cannot run sha256sum")?;
     if !output.status.success() {
         bail!("sha256sum cannot read the programs of the guests");

@@ -88,13 +88,13 @@ impl Ready {
     pub fn build(guests: &Guests) -> Result<Self> {
         setup::toolchain()?;
         // Which tests there are is told by those that run here, whatever the guests are.
-        let here = Programs::build()?;
+        let here = Programs::build()?.with(guests.tool(Arch::Amd64));
         let (mut others, mut images) = (Vec::new(), Vec::new());
         for arch in archs(&guests.kernels) {
             if arch.is_here() {
                 images.push((arch, image::common(&here)?));
             } else {
-                let programs = Programs::build_for(arch)?;
+                let programs = Programs::build_for(arch)?.with(guests.tool(arch));
                 images.push((arch, image::common(&programs)?));
                 others.push(programs);
             }
