@@ -76,10 +76,17 @@ pub fn check_here() -> Result<()> {
     let out = compile::target_dir().join("dist");
     let here = Arch::here()?;
     match Programs::can_be_built() {
-        true => put_together(&[(here, Programs::build()?.tool)], &out)?,
+        true => put_together(&[(here, without_symbols(&Programs::build()?.tool)?)], &out)?,
         false => make(&[here], &out)?,
     }
     check::run(&out, false)
+}
+
+/// The same program without the names of its functions, beside it: those who test want them, and a package may not have them.
+fn without_symbols(tool: &Path) -> Result<PathBuf> {
+    let stripped = tool.with_extension("stripped");
+    printed(Command::new("strip").arg("--strip-all").arg("-o").arg(&stripped).arg(tool))?;
+    Ok(stripped)
 }
 
 /// Makes it for these architectures, or for all.
