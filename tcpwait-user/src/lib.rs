@@ -1,24 +1,17 @@
 //! tcpwait: every TCP state transition on a Linux machine, and how long sockets really stay in each state, above all in TIME_WAIT.
 //!
 //! The order of the modules is the layering: a module imports only from modules above it (a test holds it to that).
+//! Those of the engine, what each record passes through, stand above all of these.
+
+pub use tcpwait_engine::{
+    aggregate, by_flow, compact, connection, event, ledger, lifecycle, names, origin, select, symbols, tcp,
+};
 
 pub mod plain;
 pub mod fold;
 pub mod capabilities;
 pub mod signals;
 pub mod output;
-pub mod tcp;
-pub mod origin;
-pub mod event;
-pub mod symbols;
-pub mod compact;
-pub mod by_flow;
-pub mod connection;
-pub mod lifecycle;
-pub mod names;
-pub mod ledger;
-pub mod select;
-pub mod aggregate;
 pub mod timeline;
 pub mod doctor;
 pub mod states;

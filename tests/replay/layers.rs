@@ -1,4 +1,4 @@
-//! The layering that the order of the modules in lib.rs promises: a module imports only from modules above it, and
+//! The layering that the order of the modules in both lib.rs promises, the engine's above the tool's: a module imports only from modules above it, and
 //! only `kernel` talks to aya or is unsafe. Reads the sources as text, without their comments.
 
 use std::{
@@ -11,7 +11,7 @@ fn modules_import_only_from_those_above() {
     let order = modules();
     let place = |module: &str| order.iter().position(|other| other == module);
     let mut wrong = Vec::new();
-    for (path, module, code) in sources() {
+    for (_, path, module, code) in sources() {
         // The program itself is below all of them.
         let own = if module == "main" || module == "lib" { order.len() } else { place(&module).unwrap() };
         for import in imports(&code) {
@@ -29,7 +29,7 @@ fn modules_import_only_from_those_above() {
 
 #[test]
 fn only_the_kernel_module_uses_aya_and_is_unsafe() {
-    for (path, module, code) in sources() {
+    for (_, path, module, code) in sources() {
         if module == "kernel" {
             continue;
         }
@@ -46,43 +46,50 @@ fn imports_are_found_in_every_form() {
     assert_eq!(imports(code), ["tcp", "event", "view", "live", "run"]);
 }
 
-fn source() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+/// Where the sources are: the engine's, and those of the rest of the tool.
+fn roots() -> [PathBuf; 2] {
+    ["engine/src", "src"].map(|folder| Path::new(env!("CARGO_MANIFEST_DIR")).join(folder))
 }
 
-/// The modules of lib.rs, from the top down.
+/// The modules of both lib.rs, from the top down.
 fn modules() -> Vec<String> {
-    let lib = fs::read_to_string(source().join("lib.rs")).unwrap();
+    let lines = roots().map(|root| fs::read_to_string(root.join("lib.rs")).unwrap()).concat();
     let modules: Vec<String> =
-        lib.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).map(str::to_owned).collect();
+        lines.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).map(str::to_owned).collect();
     assert!(modules.len() > 10, "{modules:?}");
     modules
 }
 
-/// Every source file: its path, the module of lib.rs that it belongs to, and its code without comments.
-fn sources() -> Vec<(PathBuf, String, String)> {
-    let (mut found, mut folders) = (Vec::new(), vec![source()]);
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let below = path.strip_prefix(source()).unwrap().to_path_buf();
-                let top = below.components().next().unwrap().as_os_str().to_str().unwrap();
-                let module = top.trim_end_matches(".rs").to_owned();
-                found.push((below, module, code(&fs::read_to_string(path).unwrap())));
+/// Every source file: where it is, its path below that, the module of lib.rs that it belongs to, and its code without comments.
+fn sources() -> Vec<(PathBuf, PathBuf, String, String)> {
+    let mut found = Vec::new();
+    for root in roots() {
+        let mut folders = vec![root.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|extension| extension == "rs") {
+                    let below = path.strip_prefix(&root).unwrap().to_path_buf();
+                    let top = below.components().next().unwrap().as_os_str().to_str().unwrap();
+                    let module = top.trim_end_matches(".rs").to_owned();
+                    found.push((root.clone(), below, module, code(&fs::read_to_string(path).unwrap())));
+                }
             }
         }
     }
     found
 }
 
-/// Every source file below `src/`, whole, in the order of their paths.
+/// Every source file, whole, in the order of their paths.
 pub fn texts() -> Vec<(PathBuf, String)> {
-    let mut texts: Vec<_> = sources().into_iter().map(|(path, ..)| path).collect();
+    let mut texts: Vec<_> = sources()
+        .into_iter()
+        .map(|(root, path, ..)| (path.clone(), fs::read_to_string(root.join(path)).unwrap()))
+        .collect();
     texts.sort();
-    texts.into_iter().map(|path| (path.clone(), fs::read_to_string(source().join(path)).unwrap())).collect()
+    texts
 }
 
 fn code(text: &str) -> String {
