@@ -254,6 +254,7 @@ fn parts(kind: Kind, record: &mut [u8]) -> Parts<'_> {
         Kind::PodName => Parts { cgroup: Some(&mut of::<wire::PodName>(record).cgroup), ..Parts::default() },
         Kind::InterfaceName => Parts { netns: Some(&mut of::<wire::InterfaceName>(record).netns), ..Parts::default() },
         Kind::NetnsName => Parts { netns: Some(&mut of::<wire::NetnsName>(record).netns), ..Parts::default() },
+        Kind::Setting | Kind::ReadingBegins | Kind::KernelCounts | Kind::ReadingEnds => Parts::default(),
         Kind::Tick | Kind::Seed | Kind::SeedEnd | Kind::Counters | Kind::Loss | Kind::Listed | Kind::Thinned => {
             Parts::default()
         }

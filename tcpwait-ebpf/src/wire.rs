@@ -14,7 +14,7 @@ pub use self::{counters::*, hooks::*, told::*};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Version of these layouts. A recording made with another version is refused.
-pub const VERSION: u32 = 6;
+pub const VERSION: u32 = 7;
 
 /// The oldest version that can be read. In 3 the hand-over to a mini-socket and the birth of every passive connection had records. In 4 heads had
 /// no thread, and recursion misses were counted for all hooks together;
@@ -26,6 +26,7 @@ pub const VERSION: u32 = 6;
 /// Up to 5 there was no [`Kind::StateEnd`], and [`SYN_ACKED`] was zero.
 /// The first of version 6 have neither [`RETRANSMITS_KNOWN`] nor [`END_SOFT_KNOWN`], which say so, and [`SYN_OLD_SOFT`] is zero there. They have no
 /// [`Kind::PodName`] either.
+/// Up to 6 a recording held neither settings ([`Kind::Setting`]) nor the kernel's own counters ([`Kind::ReadingBegins`] and what follows).
 pub const OLDEST_VERSION: u32 = 3;
 
 /// Frames kept of a kernel stack, innermost first. The decisive frame of every known early death of a
@@ -214,6 +215,14 @@ pub enum Kind {
     PodName = 41,
     /// [`Thinned`]: from here on one connection of so many is told of. Never in a recording that the tool makes.
     Thinned = 42,
+    /// [`Setting`]: a setting of a network namespace. Since version 7.
+    Setting = 43,
+    /// [`ReadingBegins`]: the kernel's own counters are going to be read. Since version 7.
+    ReadingBegins = 44,
+    /// [`KernelCounts`]: the kernel's own counters of a namespace. Since version 7.
+    KernelCounts = 45,
+    /// [`ReadingEnds`]: those of all namespaces have been told. Since version 7.
+    ReadingEnds = 46,
 }
 
 impl Kind {
@@ -245,6 +254,10 @@ impl Kind {
             40 => Self::NetnsName,
             41 => Self::PodName,
             42 => Self::Thinned,
+            43 => Self::Setting,
+            44 => Self::ReadingBegins,
+            45 => Self::KernelCounts,
+            46 => Self::ReadingEnds,
             _ => return None,
         })
     }

@@ -52,7 +52,7 @@ use crate::{
         clock::monotonic_ns,
         netns::{Identity, remembered::Remembered},
         seed::{self, Seeded},
-        snmp,
+        snmp::{self, Besides},
     },
 };
 
@@ -113,13 +113,19 @@ impl Live {
             sink.reading_begins();
             let begun = Instant::now();
             let before = self.probes.minis_entered()?;
-            let mut reading = snmp::read(&self.namespaces.anew(), self.only(), false, monotonic_ns);
+            let mut reading = snmp::read(&self.namespaces.anew(), self.only(), self.besides(false), monotonic_ns);
             reading.entered = Some((before, self.probes.minis_entered()?));
             self.first_reading = begun.elapsed();
             self.catch_up(sink)?;
             sink.reading_ends(&reading);
         }
         Ok(())
+    }
+
+    /// What is read beside the kernel's counters.
+    fn besides(&self, last: bool) -> Besides {
+        let audit = self.settings.audit;
+        Besides { list: last && audit != Audited::Ends, settings: audit == Audited::Recorded }
     }
 
     /// The namespaces that are traced.
@@ -146,7 +152,7 @@ impl Live {
         let mut listing: Option<Listed> = None;
         let mut listing_begun = Instant::now();
         let mut search: Option<oneshot::Receiver<Vec<u8>>> = None;
-        let mut readings = Readings::after(self.first_reading);
+        let mut readings = Readings::after(self.first_reading, self.settings.audit);
         let mut settings = SettingsReadings::new();
         let mut next_sync = Instant::now() + SYNC;
         let end = tokio::time::sleep(self.settings.duration.unwrap_or(Duration::MAX));
@@ -248,17 +254,16 @@ impl Live {
             let wanted = match self.settings.audit {
                 Audited::Never => false,
                 Audited::Ends => readings.ends_at.is_some(),
-                Audited::Throughout => true,
+                Audited::Throughout | Audited::Recorded => true,
             };
             if wanted && readings.are_due(seeds.is_none()) {
                 let needed = sink.reading_begins();
                 let last = readings.ends_at.is_some();
-                let list = last && self.settings.audit == Audited::Throughout;
                 // Whoever hit Ctrl-C does not wait until all processes have been looked at: that may take longer than there is.
                 let anew = last && !signals::asked();
                 readings.has_news = false;
                 readings.entered_before = Some(self.probes.minis_entered()?);
-                readings.under_way = Some(self.read_counters(needed, anew, list));
+                readings.under_way = Some(self.read_counters(needed, anew, self.besides(last)));
                 readings.last_begun = last;
             }
         }

@@ -5,8 +5,13 @@ use std::{
     sync::Arc,
 };
 
+use hashbrown::HashMap;
+
 use crate::{
-    aggregate::audit::{Audit, AuditReport, Reading},
+    aggregate::{
+        audit::{Audit, AuditReport, Reading},
+        ports::settings::PortSettings,
+    },
     event::{Event, Fact, StateChange, decode, is_from_kernel},
     ledger::{Ledger, Recorded},
     lifecycle::{Lifecycle, Update},
@@ -16,6 +21,9 @@ use crate::{
     tcp::NetnsId,
     view::{View, ViewContext, raw},
 };
+
+/// So many namespaces' settings are kept: a recording may tell of as many as it likes.
+const MAX_NAMESPACES: usize = 4096;
 
 /// What is made of the events.
 pub enum Shown {
@@ -32,6 +40,8 @@ pub enum Shown {
 pub struct Stream {
     lifecycle: Lifecycle,
     names: Arc<Names>,
+    /// Settings as a recording tells them.
+    settings: HashMap<NetnsId, PortSettings>,
     realtime_offset_ns: i128,
     started_ns: u64,
     ledger: Ledger,
@@ -45,6 +55,7 @@ impl Stream {
         Self {
             lifecycle: Lifecycle::new(header.symbols.clone(), header.segments).with_hz(header.hz),
             names: Arc::default(),
+            settings: HashMap::new(),
             realtime_offset_ns: i128::from(header.started_realtime_ns) - i128::from(header.started_ns),
             started_ns: header.started_ns,
             ledger: Ledger::default(),
@@ -89,6 +100,11 @@ impl Stream {
             Fact::NetnsName { netns, name } => Arc::make_mut(&mut self.names).learn_netns(*netns, name),
             Fact::InterfaceName { interface, name } => Arc::make_mut(&mut self.names).learn_interface(*interface, name),
             Fact::Counters(counters) => self.ledger.count_kernel(counters),
+            Fact::Setting { netns, name, value }
+                if self.settings.len() < MAX_NAMESPACES || self.settings.contains_key(netns) =>
+            {
+                self.settings.entry(*netns).or_default().set(name, value);
+            }
             Fact::Loss { lost } => self.ledger.lost_by_then = self.ledger.lost_by_then.max(*lost),
             _ => {}
         }
@@ -109,6 +125,14 @@ impl Stream {
     /// What followed from the last record, or from the end.
     pub fn updates(&self) -> &[Update] {
         &self.updates
+    }
+
+    /// The settings that a record has just told of, and of which namespace; a recording tells one after the other.
+    pub fn told_settings(&self) -> Option<(NetnsId, &PortSettings)> {
+        match self.event()?.fact {
+            Fact::Setting { netns, .. } => Some((netns, self.settings.get(&netns)?)),
+            _ => None,
+        }
     }
 
     /// What is needed to look at what the records say.
@@ -198,6 +222,7 @@ impl<W: Write> Pipeline<W> {
         self.now_ns = self.now_ns.max(event.time_ns);
         if let Some(audit) = &mut self.audit {
             audit.event(event);
+            audit.told(&event.fact, self.stream.lifecycle().minis_by_netns());
         }
         if let Shown::Raw { json } = self.shown
             && raw::flow_of(event).is_some_and(|flow| self.selector.criteria().may_match(flow))

@@ -64,6 +64,9 @@ impl<W: Write> PortsReports<W> {
         self.stream.record(bytes);
         let Some(event) = self.stream.event() else { return Ok(()) };
         self.ports.event(event);
+        if let Some((netns, settings)) = self.stream.told_settings() {
+            self.ports.set_settings(netns, settings.clone());
+        }
         self.now_ns = self.now_ns.max(event.time_ns);
         let is_tick = matches!(event.fact, Fact::Tick { .. });
         self.take_in();

@@ -1,6 +1,7 @@
 //! Recordings: a header that says what and where, then the records as they came, compressed. Reading one gives the same
 //! bytes as the live ring buffer; it knows nothing of their meaning, but for their times, which a file may lie about (`times.rs`).
 
+mod circumstances;
 mod new;
 mod reader;
 mod times;
@@ -17,12 +18,12 @@ use lz4_flex::frame::{BlockSize, FrameEncoder, FrameInfo};
 use serde::{Deserialize, Serialize};
 use twox_hash::XxHash32;
 
-pub use self::new::New;
+pub use self::{circumstances::Circumstances, new::New};
 pub use self::{
     reader::Reader,
     times::{Believed, Records},
 };
-use crate::{lifecycle::SegmentSource, symbols::Symbols};
+use crate::{aggregate::audit::TwCounts, lifecycle::SegmentSource, symbols::Symbols};
 
 /// First bytes of every recording.
 const MAGIC: [u8; 8] = *b"tcpwait\n";
@@ -64,12 +65,23 @@ pub struct Header {
     pub segments: SegmentSource,
     /// Hooks that were not attached, and why.
     pub missing_hooks: BTreeMap<String, String>,
+    /// What the kernel's counters of TIME_WAIT count, as tried there; `None` where that could not be tried, and in recordings without the kernel's counters.
+    #[serde(default)]
+    pub tw_counts: Option<TwCounts>,
 }
+
+/// From this version of the records on a recording has settings and the kernel's own counters.
+const WITH_CIRCUMSTANCES: u32 = 7;
 
 /// The hooks that tell of calls which fail before anything is sent. One of them is enough.
 const OF_REFUSED_CALLS: [&str; 2] = ["inet_csk_get_port", "sys_exit"];
 
 impl Header {
+    /// Whether the settings and the kernel's own counters are in it.
+    pub fn has_circumstances(&self) -> bool {
+        self.wire >= WITH_CIRCUMSTANCES
+    }
+
     /// Whether calls that fail before anything is sent are told of: bind(), listen(), and connect() before its SYN.
     pub fn tells_refused_calls(&self) -> bool {
         OF_REFUSED_CALLS.iter().any(|hook| !self.missing_hooks.contains_key(*hook))

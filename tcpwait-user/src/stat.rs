@@ -80,7 +80,11 @@ impl StatEngine {
         self.stream.record(bytes);
         let Some(event) = self.stream.event() else { return false };
         self.audit.event(event);
+        self.audit.told(&event.fact, self.stream.lifecycle().minis_by_netns());
         beside.event(event);
+        if let Some((netns, settings)) = self.stream.told_settings() {
+            self.aggregate.set_settings(netns, settings.clone());
+        }
         if let Fact::Counters(counters) = &event.fact {
             take_over(&mut self.aggregate, &self.selector, counters);
         }

@@ -12,7 +12,11 @@ use std::{
 
 use jiff::tz::TimeZone;
 use tcpwait::{
-    aggregate::{StatOptions, audit::Audit, by::GroupBy},
+    aggregate::{
+        StatOptions,
+        audit::{Audit, TwCounts},
+        by::GroupBy,
+    },
     event::decode,
     lifecycle::SegmentSource,
     pipeline::{Pipeline, Shown},
@@ -183,7 +187,7 @@ fn reports(header: &Header, records: &[Vec<u8>], schedule: Schedule, json: bool)
         }
     };
     let out = if json { Lines::json() } else { Lines::text() };
-    let (selector, audit) = (Selector::new(Criteria::default()), Audit::new(None, None));
+    let (selector, audit) = (Selector::new(Criteria::default()), Audit::new(header.tw_counts, None));
     let mut believed = Believed::new(header.clone(), records.iter());
     let header = believed.header().clone();
     let mut statistics = Statistics::new(&header, selector, wanted, schedule, audit, view, out);
@@ -227,5 +231,6 @@ fn header() -> Header {
         offsets: BTreeMap::new(),
         segments: SegmentSource::KfreeSkb,
         missing_hooks: BTreeMap::new(),
+        tw_counts: Some(TwCounts::Beginnings),
     }
 }

@@ -291,6 +291,7 @@ fn main() -> ExitCode {
         isolated("identity::reads_that_a_filter_leaves_out", identity::reads_that_a_filter_leaves_out),
         isolated("sources::agree", sources::agree),
         isolated("recordings::replay_says_the_same", recordings::replay_says_the_same),
+        isolated("recordings::knows_its_circumstances", recordings::knows_its_circumstances),
         isolated("recordings::killed_leaves_nothing", recordings::killed_leaves_nothing),
         watched("real_server::nginx_and_ab", real_server::nginx_and_ab),
         watched("real_server::nginx_and_curl", real_server::nginx_and_curl),

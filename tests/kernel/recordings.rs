@@ -10,6 +10,7 @@ use std::{
 };
 
 use nix::{libc, sys::signal::Signal};
+use serde_json::Value;
 
 use crate::{
     V4, V6,
@@ -79,6 +80,53 @@ pub fn replay_says_the_same() {
         let apart = live.when().abs_diff(replayed.when());
         assert!(apart < Duration::from_millis(20), "{live:?} and {replayed:?}");
     }
+}
+
+/// What is made of it later has the audit, the range and the forecast that it would have had there, and the settings of then, not those of now.
+pub fn knows_its_circumstances() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("circumstances.tcpwait");
+    netns::sysctl("ipv4/ip_local_port_range", "20000 20999");
+    netns::sysctl("ipv4/ip_local_reserved_ports", "20100-20199");
+    let recorder = record(&file);
+    recorder.wait_until_tracing();
+    for ip in [V4, V6] {
+        for _ in 0..5 {
+            drop(Pair::on(ip).close_client_first());
+        }
+    }
+    // It is read at the start, each minute and at the end.
+    netns::sysctl("ipv4/ip_local_reserved_ports", "20100-20149");
+    let recorded = recorder.stop();
+    assert_eq!(recorded.code, Some(0), "{recorded:?}");
+    netns::sysctl("ipv4/ip_local_port_range", "30000 30099");
+
+    let made = |arguments: &[&str]| -> Vec<Value> {
+        let from = ["--json", "--from", file.to_str().unwrap()];
+        let ended = Tracer::spawn(command(arguments.iter().copied().chain(from))).end(SOON);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.stdout.iter().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let report = made(&["stat"]).pop().unwrap();
+    let audit = &report["audit"];
+    assert_eq!((&audit["agrees"], &audit["namespaces"]), (&true.into(), &1.into()), "{report}");
+    for counter in ["TcpExtTW + TcpExtTWKilled", "TcpActiveOpens", "TcpPassiveOpens"] {
+        let checks = audit["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["counter"] == counter).unwrap_or_else(|| panic!("{audit}"));
+        let said = [&check["seen_min"], &check["seen_max"], &check["kernel"]];
+        assert_eq!(said, [&Value::from(10); 3], "{counter}: {audit}");
+    }
+    // The listing at the end.
+    assert!(audit["checks"].as_array().unwrap().iter().any(|check| check["counter"] == "sock_diag"), "{audit}");
+
+    let ports = made(&["ports"]).pop().unwrap();
+    let namespace = &ports["namespaces"][0];
+    assert_eq!(namespace["ip_local_port_range"], serde_json::json!([20000, 20999]), "{ports}");
+    assert_eq!(namespace["ports"], 950, "as reserved at the end: {ports}");
+    assert!(ports["destinations"][0]["ports"].is_u64(), "{ports}");
+
+    let traced = replay(&file);
+    assert!(traced.stderr.contains("audit: agrees"), "{traced:?}");
 }
 
 pub fn killed_leaves_nothing() {

@@ -98,7 +98,7 @@ fn other_versions_are_refused_with_both_versions() {
     assert!(said.contains(&format!("version {};", wire::VERSION + 1)), "{said}");
     assert!(said.contains(&format!("to {}", wire::VERSION)), "{said}");
     // A header of which only the versions are understood.
-    refused(&with_header(br#"{"wire":7,"tcpwait":"7.0","all else":"is new"}"#), "7.0");
+    refused(&with_header(br#"{"wire":8,"tcpwait":"8.0","all else":"is new"}"#), "8.0");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What user space adds to the ring buffer's records: clocks, older sockets, names.
+//! What user space adds to the ring buffer's records: clocks, older sockets, names, settings, the kernel's own counters.
 
 use super::{Flow, Head, Task};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -151,4 +151,93 @@ pub struct PodName {
     pub pod: [u8; 256],
     /// The container's name; empty where it is not known.
     pub container: [u8; 64],
+}
+
+/// In place of a number that is not known.
+pub const NOT_KNOWN: u64 = u64::MAX;
+
+/// [`Kind::Setting`](super::Kind::Setting): a setting as it was then, as `/proc/sys` has it. Behind this comes the value: text, NUL-padded to a multiple of
+/// 8 bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct Setting {
+    /// The record's head.
+    pub head: Head,
+    /// As in [`Flow`].
+    pub netns: u32,
+    /// As in [`Flow`].
+    pub generation: u16,
+    /// Zero.
+    pub reserved: u16,
+    /// As sysctl(8) calls it, NUL-padded.
+    pub name: [u8; 64],
+}
+
+/// The longest value of a [`Setting`], in bytes. One that is longer is not told.
+pub const MAX_SETTING: usize = 32 << 10;
+
+/// [`Kind::ReadingBegins`](super::Kind::ReadingBegins): what is read is told of in [`KernelCounts`] up to the next [`ReadingEnds`]. What happens in between may be in them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ReadingBegins {
+    /// The record's head.
+    pub head: Head,
+}
+
+/// [`Kind::KernelCounts`](super::Kind::KernelCounts): counters of a network namespace, with their names in `/proc/net/snmp` and `netstat`. [`NOT_KNOWN`] stands for one that
+/// could not be read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct KernelCounts {
+    /// The record's head.
+    pub head: Head,
+    /// As in [`Flow`].
+    pub netns: u32,
+    /// As in [`Flow`].
+    pub generation: u16,
+    /// The port of the fullest listener whose accept queue was full; 0 if none was.
+    pub full_port: u16,
+    /// Nanoseconds of `CLOCK_MONOTONIC` before and after the counters were read.
+    pub read_ns: [u64; 2],
+    /// `TW` and `TWKilled` of TcpExt, added.
+    pub timewait: u64,
+    /// `TWRecycled` of TcpExt.
+    pub reused_by_connect: u64,
+    /// `TCPTimeWaitOverflow` of TcpExt.
+    pub overflow: u64,
+    /// `PassiveOpens`, `ActiveOpens`, `AttemptFails`, `EstabResets` and `OutRsts` of Tcp.
+    pub tcp: [u64; 5],
+    /// `TCPAbortOnData`, `TCPAbortOnClose`, `TCPAbortOnMemory`, `TCPAbortOnTimeout` and `TCPAbortOnLinger` of TcpExt.
+    pub aborts: [u64; 5],
+    /// `SyncookiesSent`, `SyncookiesRecv`, `SyncookiesFailed`, `TCPFastOpenPassive`, `ListenOverflows`, `ListenDrops`, `TCPReqQFullDrop` and
+    /// `TCPReqQFullDoCookies` of TcpExt.
+    pub unfollowed: [u64; 8],
+    /// `tw` of sockstat.
+    pub sockstat: u64,
+    /// TIME_WAIT sockets and orphans in FIN_WAIT2 that sock_diag listed.
+    pub listed: u64,
+    /// Nanoseconds of `CLOCK_MONOTONIC` before and after they were listed.
+    pub listed_ns: [u64; 2],
+    /// Connections that waited for accept() at [`full_port`](Self::full_port).
+    pub full_waiting: u32,
+    /// How many may wait there.
+    pub full_backlog: u32,
+    /// Other listeners whose queue was full.
+    pub full_others: u32,
+    /// Zero.
+    pub reserved: u32,
+}
+
+/// [`Kind::ReadingEnds`](super::Kind::ReadingEnds).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct ReadingEnds {
+    /// The record's head.
+    pub head: Head,
+    /// Mini-sockets that the kernel side had seen begin before and after everything was read; [`NOT_KNOWN`] where it was not asked.
+    pub entered: [u64; 2],
+    /// Network namespaces that could not be read.
+    pub unreadable: u32,
+    /// Zero.
+    pub reserved: u32,
 }

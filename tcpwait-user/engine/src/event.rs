@@ -187,6 +187,26 @@ pub enum Fact {
     },
     /// The kernel side's counts.
     Counters(Box<wire::Counters>),
+    /// A setting as it was at the event's time.
+    Setting {
+        /// The network namespace.
+        netns: NetnsId,
+        /// As sysctl(8) calls it.
+        name: String,
+        /// As `/proc/sys` has it, without blanks around it.
+        value: String,
+    },
+    /// The kernel's own counters are going to be read.
+    ReadingBegins,
+    /// Those of a namespace.
+    KernelCounts(Box<wire::KernelCounts>),
+    /// Those of all namespaces have been told.
+    ReadingEnds {
+        /// Network namespaces that could not be read.
+        unreadable: u32,
+        /// Mini-sockets that the kernel side had seen begin before and after; `None` where it was not asked.
+        entered: Option<(u64, u64)>,
+    },
 }
 
 impl Fact {

@@ -49,8 +49,8 @@ Examples:
   tcpwait ports 5                        every 5 s, with rates and forecasts
   tcpwait ports 10 1 -D 5432             10 s of connections to PostgreSQL
   tcpwait ports --duration 60 --json     a minute, for a program to read
-  tcpwait ports --from FILE              from a recording, without the port
-                                         range: OF and FORECAST are -";
+  tcpwait ports --from FILE              from a recording, with the settings of
+                                         then";
 
 /// `tcpwait ports`.
 #[derive(Debug, Args)]

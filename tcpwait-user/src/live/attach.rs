@@ -34,6 +34,8 @@ pub enum Audited {
     Ends,
     /// From time to time too, with a listing of all mini-sockets at the end.
     Throughout,
+    /// The same, a minute apart, and the settings of each namespace with them.
+    Recorded,
 }
 
 /// What to trace, and how.
@@ -117,6 +119,7 @@ fn header(probes: &mut Probes) -> Result<Header> {
         hz: ticks_per_second(),
         segments: kernel::segment_source(&probes.hooks),
         missing_hooks: missing(probes),
+        tw_counts: None,
     })
 }
 

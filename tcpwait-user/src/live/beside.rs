@@ -15,7 +15,7 @@ use crate::{
         clock::monotonic_ns,
         listeners, port_range,
         seed::{self, Seeded},
-        snmp,
+        snmp::{self, Besides},
     },
     tcp::NetnsId,
 };
@@ -28,12 +28,12 @@ pub(super) type SettingsRead = (Vec<(NetnsId, PortSettings)>, Duration);
 
 impl Live {
     /// Reads the kernel's own counters, of the namespaces that are `needed` and of others that are known. `anew`: of every namespace that there is by now,
-    /// for which all processes are looked at. `list`: counts mini-sockets, too.
+    /// for which all processes are looked at.
     pub(super) fn read_counters(
         &self,
         needed: Vec<NetnsId>,
         anew: bool,
-        list: bool,
+        besides: Besides,
     ) -> oneshot::Receiver<(Reading, Duration)> {
         let (send, receive) = oneshot::channel();
         let netns = self.settings.filter.netns.clone();
@@ -42,7 +42,7 @@ impl Live {
             let begun = Instant::now();
             let inodes: Vec<u32> = needed.iter().map(|netns| netns.inode()).collect();
             let there = if anew { namespaces.anew() } else { namespaces.recent(&inodes) };
-            let reading = snmp::read(&there, &netns, list, monotonic_ns);
+            let reading = snmp::read(&there, &netns, besides, monotonic_ns);
             let _ = send.send((reading, begun.elapsed()));
         });
         receive

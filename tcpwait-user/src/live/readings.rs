@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::Audited;
 use crate::aggregate::audit::Reading;
 
 /// How long the last reading of the kernel's own counters may take.
@@ -16,6 +17,10 @@ const LAST_READING_AT_SIGNAL: Duration = Duration::from_millis(500);
 /// Or so many times as long as one has taken: a machine with a thousand network namespaces takes longer.
 const AS_BEFORE: u32 = 3;
 
+/// How far they are apart at least; and in a recording, which is to stay small.
+const APART: Duration = Duration::from_secs(1);
+const APART_IN_A_RECORDING: Duration = Duration::from_secs(60);
+
 /// How old the last reading may become where nothing has happened since.
 const OLD: Duration = Duration::from_secs(10);
 
@@ -23,7 +28,6 @@ const OLD: Duration = Duration::from_secs(10);
 const READING_SHARE: u32 = 20;
 
 /// Readings of the kernel's own counters after the first: one from time to time, one with a listing at the end.
-#[derive(Default)]
 pub(super) struct Readings {
     /// One that is being made, and how long it takes.
     pub(super) under_way: Option<oneshot::Receiver<(Reading, Duration)>>,
@@ -37,12 +41,25 @@ pub(super) struct Readings {
     /// It is to end, at the latest then.
     pub(super) ends_at: Option<Instant>,
     longest: Duration,
+    apart: Duration,
 }
 
 impl Readings {
     /// After a first one, which took so long.
-    pub(super) fn after(first: Duration) -> Self {
-        Self { longest: first, ..Self::default() }
+    pub(super) fn after(first: Duration, audited: Audited) -> Self {
+        let is_recorded = audited == Audited::Recorded;
+        let apart = if is_recorded { APART_IN_A_RECORDING } else { APART };
+        Self {
+            under_way: None,
+            entered_before: None,
+            last_begun: false,
+            has_news: false,
+            // A recording has had its first.
+            next: is_recorded.then(|| Instant::now() + apart),
+            ends_at: None,
+            longest: first,
+            apart,
+        }
     }
 
     /// Everything is to end, after the last reading.
@@ -57,7 +74,7 @@ impl Readings {
     /// A reading took so long; the next one comes accordingly later.
     pub(super) fn took(&mut self, took: Duration) {
         self.longest = self.longest.max(took);
-        self.next = Some(Instant::now() + (took * READING_SHARE).max(Duration::from_secs(1)));
+        self.next = Some(Instant::now() + (took * READING_SHARE).max(self.apart));
     }
 
     /// Only once the older sockets are known: without them there is little to compare.

@@ -16,7 +16,7 @@ use super::{
     criteria::inodes,
     notices::{banner, log_to_stderr, say_damage, say_seeded, say_thinned},
     runtime,
-    source::{meaning_of_tw, open, settings},
+    source::{audit_of, meaning_of_tw, open, settings},
 };
 use crate::{
     aggregate::{
@@ -64,8 +64,7 @@ pub fn run(args: &ExportArgs) -> Result<ExitCode> {
 fn replay(args: &ExportArgs, path: &Path) -> Result<ExitCode> {
     let mut reader = open(path)?;
     let header = reader.header().clone();
-    let audit = Audit::new(None, Some("a recording has no kernel counters".to_owned()));
-    let mut engine = Engine::new(&header, of_recording(&header), audit, slots(args));
+    let mut engine = Engine::new(&header, of_recording(&header), audit_of(&header), slots(args));
     let mut history = History::new(header.started_ns);
     while let Some(record) = reader.next_record() {
         engine.record(record);

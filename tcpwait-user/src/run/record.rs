@@ -10,17 +10,19 @@ use super::{
     exit,
     notices::{banner, log_to_stderr, say_seeded},
     runtime,
-    source::settings_of_each_call,
+    source::{meaning_of_tw, settings_of_each_call},
 };
 use crate::{
+    aggregate::audit::Reading,
     cli::RecordArgs,
     event::{counters, is_from_kernel},
     kernel::KernelFilter,
     ledger::Ledger,
-    live::{self, Sink},
+    live::{self, Audited, LiveOptions, Sink},
     output::{WriteBehind, say},
-    recording::{self, Writer},
-    system::netns,
+    recording::{self, Circumstances, Header, Writer},
+    system::{clock::monotonic_ns, netns},
+    tcp::NetnsId,
 };
 
 /// Carries it out.
@@ -37,14 +39,23 @@ async fn record(args: &RecordArgs) -> Result<ExitCode> {
             "standard output is a terminal, and a recording is binary: use `tcpwait record -o - | ssh HOST 'cat > FILE'`, or -o FILE"
         );
     }
-    let mut live = live::attach(settings_of_each_call(&args.tracing, filter))?;
+    let tw_counts = meaning_of_tw();
+    let mut live =
+        live::attach(LiveOptions { audit: Audited::Recorded, ..settings_of_each_call(&args.tracing, filter) })?;
     let new = match to_stdout {
         true => recording::New::stdout()?,
         false => recording::New::file(&args.output)?,
     };
     let shown = new.shown().to_owned();
-    let writer = new.begin(live.header())?;
-    let mut sink = Recording { writer, ledger: Ledger::default(), records: 0 };
+    let writer = new.begin(&Header { tw_counts, ..live.header().clone() })?;
+    let mut sink = Recording {
+        writer,
+        ledger: Ledger::default(),
+        records: 0,
+        circumstances: Circumstances::default(),
+        failed: None,
+    };
+    live.read_first_counters(&mut sink).with_context(|| format!("writing to {shown}"))?;
     banner(&live, args.tracing.verbose);
     let seeded = live.run(&mut sink).await.with_context(|| format!("writing to {shown}"))?;
     say_seeded(seeded.as_ref(), args.tracing.verbose);
@@ -65,6 +76,25 @@ struct Recording {
     writer: Writer<WriteBehind>,
     ledger: Ledger,
     records: u64,
+    circumstances: Circumstances,
+    /// Why what was told beside the records could not be written.
+    failed: Option<io::Error>,
+}
+
+impl Recording {
+    fn tell(
+        &mut self,
+        tell: impl FnOnce(&mut Circumstances, &mut dyn FnMut(&[u8]) -> io::Result<()>) -> io::Result<()>,
+    ) {
+        let Self { writer, records, circumstances, failed, .. } = self;
+        let mut record = |bytes: &[u8]| {
+            *records += 1;
+            writer.record(bytes)
+        };
+        if let Err(why) = tell(circumstances, &mut record) {
+            failed.get_or_insert(why);
+        }
+    }
 }
 
 impl Sink for Recording {
@@ -76,8 +106,15 @@ impl Sink for Recording {
         }
         self.writer.record(bytes)
     }
+    fn reading_begins(&mut self) -> Vec<NetnsId> {
+        self.tell(|_, record| Circumstances::begin(monotonic_ns(), record));
+        Vec::new()
+    }
+    fn reading_ends(&mut self, reading: &Reading) {
+        self.tell(|circumstances, record| circumstances.end(reading, monotonic_ns(), record));
+    }
     fn round(&mut self) -> io::Result<()> {
-        Ok(())
+        self.failed.take().map_or(Ok(()), Err)
     }
     fn sync(&mut self) -> io::Result<()> {
         self.writer.flush()

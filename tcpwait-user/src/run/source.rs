@@ -5,11 +5,11 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::{
-    aggregate::audit::TwCounts,
+    aggregate::audit::{Audit, TwCounts},
     cli::{Tracing, choices},
     kernel::KernelFilter,
     live::{Audited, LiveOptions},
-    recording::{Believed, Reader},
+    recording::{Believed, Header, Reader},
     system::behaviour,
 };
 
@@ -17,6 +17,13 @@ use crate::{
 pub(super) fn open(path: &Path) -> Result<Believed<Reader>> {
     let reader = Reader::open(path)?;
     Ok(Believed::new(reader.header().clone(), reader))
+}
+
+/// An audit of what a recording has of the kernel's own counters.
+pub(super) fn audit_of(header: &Header) -> Audit {
+    let why_not = (!header.has_circumstances())
+        .then(|| "the recording was made by a version that did not keep the kernel's counters".to_owned());
+    Audit::new(header.tw_counts, why_not)
 }
 
 /// What the kernel's counter of TIME_WAIT counts, as tried on a connection; `None` where that cannot be tried. To be asked before anything is

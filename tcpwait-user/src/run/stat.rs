@@ -13,7 +13,7 @@ use super::{
     notices::{banner, log_to_stderr, say_damage, say_seeded, say_thinned},
     runtime,
     screen::{paint, screen},
-    source::{meaning_of_tw, open, settings},
+    source::{audit_of, meaning_of_tw, open, settings},
 };
 use crate::{
     aggregate::{
@@ -71,8 +71,8 @@ fn report(args: &StatArgs) -> Result<ExitCode> {
 fn replay(args: &StatArgs, path: &std::path::Path) -> Result<ExitCode> {
     let criteria = criteria(&args.filter, false)?;
     let mut reader = open(path)?;
-    let audit = Audit::new(None, Some("a recording has no kernel counters".to_owned()));
-    let mut statistics = statistics(args, &reader.header().clone(), criteria, audit, Output::patient());
+    let header = reader.header().clone();
+    let mut statistics = statistics(args, &header, criteria, audit_of(&header), Output::patient());
     while let Some(record) = reader.next_record() {
         statistics.record(record).context("writing to stdout")?;
         if statistics.is_over() {

@@ -20,7 +20,7 @@ use super::{
     criteria::{check_states, criteria, kernel_filter},
     notices::{banner, log_to_stderr, say_damage, say_missing, say_seeded},
     runtime,
-    source::{meaning_of_tw, open, settings},
+    source::{audit_of, meaning_of_tw, open, settings},
     stat,
 };
 use crate::{
@@ -176,9 +176,8 @@ fn replay(path: &Path, wanted: &Wanted, feed: &Feed) -> Result<()> {
     let mut interval = wanted.interval;
     loop {
         let mut reader = open(path)?;
-        let audit = Audit::new(None, Some("a recording has no kernel counters".to_owned()));
         let header = reader.header().clone();
-        let mut engine = wanted.engine(&header, audit, interval);
+        let mut engine = wanted.engine(&header, audit_of(&header), interval);
         let (mut reports, mut records) = (0, 0u64);
         while let Some(record) = reader.next_record() {
             let is_due = engine.record(record);

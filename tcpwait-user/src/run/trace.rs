@@ -16,7 +16,7 @@ use super::{
     notices::{banner, log_to_stderr, say_damage, say_seeded},
     perfetto, runtime,
     screen::{line_width, paint},
-    source::{meaning_of_tw, open, settings_of_each_call},
+    source::{audit_of, meaning_of_tw, open, settings_of_each_call},
 };
 use crate::{
     aggregate::audit::{Audit, AuditReport, Reading},
@@ -90,9 +90,10 @@ fn replay(args: &TraceArgs, path: &Path) -> Result<ExitCode> {
         None => Box::new(Output::patient()),
     };
     let selector = Selector::new(criteria);
-    let ledger = replay_records(&mut reader, selector, steps(args)?, shown(args), out).context("writing to stdout")?;
+    let (ledger, audit) =
+        replay_records(&mut reader, selector, steps(args)?, shown(args), out).context("writing to stdout")?;
     say_damage(path, &reader.found(), "shown");
-    end(args, &ledger, None, journal.as_ref())
+    end(args, &ledger, audit.as_ref(), journal.as_ref())
 }
 
 fn replay_records(
@@ -101,13 +102,18 @@ fn replay_records(
     steps: Steps,
     shown: Shown,
     out: Box<dyn Write>,
-) -> io::Result<Ledger> {
-    let mut pipeline = Pipeline::new(&reader.header().clone(), selector, shown, out)?.only(steps);
+) -> io::Result<(Ledger, Option<AuditReport>)> {
+    let header = reader.header().clone();
+    let mut pipeline = Pipeline::new(&header, selector, shown, out)?.only(steps);
+    if header.has_circumstances() {
+        pipeline = pipeline.audited(audit_of(&header));
+    }
     while let Some(record) = reader.next_record() {
         pipeline.record(record)?;
     }
     pipeline.recorded(reader.found());
-    pipeline.finish()
+    let ledger = pipeline.finish()?;
+    Ok((ledger, pipeline.audit()))
 }
 
 /// Records become lines.

@@ -4,27 +4,42 @@
 use super::{
     counters,
     netns::{self, Identity, Netns},
-    sock_diag,
+    sock_diag, sysctl,
 };
 use crate::{
     aggregate::{
         audit::{KernelCounts, Opens, Reading},
         unfollowed::{self, FullQueue},
     },
-    doctor::{MINIS, facts::Counters},
+    doctor::{
+        MINIS,
+        facts::{Counters, SysctlSettings},
+        settings,
+    },
     lifecycle::Abort,
     select::Pick,
     tcp::{DIAG_TIMER_TIME_WAIT, NetnsId, State},
 };
 
-/// Reads the counters of each of these network namespaces that `only` selects. `list`: count mini-sockets with
-/// sock_diag too, which takes a second for a million. `now_ns` gives nanoseconds of `CLOCK_MONOTONIC`.
-pub fn read(there: &[Netns], only: &Pick<Identity>, list: bool, now_ns: impl Fn() -> u64 + Sync) -> Reading {
+/// What is read besides.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Besides {
+    /// How many mini-sockets sock_diag lists, which takes a second for a million.
+    pub list: bool,
+    /// The settings.
+    pub settings: bool,
+}
+
+/// Reads the counters of each of these network namespaces that `only` selects. `now_ns` gives nanoseconds of `CLOCK_MONOTONIC`.
+pub fn read(there: &[Netns], only: &Pick<Identity>, besides: Besides, now_ns: impl Fn() -> u64 + Sync) -> Reading {
     let mut reading = Reading::default();
     // Whether one is to be left out is seen inside.
     for ns in there.iter().filter(|ns| only.not || only.admits(|wanted| wanted.inode == ns.inode)) {
-        match netns::inside(ns, || read_here(ns.inode, only, list, &now_ns)) {
-            Ok(Here::Read(counts)) => reading.namespaces.push(*counts),
+        match netns::inside(ns, || read_here(ns.inode, only, besides, &now_ns)) {
+            Ok(Here::Read(counts, settings)) => {
+                reading.settings.extend(settings.map(|settings| (counts.netns, settings.0)));
+                reading.namespaces.push(*counts);
+            }
             Ok(Here::Unwanted) => {}
             Ok(Here::Unreadable) | Err(_) => reading.unreadable += 1,
         }
@@ -34,13 +49,13 @@ pub fn read(there: &[Netns], only: &Pick<Identity>, list: bool, now_ns: impl Fn(
 
 /// What came of reading a namespace.
 enum Here {
-    Read(Box<KernelCounts>),
+    Read(Box<KernelCounts>, Option<SysctlSettings>),
     /// It is not wanted, or has the inode number of one that was wanted, and went away.
     Unwanted,
     Unreadable,
 }
 
-fn read_here(inode: u32, only: &Pick<Identity>, list: bool, now_ns: &impl Fn() -> u64) -> Here {
+fn read_here(inode: u32, only: &Pick<Identity>, besides: Besides, now_ns: &impl Fn() -> u64) -> Here {
     let here = netns::here(inode);
     if !only.admits(|named| named.is(here)) {
         return Here::Unwanted;
@@ -49,7 +64,7 @@ fn read_here(inode: u32, only: &Pick<Identity>, list: bool, now_ns: &impl Fn() -
         let before_ns = now_ns();
         let counters = counters::read();
         let read_ns = (before_ns, now_ns());
-        let listed = list.then(|| {
+        let listed = besides.list.then(|| {
             let before_ns = now_ns();
             let mut minis = 0;
             sock_diag::tcp_sockets(|socket| minis += u64::from(socket.timer == DIAG_TIMER_TIME_WAIT)).ok()?;
@@ -71,7 +86,8 @@ fn read_here(inode: u32, only: &Pick<Identity>, list: bool, now_ns: &impl Fn() -
             listed: listed.flatten(),
         })
     };
-    read().map_or(Here::Unreadable, |counts| Here::Read(Box::new(counts)))
+    let settings = besides.settings.then(|| sysctl::settings(settings::names()));
+    read().map_or(Here::Unreadable, |counts| Here::Read(Box::new(counts), settings))
 }
 
 /// The fullest accept queue of this network namespace, if one is full.
@@ -117,8 +133,11 @@ mod tests {
     #[test]
     fn this_namespace_can_be_read() {
         let own = netns::resolve("/proc/self/ns/net").unwrap_or_default();
-        let reading = read(&netns::all(), &netns::identify(&vec![own].into()), true, || 7);
+        let reading =
+            read(&netns::all(), &netns::identify(&vec![own].into()), Besides { list: true, settings: true }, || 7);
         assert_eq!((reading.namespaces.len(), reading.unreadable), (1, 0));
+        assert!(reading.settings.iter().all(|(_, settings)| settings.contains_key("net.ipv4.tcp_tw_reuse")));
+        assert_eq!(reading.settings.len(), 1);
         assert!(reading.namespaces.iter().all(|counts| counts.sockstat.is_some() && counts.read_ns == (7, 7)));
     }
 }

@@ -6,6 +6,7 @@
 
 mod compare;
 mod reading;
+mod recorded;
 mod report;
 mod seen;
 
@@ -17,6 +18,7 @@ use self::{
 };
 pub use self::{
     reading::{KernelCounts, Opens, Reading, Span, TwCounts},
+    recorded::reading_begins,
     report::{AuditReport, Check, CheckOutcome, Checked},
 };
 use crate::{
@@ -44,6 +46,8 @@ pub struct Audit {
     /// Whether only some connections have been told of at any time: what was seen is not all that there was then.
     thinned: bool,
     latest: Option<Comparison>,
+    /// What a recording has told so far of a reading.
+    told: Reading,
     why_not: Option<String>,
     /// Sockets in SYN_SENT, by their cookie: how their SYN was counted; `None`: not at all.
     connecting: HashMap<u64, Option<Certain>>,
@@ -60,6 +64,7 @@ impl Audit {
             entered: None,
             thinned: false,
             latest: None,
+            told: Reading::default(),
             why_not,
             connecting: HashMap::new(),
         }

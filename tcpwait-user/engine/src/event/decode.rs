@@ -134,6 +134,23 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
             let record = wire::CgroupName::read_from_bytes(bytes).ok()?;
             Fact::CgroupName { id: record.id, path: unpadded(&record.path) }
         }
+        Kind::Setting => {
+            let (record, value) = wire::Setting::read_from_prefix(bytes).ok()?;
+            let netns = NetnsId::new(record.netns, record.generation.into());
+            (value.len() <= wire::MAX_SETTING).then(|| Fact::Setting {
+                netns,
+                name: unpadded(&record.name),
+                value: unpadded(value),
+            })?
+        }
+        Kind::ReadingBegins => wire::ReadingBegins::read_from_bytes(bytes).ok().map(|_| Fact::ReadingBegins)?,
+        Kind::KernelCounts => Fact::KernelCounts(Box::new(kernel_counts(bytes)?)),
+        Kind::ReadingEnds => {
+            let record = wire::ReadingEnds::read_from_bytes(bytes).ok()?;
+            let [before, after] = record.entered;
+            let entered = (before != wire::NOT_KNOWN && after != wire::NOT_KNOWN).then_some((before, after));
+            Fact::ReadingEnds { unreadable: record.unreadable, entered }
+        }
         Kind::Thinned => {
             let one_in = wire::Thinned::read_from_bytes(bytes).ok()?.one_in;
             (one_in.is_power_of_two() && one_in <= wire::sample::MOST).then_some(Fact::Thinned { one_in })?
@@ -172,6 +189,20 @@ fn fact(kind: Kind, head: &wire::Head, bytes: &[u8]) -> Option<Fact> {
 fn unpadded(name: &[u8]) -> String {
     let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
     String::from_utf8_lossy(name).into_owned()
+}
+
+/// No counter has come so far: at a million a second that takes 35 years. The sums of all namespaces are still numbers.
+const MOST_COUNTED: u64 = 1 << 50;
+
+/// Counters that can have been read before they were told.
+fn kernel_counts(bytes: &[u8]) -> Option<wire::KernelCounts> {
+    let record = wire::KernelCounts::read_from_bytes(bytes).ok()?;
+    let known = [record.timewait, record.reused_by_connect, record.overflow];
+    let perhaps = record.tcp.iter().chain(&record.aborts).chain(&record.unfollowed);
+    let perhaps = perhaps.chain([&record.sockstat, &record.listed]).filter(|count| **count != wire::NOT_KNOWN);
+    let is_possible = known.iter().chain(perhaps).all(|count| *count <= MOST_COUNTED);
+    let is_before = |[begun, ended]: [u64; 2]| begun <= ended && ended <= record.head.time_ns;
+    (is_possible && is_before(record.read_ns) && is_before(record.listed_ns)).then_some(record)
 }
 
 fn v6only(flags: u8) -> Option<bool> {

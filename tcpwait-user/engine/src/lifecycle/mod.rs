@@ -212,7 +212,11 @@ impl Lifecycle {
             | Fact::PodName { .. }
             | Fact::InterfaceName { .. }
             | Fact::NetnsName { .. }
-            | Fact::Counters(_) => {}
+            | Fact::Counters(_)
+            | Fact::Setting { .. }
+            | Fact::ReadingBegins
+            | Fact::KernelCounts(_)
+            | Fact::ReadingEnds { .. } => {}
         }
         self.weigh(before, out);
         let updates = out.iter().skip(before);

@@ -43,7 +43,7 @@ pub fn ports() -> Schema {
 
 fn namespace() -> Schema {
     object(
-        "A network namespace. Settings are null where they could not be read, as from a recording.",
+        "A network namespace. Settings are null where they could not be read, as from a recording of an older version.",
         [
             always("netns", netns()),
             always("ip_local_port_range", pair("The lowest and the highest port.", count("")).or_null()),

@@ -1,10 +1,15 @@
 //! The kernel's own counters, as they are read, and what they mean.
 
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
 use super::super::unfollowed::{FullQueue, Unfollowed};
 use crate::{lifecycle::Abort, tcp::NetnsId};
 
 /// What the counters `TW` and `TWKilled` of TcpExt count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum TwCounts {
     /// Mini-sockets that begin, whatever becomes of them (Linux 6.1 and later).
     Beginnings,
@@ -64,6 +69,8 @@ pub struct Reading {
     pub namespaces: Vec<KernelCounts>,
     /// How many could not be.
     pub unreadable: u32,
+    /// The settings of namespaces, by the names that sysctl(8) has for them, as `/proc/sys` has them; none where they were not asked for.
+    pub settings: Vec<(NetnsId, BTreeMap<String, String>)>,
     /// Mini-sockets that the kernel side had seen begin before and after all of this was read, in all namespaces that are traced; `None` where it was not asked.
     pub entered: Option<(u64, u64)>,
 }

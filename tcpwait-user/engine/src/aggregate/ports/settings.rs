@@ -23,6 +23,18 @@ pub struct PortSettings {
 }
 
 impl PortSettings {
+    /// Takes over a setting, if it is one of these: its name as sysctl(8) has it, and what `/proc/sys` says.
+    pub fn set(&mut self, name: &str, value: &str) {
+        match name {
+            "net.ipv4.ip_local_port_range" => self.range = parse_range(value),
+            "net.ipv4.ip_local_reserved_ports" => self.reserved = parse_ports(value),
+            "net.ipv4.tcp_tw_reuse" => self.tw_reuse = value.trim().parse().ok(),
+            "net.ipv4.tcp_tw_reuse_delay" => self.tw_reuse_delay_ms = value.trim().parse().ok(),
+            "net.ipv4.tcp_timestamps" => self.timestamps = value.trim().parse().ok(),
+            _ => {}
+        }
+    }
+
     /// How many ports connect() may take: the range less what is reserved in it.
     pub fn size(&self) -> Option<u64> {
         Some(self.range.as_ref()?.len() as u64 - self.reserved_in_range()?)
