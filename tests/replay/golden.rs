@@ -79,7 +79,7 @@ fn other_kernels() {
     for name in ["6.1-fexit", "6.12-fexit"] {
         check(name, "raw", &["--raw"]);
     }
-    for name in ["6.1-ends", "7.3-ends"] {
+    for name in ["6.1-ends", "7.3-ends", "7.3-rt-ends", "7.3-arm64-ends"] {
         check(name, "wide", &["-w", "-t"]);
         report(name, "stat", &[], None);
     }

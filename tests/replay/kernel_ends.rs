@@ -3,7 +3,7 @@
 use crate::support::{fixture, trace};
 use serde_json::Value;
 
-const OF: [&str; 2] = ["6.1-ends", "7.3-ends"];
+const OF: [&str; 4] = ["6.1-ends", "7.3-ends", "7.3-rt-ends", "7.3-arm64-ends"];
 
 /// Each end by its server's port, or what else it is of: which end, the state that was left, reason and detail.
 fn ends(name: &str) -> Vec<String> {

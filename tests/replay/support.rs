@@ -21,7 +21,7 @@ use tcpwait::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Every recording in `tests/fixtures`.
-pub const FIXTURES: [&str; 14] = [
+pub const FIXTURES: [&str; 16] = [
     "natural",
     "predates",
     "reasons",
@@ -36,6 +36,8 @@ pub const FIXTURES: [&str; 14] = [
     "6.12-timer",
     "6.1-ends",
     "7.3-ends",
+    "7.3-rt-ends",
+    "7.3-arm64-ends",
 ];
 
 /// `tests/` of this repository.

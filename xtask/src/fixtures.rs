@@ -10,7 +10,8 @@ use crate::vm::series::{Series, series_of};
 use crate::vm::{Guests, Options, Profile};
 
 /// What is told, the first argument of the program in the guest that tells it, and the kernels that it is told on unless others are named.
-const STORIES: [(&str, [&str; 2]); 2] = [("record-a-story", ["6.1", "6.12"]), ("record-the-ends", ["6.1", "7.3"])];
+const STORIES: [(&str, &[&str]); 2] =
+    [("record-a-story", &["6.1", "6.12"]), ("record-the-ends", &["6.1", "7.3", "7.3-rt", "7.3:arm64"])];
 
 /// The verb. `ends`: only how connections end.
 pub fn run(kernels: &[Series], ends: bool) -> Result<()> {

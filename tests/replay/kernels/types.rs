@@ -41,6 +41,10 @@ fn every_field_is_where_a_c_compiler_finds_it() {
 fn recordings_were_made_with_the_offsets_of_their_kernel() {
     for fixture in FIXTURES {
         let (header, _) = records(fixture);
+        // The types here are of kernels for x86-64 without PREEMPT_RT, whose locks are longer.
+        if header.machine != "x86_64" || header.kernel.contains("-rt") {
+            continue;
+        }
         let kernel = KERNELS.iter().find(|kernel| header.kernel.starts_with(&format!("{kernel}.")));
         let kernel = kernel.unwrap_or_else(|| panic!("{fixture} is of {}", header.kernel));
         let offsets = match WITNESSED.contains(kernel) {
