@@ -9,6 +9,7 @@ mod format;
 pub mod list;
 pub mod manual;
 mod ports;
+mod report;
 mod schema;
 mod stat;
 pub mod states;
@@ -35,6 +36,7 @@ pub use self::{
     filter::Filter,
     format::OutputFormat,
     ports::PortsArgs,
+    report::ReportArgs,
     schema::SchemaArgs,
     stat::{SortBy, StatArgs},
     top::TopArgs,
@@ -116,6 +118,9 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Write all kernel events to a file, for `--from FILE` later.
     Record(RecordArgs),
+    /// Make one page of a recording, to be sent: what stands out, pictures, single connections.
+    #[command(after_help = report::HELP)]
+    Report(ReportArgs),
     /// Serve metrics to Prometheus: TIME_WAIT, ports, ends of connections, failed calls.
     #[command(after_help = export::HELP)]
     Export(ExportArgs),

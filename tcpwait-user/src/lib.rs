@@ -16,6 +16,7 @@ pub mod timeline;
 pub mod doctor;
 pub mod states;
 pub mod thinning;
+pub mod report;
 pub mod view;
 pub mod schedule;
 pub mod recording;

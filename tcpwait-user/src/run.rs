@@ -11,6 +11,7 @@ mod perfetto;
 mod ports;
 mod probes;
 mod record;
+mod report;
 mod schema;
 mod screen;
 mod source;
@@ -46,6 +47,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Ports(args) => ports::run(&args),
         Command::Trace(args) => trace::run(&args),
         Command::Record(args) => record::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Manual(args) => manual::run(&args),

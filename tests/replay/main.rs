@@ -41,6 +41,7 @@ mod perfetto;
 mod pods;
 mod ports;
 mod properties;
+mod report;
 mod schema;
 mod selection;
 mod service;

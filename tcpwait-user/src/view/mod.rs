@@ -11,6 +11,7 @@ pub mod journal;
 pub mod json;
 pub mod key;
 pub mod ledger;
+pub mod page;
 pub mod paint;
 pub mod perfetto;
 pub mod ports;
