@@ -93,6 +93,8 @@ pub struct EarlyRow {
     pub by: EarlyEnder,
     /// How many, since the start.
     pub count: u64,
+    /// Whether that is an estimate, as one of those that were seen stands for several.
+    pub estimate: bool,
     /// The mean time they had spent in TIME_WAIT; `None` where it is known of none.
     pub mean_ns: Option<u64>,
 }

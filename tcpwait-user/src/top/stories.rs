@@ -141,6 +141,7 @@ impl StoryRing {
 #[derive(Clone, Copy, Debug, Default)]
 struct Early {
     count: u64,
+    estimate: bool,
     timed: u64,
     ns: u64,
 }
@@ -181,6 +182,7 @@ impl Stories {
             reason: *reason,
             by: *by,
             count: early.count,
+            estimate: early.estimate,
             mean_ns: early.ns.checked_div(early.timed),
         };
         let mut rows: Vec<EarlyRow> = self.early.iter().map(row).collect();
@@ -231,6 +233,7 @@ impl Stories {
         let has_room = self.early.len() < MAX_EARLY || self.early.contains_key(&(reason, by));
         let early = self.early.entry((reason, if has_room { by } else { EarlyEnder::Other })).or_default();
         early.count += u64::from(step.stands_for);
+        early.estimate |= step.stands_for > 1;
         if let Some(ns) = step.dwell_ns {
             early.timed += 1;
             early.ns = early.ns.saturating_add(ns);

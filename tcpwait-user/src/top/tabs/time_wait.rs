@@ -12,7 +12,10 @@ use crate::{
     view::{
         key::comm_of,
         paint::Mark,
-        stat::{sections, sentences},
+        stat::{
+            sections::{self, about},
+            sentences,
+        },
         table::{self, Column},
         units::{count, duration},
     },
@@ -78,9 +81,11 @@ fn time_left(look: Look<'_>) -> Vec<String> {
     }
     let most = rows.iter().map(|(_, count)| *count).max().unwrap_or_default();
     let theme = look.theme;
+    let thinned = look.snapshot.report.sample.one_in > 1;
+    let shown = |number: u64| about(thinned && number > 0, count(number));
     let columns = vec![
         Column::text("TIME LEFT", 0, rows.iter().map(|(name, _)| name.clone()).collect()),
-        Column::number("NOW", 0, rows.iter().map(|(_, number)| count(*number)).collect()),
+        Column::number("NOW", 0, rows.iter().map(|(_, number)| shown(*number)).collect()),
         Column::text("", 1, rows.iter().map(|(_, number)| theme.count_bar(*number, most, BAR)).collect()),
     ];
     table::lines(columns, look.width)
@@ -96,7 +101,7 @@ fn early(look: Look<'_>) -> Sheet {
         columns: vec![
             Column::text("ENDED EARLY", 0, column(&|row| row.reason.name().to_owned())),
             Column::text("BY", 0, column(&|row| by(row.by))),
-            Column::number("COUNT", 0, column(&|row| count(row.count))),
+            Column::number("COUNT", 0, column(&|row| about(row.estimate, count(row.count)))),
             Column::number("AFTER", 1, column(&|row| duration(row.mean_ns))),
         ],
         has_others: false,

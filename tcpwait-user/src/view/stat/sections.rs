@@ -302,7 +302,7 @@ fn amount(amount: Amount) -> String {
 }
 
 /// `~5,416` where it is an estimate.
-fn about(estimate: bool, number: String) -> String {
+pub fn about(estimate: bool, number: String) -> String {
     if estimate { format!("~{number}") } else { number }
 }
 
