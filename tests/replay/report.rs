@@ -81,3 +81,18 @@ fn what_it_says_is_what_stat_says() {
         assert!(says.contains(stood_out), "{stood_out}\n{says}");
     }
 }
+
+#[test]
+fn goes_to_standard_output_and_never_over_the_recording() {
+    let place = tempfile::tempdir().unwrap();
+    let copy = place.path().join("copy.tcpwait");
+    fs::copy(fixture("natural"), &copy).unwrap();
+    let make = |out: &std::path::Path| finish(tcpwait().args(["report", "--from"]).arg(&copy).arg("-o").arg(out));
+    let to_stdout = make("-".as_ref());
+    assert!(to_stdout.code == Some(0) && to_stdout.stdout.starts_with("<!DOCTYPE html>"), "{:?}", to_stdout.code);
+    assert!(to_stdout.stdout.ends_with("</html>"), "cut short");
+    let over = make(&copy);
+    assert_eq!(over.code, Some(1), "{over:?}");
+    assert!(over.stderr.contains("over the recording"), "{over:?}");
+    assert_eq!(fs::read(&copy).unwrap(), fs::read(fixture("natural")).unwrap());
+}

@@ -33,7 +33,7 @@ pub struct ReportArgs {
     /// Make the page of this recording; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with_all = ["duration", "ring_buffer"])]
     pub from: Option<PathBuf>,
-    /// Write the page to this file
+    /// Write the page to this file; - is standard output
     #[arg(short = 'o', long, value_name = "OUT", default_value = "report.html")]
     pub output: PathBuf,
     /// Group by one or more of these, as in `tcpwait stat`

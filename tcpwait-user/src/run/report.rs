@@ -1,8 +1,13 @@
 //! `tcpwait report`: a recording becomes a page. Without one, the running kernel is recorded first.
 
-use std::{fs::File, io::Write, path::Path, process::ExitCode};
+use std::{
+    fs::{self, File},
+    io::Write,
+    path::Path,
+    process::ExitCode,
+};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use jiff::tz::TimeZone;
 
 use super::{
@@ -17,7 +22,7 @@ use crate::{
     cli::{RecordArgs, ReportArgs},
     event::Event,
     lifecycle::Update,
-    output::say,
+    output::{self, say},
     recording::Header,
     report::ReportContents,
     select::Selector,
@@ -40,11 +45,16 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     criteria(&args.filter, args.from.is_none())?;
     match &args.from {
         Some(from) => {
+            not_over(from, &args.output)?;
             log_to_stderr(args.tracing.verbose);
             make(args, from)
         }
         None => {
+            if to_stdout(&args.output) {
+                bail!("the recording is left beside the page: name a file with -o");
+            }
             let recorded = args.output.with_extension("tcpwait");
+            not_over(&recorded, &args.output)?;
             record::run(&RecordArgs {
                 output: recorded.clone(),
                 netns: args.filter.netns.clone(),
@@ -116,9 +126,28 @@ fn facts(from: &Path, header: &Header, begin_ns: u64, end_ns: u64) -> Vec<(&'sta
     ]
 }
 
-/// Writes all of it or nothing.
+fn to_stdout(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
+/// A page is not written over the recording that it is made of.
+fn not_over(recording: &Path, page: &Path) -> Result<()> {
+    let same = match (fs::canonicalize(recording), fs::canonicalize(page)) {
+        (Ok(recording), Ok(page)) => recording == page,
+        _ => recording == page && !to_stdout(page),
+    };
+    if same {
+        bail!("the page would be written over the recording {}: name another file with -o", recording.display());
+    }
+    Ok(())
+}
+
 fn write(path: &Path, html: &str) -> Result<()> {
     let doing = || format!("writing the page to {}", path.display());
+    if to_stdout(path) {
+        let mut out = output::Output::patient();
+        return out.write_all(html.as_bytes()).and_then(|()| out.flush()).with_context(doing);
+    }
     let mut file = File::create(path).with_context(doing)?;
     file.write_all(html.as_bytes()).with_context(doing)
 }
