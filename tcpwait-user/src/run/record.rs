@@ -59,7 +59,9 @@ async fn record(args: &RecordArgs) -> Result<ExitCode> {
     banner(&live, args.tracing.verbose);
     let seeded = live.run(&mut sink).await.with_context(|| format!("writing to {shown}"))?;
     say_seeded(seeded.as_ref(), args.tracing.verbose);
-    let Recording { writer, ledger, records, .. } = sink;
+    let Recording { writer, ledger, records, failed, .. } = sink;
+    // The last reading comes after the last round.
+    failed.map_or(Ok(()), Err).with_context(|| format!("writing to {shown}"))?;
     let out = writer.finish().with_context(|| format!("writing to {shown}"))?;
     out.settle().with_context(|| format!("writing to {shown}: the recording is cut short"))?;
     let (size, name) = (out.bytes(), if to_stdout { "FILE" } else { &shown });

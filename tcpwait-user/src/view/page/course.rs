@@ -1,4 +1,4 @@
-//! Pictures of what there was over time, one below the other on one axis: sockets by state, entries to TIME_WAIT and exits, calls that failed; hatched where
+//! Pictures of what there was over time, one below the other on one axis: sockets by state, entries to TIME_WAIT and exits, calls that failed; red where
 //! events were lost.
 
 use jiff::tz::TimeZone;
