@@ -130,7 +130,7 @@ impl ReportPage<'_> {
         let report = self.report;
         let lost = ledger::lost(&report.ledger);
         html! {
-            @if let Some(lost) = &lost { p.loss { (lost) " Numbers of what was lost are at least." } } @else { p { "Nothing was lost." } }
+            @if let Some(lost) = &lost { p.loss { (lost) ". Numbers of what was lost are at least." } } @else { p { "Nothing was lost." } }
             @for line in self.damage { p.loss { (line) } }
         }
     }
