@@ -2,6 +2,7 @@
 
 mod color;
 pub mod complete;
+mod diff;
 mod doctor;
 mod export;
 mod filter;
@@ -31,6 +32,7 @@ use crate::{
 
 pub use self::{
     color::Color,
+    diff::{DiffArgs, Part as DiffPart},
     doctor::DoctorArgs,
     export::{ExportArgs, LabelBy},
     filter::Filter,
@@ -121,6 +123,9 @@ pub enum Command {
     /// Make one page of a recording, to be sent: what stands out, pictures, single connections.
     #[command(after_help = report::HELP)]
     Report(ReportArgs),
+    /// Compare two recordings: what got worse or better, what is new or gone, and what is only chance.
+    #[command(after_help = diff::HELP)]
+    Diff(DiffArgs),
     /// Serve metrics to Prometheus: TIME_WAIT, ports, ends of connections, failed calls.
     #[command(after_help = export::HELP)]
     Export(ExportArgs),

@@ -17,6 +17,7 @@ pub mod doctor;
 pub mod states;
 pub mod thinning;
 pub mod report;
+pub mod diff;
 pub mod view;
 pub mod schedule;
 pub mod recording;

@@ -76,6 +76,9 @@ const WITH_CIRCUMSTANCES: u32 = 7;
 /// The hooks that tell of calls which fail before anything is sent. One of them is enough.
 const OF_REFUSED_CALLS: [&str; 2] = ["inet_csk_get_port", "sys_exit"];
 
+/// The hooks that tell who accepts a connection, or writes to it. One of them is enough.
+const OF_WHO_ACCEPTS: [&str; 2] = ["inet_csk_accept", "tcp_sendmsg_locked"];
+
 impl Header {
     /// Whether the settings and the kernel's own counters are in it.
     pub fn has_circumstances(&self) -> bool {
@@ -84,7 +87,16 @@ impl Header {
 
     /// Whether calls that fail before anything is sent are told of: bind(), listen(), and connect() before its SYN.
     pub fn tells_refused_calls(&self) -> bool {
-        OF_REFUSED_CALLS.iter().any(|hook| !self.missing_hooks.contains_key(*hook))
+        self.has_one_of(&OF_REFUSED_CALLS)
+    }
+
+    /// Whether it is told who accepts a connection, before it is read from or closed.
+    pub fn tells_who_accepts(&self) -> bool {
+        self.has_one_of(&OF_WHO_ACCEPTS)
+    }
+
+    fn has_one_of(&self, hooks: &[&str]) -> bool {
+        hooks.iter().any(|hook| !self.missing_hooks.contains_key(*hook))
     }
 }
 

@@ -1,6 +1,7 @@
 //! From the command line's arguments to the command, and from what came of it to the exit code.
 
 mod criteria;
+mod diff;
 mod doctor;
 mod export;
 mod exit;
@@ -48,6 +49,7 @@ pub fn run(cli: Cli) -> Result<ExitCode> {
         Command::Trace(args) => trace::run(&args),
         Command::Record(args) => record::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Diff(args) => diff::run(&args),
         Command::Doctor(args) => doctor::run(&args),
         Command::Export(args) => export::run(&args),
         Command::Manual(args) => manual::run(&args),

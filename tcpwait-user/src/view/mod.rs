@@ -5,6 +5,7 @@ pub mod cells;
 pub mod check;
 mod clock;
 pub mod csv;
+pub mod diff;
 pub mod doctor;
 pub mod failure;
 pub mod journal;

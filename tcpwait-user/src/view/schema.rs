@@ -2,6 +2,7 @@
 //!
 //! Their first key says which keys a document has, and what they mean. Its number grows when one goes away or changes its meaning, not when one is added.
 
+mod diff;
 mod doctor;
 mod handshakes;
 mod keys;
@@ -31,6 +32,8 @@ pub const PORTS: &str = "ports/1";
 pub const STATES: &str = "states/1";
 /// What `tcpwait doctor --json` says.
 pub const DOCTOR: &str = "doctor/1";
+/// What `tcpwait diff --json` says.
+pub const DIFF: &str = "diff/1";
 /// What `tcpwait probes --json` says.
 pub const PROBES: &str = "probes/1";
 /// What `tcpwait version --json` says.
@@ -51,6 +54,8 @@ pub enum JsonDocument {
     States,
     /// What `tcpwait doctor --json` says.
     Doctor,
+    /// What `tcpwait diff --json` says.
+    Diff,
     /// What `tcpwait probes --json` says.
     Probes,
     /// What `tcpwait version --json` says.
@@ -59,13 +64,14 @@ pub enum JsonDocument {
 
 impl JsonDocument {
     /// Every one, in the order in which they are listed to people.
-    pub const ALL: [JsonDocument; 8] = [
+    pub const ALL: [JsonDocument; 9] = [
         JsonDocument::Trace,
         JsonDocument::Raw,
         JsonDocument::Stat,
         JsonDocument::Ports,
         JsonDocument::States,
         JsonDocument::Doctor,
+        JsonDocument::Diff,
         JsonDocument::Probes,
         JsonDocument::Version,
     ];
@@ -79,6 +85,7 @@ impl JsonDocument {
             JsonDocument::Ports => PORTS,
             JsonDocument::States => STATES,
             JsonDocument::Doctor => DOCTOR,
+            JsonDocument::Diff => DIFF,
             JsonDocument::Probes => PROBES,
             JsonDocument::Version => VERSION,
         }
@@ -93,6 +100,7 @@ impl JsonDocument {
             JsonDocument::Ports => "ports",
             JsonDocument::States => "states",
             JsonDocument::Doctor => "doctor",
+            JsonDocument::Diff => "diff",
             JsonDocument::Probes => "probes",
             JsonDocument::Version => "version",
         }
@@ -107,6 +115,7 @@ impl JsonDocument {
             JsonDocument::Ports => "tcpwait ports --json",
             JsonDocument::States => "tcpwait states --json",
             JsonDocument::Doctor => "tcpwait doctor --json",
+            JsonDocument::Diff => "tcpwait diff --json",
             JsonDocument::Probes => "tcpwait probes --json",
             JsonDocument::Version => "tcpwait version --json",
         }
@@ -122,6 +131,7 @@ impl JsonDocument {
             JsonDocument::Ports => ports::ports(),
             JsonDocument::States => states::states(),
             JsonDocument::Doctor => doctor::doctor(),
+            JsonDocument::Diff => diff::diff(),
             JsonDocument::Probes => probes::probes(),
             JsonDocument::Version => version::version(),
         }

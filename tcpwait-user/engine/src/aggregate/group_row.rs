@@ -47,7 +47,7 @@ impl ClosedFirst {
 }
 
 /// Who hung up first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Closer {
     /// This side.
     ThisSide,

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 /// Why a connection, a listener, a mini-socket or a connection in SYN_RECV came to an end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
     /// Its timer ran out.

@@ -32,7 +32,7 @@ impl SegmentSource {
 }
 
 /// Why the clock of a TIME_WAIT was restarted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RestartCause {
     /// The peer sent its FIN again: it never got the last ACK.
     DuplicateFin,

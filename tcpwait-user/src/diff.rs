@@ -1,0 +1,14 @@
+//! Two recordings side by side: what is counted, how long things take and how many there are, and which differences are more than each recording varies by
+//! itself.
+
+pub mod blocks;
+pub mod comparable;
+pub mod compare;
+pub mod condition;
+pub mod durations;
+pub mod gauge;
+pub mod interval;
+pub mod measured;
+pub mod quantity;
+pub mod row;
+pub mod verdict;

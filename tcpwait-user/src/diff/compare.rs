@@ -1,0 +1,352 @@
+//! Two recordings, held against each other.
+
+use std::collections::BTreeSet;
+
+use super::{
+    blocks::{Counts, Window},
+    comparable::{Origin, Unlike, unlike},
+    durations::{Durations, Quantile},
+    gauge::Gauge,
+    interval::{Mean, Ratio},
+    measured::{Lasting, Measured},
+    quantity::{Base, Quantity},
+    row::{CountRow, CountSide, DurationRow, GaugeRow, GaugeSide, QuantileRow, SettingRow},
+    verdict::{LEAST_CHANGE, LEAST_EVENTS, Unknown, Verdict},
+};
+use crate::{
+    lifecycle::{SegmentSource, Why},
+    tcp::State,
+};
+
+/// A quantile is shown where so many times lie beyond it, or more.
+const BEYOND: u64 = 1;
+
+/// The quantiles, in percent.
+const QUANTILES: [u8; 3] = [50, 90, 99];
+
+/// Where so large a part of the events was lost, durations say nothing.
+const MUCH_LOST: f64 = 0.01;
+
+/// One of the two recordings.
+#[derive(Debug)]
+pub struct Side {
+    /// What it says of itself.
+    pub origin: Origin,
+    /// What was measured of it.
+    pub measured: Measured,
+}
+
+/// What came of the comparison.
+#[derive(Debug)]
+pub struct Comparison {
+    /// Before.
+    pub before: Origin,
+    /// After.
+    pub after: Origin,
+    /// How far they are not alike.
+    pub unlike: Vec<Unlike>,
+    /// The time that ends of TIME_WAIT are compared of, before and after.
+    pub delayed: [Window; 2],
+    /// What was counted.
+    pub counts: Vec<CountRow>,
+    /// How many sockets there were.
+    pub gauges: Vec<GaugeRow>,
+    /// How long things took.
+    pub durations: Vec<DurationRow>,
+    /// Settings that are not the same; `None` where a recording has none.
+    pub settings: Option<Vec<SettingRow>>,
+}
+
+impl Comparison {
+    /// Holds them against each other.
+    pub fn new(before: Side, after: Side) -> Self {
+        let keys: BTreeSet<(Quantity, Option<String>)> =
+            before.measured.keys().into_iter().chain(after.measured.keys()).collect();
+        // What left TIME_WAIT has a row for each reason.
+        let rows = keys.into_iter().filter(|(quantity, _)| *quantity != Quantity::TimeWaitLeft);
+        let counts = rows.map(|(quantity, subject)| count_row(quantity, subject, &before, &after)).collect();
+        let states: BTreeSet<State> =
+            before.measured.gauges.keys().chain(after.measured.gauges.keys()).copied().collect();
+        let gauges = states.into_iter().filter_map(|state| gauge_row(state, &before, &after)).collect();
+        let lasting: BTreeSet<Lasting> =
+            before.measured.durations.keys().chain(after.measured.durations.keys()).copied().collect();
+        let durations = lasting.into_iter().filter_map(|lasting| duration_row(lasting, &before, &after)).collect();
+        let delayed = [before.measured.delayed, after.measured.delayed];
+        let unlike = unlike(&before.origin, &after.origin, delayed);
+        let settings = (before.origin.has_settings && after.origin.has_settings)
+            .then(|| settings(&before.measured, &after.measured));
+        Self { before: before.origin, after: after.origin, unlike, delayed, counts, gauges, durations, settings }
+    }
+
+    /// The row of this, if any of it was counted.
+    pub fn count(&self, quantity: Quantity, subject: Option<&str>) -> Option<&CountRow> {
+        self.counts.iter().find(|row| row.quantity == quantity && row.subject.as_deref() == subject)
+    }
+
+    /// How many of its rows are differences, and how many there are.
+    pub fn changes(&self) -> (usize, usize) {
+        let verdicts = self
+            .counts
+            .iter()
+            .map(|row| row.verdict)
+            .chain(self.gauges.iter().map(|row| row.verdict))
+            .chain(self.durations.iter().flat_map(|row| row.quantiles.iter().map(|row| row.verdict)));
+        let all: Vec<Verdict> = verdicts.collect();
+        (all.iter().filter(|verdict| verdict.is_change()).count(), all.len())
+    }
+}
+
+fn count_row(quantity: Quantity, subject: Option<String>, before: &Side, after: &Side) -> CountRow {
+    let key = (quantity, subject);
+    let (mine, other) = (Counted::of(after, &key), Counted::of(before, &key));
+    let (rate, share) = (mine.rate_through(&other), mine.share_through(&other));
+    let verdict = count_verdict(quantity, &other, &mine, (rate, share), (before, after));
+    let (quantity, subject) = key;
+    CountRow { quantity, subject, before: other.side(), after: mine.side(), rate, share, verdict }
+}
+
+/// What was counted on one side, with what is needed to judge it.
+struct Counted<'a> {
+    counts: Option<&'a Counts>,
+    base: Option<&'a Counts>,
+    seconds: f64,
+    lost: u64,
+}
+
+impl<'a> Counted<'a> {
+    fn of(side: &'a Side, key: &(Quantity, Option<String>)) -> Self {
+        let (quantity, subject) = key;
+        let counts = &side.measured.counts;
+        let base = match quantity.base() {
+            Base::None => None,
+            Base::TimeWaitLeft => counts.get(&(Quantity::TimeWaitLeft, None)),
+            // What failed has no connections of its own.
+            Base::Ended => {
+                counts.get(&(Quantity::Ended, subject.clone())).or_else(|| counts.get(&(Quantity::Ended, None)))
+            }
+        };
+        let window = if quantity.is_delayed() { side.measured.delayed } else { side.measured.window };
+        Self { counts: counts.get(key), base, seconds: window.seconds(), lost: side.origin.lost() }
+    }
+
+    fn total(&self) -> u64 {
+        self.counts.map_or(0, Counts::total)
+    }
+
+    /// How many came a second.
+    fn rate(&self) -> Option<Mean> {
+        let counts = self.counts?;
+        let blocks = counts.blocks();
+        // The length of a block is the same for all, and what lies behind the last is counted, too.
+        let mean = Mean::new(&blocks, &vec![1.0; blocks.len()], 1.0 / counts.total().max(1) as f64)?;
+        Some(mean.times(counts.total() as f64 / self.seconds / mean.mean))
+    }
+
+    /// How many came to each of what it is held against.
+    fn share(&self) -> Option<Mean> {
+        let (counts, base) = (self.counts?, self.base?);
+        Mean::new(&counts.blocks(), &base.blocks(), 1.0 / counts.total().max(1) as f64)
+    }
+
+    fn rate_through(&self, before: &Self) -> Option<Ratio> {
+        self.rate()?.through(before.rate()?)
+    }
+
+    fn share_through(&self, before: &Self) -> Option<Ratio> {
+        self.share()?.through(before.share()?)
+    }
+
+    /// What a rate would be if all that was lost had been of this.
+    fn rate_with_all_lost(&self) -> f64 {
+        self.total().saturating_add(self.lost) as f64 / self.seconds
+    }
+
+    fn side(&self) -> CountSide {
+        CountSide::new(self.counts, self.seconds, self.base.map(Counts::total))
+    }
+}
+
+fn count_verdict(
+    quantity: Quantity,
+    before: &Counted<'_>,
+    after: &Counted<'_>,
+    (rate, share): (Option<Ratio>, Option<Ratio>),
+    sides: (&Side, &Side),
+) -> Verdict {
+    if !is_recorded_alike(quantity, &sides.0.origin, &sides.1.origin) {
+        return Verdict::Unknown(Unknown::NotRecorded);
+    }
+    if before.seconds <= 0.0 || after.seconds <= 0.0 {
+        return Verdict::Unknown(Unknown::TooShort);
+    }
+    let said = match (before.total(), after.total()) {
+        (0, n) if n >= LEAST_EVENTS => Verdict::New,
+        (n, 0) if n >= LEAST_EVENTS => Verdict::Gone,
+        (0, _) | (_, 0) => Verdict::OneSided,
+        (one, other) if one.max(other) < LEAST_EVENTS => Verdict::Same,
+        _ => match (rate, share, quantity.base()) {
+            (None, ..) => Verdict::Unknown(Unknown::TooShort),
+            (Some(rate), _, Base::None) => Verdict::of(rate),
+            // Nothing is there to hold it against.
+            (Some(rate), None, _) => Verdict::of(rate),
+            (Some(rate), Some(share), _) => match (Verdict::of(rate), Verdict::of(share)) {
+                (rate, share) if rate == share => rate,
+                _ => Verdict::WithLoad,
+            },
+        },
+    };
+    // Were all that was lost of this: would it still be more, or less?
+    let stands = match said {
+        Verdict::Up | Verdict::New => {
+            after.total() as f64 / after.seconds > before.rate_with_all_lost() * (1.0 + LEAST_CHANGE)
+        }
+        Verdict::Down | Verdict::Gone => {
+            before.total() as f64 / before.seconds > after.rate_with_all_lost() * (1.0 + LEAST_CHANGE)
+        }
+        _ => true,
+    };
+    let lossless = before.lost == 0 && after.lost == 0;
+    if stands || lossless { said } else { Verdict::Unknown(Unknown::Lost) }
+}
+
+/// Whether both recordings had what tells of it.
+fn is_recorded_alike(quantity: Quantity, before: &Origin, after: &Origin) -> bool {
+    match quantity {
+        // Those that the timer alone shows are fewer.
+        Quantity::Restarted(_) => (before.segments == SegmentSource::Timer) == (after.segments == SegmentSource::Timer),
+        // What an answer tells of, or its lack, is seen without the hooks of calls, too.
+        Quantity::Failed(
+            _,
+            Why::Refused
+            | Why::TimedOut
+            | Why::Unreachable
+            | Why::GivenUp
+            | Why::SoftError
+            | Why::NeverSent
+            | Why::Destroyed,
+        ) => true,
+        Quantity::Failed(..) => before.tells_refused_calls == after.tells_refused_calls,
+        _ => true,
+    }
+}
+
+fn gauge_row(state: State, before: &Side, after: &Side) -> Option<GaugeRow> {
+    // What is in CLOSE is not followed.
+    if state == State::Close {
+        return None;
+    }
+    let of = |side: &Side| {
+        let gauge = side.measured.gauges.get(&state);
+        let mean = gauge.and_then(|gauge| {
+            let blocks = gauge.blocks();
+            let sum: f64 = blocks.iter().sum();
+            // In TIME_WAIT it is the same sockets for a minute: as many as there are on the average are independent of each other, and no more.
+            let independent = if state == State::TimeWait { sum / blocks.len().max(1) as f64 } else { sum };
+            Mean::new(&blocks, &vec![1.0; blocks.len()], 1.0 / independent.max(1.0))
+        });
+        let shown = GaugeSide {
+            mean: gauge.and_then(Gauge::mean),
+            most: gauge.map_or(0, Gauge::most),
+            course: gauge.map(Gauge::means).unwrap_or_default(),
+        };
+        (shown, mean)
+    };
+    let ((before_side, old), (after_side, new)) = (of(before), of(after));
+    let most = before_side.most.max(after_side.most);
+    if most == 0 {
+        return None;
+    }
+    let ratio = new.zip(old).and_then(|(new, old)| new.through(old));
+    let lossy = before.origin.lost() > 0 || after.origin.lost() > 0;
+    let verdict = match (before_side.most, after_side.most, ratio) {
+        _ if lossy && ratio.is_some_and(|ratio| Verdict::of(ratio) != Verdict::Same) => Verdict::Unknown(Unknown::Lost),
+        (0, n, _) if n >= LEAST_EVENTS && !lossy => Verdict::New,
+        (n, 0, _) if n >= LEAST_EVENTS && !lossy => Verdict::Gone,
+        (0, ..) | (_, 0, _) => Verdict::OneSided,
+        _ if most < LEAST_EVENTS => Verdict::Same,
+        (_, _, Some(ratio)) => Verdict::of(ratio),
+        (_, _, None) => Verdict::Unknown(Unknown::TooShort),
+    };
+    Some(GaugeRow { state, before: before_side, after: after_side, ratio, verdict })
+}
+
+fn duration_row(lasting: Lasting, before: &Side, after: &Side) -> Option<DurationRow> {
+    let (old, new) = (before.measured.durations.get(&lasting), after.measured.durations.get(&lasting));
+    let count = |durations: Option<&Durations>| durations.map_or(0, Durations::count);
+    let counts = [count(old), count(new)];
+    // What is there on one side only is a row of counts.
+    if counts.contains(&0) {
+        return None;
+    }
+    let much_lost = [before, after]
+        .iter()
+        .any(|side| side.origin.lost() as f64 > MUCH_LOST * side.origin.ledger.read.max(1) as f64);
+    let jiffies_ns = |side: &Side, durations: Option<&Durations>| match durations.is_some_and(Durations::is_inferred) {
+        true => side.origin.hz.map_or(20_000_000, |hz| 2_000_000_000 / hz.max(1)),
+        false => 0,
+    };
+    let least_ns = jiffies_ns(before, old).max(jiffies_ns(after, new));
+    let quantile = |percent: u8| {
+        let share = f64::from(percent) / 100.0;
+        let of = |durations: Option<&Durations>| {
+            let durations = durations?;
+            let beyond = durations.count() * u64::from(100 - percent) / 100;
+            durations.quantile(share).filter(|_| beyond >= BEYOND)
+        };
+        let (before, after) = (of(old), of(new));
+        let verdict = match (before, after) {
+            _ if much_lost => Verdict::Unknown(Unknown::Lost),
+            _ if counts.iter().any(|count| *count < LEAST_EVENTS) => Verdict::Same,
+            (Some(before), Some(after)) => quantile_verdict(before, after, least_ns),
+            _ => Verdict::Unknown(Unknown::TooShort),
+        };
+        QuantileRow { percent, before, after, verdict }
+    };
+    let spread = |durations: Option<&Durations>| durations.map(Durations::spread).unwrap_or_default();
+    Some(DurationRow {
+        lasting,
+        count_before: counts[0],
+        count_after: counts[1],
+        quantiles: QUANTILES.into_iter().map(quantile).collect(),
+        spread_before: spread(old),
+        spread_after: spread(new),
+    })
+}
+
+/// Intervals that do not meet, of times that are far enough apart.
+fn quantile_verdict(before: Quantile, after: Quantile, least_ns: u64) -> Verdict {
+    let (old, new) = (before.ns as f64, after.ns as f64);
+    if before.ns.abs_diff(after.ns) <= least_ns {
+        return Verdict::Same;
+    }
+    match (before.low_ns.zip(before.high_ns), after.low_ns.zip(after.high_ns)) {
+        (Some((_, high)), Some((low, _))) if low > high && new > old * (1.0 + LEAST_CHANGE) => Verdict::Up,
+        (Some((low, _)), Some((_, high))) if high < low && old > new * (1.0 + LEAST_CHANGE) => Verdict::Down,
+        (Some(_), Some(_)) => Verdict::Same,
+        _ => Verdict::Unknown(Unknown::TooShort),
+    }
+}
+
+/// The settings that are not the same. A namespace that is there on one side only has a row, not one for each setting.
+fn settings(before: &Measured, after: &Measured) -> Vec<SettingRow> {
+    let names: BTreeSet<&String> = before.settings.keys().chain(after.settings.keys()).collect();
+    let mut rows = Vec::new();
+    for netns in names {
+        let (old, new) = (before.settings.get(netns), after.settings.get(netns));
+        let (Some(old), Some(new)) = (old, new) else {
+            let there = |there: bool| there.then(|| "there".to_owned());
+            let (before, after) = (there(old.is_some()), there(new.is_some()));
+            rows.push(SettingRow { netns: netns.clone(), name: "network namespace".to_owned(), before, after });
+            continue;
+        };
+        let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+        let differ = keys.into_iter().filter(|name| old.get(*name) != new.get(*name));
+        rows.extend(differ.map(|name| SettingRow {
+            netns: netns.clone(),
+            name: name.clone(),
+            before: old.get(name).cloned(),
+            after: new.get(name).cloned(),
+        }));
+    }
+    rows
+}

@@ -1,0 +1,406 @@
+//! `--fail-if`: what must not be, in a comparison.
+
+use std::{fmt, str::FromStr};
+
+use super::{
+    compare::Comparison,
+    interval::Ratio,
+    measured::Lasting,
+    quantity::Quantity,
+    verdict::{Unknown, Verdict},
+};
+use crate::{
+    aggregate::group_row::Closer,
+    lifecycle::{Call, Detail, Reason, RestartCause, Why},
+    tcp::State,
+};
+
+/// A condition: `NAME [of a row] OPERATOR VALUE`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Condition {
+    text: String,
+    name: String,
+    /// Of this group or failure alone.
+    subject: Option<String>,
+    field: Field,
+    operator: Operator,
+    value: Limit,
+}
+
+/// Which number of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    PerSecond,
+    PerThousand,
+    Count,
+    Mean,
+    Most,
+    Percentile(u8),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operator {
+    Above,
+    AtLeast,
+    Below,
+    AtMost,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Limit {
+    /// The change, as a part of what it was before.
+    Change(f64),
+    /// What it is after.
+    After(f64),
+}
+
+/// What came of a condition.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// It does not hold.
+    No,
+    /// It holds: of this row, with what it was and is.
+    Holds {
+        /// The row.
+        row: String,
+        /// Before.
+        before: Option<f64>,
+        /// After.
+        after: Option<f64>,
+    },
+    /// It cannot be said.
+    Unknown(Unknown),
+}
+
+const FIELDS: [(&str, Field); 8] = [
+    ("per_s", Field::PerSecond),
+    ("per_1000", Field::PerThousand),
+    ("count", Field::Count),
+    ("mean", Field::Mean),
+    ("max", Field::Most),
+    ("p50", Field::Percentile(50)),
+    ("p90", Field::Percentile(90)),
+    ("p99", Field::Percentile(99)),
+];
+
+/// The longest first: `>=` begins with `>`.
+const OPERATORS: [(&str, Operator); 4] =
+    [(">=", Operator::AtLeast), ("<=", Operator::AtMost), (">", Operator::Above), ("<", Operator::Below)];
+
+impl FromStr for Condition {
+    type Err = String;
+
+    /// `time_wait.entered > +10%`, `failures.no-free-port > 0`, `established.p99 > 2s`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = OPERATORS.iter().filter_map(|(sign, operator)| Some((text.find(sign)?, *sign, *operator)));
+        let (at, sign, operator) = found
+            .min_by_key(|(at, sign, _)| (*at, usize::MAX - sign.len()))
+            .ok_or("expected NAME > VALUE (or >=, <, <=), e.g. 'time_wait.entered > +10%'")?;
+        let (left, right) = text.split_at(at);
+        let value = limit(right.trim_start_matches(sign).trim())?;
+        let (left, subject) = match left.trim().split_once('[') {
+            None => (left.trim(), None),
+            Some((left, rest)) => {
+                let subject = rest.strip_suffix(']').ok_or("the [ of a group has no ] at its end")?;
+                (left.trim(), Some(subject.to_owned()))
+            }
+        };
+        let (name, named) = match left.rsplit_once('.') {
+            Some((name, last)) => match FIELDS.iter().find(|(field, _)| *field == last) {
+                Some((_, field)) => (name, Some(*field)),
+                None => (left, None),
+            },
+            None => (left, None),
+        };
+        let kind = Kind::of(name)
+            .ok_or_else(|| format!("nothing is called \"{name}\"; names are {}", known_names().join(", ")))?;
+        let field = kind.field(named).ok_or_else(|| format!("{name} has only {}", kind.fields().join(", ")))?;
+        Ok(Self { text: text.to_owned(), name: name.to_owned(), subject, field, operator, value })
+    }
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// What names are of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Counted,
+    Sockets,
+    Lasting,
+}
+
+impl Kind {
+    fn of(name: &str) -> Option<Self> {
+        let is_of = |all: &[String]| all.iter().any(|known| is_or_begins(known, name));
+        if is_of(&counted()) {
+            return Some(Self::Counted);
+        }
+        if is_of(&sockets()) {
+            return Some(Self::Sockets);
+        }
+        is_of(&lasting()).then_some(Self::Lasting)
+    }
+
+    /// The field that is meant, if it has such.
+    fn field(self, named: Option<Field>) -> Option<Field> {
+        match (self, named) {
+            (Self::Counted, None) => Some(Field::PerSecond),
+            (Self::Sockets, None) => Some(Field::Mean),
+            (Self::Lasting, None) => Some(Field::Percentile(50)),
+            (Self::Counted, Some(field @ (Field::PerSecond | Field::PerThousand | Field::Count)))
+            | (Self::Sockets, Some(field @ (Field::Mean | Field::Most)))
+            | (Self::Lasting, Some(field @ Field::Percentile(_))) => Some(field),
+            _ => None,
+        }
+    }
+
+    fn fields(self) -> Vec<&'static str> {
+        FIELDS.iter().filter(|(_, field)| self.field(Some(*field)).is_some()).map(|(name, _)| *name).collect()
+    }
+}
+
+/// `failures` is what `failures.refused` begins with.
+fn is_or_begins(known: &str, name: &str) -> bool {
+    known == name || known.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
+}
+
+fn counted() -> Vec<String> {
+    let details = || std::iter::once(None).chain(Detail::ALL.into_iter().map(Some));
+    let mut all = vec![
+        Quantity::Connected,
+        Quantity::Accepted,
+        Quantity::Ended,
+        Quantity::TimeWaitEntered,
+        Quantity::SynSentAgain,
+    ];
+    all.extend([Closer::ThisSide, Closer::Peer, Closer::Both, Closer::Neither].map(Quantity::ClosedFirst));
+    all.extend(Reason::ALL.map(Quantity::TimeWaitLeftBy));
+    all.extend(RestartCause::ALL.map(Quantity::Restarted));
+    all.extend(
+        Reason::ALL.into_iter().flat_map(|reason| details().map(move |detail| Quantity::EndedBy(reason, detail))),
+    );
+    all.extend(Reason::ALL.map(Quantity::SynRecvEndedBy));
+    all.extend(Why::ALL.map(|why| Quantity::Failed(Call::Connect, why)));
+    all.into_iter().map(Quantity::name).collect()
+}
+
+fn sockets() -> Vec<String> {
+    State::ALL.into_iter().filter(|state| *state != State::Close).map(sockets_of).collect()
+}
+
+fn lasting() -> Vec<String> {
+    let states = State::ALL.into_iter().map(Lasting::In);
+    [Lasting::Connect, Lasting::Handshake].into_iter().chain(states).map(Lasting::name).collect()
+}
+
+/// How many sockets there are in a state, as conditions and JSON have it.
+pub fn sockets_of(state: State) -> String {
+    format!("{}.sockets", state.name().to_lowercase())
+}
+
+/// Short enough to be read: the reasons are in the manual.
+fn known_names() -> Vec<&'static str> {
+    vec![
+        "connections.connected",
+        "connections.accepted",
+        "connections.ended",
+        "closed_first.*",
+        "time_wait.entered",
+        "time_wait.left.REASON",
+        "time_wait.restarts.CAUSE",
+        "ended.REASON",
+        "syn_recv.REASON",
+        "connect.syn_sent_again",
+        "failures.WHY",
+        "STATE.sockets",
+        "connect, handshake or STATE with .p50, .p90 or .p99",
+    ]
+}
+
+fn limit(text: &str) -> Result<Limit, String> {
+    let wrong = || format!("\"{text}\" is no value: expected a number, a change as +10%, or a time as 5ms");
+    if let Some(percent) = text.strip_suffix('%') {
+        let percent: f64 = percent.trim().parse().map_err(|_| wrong())?;
+        return if percent.is_finite() { Ok(Limit::Change(percent / 100.0)) } else { Err(wrong()) };
+    }
+    if let Ok(number) = text.parse::<f64>() {
+        return if number.is_finite() { Ok(Limit::After(number)) } else { Err(wrong()) };
+    }
+    let time: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
+    Ok(Limit::After(time.as_secs_f64() * 1e9))
+}
+
+impl Operator {
+    fn holds(self, value: f64, limit: f64) -> bool {
+        match self {
+            Self::Above => value > limit,
+            Self::AtLeast => value >= limit,
+            Self::Below => value < limit,
+            Self::AtMost => value <= limit,
+        }
+    }
+}
+
+/// The numbers of a row that a condition is of.
+struct Numbers {
+    row: String,
+    before: Option<f64>,
+    after: Option<f64>,
+    ratio: Option<Ratio>,
+    verdict: Verdict,
+}
+
+impl Condition {
+    /// Whether it holds. Of a change: of any row, and only where the change is more than chance. Else: of all rows together.
+    pub fn judge(&self, comparison: &Comparison) -> Outcome {
+        let rows = self.rows(comparison);
+        match self.value {
+            Limit::Change(limit) => {
+                let mut unknown = None;
+                for row in rows {
+                    match row.change() {
+                        Ok(Some(change)) if self.operator.holds(change, limit) => {
+                            return Outcome::Holds { row: row.row, before: row.before, after: row.after };
+                        }
+                        Ok(_) => {}
+                        Err(why) => unknown = Some(why),
+                    }
+                }
+                unknown.map_or(Outcome::No, Outcome::Unknown)
+            }
+            Limit::After(limit) => {
+                if let Some(why) = rows.iter().find_map(Numbers::not_recorded) {
+                    return Outcome::Unknown(why);
+                }
+                let sum = |of: fn(&Numbers) -> Option<f64>| {
+                    rows.iter().filter_map(of).fold(None, |sum, n| Some(sum.unwrap_or(0.0) + n))
+                };
+                let after = sum(|row| row.after);
+                // A time that nothing took is no time; of what did not happen there is none.
+                let value = match self.field {
+                    Field::Percentile(_) => after,
+                    _ => Some(after.unwrap_or(0.0)),
+                };
+                match value {
+                    Some(value) if self.operator.holds(value, limit) => {
+                        Outcome::Holds { row: self.name.clone(), before: sum(|row| row.before), after }
+                    }
+                    _ => Outcome::No,
+                }
+            }
+        }
+    }
+
+    fn rows(&self, comparison: &Comparison) -> Vec<Numbers> {
+        let counted = comparison.counts.iter().filter(|row| {
+            // Failures are all somebody's; of all else there is a row of the whole.
+            let whole = matches!(row.quantity, Quantity::Failed(..)) || row.subject.is_none();
+            let subject = match &self.subject {
+                None => whole,
+                Some(subject) => row.subject.as_ref() == Some(subject),
+            };
+            subject && is_or_begins(&row.quantity.name(), &self.name)
+        });
+        let counted = counted.map(|row| {
+            let of = |side: &super::row::CountSide| match self.field {
+                Field::PerThousand => side.per_1000,
+                Field::Count => Some(side.count as f64),
+                _ => side.per_s,
+            };
+            Numbers {
+                row: named(&row.quantity.name(), row.subject.as_deref()),
+                before: of(&row.before),
+                after: of(&row.after),
+                ratio: if self.field == Field::PerThousand { row.share } else { row.rate },
+                verdict: row.verdict,
+            }
+        });
+        let sockets = comparison.gauges.iter().filter(|row| sockets_of(row.state) == self.name).map(|row| {
+            let of = |side: &super::row::GaugeSide| match self.field {
+                Field::Most => Some(side.most as f64),
+                _ => side.mean,
+            };
+            let (before, after) = (of(&row.before), of(&row.after));
+            Numbers { row: self.name.clone(), before, after, ratio: row.ratio, verdict: row.verdict }
+        });
+        let lasting = comparison.durations.iter().filter(|row| row.lasting.name() == self.name).flat_map(|row| {
+            let of_percent = row.quantiles.iter().filter(|row| self.field == Field::Percentile(row.percent));
+            of_percent.map(|row| {
+                let ns = |quantile: Option<super::durations::Quantile>| quantile.map(|quantile| quantile.ns as f64);
+                let (before, after) = (ns(row.before), ns(row.after));
+                let ratio = before.zip(after).filter(|(before, _)| *before > 0.0);
+                let ratio =
+                    ratio.map(|(before, after)| after / before).map(|ratio| Ratio { ratio, low: ratio, high: ratio });
+                Numbers { row: self.name.clone(), before, after, ratio, verdict: row.verdict }
+            })
+        });
+        counted.chain(sockets).chain(lasting).collect()
+    }
+}
+
+impl Numbers {
+    /// By how much it changed, as a part of what it was; `None`: by no more than chance.
+    fn change(&self) -> Result<Option<f64>, Unknown> {
+        match self.verdict {
+            Verdict::Unknown(why) => Err(why),
+            Verdict::New => Ok(Some(f64::INFINITY)),
+            Verdict::Gone => Ok(Some(-1.0)),
+            Verdict::Up | Verdict::Down => Ok(self.ratio.map(|ratio| ratio.ratio - 1.0)),
+            // Of what went with the load, the rate may have changed all the same, or the share.
+            Verdict::WithLoad => {
+                Ok(self.ratio.filter(|ratio| Verdict::of(*ratio) != Verdict::Same).map(|ratio| ratio.ratio - 1.0))
+            }
+            Verdict::OneSided | Verdict::Same => Ok(None),
+        }
+    }
+
+    fn not_recorded(&self) -> Option<Unknown> {
+        match self.verdict {
+            Verdict::Unknown(why @ Unknown::NotRecorded) => Some(why),
+            _ => None,
+        }
+    }
+}
+
+/// A row by its name and whose it is.
+pub fn named(name: &str, subject: Option<&str>) -> String {
+    subject.map_or_else(|| name.to_owned(), |subject| format!("{name}[{subject}]"))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn conditions_are_read() {
+        let of = |text: &str| text.parse::<Condition>();
+        let condition = of("time_wait.entered > +10%").unwrap();
+        assert_eq!((condition.field, condition.operator), (Field::PerSecond, Operator::Above));
+        assert_eq!(condition.value, Limit::Change(0.1));
+        assert_eq!(of("time_wait.entered.per_1000<=-5%").unwrap().operator, Operator::AtMost);
+        assert_eq!(of("established.p99 > 5ms").unwrap().value, Limit::After(5e6));
+        assert_eq!(of("failures > 0").unwrap().name, "failures");
+        assert_eq!(of("ended.timed-out.keepalive.count >= 3").unwrap().field, Field::Count);
+        let group = of("time_wait.entered[nginx :80] > +10%").unwrap();
+        assert_eq!(group.subject.as_deref(), Some("nginx :80"));
+        for wrong in [
+            "",
+            "time_wait.entered",
+            "> 5",
+            "nothing > 5",
+            "fail > 0",
+            "time_wait.entered.p99 > 5",
+            "established.sockets.count > 5",
+            "time_wait.entered > much",
+            "time_wait.entered > nan%",
+            "time_wait.entered[x > 5",
+        ] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
+}

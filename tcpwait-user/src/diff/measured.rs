@@ -1,0 +1,309 @@
+//! What is measured of one recording, in a part of its time: counts, durations, numbers of sockets, settings.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+};
+
+use hashbrown::HashMap;
+
+use super::{
+    blocks::{Counts, Window},
+    durations::Durations,
+    gauge::Gauge,
+    quantity::{Quantity, is_bad_end},
+};
+use crate::{
+    aggregate::{
+        by::{GroupBy, Value},
+        ends::was_made,
+        failures::FailureKind,
+        group_row::Closer,
+    },
+    event::{Event, Fact},
+    lifecycle::{Call, Failure, Reason, Timing, Transition, Update},
+    names::Names,
+    tcp::{NetnsId, State},
+    timeline::{Stroke, Timeline},
+};
+
+/// So long after the beginning of a recording its TIME_WAITs may be from before it: the 60 s that they take, and what the kernel's timer adds at most.
+pub const DELAY_NS: u64 = 65_000_000_000;
+
+/// Groups and kinds of failures that are kept apart; what comes beyond is counted together.
+const MAX_SUBJECTS: usize = 1000;
+
+/// Namespaces whose settings are kept, and settings of each.
+const MAX_NAMESPACES: usize = 64;
+const MAX_SETTINGS: usize = 256;
+
+/// What took its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lasting {
+    /// From the SYN to the connection.
+    Connect,
+    /// From SYN_RECV to the connection.
+    Handshake,
+    /// A state, of those that left it.
+    In(State),
+}
+
+/// Whose something is: a group's key, or what failed; `None`: of all that came beyond the limit.
+type Subject<K> = Option<K>;
+
+/// What is measured.
+#[derive(Debug)]
+pub struct Measuring {
+    window: Window,
+    /// The same without the time in which TIME_WAITs from before may end.
+    delayed: Window,
+    by: Vec<GroupBy>,
+    counts: HashMap<Quantity, Counts>,
+    groups: HashMap<Subject<Box<[Value]>>, HashMap<Quantity, Counts>>,
+    failures: HashMap<Subject<FailureKind>, HashMap<Quantity, Counts>>,
+    durations: BTreeMap<Lasting, Durations>,
+    gauges: BTreeMap<State, Gauge>,
+    settings: BTreeMap<NetnsId, BTreeMap<String, String>>,
+    timeline: Timeline,
+    now_ns: u64,
+}
+
+/// What was measured, with names in place of the numbers that mean something within one recording only.
+#[derive(Debug)]
+pub struct Measured {
+    /// The time that it is of.
+    pub window: Window,
+    /// The time that everything about ends of TIME_WAIT is of.
+    pub delayed: Window,
+    /// Counts, by what they are of and whose.
+    pub counts: BTreeMap<(Quantity, Option<String>), Counts>,
+    /// How long things took.
+    pub durations: BTreeMap<Lasting, Durations>,
+    /// Sockets by state.
+    pub gauges: BTreeMap<State, Gauge>,
+    /// The settings at its end, by network namespace and name.
+    pub settings: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+impl Measuring {
+    /// Nothing yet; `began_ns`: when the recording began.
+    pub fn new(window: Window, began_ns: u64, by: Vec<GroupBy>) -> Self {
+        let delayed_ns = window.begin_ns.max(began_ns.saturating_add(DELAY_NS));
+        let delayed = Window { begin_ns: delayed_ns, end_ns: window.end_ns.max(delayed_ns) };
+        Self {
+            window,
+            delayed,
+            by,
+            counts: HashMap::new(),
+            groups: HashMap::new(),
+            failures: HashMap::new(),
+            durations: BTreeMap::new(),
+            gauges: BTreeMap::new(),
+            settings: BTreeMap::new(),
+            timeline: Timeline::default(),
+            now_ns: began_ns,
+        }
+    }
+
+    /// What a record said.
+    pub fn event(&mut self, event: &Event) {
+        self.now_ns = self.now_ns.max(event.time_ns);
+        if let Fact::Setting { netns, name, value } = &event.fact
+            && (self.settings.len() < MAX_NAMESPACES || self.settings.contains_key(netns))
+        {
+            let settings = self.settings.entry(*netns).or_default();
+            if settings.len() < MAX_SETTINGS || settings.contains_key(name) {
+                settings.insert(name.clone(), value.clone());
+            }
+        }
+    }
+
+    /// What followed, of what is wanted.
+    pub fn update(&mut self, update: &Update, names: &Names) {
+        self.draw(update);
+        match update {
+            Update::Transition(step) => self.step(step, names),
+            Update::Failed(failure) => self.failed(failure),
+            Update::Found(_) | Update::Owned { .. } | Update::Lost { .. } => {}
+        }
+    }
+
+    fn draw(&mut self, update: &Update) {
+        let Self { timeline, gauges, window, now_ns, .. } = self;
+        let mut draw = |stroke: Stroke<'_>| -> io::Result<()> {
+            if let Stroke::Count { time_ns, state, now } = stroke {
+                gauges.entry(state).or_insert_with(|| Gauge::new(*window)).set(time_ns, now);
+            }
+            Ok(())
+        };
+        let drawn = match update {
+            Update::Transition(step) => timeline.step(step, &mut draw),
+            Update::Found(found) => timeline.found(found, *now_ns, &mut draw),
+            Update::Lost { id, flow } => timeline.lost(*id, flow, *now_ns, &mut draw),
+            Update::Failed(_) | Update::Owned { .. } => Ok(()),
+        };
+        // What draws here writes nothing.
+        let _ = drawn;
+    }
+
+    fn step(&mut self, step: &Transition, names: &Names) {
+        let mut group = None;
+        for quantity in quantities(step) {
+            self.count(quantity, step.time_ns, u64::from(step.stands_for));
+            if is_of_groups(quantity) {
+                group.get_or_insert_with(Vec::new).push(quantity);
+            }
+        }
+        if let Some(quantities) = group {
+            self.count_of_group(step, &quantities, names);
+        }
+        if step.from == Some(State::TimeWait)
+            && let Some(restarts) = &step.restarts
+        {
+            for (cause, n) in restarts.by_cause() {
+                self.count(Quantity::Restarted(cause), step.time_ns, u64::from(n));
+            }
+        }
+        let (Some(from), Some(ns)) = (step.from, step.dwell_ns) else { return };
+        let lasting = match (from, step.to) {
+            (State::SynSent, State::Close) | (State::SynRecv, State::Close) | (State::Listen | State::Close, _) => {
+                return;
+            }
+            (State::SynSent, _) => Lasting::Connect,
+            (State::SynRecv, _) => Lasting::Handshake,
+            (from, _) => Lasting::In(from),
+        };
+        let window = if from == State::TimeWait { self.delayed } else { self.window };
+        let durations = self.durations.entry(lasting).or_insert_with(|| Durations::new(window));
+        durations.add(step.time_ns, ns, step.timing != Timing::Exact);
+    }
+
+    fn count(&mut self, quantity: Quantity, time_ns: u64, n: u64) {
+        let window = self.window_of(quantity);
+        self.counts.entry(quantity).or_insert_with(|| Counts::new(window)).add(time_ns, n);
+    }
+
+    fn count_of_group(&mut self, step: &Transition, quantities: &[Quantity], names: &Names) {
+        let owner = step.owner.as_deref().or(step.listener.as_deref());
+        let key: Box<[Value]> = self.by.iter().map(|by| by.of(&step.flow, owner, step.origin, names)).collect();
+        let subject = kept_apart(&self.groups, key);
+        let windows: Vec<Window> = quantities.iter().map(|quantity| self.window_of(*quantity)).collect();
+        let of_group = self.groups.entry(subject).or_default();
+        for (quantity, window) in quantities.iter().zip(windows) {
+            let counts = of_group.entry(*quantity).or_insert_with(|| Counts::new(window));
+            counts.add(step.time_ns, u64::from(step.stands_for));
+        }
+    }
+
+    fn failed(&mut self, failure: &Failure) {
+        let Failure { call, why, errno, flow, owner, .. } = failure;
+        let (address, port) = match call {
+            Call::Connect => (flow.raddr, flow.rport),
+            Call::Bind | Call::Listen => (flow.laddr, flow.lport),
+        };
+        let comm = owner.as_ref().map(|task| task.comm);
+        let (interface, netns) = (flow.interface(), flow.netns);
+        let kind = FailureKind { call: *call, why: *why, errno: *errno, comm, address, port, interface, netns };
+        let subject = kept_apart(&self.failures, kind);
+        let window = self.window;
+        let counts = self.failures.entry(subject).or_default().entry(Quantity::Failed(*call, *why));
+        counts.or_insert_with(|| Counts::new(window)).add(failure.time_ns, failure.calls());
+    }
+
+    fn window_of(&self, quantity: Quantity) -> Window {
+        if quantity.is_delayed() { self.delayed } else { self.window }
+    }
+
+    /// The recording is over. `named`: a group's key, what failed, and a namespace, as people know them.
+    pub fn finish(self, named: &impl Named) -> Measured {
+        let Self {
+            mut window, mut delayed, counts, groups, failures, mut durations, mut gauges, settings, now_ns, ..
+        } = self;
+        // The last record is part of it.
+        let end_ns = now_ns.saturating_add(1);
+        let ends = |window: Window| Window { end_ns: window.end_ns.min(end_ns).max(window.begin_ns), ..window };
+        (window, delayed) = (ends(window), ends(delayed));
+        let mut all: BTreeMap<(Quantity, Option<String>), Counts> = BTreeMap::new();
+        let whole = counts.into_iter().map(|(quantity, counts)| ((quantity, None), counts));
+        let of_groups = groups.into_iter().flat_map(|(key, counts)| {
+            let name = key.map_or_else(|| OTHERS.to_owned(), |key| named.group(&key));
+            counts.into_iter().map(move |(quantity, counts)| ((quantity, Some(name.clone())), counts))
+        });
+        let of_failures = failures.into_iter().flat_map(|(kind, counts)| {
+            let name = kind.map_or_else(|| OTHERS.to_owned(), |kind| named.failure(&kind));
+            counts.into_iter().map(move |(quantity, counts)| ((quantity, Some(name.clone())), counts))
+        });
+        for (key, mut counts) in whole.chain(of_groups).chain(of_failures) {
+            counts.finish(end_ns);
+            // What has another number may have the same name.
+            all.entry(key).and_modify(|known| known.append(&counts)).or_insert(counts);
+        }
+        all.retain(|_, counts| counts.total() > 0);
+        durations.values_mut().for_each(|durations| durations.finish(end_ns));
+        gauges.values_mut().for_each(|gauge| gauge.finish(end_ns));
+        let settings = settings.into_iter().map(|(netns, settings)| (named.netns(netns), settings)).collect();
+        Measured { window, delayed, counts: all, durations, gauges, settings }
+    }
+}
+
+/// What comes beyond the limit.
+const OTHERS: &str = "all others";
+
+/// What people call things that a recording has numbers for.
+pub trait Named {
+    /// A group.
+    fn group(&self, key: &[Value]) -> String;
+    /// What failed: whose call, and where to.
+    fn failure(&self, kind: &FailureKind) -> String;
+    /// A network namespace.
+    fn netns(&self, netns: NetnsId) -> String;
+}
+
+impl Measured {
+    /// The names of all that has been counted.
+    pub fn keys(&self) -> BTreeSet<(Quantity, Option<String>)> {
+        self.counts.keys().cloned().collect()
+    }
+}
+
+/// What a step counts as.
+fn quantities(step: &Transition) -> impl Iterator<Item = Quantity> {
+    let (from, to) = (step.from, step.to);
+    let made = match (from, to) {
+        (Some(State::SynSent), State::Established) => Some(Quantity::Connected),
+        (Some(State::SynRecv), State::Established) => Some(Quantity::Accepted),
+        _ => None,
+    };
+    let reason = step.reason.unwrap_or(Reason::Unknown);
+    let ends_otherwise = to == State::Close && was_made(from) && from != Some(State::TimeWait);
+    let again = from == Some(State::SynSent) && step.retransmits.is_some_and(|again| again > 0);
+    let gone = (to == State::Close && from == Some(State::SynRecv)).then_some(Quantity::SynRecvEndedBy(reason));
+    [
+        made,
+        (to == State::TimeWait || ends_otherwise).then_some(Quantity::Ended),
+        Closer::of(step).map(Quantity::ClosedFirst),
+        (to == State::TimeWait).then_some(Quantity::TimeWaitEntered),
+        (from == Some(State::TimeWait)).then_some(Quantity::TimeWaitLeft),
+        (from == Some(State::TimeWait)).then_some(Quantity::TimeWaitLeftBy(reason)),
+        ends_otherwise.then_some(Quantity::EndedBy(reason, step.detail)),
+        again.then_some(Quantity::SynSentAgain),
+        gone,
+    ]
+    .into_iter()
+    .flatten()
+}
+
+/// What is told of each group: how much it does, its TIME_WAITs, and what ended badly.
+fn is_of_groups(quantity: Quantity) -> bool {
+    match quantity {
+        Quantity::Ended | Quantity::TimeWaitEntered => true,
+        Quantity::EndedBy(reason, _) => is_bad_end(reason),
+        _ => false,
+    }
+}
+
+/// Its own place, as long as there is room; else that of all others.
+fn kept_apart<K: Eq + std::hash::Hash, V>(known: &HashMap<Subject<K>, V>, key: K) -> Subject<K> {
+    let key = Some(key);
+    if known.len() < MAX_SUBJECTS || known.contains_key(&key) { key } else { None }
+}

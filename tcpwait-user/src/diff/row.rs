@@ -1,0 +1,216 @@
+//! A row of the comparison: the same thing before and after, and what that says.
+
+use super::{
+    blocks::Counts,
+    durations::Quantile,
+    interval::Ratio,
+    measured::Lasting,
+    quantity::{Direction, Quantity},
+    verdict::Verdict,
+};
+use crate::tcp::State;
+
+/// Something that was counted.
+#[derive(Debug)]
+pub struct CountRow {
+    /// What.
+    pub quantity: Quantity,
+    /// Whose: a group, or what failed; `None`: all.
+    pub subject: Option<String>,
+    /// Before.
+    pub before: CountSide,
+    /// After.
+    pub after: CountSide,
+    /// The rates: after through before; `None` where there were none on one side, or it cannot be said.
+    pub rate: Option<Ratio>,
+    /// The same of what comes to a thousand of what it is held against.
+    pub share: Option<Ratio>,
+    /// What that says.
+    pub verdict: Verdict,
+}
+
+/// A count on one side.
+#[derive(Debug, Default)]
+pub struct CountSide {
+    /// How many; at least, where events were lost.
+    pub count: u64,
+    /// A second; `None` of no time.
+    pub per_s: Option<f64>,
+    /// For a thousand of what it is held against: connections that ended, or TIME_WAITs that ended. `None` of what is not held against anything, and where
+    /// there were none.
+    pub per_1000: Option<f64>,
+    /// How many a second over time, and how long a part of it is in nanoseconds.
+    pub course: (Vec<f64>, u64),
+}
+
+/// Sockets in a state.
+#[derive(Debug)]
+pub struct GaugeRow {
+    /// The state.
+    pub state: State,
+    /// Before.
+    pub before: GaugeSide,
+    /// After.
+    pub after: GaugeSide,
+    /// The means: after through before.
+    pub ratio: Option<Ratio>,
+    /// What that says.
+    pub verdict: Verdict,
+}
+
+/// Sockets on one side.
+#[derive(Debug, Default)]
+pub struct GaugeSide {
+    /// The mean by time; `None` of no time.
+    pub mean: Option<f64>,
+    /// The most at once.
+    pub most: u64,
+    /// The means over time, and how long a part of it is in nanoseconds.
+    pub course: (Vec<f64>, u64),
+}
+
+/// A quantile of what took its time.
+#[derive(Clone, Copy, Debug)]
+pub struct QuantileRow {
+    /// The share of those that took no longer, in percent.
+    pub percent: u8,
+    /// Before; `None` where too few are known.
+    pub before: Option<Quantile>,
+    /// After.
+    pub after: Option<Quantile>,
+    /// What that says.
+    pub verdict: Verdict,
+}
+
+/// How long something took.
+#[derive(Debug)]
+pub struct DurationRow {
+    /// What.
+    pub lasting: Lasting,
+    /// How many are known before.
+    pub count_before: u64,
+    /// And after.
+    pub count_after: u64,
+    /// The quantiles.
+    pub quantiles: Vec<QuantileRow>,
+    /// How they are spread before: each length in nanoseconds with how many took about so long.
+    pub spread_before: Vec<(u64, u64)>,
+    /// And after.
+    pub spread_after: Vec<(u64, u64)>,
+}
+
+/// A setting that is not the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingRow {
+    /// The network namespace.
+    pub netns: String,
+    /// Its name.
+    pub name: String,
+    /// Before; `None` where it was not there.
+    pub before: Option<String>,
+    /// After.
+    pub after: Option<String>,
+}
+
+/// Where a change belongs, in the order in which it is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// A failure that was not there before.
+    NewFailure,
+    /// It got worse.
+    Worse,
+    /// It got better.
+    Better,
+    /// It was not there before.
+    New,
+    /// It is gone.
+    Gone,
+    /// It changed, and neither is better.
+    Changed,
+}
+
+impl Kind {
+    /// Where a verdict belongs; `None` of what is no change.
+    pub fn of(verdict: Verdict, direction: Direction) -> Option<Self> {
+        let bad = direction == Direction::MoreIsWorse;
+        match verdict {
+            Verdict::New if bad => Some(Self::NewFailure),
+            Verdict::Up if bad => Some(Self::Worse),
+            Verdict::Down | Verdict::Gone if bad => Some(Self::Better),
+            Verdict::New => Some(Self::New),
+            Verdict::Gone => Some(Self::Gone),
+            Verdict::Up | Verdict::Down => Some(Self::Changed),
+            Verdict::WithLoad | Verdict::OneSided | Verdict::Same | Verdict::Unknown(_) => None,
+        }
+    }
+}
+
+impl CountRow {
+    /// Where it belongs.
+    pub fn kind(&self) -> Option<Kind> {
+        Kind::of(self.verdict, self.quantity.direction())
+    }
+}
+
+impl GaugeRow {
+    /// Whether more of it is worse: what nobody closes, and what nobody accepts.
+    pub fn direction(&self) -> Direction {
+        match self.state {
+            State::CloseWait | State::SynRecv => Direction::MoreIsWorse,
+            _ => Direction::Neither,
+        }
+    }
+
+    /// Where it belongs. What was there is no failure by itself.
+    pub fn kind(&self) -> Option<Kind> {
+        Kind::of(self.verdict, self.direction()).map(|kind| if kind == Kind::NewFailure { Kind::Worse } else { kind })
+    }
+}
+
+impl QuantileRow {
+    /// Where it belongs.
+    pub fn kind(&self, lasting: Lasting) -> Option<Kind> {
+        Kind::of(self.verdict, lasting.direction())
+    }
+}
+
+impl Lasting {
+    /// Whether longer is worse: of what somebody waits for.
+    pub fn direction(self) -> Direction {
+        match self {
+            Self::Connect | Self::Handshake => Direction::MoreIsWorse,
+            Self::In(_) => Direction::Neither,
+        }
+    }
+
+    /// As conditions and JSON have it.
+    pub fn name(self) -> String {
+        match self {
+            Self::Connect => "connect".to_owned(),
+            Self::Handshake => "handshake".to_owned(),
+            Self::In(state) => state.name().to_lowercase(),
+        }
+    }
+
+    /// In words.
+    pub fn words(self) -> String {
+        match self {
+            Self::Connect => "connect() to the connection".to_owned(),
+            Self::Handshake => "SYN received to the connection".to_owned(),
+            Self::In(state) => format!("in {state}"),
+        }
+    }
+}
+
+impl CountSide {
+    /// Of what was counted; `seconds`: how long; `base`: what it is held against.
+    pub(super) fn new(counts: Option<&Counts>, seconds: f64, base: Option<u64>) -> Self {
+        let count = counts.map_or(0, Counts::total);
+        Self {
+            count,
+            per_s: (seconds > 0.0).then(|| count as f64 / seconds),
+            per_1000: base.filter(|base| *base > 0).map(|base| count as f64 * 1000.0 / base as f64),
+            course: counts.map(Counts::rates).unwrap_or_default(),
+        }
+    }
+}

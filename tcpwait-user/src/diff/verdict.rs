@@ -1,0 +1,103 @@
+//! What two numbers of the same thing say together.
+
+use super::interval::Ratio;
+
+/// A difference is at least so large, as a part of what it was.
+pub const LEAST_CHANGE: f64 = 0.05;
+
+/// Of fewer nothing is said but that they are there.
+pub const LEAST_EVENTS: u64 = 10;
+
+/// What is said of two numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// They differ by more than chance; more after than before.
+    Up,
+    /// The same; less after than before.
+    Down,
+    /// There was none before.
+    New,
+    /// There is none after.
+    Gone,
+    /// It changed as the load did, or did not although the load did.
+    WithLoad,
+    /// Too few to say: less than [`LEAST_EVENTS`], and on one side only.
+    OneSided,
+    /// Nothing says that they differ.
+    Same,
+    /// It cannot be said.
+    Unknown(Unknown),
+}
+
+/// Why it cannot be said whether something changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// Events were lost, and might be the difference.
+    Lost,
+    /// Only one of the recordings had what tells of it.
+    NotRecorded,
+    /// A recording is too short.
+    TooShort,
+}
+
+impl Verdict {
+    /// Whether it is a difference.
+    pub fn is_change(self) -> bool {
+        matches!(self, Self::Up | Self::Down | Self::New | Self::Gone)
+    }
+
+    /// The word for it, in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::New => "new",
+            Self::Gone => "gone",
+            Self::WithLoad => "with-load",
+            Self::OneSided => "one-sided",
+            Self::Same => "same",
+            Self::Unknown(Unknown::Lost) => "unknown-lost",
+            Self::Unknown(Unknown::NotRecorded) => "unknown-not-recorded",
+            Self::Unknown(Unknown::TooShort) => "unknown-too-short",
+        }
+    }
+
+    /// Every word.
+    pub const NAMES: [&'static str; 10] = [
+        "up",
+        "down",
+        "new",
+        "gone",
+        "with-load",
+        "one-sided",
+        "same",
+        "unknown-lost",
+        "unknown-not-recorded",
+        "unknown-too-short",
+    ];
+
+    /// What a ratio alone says.
+    pub(super) fn of(ratio: Ratio) -> Self {
+        match ratio {
+            Ratio { ratio, low, .. } if low > 1.0 && ratio > 1.0 + LEAST_CHANGE => Self::Up,
+            // The other way round, so that both directions have the same bound.
+            Ratio { ratio, high, .. } if high < 1.0 && ratio < 1.0 / (1.0 + LEAST_CHANGE) => Self::Down,
+            _ => Self::Same,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_is_certain_and_not_small() {
+        let of = |ratio, low, high| Verdict::of(Ratio { ratio, low, high });
+        assert_eq!(of(1.2, 1.1, 1.3), Verdict::Up);
+        assert_eq!(of(1.2, 0.9, 1.6), Verdict::Same);
+        assert_eq!(of(1.04, 1.03, 1.05), Verdict::Same);
+        assert_eq!(of(0.8, 0.7, 0.9), Verdict::Down);
+        assert_eq!(of(0.96, 0.95, 0.97), Verdict::Same);
+    }
+}

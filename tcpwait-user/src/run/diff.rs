@@ -1,0 +1,201 @@
+//! `tcpwait diff`: two recordings are read one after the other, measured, and held against each other.
+
+use std::{convert::Infallible, fs, io::Write, path::Path, process::ExitCode, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use jiff::tz::TimeZone;
+
+use super::{
+    criteria::{check_states, criteria},
+    exit,
+    notices::{log_to_stderr, say_damage},
+    screen::{paint, screen},
+    source::open,
+};
+use crate::{
+    aggregate::{by::Value, failures::FailureKind},
+    cli::{DiffArgs, DiffPart},
+    diff::{
+        blocks::Window,
+        comparable::Origin,
+        compare::{Comparison, Side},
+        condition::{Condition, Outcome},
+        measured::{Measuring, Named},
+    },
+    ledger::Ledger,
+    lifecycle::Call,
+    names::Names,
+    output::{Output, say},
+    pipeline::Stream,
+    plain,
+    select::Selector,
+    tcp::NetnsId,
+    view::{
+        diff::{json, text::DiffText, words},
+        key,
+    },
+};
+
+/// Exit code of `--fail-if`.
+const FAILED_IF: u8 = 4;
+
+/// Carries it out.
+pub fn run(args: &DiffArgs) -> Result<ExitCode> {
+    check_states(&args.filter.state)?;
+    log_to_stderr(false);
+    let is_stdin = |path: &Path| path == Path::new("-");
+    if is_stdin(&args.before) && is_stdin(&args.after) {
+        bail!("both recordings are to be read from standard input, which can only be one: name a file for the other");
+    }
+    let windows = match args.window.as_slice() {
+        [] => [DiffPart::default(); 2],
+        [both] => [*both; 2],
+        [before, after] => [*before, *after],
+        more => {
+            bail!("--window is given {} times: once for both recordings, or twice, of BEFORE and of AFTER", more.len())
+        }
+    };
+    let before = measure(args, &args.before, windows[0])?;
+    let after = measure(args, &args.after, windows[1])?;
+    let lossy = [&before, &after].into_iter().any(|side| side.origin.ledger.is_lossy());
+    let comparison = Comparison::new(before, after);
+    let mut out = Output::patient();
+    let written = if args.json {
+        json::write(&comparison, &mut out)
+    } else {
+        let text =
+            DiffText { width: screen(false).width, paint: paint(args.color), all: args.all, zone: TimeZone::system() };
+        text.write(&comparison, &mut out)
+    };
+    written.and_then(|()| out.flush()).context("writing to stdout")?;
+    if fails(&args.fail_if, &comparison) {
+        return Ok(ExitCode::from(FAILED_IF));
+    }
+    Ok(exit::code(lossy, args.fail_on_loss))
+}
+
+/// Whether any condition holds, or cannot be said, which is told.
+fn fails(conditions: &[Condition], comparison: &Comparison) -> bool {
+    let mut fails = false;
+    for condition in conditions {
+        match condition.judge(comparison) {
+            Outcome::No => {}
+            Outcome::Holds { row, before, after } => {
+                let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
+                let (before, after) = (number(before), number(after));
+                say!("tcpwait: --fail-if '{condition}' holds: {} is {after}, and was {before}", plain::escaped(&row));
+                fails = true;
+            }
+            Outcome::Unknown(why) => {
+                say!("tcpwait: --fail-if '{condition}' cannot be said: {}", words::unknown(why));
+                fails = true;
+            }
+        }
+    }
+    fails
+}
+
+/// Reads one of them.
+fn measure(args: &DiffArgs, path: &Path, part: DiffPart) -> Result<Side> {
+    let mut reader = open(path)?;
+    let header = reader.header().clone();
+    let criteria = criteria(&args.filter, false)?;
+    let after_start =
+        |time: Duration| header.started_ns.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    let window = Window { begin_ns: after_start(part.begin), end_ns: part.end.map_or(u64::MAX, after_start) };
+    let mut reading = Reading {
+        stream: Stream::new(&header),
+        selector: Selector::new(criteria),
+        measuring: Measuring::new(window, header.started_ns, args.by.clone()),
+    };
+    while let Some(record) = reader.next_record() {
+        reading.record(record);
+        reading.stream.recorded(reader.found());
+    }
+    reading.stream.recorded(reader.found());
+    reading.finish();
+    say_damage(path, &reader.found(), "compared");
+    let Reading { stream, selector, measuring } = reading;
+    let context = stream.context();
+    let measured = measuring.finish(&Known(context.names));
+    if measured.window.length_ns() == 0 {
+        bail!("{}: nothing was recorded in the time that --window names", path.display());
+    }
+    let origin = Origin {
+        file: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
+        place: fs::canonicalize(path).ok(),
+        kernel: header.kernel.clone(),
+        machine: header.machine.clone(),
+        hz: header.hz,
+        tcpwait: header.tcpwait.clone(),
+        segments: header.segments,
+        tells_refused_calls: header.tells_refused_calls(),
+        tells_who_accepts: header.tells_who_accepts(),
+        has_settings: header.has_circumstances(),
+        realtime_ns: i128::from(measured.window.begin_ns) + context.realtime_offset_ns,
+        window: measured.window,
+        ledger: Ledger { undecided: selector.undecided(), ..stream.ledger() },
+    };
+    Ok(Side { origin, measured })
+}
+
+/// From a record to what is measured.
+struct Reading {
+    stream: Stream,
+    selector: Selector,
+    measuring: Measuring,
+}
+
+impl Reading {
+    fn record(&mut self, bytes: &[u8]) {
+        self.stream.record(bytes);
+        if let Some(event) = self.stream.event() {
+            self.measuring.event(event);
+        }
+        self.take_in();
+    }
+
+    fn take_in(&mut self) {
+        let Self { stream, selector, measuring } = self;
+        let names = stream.context().names;
+        for update in stream.updates() {
+            let Ok(()) = selector.pass(update, names, |update| {
+                measuring.update(update, names);
+                Ok::<(), Infallible>(())
+            });
+        }
+    }
+
+    /// Lets go of everything that still waits for a later event: the records are over.
+    fn finish(&mut self) {
+        self.stream.finish();
+        self.take_in();
+        let Self { stream, selector, measuring } = self;
+        let names = stream.context().names;
+        let Ok(()) = selector.finish(names, |update| {
+            measuring.update(update, names);
+            Ok::<(), Infallible>(())
+        });
+    }
+}
+
+/// Names of one recording.
+struct Known<'a>(&'a Names);
+
+impl Named for Known<'_> {
+    fn group(&self, key: &[Value]) -> String {
+        let values: Vec<String> = key.iter().map(|value| key::text(*value, self.0)).collect();
+        values.join(" ")
+    }
+
+    fn failure(&self, kind: &FailureKind) -> String {
+        let process = kind.comm.map_or_else(|| "unknown process".to_owned(), key::comm_of);
+        let address = self.0.endpoint(kind.address, kind.port, kind.interface);
+        let towards = if kind.call == Call::Connect { "to" } else { "on" };
+        format!("{process} {towards} {address}")
+    }
+
+    fn netns(&self, netns: NetnsId) -> String {
+        key::text(Value::Netns(netns), self.0)
+    }
+}

@@ -1,0 +1,236 @@
+//! A comparison as one JSON document. The keys and their units are in docs/output.md; what is not known is `null`.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::words;
+use crate::{
+    diff::{
+        comparable::Origin,
+        compare::Comparison,
+        condition::sockets_of,
+        durations::Quantile,
+        interval::{CONFIDENCE, Ratio},
+        quantity::{Base, Direction},
+        row::{CountRow, CountSide, DurationRow, GaugeRow, GaugeSide, Kind, QuantileRow, SettingRow},
+    },
+    plain,
+    view::schema,
+};
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: &'static str,
+    confidence: f64,
+    before: OriginJson<'a>,
+    after: OriginJson<'a>,
+    unlike: Vec<String>,
+    differences: usize,
+    compared: usize,
+    counts: Vec<CountJson<'a>>,
+    sockets: Vec<GaugeJson>,
+    durations: Vec<DurationJson>,
+    settings: Option<Vec<SettingJson<'a>>>,
+}
+
+#[derive(Serialize)]
+struct OriginJson<'a> {
+    file: &'a str,
+    kernel: &'a str,
+    machine: &'a str,
+    hz: Option<u64>,
+    tcpwait: &'a str,
+    begin: Option<String>,
+    length_ns: u64,
+    time_wait_ends_length_ns: u64,
+    lost: u64,
+}
+
+#[derive(Serialize)]
+struct CountJson<'a> {
+    name: String,
+    of: Option<&'a str>,
+    verdict: &'static str,
+    kind: Option<&'static str>,
+    more_is_worse: bool,
+    per_1000_of: Option<&'static str>,
+    before: CountSideJson,
+    after: CountSideJson,
+    rate: Option<RatioJson>,
+    share: Option<RatioJson>,
+}
+
+#[derive(Serialize)]
+struct CountSideJson {
+    count: u64,
+    per_s: Option<f64>,
+    per_1000: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct RatioJson {
+    ratio: f64,
+    low: f64,
+    high: f64,
+}
+
+#[derive(Serialize)]
+struct GaugeJson {
+    name: String,
+    verdict: &'static str,
+    kind: Option<&'static str>,
+    more_is_worse: bool,
+    before: GaugeSideJson,
+    after: GaugeSideJson,
+    ratio: Option<RatioJson>,
+}
+
+#[derive(Serialize)]
+struct GaugeSideJson {
+    mean: Option<f64>,
+    max: u64,
+}
+
+#[derive(Serialize)]
+struct DurationJson {
+    name: String,
+    more_is_worse: bool,
+    count_before: u64,
+    count_after: u64,
+    quantiles: Vec<QuantileJson>,
+}
+
+#[derive(Serialize)]
+struct QuantileJson {
+    percent: u8,
+    verdict: &'static str,
+    kind: Option<&'static str>,
+    before: Option<TimeJson>,
+    after: Option<TimeJson>,
+}
+
+#[derive(Serialize)]
+struct TimeJson {
+    ns: u64,
+    low_ns: Option<u64>,
+    high_ns: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct SettingJson<'a> {
+    netns: &'a str,
+    name: &'a str,
+    before: Option<&'a str>,
+    after: Option<&'a str>,
+}
+
+/// Writes it.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn write(comparison: &Comparison, out: &mut dyn Write) -> io::Result<()> {
+    let (differences, compared) = comparison.changes();
+    let document = Document {
+        schema: schema::DIFF,
+        confidence: f64::from(CONFIDENCE) / 100.0,
+        before: origin(&comparison.before, comparison.delayed[0].length_ns()),
+        after: origin(&comparison.after, comparison.delayed[1].length_ns()),
+        unlike: comparison.unlike.iter().map(words::unlike).collect(),
+        differences,
+        compared,
+        counts: comparison.counts.iter().map(of_count).collect(),
+        sockets: comparison.gauges.iter().map(gauge).collect(),
+        durations: comparison.durations.iter().map(of_duration).collect(),
+        settings: comparison.settings.as_ref().map(|rows| rows.iter().map(setting).collect()),
+    };
+    plain::json(&mut *out, &document)?;
+    out.write_all(b"\n")
+}
+
+/// The word for where a change belongs.
+pub const fn kind_name(kind: Kind) -> &'static str {
+    match kind {
+        Kind::NewFailure => "new-failure",
+        Kind::Worse => "worse",
+        Kind::Better => "better",
+        Kind::New => "new",
+        Kind::Gone => "gone",
+        Kind::Changed => "changed",
+    }
+}
+
+fn origin(origin: &Origin, delayed_ns: u64) -> OriginJson<'_> {
+    OriginJson {
+        file: &origin.file,
+        kernel: &origin.kernel,
+        machine: &origin.machine,
+        hz: origin.hz,
+        tcpwait: &origin.tcpwait,
+        begin: jiff::Timestamp::from_nanosecond(origin.realtime_ns).ok().map(|time| format!("{time:.9}")),
+        length_ns: origin.window.length_ns(),
+        time_wait_ends_length_ns: delayed_ns,
+        lost: origin.lost(),
+    }
+}
+
+fn of_count(row: &CountRow) -> CountJson<'_> {
+    let side = |side: &CountSide| CountSideJson { count: side.count, per_s: side.per_s, per_1000: side.per_1000 };
+    CountJson {
+        name: row.quantity.name(),
+        of: row.subject.as_deref(),
+        verdict: row.verdict.name(),
+        kind: row.kind().map(kind_name),
+        more_is_worse: row.quantity.direction() == Direction::MoreIsWorse,
+        per_1000_of: match row.quantity.base() {
+            Base::None => None,
+            Base::Ended => Some("connections-ended"),
+            Base::TimeWaitLeft => Some("time-wait-left"),
+        },
+        before: side(&row.before),
+        after: side(&row.after),
+        rate: row.rate.map(ratio),
+        share: row.share.map(ratio),
+    }
+}
+
+fn ratio(ratio: Ratio) -> RatioJson {
+    RatioJson { ratio: ratio.ratio, low: ratio.low, high: ratio.high }
+}
+
+fn gauge(row: &GaugeRow) -> GaugeJson {
+    let side = |side: &GaugeSide| GaugeSideJson { mean: side.mean, max: side.most };
+    GaugeJson {
+        name: sockets_of(row.state),
+        verdict: row.verdict.name(),
+        kind: row.kind().map(kind_name),
+        more_is_worse: row.direction() == Direction::MoreIsWorse,
+        before: side(&row.before),
+        after: side(&row.after),
+        ratio: row.ratio.map(ratio),
+    }
+}
+
+fn of_duration(row: &DurationRow) -> DurationJson {
+    let time = |quantile: Option<Quantile>| {
+        quantile.map(|quantile| TimeJson { ns: quantile.ns, low_ns: quantile.low_ns, high_ns: quantile.high_ns })
+    };
+    let quantile = |of: &QuantileRow| QuantileJson {
+        percent: of.percent,
+        verdict: of.verdict.name(),
+        kind: of.kind(row.lasting).map(kind_name),
+        before: time(of.before),
+        after: time(of.after),
+    };
+    DurationJson {
+        name: row.lasting.name(),
+        more_is_worse: row.lasting.direction() == Direction::MoreIsWorse,
+        count_before: row.count_before,
+        count_after: row.count_after,
+        quantiles: row.quantiles.iter().map(quantile).collect(),
+    }
+}
+
+fn setting(row: &SettingRow) -> SettingJson<'_> {
+    SettingJson { netns: &row.netns, name: &row.name, before: row.before.as_deref(), after: row.after.as_deref() }
+}

@@ -1,0 +1,172 @@
+//! The words of a comparison, which text and page share.
+
+use crate::{
+    diff::{
+        comparable::{NotTold, Origin, Unlike, Which},
+        compare::Comparison,
+        durations::Quantile,
+        interval::{CONFIDENCE, Ratio},
+        quantity::Quantity,
+        row::{CountRow, Kind},
+        verdict::{Unknown, Verdict},
+    },
+    plain,
+    view::units::{counted, duration, rate},
+};
+
+/// What stands above the rows of a kind.
+pub fn heading(kind: Kind) -> &'static str {
+    match kind {
+        Kind::NewFailure => "NEW FAILURES",
+        Kind::Worse => "WORSE",
+        Kind::Better => "BETTER",
+        Kind::New => "NEW",
+        Kind::Gone => "GONE",
+        Kind::Changed => "CHANGED",
+    }
+}
+
+/// Every kind, in the order in which they are told.
+pub const KINDS: [Kind; 6] = [Kind::NewFailure, Kind::Worse, Kind::Better, Kind::New, Kind::Gone, Kind::Changed];
+
+/// `+20%`, `-99.3%`, `x12`.
+pub fn change(ratio: f64) -> String {
+    let percent = (ratio - 1.0) * 100.0;
+    match ratio {
+        ratio if ratio >= 10.0 => format!("x{ratio:.0}"),
+        ratio if ratio < 0.1 => format!("{percent:.1}%"),
+        _ if percent.abs() < 0.5 => "0%".to_owned(),
+        _ => format!("{percent:+.0}%"),
+    }
+}
+
+/// The change, or that it is new or gone, or `-`.
+pub fn changed(verdict: Verdict, ratio: Option<f64>) -> String {
+    match (verdict, ratio) {
+        (Verdict::New, _) => "new".to_owned(),
+        (Verdict::Gone, _) => "gone".to_owned(),
+        (Verdict::Unknown(_), _) => "?".to_owned(),
+        (_, Some(ratio)) => change(ratio),
+        (_, None) => "-".to_owned(),
+    }
+}
+
+/// `+15% to +25%`.
+pub fn interval(ratio: Option<Ratio>) -> String {
+    ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{} to {}", change(ratio.low), change(ratio.high)))
+}
+
+/// A number of sockets, which need not be whole.
+pub fn mean(mean: Option<f64>) -> String {
+    rate(mean)
+}
+
+/// `1.20ms (1.10ms to 1.31ms)`.
+pub fn quantile(quantile: Option<Quantile>) -> String {
+    let Some(quantile) = quantile else { return "-".to_owned() };
+    let bound = |ns: Option<u64>| ns.map_or_else(|| "?".to_owned(), |ns| duration(Some(ns)));
+    format!("{} ({} to {})", duration(Some(quantile.ns)), bound(quantile.low_ns), bound(quantile.high_ns))
+}
+
+/// Whose it is, and what.
+pub fn what(row: &CountRow) -> String {
+    let words = row.quantity.words();
+    row.subject.as_ref().map_or(words.clone(), |subject| format!("{}: {words}", plain::column(subject)))
+}
+
+/// Why it cannot be said.
+pub fn unknown(why: Unknown) -> &'static str {
+    match why {
+        Unknown::Lost => "events were lost, and might be the difference",
+        Unknown::NotRecorded => "only one recording had the hook that tells of it",
+        Unknown::TooShort => "the recordings are too short for it",
+    }
+}
+
+/// The same in few words, for a number of rows.
+pub fn unknown_short(why: Unknown) -> &'static str {
+    match why {
+        Unknown::Lost => "events were lost",
+        Unknown::NotRecorded => "hook missing",
+        Unknown::TooShort => "too short",
+    }
+}
+
+/// How the two are not alike, a sentence each.
+pub fn unlike(unlike: &Unlike) -> String {
+    let name = |which: Which| match which {
+        Which::Before => "BEFORE",
+        Which::After => "AFTER",
+        Which::Both => "Both",
+    };
+    let verb = |which: Which, one: &'static str, both: &'static str| if which == Which::Both { both } else { one };
+    match unlike {
+        Unlike::SameRecording => "BEFORE and AFTER are the same recording.".to_owned(),
+        Unlike::Differ(what, before, after) => {
+            let (before, after) = (plain::escaped(before), plain::escaped(after));
+            format!("{what} is not the same: {before} before, {after} after. A difference may come from that.")
+        }
+        Unlike::NotTold(what, which) => format!(
+            "{} had no hook for {}",
+            name(*which),
+            match what {
+                NotTold::LateSegments => "late segments: restarts of TIME_WAIT are not compared.",
+                NotTold::RefusedCalls => "calls that fail before anything is sent: they are not compared.",
+                NotTold::WhoAccepts =>
+                    "who accepts a connection: some owners may be unknown there, and groups smaller.",
+            }
+        ),
+        Unlike::Lost(which, events) => format!(
+            "{} lost {}: its counts are at least. A difference is told where it would be one with all of them.",
+            name(*which),
+            counted(*events, "event", "events")
+        ),
+        Unlike::Cut(which) => {
+            format!("{} {} before the end: compared as far as it goes.", name(*which), verb(*which, "stops", "stop"))
+        }
+        Unlike::ShorterThanTimeWait(which) => format!(
+            "{} {} shorter than 65 s: ends of TIME_WAIT are not compared, as they may be of connections from before.",
+            name(*which),
+            verb(*which, "is", "are")
+        ),
+        Unlike::MuchShorter(which) => {
+            format!("{} is less than half as long as the other: intervals are wide.", name(*which))
+        }
+    }
+}
+
+/// Said where nothing is unlike.
+pub const ALIKE: &str = "Comparable: same kernel, HZ, hooks and version of tcpwait; nothing was lost.";
+
+/// How the load changed.
+pub fn load(comparison: &Comparison) -> String {
+    let Some(row) = comparison.count(Quantity::Ended, None) else {
+        return "No connection ended in either.".to_owned();
+    };
+    let rates =
+        format!("{} connections ended a second before, {} after", rate(row.before.per_s), rate(row.after.per_s));
+    let said = match row.verdict {
+        Verdict::Same => "the load is the same, as far as can be told".to_owned(),
+        Verdict::Up | Verdict::Down | Verdict::WithLoad => format!(
+            "{} ({CONFIDENCE}% interval {})",
+            changed(row.verdict, row.rate.map(|rate| rate.ratio)),
+            interval(row.rate)
+        ),
+        Verdict::New => "none before".to_owned(),
+        Verdict::Gone => "none after".to_owned(),
+        Verdict::OneSided => "too few to say more".to_owned(),
+        Verdict::Unknown(why) => format!("whether that is a difference cannot be said: {}", unknown(why)),
+    };
+    format!("{rates}: {said}.")
+}
+
+/// The one line on a recording.
+pub fn origin(origin: &Origin, begins: &str) -> String {
+    format!(
+        "{}: {begins}, {}, kernel {} {}",
+        plain::escaped(&origin.file),
+        duration(Some(origin.window.length_ns())),
+        plain::escaped(&origin.kernel),
+        plain::escaped(&origin.machine)
+    )
+}
