@@ -9,9 +9,9 @@ use super::{
     gauge::Gauge,
     interval::{Mean, Ratio},
     measured::{Lasting, Measured},
-    quantity::{Base, Quantity},
+    quantity::{Base, Direction, Quantity},
     row::{CountRow, CountSide, DurationRow, GaugeRow, GaugeSide, QuantileRow, SettingRow},
-    verdict::{LEAST_CHANGE, LEAST_EVENTS, Unknown, Verdict},
+    verdict::{LEAST_CHANGE, LEAST_EVENTS, LEAST_NS, LEAST_WAIT_NS, Unknown, Verdict},
 };
 use crate::{
     lifecycle::{SegmentSource, Why},
@@ -68,9 +68,9 @@ impl Comparison {
         let states: BTreeSet<State> =
             before.measured.gauges.keys().chain(after.measured.gauges.keys()).copied().collect();
         let gauges = states.into_iter().filter_map(|state| gauge_row(state, &before, &after)).collect();
-        let lasting: BTreeSet<Lasting> =
-            before.measured.durations.keys().chain(after.measured.durations.keys()).copied().collect();
-        let durations = lasting.into_iter().filter_map(|lasting| duration_row(lasting, &before, &after)).collect();
+        let lasting: BTreeSet<(Lasting, Option<String>)> =
+            before.measured.durations.keys().chain(after.measured.durations.keys()).cloned().collect();
+        let durations = lasting.into_iter().filter_map(|key| duration_row(key, &before, &after)).collect();
         let delayed = [before.measured.delayed, after.measured.delayed];
         let unlike = unlike(&before.origin, &after.origin, delayed);
         let settings = (before.origin.has_settings && after.origin.has_settings)
@@ -270,8 +270,9 @@ fn gauge_row(state: State, before: &Side, after: &Side) -> Option<GaugeRow> {
     Some(GaugeRow { state, before: before_side, after: after_side, ratio, verdict })
 }
 
-fn duration_row(lasting: Lasting, before: &Side, after: &Side) -> Option<DurationRow> {
-    let (old, new) = (before.measured.durations.get(&lasting), after.measured.durations.get(&lasting));
+fn duration_row(key: (Lasting, Option<String>), before: &Side, after: &Side) -> Option<DurationRow> {
+    let (old, new) = (before.measured.durations.get(&key), after.measured.durations.get(&key));
+    let (lasting, subject) = key;
     let count = |durations: Option<&Durations>| durations.map_or(0, Durations::count);
     let counts = [count(old), count(new)];
     // What is there on one side only is a row of counts.
@@ -285,7 +286,8 @@ fn duration_row(lasting: Lasting, before: &Side, after: &Side) -> Option<Duratio
         true => side.origin.hz.map_or(20_000_000, |hz| 2_000_000_000 / hz.max(1)),
         false => 0,
     };
-    let least_ns = jiffies_ns(before, old).max(jiffies_ns(after, new));
+    let size_ns = if lasting.direction() == Direction::MoreIsWorse { LEAST_WAIT_NS } else { LEAST_NS };
+    let least_ns = jiffies_ns(before, old).max(jiffies_ns(after, new)).max(size_ns);
     let quantile = |percent: u8| {
         let share = f64::from(percent) / 100.0;
         let of = |durations: Option<&Durations>| {
@@ -305,6 +307,7 @@ fn duration_row(lasting: Lasting, before: &Side, after: &Side) -> Option<Duratio
     let spread = |durations: Option<&Durations>| durations.map(Durations::spread).unwrap_or_default();
     Some(DurationRow {
         lasting,
+        subject,
         count_before: counts[0],
         count_after: counts[1],
         quantiles: QUANTILES.into_iter().map(quantile).collect(),

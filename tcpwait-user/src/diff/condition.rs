@@ -193,8 +193,8 @@ fn sockets() -> Vec<String> {
 }
 
 fn lasting() -> Vec<String> {
-    let states = State::ALL.into_iter().map(Lasting::In);
-    [Lasting::Connect, Lasting::Handshake].into_iter().chain(states).map(Lasting::name).collect()
+    let states = State::ALL.into_iter().filter(|state| !matches!(state, State::Close | State::Listen));
+    states.map(|state| Lasting(state).name()).collect()
 }
 
 /// How many sockets there are in a state, as conditions and JSON have it.
@@ -217,7 +217,7 @@ fn known_names() -> Vec<&'static str> {
         "connect.syn_sent_again",
         "failures.WHY",
         "STATE.sockets",
-        "connect, handshake or STATE with .p50, .p90 or .p99",
+        "STATE with .p50, .p90 or .p99",
     ]
 }
 
@@ -276,18 +276,16 @@ impl Condition {
                 if let Some(why) = rows.iter().find_map(Numbers::not_recorded) {
                     return Outcome::Unknown(why);
                 }
-                let sum = |of: fn(&Numbers) -> Option<f64>| {
-                    rows.iter().filter_map(of).fold(None, |sum, n| Some(sum.unwrap_or(0.0) + n))
-                };
-                let after = sum(|row| row.after);
+                // Counts of several rows add up; of lengths it is the longest that counts.
+                let is_length = matches!(self.field, Field::Percentile(_));
+                let both = |one: f64, other: f64| if is_length { one.max(other) } else { one + other };
+                let all = |of: fn(&Numbers) -> Option<f64>| rows.iter().filter_map(of).reduce(both);
+                let after = all(|row| row.after);
                 // A time that nothing took is no time; of what did not happen there is none.
-                let value = match self.field {
-                    Field::Percentile(_) => after,
-                    _ => Some(after.unwrap_or(0.0)),
-                };
+                let value = if is_length { after } else { Some(after.unwrap_or(0.0)) };
                 match value {
                     Some(value) if self.operator.holds(value, limit) => {
-                        Outcome::Holds { row: self.name.clone(), before: sum(|row| row.before), after }
+                        Outcome::Holds { row: self.name.clone(), before: all(|row| row.before), after }
                     }
                     _ => Outcome::No,
                 }
@@ -327,15 +325,20 @@ impl Condition {
             let (before, after) = (of(&row.before), of(&row.after));
             Numbers { row: self.name.clone(), before, after, ratio: row.ratio, verdict: row.verdict }
         });
-        let lasting = comparison.durations.iter().filter(|row| row.lasting.name() == self.name).flat_map(|row| {
+        let timed = comparison
+            .durations
+            .iter()
+            .filter(|row| row.lasting.name() == self.name && (self.subject.is_none() || row.subject == self.subject));
+        let lasting = timed.flat_map(|row| {
+            let name = named(&self.name, row.subject.as_deref());
             let of_percent = row.quantiles.iter().filter(|row| self.field == Field::Percentile(row.percent));
-            of_percent.map(|row| {
+            of_percent.map(move |row| {
                 let ns = |quantile: Option<super::durations::Quantile>| quantile.map(|quantile| quantile.ns as f64);
                 let (before, after) = (ns(row.before), ns(row.after));
                 let ratio = before.zip(after).filter(|(before, _)| *before > 0.0);
                 let ratio =
                     ratio.map(|(before, after)| after / before).map(|ratio| Ratio { ratio, low: ratio, high: ratio });
-                Numbers { row: self.name.clone(), before, after, ratio, verdict: row.verdict }
+                Numbers { row: name.clone(), before, after, ratio, verdict: row.verdict }
             })
         });
         counted.chain(sockets).chain(lasting).collect()

@@ -94,6 +94,14 @@ impl Durations {
         self.parts.at(self.window.end_ns.saturating_sub(1), |_| ());
     }
 
+    /// Adds others of the same time.
+    pub fn append(&mut self, other: &Self) {
+        for (index, part) in other.parts.parts().iter().enumerate() {
+            self.parts.at(other.parts.begin_ns() + index as u64 * other.parts.width_ns(), |mine| mine.add(part));
+        }
+        self.inferred += other.inferred;
+    }
+
     /// How many are known.
     pub fn count(&self) -> u64 {
         self.parts.parts().iter().map(Sketch::count).sum()

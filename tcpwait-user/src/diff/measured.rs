@@ -37,16 +37,12 @@ const MAX_SUBJECTS: usize = 1000;
 const MAX_NAMESPACES: usize = 64;
 const MAX_SETTINGS: usize = 256;
 
-/// What took its time.
+/// A state that took its time: of SYN_SENT and SYN_RECV, until the connection was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Lasting {
-    /// From the SYN to the connection.
-    Connect,
-    /// From SYN_RECV to the connection.
-    Handshake,
-    /// A state, of those that left it.
-    In(State),
-}
+pub struct Lasting(pub State);
+
+/// Groups whose durations are kept, which take more room.
+const MAX_TIMED: usize = 100;
 
 /// Whose something is: a group's key, or what failed; `None`: of all that came beyond the limit.
 type Subject<K> = Option<K>;
@@ -60,8 +56,9 @@ pub struct Measuring {
     by: Vec<GroupBy>,
     counts: HashMap<Quantity, Counts>,
     groups: HashMap<Subject<Box<[Value]>>, HashMap<Quantity, Counts>>,
+    timed: HashMap<Subject<Box<[Value]>>, BTreeMap<Lasting, Durations>>,
     failures: HashMap<Subject<FailureKind>, HashMap<Quantity, Counts>>,
-    durations: BTreeMap<Lasting, Durations>,
+    time_wait: Durations,
     gauges: BTreeMap<State, Gauge>,
     settings: BTreeMap<NetnsId, BTreeMap<String, String>>,
     timeline: Timeline,
@@ -77,8 +74,9 @@ pub struct Measured {
     pub delayed: Window,
     /// Counts, by what they are of and whose.
     pub counts: BTreeMap<(Quantity, Option<String>), Counts>,
-    /// How long things took.
-    pub durations: BTreeMap<Lasting, Durations>,
+    /// How long things took, by whose they are: what changes only because there are more of some kind is no change. TIME_WAIT takes what the kernel says,
+    /// whosesoever it is.
+    pub durations: BTreeMap<(Lasting, Option<String>), Durations>,
     /// Sockets by state.
     pub gauges: BTreeMap<State, Gauge>,
     /// The settings at its end, by network namespace and name.
@@ -97,7 +95,8 @@ impl Measuring {
             counts: HashMap::new(),
             groups: HashMap::new(),
             failures: HashMap::new(),
-            durations: BTreeMap::new(),
+            timed: HashMap::new(),
+            time_wait: Durations::new(delayed),
             gauges: BTreeMap::new(),
             settings: BTreeMap::new(),
             timeline: Timeline::default(),
@@ -147,52 +146,48 @@ impl Measuring {
     }
 
     fn step(&mut self, step: &Transition, names: &Names) {
-        let mut group = None;
+        let n = u64::from(step.stands_for);
+        let mut key: Option<Box<[Value]>> = None;
+        let mut group = |by: &[GroupBy]| -> Box<[Value]> {
+            let owner = step.owner.as_deref().or(step.listener.as_deref());
+            let values = || by.iter().map(|by| by.of(&step.flow, owner, step.origin, names)).collect();
+            key.get_or_insert_with(values).clone()
+        };
         for quantity in quantities(step) {
-            self.count(quantity, step.time_ns, u64::from(step.stands_for));
+            self.count(quantity, step.time_ns, n);
             if is_of_groups(quantity) {
-                group.get_or_insert_with(Vec::new).push(quantity);
+                let subject = kept_apart(&self.groups, group(&self.by), MAX_SUBJECTS);
+                let window = self.window_of(quantity);
+                let counts = self.groups.entry(subject).or_default().entry(quantity);
+                counts.or_insert_with(|| Counts::new(window)).add(step.time_ns, n);
             }
         }
-        if let Some(quantities) = group {
-            self.count_of_group(step, &quantities, names);
-        }
-        if step.from == Some(State::TimeWait)
-            && let Some(restarts) = &step.restarts
-        {
+        if let Some(restarts) = step.restarts.as_ref().filter(|_| step.from == Some(State::TimeWait)) {
             for (cause, n) in restarts.by_cause() {
                 self.count(Quantity::Restarted(cause), step.time_ns, u64::from(n));
             }
         }
         let (Some(from), Some(ns)) = (step.from, step.dwell_ns) else { return };
-        let lasting = match (from, step.to) {
-            (State::SynSent, State::Close) | (State::SynRecv, State::Close) | (State::Listen | State::Close, _) => {
-                return;
+        let (time_ns, is_inferred) = (step.time_ns, step.timing != Timing::Exact);
+        let is_made = matches!(
+            (from, step.to),
+            (State::Listen | State::Close, _) | (State::SynSent | State::SynRecv, State::Close)
+        );
+        match from {
+            State::TimeWait => self.time_wait.add(time_ns, ns, is_inferred),
+            _ if is_made => {}
+            from => {
+                let window = self.window;
+                let subject = kept_apart(&self.timed, group(&self.by), MAX_TIMED);
+                let durations = self.timed.entry(subject).or_default().entry(Lasting(from));
+                durations.or_insert_with(|| Durations::new(window)).add(time_ns, ns, is_inferred);
             }
-            (State::SynSent, _) => Lasting::Connect,
-            (State::SynRecv, _) => Lasting::Handshake,
-            (from, _) => Lasting::In(from),
-        };
-        let window = if from == State::TimeWait { self.delayed } else { self.window };
-        let durations = self.durations.entry(lasting).or_insert_with(|| Durations::new(window));
-        durations.add(step.time_ns, ns, step.timing != Timing::Exact);
+        }
     }
 
     fn count(&mut self, quantity: Quantity, time_ns: u64, n: u64) {
         let window = self.window_of(quantity);
         self.counts.entry(quantity).or_insert_with(|| Counts::new(window)).add(time_ns, n);
-    }
-
-    fn count_of_group(&mut self, step: &Transition, quantities: &[Quantity], names: &Names) {
-        let owner = step.owner.as_deref().or(step.listener.as_deref());
-        let key: Box<[Value]> = self.by.iter().map(|by| by.of(&step.flow, owner, step.origin, names)).collect();
-        let subject = kept_apart(&self.groups, key);
-        let windows: Vec<Window> = quantities.iter().map(|quantity| self.window_of(*quantity)).collect();
-        let of_group = self.groups.entry(subject).or_default();
-        for (quantity, window) in quantities.iter().zip(windows) {
-            let counts = of_group.entry(*quantity).or_insert_with(|| Counts::new(window));
-            counts.add(step.time_ns, u64::from(step.stands_for));
-        }
     }
 
     fn failed(&mut self, failure: &Failure) {
@@ -204,7 +199,7 @@ impl Measuring {
         let comm = owner.as_ref().map(|task| task.comm);
         let (interface, netns) = (flow.interface(), flow.netns);
         let kind = FailureKind { call: *call, why: *why, errno: *errno, comm, address, port, interface, netns };
-        let subject = kept_apart(&self.failures, kind);
+        let subject = kept_apart(&self.failures, kind, MAX_SUBJECTS);
         let window = self.window;
         let counts = self.failures.entry(subject).or_default().entry(Quantity::Failed(*call, *why));
         counts.or_insert_with(|| Counts::new(window)).add(failure.time_ns, failure.calls());
@@ -217,7 +212,17 @@ impl Measuring {
     /// The recording is over. `named`: a group's key, what failed, and a namespace, as people know them.
     pub fn finish(self, named: &impl Named) -> Measured {
         let Self {
-            mut window, mut delayed, counts, groups, failures, mut durations, mut gauges, settings, now_ns, ..
+            mut window,
+            mut delayed,
+            counts,
+            groups,
+            timed,
+            failures,
+            time_wait,
+            mut gauges,
+            settings,
+            now_ns,
+            ..
         } = self;
         // The last record is part of it.
         let end_ns = now_ns.saturating_add(1);
@@ -239,6 +244,15 @@ impl Measuring {
             all.entry(key).and_modify(|known| known.append(&counts)).or_insert(counts);
         }
         all.retain(|_, counts| counts.total() > 0);
+        let mut durations = BTreeMap::from([((Lasting(State::TimeWait), None), time_wait)]);
+        for (key, lasting) in timed {
+            let name = key.map_or_else(|| OTHERS.to_owned(), |key| named.group(&key));
+            for (lasting, of_group) in lasting {
+                let key = (lasting, Some(name.clone()));
+                // What has another number may have the same name.
+                durations.entry(key).and_modify(|known: &mut Durations| known.append(&of_group)).or_insert(of_group);
+            }
+        }
         durations.values_mut().for_each(|durations| durations.finish(end_ns));
         gauges.values_mut().for_each(|gauge| gauge.finish(end_ns));
         let settings = settings.into_iter().map(|(netns, settings)| (named.netns(netns), settings)).collect();
@@ -303,7 +317,7 @@ fn is_of_groups(quantity: Quantity) -> bool {
 }
 
 /// Its own place, as long as there is room; else that of all others.
-fn kept_apart<K: Eq + std::hash::Hash, V>(known: &HashMap<Subject<K>, V>, key: K) -> Subject<K> {
+fn kept_apart<K: Eq + std::hash::Hash, V>(known: &HashMap<Subject<K>, V>, key: K, most: usize) -> Subject<K> {
     let key = Some(key);
-    if known.len() < MAX_SUBJECTS || known.contains_key(&key) { key } else { None }
+    if known.len() < most || known.contains_key(&key) { key } else { None }
 }

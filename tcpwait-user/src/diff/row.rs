@@ -87,6 +87,8 @@ pub struct QuantileRow {
 pub struct DurationRow {
     /// What.
     pub lasting: Lasting,
+    /// Whose: a group; `None`: all.
+    pub subject: Option<String>,
     /// How many are known before.
     pub count_before: u64,
     /// And after.
@@ -177,28 +179,20 @@ impl QuantileRow {
 impl Lasting {
     /// Whether longer is worse: of what somebody waits for.
     pub fn direction(self) -> Direction {
-        match self {
-            Self::Connect | Self::Handshake => Direction::MoreIsWorse,
-            Self::In(_) => Direction::Neither,
+        match self.0 {
+            State::SynSent | State::SynRecv => Direction::MoreIsWorse,
+            _ => Direction::Neither,
         }
     }
 
     /// As conditions and JSON have it.
     pub fn name(self) -> String {
-        match self {
-            Self::Connect => "connect".to_owned(),
-            Self::Handshake => "handshake".to_owned(),
-            Self::In(state) => state.name().to_lowercase(),
-        }
+        self.0.name().to_lowercase()
     }
 
     /// In words.
     pub fn words(self) -> String {
-        match self {
-            Self::Connect => "connect() to the connection".to_owned(),
-            Self::Handshake => "SYN received to the connection".to_owned(),
-            Self::In(state) => format!("in {state}"),
-        }
+        format!("time in {}", self.0)
     }
 }
 

@@ -8,6 +8,12 @@ pub const LEAST_CHANGE: f64 = 0.05;
 /// Of fewer nothing is said but that they are there.
 pub const LEAST_EVENTS: u64 = 10;
 
+/// Lengths differ by so much at least, in nanoseconds.
+pub const LEAST_NS: u64 = 1_000_000;
+
+/// The same of what somebody waits for: until a connection is made.
+pub const LEAST_WAIT_NS: u64 = 100_000;
+
 /// What is said of two numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -9,6 +9,7 @@ use super::{
     criteria::{check_states, criteria},
     exit,
     notices::{log_to_stderr, say_damage},
+    report::{check_not_over, write_page},
     screen::{paint, screen},
     source::open,
 };
@@ -31,7 +32,7 @@ use crate::{
     select::Selector,
     tcp::NetnsId,
     view::{
-        diff::{json, text::DiffText, words},
+        diff::{json, page, text::DiffText, words},
         key,
     },
 };
@@ -55,23 +56,37 @@ pub fn run(args: &DiffArgs) -> Result<ExitCode> {
             bail!("--window is given {} times: once for both recordings, or twice, of BEFORE and of AFTER", more.len())
         }
     };
+    for recording in [&args.before, &args.after] {
+        args.output.as_deref().map_or(Ok(()), |page| check_not_over(recording, page))?;
+    }
     let before = measure(args, &args.before, windows[0])?;
     let after = measure(args, &args.after, windows[1])?;
     let lossy = [&before, &after].into_iter().any(|side| side.origin.ledger.is_lossy());
     let comparison = Comparison::new(before, after);
-    let mut out = Output::patient();
-    let written = if args.json {
-        json::write(&comparison, &mut out)
-    } else {
-        let text =
-            DiffText { width: screen(false).width, paint: paint(args.color), all: args.all, zone: TimeZone::system() };
-        text.write(&comparison, &mut out)
-    };
-    written.and_then(|()| out.flush()).context("writing to stdout")?;
+    show(args, &comparison)?;
     if fails(&args.fail_if, &comparison) {
         return Ok(ExitCode::from(FAILED_IF));
     }
     Ok(exit::code(lossy, args.fail_on_loss))
+}
+
+/// As text, as JSON, or as a page.
+fn show(args: &DiffArgs, comparison: &Comparison) -> Result<()> {
+    let zone = TimeZone::system();
+    if let Some(path) = &args.output {
+        let mut document = Vec::new();
+        json::write(comparison, &mut document).context("making the page")?;
+        let html = page::html(comparison, String::from_utf8_lossy(&document).trim_end(), &zone);
+        return write_page(path, &html);
+    }
+    let mut out = Output::patient();
+    let written = if args.json {
+        json::write(comparison, &mut out)
+    } else {
+        let text = DiffText { width: screen(false).width, paint: paint(args.color), all: args.all, zone };
+        text.write(comparison, &mut out)
+    };
+    written.and_then(|()| out.flush()).context("writing to stdout")
 }
 
 /// Whether any condition holds, or cannot be said, which is told.

@@ -45,7 +45,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
     criteria(&args.filter, args.from.is_none())?;
     match &args.from {
         Some(from) => {
-            not_over(from, &args.output)?;
+            check_not_over(from, &args.output)?;
             log_to_stderr(args.tracing.verbose);
             make(args, from)
         }
@@ -54,7 +54,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
                 bail!("the recording is left beside the page: name a file with -o");
             }
             let recorded = args.output.with_extension("tcpwait");
-            not_over(&recorded, &args.output)?;
+            check_not_over(&recorded, &args.output)?;
             record::run(&RecordArgs {
                 output: recorded.clone(),
                 netns: args.filter.netns.clone(),
@@ -106,9 +106,8 @@ fn make(args: &ReportArgs, from: &Path) -> Result<ExitCode> {
         document: &String::from_utf8_lossy(&document),
     };
     let html = page.html(context, &zone);
-    write(&args.output, &html)?;
+    write_page(&args.output, &html)?;
     say_damage(from, &reader.found(), "shown");
-    say!("{}: {} bytes; open it in a browser", args.output.display(), html.len());
     let outcome = engine.outcome();
     Ok(exit::code(outcome.ledger.is_lossy() || outcome.differs, args.fail_on_loss))
 }
@@ -131,7 +130,7 @@ fn to_stdout(path: &Path) -> bool {
 }
 
 /// A page is not written over the recording that it is made of.
-fn not_over(recording: &Path, page: &Path) -> Result<()> {
+pub(super) fn check_not_over(recording: &Path, page: &Path) -> Result<()> {
     let same = match (fs::canonicalize(recording), fs::canonicalize(page)) {
         (Ok(recording), Ok(page)) => recording == page,
         _ => recording == page && !to_stdout(page),
@@ -142,14 +141,17 @@ fn not_over(recording: &Path, page: &Path) -> Result<()> {
     Ok(())
 }
 
-fn write(path: &Path, html: &str) -> Result<()> {
+/// Writes a page, and says what to do with it.
+pub(super) fn write_page(path: &Path, html: &str) -> Result<()> {
     let doing = || format!("writing the page to {}", path.display());
     if to_stdout(path) {
         let mut out = output::Output::patient();
         return out.write_all(html.as_bytes()).and_then(|()| out.flush()).with_context(doing);
     }
     let mut file = File::create(path).with_context(doing)?;
-    file.write_all(html.as_bytes()).with_context(doing)
+    file.write_all(html.as_bytes()).with_context(doing)?;
+    say!("{}: {} bytes; open it in a browser", path.display(), html.len());
+    Ok(())
 }
 
 /// Collects beside the report.

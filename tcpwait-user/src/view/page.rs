@@ -1,12 +1,12 @@
 //! A recording as one page that opens anywhere: the answer in words, then pictures. Nothing is fetched, and a policy in the page says so; without JavaScript
 //! all of it can be read, only sorting and saving are missing.
 
-mod axis;
+pub(super) mod axis;
 mod course;
 mod dwell;
 mod lives;
 mod machine;
-mod svg;
+pub(super) mod svg;
 
 use base64::Engine as _;
 use jiff::tz::TimeZone;
@@ -83,39 +83,22 @@ impl ReportPage<'_> {
     pub fn html(&self, context: ViewContext<'_>, zone: &TimeZone) -> String {
         let report = self.report;
         let title = format!("TCP connections, {}", date_time(context.wall(report.begin_ns), zone));
-        let page = html! {
-            (DOCTYPE)
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta http-equiv="Content-Security-Policy" content=(policy());
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    title { (title) }
-                    style { (PreEscaped(STYLE)) }
-                }
-                body {
-                    main {
-                        h1 { (title) }
-                        (self.head())
-                        (self.losses())
-                        section { h2 { "What it says" } (self.answer(context, zone)) }
-                        section { h2 { "Over time" } (picture(course::picture(&self.collected.course, context, zone))) (states_key()) (resolution(self.collected)) }
-                        section { h2 { "Who" } (table(sections::group_columns(report, &sections::group_rows(report), context), "No connection came to TIME_WAIT.")) }
-                        section { h2 { "TIME_WAIT" } (self.time_wait()) }
-                        section { h2 { "States" } (table(sections::state_columns(report).1, "No socket was seen.")) (picture(machine::picture(report)))
-                            p.quiet { "Numbers on edges are steps; the wider, the more. A step whose beginning was not seen has no edge." } }
-                        section { h2 { "Ends" } (lines(&sections::ends(report, usize::MAX), "No connection ended.")) (lines(&sections::abnormal(report, context, usize::MAX), "")) }
-                        section { h2 { "Single connections" } (self.lives(context, zone)) }
-                        section { h2 { "Calls that failed" } (table(sections::failure_columns(report, context), "No call failed.")) }
-                        section { h2 { "Settings" } (self.settings(context)) }
-                        section { h2 { "How far this can be trusted" } (self.account()) }
-                    }
-                    script type="application/json" id="data" { (PreEscaped(self.document.replace('<', "\\u003c"))) }
-                    script { (PreEscaped(SCRIPT)) }
-                }
-            }
+        let body = html! {
+            (self.head())
+            (self.losses())
+            section { h2 { "What it says" } (self.answer(context, zone)) }
+            section { h2 { "Over time" } (picture(course::picture(&self.collected.course, context, zone))) (states_key()) (resolution(self.collected)) }
+            section { h2 { "Who" } (table(sections::group_columns(report, &sections::group_rows(report), context), "No connection came to TIME_WAIT.")) }
+            section { h2 { "TIME_WAIT" } (self.time_wait()) }
+            section { h2 { "States" } (table(sections::state_columns(report).1, "No socket was seen.")) (picture(machine::picture(report)))
+                p.quiet { "Numbers on edges are steps; the wider, the more. A step whose beginning was not seen has no edge." } }
+            section { h2 { "Ends" } (lines(&sections::ends(report, usize::MAX), "No connection ended.")) (lines(&sections::abnormal(report, context, usize::MAX), "")) }
+            section { h2 { "Single connections" } (self.lives(context, zone)) }
+            section { h2 { "Calls that failed" } (table(sections::failure_columns(report, context), "No call failed.")) }
+            section { h2 { "Settings" } (self.settings(context)) }
+            section { h2 { "How far this can be trusted" } (self.account()) }
         };
-        page.into_string()
+        shell(&title, &body, self.document)
     }
 
     fn head(&self) -> Markup {
@@ -219,6 +202,28 @@ impl ReportPage<'_> {
     }
 }
 
+/// What every page has around it; `document`: its numbers as JSON.
+pub(super) fn shell(title: &str, body: &Markup, document: &str) -> String {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta http-equiv="Content-Security-Policy" content=(policy());
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                title { (title) }
+                style { (PreEscaped(STYLE)) }
+            }
+            body {
+                main { h1 { (title) } (body) }
+                script type="application/json" id="data" { (PreEscaped(document.replace('<', "\\u003c"))) }
+                script { (PreEscaped(SCRIPT)) }
+            }
+        }
+    };
+    page.into_string()
+}
+
 /// The page may do nothing but show itself, in the one style and with the one script that it has.
 fn policy() -> String {
     let sum = |text: &str| {
@@ -232,7 +237,7 @@ fn policy() -> String {
     )
 }
 
-fn picture(drawn: Result<String, &'static str>) -> Markup {
+pub(super) fn picture(drawn: Result<String, &'static str>) -> Markup {
     match drawn {
         Ok(svg) => html! { div.picture tabindex="0" { (PreEscaped(svg)) } },
         Err(why) => html! { p.quiet { (why) } },
@@ -246,7 +251,7 @@ fn lines(lines: &[String], none: &str) -> Markup {
 }
 
 /// A table that can be sorted; `none`: what is said instead of one without rows.
-fn table(columns: Vec<Column>, none: &str) -> Markup {
+pub(super) fn table(columns: Vec<Column>, none: &str) -> Markup {
     let columns: Vec<Column> = columns.into_iter().filter(Column::has_values).collect();
     let rows = columns.iter().map(|column| column.cells().len()).max().unwrap_or_default();
     if rows == 0 {

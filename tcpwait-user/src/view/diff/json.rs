@@ -30,7 +30,7 @@ struct Document<'a> {
     compared: usize,
     counts: Vec<CountJson<'a>>,
     sockets: Vec<GaugeJson>,
-    durations: Vec<DurationJson>,
+    durations: Vec<DurationJson<'a>>,
     settings: Option<Vec<SettingJson<'a>>>,
 }
 
@@ -93,8 +93,9 @@ struct GaugeSideJson {
 }
 
 #[derive(Serialize)]
-struct DurationJson {
+struct DurationJson<'a> {
     name: String,
+    of: Option<&'a str>,
     more_is_worse: bool,
     count_before: u64,
     count_after: u64,
@@ -211,7 +212,7 @@ fn gauge(row: &GaugeRow) -> GaugeJson {
     }
 }
 
-fn of_duration(row: &DurationRow) -> DurationJson {
+fn of_duration(row: &DurationRow) -> DurationJson<'_> {
     let time = |quantile: Option<Quantile>| {
         quantile.map(|quantile| TimeJson { ns: quantile.ns, low_ns: quantile.low_ns, high_ns: quantile.high_ns })
     };
@@ -224,6 +225,7 @@ fn of_duration(row: &DurationRow) -> DurationJson {
     };
     DurationJson {
         name: row.lasting.name(),
+        of: row.subject.as_deref(),
         more_is_worse: row.lasting.direction() == Direction::MoreIsWorse,
         count_before: row.count_before,
         count_after: row.count_after,

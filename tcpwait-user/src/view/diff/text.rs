@@ -4,20 +4,20 @@ use std::io::{self, Write};
 
 use jiff::{Timestamp, tz::TimeZone};
 
-use super::words;
+use super::{
+    lines::{Line, columns, lines, setting_columns},
+    words,
+};
 use crate::{
     diff::{
         compare::Comparison,
-        interval::CONFIDENCE,
-        quantity::Quantity,
-        row::{CountRow, GaugeRow, Kind, QuantileRow, SettingRow},
+        row::{Kind, SettingRow},
         verdict::{Unknown, Verdict},
     },
-    plain,
     view::{
         paint::{Mark, Paint},
-        table::{self, Column},
-        units::{count, counted, date_time, rate},
+        table,
+        units::{count, counted, date_time},
     },
 };
 
@@ -37,20 +37,6 @@ pub struct DiffText {
 /// So many rows of what is on one side only.
 const ONE_SIDED: usize = 20;
 
-/// A row of any kind, as its columns show it.
-#[derive(Debug)]
-struct Line {
-    kind: Option<Kind>,
-    verdict: Verdict,
-    is_of_group: bool,
-    what: String,
-    before: String,
-    after: String,
-    change: String,
-    interval: String,
-    share: String,
-}
-
 impl DiffText {
     /// Writes it.
     ///
@@ -68,6 +54,9 @@ impl DiffText {
             writeln!(out, "{}", self.paint.line(Mark::Warning, &words::unlike(unlike)))?;
         }
         writeln!(out, "{}", words::load(comparison))?;
+        for sentence in words::time_wait(comparison) {
+            writeln!(out, "{sentence}")?;
+        }
         let lines = lines(comparison);
         for kind in words::KINDS {
             let of_kind: Vec<&Line> = lines.iter().filter(|line| line.kind == Some(kind)).collect();
@@ -105,17 +94,8 @@ impl DiffText {
         if rows.is_empty() {
             return Ok(());
         }
-        let cells = |cell: fn(&Line) -> &String| rows.iter().map(|row| cell(row).clone()).collect::<Vec<_>>();
-        let columns = vec![
-            Column::text(heading, 0, cells(|row| &row.what)),
-            Column::number("BEFORE", 0, cells(|row| &row.before)),
-            Column::number("AFTER", 0, cells(|row| &row.after)),
-            Column::number("CHANGE", 0, cells(|row| &row.change)),
-            Column::number(&format!("{CONFIDENCE}% INTERVAL"), 1, cells(|row| &row.interval)),
-            Column::number("PER 1,000", 2, cells(|row| &row.share)),
-        ];
         writeln!(out)?;
-        for (index, line) in table::lines(columns, self.width).into_iter().enumerate() {
+        for (index, line) in table::lines(columns(heading, rows), self.width).into_iter().enumerate() {
             let mark = if index == 0 { Mark::Plain } else { mark };
             writeln!(out, "{}", self.paint.line(mark, &line))?;
         }
@@ -126,18 +106,7 @@ impl DiffText {
         if rows.is_empty() {
             return Ok(());
         }
-        let several = rows.iter().any(|row| row.netns != rows.first().map_or("", |first| &first.netns));
-        let name = |row: &SettingRow| match several || row.name == "network namespace" {
-            true => format!("{} {}", plain::column(&row.netns), plain::column(&row.name)),
-            false => plain::column(&row.name),
-        };
-        let value =
-            |value: &Option<String>| value.as_ref().map_or_else(|| "-".to_owned(), |value| plain::column(value));
-        let columns = vec![
-            Column::text("SETTINGS", 0, rows.iter().map(name).collect()),
-            Column::text("BEFORE", 0, rows.iter().map(|row| value(&row.before)).collect()),
-            Column::text("AFTER", 0, rows.iter().map(|row| value(&row.after)).collect()),
-        ];
+        let columns = setting_columns(rows);
         writeln!(out)?;
         table::lines(columns, self.width).iter().try_for_each(|line| writeln!(out, "{line}"))
     }
@@ -172,78 +141,5 @@ fn mark(kind: Kind) -> Mark {
     match kind {
         Kind::NewFailure | Kind::Worse => Mark::Failure,
         _ => Mark::Plain,
-    }
-}
-
-/// Every row, those of the load first.
-fn lines(comparison: &Comparison) -> Vec<Line> {
-    let counted = comparison.counts.iter().filter(|row| !is_load(row)).map(of_count);
-    let gauges = comparison.gauges.iter().map(of_gauge);
-    let durations = comparison
-        .durations
-        .iter()
-        .flat_map(|row| row.quantiles.iter().map(|quantile| of_quantile(row.lasting, quantile)));
-    counted.chain(gauges).chain(durations).collect()
-}
-
-/// The one row that a sentence of its own tells.
-fn is_load(row: &CountRow) -> bool {
-    row.quantity == Quantity::Ended && row.subject.is_none()
-}
-
-fn of_count(row: &CountRow) -> Line {
-    let few = row.verdict == Verdict::OneSided;
-    let number = |side: &crate::diff::row::CountSide| match few {
-        true => count(side.count),
-        false => format!("{}/s", rate(side.per_s)),
-    };
-    let share = match (few, row.before.per_1000, row.after.per_1000) {
-        (true, ..) | (_, None, None) => String::new(),
-        (_, before, after) => format!("{} -> {}", rate(before), rate(after)),
-    };
-    Line {
-        kind: row.kind(),
-        verdict: row.verdict,
-        is_of_group: row.subject.is_some() && !matches!(row.quantity, Quantity::Failed(..)),
-        what: words::what(row),
-        before: number(&row.before),
-        after: number(&row.after),
-        change: if few { String::new() } else { words::changed(row.verdict, row.rate.map(|rate| rate.ratio)) },
-        interval: if few { String::new() } else { words::interval(row.rate) },
-        share,
-    }
-}
-
-fn of_gauge(row: &GaugeRow) -> Line {
-    let few = row.verdict == Verdict::OneSided;
-    let number = |side: &crate::diff::row::GaugeSide| match few {
-        true => format!("{} at most", count(side.most)),
-        false => words::mean(side.mean),
-    };
-    Line {
-        kind: row.kind(),
-        verdict: row.verdict,
-        is_of_group: false,
-        what: format!("sockets in {}, mean", row.state),
-        before: number(&row.before),
-        after: number(&row.after),
-        change: if few { String::new() } else { words::changed(row.verdict, row.ratio.map(|ratio| ratio.ratio)) },
-        interval: if few { String::new() } else { words::interval(row.ratio) },
-        share: String::new(),
-    }
-}
-
-fn of_quantile(lasting: crate::diff::measured::Lasting, row: &QuantileRow) -> Line {
-    let ratio = row.before.zip(row.after).map(|(before, after)| after.ns as f64 / before.ns.max(1) as f64);
-    Line {
-        kind: row.kind(lasting),
-        verdict: row.verdict,
-        is_of_group: false,
-        what: format!("{}, P{}", lasting.words(), row.percent),
-        before: words::quantile(row.before),
-        after: words::quantile(row.after),
-        change: words::changed(row.verdict, ratio),
-        interval: String::new(),
-        share: String::new(),
     }
 }

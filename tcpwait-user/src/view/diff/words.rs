@@ -11,7 +11,8 @@ use crate::{
         verdict::{Unknown, Verdict},
     },
     plain,
-    view::units::{counted, duration, rate},
+    tcp::State,
+    view::units::{count, counted, duration, rate},
 };
 
 /// What stands above the rows of a kind.
@@ -66,6 +67,15 @@ pub fn quantile(quantile: Option<Quantile>) -> String {
     let Some(quantile) = quantile else { return "-".to_owned() };
     let bound = |ns: Option<u64>| ns.map_or_else(|| "?".to_owned(), |ns| duration(Some(ns)));
     format!("{} ({} to {})", duration(Some(quantile.ns)), bound(quantile.low_ns), bound(quantile.high_ns))
+}
+
+/// `17.5us to 19.8us, then 23.6us to 25.7us`: of a time before, and after.
+pub fn interval_of_both(before: Option<Quantile>, after: Option<Quantile>) -> String {
+    let one = |of: Option<Quantile>| {
+        let (low_ns, high_ns) = of?.low_ns.zip(of?.high_ns)?;
+        Some(format!("{} to {}", duration(Some(low_ns)), duration(Some(high_ns))))
+    };
+    one(before).zip(one(after)).map_or_else(|| "-".to_owned(), |(before, after)| format!("{before}, then {after}"))
 }
 
 /// Whose it is, and what.
@@ -158,6 +168,42 @@ pub fn load(comparison: &Comparison) -> String {
         Verdict::Unknown(why) => format!("whether that is a difference cannot be said: {}", unknown(why)),
     };
     format!("{rates}: {said}.")
+}
+
+/// How TIME_WAIT changed, and whether only as the load did; how many there were.
+pub fn time_wait(comparison: &Comparison) -> Vec<String> {
+    let mut sentences = Vec::new();
+    if let Some(row) = comparison.count(Quantity::TimeWaitEntered, None) {
+        let rates = format!(
+            "{} {}s began a second before, {} after",
+            rate(row.before.per_s),
+            State::TimeWait,
+            rate(row.after.per_s)
+        );
+        let changed = changed(row.verdict, row.rate.map(|rate| rate.ratio));
+        let share = match (row.before.per_1000, row.after.per_1000) {
+            (Some(before), Some(after)) => {
+                format!(" ({} for 1,000 connections before, {} after)", rate(Some(before)), rate(Some(after)))
+            }
+            _ => String::new(),
+        };
+        sentences.push(match row.verdict {
+            Verdict::WithLoad => format!("{rates}: {changed}, with the load alone{share}."),
+            Verdict::Same => format!("{rates}: the same, as far as can be told{share}."),
+            Verdict::OneSided => format!("{rates}: too few to say more."),
+            Verdict::Unknown(why) => format!("{rates}: whether that is a difference cannot be said: {}.", unknown(why)),
+            _ => format!("{rates}: {changed}{share}."),
+        });
+    }
+    if let Some(row) = comparison.gauges.iter().find(|row| row.state == State::TimeWait) {
+        sentences.push(format!(
+            "{} sockets were in {} at once at most before, {} after.",
+            count(row.before.most),
+            State::TimeWait,
+            count(row.after.most)
+        ));
+    }
+    sentences
 }
 
 /// The one line on a recording.

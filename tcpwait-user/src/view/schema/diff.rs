@@ -163,7 +163,11 @@ fn durations() -> Schema {
     object(
         "How long something took.",
         [
-            always("name", text("What, as --fail-if has it.")),
+            always(
+                "name",
+                text("The state, as --fail-if has it; of SYN_SENT and SYN_RECV until the connection was made."),
+            ),
+            always("of", text("Whose: a group; null: all.").or_null()),
             always("more_is_worse", whether("Whether longer is worse; else neither is.")),
             always("count_before", count("How many are known before.")),
             always("count_after", count("And after.")),

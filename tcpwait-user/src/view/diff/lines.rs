@@ -1,0 +1,137 @@
+//! A row of any kind, as its columns show it: the same in text and on a page.
+
+use super::words;
+use crate::diff::interval::CONFIDENCE;
+use crate::{
+    diff::{
+        compare::Comparison,
+        durations::Quantile,
+        quantity::Quantity,
+        row::{CountRow, CountSide, DurationRow, GaugeRow, GaugeSide, Kind, QuantileRow, SettingRow},
+        verdict::Verdict,
+    },
+    plain,
+    view::{
+        table::Column,
+        units::{count, duration, rate},
+    },
+};
+
+/// A row of any kind, as its columns show it.
+#[derive(Debug)]
+pub struct Line {
+    /// Where it belongs, if it is a difference.
+    pub kind: Option<Kind>,
+    /// What the two sides say.
+    pub verdict: Verdict,
+    /// Whether it is of a group, and another row is of all.
+    pub is_of_group: bool,
+    what: String,
+    before: String,
+    after: String,
+    change: String,
+    interval: String,
+    share: String,
+}
+
+/// Every row, those of the load first.
+pub fn lines(comparison: &Comparison) -> Vec<Line> {
+    let counted = comparison.counts.iter().filter(|row| !is_load(row)).map(of_count);
+    let gauges = comparison.gauges.iter().map(of_gauge);
+    let durations =
+        comparison.durations.iter().flat_map(|row| row.quantiles.iter().map(|quantile| of_quantile(row, quantile)));
+    counted.chain(gauges).chain(durations).collect()
+}
+
+/// The one row that a sentence of its own tells.
+fn is_load(row: &CountRow) -> bool {
+    row.quantity == Quantity::Ended && row.subject.is_none()
+}
+
+fn of_count(row: &CountRow) -> Line {
+    let few = row.verdict == Verdict::OneSided;
+    let number = |side: &CountSide| match few {
+        true => count(side.count),
+        false => format!("{}/s", rate(side.per_s)),
+    };
+    let share = match (few, row.before.per_1000, row.after.per_1000) {
+        (true, ..) | (_, None, None) => String::new(),
+        (_, before, after) => format!("{} -> {}", rate(before), rate(after)),
+    };
+    Line {
+        kind: row.kind(),
+        verdict: row.verdict,
+        is_of_group: row.subject.is_some() && !matches!(row.quantity, Quantity::Failed(..)),
+        what: words::what(row),
+        before: number(&row.before),
+        after: number(&row.after),
+        change: if few { String::new() } else { words::changed(row.verdict, row.rate.map(|rate| rate.ratio)) },
+        interval: if few { String::new() } else { words::interval(row.rate) },
+        share,
+    }
+}
+
+fn of_gauge(row: &GaugeRow) -> Line {
+    let few = row.verdict == Verdict::OneSided;
+    let number = |side: &GaugeSide| match few {
+        true => format!("{} at most", count(side.most)),
+        false => words::mean(side.mean),
+    };
+    Line {
+        kind: row.kind(),
+        verdict: row.verdict,
+        is_of_group: false,
+        what: format!("sockets in {}, mean", row.state),
+        before: number(&row.before),
+        after: number(&row.after),
+        change: if few { String::new() } else { words::changed(row.verdict, row.ratio.map(|ratio| ratio.ratio)) },
+        interval: if few { String::new() } else { words::interval(row.ratio) },
+        share: String::new(),
+    }
+}
+
+fn of_quantile(row: &DurationRow, of: &QuantileRow) -> Line {
+    let ratio = of.before.zip(of.after).map(|(before, after)| after.ns as f64 / before.ns.max(1) as f64);
+    let words = row.lasting.words();
+    let whose = row.subject.as_ref().map_or_else(String::new, |subject| format!("{}: ", plain::column(subject)));
+    let ns = |quantile: Option<Quantile>| duration(quantile.map(|quantile| quantile.ns));
+    Line {
+        kind: of.kind(row.lasting),
+        verdict: of.verdict,
+        is_of_group: false,
+        what: format!("{whose}{words}, P{}", of.percent),
+        before: ns(of.before),
+        after: ns(of.after),
+        change: words::changed(of.verdict, ratio),
+        interval: words::interval_of_both(of.before, of.after),
+        share: String::new(),
+    }
+}
+
+/// The columns of rows; `heading`: what stands above what they are of.
+pub fn columns(heading: &str, rows: &[&Line]) -> Vec<Column> {
+    let cells = |cell: fn(&Line) -> &String| rows.iter().map(|row| cell(row).clone()).collect::<Vec<_>>();
+    vec![
+        Column::text(heading, 0, cells(|row| &row.what)),
+        Column::number("BEFORE", 0, cells(|row| &row.before)),
+        Column::number("AFTER", 0, cells(|row| &row.after)),
+        Column::number("CHANGE", 0, cells(|row| &row.change)),
+        Column::number(&format!("{CONFIDENCE}% INTERVAL"), 1, cells(|row| &row.interval)),
+        Column::number("PER 1,000", 2, cells(|row| &row.share)),
+    ]
+}
+
+/// The columns of settings.
+pub fn setting_columns(rows: &[SettingRow]) -> Vec<Column> {
+    let several = rows.iter().any(|row| row.netns != rows.first().map_or("", |first| &first.netns));
+    let name = |row: &SettingRow| match several || row.name == "network namespace" {
+        true => format!("{} {}", plain::column(&row.netns), plain::column(&row.name)),
+        false => plain::column(&row.name),
+    };
+    let value = |value: &Option<String>| value.as_ref().map_or_else(|| "-".to_owned(), |value| plain::column(value));
+    vec![
+        Column::text("SETTINGS", 0, rows.iter().map(name).collect()),
+        Column::text("BEFORE", 0, rows.iter().map(|row| value(&row.before)).collect()),
+        Column::text("AFTER", 0, rows.iter().map(|row| value(&row.after)).collect()),
+    ]
+}

@@ -1,0 +1,135 @@
+//! A comparison as one page that opens anywhere: what differs in words, then pictures, then what is the same. Nothing is fetched, and a policy in the page
+//! says so.
+
+use jiff::{Timestamp, tz::TimeZone};
+use maud::{Markup, html};
+
+use super::{
+    lines::{Line, columns, lines, setting_columns},
+    pictures, words,
+};
+use crate::{
+    diff::{
+        compare::Comparison,
+        interval::CONFIDENCE,
+        row::Kind,
+        verdict::{LEAST_CHANGE, LEAST_EVENTS, LEAST_NS, LEAST_WAIT_NS, Unknown, Verdict},
+    },
+    view::{
+        page::{picture, shell, table},
+        units::{date_time, duration},
+    },
+};
+
+/// The page; `document`: the comparison as JSON.
+pub fn html(comparison: &Comparison, document: &str, zone: &TimeZone) -> String {
+    let lines = lines(comparison);
+    let body = html! {
+        (head(comparison, zone))
+        section { h2 { "What differs" } (differences(comparison, &lines)) }
+        section { h2 { "Settings" } (settings(comparison)) }
+        section { h2 { "Over time" } (key()) (picture(pictures::course(comparison)))
+            p.quiet { "Both recordings from their beginning on. Connections that ended and TIME_WAITs that began are always here, of all else what differs." } }
+        section { h2 { "How long things took" } (key()) (picture(pictures::durations(&comparison.durations)))
+            p.quiet { "Each is as high as its most frequent length; lengths are in tens, hundreds and so on. Squares are quantiles, the bars through them their intervals." } }
+        section { h2 { "The same, and what cannot be said" } (folded(&lines)) }
+        section { h2 { "How this was judged" } (method()) }
+    };
+    shell("Two recordings compared", &body, document)
+}
+
+fn head(comparison: &Comparison, zone: &TimeZone) -> Markup {
+    let origin = |origin: &crate::diff::comparable::Origin| {
+        let begins = date_time(Timestamp::from_nanosecond(origin.realtime_ns).ok(), zone);
+        words::origin(origin, &begins)
+    };
+    html! {
+        dl {
+            dt { "before" } dd { (origin(&comparison.before)) }
+            dt { "after" } dd { (origin(&comparison.after)) }
+        }
+        p { button id="save" type="button" hidden { "Save the numbers as JSON" } }
+        @if comparison.unlike.is_empty() { p { (words::ALIKE) } }
+        @for unlike in &comparison.unlike { p.loss { (words::unlike(unlike)) } }
+        p { strong { (words::load(comparison)) } }
+        @for sentence in words::time_wait(comparison) { p { strong { (sentence) } } }
+    }
+}
+
+fn differences(comparison: &Comparison, lines: &[Line]) -> Markup {
+    let (differ, all) = comparison.changes();
+    let one_sided: Vec<&Line> = lines.iter().filter(|line| line.verdict == Verdict::OneSided).collect();
+    html! {
+        @if differ == 0 { p { "No difference in " (all) " rows." } }
+        @for kind in words::KINDS {
+            @let rows: Vec<&Line> = lines.iter().filter(|line| line.kind == Some(kind)).collect();
+            @if !rows.is_empty() {
+                h3.wrong[matches!(kind, Kind::NewFailure | Kind::Worse)] { (title(words::heading(kind))) }
+                (table(columns("what", &rows), ""))
+            }
+        }
+        @if !one_sided.is_empty() {
+            h3 { "On one side only, too few to say more" }
+            (table(columns("what", &one_sided), ""))
+        }
+    }
+}
+
+/// `NEW FAILURES` as a page has it.
+fn title(heading: &str) -> String {
+    let lower = heading.to_lowercase();
+    let mut letters = lower.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+fn settings(comparison: &Comparison) -> Markup {
+    html! {
+        @match &comparison.settings {
+            None => p.quiet { "Not compared: a recording of an older version has none." },
+            Some(rows) if rows.is_empty() => p.quiet { "The same." },
+            Some(rows) => (table(setting_columns(rows), "")),
+        }
+    }
+}
+
+fn folded(lines: &[Line]) -> Markup {
+    let of =
+        |wanted: &dyn Fn(Verdict) -> bool| -> Vec<&Line> { lines.iter().filter(|line| wanted(line.verdict)).collect() };
+    let unknown = |why: Unknown| of(&|verdict| verdict == Verdict::Unknown(why));
+    let parts = [
+        ("The same".to_owned(), of(&|verdict| verdict == Verdict::Same)),
+        ("Changed with the load alone".to_owned(), of(&|verdict| verdict == Verdict::WithLoad)),
+    ];
+    let cannot = [Unknown::Lost, Unknown::NotRecorded, Unknown::TooShort]
+        .map(|why| (format!("Cannot be said: {}", words::unknown(why)), unknown(why)));
+    html! {
+        @for (name, rows) in parts.iter().chain(&cannot) {
+            @if !rows.is_empty() {
+                details { summary { (name) " (" (rows.len()) ")" } (table(columns("what", rows), "")) }
+            }
+        }
+    }
+}
+
+fn key() -> Markup {
+    html! {
+        ul.key {
+            li { svg viewBox="0 0 10 10" aria-hidden="true" { rect.before-area width="10" height="10" {} } " before" }
+            li { svg viewBox="0 0 10 10" aria-hidden="true" { path.after-line d="M0 5L10 5" {} } " after" }
+        }
+    }
+}
+
+fn method() -> Markup {
+    html! {
+        ul {
+            li { "Rates a second are compared, and what comes to 1,000 connections that ended; of reasons for which TIME_WAIT was left, to 1,000 that did. Totals are not: the recordings need not be equally long." }
+            li { "A difference is one where the " (CONFIDENCE) "% interval of the ratio says so, it is more than " (LEAST_CHANGE * 100.0) "%, and one side has " (LEAST_EVENTS) " or more. The interval follows from how much each recording varies from one part of its time to the next." }
+            li { "What is held against connections differs only if both its rate and its share of 1,000 do; else it changed with the load." }
+            li { "Of lengths, the intervals of a quantile must not meet, and the quantiles must be more than " (LEAST_CHANGE * 100.0) "% apart, and " (duration(Some(LEAST_NS))) "; of the time until a connection is made, " (duration(Some(LEAST_WAIT_NS))) ". They are compared by whose they are, so that more of one kind is no change of another." }
+            li { "Ends of TIME_WAIT are compared from 65 s after the beginning of a recording: those before are of connections from before it." }
+            li { "Where events were lost, a difference is told only if it would be one with all of them on the other side." }
+            li { "More is worse of failures, of connections cut short, of SYNs sent again, of CLOSE_WAIT and SYN_RECV, and of the time until a connection is made. More TIME_WAIT is neither." }
+        }
+    }
+}
