@@ -18,6 +18,7 @@ mod color;
 mod connects;
 mod csv;
 mod damage;
+mod diff;
 mod documents;
 mod form;
 mod golden;

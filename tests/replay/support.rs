@@ -21,7 +21,7 @@ use tcpwait::{
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Every recording in `tests/fixtures`.
-pub const FIXTURES: [&str; 16] = [
+pub const FIXTURES: [&str; 18] = [
     "natural",
     "predates",
     "reasons",
@@ -29,6 +29,8 @@ pub const FIXTURES: [&str; 16] = [
     "incident",
     "ends",
     "nginx",
+    "keepalive_off",
+    "keepalive_on",
     "6.1-fexit",
     "6.1-timer",
     "6.12-fexit",

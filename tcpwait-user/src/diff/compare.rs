@@ -1,6 +1,6 @@
 //! Two recordings, held against each other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     blocks::{Counts, Window},
@@ -185,7 +185,7 @@ fn count_verdict(
         (0, _) | (_, 0) => Verdict::OneSided,
         (one, other) if one.max(other) < LEAST_EVENTS => Verdict::Same,
         _ => match (rate, share, quantity.base()) {
-            (None, ..) => Verdict::Unknown(Unknown::TooShort),
+            (None, ..) => few_bursts(before, after),
             (Some(rate), _, Base::None) => Verdict::of(rate),
             // Nothing is there to hold it against.
             (Some(rate), None, _) => Verdict::of(rate),
@@ -207,6 +207,29 @@ fn count_verdict(
     };
     let lossless = before.lost == 0 && after.lost == 0;
     if stands || lossless { said } else { Verdict::Unknown(Unknown::Lost) }
+}
+
+/// Where what came on one side came in too few bursts for an interval: whether it would be less than on the other side if so many more bursts had come as may
+/// have been missed by chance.
+fn few_bursts(before: &Counted<'_>, after: &Counted<'_>) -> Verdict {
+    /// So many of a number that is known are meant where one was counted, with 99.5 percent (the upper end of a Poisson interval, from above).
+    fn at_most(counted: f64) -> f64 {
+        counted + 2.6 * (counted + 1.0).sqrt() + 3.0
+    }
+    let highest = |side: &Counted<'_>| {
+        let blocks = side.counts.map(Counts::blocks).unwrap_or_default();
+        let bursts = blocks.iter().filter(|count| **count > 0.0).count() as f64;
+        side.total() as f64 / side.seconds * at_most(bursts) / bursts.max(1.0)
+    };
+    let lowest = |side: &Counted<'_>| side.rate().map(|mean| mean.mean * (1.0 - mean.margin()));
+    let is_below = |less: &Counted<'_>, more: &Counted<'_>| {
+        lowest(more).is_some_and(|low| highest(less) * (1.0 + LEAST_CHANGE) < low)
+    };
+    match (is_below(after, before), is_below(before, after)) {
+        (true, _) => Verdict::Down,
+        (_, true) => Verdict::Up,
+        _ => Verdict::Unknown(Unknown::TooShort),
+    }
 }
 
 /// Whether both recordings had what tells of it.
@@ -257,16 +280,19 @@ fn gauge_row(state: State, before: &Side, after: &Side) -> Option<GaugeRow> {
         return None;
     }
     let ratio = new.zip(old).and_then(|(new, old)| new.through(old));
-    let lossy = before.origin.lost() > 0 || after.origin.lost() > 0;
-    let verdict = match (before_side.most, after_side.most, ratio) {
-        _ if lossy && ratio.is_some_and(|ratio| Verdict::of(ratio) != Verdict::Same) => Verdict::Unknown(Unknown::Lost),
-        (0, n, _) if n >= LEAST_EVENTS && !lossy => Verdict::New,
-        (n, 0, _) if n >= LEAST_EVENTS && !lossy => Verdict::Gone,
+    // Each event that was lost may be a socket too many, or too few.
+    let lost = before.origin.lost().saturating_add(after.origin.lost());
+    let apart = before_side.mean.unwrap_or_default() - after_side.mean.unwrap_or_default();
+    let stands = lost == 0 || apart.abs() > lost as f64;
+    let said = match (before_side.most, after_side.most, ratio) {
+        (0, n, _) if n >= LEAST_EVENTS => Verdict::New,
+        (n, 0, _) if n >= LEAST_EVENTS => Verdict::Gone,
         (0, ..) | (_, 0, _) => Verdict::OneSided,
         _ if most < LEAST_EVENTS => Verdict::Same,
         (_, _, Some(ratio)) => Verdict::of(ratio),
         (_, _, None) => Verdict::Unknown(Unknown::TooShort),
     };
+    let verdict = if said.is_change() && !stands { Verdict::Unknown(Unknown::Lost) } else { said };
     Some(GaugeRow { state, before: before_side, after: after_side, ratio, verdict })
 }
 
@@ -332,6 +358,12 @@ fn quantile_verdict(before: Quantile, after: Quantile, least_ns: u64) -> Verdict
 
 /// The settings that are not the same. A namespace that is there on one side only has a row, not one for each setting.
 fn settings(before: &Measured, after: &Measured) -> Vec<SettingRow> {
+    let only = |measured: &Measured| measured.settings.keys().next().filter(|_| measured.settings.len() == 1).cloned();
+    // Where each is of one namespace, that is what is compared, whatever it was called.
+    if let (Some(old), Some(new)) = (only(before), only(after)) {
+        let of = |measured: &Measured, name: &str| measured.settings.get(name).cloned().unwrap_or_default();
+        return differ(&new, &of(before, &old), &of(after, &new));
+    }
     let names: BTreeSet<&String> = before.settings.keys().chain(after.settings.keys()).collect();
     let mut rows = Vec::new();
     for netns in names {
@@ -342,14 +374,19 @@ fn settings(before: &Measured, after: &Measured) -> Vec<SettingRow> {
             rows.push(SettingRow { netns: netns.clone(), name: "network namespace".to_owned(), before, after });
             continue;
         };
-        let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-        let differ = keys.into_iter().filter(|name| old.get(*name) != new.get(*name));
-        rows.extend(differ.map(|name| SettingRow {
-            netns: netns.clone(),
-            name: name.clone(),
-            before: old.get(name).cloned(),
-            after: new.get(name).cloned(),
-        }));
+        rows.extend(differ(netns, old, new));
     }
     rows
+}
+
+fn differ(netns: &str, old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<SettingRow> {
+    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+    let differ = names.into_iter().filter(|name| old.get(*name) != new.get(*name));
+    let row = |name: &String| SettingRow {
+        netns: netns.to_owned(),
+        name: name.clone(),
+        before: old.get(name).cloned(),
+        after: new.get(name).cloned(),
+    };
+    differ.map(row).collect()
 }

@@ -112,9 +112,11 @@ impl FromStr for Condition {
             },
             None => (left, None),
         };
-        let kind = Kind::of(name)
-            .ok_or_else(|| format!("nothing is called \"{name}\"; names are {}", known_names().join(", ")))?;
-        let field = kind.field(named).ok_or_else(|| format!("{name} has only {}", kind.fields().join(", ")))?;
+        let kinds = Kind::of(name);
+        let field = kinds.iter().find_map(|kind| kind.field(named)).ok_or_else(|| match kinds.first() {
+            None => format!("nothing is called \"{name}\"; names are {}", known_names().join(", ")),
+            Some(kind) => format!("{name} has only {}", kind.fields().join(", ")),
+        })?;
         Ok(Self { text: text.to_owned(), name: name.to_owned(), subject, field, operator, value })
     }
 }
@@ -134,15 +136,12 @@ enum Kind {
 }
 
 impl Kind {
-    fn of(name: &str) -> Option<Self> {
-        let is_of = |all: &[String]| all.iter().any(|known| is_or_begins(known, name));
-        if is_of(&counted()) {
-            return Some(Self::Counted);
-        }
-        if is_of(&sockets()) {
-            return Some(Self::Sockets);
-        }
-        is_of(&lasting()).then_some(Self::Lasting)
+    /// What a name may be of: as a whole first, then as the beginning of others.
+    fn of(name: &str) -> Vec<Self> {
+        let all = [(Self::Counted, counted()), (Self::Sockets, sockets()), (Self::Lasting, lasting())];
+        let whole = all.iter().filter(|(_, names)| names.iter().any(|known| known == name));
+        let begins = all.iter().filter(|(_, names)| names.iter().any(|known| is_or_begins(known, name)));
+        whole.chain(begins).map(|(kind, _)| *kind).collect()
     }
 
     /// The field that is meant, if it has such.
@@ -352,7 +351,10 @@ impl Numbers {
             Verdict::Unknown(why) => Err(why),
             Verdict::New => Ok(Some(f64::INFINITY)),
             Verdict::Gone => Ok(Some(-1.0)),
-            Verdict::Up | Verdict::Down => Ok(self.ratio.map(|ratio| ratio.ratio - 1.0)),
+            Verdict::Up | Verdict::Down => {
+                let plain = self.before.zip(self.after).filter(|(before, _)| *before > 0.0);
+                Ok(plain.map(|(before, after)| after / before - 1.0))
+            }
             // Of what went with the load, the rate may have changed all the same, or the share.
             Verdict::WithLoad => {
                 Ok(self.ratio.filter(|ratio| Verdict::of(*ratio) != Verdict::Same).map(|ratio| ratio.ratio - 1.0))

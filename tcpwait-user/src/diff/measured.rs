@@ -146,6 +146,7 @@ impl Measuring {
     }
 
     fn step(&mut self, step: &Transition, names: &Names) {
+        self.now_ns = self.now_ns.max(step.time_ns);
         let n = u64::from(step.stands_for);
         let mut key: Option<Box<[Value]>> = None;
         let mut group = |by: &[GroupBy]| -> Box<[Value]> {

@@ -148,6 +148,12 @@ impl Kind {
 }
 
 impl CountRow {
+    /// The rate after through that before; `None` where either is nothing.
+    pub fn change(&self) -> Option<f64> {
+        let (before, after) = (self.before.per_s?, self.after.per_s?);
+        (before > 0.0 && after > 0.0).then(|| after / before)
+    }
+
     /// Where it belongs.
     pub fn kind(&self) -> Option<Kind> {
         Kind::of(self.verdict, self.quantity.direction())

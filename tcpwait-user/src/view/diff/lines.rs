@@ -65,7 +65,7 @@ fn of_count(row: &CountRow) -> Line {
         what: words::what(row),
         before: number(&row.before),
         after: number(&row.after),
-        change: if few { String::new() } else { words::changed(row.verdict, row.rate.map(|rate| rate.ratio)) },
+        change: if few { String::new() } else { words::changed(row.verdict, row.change()) },
         interval: if few { String::new() } else { words::interval(row.rate) },
         share,
     }

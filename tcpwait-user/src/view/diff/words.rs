@@ -157,11 +157,9 @@ pub fn load(comparison: &Comparison) -> String {
         format!("{} connections ended a second before, {} after", rate(row.before.per_s), rate(row.after.per_s));
     let said = match row.verdict {
         Verdict::Same => "the load is the same, as far as can be told".to_owned(),
-        Verdict::Up | Verdict::Down | Verdict::WithLoad => format!(
-            "{} ({CONFIDENCE}% interval {})",
-            changed(row.verdict, row.rate.map(|rate| rate.ratio)),
-            interval(row.rate)
-        ),
+        Verdict::Up | Verdict::Down | Verdict::WithLoad => {
+            format!("{} ({CONFIDENCE}% interval {})", changed(row.verdict, row.change()), interval(row.rate))
+        }
         Verdict::New => "none before".to_owned(),
         Verdict::Gone => "none after".to_owned(),
         Verdict::OneSided => "too few to say more".to_owned(),
@@ -180,7 +178,7 @@ pub fn time_wait(comparison: &Comparison) -> Vec<String> {
             State::TimeWait,
             rate(row.after.per_s)
         );
-        let changed = changed(row.verdict, row.rate.map(|rate| rate.ratio));
+        let changed = changed(row.verdict, row.change());
         let share = match (row.before.per_1000, row.after.per_1000) {
             (Some(before), Some(after)) => {
                 format!(" ({} for 1,000 connections before, {} after)", rate(Some(before)), rate(Some(after)))
