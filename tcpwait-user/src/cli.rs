@@ -32,7 +32,7 @@ use crate::{
 
 pub use self::{
     color::Color,
-    diff::{DiffArgs, Part as DiffPart},
+    diff::{DiffArgs, WindowPart},
     doctor::DoctorArgs,
     export::{ExportArgs, LabelBy},
     filter::Filter,

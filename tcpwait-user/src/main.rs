@@ -1,4 +1,5 @@
-//! Maps a result to an exit code: 0 done, 1 could not, 2 wrong usage, 3 done but lossy (`--fail-on-loss`).
+//! Maps a result to an exit code: 0 done, 1 could not, 2 wrong usage, 3 done but lossy (`--fail-on-loss`),
+//! 4 done but a condition holds (`diff --fail-if`).
 
 use std::process::ExitCode;
 

@@ -1,6 +1,6 @@
 //! `tcpwait diff`: what is a difference and what is chance; what it says, and how it ends.
 
-mod calibration;
+pub mod calibration;
 
 use std::fs;
 
@@ -103,7 +103,7 @@ fn what_is_on_one_side_only_has_its_row() {
     assert!(!ran.stdout.contains("inf") && !ran.stdout.contains("NaN"), "{}", ran.stdout);
 }
 
-/// Counts are those of `stat`.
+/// CountsOverTime are those of `stat`.
 #[test]
 fn counts_are_what_stat_counts() {
     for name in ["keepalive_off", "reasons", "nginx", "7.3-ends"] {

@@ -45,6 +45,7 @@ const HAVE_AN_AGE: Duration = Duration::from_millis(30);
 const PORT: &str = "8443";
 const PROCESS: &str = "orders-api";
 const RECORDING: &str = "incident.tcpwait";
+const TWO: [(&str, &str); 2] = [("keepalive_off.tcpwait", "before.tcpwait"), ("keepalive_on.tcpwait", "after.tcpwait")];
 
 #[test]
 fn show_what_the_tool_prints() {
@@ -315,6 +316,8 @@ enum Stage {
         path: PathBuf,
         _folder: tempfile::TempDir,
     },
+    /// Two recordings, the one before and the one after.
+    Two([PathBuf; 2]),
     /// Twelve connections; `unclosed`: their clients have closed them, and the server has not.
     Sockets {
         port: u16,
@@ -351,6 +354,7 @@ impl Stage {
                 fs::write(&path, &whole[..whole.len() / 2]).unwrap();
                 Self::Cut { path, _folder: folder }
             }
+            "keepalive" => Self::Two(["keepalive_off", "keepalive_on"].map(support::fixture)),
             name => Self::Recording(support::fixture(name)),
         }
     }
@@ -366,6 +370,11 @@ impl Stage {
                     None => words.extend(["--from", path].map(str::to_owned)),
                 }
             }
+            Self::Two(paths) => {
+                for (word, path) in words.iter_mut().filter(|word| word.ends_with(".tcpwait")).zip(paths) {
+                    path.to_str().unwrap().clone_into(word);
+                }
+            }
             Self::Sockets { port, .. } => {
                 words.iter_mut().filter(|word| *word == PORT).for_each(|word| *word = port.to_string());
                 // Other tests have namespaces of their own.
@@ -378,6 +387,7 @@ impl Stage {
     fn in_words_of_the_text(&self, printed: &str) -> String {
         match self {
             Self::Recording(path) | Self::Cut { path, .. } => printed.replace(path.to_str().unwrap(), RECORDING),
+            Self::Two(_) => TWO.iter().fold(printed.to_owned(), |text, (file, name)| text.replace(file, name)),
             Self::Sockets { port, .. } => {
                 let comm = fs::read_to_string("/proc/self/comm").unwrap();
                 printed.replace(comm.trim_end(), PROCESS).replace(&format!(":{port}"), &format!(":{PORT}"))

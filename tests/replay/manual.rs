@@ -58,8 +58,8 @@ fn examples_are_commands_that_there_are() {
             else {
                 continue;
             };
-            let words = command.split(['|', '>']).next().unwrap().split_whitespace();
-            let words: Vec<&str> = words.map(|word| word.trim_matches('\'')).collect();
+            let words = words(command);
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
             let arguments = std::iter::once("tcpwait");
             // Without a verb it is stat.
             let verb = words.first().is_none_or(|word| word.starts_with(|c: char| c == '-' || c.is_ascii_digit()));
@@ -70,6 +70,20 @@ fn examples_are_commands_that_there_are() {
         }
     }
     assert!(examples > 30, "{examples}");
+}
+
+/// The words of a command up to a pipe or a redirection, as a shell has them: single quotes hold one together.
+fn words(command: &str) -> Vec<String> {
+    let (mut words, mut word, mut is_quoted) = (Vec::new(), String::new(), false);
+    for c in command.chars().chain([' ']) {
+        match c {
+            '\'' => is_quoted = !is_quoted,
+            ' ' if !is_quoted => words.extend(Some(std::mem::take(&mut word)).filter(|word| !word.is_empty())),
+            '|' | '>' if !is_quoted => break,
+            c => word.push(c),
+        }
+    }
+    words
 }
 
 /// mandoc(1) and groff(1) are asked where they are; `cargo xtask test` installs them.

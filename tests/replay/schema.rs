@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use tcpwait::view::schema::JsonDocument;
 
 use crate::{
+    diff::calibration,
     layers::texts,
     pods,
     support::{FIXTURES, fixture, run, tests},
@@ -119,7 +120,11 @@ fn the_command_prints_them() {
     }
     let wrong = run(["schema", "top"]);
     assert_eq!((wrong.code, wrong.stdout.as_str()), (Some(2), ""));
-    assert!(wrong.stderr.contains("trace, raw, stat, ports, states, doctor, probes, version"), "{}", wrong.stderr);
+    assert!(
+        wrong.stderr.contains("trace, raw, stat, ports, states, doctor, diff, probes, version"),
+        "{}",
+        wrong.stderr
+    );
 }
 
 /// What the tables of docs/output.md name is in the schema, and what the schema has the document says.
@@ -339,6 +344,18 @@ fn documents() -> Vec<(String, Value)> {
             take(&format!("{name} {arguments:?}"), &ran.stdout);
         }
     }
+    for (before, after) in [
+        ("keepalive_off", "keepalive_on"),
+        ("incident", "reasons"),
+        ("nginx", "natural"),
+        ("keepalive_off", "7.3-ends"),
+    ] {
+        let paths = [before, after].map(|name| fixture(name).to_str().unwrap().to_owned());
+        let ran = run(["diff", "--json", &paths[0], &paths[1]]);
+        assert_eq!(ran.code, Some(0), "{before} {after}: {}", ran.stderr);
+        take(&format!("diff {before} {after}"), &ran.stdout);
+    }
+    take("longer connections", &calibration::longer_connections());
     for arguments in [&["trace", "--json"][..], &["stat", "--json", "--by", "pod"]] {
         take(&format!("pods {arguments:?}"), &pods::named(arguments));
     }

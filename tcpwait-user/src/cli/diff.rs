@@ -28,8 +28,8 @@ Examples:
   tcpwait diff before.tcpwait after.tcpwait
   tcpwait diff before.tcpwait after.tcpwait -o diff.html
   tcpwait diff day.tcpwait day.tcpwait --window ..10m --window 15m..25m
-  tcpwait diff A B --fail-if 'failures.no-free-port > 0' \\
-                   --fail-if 'time_wait.entered.per_1000 > +10%'";
+  tcpwait diff A B --fail-if 'failures.no-free-port > 0'
+  tcpwait diff A B --fail-if 'time_wait.entered.per_1000 > +10%'";
 
 /// `tcpwait diff`.
 #[derive(Debug, Args)]
@@ -51,7 +51,7 @@ pub struct DiffArgs {
     pub all: bool,
     /// Compare this part of the recordings' time, from their beginning, e.g. 30s..2m; given twice: of BEFORE, then of AFTER
     #[arg(long, value_name = "BEGIN..END", value_parser = part)]
-    pub window: Vec<Part>,
+    pub window: Vec<WindowPart>,
     /// Group by one or more of these, as in `tcpwait stat`
     #[arg(long, value_name = "WHAT", value_delimiter = ',', default_value = "process,service")]
     pub by: Vec<GroupBy>,
@@ -72,7 +72,7 @@ pub struct DiffArgs {
 
 /// A part of a recording's time, from its beginning on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Part {
+pub struct WindowPart {
     /// From here.
     pub begin: Duration,
     /// To here; `None` is its end.
@@ -83,7 +83,7 @@ fn condition(text: &str) -> Result<Condition, String> {
     text.parse()
 }
 
-fn part(text: &str) -> Result<Part, String> {
+fn part(text: &str) -> Result<WindowPart, String> {
     let expected = || "expected BEGIN..END, either of which may be left out, e.g. 30s..2m, ..5m or 10m..".to_owned();
     let (begin, end) = text.split_once("..").ok_or_else(expected)?;
     let time = |text: &str| match text.trim() {
@@ -95,7 +95,7 @@ fn part(text: &str) -> Result<Part, String> {
     if end.is_some_and(|end| end <= begin) {
         return Err("its end is not after its beginning".to_owned());
     }
-    Ok(Part { begin, end })
+    Ok(WindowPart { begin, end })
 }
 
 #[cfg(test)]
@@ -104,8 +104,9 @@ mod tests {
 
     #[test]
     fn parts_of_time() {
-        let seconds =
-            |begin, end: Option<u64>| Ok(Part { begin: Duration::from_secs(begin), end: end.map(Duration::from_secs) });
+        let seconds = |begin, end: Option<u64>| {
+            Ok(WindowPart { begin: Duration::from_secs(begin), end: end.map(Duration::from_secs) })
+        };
         assert_eq!(part("30s..2m"), seconds(30, Some(120)));
         assert_eq!(part("..5m"), seconds(0, Some(300)));
         assert_eq!(part("10m.."), seconds(600, None));

@@ -1,4 +1,4 @@
-//! Counts in equal parts of the time that is compared, and the blocks that they are judged by.
+//! CountsOverTime in equal parts of the time that is compared, and the blocks that they are judged by.
 
 use crate::report::equal_parts::{EqualParts, Stretch};
 
@@ -48,13 +48,13 @@ impl Stretch for Count {
 
 /// What was counted, part by part.
 #[derive(Debug)]
-pub struct Counts {
+pub struct CountsOverTime {
     window: Window,
     parts: EqualParts<Count>,
     total: u64,
 }
 
-impl Counts {
+impl CountsOverTime {
     /// Nothing yet, in this time.
     pub fn new(window: Window) -> Self {
         Self { window, parts: EqualParts::new(window.begin_ns, SECOND_NS, MOST), total: 0 }
@@ -114,14 +114,14 @@ mod tests {
     #[test]
     fn blocks_are_whole_and_of_the_time_alone() {
         let window = Window { begin_ns: 5 * SECOND_NS, end_ns: 65 * SECOND_NS + 1 };
-        let mut counts = Counts::new(window);
+        let mut counts = CountsOverTime::new(window);
         for ms in 0..100_000u64 {
             counts.add(ms * 1_000_000, 1);
         }
         counts.finish(u64::MAX);
         assert_eq!(counts.total(), 60_001);
         assert_eq!(counts.blocks(), vec![2000.0; 30]);
-        let mut twice = Counts::new(window);
+        let mut twice = CountsOverTime::new(window);
         twice.append(&counts);
         twice.append(&counts);
         twice.finish(u64::MAX);
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn nothing_in_a_long_time_is_blocks_of_nothing() {
-        let mut counts = Counts::new(Window { begin_ns: 0, end_ns: u64::MAX });
+        let mut counts = CountsOverTime::new(Window { begin_ns: 0, end_ns: u64::MAX });
         counts.finish(1000 * SECOND_NS);
         assert!(counts.blocks().len() >= BLOCKS && counts.blocks().iter().all(|count| *count == 0.0));
     }

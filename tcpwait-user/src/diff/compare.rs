@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    blocks::{Counts, Window},
-    comparable::{Origin, Unlike, unlike},
+    blocks::{CountsOverTime, Window},
+    comparable::{RecordingFacts, Unlike, unlike},
     durations::{Durations, Quantile},
     gauge::Gauge,
-    interval::{Mean, Ratio},
+    interval::{MeanOfBlocks, Ratio},
     measured::{Lasting, Measured},
     quantity::{Base, Direction, Quantity},
     row::{CountRow, CountSide, DurationRow, GaugeRow, GaugeSide, QuantileRow, SettingRow},
-    verdict::{LEAST_CHANGE, LEAST_EVENTS, LEAST_NS, LEAST_WAIT_NS, Unknown, Verdict},
+    verdict::{DiffVerdict, LEAST_CHANGE, LEAST_EVENTS, LEAST_NS, LEAST_WAIT_NS, NotSaid},
 };
 use crate::{
     lifecycle::{SegmentSource, Why},
@@ -31,18 +31,18 @@ const MUCH_LOST: f64 = 0.01;
 #[derive(Debug)]
 pub struct Side {
     /// What it says of itself.
-    pub origin: Origin,
+    pub origin: RecordingFacts,
     /// What was measured of it.
     pub measured: Measured,
 }
 
 /// What came of the comparison.
 #[derive(Debug)]
-pub struct Comparison {
+pub struct DiffReport {
     /// Before.
-    pub before: Origin,
+    pub before: RecordingFacts,
     /// After.
-    pub after: Origin,
+    pub after: RecordingFacts,
     /// How far they are not alike.
     pub unlike: Vec<Unlike>,
     /// The time that ends of TIME_WAIT are compared of, before and after.
@@ -57,7 +57,7 @@ pub struct Comparison {
     pub settings: Option<Vec<SettingRow>>,
 }
 
-impl Comparison {
+impl DiffReport {
     /// Holds them against each other.
     pub fn new(before: Side, after: Side) -> Self {
         let keys: BTreeSet<(Quantity, Option<String>)> =
@@ -91,14 +91,14 @@ impl Comparison {
             .map(|row| row.verdict)
             .chain(self.gauges.iter().map(|row| row.verdict))
             .chain(self.durations.iter().flat_map(|row| row.quantiles.iter().map(|row| row.verdict)));
-        let all: Vec<Verdict> = verdicts.collect();
+        let all: Vec<DiffVerdict> = verdicts.collect();
         (all.iter().filter(|verdict| verdict.is_change()).count(), all.len())
     }
 }
 
 fn count_row(quantity: Quantity, subject: Option<String>, before: &Side, after: &Side) -> CountRow {
     let key = (quantity, subject);
-    let (mine, other) = (Counted::of(after, &key), Counted::of(before, &key));
+    let (mine, other) = (CountedSide::of(after, &key), CountedSide::of(before, &key));
     let (rate, share) = (mine.rate_through(&other), mine.share_through(&other));
     let verdict = count_verdict(quantity, &other, &mine, (rate, share), (before, after));
     let (quantity, subject) = key;
@@ -106,14 +106,14 @@ fn count_row(quantity: Quantity, subject: Option<String>, before: &Side, after: 
 }
 
 /// What was counted on one side, with what is needed to judge it.
-struct Counted<'a> {
-    counts: Option<&'a Counts>,
-    base: Option<&'a Counts>,
+struct CountedSide<'a> {
+    counts: Option<&'a CountsOverTime>,
+    base: Option<&'a CountsOverTime>,
     seconds: f64,
     lost: u64,
 }
 
-impl<'a> Counted<'a> {
+impl<'a> CountedSide<'a> {
     fn of(side: &'a Side, key: &(Quantity, Option<String>)) -> Self {
         let (quantity, subject) = key;
         let counts = &side.measured.counts;
@@ -130,22 +130,22 @@ impl<'a> Counted<'a> {
     }
 
     fn total(&self) -> u64 {
-        self.counts.map_or(0, Counts::total)
+        self.counts.map_or(0, CountsOverTime::total)
     }
 
     /// How many came a second.
-    fn rate(&self) -> Option<Mean> {
+    fn rate(&self) -> Option<MeanOfBlocks> {
         let counts = self.counts?;
         let blocks = counts.blocks();
         // The length of a block is the same for all, and what lies behind the last is counted, too.
-        let mean = Mean::new(&blocks, &vec![1.0; blocks.len()], 1.0 / counts.total().max(1) as f64)?;
+        let mean = MeanOfBlocks::new(&blocks, &vec![1.0; blocks.len()], 1.0 / counts.total().max(1) as f64)?;
         Some(mean.times(counts.total() as f64 / self.seconds / mean.mean))
     }
 
     /// How many came to each of what it is held against.
-    fn share(&self) -> Option<Mean> {
+    fn share(&self) -> Option<MeanOfBlocks> {
         let (counts, base) = (self.counts?, self.base?);
-        Mean::new(&counts.blocks(), &base.blocks(), 1.0 / counts.total().max(1) as f64)
+        MeanOfBlocks::new(&counts.blocks(), &base.blocks(), 1.0 / counts.total().max(1) as f64)
     }
 
     fn rate_through(&self, before: &Self) -> Option<Ratio> {
@@ -162,78 +162,78 @@ impl<'a> Counted<'a> {
     }
 
     fn side(&self) -> CountSide {
-        CountSide::new(self.counts, self.seconds, self.base.map(Counts::total))
+        CountSide::new(self.counts, self.seconds, self.base.map(CountsOverTime::total))
     }
 }
 
 fn count_verdict(
     quantity: Quantity,
-    before: &Counted<'_>,
-    after: &Counted<'_>,
+    before: &CountedSide<'_>,
+    after: &CountedSide<'_>,
     (rate, share): (Option<Ratio>, Option<Ratio>),
     sides: (&Side, &Side),
-) -> Verdict {
+) -> DiffVerdict {
     if !is_recorded_alike(quantity, &sides.0.origin, &sides.1.origin) {
-        return Verdict::Unknown(Unknown::NotRecorded);
+        return DiffVerdict::Unknown(NotSaid::NotRecorded);
     }
     if before.seconds <= 0.0 || after.seconds <= 0.0 {
-        return Verdict::Unknown(Unknown::TooShort);
+        return DiffVerdict::Unknown(NotSaid::TooShort);
     }
     let said = match (before.total(), after.total()) {
-        (0, n) if n >= LEAST_EVENTS => Verdict::New,
-        (n, 0) if n >= LEAST_EVENTS => Verdict::Gone,
-        (0, _) | (_, 0) => Verdict::OneSided,
-        (one, other) if one.max(other) < LEAST_EVENTS => Verdict::Same,
+        (0, n) if n >= LEAST_EVENTS => DiffVerdict::New,
+        (n, 0) if n >= LEAST_EVENTS => DiffVerdict::Gone,
+        (0, _) | (_, 0) => DiffVerdict::OneSided,
+        (one, other) if one.max(other) < LEAST_EVENTS => DiffVerdict::Same,
         _ => match (rate, share, quantity.base()) {
             (None, ..) => few_bursts(before, after),
-            (Some(rate), _, Base::None) => Verdict::of(rate),
+            (Some(rate), _, Base::None) => DiffVerdict::of(rate),
             // Nothing is there to hold it against.
-            (Some(rate), None, _) => Verdict::of(rate),
-            (Some(rate), Some(share), _) => match (Verdict::of(rate), Verdict::of(share)) {
+            (Some(rate), None, _) => DiffVerdict::of(rate),
+            (Some(rate), Some(share), _) => match (DiffVerdict::of(rate), DiffVerdict::of(share)) {
                 (rate, share) if rate == share => rate,
-                _ => Verdict::WithLoad,
+                _ => DiffVerdict::WithLoad,
             },
         },
     };
     // Were all that was lost of this: would it still be more, or less?
     let stands = match said {
-        Verdict::Up | Verdict::New => {
+        DiffVerdict::Up | DiffVerdict::New => {
             after.total() as f64 / after.seconds > before.rate_with_all_lost() * (1.0 + LEAST_CHANGE)
         }
-        Verdict::Down | Verdict::Gone => {
+        DiffVerdict::Down | DiffVerdict::Gone => {
             before.total() as f64 / before.seconds > after.rate_with_all_lost() * (1.0 + LEAST_CHANGE)
         }
         _ => true,
     };
     let lossless = before.lost == 0 && after.lost == 0;
-    if stands || lossless { said } else { Verdict::Unknown(Unknown::Lost) }
+    if stands || lossless { said } else { DiffVerdict::Unknown(NotSaid::Lost) }
 }
 
 /// Where what came on one side came in too few bursts for an interval: whether it would be less than on the other side if so many more bursts had come as may
 /// have been missed by chance.
-fn few_bursts(before: &Counted<'_>, after: &Counted<'_>) -> Verdict {
+fn few_bursts(before: &CountedSide<'_>, after: &CountedSide<'_>) -> DiffVerdict {
     /// So many of a number that is known are meant where one was counted, with 99.5 percent (the upper end of a Poisson interval, from above).
     fn at_most(counted: f64) -> f64 {
         counted + 2.6 * (counted + 1.0).sqrt() + 3.0
     }
-    let highest = |side: &Counted<'_>| {
-        let blocks = side.counts.map(Counts::blocks).unwrap_or_default();
+    let highest = |side: &CountedSide<'_>| {
+        let blocks = side.counts.map(CountsOverTime::blocks).unwrap_or_default();
         let bursts = blocks.iter().filter(|count| **count > 0.0).count() as f64;
         side.total() as f64 / side.seconds * at_most(bursts) / bursts.max(1.0)
     };
-    let lowest = |side: &Counted<'_>| side.rate().map(|mean| mean.mean * (1.0 - mean.margin()));
-    let is_below = |less: &Counted<'_>, more: &Counted<'_>| {
+    let lowest = |side: &CountedSide<'_>| side.rate().map(|mean| mean.mean * (1.0 - mean.margin()));
+    let is_below = |less: &CountedSide<'_>, more: &CountedSide<'_>| {
         lowest(more).is_some_and(|low| highest(less) * (1.0 + LEAST_CHANGE) < low)
     };
     match (is_below(after, before), is_below(before, after)) {
-        (true, _) => Verdict::Down,
-        (_, true) => Verdict::Up,
-        _ => Verdict::Unknown(Unknown::TooShort),
+        (true, _) => DiffVerdict::Down,
+        (_, true) => DiffVerdict::Up,
+        _ => DiffVerdict::Unknown(NotSaid::TooShort),
     }
 }
 
 /// Whether both recordings had what tells of it.
-fn is_recorded_alike(quantity: Quantity, before: &Origin, after: &Origin) -> bool {
+fn is_recorded_alike(quantity: Quantity, before: &RecordingFacts, after: &RecordingFacts) -> bool {
     match quantity {
         // Those that the timer alone shows are fewer.
         Quantity::Restarted(_) => (before.segments == SegmentSource::Timer) == (after.segments == SegmentSource::Timer),
@@ -265,7 +265,7 @@ fn gauge_row(state: State, before: &Side, after: &Side) -> Option<GaugeRow> {
             let sum: f64 = blocks.iter().sum();
             // In TIME_WAIT it is the same sockets for a minute: as many as there are on the average are independent of each other, and no more.
             let independent = if state == State::TimeWait { sum / blocks.len().max(1) as f64 } else { sum };
-            Mean::new(&blocks, &vec![1.0; blocks.len()], 1.0 / independent.max(1.0))
+            MeanOfBlocks::new(&blocks, &vec![1.0; blocks.len()], 1.0 / independent.max(1.0))
         });
         let shown = GaugeSide {
             mean: gauge.and_then(Gauge::mean),
@@ -285,14 +285,14 @@ fn gauge_row(state: State, before: &Side, after: &Side) -> Option<GaugeRow> {
     let apart = before_side.mean.unwrap_or_default() - after_side.mean.unwrap_or_default();
     let stands = lost == 0 || apart.abs() > lost as f64;
     let said = match (before_side.most, after_side.most, ratio) {
-        (0, n, _) if n >= LEAST_EVENTS => Verdict::New,
-        (n, 0, _) if n >= LEAST_EVENTS => Verdict::Gone,
-        (0, ..) | (_, 0, _) => Verdict::OneSided,
-        _ if most < LEAST_EVENTS => Verdict::Same,
-        (_, _, Some(ratio)) => Verdict::of(ratio),
-        (_, _, None) => Verdict::Unknown(Unknown::TooShort),
+        (0, n, _) if n >= LEAST_EVENTS => DiffVerdict::New,
+        (n, 0, _) if n >= LEAST_EVENTS => DiffVerdict::Gone,
+        (0, ..) | (_, 0, _) => DiffVerdict::OneSided,
+        _ if most < LEAST_EVENTS => DiffVerdict::Same,
+        (_, _, Some(ratio)) => DiffVerdict::of(ratio),
+        (_, _, None) => DiffVerdict::Unknown(NotSaid::TooShort),
     };
-    let verdict = if said.is_change() && !stands { Verdict::Unknown(Unknown::Lost) } else { said };
+    let verdict = if said.is_change() && !stands { DiffVerdict::Unknown(NotSaid::Lost) } else { said };
     Some(GaugeRow { state, before: before_side, after: after_side, ratio, verdict })
 }
 
@@ -323,10 +323,10 @@ fn duration_row(key: (Lasting, Option<String>), before: &Side, after: &Side) -> 
         };
         let (before, after) = (of(old), of(new));
         let verdict = match (before, after) {
-            _ if much_lost => Verdict::Unknown(Unknown::Lost),
-            _ if counts.iter().any(|count| *count < LEAST_EVENTS) => Verdict::Same,
+            _ if much_lost => DiffVerdict::Unknown(NotSaid::Lost),
+            _ if counts.iter().any(|count| *count < LEAST_EVENTS) => DiffVerdict::Same,
             (Some(before), Some(after)) => quantile_verdict(before, after, least_ns),
-            _ => Verdict::Unknown(Unknown::TooShort),
+            _ => DiffVerdict::Unknown(NotSaid::TooShort),
         };
         QuantileRow { percent, before, after, verdict }
     };
@@ -343,16 +343,16 @@ fn duration_row(key: (Lasting, Option<String>), before: &Side, after: &Side) -> 
 }
 
 /// Intervals that do not meet, of times that are far enough apart.
-fn quantile_verdict(before: Quantile, after: Quantile, least_ns: u64) -> Verdict {
+fn quantile_verdict(before: Quantile, after: Quantile, least_ns: u64) -> DiffVerdict {
     let (old, new) = (before.ns as f64, after.ns as f64);
     if before.ns.abs_diff(after.ns) <= least_ns {
-        return Verdict::Same;
+        return DiffVerdict::Same;
     }
     match (before.low_ns.zip(before.high_ns), after.low_ns.zip(after.high_ns)) {
-        (Some((_, high)), Some((low, _))) if low > high && new > old * (1.0 + LEAST_CHANGE) => Verdict::Up,
-        (Some((low, _)), Some((_, high))) if high < low && old > new * (1.0 + LEAST_CHANGE) => Verdict::Down,
-        (Some(_), Some(_)) => Verdict::Same,
-        _ => Verdict::Unknown(Unknown::TooShort),
+        (Some((_, high)), Some((low, _))) if low > high && new > old * (1.0 + LEAST_CHANGE) => DiffVerdict::Up,
+        (Some((low, _)), Some((_, high))) if high < low && old > new * (1.0 + LEAST_CHANGE) => DiffVerdict::Down,
+        (Some(_), Some(_)) => DiffVerdict::Same,
+        _ => DiffVerdict::Unknown(NotSaid::TooShort),
     }
 }
 

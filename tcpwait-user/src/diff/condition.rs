@@ -3,11 +3,11 @@
 use std::{fmt, str::FromStr};
 
 use super::{
-    compare::Comparison,
+    compare::DiffReport,
     interval::Ratio,
     measured::Lasting,
     quantity::Quantity,
-    verdict::{Unknown, Verdict},
+    verdict::{DiffVerdict, NotSaid},
 };
 use crate::{
     aggregate::group_row::Closer,
@@ -33,7 +33,7 @@ enum Field {
     PerSecond,
     PerThousand,
     Count,
-    Mean,
+    MeanOfBlocks,
     Most,
     Percentile(u8),
 }
@@ -56,7 +56,7 @@ enum Limit {
 
 /// What came of a condition.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
+pub enum ConditionOutcome {
     /// It does not hold.
     No,
     /// It holds: of this row, with what it was and is.
@@ -69,14 +69,14 @@ pub enum Outcome {
         after: Option<f64>,
     },
     /// It cannot be said.
-    Unknown(Unknown),
+    Unknown(NotSaid),
 }
 
 const FIELDS: [(&str, Field); 8] = [
     ("per_s", Field::PerSecond),
     ("per_1000", Field::PerThousand),
     ("count", Field::Count),
-    ("mean", Field::Mean),
+    ("mean", Field::MeanOfBlocks),
     ("max", Field::Most),
     ("p50", Field::Percentile(50)),
     ("p90", Field::Percentile(90)),
@@ -112,7 +112,7 @@ impl FromStr for Condition {
             },
             None => (left, None),
         };
-        let kinds = Kind::of(name);
+        let kinds = NameOf::of(name);
         let field = kinds.iter().find_map(|kind| kind.field(named)).ok_or_else(|| match kinds.first() {
             None => format!("nothing is called \"{name}\"; names are {}", known_names().join(", ")),
             Some(kind) => format!("{name} has only {}", kind.fields().join(", ")),
@@ -129,13 +129,13 @@ impl fmt::Display for Condition {
 
 /// What names are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum NameOf {
     Counted,
     Sockets,
     Lasting,
 }
 
-impl Kind {
+impl NameOf {
     /// What a name may be of: as a whole first, then as the beginning of others.
     fn of(name: &str) -> Vec<Self> {
         let all = [(Self::Counted, counted()), (Self::Sockets, sockets()), (Self::Lasting, lasting())];
@@ -148,10 +148,10 @@ impl Kind {
     fn field(self, named: Option<Field>) -> Option<Field> {
         match (self, named) {
             (Self::Counted, None) => Some(Field::PerSecond),
-            (Self::Sockets, None) => Some(Field::Mean),
+            (Self::Sockets, None) => Some(Field::MeanOfBlocks),
             (Self::Lasting, None) => Some(Field::Percentile(50)),
             (Self::Counted, Some(field @ (Field::PerSecond | Field::PerThousand | Field::Count)))
-            | (Self::Sockets, Some(field @ (Field::Mean | Field::Most)))
+            | (Self::Sockets, Some(field @ (Field::MeanOfBlocks | Field::Most)))
             | (Self::Lasting, Some(field @ Field::Percentile(_))) => Some(field),
             _ => None,
         }
@@ -250,12 +250,12 @@ struct Numbers {
     before: Option<f64>,
     after: Option<f64>,
     ratio: Option<Ratio>,
-    verdict: Verdict,
+    verdict: DiffVerdict,
 }
 
 impl Condition {
     /// Whether it holds. Of a change: of any row, and only where the change is more than chance. Else: of all rows together.
-    pub fn judge(&self, comparison: &Comparison) -> Outcome {
+    pub fn judge(&self, comparison: &DiffReport) -> ConditionOutcome {
         let rows = self.rows(comparison);
         match self.value {
             Limit::Change(limit) => {
@@ -263,19 +263,19 @@ impl Condition {
                 for row in rows {
                     match row.change() {
                         Ok(Some(change)) if self.operator.holds(change, limit) => {
-                            return Outcome::Holds { row: row.row, before: row.before, after: row.after };
+                            return ConditionOutcome::Holds { row: row.row, before: row.before, after: row.after };
                         }
                         Ok(_) => {}
                         Err(why) => unknown = Some(why),
                     }
                 }
-                unknown.map_or(Outcome::No, Outcome::Unknown)
+                unknown.map_or(ConditionOutcome::No, ConditionOutcome::Unknown)
             }
             Limit::After(limit) => {
                 if let Some(why) = rows.iter().find_map(Numbers::not_recorded) {
-                    return Outcome::Unknown(why);
+                    return ConditionOutcome::Unknown(why);
                 }
-                // Counts of several rows add up; of lengths it is the longest that counts.
+                // CountsOverTime of several rows add up; of lengths it is the longest that counts.
                 let is_length = matches!(self.field, Field::Percentile(_));
                 let both = |one: f64, other: f64| if is_length { one.max(other) } else { one + other };
                 let all = |of: fn(&Numbers) -> Option<f64>| rows.iter().filter_map(of).reduce(both);
@@ -284,15 +284,15 @@ impl Condition {
                 let value = if is_length { after } else { Some(after.unwrap_or(0.0)) };
                 match value {
                     Some(value) if self.operator.holds(value, limit) => {
-                        Outcome::Holds { row: self.name.clone(), before: all(|row| row.before), after }
+                        ConditionOutcome::Holds { row: self.name.clone(), before: all(|row| row.before), after }
                     }
-                    _ => Outcome::No,
+                    _ => ConditionOutcome::No,
                 }
             }
         }
     }
 
-    fn rows(&self, comparison: &Comparison) -> Vec<Numbers> {
+    fn rows(&self, comparison: &DiffReport) -> Vec<Numbers> {
         let counted = comparison.counts.iter().filter(|row| {
             // Failures are all somebody's; of all else there is a row of the whole.
             let whole = matches!(row.quantity, Quantity::Failed(..)) || row.subject.is_none();
@@ -346,26 +346,27 @@ impl Condition {
 
 impl Numbers {
     /// By how much it changed, as a part of what it was; `None`: by no more than chance.
-    fn change(&self) -> Result<Option<f64>, Unknown> {
+    fn change(&self) -> Result<Option<f64>, NotSaid> {
         match self.verdict {
-            Verdict::Unknown(why) => Err(why),
-            Verdict::New => Ok(Some(f64::INFINITY)),
-            Verdict::Gone => Ok(Some(-1.0)),
-            Verdict::Up | Verdict::Down => {
+            DiffVerdict::Unknown(why) => Err(why),
+            DiffVerdict::New => Ok(Some(f64::INFINITY)),
+            DiffVerdict::Gone => Ok(Some(-1.0)),
+            DiffVerdict::Up | DiffVerdict::Down => {
                 let plain = self.before.zip(self.after).filter(|(before, _)| *before > 0.0);
                 Ok(plain.map(|(before, after)| after / before - 1.0))
             }
             // Of what went with the load, the rate may have changed all the same, or the share.
-            Verdict::WithLoad => {
-                Ok(self.ratio.filter(|ratio| Verdict::of(*ratio) != Verdict::Same).map(|ratio| ratio.ratio - 1.0))
-            }
-            Verdict::OneSided | Verdict::Same => Ok(None),
+            DiffVerdict::WithLoad => Ok(self
+                .ratio
+                .filter(|ratio| DiffVerdict::of(*ratio) != DiffVerdict::Same)
+                .map(|ratio| ratio.ratio - 1.0)),
+            DiffVerdict::OneSided | DiffVerdict::Same => Ok(None),
         }
     }
 
-    fn not_recorded(&self) -> Option<Unknown> {
+    fn not_recorded(&self) -> Option<NotSaid> {
         match self.verdict {
-            Verdict::Unknown(why @ Unknown::NotRecorded) => Some(why),
+            DiffVerdict::Unknown(why @ NotSaid::NotRecorded) => Some(why),
             _ => None,
         }
     }

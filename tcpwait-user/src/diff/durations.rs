@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::{
     blocks::{MOST, SECOND_NS, Window, blocks},
-    interval::Mean,
+    interval::MeanOfBlocks,
 };
 use crate::report::equal_parts::{EqualParts, Stretch};
 
@@ -136,7 +136,7 @@ impl Durations {
         let all: f64 = counts.iter().sum();
         // As many independent times vary by so much at least.
         let floor = (1.0 - share) / (share * all).max(1.0);
-        let mean = Mean::new(&below, &counts, floor)?;
+        let mean = MeanOfBlocks::new(&below, &counts, floor)?;
         Some(mean.margin() * mean.mean)
     }
 

@@ -28,7 +28,7 @@ pub const CONFIDENCE: u32 = 99;
 
 /// A mean, and how far it is to be believed.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Mean {
+pub struct MeanOfBlocks {
     /// The mean itself.
     pub mean: f64,
     /// Its variance as a part of its square.
@@ -48,7 +48,7 @@ pub struct Ratio {
     pub high: f64,
 }
 
-impl Mean {
+impl MeanOfBlocks {
     /// Of `numbers`, a block each, to what `of` has in the same block; `floor`: the relative variance that it has at least. `None` for fewer than two blocks,
     /// and where nothing was counted.
     pub fn new(numbers: &[f64], of: &[f64], floor: f64) -> Option<Self> {
@@ -116,9 +116,9 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn mean(numbers: &[f64]) -> Mean {
+    fn mean(numbers: &[f64]) -> MeanOfBlocks {
         let sum: f64 = numbers.iter().sum();
-        Mean::new(numbers, &vec![1.0; numbers.len()], 1.0 / sum).unwrap()
+        MeanOfBlocks::new(numbers, &vec![1.0; numbers.len()], 1.0 / sum).unwrap()
     }
 
     #[test]
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn too_few_blocks_have_no_interval() {
-        assert_eq!(Mean::new(&[5.0], &[1.0], 0.2), None);
-        assert_eq!(Mean::new(&[0.0; 5], &[1.0; 5], 0.2), None);
+        assert_eq!(MeanOfBlocks::new(&[5.0], &[1.0], 0.2), None);
+        assert_eq!(MeanOfBlocks::new(&[0.0; 5], &[1.0; 5], 0.2), None);
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use hashbrown::HashMap;
 
 use super::{
-    blocks::{Counts, Window},
+    blocks::{CountsOverTime, Window},
     durations::Durations,
     gauge::Gauge,
     quantity::{Quantity, is_bad_end},
@@ -54,10 +54,10 @@ pub struct Measuring {
     /// The same without the time in which TIME_WAITs from before may end.
     delayed: Window,
     by: Vec<GroupBy>,
-    counts: HashMap<Quantity, Counts>,
-    groups: HashMap<Subject<Box<[Value]>>, HashMap<Quantity, Counts>>,
+    counts: HashMap<Quantity, CountsOverTime>,
+    groups: HashMap<Subject<Box<[Value]>>, HashMap<Quantity, CountsOverTime>>,
     timed: HashMap<Subject<Box<[Value]>>, BTreeMap<Lasting, Durations>>,
-    failures: HashMap<Subject<FailureKind>, HashMap<Quantity, Counts>>,
+    failures: HashMap<Subject<FailureKind>, HashMap<Quantity, CountsOverTime>>,
     time_wait: Durations,
     gauges: BTreeMap<State, Gauge>,
     settings: BTreeMap<NetnsId, BTreeMap<String, String>>,
@@ -72,8 +72,8 @@ pub struct Measured {
     pub window: Window,
     /// The time that everything about ends of TIME_WAIT is of.
     pub delayed: Window,
-    /// Counts, by what they are of and whose.
-    pub counts: BTreeMap<(Quantity, Option<String>), Counts>,
+    /// CountsOverTime, by what they are of and whose.
+    pub counts: BTreeMap<(Quantity, Option<String>), CountsOverTime>,
     /// How long things took, by whose they are: what changes only because there are more of some kind is no change. TIME_WAIT takes what the kernel says,
     /// whosesoever it is.
     pub durations: BTreeMap<(Lasting, Option<String>), Durations>,
@@ -160,7 +160,7 @@ impl Measuring {
                 let subject = kept_apart(&self.groups, group(&self.by), MAX_SUBJECTS);
                 let window = self.window_of(quantity);
                 let counts = self.groups.entry(subject).or_default().entry(quantity);
-                counts.or_insert_with(|| Counts::new(window)).add(step.time_ns, n);
+                counts.or_insert_with(|| CountsOverTime::new(window)).add(step.time_ns, n);
             }
         }
         if let Some(restarts) = step.restarts.as_ref().filter(|_| step.from == Some(State::TimeWait)) {
@@ -188,7 +188,7 @@ impl Measuring {
 
     fn count(&mut self, quantity: Quantity, time_ns: u64, n: u64) {
         let window = self.window_of(quantity);
-        self.counts.entry(quantity).or_insert_with(|| Counts::new(window)).add(time_ns, n);
+        self.counts.entry(quantity).or_insert_with(|| CountsOverTime::new(window)).add(time_ns, n);
     }
 
     fn failed(&mut self, failure: &Failure) {
@@ -203,7 +203,7 @@ impl Measuring {
         let subject = kept_apart(&self.failures, kind, MAX_SUBJECTS);
         let window = self.window;
         let counts = self.failures.entry(subject).or_default().entry(Quantity::Failed(*call, *why));
-        counts.or_insert_with(|| Counts::new(window)).add(failure.time_ns, failure.calls());
+        counts.or_insert_with(|| CountsOverTime::new(window)).add(failure.time_ns, failure.calls());
     }
 
     fn window_of(&self, quantity: Quantity) -> Window {
@@ -211,7 +211,7 @@ impl Measuring {
     }
 
     /// The recording is over. `named`: a group's key, what failed, and a namespace, as people know them.
-    pub fn finish(self, named: &impl Named) -> Measured {
+    pub fn finish(self, named: &impl DiffNames) -> Measured {
         let Self {
             mut window,
             mut delayed,
@@ -229,7 +229,7 @@ impl Measuring {
         let end_ns = now_ns.saturating_add(1);
         let ends = |window: Window| Window { end_ns: window.end_ns.min(end_ns).max(window.begin_ns), ..window };
         (window, delayed) = (ends(window), ends(delayed));
-        let mut all: BTreeMap<(Quantity, Option<String>), Counts> = BTreeMap::new();
+        let mut all: BTreeMap<(Quantity, Option<String>), CountsOverTime> = BTreeMap::new();
         let whole = counts.into_iter().map(|(quantity, counts)| ((quantity, None), counts));
         let of_groups = groups.into_iter().flat_map(|(key, counts)| {
             let name = key.map_or_else(|| OTHERS.to_owned(), |key| named.group(&key));
@@ -265,7 +265,7 @@ impl Measuring {
 const OTHERS: &str = "all others";
 
 /// What people call things that a recording has numbers for.
-pub trait Named {
+pub trait DiffNames {
     /// A group.
     fn group(&self, key: &[Value]) -> String;
     /// What failed: whose call, and where to.

@@ -1,12 +1,12 @@
 //! A row of the comparison: the same thing before and after, and what that says.
 
 use super::{
-    blocks::Counts,
+    blocks::CountsOverTime,
     durations::Quantile,
     interval::Ratio,
     measured::Lasting,
     quantity::{Direction, Quantity},
-    verdict::Verdict,
+    verdict::DiffVerdict,
 };
 use crate::tcp::State;
 
@@ -26,7 +26,7 @@ pub struct CountRow {
     /// The same of what comes to a thousand of what it is held against.
     pub share: Option<Ratio>,
     /// What that says.
-    pub verdict: Verdict,
+    pub verdict: DiffVerdict,
 }
 
 /// A count on one side.
@@ -55,7 +55,7 @@ pub struct GaugeRow {
     /// The means: after through before.
     pub ratio: Option<Ratio>,
     /// What that says.
-    pub verdict: Verdict,
+    pub verdict: DiffVerdict,
 }
 
 /// Sockets on one side.
@@ -79,7 +79,7 @@ pub struct QuantileRow {
     /// After.
     pub after: Option<Quantile>,
     /// What that says.
-    pub verdict: Verdict,
+    pub verdict: DiffVerdict,
 }
 
 /// How long something took.
@@ -116,7 +116,7 @@ pub struct SettingRow {
 
 /// Where a change belongs, in the order in which it is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum ChangeKind {
     /// A failure that was not there before.
     NewFailure,
     /// It got worse.
@@ -131,18 +131,18 @@ pub enum Kind {
     Changed,
 }
 
-impl Kind {
+impl ChangeKind {
     /// Where a verdict belongs; `None` of what is no change.
-    pub fn of(verdict: Verdict, direction: Direction) -> Option<Self> {
+    pub fn of(verdict: DiffVerdict, direction: Direction) -> Option<Self> {
         let bad = direction == Direction::MoreIsWorse;
         match verdict {
-            Verdict::New if bad => Some(Self::NewFailure),
-            Verdict::Up if bad => Some(Self::Worse),
-            Verdict::Down | Verdict::Gone if bad => Some(Self::Better),
-            Verdict::New => Some(Self::New),
-            Verdict::Gone => Some(Self::Gone),
-            Verdict::Up | Verdict::Down => Some(Self::Changed),
-            Verdict::WithLoad | Verdict::OneSided | Verdict::Same | Verdict::Unknown(_) => None,
+            DiffVerdict::New if bad => Some(Self::NewFailure),
+            DiffVerdict::Up if bad => Some(Self::Worse),
+            DiffVerdict::Down | DiffVerdict::Gone if bad => Some(Self::Better),
+            DiffVerdict::New => Some(Self::New),
+            DiffVerdict::Gone => Some(Self::Gone),
+            DiffVerdict::Up | DiffVerdict::Down => Some(Self::Changed),
+            DiffVerdict::WithLoad | DiffVerdict::OneSided | DiffVerdict::Same | DiffVerdict::Unknown(_) => None,
         }
     }
 }
@@ -155,8 +155,8 @@ impl CountRow {
     }
 
     /// Where it belongs.
-    pub fn kind(&self) -> Option<Kind> {
-        Kind::of(self.verdict, self.quantity.direction())
+    pub fn kind(&self) -> Option<ChangeKind> {
+        ChangeKind::of(self.verdict, self.quantity.direction())
     }
 }
 
@@ -170,15 +170,16 @@ impl GaugeRow {
     }
 
     /// Where it belongs. What was there is no failure by itself.
-    pub fn kind(&self) -> Option<Kind> {
-        Kind::of(self.verdict, self.direction()).map(|kind| if kind == Kind::NewFailure { Kind::Worse } else { kind })
+    pub fn kind(&self) -> Option<ChangeKind> {
+        ChangeKind::of(self.verdict, self.direction())
+            .map(|kind| if kind == ChangeKind::NewFailure { ChangeKind::Worse } else { kind })
     }
 }
 
 impl QuantileRow {
     /// Where it belongs.
-    pub fn kind(&self, lasting: Lasting) -> Option<Kind> {
-        Kind::of(self.verdict, lasting.direction())
+    pub fn kind(&self, lasting: Lasting) -> Option<ChangeKind> {
+        ChangeKind::of(self.verdict, lasting.direction())
     }
 }
 
@@ -204,13 +205,13 @@ impl Lasting {
 
 impl CountSide {
     /// Of what was counted; `seconds`: how long; `base`: what it is held against.
-    pub(super) fn new(counts: Option<&Counts>, seconds: f64, base: Option<u64>) -> Self {
-        let count = counts.map_or(0, Counts::total);
+    pub(super) fn new(counts: Option<&CountsOverTime>, seconds: f64, base: Option<u64>) -> Self {
+        let count = counts.map_or(0, CountsOverTime::total);
         Self {
             count,
             per_s: (seconds > 0.0).then(|| count as f64 / seconds),
             per_1000: base.filter(|base| *base > 0).map(|base| count as f64 * 1000.0 / base as f64),
-            course: counts.map(Counts::rates).unwrap_or_default(),
+            course: counts.map(CountsOverTime::rates).unwrap_or_default(),
         }
     }
 }

@@ -16,7 +16,7 @@ pub const LEAST_WAIT_NS: u64 = 100_000;
 
 /// What is said of two numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum DiffVerdict {
     /// They differ by more than chance; more after than before.
     Up,
     /// The same; less after than before.
@@ -32,12 +32,12 @@ pub enum Verdict {
     /// Nothing says that they differ.
     Same,
     /// It cannot be said.
-    Unknown(Unknown),
+    Unknown(NotSaid),
 }
 
 /// Why it cannot be said whether something changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unknown {
+pub enum NotSaid {
     /// Events were lost, and might be the difference.
     Lost,
     /// Only one of the recordings had what tells of it.
@@ -46,7 +46,7 @@ pub enum Unknown {
     TooShort,
 }
 
-impl Verdict {
+impl DiffVerdict {
     /// Whether it is a difference.
     pub fn is_change(self) -> bool {
         matches!(self, Self::Up | Self::Down | Self::New | Self::Gone)
@@ -62,9 +62,9 @@ impl Verdict {
             Self::WithLoad => "with-load",
             Self::OneSided => "one-sided",
             Self::Same => "same",
-            Self::Unknown(Unknown::Lost) => "unknown-lost",
-            Self::Unknown(Unknown::NotRecorded) => "unknown-not-recorded",
-            Self::Unknown(Unknown::TooShort) => "unknown-too-short",
+            Self::Unknown(NotSaid::Lost) => "unknown-lost",
+            Self::Unknown(NotSaid::NotRecorded) => "unknown-not-recorded",
+            Self::Unknown(NotSaid::TooShort) => "unknown-too-short",
         }
     }
 
@@ -99,11 +99,11 @@ mod tests {
 
     #[test]
     fn a_difference_is_certain_and_not_small() {
-        let of = |ratio, low, high| Verdict::of(Ratio { ratio, low, high });
-        assert_eq!(of(1.2, 1.1, 1.3), Verdict::Up);
-        assert_eq!(of(1.2, 0.9, 1.6), Verdict::Same);
-        assert_eq!(of(1.04, 1.03, 1.05), Verdict::Same);
-        assert_eq!(of(0.8, 0.7, 0.9), Verdict::Down);
-        assert_eq!(of(0.96, 0.95, 0.97), Verdict::Same);
+        let of = |ratio, low, high| DiffVerdict::of(Ratio { ratio, low, high });
+        assert_eq!(of(1.2, 1.1, 1.3), DiffVerdict::Up);
+        assert_eq!(of(1.2, 0.9, 1.6), DiffVerdict::Same);
+        assert_eq!(of(1.04, 1.03, 1.05), DiffVerdict::Same);
+        assert_eq!(of(0.8, 0.7, 0.9), DiffVerdict::Down);
+        assert_eq!(of(0.96, 0.95, 0.97), DiffVerdict::Same);
     }
 }

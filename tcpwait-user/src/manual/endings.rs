@@ -52,7 +52,11 @@ fn exit_codes(command: &str) -> Vec<Block> {
             "3",
             "Done, but --fail-on-loss was given and something was lost, or the kernel's own counters differ from those of stat without an explanation.",
         )),
-        "trace" | "ports" | "record" => {
+        "diff" => {
+            codes.push(term("3", "Done, but --fail-on-loss was given and something was lost in a recording."));
+            codes.push(term("4", "Done, and a condition of --fail-if holds, or cannot be said."));
+        }
+        "trace" | "ports" | "record" | "report" => {
             codes.push(term("3", "Done, but --fail-on-loss was given and something was lost."));
         }
         _ => {}

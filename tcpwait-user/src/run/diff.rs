@@ -15,13 +15,13 @@ use super::{
 };
 use crate::{
     aggregate::{by::Value, failures::FailureKind},
-    cli::{DiffArgs, DiffPart},
+    cli::{DiffArgs, WindowPart},
     diff::{
         blocks::Window,
-        comparable::Origin,
-        compare::{Comparison, Side},
-        condition::{Condition, Outcome},
-        measured::{Measuring, Named},
+        comparable::RecordingFacts,
+        compare::{DiffReport, Side},
+        condition::{Condition, ConditionOutcome},
+        measured::{DiffNames, Measuring},
     },
     ledger::Ledger,
     lifecycle::Call,
@@ -49,7 +49,7 @@ pub fn run(args: &DiffArgs) -> Result<ExitCode> {
         bail!("both recordings are to be read from standard input, which can only be one: name a file for the other");
     }
     let windows = match args.window.as_slice() {
-        [] => [DiffPart::default(); 2],
+        [] => [WindowPart::default(); 2],
         [both] => [*both; 2],
         [before, after] => [*before, *after],
         more => {
@@ -62,7 +62,7 @@ pub fn run(args: &DiffArgs) -> Result<ExitCode> {
     let before = measure(args, &args.before, windows[0])?;
     let after = measure(args, &args.after, windows[1])?;
     let lossy = [&before, &after].into_iter().any(|side| side.origin.ledger.is_lossy());
-    let comparison = Comparison::new(before, after);
+    let comparison = DiffReport::new(before, after);
     show(args, &comparison)?;
     if fails(&args.fail_if, &comparison) {
         return Ok(ExitCode::from(FAILED_IF));
@@ -71,7 +71,7 @@ pub fn run(args: &DiffArgs) -> Result<ExitCode> {
 }
 
 /// As text, as JSON, or as a page.
-fn show(args: &DiffArgs, comparison: &Comparison) -> Result<()> {
+fn show(args: &DiffArgs, comparison: &DiffReport) -> Result<()> {
     let zone = TimeZone::system();
     if let Some(path) = &args.output {
         let mut document = Vec::new();
@@ -90,18 +90,18 @@ fn show(args: &DiffArgs, comparison: &Comparison) -> Result<()> {
 }
 
 /// Whether any condition holds, or cannot be said, which is told.
-fn fails(conditions: &[Condition], comparison: &Comparison) -> bool {
+fn fails(conditions: &[Condition], comparison: &DiffReport) -> bool {
     let mut fails = false;
     for condition in conditions {
         match condition.judge(comparison) {
-            Outcome::No => {}
-            Outcome::Holds { row, before, after } => {
+            ConditionOutcome::No => {}
+            ConditionOutcome::Holds { row, before, after } => {
                 let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
                 let (before, after) = (number(before), number(after));
                 say!("tcpwait: --fail-if '{condition}' holds: {} is {after}, and was {before}", plain::escaped(&row));
                 fails = true;
             }
-            Outcome::Unknown(why) => {
+            ConditionOutcome::Unknown(why) => {
                 say!("tcpwait: --fail-if '{condition}' cannot be said: {}", words::unknown(why));
                 fails = true;
             }
@@ -111,14 +111,14 @@ fn fails(conditions: &[Condition], comparison: &Comparison) -> bool {
 }
 
 /// Reads one of them.
-fn measure(args: &DiffArgs, path: &Path, part: DiffPart) -> Result<Side> {
+fn measure(args: &DiffArgs, path: &Path, part: WindowPart) -> Result<Side> {
     let mut reader = open(path)?;
     let header = reader.header().clone();
     let criteria = criteria(&args.filter, false)?;
     let after_start =
         |time: Duration| header.started_ns.saturating_add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     let window = Window { begin_ns: after_start(part.begin), end_ns: part.end.map_or(u64::MAX, after_start) };
-    let mut reading = Reading {
+    let mut reading = DiffReading {
         stream: Stream::new(&header),
         selector: Selector::new(criteria),
         measuring: Measuring::new(window, header.started_ns, args.by.clone()),
@@ -130,13 +130,13 @@ fn measure(args: &DiffArgs, path: &Path, part: DiffPart) -> Result<Side> {
     reading.stream.recorded(reader.found());
     reading.finish();
     say_damage(path, &reader.found(), "compared");
-    let Reading { stream, selector, measuring } = reading;
+    let DiffReading { stream, selector, measuring } = reading;
     let context = stream.context();
     let measured = measuring.finish(&Known(context.names));
     if measured.window.length_ns() == 0 {
         bail!("{}: nothing was recorded in the time that --window names", path.display());
     }
-    let origin = Origin {
+    let origin = RecordingFacts {
         file: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
         place: fs::canonicalize(path).ok(),
         kernel: header.kernel.clone(),
@@ -155,13 +155,13 @@ fn measure(args: &DiffArgs, path: &Path, part: DiffPart) -> Result<Side> {
 }
 
 /// From a record to what is measured.
-struct Reading {
+struct DiffReading {
     stream: Stream,
     selector: Selector,
     measuring: Measuring,
 }
 
-impl Reading {
+impl DiffReading {
     fn record(&mut self, bytes: &[u8]) {
         self.stream.record(bytes);
         if let Some(event) = self.stream.event() {
@@ -197,7 +197,7 @@ impl Reading {
 /// Names of one recording.
 struct Known<'a>(&'a Names);
 
-impl Named for Known<'_> {
+impl DiffNames for Known<'_> {
     fn group(&self, key: &[Value]) -> String {
         let values: Vec<String> = key.iter().map(|value| key::text(*value, self.0)).collect();
         values.join(" ")

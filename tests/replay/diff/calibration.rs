@@ -10,11 +10,11 @@ use tcpwait::{
     },
     diff::{
         blocks::Window,
-        comparable::Origin,
-        compare::{Comparison, Side},
-        measured::{Measuring, Named},
+        comparable::RecordingFacts,
+        compare::{DiffReport, Side},
+        measured::{DiffNames, Measuring},
         quantity::Quantity,
-        verdict::Verdict,
+        verdict::DiffVerdict,
     },
     event::Task,
     lifecycle::{Reason, Transition, Update},
@@ -64,7 +64,7 @@ const STEADY: Load = Load { per_s: [25.0, 10.0], at_once: 1, length_s: 0.2, rese
 
 struct NoNames;
 
-impl Named for NoNames {
+impl DiffNames for NoNames {
     fn group(&self, key: &[Value]) -> String {
         format!("{key:?}")
     }
@@ -143,12 +143,12 @@ fn side(steps: &[Transition], begin_s: f64, end_s: f64) -> Side {
         measuring.update(&Update::Transition(step.clone()), &names);
     }
     let measured = measuring.finish(&NoNames);
-    Side { origin: Origin { window: measured.window, ..Origin::default() }, measured }
+    Side { origin: RecordingFacts { window: measured.window, ..RecordingFacts::default() }, measured }
 }
 
-fn halves(load: Load, seed: u64) -> Comparison {
+fn halves(load: Load, seed: u64) -> DiffReport {
     let steps = steps(load, seed, 130.0);
-    Comparison::new(side(&steps, 0.0, 65.0), side(&steps, 65.0, 130.0))
+    DiffReport::new(side(&steps, 0.0, 65.0), side(&steps, 65.0, 130.0))
 }
 
 /// The bound, over many recordings and loads: at most 5 % of rows.
@@ -182,28 +182,39 @@ fn a_fifth_more_is_found_and_nothing_else() {
         let before = side(&steps(STEADY, seed, 130.0), 0.0, 130.0);
         let more = Load { resets: STEADY.resets * 1.5, ..STEADY };
         let after = side(&steps(more, seed + 1000, 130.0), 0.0, 130.0);
-        let comparison = Comparison::new(before, after);
+        let comparison = DiffReport::new(before, after);
         let resets = comparison.count(Quantity::EndedBy(Reason::Reset, None), None).unwrap();
-        assert_eq!(resets.verdict, Verdict::Up, "seed {seed}: {resets:?}");
+        assert_eq!(resets.verdict, DiffVerdict::Up, "seed {seed}: {resets:?}");
         let load = comparison.count(Quantity::Ended, None).unwrap();
-        assert_eq!(load.verdict, Verdict::Same, "seed {seed}: {load:?}");
+        assert_eq!(load.verdict, DiffVerdict::Same, "seed {seed}: {load:?}");
     }
     let mut outside = 0;
     for seed in 1..=20 {
         let before = side(&steps(STEADY, seed, 130.0), 0.0, 130.0);
         let more = Load { per_s: STEADY.per_s.map(|per_s| per_s * 1.2), ..STEADY };
         let after = side(&steps(more, seed + 1000, 130.0), 0.0, 130.0);
-        let comparison = Comparison::new(before, after);
+        let comparison = DiffReport::new(before, after);
         let load = comparison.count(Quantity::Ended, None).unwrap();
-        assert_eq!(load.verdict, Verdict::Up, "seed {seed}: {load:?}");
+        assert_eq!(load.verdict, DiffVerdict::Up, "seed {seed}: {load:?}");
         let ratio = load.rate.unwrap();
         outside += u32::from(ratio.low > 1.2 || ratio.high < 1.2);
         // There is more of all, and of nothing for each connection.
         let entered = comparison.count(Quantity::TimeWaitEntered, None).unwrap();
-        assert_eq!(entered.verdict, Verdict::WithLoad, "seed {seed}: {entered:?}");
+        assert_eq!(entered.verdict, DiffVerdict::WithLoad, "seed {seed}: {entered:?}");
     }
     // One in a hundred may be.
     assert!(outside <= 1, "the truth is outside of {outside} of 20 intervals");
+}
+
+/// As JSON.
+pub fn longer_connections() -> String {
+    let load = Load { per_s: [100.0, 50.0], ..STEADY };
+    let longer = Load { length_s: load.length_s * 2.0, ..load };
+    let sides = [(load, 1), (longer, 2)].map(|(load, seed)| side(&steps(load, seed, 80.0), 0.0, 80.0));
+    let [before, after] = sides;
+    let mut text = Vec::new();
+    tcpwait::view::diff::json::write(&DiffReport::new(before, after), &mut text).unwrap();
+    String::from_utf8(text).unwrap()
 }
 
 /// Longer by a fifth is found where the interval allows it: with some thousand connections.
@@ -214,30 +225,30 @@ fn a_fifth_longer_is_found() {
         let before = side(&steps(load, seed, 130.0), 0.0, 130.0);
         let longer = Load { length_s: load.length_s * 1.2, ..load };
         let after = side(&steps(longer, seed + 1000, 130.0), 0.0, 130.0);
-        let comparison = Comparison::new(before, after);
+        let comparison = DiffReport::new(before, after);
         let of = |state: State| comparison.durations.iter().filter(move |row| row.lasting.0 == state);
         assert_eq!(of(State::Established).count(), 2, "of each group");
         for row in of(State::Established) {
-            assert_eq!(row.quantiles[0].verdict, Verdict::Up, "seed {seed}: {:?}", row.quantiles);
+            assert_eq!(row.quantiles[0].verdict, DiffVerdict::Up, "seed {seed}: {:?}", row.quantiles);
         }
-        assert!(of(State::TimeWait).flat_map(|row| &row.quantiles).all(|row| row.verdict == Verdict::Same));
+        assert!(of(State::TimeWait).flat_map(|row| &row.quantiles).all(|row| row.verdict == DiffVerdict::Same));
     }
 }
 
 #[test]
 fn the_other_way_round_is_the_mirror() {
-    let mirrored = |verdict: Verdict| match verdict {
-        Verdict::Up => Verdict::Down,
-        Verdict::Down => Verdict::Up,
-        Verdict::New => Verdict::Gone,
-        Verdict::Gone => Verdict::New,
+    let mirrored = |verdict: DiffVerdict| match verdict {
+        DiffVerdict::Up => DiffVerdict::Down,
+        DiffVerdict::Down => DiffVerdict::Up,
+        DiffVerdict::New => DiffVerdict::Gone,
+        DiffVerdict::Gone => DiffVerdict::New,
         other => other,
     };
     let one = steps(STEADY, 3, 100.0);
     let other = steps(Load { per_s: [40.0, 0.0001], length_s: 0.5, resets: 0.0, ..STEADY }, 4, 130.0);
     let sides = || (side(&one, 0.0, 100.0), side(&other, 0.0, 130.0));
     let ((a, b), (c, d)) = (sides(), sides());
-    let (there, back) = (Comparison::new(a, b), Comparison::new(d, c));
+    let (there, back) = (DiffReport::new(a, b), DiffReport::new(d, c));
     assert!(there.changes().0 > 5, "{:?}", there.changes());
     assert_eq!(there.counts.len(), back.counts.len());
     for (row, mirror) in there.counts.iter().zip(&back.counts) {
@@ -263,11 +274,11 @@ fn a_difference_that_may_be_a_loss_is_none() {
         side.origin.ledger.unreadable = unreadable;
         side
     };
-    let verdict = |comparison: &Comparison| comparison.count(Quantity::Ended, None).unwrap().verdict;
-    assert_eq!(verdict(&Comparison::new(before(), after())), Verdict::Down);
+    let verdict = |comparison: &DiffReport| comparison.count(Quantity::Ended, None).unwrap().verdict;
+    assert_eq!(verdict(&DiffReport::new(before(), after())), DiffVerdict::Down);
     // Less was seen where nothing was lost: that stays.
-    assert_eq!(verdict(&Comparison::new(lossy(before(), 1_000_000), after())), Verdict::Down);
-    assert_eq!(verdict(&Comparison::new(before(), lossy(after(), 10))), Verdict::Down);
-    let unknown = verdict(&Comparison::new(before(), lossy(after(), 1_000_000)));
-    assert!(matches!(unknown, Verdict::Unknown(_)), "{unknown:?}");
+    assert_eq!(verdict(&DiffReport::new(lossy(before(), 1_000_000), after())), DiffVerdict::Down);
+    assert_eq!(verdict(&DiffReport::new(before(), lossy(after(), 10))), DiffVerdict::Down);
+    let unknown = verdict(&DiffReport::new(before(), lossy(after(), 1_000_000)));
+    assert!(matches!(unknown, DiffVerdict::Unknown(_)), "{unknown:?}");
 }

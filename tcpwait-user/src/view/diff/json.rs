@@ -7,13 +7,13 @@ use serde::Serialize;
 use super::words;
 use crate::{
     diff::{
-        comparable::Origin,
-        compare::Comparison,
+        comparable::RecordingFacts,
+        compare::DiffReport,
         condition::sockets_of,
         durations::Quantile,
         interval::{CONFIDENCE, Ratio},
         quantity::{Base, Direction},
-        row::{CountRow, CountSide, DurationRow, GaugeRow, GaugeSide, Kind, QuantileRow, SettingRow},
+        row::{ChangeKind, CountRow, CountSide, DurationRow, GaugeRow, GaugeSide, QuantileRow, SettingRow},
     },
     plain,
     view::schema,
@@ -130,7 +130,7 @@ struct SettingJson<'a> {
 ///
 /// # Errors
 /// The output cannot be written.
-pub fn write(comparison: &Comparison, out: &mut dyn Write) -> io::Result<()> {
+pub fn write(comparison: &DiffReport, out: &mut dyn Write) -> io::Result<()> {
     let (differences, compared) = comparison.changes();
     let document = Document {
         schema: schema::DIFF,
@@ -150,18 +150,18 @@ pub fn write(comparison: &Comparison, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// The word for where a change belongs.
-pub const fn kind_name(kind: Kind) -> &'static str {
+pub const fn kind_name(kind: ChangeKind) -> &'static str {
     match kind {
-        Kind::NewFailure => "new-failure",
-        Kind::Worse => "worse",
-        Kind::Better => "better",
-        Kind::New => "new",
-        Kind::Gone => "gone",
-        Kind::Changed => "changed",
+        ChangeKind::NewFailure => "new-failure",
+        ChangeKind::Worse => "worse",
+        ChangeKind::Better => "better",
+        ChangeKind::New => "new",
+        ChangeKind::Gone => "gone",
+        ChangeKind::Changed => "changed",
     }
 }
 
-fn origin(origin: &Origin, delayed_ns: u64) -> OriginJson<'_> {
+fn origin(origin: &RecordingFacts, delayed_ns: u64) -> OriginJson<'_> {
     OriginJson {
         file: &origin.file,
         kernel: &origin.kernel,

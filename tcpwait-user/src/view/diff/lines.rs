@@ -4,11 +4,11 @@ use super::words;
 use crate::diff::interval::CONFIDENCE;
 use crate::{
     diff::{
-        compare::Comparison,
+        compare::DiffReport,
         durations::Quantile,
         quantity::Quantity,
-        row::{CountRow, CountSide, DurationRow, GaugeRow, GaugeSide, Kind, QuantileRow, SettingRow},
-        verdict::Verdict,
+        row::{ChangeKind, CountRow, CountSide, DurationRow, GaugeRow, GaugeSide, QuantileRow, SettingRow},
+        verdict::DiffVerdict,
     },
     plain,
     view::{
@@ -19,11 +19,11 @@ use crate::{
 
 /// A row of any kind, as its columns show it.
 #[derive(Debug)]
-pub struct Line {
+pub struct DiffLine {
     /// Where it belongs, if it is a difference.
-    pub kind: Option<Kind>,
+    pub kind: Option<ChangeKind>,
     /// What the two sides say.
-    pub verdict: Verdict,
+    pub verdict: DiffVerdict,
     /// Whether it is of a group, and another row is of all.
     pub is_of_group: bool,
     what: String,
@@ -35,7 +35,7 @@ pub struct Line {
 }
 
 /// Every row, those of the load first.
-pub fn lines(comparison: &Comparison) -> Vec<Line> {
+pub fn lines(comparison: &DiffReport) -> Vec<DiffLine> {
     let counted = comparison.counts.iter().filter(|row| !is_load(row)).map(of_count);
     let gauges = comparison.gauges.iter().map(of_gauge);
     let durations =
@@ -48,8 +48,8 @@ fn is_load(row: &CountRow) -> bool {
     row.quantity == Quantity::Ended && row.subject.is_none()
 }
 
-fn of_count(row: &CountRow) -> Line {
-    let few = row.verdict == Verdict::OneSided;
+fn of_count(row: &CountRow) -> DiffLine {
+    let few = row.verdict == DiffVerdict::OneSided;
     let number = |side: &CountSide| match few {
         true => count(side.count),
         false => format!("{}/s", rate(side.per_s)),
@@ -58,7 +58,7 @@ fn of_count(row: &CountRow) -> Line {
         (true, ..) | (_, None, None) => String::new(),
         (_, before, after) => format!("{} -> {}", rate(before), rate(after)),
     };
-    Line {
+    DiffLine {
         kind: row.kind(),
         verdict: row.verdict,
         is_of_group: row.subject.is_some() && !matches!(row.quantity, Quantity::Failed(..)),
@@ -71,13 +71,13 @@ fn of_count(row: &CountRow) -> Line {
     }
 }
 
-fn of_gauge(row: &GaugeRow) -> Line {
-    let few = row.verdict == Verdict::OneSided;
+fn of_gauge(row: &GaugeRow) -> DiffLine {
+    let few = row.verdict == DiffVerdict::OneSided;
     let number = |side: &GaugeSide| match few {
         true => format!("{} at most", count(side.most)),
         false => words::mean(side.mean),
     };
-    Line {
+    DiffLine {
         kind: row.kind(),
         verdict: row.verdict,
         is_of_group: false,
@@ -90,12 +90,12 @@ fn of_gauge(row: &GaugeRow) -> Line {
     }
 }
 
-fn of_quantile(row: &DurationRow, of: &QuantileRow) -> Line {
+fn of_quantile(row: &DurationRow, of: &QuantileRow) -> DiffLine {
     let ratio = of.before.zip(of.after).map(|(before, after)| after.ns as f64 / before.ns.max(1) as f64);
     let words = row.lasting.words();
     let whose = row.subject.as_ref().map_or_else(String::new, |subject| format!("{}: ", plain::column(subject)));
     let ns = |quantile: Option<Quantile>| duration(quantile.map(|quantile| quantile.ns));
-    Line {
+    DiffLine {
         kind: of.kind(row.lasting),
         verdict: of.verdict,
         is_of_group: false,
@@ -109,8 +109,8 @@ fn of_quantile(row: &DurationRow, of: &QuantileRow) -> Line {
 }
 
 /// The columns of rows; `heading`: what stands above what they are of.
-pub fn columns(heading: &str, rows: &[&Line]) -> Vec<Column> {
-    let cells = |cell: fn(&Line) -> &String| rows.iter().map(|row| cell(row).clone()).collect::<Vec<_>>();
+pub fn columns(heading: &str, rows: &[&DiffLine]) -> Vec<Column> {
+    let cells = |cell: fn(&DiffLine) -> &String| rows.iter().map(|row| cell(row).clone()).collect::<Vec<_>>();
     vec![
         Column::text(heading, 0, cells(|row| &row.what)),
         Column::number("BEFORE", 0, cells(|row| &row.before)),

@@ -5,15 +5,15 @@ use jiff::{Timestamp, tz::TimeZone};
 use maud::{Markup, html};
 
 use super::{
-    lines::{Line, columns, lines, setting_columns},
+    lines::{DiffLine, columns, lines, setting_columns},
     pictures, words,
 };
 use crate::{
     diff::{
-        compare::Comparison,
+        compare::DiffReport,
         interval::CONFIDENCE,
-        row::Kind,
-        verdict::{LEAST_CHANGE, LEAST_EVENTS, LEAST_NS, LEAST_WAIT_NS, Unknown, Verdict},
+        row::ChangeKind,
+        verdict::{DiffVerdict, LEAST_CHANGE, LEAST_EVENTS, LEAST_NS, LEAST_WAIT_NS, NotSaid},
     },
     view::{
         page::{picture, shell, table},
@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The page; `document`: the comparison as JSON.
-pub fn html(comparison: &Comparison, document: &str, zone: &TimeZone) -> String {
+pub fn html(comparison: &DiffReport, document: &str, zone: &TimeZone) -> String {
     let lines = lines(comparison);
     let body = html! {
         (head(comparison, zone))
@@ -38,8 +38,8 @@ pub fn html(comparison: &Comparison, document: &str, zone: &TimeZone) -> String 
     shell("Two recordings compared", &body, document)
 }
 
-fn head(comparison: &Comparison, zone: &TimeZone) -> Markup {
-    let origin = |origin: &crate::diff::comparable::Origin| {
+fn head(comparison: &DiffReport, zone: &TimeZone) -> Markup {
+    let origin = |origin: &crate::diff::comparable::RecordingFacts| {
         let begins = date_time(Timestamp::from_nanosecond(origin.realtime_ns).ok(), zone);
         words::origin(origin, &begins)
     };
@@ -56,15 +56,15 @@ fn head(comparison: &Comparison, zone: &TimeZone) -> Markup {
     }
 }
 
-fn differences(comparison: &Comparison, lines: &[Line]) -> Markup {
+fn differences(comparison: &DiffReport, lines: &[DiffLine]) -> Markup {
     let (differ, all) = comparison.changes();
-    let one_sided: Vec<&Line> = lines.iter().filter(|line| line.verdict == Verdict::OneSided).collect();
+    let one_sided: Vec<&DiffLine> = lines.iter().filter(|line| line.verdict == DiffVerdict::OneSided).collect();
     html! {
         @if differ == 0 { p { "No difference in " (all) " rows." } }
         @for kind in words::KINDS {
-            @let rows: Vec<&Line> = lines.iter().filter(|line| line.kind == Some(kind)).collect();
+            @let rows: Vec<&DiffLine> = lines.iter().filter(|line| line.kind == Some(kind)).collect();
             @if !rows.is_empty() {
-                h3.wrong[matches!(kind, Kind::NewFailure | Kind::Worse)] { (title(words::heading(kind))) }
+                h3.wrong[matches!(kind, ChangeKind::NewFailure | ChangeKind::Worse)] { (title(words::heading(kind))) }
                 (table(columns("what", &rows), ""))
             }
         }
@@ -82,7 +82,7 @@ fn title(heading: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-fn settings(comparison: &Comparison) -> Markup {
+fn settings(comparison: &DiffReport) -> Markup {
     html! {
         @match &comparison.settings {
             None => p.quiet { "Not compared: a recording of an older version has none." },
@@ -92,15 +92,16 @@ fn settings(comparison: &Comparison) -> Markup {
     }
 }
 
-fn folded(lines: &[Line]) -> Markup {
-    let of =
-        |wanted: &dyn Fn(Verdict) -> bool| -> Vec<&Line> { lines.iter().filter(|line| wanted(line.verdict)).collect() };
-    let unknown = |why: Unknown| of(&|verdict| verdict == Verdict::Unknown(why));
+fn folded(lines: &[DiffLine]) -> Markup {
+    let of = |wanted: &dyn Fn(DiffVerdict) -> bool| -> Vec<&DiffLine> {
+        lines.iter().filter(|line| wanted(line.verdict)).collect()
+    };
+    let unknown = |why: NotSaid| of(&|verdict| verdict == DiffVerdict::Unknown(why));
     let parts = [
-        ("The same".to_owned(), of(&|verdict| verdict == Verdict::Same)),
-        ("Changed with the load alone".to_owned(), of(&|verdict| verdict == Verdict::WithLoad)),
+        ("The same".to_owned(), of(&|verdict| verdict == DiffVerdict::Same)),
+        ("Changed with the load alone".to_owned(), of(&|verdict| verdict == DiffVerdict::WithLoad)),
     ];
-    let cannot = [Unknown::Lost, Unknown::NotRecorded, Unknown::TooShort]
+    let cannot = [NotSaid::Lost, NotSaid::NotRecorded, NotSaid::TooShort]
         .map(|why| (format!("Cannot be said: {}", words::unknown(why)), unknown(why)));
     html! {
         @for (name, rows) in parts.iter().chain(&cannot) {

@@ -3,7 +3,7 @@
 use crate::{
     diff::{
         blocks::Window,
-        compare::Comparison,
+        compare::DiffReport,
         durations::Quantile,
         quantity::Quantity,
         row::{CountRow, DurationRow, GaugeRow},
@@ -35,7 +35,7 @@ struct Strip<'a> {
 }
 
 /// Rates and sockets over time, both recordings from their beginning on; or why there is no picture.
-pub fn course(comparison: &Comparison) -> Result<String, &'static str> {
+pub fn course(comparison: &DiffReport) -> Result<String, &'static str> {
     let strips = strips(comparison);
     let length_ns = comparison.before.window.length_ns().max(comparison.after.window.length_ns());
     if strips.is_empty() || length_ns == 0 {
@@ -52,7 +52,7 @@ pub fn course(comparison: &Comparison) -> Result<String, &'static str> {
     Ok(svg.finish())
 }
 
-fn strips(comparison: &Comparison) -> Vec<Strip<'_>> {
+fn strips(comparison: &DiffReport) -> Vec<Strip<'_>> {
     let is_shown = |row: &&CountRow| {
         let is_load = row.quantity == Quantity::Ended || row.quantity == Quantity::TimeWaitEntered;
         row.subject.is_none() && (is_load || row.verdict.is_change())

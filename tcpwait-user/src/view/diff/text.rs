@@ -5,14 +5,14 @@ use std::io::{self, Write};
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
-    lines::{Line, columns, lines, setting_columns},
+    lines::{DiffLine, columns, lines, setting_columns},
     words,
 };
 use crate::{
     diff::{
-        compare::Comparison,
-        row::{Kind, SettingRow},
-        verdict::{Unknown, Verdict},
+        compare::DiffReport,
+        row::{ChangeKind, SettingRow},
+        verdict::{DiffVerdict, NotSaid},
     },
     view::{
         paint::{Mark, Paint},
@@ -42,7 +42,7 @@ impl DiffText {
     ///
     /// # Errors
     /// The output cannot be written.
-    pub fn write(&self, comparison: &Comparison, out: &mut dyn Write) -> io::Result<()> {
+    pub fn write(&self, comparison: &DiffReport, out: &mut dyn Write) -> io::Result<()> {
         for (name, origin) in [("BEFORE", &comparison.before), ("AFTER ", &comparison.after)] {
             let begins = date_time(Timestamp::from_nanosecond(origin.realtime_ns).ok(), &self.zone);
             writeln!(out, "{name} {}", words::origin(origin, &begins))?;
@@ -59,7 +59,7 @@ impl DiffText {
         }
         let lines = lines(comparison);
         for kind in words::KINDS {
-            let of_kind: Vec<&Line> = lines.iter().filter(|line| line.kind == Some(kind)).collect();
+            let of_kind: Vec<&DiffLine> = lines.iter().filter(|line| line.kind == Some(kind)).collect();
             self.table(words::heading(kind), &of_kind, mark(kind), out)?;
         }
         self.one_sided(&lines, out)?;
@@ -67,20 +67,21 @@ impl DiffText {
             self.settings(settings, out)?;
         }
         if self.all {
-            for (name, verdict) in [("WITH THE LOAD", Verdict::WithLoad), ("THE SAME", Verdict::Same)] {
-                let rows: Vec<&Line> = lines.iter().filter(|line| line.verdict == verdict).collect();
+            for (name, verdict) in [("WITH THE LOAD", DiffVerdict::WithLoad), ("THE SAME", DiffVerdict::Same)] {
+                let rows: Vec<&DiffLine> = lines.iter().filter(|line| line.verdict == verdict).collect();
                 self.table(name, &rows, Mark::Plain, out)?;
             }
-            let unknown: Vec<&Line> = lines.iter().filter(|line| matches!(line.verdict, Verdict::Unknown(_))).collect();
+            let unknown: Vec<&DiffLine> =
+                lines.iter().filter(|line| matches!(line.verdict, DiffVerdict::Unknown(_))).collect();
             self.table("CANNOT BE SAID", &unknown, Mark::Plain, out)?;
         }
         writeln!(out, "\n{}", self.folded(&lines, comparison))
     }
 
     /// What is too little to be called a difference, and yet is not to vanish: not of each group, unless all is to be shown.
-    fn one_sided(&self, lines: &[Line], out: &mut dyn Write) -> io::Result<()> {
-        let wanted = |line: &&Line| line.verdict == Verdict::OneSided && (self.all || !line.is_of_group);
-        let mut rows: Vec<&Line> = lines.iter().filter(wanted).collect();
+    fn one_sided(&self, lines: &[DiffLine], out: &mut dyn Write) -> io::Result<()> {
+        let wanted = |line: &&DiffLine| line.verdict == DiffVerdict::OneSided && (self.all || !line.is_of_group);
+        let mut rows: Vec<&DiffLine> = lines.iter().filter(wanted).collect();
         let more = rows.len().saturating_sub(if self.all { usize::MAX } else { ONE_SIDED });
         rows.truncate(rows.len() - more);
         self.table("ON ONE SIDE ONLY, TOO FEW TO SAY MORE", &rows, Mark::Plain, out)?;
@@ -90,7 +91,7 @@ impl DiffText {
         Ok(())
     }
 
-    fn table(&self, heading: &str, rows: &[&Line], mark: Mark, out: &mut dyn Write) -> io::Result<()> {
+    fn table(&self, heading: &str, rows: &[&DiffLine], mark: Mark, out: &mut dyn Write) -> io::Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
@@ -112,17 +113,17 @@ impl DiffText {
     }
 
     /// What is not shown, in numbers.
-    fn folded(&self, lines: &[Line], comparison: &Comparison) -> String {
-        let of = |wanted: &dyn Fn(Verdict) -> bool| lines.iter().filter(|line| wanted(line.verdict)).count() as u64;
-        let same = of(&|verdict| verdict == Verdict::Same);
-        let with_load = of(&|verdict| verdict == Verdict::WithLoad);
+    fn folded(&self, lines: &[DiffLine], comparison: &DiffReport) -> String {
+        let of = |wanted: &dyn Fn(DiffVerdict) -> bool| lines.iter().filter(|line| wanted(line.verdict)).count() as u64;
+        let same = of(&|verdict| verdict == DiffVerdict::Same);
+        let with_load = of(&|verdict| verdict == DiffVerdict::WithLoad);
         let changed = of(&|verdict| verdict.is_change());
         let mut parts = vec![format!("The same: {}", counted(same, "row", "rows"))];
         if with_load > 0 {
             parts.push(format!("with the load alone: {}", count(with_load)));
         }
-        let unknown = [Unknown::Lost, Unknown::NotRecorded, Unknown::TooShort].into_iter().filter_map(|why| {
-            let rows = of(&|verdict| verdict == Verdict::Unknown(why));
+        let unknown = [NotSaid::Lost, NotSaid::NotRecorded, NotSaid::TooShort].into_iter().filter_map(|why| {
+            let rows = of(&|verdict| verdict == DiffVerdict::Unknown(why));
             (rows > 0).then(|| format!("cannot be said ({}): {}", words::unknown_short(why), count(rows)))
         });
         parts.extend(unknown);
@@ -137,9 +138,9 @@ impl DiffText {
     }
 }
 
-fn mark(kind: Kind) -> Mark {
+fn mark(kind: ChangeKind) -> Mark {
     match kind {
-        Kind::NewFailure | Kind::Worse => Mark::Failure,
+        ChangeKind::NewFailure | ChangeKind::Worse => Mark::Failure,
         _ => Mark::Plain,
     }
 }

@@ -2,13 +2,13 @@
 
 use crate::{
     diff::{
-        comparable::{NotTold, Origin, Unlike, Which},
-        compare::Comparison,
+        comparable::{NotTold, RecordingFacts, Unlike, Which},
+        compare::DiffReport,
         durations::Quantile,
         interval::{CONFIDENCE, Ratio},
         quantity::Quantity,
-        row::{CountRow, Kind},
-        verdict::{Unknown, Verdict},
+        row::{ChangeKind, CountRow},
+        verdict::{DiffVerdict, NotSaid},
     },
     plain,
     tcp::State,
@@ -16,19 +16,26 @@ use crate::{
 };
 
 /// What stands above the rows of a kind.
-pub fn heading(kind: Kind) -> &'static str {
+pub fn heading(kind: ChangeKind) -> &'static str {
     match kind {
-        Kind::NewFailure => "NEW FAILURES",
-        Kind::Worse => "WORSE",
-        Kind::Better => "BETTER",
-        Kind::New => "NEW",
-        Kind::Gone => "GONE",
-        Kind::Changed => "CHANGED",
+        ChangeKind::NewFailure => "NEW FAILURES",
+        ChangeKind::Worse => "WORSE",
+        ChangeKind::Better => "BETTER",
+        ChangeKind::New => "NEW",
+        ChangeKind::Gone => "GONE",
+        ChangeKind::Changed => "CHANGED",
     }
 }
 
 /// Every kind, in the order in which they are told.
-pub const KINDS: [Kind; 6] = [Kind::NewFailure, Kind::Worse, Kind::Better, Kind::New, Kind::Gone, Kind::Changed];
+pub const KINDS: [ChangeKind; 6] = [
+    ChangeKind::NewFailure,
+    ChangeKind::Worse,
+    ChangeKind::Better,
+    ChangeKind::New,
+    ChangeKind::Gone,
+    ChangeKind::Changed,
+];
 
 /// `+20%`, `-99.3%`, `x12`.
 pub fn change(ratio: f64) -> String {
@@ -42,11 +49,11 @@ pub fn change(ratio: f64) -> String {
 }
 
 /// The change, or that it is new or gone, or `-`.
-pub fn changed(verdict: Verdict, ratio: Option<f64>) -> String {
+pub fn changed(verdict: DiffVerdict, ratio: Option<f64>) -> String {
     match (verdict, ratio) {
-        (Verdict::New, _) => "new".to_owned(),
-        (Verdict::Gone, _) => "gone".to_owned(),
-        (Verdict::Unknown(_), _) => "?".to_owned(),
+        (DiffVerdict::New, _) => "new".to_owned(),
+        (DiffVerdict::Gone, _) => "gone".to_owned(),
+        (DiffVerdict::Unknown(_), _) => "?".to_owned(),
         (_, Some(ratio)) => change(ratio),
         (_, None) => "-".to_owned(),
     }
@@ -85,20 +92,20 @@ pub fn what(row: &CountRow) -> String {
 }
 
 /// Why it cannot be said.
-pub fn unknown(why: Unknown) -> &'static str {
+pub fn unknown(why: NotSaid) -> &'static str {
     match why {
-        Unknown::Lost => "events were lost, and might be the difference",
-        Unknown::NotRecorded => "only one recording had the hook that tells of it",
-        Unknown::TooShort => "the recordings are too short for it",
+        NotSaid::Lost => "events were lost, and might be the difference",
+        NotSaid::NotRecorded => "only one recording had the hook that tells of it",
+        NotSaid::TooShort => "the recordings are too short for it",
     }
 }
 
 /// The same in few words, for a number of rows.
-pub fn unknown_short(why: Unknown) -> &'static str {
+pub fn unknown_short(why: NotSaid) -> &'static str {
     match why {
-        Unknown::Lost => "events were lost",
-        Unknown::NotRecorded => "hook missing",
-        Unknown::TooShort => "too short",
+        NotSaid::Lost => "events were lost",
+        NotSaid::NotRecorded => "hook missing",
+        NotSaid::TooShort => "too short",
     }
 }
 
@@ -149,27 +156,27 @@ pub fn unlike(unlike: &Unlike) -> String {
 pub const ALIKE: &str = "Comparable: same kernel, HZ, hooks and version of tcpwait; nothing was lost.";
 
 /// How the load changed.
-pub fn load(comparison: &Comparison) -> String {
+pub fn load(comparison: &DiffReport) -> String {
     let Some(row) = comparison.count(Quantity::Ended, None) else {
         return "No connection ended in either.".to_owned();
     };
     let rates =
         format!("{} connections ended a second before, {} after", rate(row.before.per_s), rate(row.after.per_s));
     let said = match row.verdict {
-        Verdict::Same => "the load is the same, as far as can be told".to_owned(),
-        Verdict::Up | Verdict::Down | Verdict::WithLoad => {
+        DiffVerdict::Same => "the load is the same, as far as can be told".to_owned(),
+        DiffVerdict::Up | DiffVerdict::Down | DiffVerdict::WithLoad => {
             format!("{} ({CONFIDENCE}% interval {})", changed(row.verdict, row.change()), interval(row.rate))
         }
-        Verdict::New => "none before".to_owned(),
-        Verdict::Gone => "none after".to_owned(),
-        Verdict::OneSided => "too few to say more".to_owned(),
-        Verdict::Unknown(why) => format!("whether that is a difference cannot be said: {}", unknown(why)),
+        DiffVerdict::New => "none before".to_owned(),
+        DiffVerdict::Gone => "none after".to_owned(),
+        DiffVerdict::OneSided => "too few to say more".to_owned(),
+        DiffVerdict::Unknown(why) => format!("whether that is a difference cannot be said: {}", unknown(why)),
     };
     format!("{rates}: {said}.")
 }
 
 /// How TIME_WAIT changed, and whether only as the load did; how many there were.
-pub fn time_wait(comparison: &Comparison) -> Vec<String> {
+pub fn time_wait(comparison: &DiffReport) -> Vec<String> {
     let mut sentences = Vec::new();
     if let Some(row) = comparison.count(Quantity::TimeWaitEntered, None) {
         let rates = format!(
@@ -186,10 +193,12 @@ pub fn time_wait(comparison: &Comparison) -> Vec<String> {
             _ => String::new(),
         };
         sentences.push(match row.verdict {
-            Verdict::WithLoad => format!("{rates}: {changed}, with the load alone{share}."),
-            Verdict::Same => format!("{rates}: the same, as far as can be told{share}."),
-            Verdict::OneSided => format!("{rates}: too few to say more."),
-            Verdict::Unknown(why) => format!("{rates}: whether that is a difference cannot be said: {}.", unknown(why)),
+            DiffVerdict::WithLoad => format!("{rates}: {changed}, with the load alone{share}."),
+            DiffVerdict::Same => format!("{rates}: the same, as far as can be told{share}."),
+            DiffVerdict::OneSided => format!("{rates}: too few to say more."),
+            DiffVerdict::Unknown(why) => {
+                format!("{rates}: whether that is a difference cannot be said: {}.", unknown(why))
+            }
             _ => format!("{rates}: {changed}{share}."),
         });
     }
@@ -205,7 +214,7 @@ pub fn time_wait(comparison: &Comparison) -> Vec<String> {
 }
 
 /// The one line on a recording.
-pub fn origin(origin: &Origin, begins: &str) -> String {
+pub fn origin(origin: &RecordingFacts, begins: &str) -> String {
     format!(
         "{}: {begins}, {}, kernel {} {}",
         plain::escaped(&origin.file),

@@ -2,7 +2,7 @@
 
 use super::value::{Schema, always, count, list, ns, number, object, schema_key, text, time, whether, word};
 use crate::{
-    diff::verdict::Verdict,
+    diff::verdict::DiffVerdict,
     view::diff::{json::kind_name, words::KINDS},
 };
 
@@ -56,7 +56,7 @@ fn verdict() -> Schema {
     word(
         "What the two sides say together: up or down by more than chance; new or gone; changed with the load alone; on one side only and too few to \
          say more; the same; unknown, and why.",
-        Verdict::NAMES,
+        DiffVerdict::NAMES,
     )
 }
 
