@@ -177,7 +177,7 @@ impl ReportPage<'_> {
             "answer" => findings::answer(self.findings, report, axis),
             "over-time" => self.over_time(axis),
             "who" => self.who(axis),
-            "ports" => port_section::content(self.ports, &collected.ports, axis),
+            "ports" => port_section::content(self.ports, collected, axis),
             "time-wait-section" => time_wait::content(report, &collected.time_wait),
             "opening" => opening::content(report, collected, context),
             "states" => html! {
@@ -220,7 +220,7 @@ impl ReportPage<'_> {
         let mut columns = sections::group_columns(self.report, &rows, axis.context);
         columns.push(Column::text("PEER", 0, rows.iter().map(|row| about_peer(row)).collect()));
         html! {
-            (markup::picture("TIME_WAITs entered, by service and time", "services", services::picture(&self.collected.services, axis)))
+            (markup::picture("TIME_WAITs entered, by service and time", "services", services::picture(&self.collected.services, &self.collected.course, axis)))
             (markup::table("Whose TIME_WAITs they were", columns, ""))
         }
     }

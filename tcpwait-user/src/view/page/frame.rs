@@ -9,8 +9,8 @@ pub const WIDTH: f64 = 960.0;
 /// Where what is drawn begins, right of the numbers of a scale.
 pub const LEFT: f64 = 64.0;
 
-/// How wide it is.
-pub const PLOT: f64 = WIDTH - LEFT - 8.0;
+/// How wide it is. (The last number of a time axis needs room.)
+pub const PLOT: f64 = WIDTH - LEFT - 32.0;
 
 /// Lines at the ends and in the middle of a scale that goes from 0 to `top`, with their numbers, and the name of what they count.
 pub fn grid(svg: &mut Svg, name: &str, top: f64, y: Scale) {

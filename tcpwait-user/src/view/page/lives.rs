@@ -111,7 +111,8 @@ fn row(svg: &mut Svg, life: &SampledLife, y: f64, x: Scale, context: ViewContext
     for stay in &life.stays {
         let (begin, end) = (x.at(stay.begin_ns as f64), x.at(stay.end_ns as f64));
         let class = format!("stay {}", class(stay.state));
-        svg.rect(&class, (begin, y + 1.0), (end - begin, ROW - 3.0), Some(&told(stay, context)));
+        // A shape without width is not drawn; its outline, which is always as wide, is.
+        svg.rect(&class, (begin, y + 1.0), ((end - begin).max(0.01), ROW - 3.0), Some(&told(stay, context)));
     }
 }
 

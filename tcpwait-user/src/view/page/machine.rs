@@ -53,7 +53,7 @@ const fn way(from: State, to: State, path: &'static str, label: (f64, f64), anch
 const WAYS: [Way; 25] = [
     way(State::Close, State::Listen, "M440 57V107", (434.0, 86.0), Anchor::End),
     way(State::Listen, State::Close, "M520 107V57", (526.0, 86.0), Anchor::Begin),
-    way(State::Close, State::SynSent, "M575 26Q800 40 810 202", (796.0, 92.0), Anchor::Begin),
+    way(State::Close, State::SynSent, "M575 26Q800 40 810 202", (764.0, 92.0), Anchor::Begin),
     way(State::SynSent, State::Close, "M740 202Q720 80 575 44", (670.0, 122.0), Anchor::Middle),
     way(State::Listen, State::SynRecv, "M385 130Q240 140 200 202", (262.0, 150.0), Anchor::Middle),
     way(State::SynSent, State::SynRecv, "M675 225H285", (480.0, 219.0), Anchor::Middle),

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{axis::TimeAxis, markup, ports};
 use crate::{
     aggregate::ports::{advice::PortCause, report::PortsReport},
-    report::ports::PortsCourse,
+    report::ReportContents,
     view::{
         ViewContext,
         ports::{remedies, sentences, text},
@@ -17,15 +17,14 @@ use crate::{
 const IN_WORDS: usize = 6;
 
 /// The section.
-pub fn content(report: &PortsReport, course: &PortsCourse, axis: &TimeAxis<'_>) -> Markup {
+pub fn content(report: &PortsReport, collected: &ReportContents, axis: &TimeAxis<'_>) -> Markup {
     let context = axis.context;
+    let course = &collected.ports;
     let several = report.namespaces.len() > 1;
     let bound = report.bound.as_deref().unwrap_or_default();
     html! {
-        (markup::picture("Ports in use over time", "ports", ports::picture(course, axis)))
-        @if !course.fullest(1).is_empty() {
-            p.quiet { "Dotted: what was foreseen when it was last foreseen. ×: connect() failed, for whatever reason. Dashed: how many ports connect() may take." }
-        }
+        (markup::picture("Ports in use over time", "ports", ports::picture(course, &collected.course, axis)))
+        @for sentence in ports::explained(course) { p.quiet { (sentence) } }
         (markup::sentences(report.namespaces.iter().map(|one| sentences::settings(one, several, context))))
         @if report.rows.is_empty() { p.quiet { "No local port was in use for a connection that was made here." } } @else {
             (markup::table("Destinations", text::destination_columns(report, context), ""))

@@ -4,11 +4,15 @@ use super::{
     axis::{Scale, TimeAxis, round_up},
     data::PictureData,
     frame::{LEFT, PLOT, WIDTH, grid, steps},
+    sockets::hatch_losses,
     svg::Svg,
 };
 use crate::{
     aggregate::ports::{forecast::Forecast, report::PortDestination},
-    report::ports::{DestinationOverTime, PortsCourse, PortsThen},
+    report::{
+        course::Course,
+        ports::{DestinationOverTime, PortsCourse, PortsThen},
+    },
     view::{ViewContext, ports::address, units::count},
 };
 
@@ -23,17 +27,13 @@ pub const DRAWN: usize = 6;
 const FAR: f64 = 20.0;
 
 /// The picture, or why there is none.
-pub fn picture(course: &PortsCourse, axis: &TimeAxis<'_>) -> Result<String, &'static str> {
+pub fn picture(course: &PortsCourse, all: &Course, axis: &TimeAxis<'_>) -> Result<String, &'static str> {
     let fullest = course.fullest(DRAWN);
-    let most = fullest.iter().map(DestinationOverTime::peak).max().unwrap_or_default();
+    let most = peak(&fullest);
     if fullest.is_empty() || (most == 0 && fullest.iter().all(|one| one.failed.iter().all(|failed| *failed == 0))) {
         return Err("No local port was in use for a connection that was made here, and no connect() failed.");
     }
-    let mut sizes: Vec<u64> = fullest.iter().filter_map(DestinationOverTime::size).collect();
-    sizes.sort_unstable();
-    sizes.dedup();
-    let (near, far): (Vec<u64>, Vec<u64>) =
-        sizes.into_iter().partition(|size| (*size as f64) < FAR * most.max(1) as f64);
+    let (near, far) = sizes(&fullest, most);
     let top = round_up(near.iter().copied().chain([most]).max().unwrap_or_default() as f64 * 1.04);
     let height = TOP + HEIGHT + 30.0 + fullest.len() as f64 * ROW;
     let mut svg = Svg::new("ports", (WIDTH, height), "Local ports in use towards the fullest destinations, over time");
@@ -43,6 +43,7 @@ pub fn picture(course: &PortsCourse, axis: &TimeAxis<'_>) -> Result<String, &'st
     let parts = fullest.first().map_or(0, |one| one.then.len());
     let places = axis.parts(PLOT, width_ns, parts);
     let y = Scale::new((0.0, top), (HEIGHT, 0.0));
+    svg.define_hatch();
     svg.begin_plot((LEFT, TOP), (PLOT, HEIGHT));
     for size in &near {
         svg.path(
@@ -59,6 +60,7 @@ pub fn picture(course: &PortsCourse, axis: &TimeAxis<'_>) -> Result<String, &'st
             svg.path(&format!("line foreseen p{index}"), &path, Some(&told));
         }
     }
+    hatch_losses(&mut svg, all, axis, (PLOT, HEIGHT));
     svg.end_plot();
     // Crosses keep their shape, so that they are no part of the area: the script moves them.
     svg.begin_group("crosses", "");
@@ -91,6 +93,32 @@ pub fn picture(course: &PortsCourse, axis: &TimeAxis<'_>) -> Result<String, &'st
         svg.text("", (LEFT + 32.0, y), &label(one, axis.context));
     }
     Ok(svg.finish())
+}
+
+fn peak(fullest: &[DestinationOverTime]) -> u64 {
+    fullest.iter().map(DestinationOverTime::peak).max().unwrap_or_default()
+}
+
+/// How many ports there are: those numbers that fit into the picture, and those that are far above all that is in use.
+fn sizes(fullest: &[DestinationOverTime], most: u64) -> (Vec<u64>, Vec<u64>) {
+    let mut sizes: Vec<u64> = fullest.iter().filter_map(DestinationOverTime::size).collect();
+    sizes.sort_unstable();
+    sizes.dedup();
+    sizes.into_iter().partition(|size| (*size as f64) < FAR * most.max(1) as f64)
+}
+
+/// What stands in the picture beside the ports in use, where it does.
+pub fn explained(course: &PortsCourse) -> Vec<&'static str> {
+    let fullest = course.fullest(DRAWN);
+    let there = [
+        (!sizes(&fullest, peak(&fullest)).0.is_empty(), "The thick grey line: how many ports connect() may take."),
+        (fullest.iter().any(|one| one.foreseen().is_some()), "Dotted: what was foreseen, from when it was."),
+        (
+            fullest.iter().any(|one| one.failed.iter().any(|failed| *failed > 0)),
+            "×: connect() failed, for whatever reason.",
+        ),
+    ];
+    there.into_iter().filter(|(is_there, _)| *is_there).map(|(_, sentence)| sentence).collect()
 }
 
 /// The numbers.

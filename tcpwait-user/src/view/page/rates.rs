@@ -49,7 +49,7 @@ pub fn picture(course: &Course, axis: &TimeAxis<'_>) -> Result<String, &'static 
     }
     let left = steps(&places, moments.iter().map(|moment| Some(y.at(rate(moment.left)))));
     svg.path("left", &left, None);
-    hatch_losses(&mut svg, &places, course, FAILED.1);
+    hatch_losses(&mut svg, course, axis, (PLOT, FAILED.1));
     for (index, (place, moment)) in places.windows(2).zip(moments).enumerate() {
         let &[from, to] = place else { continue };
         let told = format!(

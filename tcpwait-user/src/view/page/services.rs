@@ -1,9 +1,12 @@
 //! A heat map: how many TIME_WAITs began, for each service and each part of the time.
 
-use super::{axis::TimeAxis, data::PictureData, frame::WIDTH, svg::Svg};
+use super::{axis::TimeAxis, data::PictureData, frame::WIDTH, sockets::hatch_losses, svg::Svg};
 use crate::{
     plain,
-    report::services::{ServiceOverTime, Services},
+    report::{
+        course::Course,
+        services::{ServiceOverTime, Services},
+    },
     view::{
         key,
         units::{count, counted},
@@ -26,7 +29,7 @@ const COLOURS: usize = 7;
 const LETTERS: usize = 40;
 
 /// The picture, or why there is none.
-pub fn picture(services: &Services, axis: &TimeAxis<'_>) -> Result<String, &'static str> {
+pub fn picture(services: &Services, all: &Course, axis: &TimeAxis<'_>) -> Result<String, &'static str> {
     let rows = services.rows(ROWS);
     let most = rows.iter().flat_map(|row| row.parts.iter().copied()).max().unwrap_or_default();
     if most == 0 {
@@ -41,6 +44,7 @@ pub fn picture(services: &Services, axis: &TimeAxis<'_>) -> Result<String, &'sta
     }
     let parts = rows.first().map_or(0, |row| row.parts.len());
     let places = axis.parts(PLOT, services.width_ns(), parts);
+    svg.define_hatch();
     svg.begin_plot((LEFT, TOP), (PLOT, height));
     for (index, row) in rows.iter().enumerate() {
         let y = index as f64 * ROW + 1.0;
@@ -56,6 +60,7 @@ pub fn picture(services: &Services, axis: &TimeAxis<'_>) -> Result<String, &'sta
             svg.path(&format!("heat h{colour}"), path, Some(&told(row, axis)));
         }
     }
+    hatch_losses(&mut svg, all, axis, (PLOT, height));
     svg.end_plot();
     axis.draw(&mut svg, (LEFT, PLOT), TOP + height);
     scale(&mut svg, most, TOP + height + 24.0);

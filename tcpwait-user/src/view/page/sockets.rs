@@ -101,7 +101,7 @@ fn begin(id: &'static str, label: &str, course: &Course, axis: &TimeAxis<'_>) ->
 }
 
 fn end(mut svg: Svg, places: &[f64], course: &Course, axis: &TimeAxis<'_>) -> Result<String, &'static str> {
-    hatch_losses(&mut svg, places, course, HEIGHT);
+    hatch_losses(&mut svg, course, axis, (PLOT, HEIGHT));
     for (index, (place, moment)) in places.windows(2).zip(course.moments()).enumerate() {
         let &[from, to] = place else { continue };
         // What is pointed at tells of itself, on top of all.
@@ -113,8 +113,9 @@ fn end(mut svg: Svg, places: &[f64], course: &Course, axis: &TimeAxis<'_>) -> Re
     Ok(svg.finish())
 }
 
-/// Where events were lost, parts that follow each other in one piece.
-pub fn hatch_losses(svg: &mut Svg, places: &[f64], course: &Course, height: f64) {
+/// Hatches an area of this size where events were lost, parts that follow each other in one piece.
+pub fn hatch_losses(svg: &mut Svg, course: &Course, axis: &TimeAxis<'_>, (width, height): (f64, f64)) {
+    let places = axis.parts(width, course.width_ns(), course.moments().len());
     let lost: Vec<bool> = course.moments().iter().map(|moment| moment.lost).collect();
     let mut index = 0;
     for run in lost.chunk_by(|one, other| one == other) {
