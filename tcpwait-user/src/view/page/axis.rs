@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(scale.marks().collect::<Vec<_>>(), [0, 1, 10, 100, 1000]);
         assert_eq!([0, 1, 10, 1000].map(|number| scale.at(number).round()), [100.0, 75.0, 50.0, 0.0]);
         assert_eq!(LogScale::new(0, (0.0, 1.0)).marks().collect::<Vec<_>>(), [0, 1, 10]);
-        assert_eq!(LogScale::new(u64::MAX, (0.0, 1.0)).at(u64::MAX), 1.0);
+        assert!(LogScale::new(u64::MAX, (0.0, 1.0)).at(u64::MAX) <= 1.0);
     }
 
     #[test]

@@ -38,7 +38,7 @@
   for (const table of document.querySelectorAll('table')) {
     const body = table.tBodies[0];
     const texts = row => [...row.cells].map(cell => cell.textContent);
-    const name = table.parentNode.getAttribute('aria-label').toLowerCase().replace(/[^a-z]+/g, '-');
+    const name = table.parentNode.getAttribute('aria-label').toLowerCase().replace(/[^a-z]+/g, '-').slice(0, 40);
     offer(table.parentNode, name, () => [...table.rows].map(texts));
     for (const head of table.tHead.rows[0].cells) {
       const button = document.createElement('button');

@@ -19,6 +19,9 @@ use crate::{
     view::{ViewContext, key, table::Column, units::counted},
 };
 
+/// So many namespaces with the same settings are named.
+const NAMED: usize = 8;
+
 /// The section.
 pub fn content(collected: &ReportContents, context: ViewContext<'_>) -> Markup {
     let all = &collected.settings;
@@ -26,12 +29,20 @@ pub fn content(collected: &ReportContents, context: ViewContext<'_>) -> Markup {
     html! {
         @if all.is_empty() { p.quiet { "The recording has no settings: it was made by a version that did not keep them." } }
         @for (namespaces, settings) in same(all) {
-            @let names: Vec<String> = namespaces.iter().map(|netns| key::text(Value::Netns(*netns), context.names)).collect();
-            h3 { (if names.len() == 1 { "Network namespace " } else { "Network namespaces " }) (names.join(", ")) }
-            (markup::table(&format!("Settings of {}", names.join(", ")), columns(settings), "None could be read."))
+            @let names = names(&namespaces, context);
+            h3 { (if namespaces.len() == 1 { "Network namespace " } else { "Network namespaces " }) (names) }
+            (markup::table(&format!("Settings of {names}"), columns(settings), "None could be read."))
         }
         @if left_out > 0 { p { (counted(left_out, "setting is", "settings are")) " left out: the recording tells of too many." } }
     }
+}
+
+/// The first of them by name.
+fn names(namespaces: &[NetnsId], context: ViewContext<'_>) -> String {
+    let first = namespaces.iter().take(NAMED).map(|netns| key::text(Value::Netns(*netns), context.names));
+    let more = namespaces.len().saturating_sub(NAMED);
+    let more = (more > 0).then(|| format!("{more} more"));
+    first.chain(more).collect::<Vec<_>>().join(", ")
 }
 
 /// Namespaces with the same settings together.
