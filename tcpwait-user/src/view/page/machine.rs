@@ -155,13 +155,13 @@ fn node(svg: &mut Svg, report: &StatReport, state: State, below: bool) {
     let now = row.and_then(|row| row.now).filter(|now| *now > 0).map(|now| format!("now {}", count(now)));
     let times = row.and_then(|row| row.dwell.p50_ns.map(|p50_ns| (p50_ns, row.dwell.p99_ns)));
     let times = times.map(|(p50, p99)| format!("median {}, P99 {}", duration(Some(p50)), duration(p99)));
-    let below: Vec<String> = times.into_iter().chain(now).collect();
-    if below.is_empty() {
-        svg.text("middle strong", (x, y + 4.0), state.name());
-        return;
+    let lines: Vec<(&str, String)> = std::iter::once(("middle strong", state.name().to_owned()))
+        .chain([times, now].into_iter().flatten().map(|text| ("middle small", text)))
+        .collect();
+    let first = y + 4.0 - 6.5 * (lines.len() - 1) as f64;
+    for (index, (class, text)) in lines.iter().enumerate() {
+        svg.text(class, (x, first + 13.0 * index as f64), text);
     }
-    svg.text("middle strong", (x, y - 4.0), state.name());
-    svg.text("middle small", (x, y + 12.0), &below.join(", "));
 }
 
 #[cfg(test)]

@@ -142,8 +142,8 @@ mod tests {
             numbers.sort_unstable();
             let colours: Vec<usize> = numbers.iter().map(|number| colour(*number, most)).collect();
             assert!(colours.is_sorted() && colours.last() == Some(&(COLOURS - 1)), "{most}: {colours:?}");
-            let last = (0..COLOURS).filter_map(|index| last_of(index, most));
-            assert_eq!(last.last(), Some(most));
+            let mut last = (0..COLOURS).filter_map(|index| last_of(index, most));
+            assert_eq!(last.next_back(), Some(most));
         }
     }
 }
