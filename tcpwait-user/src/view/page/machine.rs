@@ -76,12 +76,12 @@ const WAYS: [Way; 25] = [
     way(State::CloseWait, State::LastAck, "M770 423V477", (776.0, 454.0), Anchor::Begin),
     way(State::LastAck, State::Close, "M770 523V577", (776.0, 554.0), Anchor::Begin),
     way(State::TimeWait, State::Close, "M525 606H675", (600.0, 620.0), Anchor::Middle),
-    way(State::SynRecv, State::Close, "M95 219H62", (4.0, 244.0), Anchor::Begin),
+    way(State::SynRecv, State::Close, "M95 240H62", (4.0, 262.0), Anchor::Begin),
     way(State::Established, State::Close, "M480 333V358", (480.0, 371.0), Anchor::Middle),
-    way(State::FinWait1, State::Close, "M95 394H62", (4.0, 419.0), Anchor::Begin),
-    way(State::FinWait2, State::Close, "M95 494H62", (4.0, 519.0), Anchor::Begin),
-    way(State::Closing, State::Close, "M385 500H352", (380.0, 516.0), Anchor::End),
-    way(State::CloseWait, State::Close, "M865 394H898", (956.0, 419.0), Anchor::End),
+    way(State::FinWait1, State::Close, "M95 415H62", (4.0, 437.0), Anchor::Begin),
+    way(State::FinWait2, State::Close, "M95 515H62", (4.0, 537.0), Anchor::Begin),
+    way(State::Closing, State::Close, "M385 515H352", (380.0, 536.0), Anchor::End),
+    way(State::CloseWait, State::Close, "M865 415H898", (956.0, 437.0), Anchor::End),
 ];
 
 /// The picture, or why there is none.
