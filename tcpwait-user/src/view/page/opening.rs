@@ -6,7 +6,7 @@ use super::{
     bars::{self, Bar},
     data::PictureData,
     markup,
-    times::{self, Times},
+    times::{self, KindOfTimes},
 };
 use crate::{
     aggregate::report::StatReport,
@@ -57,7 +57,7 @@ pub fn data(report: &StatReport, collected: &ReportContents) -> [PictureData; 3]
     ]
 }
 
-fn kinds(collected: &ReportContents) -> [Times<'_>; 2] {
+fn kinds(collected: &ReportContents) -> [KindOfTimes<'_>; 2] {
     [("SYN_RECV", "s-syn-recv", &collected.accepted), ("SYN_SENT", "s-syn-sent", &collected.connected)]
 }
 

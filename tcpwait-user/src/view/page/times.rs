@@ -26,10 +26,10 @@ const BEYOND: f64 = 24.0;
 const SECOND: u64 = 1_000_000_000;
 
 /// Times to be set side by side: what they are, their class, and how often each was.
-pub type Times<'a> = (&'static str, &'static str, &'a TimeBuckets);
+pub type KindOfTimes<'a> = (&'static str, &'static str, &'a TimeBuckets);
 
 /// How long handshakes took, of each kind, or why there is no picture.
-pub fn handshakes(kinds: [Times<'_>; 2]) -> Result<String, &'static str> {
+pub fn handshakes(kinds: [KindOfTimes<'_>; 2]) -> Result<String, &'static str> {
     let known = || kinds.iter().flat_map(|(_, _, times)| times.all()).filter(|bucket| bucket.count > 0);
     let Some(most) = known().map(|bucket| bucket.count).max() else {
         return Err("No handshake was seen from its beginning to its end.");
@@ -117,7 +117,7 @@ pub fn time_wait_shares(times: &TimeBuckets, normal_to_ns: Option<u64>) -> Resul
 const NONE: &str = "No TIME_WAIT ended whose length is known.";
 
 /// The numbers of a picture.
-pub fn data<'a>(name: &'static str, kinds: &[Times<'a>]) -> PictureData {
+pub fn data<'a>(name: &'static str, kinds: &[KindOfTimes<'a>]) -> PictureData {
     let columns = ["from_ns", "to_ns"].into_iter().chain(kinds.iter().map(|(name, ..)| *name));
     let counts: Vec<Vec<TimeBucket>> = kinds.iter().map(|(_, _, times)| times.all().collect()).collect();
     let first = counts.first().map_or(&[][..], Vec::as_slice);
