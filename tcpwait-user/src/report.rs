@@ -163,3 +163,26 @@ impl ReportContents {
         services.finish(*now_ns);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A recording may tell of as many as it likes.
+    #[test]
+    fn settings_are_bounded_and_what_is_left_out_is_counted() {
+        let mut contents = ReportContents::new(0);
+        let netns = NetnsId::new(1, 0);
+        contents.setting(netns, "kept", "1");
+        for number in 0..MAX_SETTINGS {
+            contents.setting(netns, &number.to_string(), &"x".repeat(1000));
+        }
+        contents.setting(netns, "kept", "2");
+        let kept = contents.settings.get(&netns);
+        let bytes: usize = kept.into_iter().flatten().map(|(name, value)| name.len() + value.len()).sum();
+        assert!(bytes <= MAX_SETTING_BYTES && bytes == contents.setting_bytes, "{bytes}");
+        assert_eq!(kept.and_then(|kept| kept.get("kept")).map(String::as_str), Some("2"));
+        let kept = kept.map(BTreeMap::len).unwrap_or_default() as u64;
+        assert_eq!(kept + contents.settings_left_out, MAX_SETTINGS as u64 + 1);
+    }
+}

@@ -94,3 +94,29 @@ fn is_changed(explained: &Explained) -> bool {
 fn quoted(value: String) -> String {
     if value.is_empty() { "(empty)".to_owned() } else { plain::column(&value) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_changed_says_what_the_doctor_says() {
+        let settings = [
+            ("net.ipv4.tcp_fin_timeout", "10"),
+            ("net.ipv4.tcp_rfc1337", "1"),
+            ("net.ipv4.tcp_syncookies", "1"),
+            ("net.ipv4.tcp_mem", "1 2 3"),
+        ];
+        let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let columns = columns(&settings);
+        let [names, _, defaults, remarks] = columns.as_slice() else { panic!("{columns:?}") };
+        let of = |column: &Column, name: &str| {
+            let at = names.cells().iter().position(|cell| cell.ends_with(name));
+            at.and_then(|at| column.cells().get(at).cloned()).unwrap_or_default()
+        };
+        assert_eq!(["fin_timeout", "rfc1337", "mem"].map(|name| of(defaults, name)), ["60", "0", "-"]);
+        assert!(of(remarks, "fin_timeout").contains("TIME_WAIT"), "{remarks:?}");
+        assert_eq!(of(remarks, "rfc1337"), "changed: an RST does not end a TIME_WAIT");
+        assert_eq!(["syncookies", "mem"].map(|name| of(remarks, name)), ["", ""]);
+    }
+}
