@@ -97,6 +97,7 @@ fn quoted(value: String) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::panic)]
     use super::*;
 
     #[test]
