@@ -78,7 +78,7 @@ pub fn picture(course: &PortsCourse, all: &Course, axis: &TimeAxis<'_>) -> Resul
     if let Some(size) = near.last() {
         svg.text(
             "end small strong",
-            (LEFT + PLOT - 4.0, outer.at(*size as f64) + 12.0),
+            (LEFT + PLOT - 4.0, outer.at(*size as f64) - 6.0),
             &format!("{} ports may be taken", count(*size)),
         );
     }
