@@ -68,6 +68,12 @@ pub struct Header {
     /// What the kernel's counters of TIME_WAIT count, as tried there; `None` where that could not be tried, and in recordings without the kernel's counters.
     #[serde(default)]
     pub tw_counts: Option<TwCounts>,
+    /// The name of the machine, as `uname -n` has it; `None` in recordings that are older than this field.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// The command line that made it; `None` in recordings that are older than this field.
+    #[serde(default)]
+    pub command: Option<String>,
 }
 
 /// From this version of the records on a recording has settings and the kernel's own counters.

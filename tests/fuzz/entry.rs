@@ -232,5 +232,7 @@ fn header() -> Header {
         segments: SegmentSource::KfreeSkb,
         missing_hooks: BTreeMap::new(),
         tw_counts: Some(TwCounts::Beginnings),
+        host: None,
+        command: None,
     }
 }

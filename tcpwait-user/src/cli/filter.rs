@@ -49,3 +49,38 @@ pub struct Filter {
     #[arg(long, value_name = "STATE", value_parser = list::states)]
     pub state: Vec<Pick<State>>,
 }
+
+impl Filter {
+    /// The options that were given, as one would give them.
+    pub fn given(&self) -> Vec<String> {
+        let range = |ports: &RangeInclusive<u16>| match (ports.start(), ports.end()) {
+            (from, to) if from == to => from.to_string(),
+            (from, to) => format!("{from}-{to}"),
+        };
+        let mut given = [
+            lists("-L", &self.lport, range),
+            lists("-D", &self.rport, range),
+            lists("--laddr", &self.laddr, IpNet::to_string),
+            lists("--raddr", &self.raddr, IpNet::to_string),
+            lists("--pid", &self.pid, u32::to_string),
+            lists("--comm", &self.comm, String::clone),
+            lists("--cgroup", &self.cgroup, String::clone),
+            lists("--pod", &self.pod, String::clone),
+            lists("--netns", &self.netns, String::clone),
+            lists("--state", &self.state, State::to_string),
+        ]
+        .concat();
+        given.extend(
+            [(self.ipv4, "-4"), (self.ipv6, "-6")].iter().filter(|(is, _)| *is).map(|(_, name)| (*name).to_owned()),
+        );
+        given
+    }
+}
+
+fn lists<T>(option: &str, lists: &[Pick<T>], text: impl Fn(&T) -> String) -> Vec<String> {
+    let given = |list: &Pick<T>| {
+        let values: Vec<String> = list.values.iter().map(&text).collect();
+        format!("{option} {}{}", if list.not { "!" } else { "" }, values.join(","))
+    };
+    lists.iter().map(given).collect()
+}

@@ -10,17 +10,17 @@ use crate::aggregate::by::GroupBy;
 pub(super) const HELP: &str = "\
 The page is one file that opens anywhere, without a network: what stands out,
 in words; sockets by state over time; whose TIME_WAITs they were and how long
-they took; the state machine with what was counted; single connections; calls
-that failed; settings; what was lost, and how far the counts agree with the
-kernel's. It can be read without JavaScript, which only sorts tables and saves
-the numbers as JSON.
+they took; ports and their forecast; handshakes; the state machine with what
+was counted; single connections; calls that failed; settings; what was lost,
+and how far the counts agree with the kernel's. It can be read without
+JavaScript, which only zooms, sorts, and saves the numbers as JSON and CSV.
 
 Without --from the running kernel is recorded first, until Ctrl-C or for
 --duration: the recording is left beside the page, as OUT with .tcpwait in
 place of .html.
 
-Addresses, names of processes and settings are on the page: look at it before
-you send it.
+The name of the machine, the command line of `tcpwait record`, addresses, names
+of processes and settings are on the page: look at it before you send it.
 
 Examples:
   tcpwait report --from incident.tcpwait -o incident.html

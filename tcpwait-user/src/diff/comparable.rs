@@ -5,7 +5,7 @@ use crate::{ledger::Ledger, lifecycle::SegmentSource};
 
 /// What a recording says of itself.
 #[derive(Clone, Debug, Default)]
-pub struct RecordingFacts {
+pub struct SideFacts {
     /// The file.
     pub file: String,
     /// Where it is, to know the same again; `None` of standard input.
@@ -75,7 +75,7 @@ pub enum Unlike {
     MuchShorter(Which),
 }
 
-impl RecordingFacts {
+impl SideFacts {
     /// Events that are known to be missing.
     pub fn lost(&self) -> u64 {
         self.ledger
@@ -90,7 +90,7 @@ impl RecordingFacts {
 }
 
 /// How far they are not alike, in the order in which it is told. `delayed`: the time that is left for ends of TIME_WAIT on each side.
-pub fn unlike(before: &RecordingFacts, after: &RecordingFacts, delayed: [Window; 2]) -> Vec<Unlike> {
+pub fn unlike(before: &SideFacts, after: &SideFacts, delayed: [Window; 2]) -> Vec<Unlike> {
     let mut found = Vec::new();
     if before.place.is_some() && before.place == after.place && before.window == after.window {
         found.push(Unlike::SameRecording);
@@ -109,7 +109,7 @@ pub fn unlike(before: &RecordingFacts, after: &RecordingFacts, delayed: [Window;
         (false, true) => Some(Unlike::NotTold(what, Which::Before)),
         _ => None,
     };
-    let timed = |origin: &RecordingFacts| origin.segments != SegmentSource::Timer;
+    let timed = |origin: &SideFacts| origin.segments != SegmentSource::Timer;
     found.extend(only(NotTold::LateSegments, timed(before), timed(after)));
     found.extend(only(NotTold::RefusedCalls, before.tells_refused_calls, after.tells_refused_calls));
     found.extend(only(NotTold::WhoAccepts, before.tells_who_accepts, after.tells_who_accepts));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     blocks::{CountsOverTime, Window},
-    comparable::{RecordingFacts, Unlike, unlike},
+    comparable::{SideFacts, Unlike, unlike},
     durations::{Durations, Quantile},
     gauge::Gauge,
     interval::{MeanOfBlocks, Ratio},
@@ -31,7 +31,7 @@ const MUCH_LOST: f64 = 0.01;
 #[derive(Debug)]
 pub struct Side {
     /// What it says of itself.
-    pub origin: RecordingFacts,
+    pub origin: SideFacts,
     /// What was measured of it.
     pub measured: Measured,
 }
@@ -40,9 +40,9 @@ pub struct Side {
 #[derive(Debug)]
 pub struct DiffReport {
     /// Before.
-    pub before: RecordingFacts,
+    pub before: SideFacts,
     /// After.
-    pub after: RecordingFacts,
+    pub after: SideFacts,
     /// How far they are not alike.
     pub unlike: Vec<Unlike>,
     /// The time that ends of TIME_WAIT are compared of, before and after.
@@ -233,7 +233,7 @@ fn few_bursts(before: &CountedSide<'_>, after: &CountedSide<'_>) -> DiffVerdict 
 }
 
 /// Whether both recordings had what tells of it.
-fn is_recorded_alike(quantity: Quantity, before: &RecordingFacts, after: &RecordingFacts) -> bool {
+fn is_recorded_alike(quantity: Quantity, before: &SideFacts, after: &SideFacts) -> bool {
     match quantity {
         // Those that the timer alone shows are fewer.
         Quantity::Restarted(_) => (before.segments == SegmentSource::Timer) == (after.segments == SegmentSource::Timer),

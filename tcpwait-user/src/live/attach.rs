@@ -20,7 +20,7 @@ use crate::{
     signals,
     system::{
         clock::{monotonic_ns, realtime_ns},
-        processes,
+        own_process, processes,
     },
     thinning::ThinningLimits,
 };
@@ -120,6 +120,8 @@ fn header(probes: &mut Probes) -> Result<Header> {
         segments: kernel::segment_source(&probes.hooks),
         missing_hooks: missing(probes),
         tw_counts: None,
+        host: Some(uname.nodename().to_string_lossy().into_owned()),
+        command: Some(own_process::command_line()),
     })
 }
 

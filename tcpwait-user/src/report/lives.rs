@@ -21,8 +21,8 @@ const OTHERS: usize = 40;
 /// So many connections that have not ended are kept in mind; of more nothing is shown.
 const MAX_OPEN: usize = 200_000;
 
-/// So many stays of one: a connection has six, unless it is connected again and again.
-const MAX_STAYS: usize = 24;
+/// So many stays of one: a connection has six, unless it is connected again and again. (A picture has two shapes for each of 200 connections' stays.)
+const MAX_STAYS: usize = 8;
 
 /// A connection.
 #[derive(Clone, Debug)]

@@ -18,7 +18,7 @@ use crate::{
     cli::{DiffArgs, WindowPart},
     diff::{
         blocks::Window,
-        comparable::RecordingFacts,
+        comparable::SideFacts,
         compare::{DiffReport, Side},
         condition::{Condition, ConditionOutcome},
         measured::{DiffNames, Measuring},
@@ -136,7 +136,7 @@ fn measure(args: &DiffArgs, path: &Path, part: WindowPart) -> Result<Side> {
     if measured.window.length_ns() == 0 {
         bail!("{}: nothing was recorded in the time that --window names", path.display());
     }
-    let origin = RecordingFacts {
+    let origin = SideFacts {
         file: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
         place: fs::canonicalize(path).ok(),
         kernel: header.kernel.clone(),

@@ -2,12 +2,12 @@
 
 use std::{
     fs::{self, File},
-    io::Write,
+    io::{self, Read, Write},
     path::Path,
     process::ExitCode,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use jiff::tz::TimeZone;
 
 use super::{
@@ -18,25 +18,31 @@ use super::{
     source::{audit_of, open},
 };
 use crate::{
-    aggregate::StatOptions,
+    aggregate::{
+        StatOptions,
+        ports::{PortModel, report::PortsReport},
+    },
     cli::{RecordArgs, ReportArgs},
     event::Event,
     lifecycle::Update,
     output::{self, say},
     recording::Header,
-    report::ReportContents,
+    report::{ReportContents, ports::LOOKED_AT},
     select::Selector,
     stat::{Beside, StatEngine},
     view::{
-        self, ReportView,
-        page::{FindingsOverTime, ReportPage},
+        self, PortsView, ReportView,
+        page::{FindingsOverTime, PageDocuments, RecordingFacts, ReportPage},
+        ports::json::PortsJson,
         stat::json::StatJson,
-        units::duration,
     },
 };
 
 /// So many groups are in it.
 const GROUPS: usize = 50;
+
+/// So much of a file is read at once.
+const READ: usize = 64 << 10;
 
 /// Carries it out.
 pub fn run(args: &ReportArgs) -> Result<ExitCode> {
@@ -69,60 +75,94 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
 /// Makes the page of a recording.
 fn make(args: &ReportArgs, from: &Path) -> Result<ExitCode> {
     let criteria = criteria(&args.filter, false)?;
-    let mut reader = open(from)?;
+    let mut reader = open(from).map_err(|why| anyhow!("{why:#}; `tcpwait record -o FILE` makes a recording"))?;
     let header = reader.header().clone();
+    let whole = criteria.is_everything_of_its_namespaces();
     let options = StatOptions::new(&args.by, Default::default(), GROUPS);
     let mut engine = StatEngine::new(&header, Selector::new(criteria), options, audit_of(&header));
-    let mut collecting = Collecting(ReportContents::new(header.started_ns));
+    let mut collecting = Collecting {
+        contents: ReportContents::new(header.started_ns),
+        ports: PortModel::new(header.started_ns, true, whole),
+    };
     let mut findings = FindingsOverTime::default();
     let mut last_ns = header.started_ns;
     while let Some(record) = reader.next_record() {
         let is_tick = engine.record(record, &mut collecting);
         engine.recorded(reader.found());
-        if is_tick && engine.now_ns().saturating_sub(last_ns) >= collecting.0.course.width_ns() {
+        if let Some((netns, settings)) = engine.stream().told_settings() {
+            collecting.ports.set_settings(netns, settings.clone());
+        }
+        if is_tick && engine.now_ns().saturating_sub(last_ns) >= collecting.contents.course.width_ns() {
             last_ns = engine.now_ns();
             findings.take_in(&engine.report(false), engine.stream().context());
+            collecting.look_at_ports(&engine, false);
         }
     }
     engine.recorded(reader.found());
     engine.finish(&mut collecting);
-    let mut collected = collecting.0;
+    let ports = collecting.look_at_ports(&engine, true);
+    let mut collected = collecting.contents;
     collected.finish();
     findings.take_in(&engine.report(false), engine.stream().context());
     let report = engine.report(true);
     let context = engine.stream().context();
     findings.take_in(&report, context);
-    let zone = TimeZone::system();
-    let mut document = Vec::new();
-    StatJson.report(&report, context, &mut document).context("making the page")?;
+    let (mut of_stat, mut of_ports) = (Vec::new(), Vec::new());
+    StatJson.report(&report, context, &mut of_stat).context("making the page")?;
+    PortsJson.report(&ports, context, &mut of_ports).context("making the page")?;
     let missing: Vec<(String, String)> = header.missing_hooks.clone().into_iter().collect();
     let page = ReportPage {
         report: &report,
+        ports: &ports,
         findings: &findings,
         collected: &collected,
-        facts: &facts(from, &header, report.begin_ns, report.end_ns),
+        recording: facts(args, from, header),
         missing_hooks: &missing,
         damage: &view::ledger::damage(&reader.found(), "shown"),
-        document: &String::from_utf8_lossy(&document),
+        documents: PageDocuments {
+            stat: &String::from_utf8_lossy(&of_stat),
+            ports: &String::from_utf8_lossy(&of_ports),
+        },
     };
-    let html = page.html(context, &zone);
+    let html = page.html(context, &TimeZone::system()).context("making the page")?;
     write_page(&args.output, &html)?;
     say_damage(from, &reader.found(), "shown");
     let outcome = engine.outcome();
     Ok(exit::code(outcome.ledger.is_lossy() || outcome.differs, args.fail_on_loss))
 }
 
-/// What is said of the recording.
-fn facts(from: &Path, header: &Header, begin_ns: u64, end_ns: u64) -> Vec<(&'static str, String)> {
-    let of = |path: &Path| path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-    vec![
-        ("recording", crate::plain::escaped(&of(from))),
-        ("kernel", format!("{} {}", header.kernel, header.machine)),
-        ("length", duration(Some(end_ns.saturating_sub(begin_ns)))),
-        ("HZ", header.hz.map_or_else(|| "-".to_owned(), |hz| hz.to_string())),
-        ("made by", format!("tcpwait {}, records of version {}", header.tcpwait, header.wire)),
-        ("shown by", format!("tcpwait {}", env!("CARGO_PKG_VERSION"))),
-    ]
+/// What is known of the recording itself.
+fn facts(args: &ReportArgs, from: &Path, header: Header) -> RecordingFacts {
+    let name = from.file_name().unwrap_or(from.as_os_str()).to_string_lossy().into_owned();
+    RecordingFacts {
+        file: name,
+        sha256: sha256(from).ok().flatten(),
+        host: header.host,
+        command: header.command,
+        kernel: format!("{} {}", header.kernel, header.machine),
+        hz: header.hz,
+        made_by: header.tcpwait,
+        wire: header.wire,
+        filter: args.filter.given(),
+    }
+}
+
+/// The SHA-256 of a file; `None` of what can be read but once.
+fn sha256(path: &Path) -> io::Result<Option<String>> {
+    if !fs::metadata(path)?.is_file() {
+        return Ok(None);
+    }
+    let mut file = File::open(path)?;
+    let mut sum = ring::digest::Context::new(&ring::digest::SHA256);
+    let mut bytes = vec![0; READ];
+    loop {
+        match file.read(&mut bytes)? {
+            0 => break,
+            read => sum.update(bytes.get(..read).unwrap_or_default()),
+        }
+    }
+    let digits = sum.finish().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(Some(digits))
 }
 
 fn to_stdout(path: &Path) -> bool {
@@ -143,25 +183,44 @@ pub(super) fn check_not_over(recording: &Path, page: &Path) -> Result<()> {
 
 /// Writes a page, and says what to do with it.
 pub(super) fn write_page(path: &Path, html: &str) -> Result<()> {
-    let doing = || format!("writing the page to {}", path.display());
     if to_stdout(path) {
         let mut out = output::Output::patient();
-        return out.write_all(html.as_bytes()).and_then(|()| out.flush()).with_context(doing);
+        return out
+            .write_all(html.as_bytes())
+            .and_then(|()| out.flush())
+            .context("writing the page to standard output");
     }
-    let mut file = File::create(path).with_context(doing)?;
-    file.write_all(html.as_bytes()).with_context(doing)?;
+    let written = File::create(path).and_then(|mut file| file.write_all(html.as_bytes()));
+    written.map_err(|why| anyhow!("writing the page to {}: {why}; name another place with -o", path.display()))?;
     say!("{}: {} bytes; open it in a browser", path.display(), html.len());
     Ok(())
 }
 
 /// Collects beside the report.
-struct Collecting(ReportContents);
+struct Collecting {
+    contents: ReportContents,
+    ports: PortModel,
+}
+
+impl Collecting {
+    fn look_at_ports(&mut self, engine: &StatEngine, is_final: bool) -> PortsReport {
+        self.ports.set_slack(engine.stream().lifecycle().timewait_slack_ns());
+        let report = self.ports.report(engine.now_ns(), is_final, LOOKED_AT, engine.ledger());
+        self.contents.ports.look(&report);
+        report
+    }
+}
 
 impl Beside for Collecting {
     fn event(&mut self, event: &Event) {
-        self.0.event(event);
+        self.contents.event(event);
+        self.ports.event(event);
+    }
+    fn every(&mut self, update: &Update) {
+        self.ports.observe(update);
     }
     fn wanted(&mut self, update: &Update) {
-        self.0.update(update);
+        self.contents.update(update);
+        self.ports.update(update);
     }
 }

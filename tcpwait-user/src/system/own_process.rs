@@ -1,6 +1,6 @@
-//! What this process itself costs, from `/proc/self` (proc(5)).
+//! What this process itself costs, from `/proc/self` (proc(5)), and what it was started with.
 
-use std::fs;
+use std::{env, fs};
 
 use nix::{
     sys::resource::{Resource, getrlimit},
@@ -32,4 +32,30 @@ pub fn read() -> Option<OwnCost> {
         max_fds,
         start_s: realtime_ns() as f64 / 1e9 - age_s,
     })
+}
+
+/// The command line, as a shell would take it again.
+pub fn command_line() -> String {
+    let words: Vec<String> = env::args_os().map(|word| quoted(&word.to_string_lossy())).collect();
+    words.join(" ")
+}
+
+/// A word as a POSIX shell takes it.
+fn quoted(word: &str) -> String {
+    let is_harmless = |c: char| c.is_ascii_alphanumeric() || "-_./:,=+@%".contains(c);
+    if !word.is_empty() && word.chars().all(is_harmless) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn a_shell_takes_it_again() {
+        let words = ["-o", "/tmp/a b", "", "it's", "!80", "10.0.0.0/8"].map(quoted);
+        assert_eq!(words, ["-o", "'/tmp/a b'", "''", r"'it'\''s'", "'!80'", "10.0.0.0/8"]);
+    }
 }

@@ -1,209 +1,240 @@
 //! A recording as one page that opens anywhere: the answer in words, then pictures. Nothing is fetched, and a policy in the page says so; without JavaScript
-//! all of it can be read, only sorting and saving are missing.
+//! all of it can be read, only hovering, zooming, sorting and saving are missing.
 
+mod account;
 pub(super) mod axis;
-mod course;
-mod dwell;
+mod bars;
+pub(super) mod data;
+mod findings;
+mod frame;
+mod head;
 mod lives;
 mod machine;
+pub(super) mod markup;
+mod opening;
+mod port_section;
+mod ports;
+mod rates;
+mod services;
+mod settings;
+mod sockets;
 pub(super) mod svg;
+mod time_wait;
+mod times;
+
+use std::io;
 
 use base64::Engine as _;
 use jiff::tz::TimeZone;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
+use self::axis::TimeAxis;
+pub use self::{findings::FindingsOverTime, head::RecordingFacts};
 use super::{
-    ViewContext, audit, key, ledger,
-    stat::{findings, sections, sentences},
+    ViewContext,
+    stat::{sections, sentences::about_peer},
     table::Column,
-    units::{counted, date_time, duration, known, magnitude, time_of_day},
+    units::{counted, date_time, duration},
 };
-use crate::{aggregate::report::StatReport, report::ReportContents, tcp::State};
+use crate::{
+    aggregate::{ports::report::PortsReport, report::StatReport},
+    report::ReportContents,
+};
 
 const STYLE: &str = include_str!("page/style.css");
 const SCRIPT: &str = include_str!("page/script.js");
 
-/// So many different findings are kept.
-const MAX_FINDINGS: usize = 40;
+/// The sections: their names on the page, their titles, how their numbers were got.
+const SECTIONS: [(&str, &str, &str); 13] = [
+    ("answer", "What it says", ""),
+    (
+        "over-time",
+        "Over time",
+        "How it was got: each step of each connection was told by a hook of the kernel; sockets are those at the end of each part of the time, listeners left out.",
+    ),
+    (
+        "who",
+        "Who",
+        "How it was got: the service is the end that was listened on; the process is the one that made the last call that only an owner makes. What a part of the time has is the TIME_WAITs that began in it.",
+    ),
+    (
+        "ports",
+        "Ports",
+        "How it was got: a port is in use from connect() to the end of the connection, of TIME_WAIT too; how many there are, and which of them can be taken again, is by the settings in the recording.",
+    ),
+    (
+        "time-wait-section",
+        "TIME_WAIT",
+        "How it was got: each time is from the step into TIME_WAIT to the end of its mini-socket; the band is 60 s and what the kernel's timer wheel may add at this HZ.",
+    ),
+    (
+        "opening",
+        "Opening",
+        "How it was got: from the SYN to the end of the handshake, as the request socket or the connecting socket had it; what was sent again is the kernel's own count for each connection.",
+    ),
+    (
+        "states",
+        "States",
+        "How it was got: numbers at arrows are steps, and how many that is a second over the whole time; the thicker, the more. Short arrows are ends that the RFC does not draw: by a reset, or for want of an answer. A step whose beginning was not seen has no arrow.",
+    ),
+    ("ends", "Ends", "How it was got: the reason is by the kernel's function that ended the connection."),
+    (
+        "lives-section",
+        "Single connections",
+        "How it was got: by chance is by a sum of the connection's number, so that the same recording shows the same ones.",
+    ),
+    (
+        "failures",
+        "Calls that failed",
+        "How it was got: from what connect(), bind() and listen() returned, where a hook told it.",
+    ),
+    (
+        "settings",
+        "Settings",
+        "How it was got: read once a minute from /proc/sys while it was recorded; shown as they were last. Defaults are the kernel's, and remarks are those of `tcpwait doctor` that follow from settings alone.",
+    ),
+    (
+        "account",
+        "How far this can be trusted",
+        "Counts are of what the kernel's hooks told, one by one. The audit holds them against the kernel's own counters.",
+    ),
+    ("words", "What the words mean", ""),
+];
 
-/// What stood out at some time of a recording, and when: a process that is gone by its end has left nothing that the last report could find.
-#[derive(Debug, Default)]
-pub struct FindingsOverTime(Vec<TimedFinding>);
-
-#[derive(Debug)]
-struct TimedFinding {
-    /// The sentence without its numbers: the same finding a second later.
-    form: String,
-    /// The sentence as it was last.
-    text: String,
-    first_ns: u64,
-    last_ns: u64,
-}
-
-impl FindingsOverTime {
-    /// Takes in what stands out in a report.
-    pub fn take_in(&mut self, report: &StatReport, context: ViewContext<'_>) {
-        for (_, text) in findings::lines(report, true, context) {
-            let is_number = |word: &&str| magnitude(word.trim_end_matches([',', ':', ';', '.', ')'])).is_some();
-            let words: Vec<&str> = text.split_whitespace().filter(|word| !is_number(word)).collect();
-            let form = words.join(" ");
-            let has_room = self.0.len() < MAX_FINDINGS;
-            match self.0.iter_mut().find(|known| known.form == form) {
-                Some(known) => (known.text, known.last_ns) = (text, report.end_ns),
-                None if has_room => {
-                    self.0.push(TimedFinding { form, text, first_ns: report.end_ns, last_ns: report.end_ns });
-                }
-                None => {}
-            }
-        }
-    }
+/// The numbers for programs.
+#[derive(Clone, Copy, Debug)]
+pub struct PageDocuments<'a> {
+    /// As `tcpwait stat --json` has them.
+    pub stat: &'a str,
+    /// As `tcpwait ports --json` does.
+    pub ports: &'a str,
 }
 
 /// What a page is made of.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct ReportPage<'a> {
     /// The report on the whole recording.
     pub report: &'a StatReport,
+    /// How ports stood at its end.
+    pub ports: &'a PortsReport,
     /// What stood out, and when.
     pub findings: &'a FindingsOverTime,
     /// What was collected besides.
     pub collected: &'a ReportContents,
-    /// Facts on the recording, by their names, in order.
-    pub facts: &'a [(&'static str, String)],
+    /// What is known of the recording.
+    pub recording: RecordingFacts,
     /// Hooks that were not attached, and why.
     pub missing_hooks: &'a [(String, String)],
     /// What is wrong with the recording itself.
     pub damage: &'a [String],
-    /// The numbers, as JSON.
-    pub document: &'a str,
+    /// The numbers.
+    pub documents: PageDocuments<'a>,
 }
 
 impl ReportPage<'_> {
     /// The page.
-    pub fn html(&self, context: ViewContext<'_>, zone: &TimeZone) -> String {
-        let report = self.report;
-        let title = format!("TCP connections, {}", date_time(context.wall(report.begin_ns), zone));
+    ///
+    /// # Errors
+    /// One of the documents is not JSON.
+    pub fn html(&self, context: ViewContext<'_>, zone: &TimeZone) -> io::Result<String> {
+        let (begin_ns, end_ns) = self.collected.course.span_ns();
+        let axis = TimeAxis { begin_ns, end_ns, context, zone };
+        let title = format!("TCP connections, {}", date_time(context.wall(begin_ns), zone));
+        let data = self.data(&axis)?;
         let body = html! {
-            (self.head())
-            (self.losses())
-            section { h2 { "What it says" } (self.answer(context, zone)) }
-            section { h2 { "Over time" } (picture(course::picture(&self.collected.course, context, zone))) (states_key()) (resolution(self.collected)) }
-            section { h2 { "Who" } (table(sections::group_columns(report, &sections::group_rows(report), context), "No connection came to TIME_WAIT.")) }
-            section { h2 { "TIME_WAIT" } (self.time_wait()) }
-            section { h2 { "States" } (table(sections::state_columns(report).1, "No socket was seen.")) (picture(machine::picture(report)))
-                p.quiet { "Numbers on edges are steps; the wider, the more. A step whose beginning was not seen has no edge." } }
-            section { h2 { "Ends" } (lines(&sections::ends(report, usize::MAX), "No connection ended.")) (lines(&sections::abnormal(report, context, usize::MAX), "")) }
-            section { h2 { "Single connections" } (self.lives(context, zone)) }
-            section { h2 { "Calls that failed" } (table(sections::failure_columns(report, context), "No call failed.")) }
-            section { h2 { "Settings" } (self.settings(context)) }
-            section { h2 { "How far this can be trusted" } (self.account()) }
-        };
-        shell(&title, &body, self.document)
-    }
-
-    fn head(&self) -> Markup {
-        html! {
-            dl { @for (name, value) in self.facts { dt { (name) } dd { (value) } } }
-            p { button id="save" type="button" hidden { "Save the numbers as JSON" } }
-        }
-    }
-
-    /// What was lost, always: that nothing was, too.
-    fn losses(&self) -> Markup {
-        let report = self.report;
-        let lost = ledger::lost(&report.ledger);
-        html! {
-            @if let Some(lost) = &lost { p.loss { (lost) ". Numbers of what was lost are at least." } } @else { p { "Nothing was lost." } }
-            @for line in self.damage { p.loss { (line) } }
-        }
-    }
-
-    fn answer(&self, context: ViewContext<'_>, zone: &TimeZone) -> Markup {
-        let report = self.report;
-        let said = [
-            sentences::standing(report),
-            sentences::lead(report, context),
-            sentences::syn_recv(report),
-            sentences::kernel_counters(report),
-        ];
-        let time = |ns: u64| time_of_day(context.wall(ns), zone);
-        let times = |finding: &TimedFinding| match (time(finding.first_ns), time(finding.last_ns)) {
-            (first, last) if first == last => first,
-            (first, last) => format!("{first} to {last}"),
-        };
-        html! {
-            @if self.findings.0.is_empty() { p { "Nothing stood out at any time." } }
-            ul {
-                @for finding in &self.findings.0 {
-                    li { span.quiet { (times(finding)) } " " span.wrong { (finding.text) } }
-                }
+            (head::head(&self.recording, self.report, self.damage, &axis))
+            nav aria-label="Sections" { ul { @for (id, title, _) in SECTIONS { li { a href={ "#" (id) } { (title) } } } } }
+            @for (id, title, got) in SECTIONS { (markup::section(id, title, self.section(id, &axis), got)) }
+            div id="bar" hidden {
+                output id="at" {}
+                button id="all" type="button" hidden { "Show all of the time" }
             }
-            @for sentence in said.into_iter().flatten() { p { (sentence) } }
+        };
+        Ok(shell(&title, &body, &data))
+    }
+
+    fn section(&self, id: &str, axis: &TimeAxis<'_>) -> Markup {
+        let Self { report, collected, .. } = self;
+        let context = axis.context;
+        match id {
+            "answer" => findings::answer(self.findings, report, axis),
+            "over-time" => self.over_time(axis),
+            "who" => self.who(axis),
+            "ports" => port_section::content(self.ports, collected, axis),
+            "time-wait-section" => time_wait::content(report, &collected.time_wait),
+            "opening" => opening::content(report, collected, context),
+            "states" => html! {
+                (markup::picture("The state machine", "", machine::picture(report)))
+                (markup::table("Times in states", sections::state_columns(report).1, "No socket was seen."))
+            },
+            "ends" => html! {
+                (markup::table("How connections ended", sections::end_columns(report),
+                    "No connection ended otherwise than by FINs on both sides."))
+                (markup::table("Whose connections ended otherwise", sections::abnormal_columns(report, context), ""))
+            },
+            "lives-section" => self.lives(axis),
+            "failures" => html! {
+                @if report.failures.partial { p { "Calls that failed before anything was sent are not known: no hook told of them." } }
+                (markup::table("Calls that failed", sections::failure_columns(report, context), "No call failed."))
+            },
+            "settings" => settings::content(collected, context),
+            "account" => account::content(report, self.missing_hooks),
+            _ => account::glossary(),
         }
     }
 
-    fn time_wait(&self) -> Markup {
-        let report = self.report;
-        let exits = &report.time_wait.exits;
-        let column =
-            |cell: &dyn Fn(&crate::aggregate::report::Exit) -> String| exits.iter().map(cell).collect::<Vec<_>>();
-        let columns = vec![
-            Column::text("ended by", 0, column(&|exit| exit.reason.name().to_owned())),
-            Column::number("count", 0, column(&|exit| known(Some(exit.count)))),
-            Column::number("P50", 0, column(&|exit| duration(exit.dwell.p50_ns))),
-            Column::number("P99", 0, column(&|exit| duration(exit.dwell.p99_ns))),
-            Column::number("MAX", 0, column(&|exit| duration(exit.dwell.max_ns))),
-        ];
+    fn over_time(&self, axis: &TimeAxis<'_>) -> Markup {
+        let course = &self.collected.course;
+        let (parts, width) =
+            (counted(course.moments().len() as u64, "part", "parts"), duration(Some(course.width_ns())));
+        let pictures =
+            [("stacked", sockets::stacked(course, axis)), ("logarithmic", sockets::logarithmic(course, axis))];
         html! {
-            @if let Some(length) = sentences::length(&report.time_wait) { p { (length) } }
-            (picture(dwell::picture(&report.time_wait.histogram.buckets)))
-            (table(columns, "None ended."))
+            p id="how" hidden { "Drag across a picture to see that time in all of them; double click to see all again. Keys: + and -, arrows, Escape." }
+            (markup::switch("scale", "Sockets by state", "sockets", pictures))
+            (markup::states_key())
+            (markup::picture("TIME_WAITs a second, and calls that failed", "rates", rates::picture(course, axis)))
+            p.quiet { (parts) " of " (width) " each." }
         }
     }
 
-    fn lives(&self, context: ViewContext<'_>, zone: &TimeZone) -> Markup {
+    fn who(&self, axis: &TimeAxis<'_>) -> Markup {
+        let rows = sections::group_rows(self.report);
+        let mut columns = sections::group_columns(self.report, &rows, axis.context);
+        columns.push(Column::text("PEER", 0, rows.iter().map(|row| about_peer(row)).collect()));
+        html! {
+            (markup::picture("TIME_WAITs entered, by service and time", "services", services::picture(&self.collected.services, &self.collected.course, axis)))
+            (markup::table("Whose TIME_WAITs they were", columns, ""))
+        }
+    }
+
+    fn lives(&self, axis: &TimeAxis<'_>) -> Markup {
         let lives = &self.collected.lives;
-        let drawn = lives::picture(lives, self.collected.course.span_ns(), context, zone);
+        let drawn = lives::picture(lives, axis);
         html! {
             @if drawn.is_ok() { p { (lives::sentence(lives, lives.shown().len())) } }
-            (picture(drawn))
-            (states_key())
+            (markup::picture("Single connections", "lives", drawn))
+            (markup::states_key())
         }
     }
 
-    fn settings(&self, context: ViewContext<'_>) -> Markup {
-        let all = &self.collected.settings;
-        html! {
-            @if all.is_empty() { p { "The recording has no settings: it was made by a version that did not keep them." } }
-            @for (netns, settings) in all {
-                h3 { "Network namespace " (key::text(crate::aggregate::by::Value::Netns(*netns), context.names)) }
-                (table(vec![
-                    Column::text("setting", 0, settings.keys().cloned().collect()),
-                    Column::text("value", 0, settings.values().cloned().collect()),
-                ], "None could be read."))
-            }
-        }
-    }
-
-    fn account(&self) -> Markup {
-        let report = self.report;
-        let mut text = Vec::new();
-        let _ = ledger::write(&report.ledger, &mut text);
-        let text = String::from_utf8_lossy(&text);
-        html! {
-            @for line in text.lines() { p { (line) } }
-            p { (audit::sentence(&report.audit, true)) }
-            @if !self.missing_hooks.is_empty() {
-                p { "Hooks that were not there:" }
-                ul { @for (hook, why) in self.missing_hooks { li { (hook) ": " (why) } } }
-            }
-            p.quiet { "Counts are of what the kernel's hooks told, one by one. Times with ~ are right to a tick of the kernel's clock or two; > is at least; - is not known. The audit holds the counts against the kernel's own." }
-        }
+    fn data(&self, axis: &TimeAxis<'_>) -> io::Result<String> {
+        let Self { report, collected, documents, .. } = self;
+        let mut pictures = vec![
+            sockets::data(&collected.course, axis),
+            rates::data(&collected.course, axis),
+            services::data(&collected.services, axis),
+            ports::data(&collected.ports, axis),
+        ];
+        pictures.extend(time_wait::data(report, &collected.time_wait));
+        pictures.extend(opening::data(report, collected));
+        pictures.extend(lives::data(&collected.lives, axis));
+        data::document(axis, documents.stat, documents.ports, pictures)
     }
 }
 
-/// What every page has around it; `document`: its numbers as JSON.
-pub(super) fn shell(title: &str, body: &Markup, document: &str) -> String {
+/// What every page has around it; `data`: its numbers as JSON in which nothing is markup.
+pub(super) fn shell(title: &str, body: &Markup, data: &str) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -216,7 +247,7 @@ pub(super) fn shell(title: &str, body: &Markup, document: &str) -> String {
             }
             body {
                 main { h1 { (title) } (body) }
-                script type="application/json" id="data" { (PreEscaped(document.replace('<', "\\u003c"))) }
+                script type="application/json" id="data" { (PreEscaped(data)) }
                 script { (PreEscaped(SCRIPT)) }
             }
         }
@@ -235,58 +266,4 @@ fn policy() -> String {
         sum(STYLE),
         sum(SCRIPT)
     )
-}
-
-pub(super) fn picture(drawn: Result<String, &'static str>) -> Markup {
-    match drawn {
-        Ok(svg) => html! { div.picture tabindex="0" { (PreEscaped(svg)) } },
-        Err(why) => html! { p.quiet { (why) } },
-    }
-}
-
-fn lines(lines: &[String], none: &str) -> Markup {
-    html! {
-        @if lines.is_empty() { @if !none.is_empty() { p.quiet { (none) } } } @else { div.table tabindex="0" { pre { (lines.join("\n")) } } }
-    }
-}
-
-/// A table that can be sorted; `none`: what is said instead of one without rows.
-pub(super) fn table(columns: Vec<Column>, none: &str) -> Markup {
-    let columns: Vec<Column> = columns.into_iter().filter(Column::has_values).collect();
-    let rows = columns.iter().map(|column| column.cells().len()).max().unwrap_or_default();
-    if rows == 0 {
-        return html! { p.quiet { (none) } };
-    }
-    let class = |column: &Column| if column.is_number() { "number" } else { "" };
-    html! {
-        div.table tabindex="0" {
-            table {
-                thead { tr { @for column in &columns { th scope="col" class=(class(column)) { (column.header()) } } } }
-                tbody {
-                    @for row in 0..rows {
-                        tr { @for column in &columns {
-                            @let cell = column.cells().get(row).map_or("", String::as_str);
-                            td class=(class(column)) data-value=(magnitude(cell).unwrap_or(-1.0)) { (cell) }
-                        } }
-                    }
-                }
-            }
-        }
-    }
-}
-
-fn states_key() -> Markup {
-    html! {
-        ul.key {
-            @for state in course::STACK {
-                li { svg viewBox="0 0 10 10" aria-hidden="true" { rect class=(course::class(state)) width="10" height="10" {} } " " (state.name()) }
-            }
-        }
-    }
-}
-
-fn resolution(collected: &ReportContents) -> Markup {
-    let width = duration(Some(collected.course.width_ns()));
-    let parts = counted(collected.course.moments().len() as u64, "part", "parts");
-    html! { p.quiet { (parts) " of " (width) ". Sockets are those at the end of each part; listeners are left out. " (State::TimeWait.name()) " a second: bars are entries, the line is exits." } }
 }

@@ -10,7 +10,7 @@ use tcpwait::{
     },
     diff::{
         blocks::Window,
-        comparable::RecordingFacts,
+        comparable::SideFacts,
         compare::{DiffReport, Side},
         measured::{DiffNames, Measuring},
         quantity::Quantity,
@@ -143,7 +143,7 @@ fn side(steps: &[Transition], begin_s: f64, end_s: f64) -> Side {
         measuring.update(&Update::Transition(step.clone()), &names);
     }
     let measured = measuring.finish(&NoNames);
-    Side { origin: RecordingFacts { window: measured.window, ..RecordingFacts::default() }, measured }
+    Side { origin: SideFacts { window: measured.window, ..SideFacts::default() }, measured }
 }
 
 fn halves(load: Load, seed: u64) -> DiffReport {

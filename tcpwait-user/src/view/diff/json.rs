@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::words;
 use crate::{
     diff::{
-        comparable::RecordingFacts,
+        comparable::SideFacts,
         compare::DiffReport,
         condition::sockets_of,
         durations::Quantile,
@@ -161,7 +161,7 @@ pub const fn kind_name(kind: ChangeKind) -> &'static str {
     }
 }
 
-fn origin(origin: &RecordingFacts, delayed_ns: u64) -> OriginJson<'_> {
+fn origin(origin: &SideFacts, delayed_ns: u64) -> OriginJson<'_> {
     OriginJson {
         file: &origin.file,
         kernel: &origin.kernel,

@@ -16,7 +16,10 @@ use crate::{
         verdict::{DiffVerdict, LEAST_CHANGE, LEAST_EVENTS, LEAST_NS, LEAST_WAIT_NS, NotSaid},
     },
     view::{
-        page::{picture, shell, table},
+        page::{
+            markup::{picture, section, table},
+            shell,
+        },
         units::{date_time, duration},
     },
 };
@@ -24,22 +27,26 @@ use crate::{
 /// The page; `document`: the comparison as JSON.
 pub fn html(comparison: &DiffReport, document: &str, zone: &TimeZone) -> String {
     let lines = lines(comparison);
+    let got = "Both recordings from their beginning on. Connections that ended and TIME_WAITs that began are always here, of all else what differs.";
+    let spread = "Each is as high as its most frequent length; lengths are in tens, hundreds and so on. Squares are quantiles, the bars through them their intervals.";
+    let course = html! { (key()) (picture("Over time", "", pictures::course(comparison))) };
+    let durations = html! { (key()) (picture("How long things took", "", pictures::durations(&comparison.durations))) };
     let body = html! {
         (head(comparison, zone))
-        section { h2 { "What differs" } (differences(comparison, &lines)) }
-        section { h2 { "Settings" } (settings(comparison)) }
-        section { h2 { "Over time" } (key()) (picture(pictures::course(comparison)))
-            p.quiet { "Both recordings from their beginning on. Connections that ended and TIME_WAITs that began are always here, of all else what differs." } }
-        section { h2 { "How long things took" } (key()) (picture(pictures::durations(&comparison.durations)))
-            p.quiet { "Each is as high as its most frequent length; lengths are in tens, hundreds and so on. Squares are quantiles, the bars through them their intervals." } }
-        section { h2 { "The same, and what cannot be said" } (folded(&lines)) }
-        section { h2 { "How this was judged" } (method()) }
+        (section("differences", "What differs", differences(comparison, &lines), ""))
+        (section("settings", "Settings", settings(comparison), ""))
+        (section("over-time", "Over time", course, got))
+        (section("times", "How long things took", durations, spread))
+        (section("same", "The same, and what cannot be said", folded(&lines), ""))
+        (section("method", "How this was judged", method(), ""))
     };
-    shell("Two recordings compared", &body, document)
+    // What is in a script element ends where its end tag is read, quoted or not.
+    let document = document.replace('<', "\\u003c");
+    shell("Two recordings compared", &body, &document)
 }
 
 fn head(comparison: &DiffReport, zone: &TimeZone) -> Markup {
-    let origin = |origin: &crate::diff::comparable::RecordingFacts| {
+    let origin = |origin: &crate::diff::comparable::SideFacts| {
         let begins = date_time(Timestamp::from_nanosecond(origin.realtime_ns).ok(), zone);
         words::origin(origin, &begins)
     };
@@ -65,12 +72,12 @@ fn differences(comparison: &DiffReport, lines: &[DiffLine]) -> Markup {
             @let rows: Vec<&DiffLine> = lines.iter().filter(|line| line.kind == Some(kind)).collect();
             @if !rows.is_empty() {
                 h3.wrong[matches!(kind, ChangeKind::NewFailure | ChangeKind::Worse)] { (title(words::heading(kind))) }
-                (table(columns("what", &rows), ""))
+                (table(words::heading(kind), columns("what", &rows), ""))
             }
         }
         @if !one_sided.is_empty() {
             h3 { "On one side only, too few to say more" }
-            (table(columns("what", &one_sided), ""))
+            (table("On one side only", columns("what", &one_sided), ""))
         }
     }
 }
@@ -87,7 +94,7 @@ fn settings(comparison: &DiffReport) -> Markup {
         @match &comparison.settings {
             None => p.quiet { "Not compared: a recording of an older version has none." },
             Some(rows) if rows.is_empty() => p.quiet { "The same." },
-            Some(rows) => (table(setting_columns(rows), "")),
+            Some(rows) => (table("Settings", setting_columns(rows), "")),
         }
     }
 }
@@ -106,7 +113,7 @@ fn folded(lines: &[DiffLine]) -> Markup {
     html! {
         @for (name, rows) in parts.iter().chain(&cannot) {
             @if !rows.is_empty() {
-                details { summary { (name) " (" (rows.len()) ")" } (table(columns("what", rows), "")) }
+                details { summary { (name) " (" (rows.len()) ")" } (table(name, columns("what", rows), "")) }
             }
         }
     }

@@ -42,7 +42,7 @@ pub fn course(comparison: &DiffReport) -> Result<String, &'static str> {
         return Err("Nothing was counted that could be drawn over time.");
     }
     let height = strips.len() as f64 * (STRIP + GAP) + 24.0;
-    let mut svg = Svg::new(WIDTH, height, "What was counted over time: before as an area, after as a line");
+    let mut svg = Svg::new("course", (WIDTH, height), "What was counted over time: before as an area, after as a line");
     let x = Scale::new((0.0, length_ns as f64), (LEFT, WIDTH - RIGHT));
     for (index, strip) in strips.iter().enumerate() {
         let top = index as f64 * (STRIP + GAP) + 4.0;
@@ -135,7 +135,7 @@ pub fn durations(all: &[DurationRow]) -> Result<String, &'static str> {
     };
     let each = SPREAD + 3.0 * ROW + 16.0;
     let height = rows.len() as f64 * each + 24.0;
-    let mut svg = Svg::new(WIDTH, height, "How long things took, before and after");
+    let mut svg = Svg::new("durations", (WIDTH, height), "How long things took, before and after");
     let log = |ns: u64| (ns.max(1) as f64).log10();
     let (from, to) = (log(least).floor(), log(most).ceil().max(log(least).floor() + 1.0));
     let x = Scale::new((from, to), (LEFT, WIDTH - RIGHT));

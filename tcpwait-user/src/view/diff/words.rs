@@ -2,7 +2,7 @@
 
 use crate::{
     diff::{
-        comparable::{NotTold, RecordingFacts, Unlike, Which},
+        comparable::{NotTold, SideFacts, Unlike, Which},
         compare::DiffReport,
         durations::Quantile,
         interval::{CONFIDENCE, Ratio},
@@ -214,7 +214,7 @@ pub fn time_wait(comparison: &DiffReport) -> Vec<String> {
 }
 
 /// The one line on a recording.
-pub fn origin(origin: &RecordingFacts, begins: &str) -> String {
+pub fn origin(origin: &SideFacts, begins: &str) -> String {
     format!(
         "{}: {begins}, {}, kernel {} {}",
         plain::escaped(&origin.file),

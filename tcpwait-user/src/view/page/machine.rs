@@ -1,101 +1,209 @@
-//! The state machine as RFC 9293 draws it, with what was counted on its edges. CLOSE stands at the top, where connections begin, and at the bottom, where they end.
+//! The state machine as RFC 9293 draws it (figure 5), with what was counted on its edges. CLOSED, which the kernel calls CLOSE, stands at the top, where
+//! connections begin, and at the bottom, where they end. Ends that the RFC does not draw, by a reset or for want of an answer, are short arrows.
 
-use super::{course::class, svg::Svg};
+use super::{frame::WIDTH, sockets::class, svg::Svg};
 use crate::{
     aggregate::report::{StatReport, TransitionRow},
     tcp::State,
-    view::units::{count, duration},
+    view::units::{count, duration, rate},
 };
 
-const WIDTH: f64 = 960.0;
-const HEIGHT: f64 = 620.0;
-const NODE: (f64, f64) = (176.0, 40.0);
+const HEIGHT: f64 = 632.0;
+const NODE: (f64, f64) = (190.0, 46.0);
 
-/// Where a state stands; `below`: of CLOSE, the one at the end.
+/// Where the middle of a state is; `below`: of CLOSE, the one at the end.
 fn place(state: State, below: bool) -> (f64, f64) {
     match state {
-        State::Close if below => (480.0, 590.0),
-        State::Close => (480.0, 30.0),
-        State::Listen => (180.0, 110.0),
-        State::SynRecv => (180.0, 220.0),
-        State::SynSent => (780.0, 170.0),
-        State::Established => (480.0, 280.0),
-        State::FinWait1 => (260.0, 370.0),
-        State::CloseWait => (780.0, 370.0),
-        State::FinWait2 => (110.0, 470.0),
-        State::Closing => (340.0, 470.0),
-        State::LastAck => (780.0, 480.0),
-        State::TimeWait => (200.0, 560.0),
+        State::Close if below => (770.0, 600.0),
+        State::Close => (480.0, 34.0),
+        State::Listen => (480.0, 130.0),
+        State::SynRecv => (190.0, 225.0),
+        State::SynSent => (770.0, 225.0),
+        State::Established => (480.0, 310.0),
+        State::FinWait1 => (190.0, 400.0),
+        State::CloseWait => (770.0, 400.0),
+        State::FinWait2 => (190.0, 500.0),
+        State::Closing => (480.0, 500.0),
+        State::LastAck => (770.0, 500.0),
+        State::TimeWait => (430.0, 600.0),
     }
 }
 
+/// Where its number stands.
+#[derive(Clone, Copy, Debug)]
+enum Anchor {
+    Begin,
+    Middle,
+    End,
+}
+
+/// How an edge goes.
+struct Way {
+    from: State,
+    to: State,
+    path: &'static str,
+    label: (f64, f64),
+    anchor: Anchor,
+}
+
+const fn way(from: State, to: State, path: &'static str, label: (f64, f64), anchor: Anchor) -> Way {
+    Way { from, to, path, label, anchor }
+}
+
+const WAYS: [Way; 25] = [
+    way(State::Close, State::Listen, "M440 57V107", (434.0, 86.0), Anchor::End),
+    way(State::Listen, State::Close, "M520 107V57", (526.0, 86.0), Anchor::Begin),
+    way(State::Close, State::SynSent, "M575 26Q800 40 810 202", (764.0, 92.0), Anchor::Begin),
+    way(State::SynSent, State::Close, "M740 202Q720 80 575 44", (670.0, 122.0), Anchor::Middle),
+    way(State::Listen, State::SynRecv, "M385 130Q240 140 200 202", (262.0, 150.0), Anchor::Middle),
+    way(State::SynSent, State::SynRecv, "M675 225H285", (480.0, 219.0), Anchor::Middle),
+    way(State::SynSent, State::Established, "M740 248L575 297", (660.0, 274.0), Anchor::Middle),
+    way(State::SynRecv, State::Established, "M220 248L385 297", (300.0, 274.0), Anchor::Middle),
+    way(State::SynRecv, State::FinWait1, "M160 248V377", (154.0, 316.0), Anchor::End),
+    way(State::Established, State::FinWait1, "M400 333L262 377", (330.0, 358.0), Anchor::Middle),
+    way(State::Established, State::CloseWait, "M560 333L698 377", (630.0, 358.0), Anchor::Middle),
+    way(State::FinWait1, State::FinWait2, "M160 423V477", (154.0, 454.0), Anchor::End),
+    way(State::FinWait1, State::Closing, "M250 423L420 477", (335.0, 453.0), Anchor::Middle),
+    way(
+        State::FinWait1,
+        State::TimeWait,
+        "M285 402C520 402 640 430 610 510Q596 560 525 586",
+        (616.0, 462.0),
+        Anchor::Begin,
+    ),
+    way(State::FinWait2, State::TimeWait, "M190 523Q200 596 335 602", (236.0, 580.0), Anchor::Middle),
+    way(State::Closing, State::TimeWait, "M450 523V577", (444.0, 553.0), Anchor::End),
+    way(State::CloseWait, State::LastAck, "M770 423V477", (776.0, 454.0), Anchor::Begin),
+    way(State::LastAck, State::Close, "M770 523V577", (776.0, 554.0), Anchor::Begin),
+    way(State::TimeWait, State::Close, "M525 606H675", (600.0, 620.0), Anchor::Middle),
+    way(State::SynRecv, State::Close, "M95 240H62", (4.0, 262.0), Anchor::Begin),
+    way(State::Established, State::Close, "M480 333V358", (480.0, 371.0), Anchor::Middle),
+    way(State::FinWait1, State::Close, "M95 415H62", (4.0, 437.0), Anchor::Begin),
+    way(State::FinWait2, State::Close, "M95 515H62", (4.0, 537.0), Anchor::Begin),
+    way(State::Closing, State::Close, "M385 515H352", (380.0, 536.0), Anchor::End),
+    way(State::CloseWait, State::Close, "M865 415H898", (956.0, 437.0), Anchor::End),
+];
+
 /// The picture, or why there is none.
 pub fn picture(report: &StatReport) -> Result<String, &'static str> {
-    let rows: Vec<&TransitionRow> = report.transitions.iter().filter(|row| row.count > 0).collect();
+    let rows: Vec<&TransitionRow> = report.transitions.iter().filter(|row| number(row) > 0).collect();
     if rows.is_empty() {
         return Err("No connection took a step.");
     }
-    let mut svg = Svg::new(WIDTH, HEIGHT, "The TCP state machine, with how often each step was taken");
+    let label = "The TCP state machine, with how often each step was taken";
+    let mut svg = Svg::new("machine", (WIDTH, HEIGHT), label);
+    svg.define_arrow();
+    let seconds = report.end_ns.saturating_sub(report.begin_ns) as f64 / 1e9;
     for row in &rows {
         // What came before was not seen: there is no edge for it.
         if let Some(from) = row.from {
-            edge(&mut svg, from, row);
+            edge(&mut svg, from, row, seconds);
         }
     }
     let is_there = |state: State| rows.iter().any(|row| row.to == state || row.from == Some(state));
     for state in State::ALL.into_iter().filter(|state| is_there(*state) || *state == State::TimeWait) {
         node(&mut svg, report, state, false);
     }
-    if rows.iter().any(|row| row.to == State::Close) {
+    let to_the_end =
+        |row: &&&TransitionRow| row.to == State::Close && matches!(row.from, Some(State::TimeWait | State::LastAck));
+    if rows.iter().any(|row| to_the_end(&row)) {
         node(&mut svg, report, State::Close, true);
     }
     Ok(svg.finish())
 }
 
-fn edge(svg: &mut Svg, from: State, row: &TransitionRow) {
-    let (x1, y1) = place(from, false);
-    let (x2, y2) = place(row.to, true);
-    let number = row.kernel.unwrap_or(row.count).max(row.count);
-    let width = 1.0 + (number as f64).log10();
-    // A little to the left of the way, so that there and back are two; more where a state lies in between.
-    let (dx, dy) = (x2 - x1, y2 - y1);
-    let length = dx.hypot(dy).max(1.0);
-    let aside = if length > 260.0 { 60.0 } else { 14.0 };
-    let (mx, my) = (f64::midpoint(x1, x2) - dy / length * aside, f64::midpoint(y1, y2) + dx / length * aside);
-    let told = format!("{from} to {}: {}", row.to, count(number));
-    let path = format!("M{x1:.1} {y1:.1}Q{mx:.1} {my:.1} {x2:.1} {y2:.1}");
-    svg.path_of_width("edge", &path, width, Some(&told));
-    // Where it leads, a little behind the middle; both are points of a quadratic curve, and this is its direction there.
-    let (at, back) = (0.62, 0.38);
-    let on = |from: f64, by: f64, to: f64| back * back * from + 2.0 * back * at * by + at * at * to;
-    let (ax, ay) = (on(x1, mx, x2), on(y1, my, y2));
-    let (ux, uy) = (back * (mx - x1) + at * (x2 - mx), back * (my - y1) + at * (y2 - my));
-    let unit = ux.hypot(uy).max(1.0);
-    let (ux, uy) = (ux / unit, uy / unit);
-    let (size, tip) = (4.0 + width, (ax + ux * 5.0, ay + uy * 5.0));
-    let corner = |side: f64| (ax - ux * size + side * uy * size * 0.7, ay - uy * size - side * ux * size * 0.7);
-    let ((x3, y3), (x4, y4)) = (corner(1.0), corner(-1.0));
-    let arrow = format!("M{:.1} {:.1}L{x3:.1} {y3:.1}L{x4:.1} {y4:.1}Z", tip.0, tip.1);
-    svg.path("arrow", &arrow, None);
-    let middle = (f64::midpoint(f64::midpoint(x1, x2), mx), f64::midpoint(f64::midpoint(y1, y2), my));
-    svg.text("middle small edge-count", (middle.0, middle.1 + 4.0), &count(number));
+/// How often: what the kernel side counted may be more than was seen.
+fn number(row: &TransitionRow) -> u64 {
+    row.kernel.unwrap_or(row.count).max(row.count)
+}
+
+fn edge(svg: &mut Svg, from: State, row: &TransitionRow, seconds: f64) {
+    let number = number(row);
+    let width = 1.0 + (number.max(1) as f64).log10() / 2.0;
+    let a_second = if seconds > 0.0 { format!(" ({}/s)", rate(Some(number as f64 / seconds))) } else { String::new() };
+    let text = format!("{}{a_second}", count(number));
+    let told = format!("{from} to {}: {text}", row.to);
+    match WAYS.iter().find(|way| way.from == from && way.to == row.to) {
+        Some(way) => {
+            svg.arrow(way.path, width, &told);
+            svg.text(&format!("small edge-count{}", anchor(way.anchor)), way.label, &text);
+        }
+        // What the RFC knows nothing of goes straight there.
+        None => {
+            let ((x1, y1), (x2, y2)) = (place(from, false), place(row.to, true));
+            let middle = (f64::midpoint(x1, x2), f64::midpoint(y1, y2));
+            svg.arrow(&format!("M{x1:.0} {y1:.0}L{x2:.0} {y2:.0}"), width, &told);
+            svg.text("small edge-count middle", (middle.0, middle.1 + 4.0), &text);
+        }
+    }
+}
+
+fn anchor(anchor: Anchor) -> &'static str {
+    match anchor {
+        Anchor::Begin => "",
+        Anchor::Middle => " middle",
+        Anchor::End => " end",
+    }
 }
 
 fn node(svg: &mut Svg, report: &StatReport, state: State, below: bool) {
     let (x, y) = place(state, below);
     let (width, height) = NODE;
-    let row = report.states.iter().find(|row| row.state == state);
     svg.rect("node", (x - width / 2.0, y - height / 2.0), (width, height), None);
     svg.rect(&class(state), (x - width / 2.0, y - height / 2.0), (6.0, height), None);
-    let Some(row) = row.filter(|_| state != State::Close) else {
-        svg.text("middle strong", (x, y + 4.0), state.name());
-        return;
-    };
-    let now = row.now.filter(|now| *now > 0).map_or_else(String::new, |now| format!(" now {}", count(now)));
-    svg.text("middle strong", (x, y - 4.0), state.name());
-    let times = match row.dwell.p50_ns {
-        Some(p50_ns) => format!("P50 {} P99 {}{now}", duration(Some(p50_ns)), duration(row.dwell.p99_ns)),
-        None => now.trim().to_owned(),
-    };
-    svg.text("middle small", (x, y + 12.0), &times);
+    let row = report.states.iter().find(|row| row.state == state).filter(|_| state != State::Close);
+    let now = row.and_then(|row| row.now).filter(|now| *now > 0).map(|now| format!("now {}", count(now)));
+    let times = row.and_then(|row| row.dwell.p50_ns.map(|p50_ns| (p50_ns, row.dwell.p99_ns)));
+    let times = times.map(|(p50, p99)| format!("median {}, P99 {}", duration(Some(p50)), duration(p99)));
+    let lines: Vec<(&str, String)> = std::iter::once(("middle strong", state.name().to_owned()))
+        .chain([times, now].into_iter().flatten().map(|text| ("middle small", text)))
+        .collect();
+    let first = y + 4.0 - 6.5 * (lines.len() - 1) as f64;
+    for (index, (class, text)) in lines.iter().enumerate() {
+        svg.text(class, (x, first + 13.0 * index as f64), text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Left, top, right, bottom.
+    type Area = (f64, f64, f64, f64);
+
+    /// What `1,234,567 (12,345/s)` takes in letters of 10 pixels.
+    const LABEL: f64 = 106.0;
+
+    fn is_apart(one: &Area, other: &Area) -> bool {
+        one.2 <= other.0 || other.2 <= one.0 || one.3 <= other.1 || other.3 <= one.1
+    }
+
+    #[test]
+    fn no_label_lies_on_another_or_on_a_state() {
+        let labels: Vec<(String, Area)> = WAYS
+            .iter()
+            .map(|way| {
+                let (x, y) = way.label;
+                let left = match way.anchor {
+                    Anchor::Begin => x,
+                    Anchor::Middle => x - LABEL / 2.0,
+                    Anchor::End => x - LABEL,
+                };
+                (format!("{} to {}", way.from, way.to), (left, y - 9.0, left + LABEL, y + 3.0))
+            })
+            .collect();
+        let places = State::ALL.into_iter().map(|state| (state, false)).chain([(State::Close, true)]);
+        let nodes = places.map(|(state, below)| {
+            let (x, y) = place(state, below);
+            (state.to_string(), (x - NODE.0 / 2.0, y - NODE.1 / 2.0, x + NODE.0 / 2.0, y + NODE.1 / 2.0))
+        });
+        let all: Vec<(String, Area)> = labels.iter().cloned().chain(nodes).collect();
+        for (index, (name, area)) in labels.iter().enumerate() {
+            assert!(area.0 >= 0.0 && area.2 <= WIDTH && area.3 <= HEIGHT, "{name} is cut: {area:?}");
+            let others = all.iter().enumerate().filter(|(other, _)| *other != index);
+            for (_, (other, there)) in others {
+                assert!(is_apart(area, there), "{name} lies on {other}");
+            }
+        }
+    }
 }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 /// A picture.
 #[derive(Debug)]
 pub struct Svg {
+    id: &'static str,
     width: f64,
     height: f64,
     label: String,
@@ -13,16 +14,59 @@ pub struct Svg {
 }
 
 impl Svg {
-    /// An empty one of this size; `label`: what it shows, for those who do not see it.
-    pub fn new(width: f64, height: f64, label: impl Into<String>) -> Self {
-        Self { width, height, label: label.into(), body: String::new() }
+    /// An empty one of this name on the page and this size; `label`: what it shows, for those who do not see it.
+    pub fn new(id: &'static str, (width, height): (f64, f64), label: impl Into<String>) -> Self {
+        Self { id, width, height, label: label.into(), body: String::new() }
+    }
+
+    /// From here on it is in an area of its own, whose places are from (0, 0) to its size: the script shows a part of it by another `viewBox`, so that
+    /// it may hold no text.
+    pub fn begin_plot(&mut self, (x, y): (f64, f64), (width, height): (f64, f64)) {
+        let _ = write!(
+            self.body,
+            r#"<svg class="plot" x="{x:.0}" y="{y:.0}" width="{width:.0}" height="{height:.0}" viewBox="0 0 {width:.0} {height:.0}" preserveAspectRatio="none">"#
+        );
+    }
+
+    /// The area ends.
+    pub fn end_plot(&mut self) {
+        self.body.push_str("</svg>");
+    }
+
+    /// From here on shapes are of a group, which the script finds by its class.
+    pub fn begin_group(&mut self, class: &str, data: &str) {
+        let _ = write!(self.body, r#"<g class="{class}"{data}>"#);
+    }
+
+    /// The group ends.
+    pub fn end_group(&mut self) {
+        self.body.push_str("</g>");
+    }
+
+    /// How what is hatched looks in this picture.
+    pub fn define_hatch(&mut self) {
+        let _ = write!(
+            self.body,
+            r#"<defs><pattern id="hatch-{}" width="8" height="8" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect class="hatch-ground" width="8" height="8"/><rect class="hatch-line" width="3" height="8"/></pattern></defs>"#,
+            self.id
+        );
+    }
+
+    /// A hatched rectangle.
+    pub fn hatched(&mut self, (x, y): (f64, f64), (width, height): (f64, f64), told: &str) {
+        let _ = write!(
+            self.body,
+            r#"<rect class="lost" fill="url(#hatch-{})" x="{x:.2}" y="{y:.1}" width="{width:.2}" height="{height:.1}""#,
+            self.id
+        );
+        self.close("rect", Some(told));
     }
 
     /// A rectangle, with what is told of it when it is pointed at.
     pub fn rect(&mut self, class: &str, (x, y): (f64, f64), (width, height): (f64, f64), told: Option<&str>) {
         let _ = write!(
             self.body,
-            r#"<rect class="{class}" x="{x:.1}" y="{y:.1}" width="{:.1}" height="{:.1}""#,
+            r#"<rect class="{class}" x="{x:.2}" y="{y:.1}" width="{:.2}" height="{:.1}""#,
             width.max(0.0),
             height.max(0.0)
         );
@@ -35,10 +79,23 @@ impl Svg {
         self.close("path", told);
     }
 
-    /// The same as wide as this.
-    pub fn path_of_width(&mut self, class: &str, path: &str, width: f64, told: Option<&str>) {
-        let _ = write!(self.body, r#"<path class="{class}" d="{path}" stroke-width="{width:.1}""#);
-        self.close("path", told);
+    /// How the head of an arrow looks in this picture.
+    pub fn define_arrow(&mut self) {
+        let _ = write!(
+            self.body,
+            r#"<defs><marker id="arrow-{}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="9" markerHeight="9" markerUnits="userSpaceOnUse" orient="auto"><path class="arrow" d="M0 0L8 4L0 8Z"/></marker></defs>"#,
+            self.id
+        );
+    }
+
+    /// An arrow as wide as this.
+    pub fn arrow(&mut self, path: &str, width: f64, told: &str) {
+        let id = self.id;
+        let _ = write!(
+            self.body,
+            r#"<path class="edge" d="{path}" stroke-width="{width:.1}" marker-end="url(#arrow-{id})""#
+        );
+        self.close("path", Some(told));
     }
 
     /// A line.
@@ -60,10 +117,10 @@ impl Svg {
 
     /// All of it.
     pub fn finish(self) -> String {
-        let Self { width, height, label, body } = self;
+        let Self { id, width, height, label, body } = self;
         let label = escaped(&label);
         format!(
-            r#"<svg viewBox="0 0 {width:.0} {height:.0}" role="img" aria-label="{label}" xmlns="http://www.w3.org/2000/svg">{body}</svg>"#
+            r#"<svg id="picture-{id}" viewBox="0 0 {width:.0} {height:.0}" role="img" aria-label="{label}" xmlns="http://www.w3.org/2000/svg">{body}</svg>"#
         )
     }
 }
@@ -91,7 +148,7 @@ mod tests {
 
     #[test]
     fn text_stays_text() {
-        let mut svg = Svg::new(10.0, 10.0, "\"><script>");
+        let mut svg = Svg::new("test", (10.0, 10.0), "\"><script>");
         svg.text("a", (1.0, 2.0), "</text><script>alert('x')</script>\u{1b}");
         svg.rect("b", (0.0, 0.0), (1.0, -1.0), Some("</title>&"));
         let svg = svg.finish();

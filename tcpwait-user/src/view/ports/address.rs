@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// `10.0.0.1`, `fe80::1%eth0`.
-pub(super) fn from(destination: &PortDestination, context: ViewContext<'_>) -> String {
+pub fn from(destination: &PortDestination, context: ViewContext<'_>) -> String {
     plain::column(&context.names.address(destination.laddr, destination.interface()))
 }
 
@@ -17,6 +17,6 @@ pub(super) fn source(source: &Source, context: ViewContext<'_>) -> String {
 }
 
 /// `10.0.0.1:80`, `[fd00::1]:80`.
-pub(super) fn to(destination: &PortDestination) -> String {
+pub fn to(destination: &PortDestination) -> String {
     std::net::SocketAddr::new(destination.raddr, destination.rport).to_string()
 }

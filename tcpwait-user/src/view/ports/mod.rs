@@ -1,6 +1,6 @@
 //! Reports on ports: text for a terminal, JSON for programs.
 
-mod address;
+pub mod address;
 pub mod json;
 pub mod remedies;
 pub mod sentences;

@@ -198,6 +198,11 @@ pub fn destination_columns(report: &PortsReport, context: ViewContext<'_>) -> Ve
 
 /// Ports that bind() gave, by source address.
 fn bound_addresses(rows: &[Bound], several: bool, context: ViewContext<'_>, width: usize) -> Vec<String> {
+    table::lines(bound_columns(rows, several, context), width)
+}
+
+/// A row for each source address.
+pub fn bound_columns(rows: &[Bound], several: bool, context: ViewContext<'_>) -> Vec<Column> {
     let column = |cell: &dyn Fn(&Bound) -> String| rows.iter().map(cell).collect::<Vec<_>>();
     let mut columns = Vec::new();
     if several {
@@ -218,7 +223,7 @@ fn bound_addresses(rows: &[Bound], several: bool, context: ViewContext<'_>, widt
             column(&|row| row.holder.map_or_else(|| "-".to_owned(), |holder| process(&holder.process))),
         ),
     ]);
-    table::lines(columns, width)
+    columns
 }
 
 /// `17`, or `17+3?` where it is not known of three more.

@@ -84,6 +84,12 @@ fn keys(report: &StatReport, context: ViewContext<'_>, rows: &[&GroupRow]) -> Ve
 
 /// Who has connections that ended otherwise than by FINs on both sides: one row a group, the most first.
 pub fn abnormal(report: &StatReport, context: ViewContext<'_>, width: usize) -> Vec<String> {
+    let columns = abnormal_columns(report, context);
+    if columns.is_empty() { Vec::new() } else { table::lines(columns, width) }
+}
+
+/// The columns of these; none where there are no rows.
+pub fn abnormal_columns(report: &StatReport, context: ViewContext<'_>) -> Vec<Column> {
     let rows = &report.groups;
     let ended = |row: &GroupRow| row.ends.iter().filter(|end| end.is_abnormal()).map(|end| end.count).sum::<u64>();
     let mut all: Vec<&GroupRow> = rows.groups.iter().filter(|row| ended(row) > 0).collect();
@@ -97,7 +103,7 @@ pub fn abnormal(report: &StatReport, context: ViewContext<'_>, width: usize) -> 
     let mut columns = keys(report, context, &all);
     columns.push(Column::number("ABNORMAL ENDS", 0, column(&|row| count(ended(row)))));
     columns.push(Column::text("MOSTLY BY", 1, column(&|row| mostly(&row.ends))));
-    table::lines(columns, width)
+    columns
 }
 
 /// `reset 60%`: the most frequent way in which the connections of a group ended otherwise than by FINs on both sides.
@@ -149,10 +155,16 @@ fn at(row: &FailureRow, context: ViewContext<'_>) -> String {
 
 /// Connects whose SYN was sent again: one row a destination.
 pub fn connects(report: &StatReport, context: ViewContext<'_>, width: usize) -> Vec<String> {
-    let connects = &report.connects;
-    if connects.all.retransmitted == 0 {
-        return Vec::new();
+    if report.connects.all.retransmitted == 0 {
+        Vec::new()
+    } else {
+        table::lines(connect_columns(report, context), width)
     }
+}
+
+/// The columns of these.
+pub fn connect_columns(report: &StatReport, context: ViewContext<'_>) -> Vec<Column> {
+    let connects = &report.connects;
     let count = |number: u64| about(report.sample.is_thinned(), count(number));
     let others = (connects.others > 0).then_some(connects.others);
     let nothing = |_| String::new();
@@ -162,7 +174,7 @@ pub fn connects(report: &StatReport, context: ViewContext<'_>, width: usize) -> 
     let to = |(to, _): &(ConnectDestination, ConnectCounts)| {
         plain::column(&context.names.endpoint(to.address, to.port, to.interface))
     };
-    let columns = vec![
+    vec![
         Column::text(
             "SYN RETRANSMITTED TO",
             0,
@@ -173,13 +185,18 @@ pub fn connects(report: &StatReport, context: ViewContext<'_>, width: usize) -> 
         Column::number("SYNS", 2, column(&|row| count(row.syn_retransmits), &nothing)),
         Column::number("MADE AFTER P50", 3, column(&|row| duration(row.dwell.p50_ns), &nothing)),
         Column::number("MAX", 4, column(&|row| duration(row.dwell.max_ns), &nothing)),
-    ];
-    table::lines(columns, width)
+    ]
 }
 
 /// How connections ended that did not go through TIME_WAIT, if any of them did otherwise than with the last ACK. (How TIME_WAIT and in SYN_RECV
 /// connections end is with their states.)
 pub fn ends(report: &StatReport, width: usize) -> Vec<String> {
+    let columns = end_columns(report);
+    if columns.is_empty() { Vec::new() } else { table::lines(columns, width) }
+}
+
+/// The columns of these; none where there are no rows.
+pub fn end_columns(report: &StatReport) -> Vec<Column> {
     let of_connections = |row: &&EndRow| !matches!(row.from, Some(State::TimeWait | State::SynRecv | State::Listen));
     let rows: Vec<&EndRow> = report.ends.rows.iter().filter(of_connections).collect();
     if rows.iter().all(|row| row.reason == Reason::Closed && row.detail.is_none()) {
@@ -206,7 +223,7 @@ pub fn ends(report: &StatReport, width: usize) -> Vec<String> {
         Column::text("MANY AFTER", 1, column(&often)),
     ];
     columns.retain(Column::has_values);
-    table::lines(columns, width)
+    columns
 }
 
 /// How long sockets stay where; below SYN_RECV, what became of it; below TIME_WAIT, how it was left. States in which nothing is and nothing happened are left out.

@@ -126,6 +126,15 @@ fn with_peer(report: &StatReport, group: &GroupRow) -> String {
     }
 }
 
+/// `10.0.0.7`, where it is the only peer of a group; `10.0.0.7 (12 of 30)` where it is the most frequent; `-` where none is known.
+pub fn about_peer(group: &GroupRow) -> String {
+    match group.peer {
+        None => "-".to_owned(),
+        Some(peer) if peer.only => peer.address.to_string(),
+        Some(peer) => format!("{} ({} of {})", peer.address, count(peer.entered), count(group.entered)),
+    }
+}
+
 /// `php-fpm to 10.0.0.7:5432`, `nginx on :8080`: the process, and what else the groups are by.
 fn described(report: &StatReport, group: &GroupRow, context: ViewContext<'_>) -> String {
     let is_told = |by: &GroupBy| *by != GroupBy::Netns || !report.netns_implied || report.several_namespaces;
