@@ -63,6 +63,8 @@ function firefox({ dark, script }, downloadPath) {
       'browser.download.folderList': 2,
       'browser.download.dir': downloadPath,
       'browser.download.useDownloadDir': true,
+      // What it opens for the first file would take the keys of the next page.
+      'browser.download.alwaysOpenPanel': false,
       'browser.download.always_ask_before_handling_new_types': false,
       'network.proxy.type': 1,
       'network.proxy.socks': NOWHERE.host,
