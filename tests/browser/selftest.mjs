@@ -12,6 +12,7 @@ import { reads, seen } from './checks/reads.mjs';
 import { saves } from './checks/saves.mjs';
 import { sorts } from './checks/sorts.mjs';
 import { valid } from './checks/valid.mjs';
+import { zooms } from './checks/zooms.mjs';
 import { visit } from './visit.mjs';
 
 const LIGHT = { dark: false, script: true };
@@ -35,9 +36,14 @@ const FAULTS = [
   [WITHOUT, 'reads', /something else/, style('table{display:none}')],
   [WITHOUT, 'reads', /something else/, style('svg text{visibility:hidden}')],
   [WITHOUT, 'reads', /button/, body('<button type="button">x</button>')],
-  [LIGHT, 'sorts', /is not/, script('for (const body of document.querySelectorAll("tbody")) body.append = () => {};')],
-  [LIGHT, 'sorts', /aria-sort|as it says/, script('Object.defineProperty(Element.prototype, "ariaSort", { set() {} });')],
-  [LIGHT, 'saves', /no JSON/, page => page.replace(/(id="data">)[^<]*/, '$1{')],
+  [LIGHT, 'sorts', /as it says/, script('for (const body of document.querySelectorAll("tbody")) body.append = () => {};')],
+  [LIGHT, 'sorts', /as it says/, script(`
+    const { setAttribute } = Element.prototype;
+    const turned = { ascending: 'descending', descending: 'ascending' };
+    Element.prototype.setAttribute = function (name, value) { setAttribute.call(this, name, name === 'aria-sort' ? turned[value] : value); };`)],
+  [LIGHT, 'saves', /no JSON/, script('Blob = class extends Blob { constructor(parts, options) { super(["{"], options); } };')],
+  [LIGHT, 'saves', /no CSV/, script('Blob = class extends Blob { constructor(parts, options) { super(["a"], options); } };')],
+  [LIGHT, 'zooms', /different times/, script('[...document.querySelectorAll(".plot")].at(-1).setAttribute = () => {};')],
   [LIGHT, 'points', /does not show/, style('.hover{pointer-events:none}')],
   [LIGHT, 'policy', /fetches/, noPolicy],
   [LIGHT, 'policy', /runs/, page => page.replace(/script-src '[^']*'/, "script-src 'unsafe-inline'")],
@@ -72,9 +78,10 @@ async function run(check, browser, file, folder, whole) {
   const work = {
     quiet: async () => [],
     fits,
-    reads: async page => reads(await seen(page), whole),
+    reads: async page => reads(await seen(page, file), whole),
     sorts: async page => (await sorts(page)).faults,
-    saves: async page => (await saves(page, browser.downloads)).faults,
+    saves: async page => (await saves(page, browser.downloads, 2)).faults,
+    zooms: async page => (await zooms(page)).faults,
     points: async page => (await points(page)).faults,
     prints: page => prints(page, folder),
     accessible,

@@ -1,5 +1,7 @@
 // A table is sorted by its headings, by a click and by a key; what a screen reader is told of the order is the order.
 
+import { click } from '../hand.mjs';
+
 /** Presses the first and the last heading of each table. Gives the faults, and how many headings were pressed. */
 export async function sorts(page) {
   const faults = [];
@@ -10,7 +12,7 @@ export async function sorts(page) {
     const before = await rows(table);
     for (const column of new Set([0, buttons.length - 1].filter(column => column in buttons))) {
       const orders = [];
-      for (const press of [() => buttons[column].click(), () => keyed(page, buttons[column], 'Enter'), () => keyed(page, buttons[column], ' ')]) {
+      for (const press of [() => click(buttons[column]), () => keyed(page, buttons[column], 'Enter'), () => keyed(page, buttons[column], ' ')]) {
         await press();
         const { order, others, sorted } = await state(table, column);
         const heading = `table ${at + 1}, heading ${column + 1}`;
@@ -23,7 +25,7 @@ export async function sorts(page) {
     }
     if ((await rows(table)).sort().join('\n') !== before.sort().join('\n')) faults.push(`has other rows when sorted: table ${at + 1}`);
   }
-  return { faults, pressed };
+  return { faults, count: pressed };
 }
 
 async function keyed(page, button, key) {
@@ -39,8 +41,10 @@ const state = (table, column) =>
     const order = heads[column].getAttribute('aria-sort');
     const isNumber = heads[column].classList.contains('number');
     const cells = [...table.tBodies[0].rows].map(row => row.cells[column]);
+    // What is not known is less than anything.
+    const value = cell => Number(cell.dataset.value ?? -1);
     const compare = isNumber
-      ? (one, other) => Number(one.dataset.value) - Number(other.dataset.value)
+      ? (one, other) => value(one) - value(other)
       : (one, other) => one.textContent.localeCompare(other.textContent);
     const way = { ascending: 1, descending: -1 }[order];
     const sorted = way !== undefined && cells.every((cell, at) => at === 0 || way * compare(cells[at - 1], cell) <= 0);
