@@ -16,6 +16,7 @@ mod fixtures;
 mod fuzz;
 mod object;
 mod packages;
+mod pages;
 mod release;
 mod root;
 mod run;
@@ -62,7 +63,7 @@ enum Verb {
     /// Check formatting, lints and documentation, run all tests, then those that need root and this kernel.
     ///
     /// Installs the programs that the tests use (nginx, ab, curl, ss, ip, Prometheus, mandoc, groff, zsh, fish; lintian, debootstrap and skopeo for
-    /// `cargo xtask dist --check`, which is part of it) and a C++ compiler where they are missing. A minute of
+    /// `cargo xtask dist --check`, which is part of it; what `cargo xtask pages` needs, which is too) and a C++ compiler where they are missing. A minute of
     /// `cargo xtask fuzz` goes on beside the kernel tests on this machine, unless only some tests are asked for. Beside all of that
     /// the kernel tests run on other kernels, as `cargo xtask vm` runs them. One that fails on this kernel, which others use,
     /// is run again alone at the end; the last line says which, and more than one in 20 is a failure. Without root and without
@@ -97,6 +98,12 @@ enum Verb {
         #[arg(long)]
         keep: bool,
     },
+    /// Try the HTML pages that tcpwait writes in Chromium and Firefox.
+    ///
+    /// Light and dark, narrow and wide, with JavaScript and without: that they fetch nothing and say nothing on the console, can be read, used, printed, and
+    /// understood by a screen reader. Installs Debian's browsers, Node and poppler-utils where they are missing; what drives the browsers comes from npm into
+    /// target/pages, by a lock file. The exit code is 1 if anything is wrong, and 77 if one of them is not to be had.
+    Pages,
     /// Make the recordings of other kernels in tests/fixtures anew, for a change of the recording format.
     Fixtures {
         /// Of these kernels, named as for `cargo xtask vm --kernel` [default: 6.1 6.12, and 6.1 7.3 for how connections end].
@@ -124,6 +131,7 @@ fn main() -> ExitCode {
         Verb::TestInGuests { filters } => test::in_guests(filters),
         Verb::Bench { args } => bench::run(&args).map(|()| ExitCode::SUCCESS),
         Verb::Fuzz { seconds, keep } => fuzz::run(seconds, keep),
+        Verb::Pages => pages::run(),
         Verb::Fixtures { kernels, ends } => fixtures::run(&kernels, ends).map(|()| ExitCode::SUCCESS),
         Verb::Vm(options) => vm::run(&options),
     };

@@ -13,6 +13,7 @@ use crate::compile::{self, cargo, executable};
 use crate::dist;
 use crate::fuzz;
 use crate::object;
+use crate::pages;
 use crate::root;
 use crate::setup::{self, Toolchain};
 use crate::toolchain;
@@ -27,6 +28,7 @@ use self::course::{Beside, Course};
 const ON_THIS_KERNEL: &str = "kernel tests";
 const IN_GUESTS: &str = "kernel tests in guests";
 const FUZZING: &str = "fuzzing";
+const PAGES: &str = "pages in browsers";
 
 /// How long the fuzzer runs, in seconds, beside the kernel tests on this machine, which mostly wait.
 const FUZZING_S: u32 = 60;
@@ -40,8 +42,9 @@ pub fn run(filters: Vec<String>) -> Result<ExitCode> {
     // Only the kernel tests use these packages.
     if root::available() {
         setup::test_packages()?;
-        // Before anything goes on beside; where there is none to be had, its own step says so.
+        // Before anything goes on beside; where one of them is not to be had, its own step says so.
         let _ = fuzz::compiler_of_cxx();
+        let _ = pages::programs();
     }
 
     // Beside all that follows: downloads first, which wait; then, once the tests are built, the guests.
@@ -77,6 +80,7 @@ pub fn run(filters: Vec<String>) -> Result<ExitCode> {
     // Beside the guests, which want the processor that the tests on this machine leave.
     if filters.iter().all(Option::is_none) {
         course.step("what is shipped", dist::check_here);
+        course.join(PAGES, Beside::this_program(&["pages".to_owned()]));
     }
     course.join(IN_GUESTS, guests);
     // Nothing else runs by now.
@@ -182,7 +186,8 @@ fn test(filter: &Option<String>) -> Result<()> {
     finish(test)
 }
 
-fn finish(mut command: Command) -> Result<()> {
+/// Runs a command that has to succeed.
+pub fn finish(mut command: Command) -> Result<()> {
     let line = root::shown(&command);
     let status = command.status().with_context(|| format!("cannot run `{line}`"))?;
     if !status.success() {

@@ -46,14 +46,16 @@
       button.append(...head.childNodes);
       head.append(button);
       button.addEventListener('click', () => {
-        const down = head.ariaSort !== 'descending';
+        const is_number = head.classList.contains('number');
+        // The largest number first, but the first letter.
+        const down = head.ariaSort ? head.ariaSort !== 'descending' : is_number;
         for (const other of head.parentNode.cells) other.removeAttribute('aria-sort');
         head.setAttribute('aria-sort', down ? 'descending' : 'ascending');
         const at = head.cellIndex;
         const value = row => Number(row.cells[at].dataset.value ?? -1);
-        const compare = head.classList.contains('number')
+        const compare = is_number
           ? (one, other) => value(other) - value(one)
-          : (one, other) => texts(one)[at].localeCompare(texts(other)[at]);
+          : (one, other) => texts(other)[at].localeCompare(texts(one)[at]);
         const rows = [...body.rows].sort(compare);
         body.append(...(down ? rows : rows.reverse()));
       });
