@@ -27,6 +27,9 @@ const PROGRAMS: [(&str, &str); 4] =
 /// Recordings that differ in what their pages have.
 const FIXTURES: [&str; 4] = ["incident", "reasons", "handshakes", "natural"];
 
+/// Recordings that are compared, before and after.
+const COMPARED: [(&str, &str); 2] = [("keepalive_off", "keepalive_on"), ("incident", "reasons")];
+
 /// The verb.
 pub fn run() -> Result<ExitCode> {
     setup::toolchain()?;
@@ -131,6 +134,13 @@ fn make(folder: &Path) -> Result<()> {
         let mut report = Command::new(&tool);
         report.args(["report", "--from"]).arg(&recording).arg("-o").arg(page).env("TZ", "UTC");
         finish(report)?;
+    }
+    for (before, after) in COMPARED {
+        let mut diff = Command::new(&tool);
+        let recordings = [before, after].map(|name| fixtures.join(name).with_extension("tcpwait"));
+        let page = folder.join(format!("{before}-to-{after}.html"));
+        diff.arg("diff").args(recordings).arg("-o").arg(page).env("TZ", "UTC");
+        finish(diff)?;
     }
     Ok(())
 }

@@ -88,6 +88,7 @@ impl DiffReport {
         let verdicts = self
             .counts
             .iter()
+            .filter(|row| !row.quantity.is_drawn_only())
             .map(|row| row.verdict)
             .chain(self.gauges.iter().map(|row| row.verdict))
             .chain(self.durations.iter().flat_map(|row| row.quantiles.iter().map(|row| row.verdict)));

@@ -303,6 +303,7 @@ fn quantities(step: &Transition) -> impl Iterator<Item = Quantity> {
         ends_otherwise.then_some(Quantity::EndedBy(reason, step.detail)),
         again.then_some(Quantity::SynSentAgain),
         gone,
+        from.filter(|from| *from != State::TimeWait).map(|from| Quantity::Step(from, to)),
     ]
     .into_iter()
     .flatten()

@@ -33,6 +33,8 @@ pub enum Quantity {
     SynSentAgain,
     /// Calls that failed.
     Failed(Call, Why),
+    /// Steps from one state to another: what the state machine is drawn of.
+    Step(State, State),
 }
 
 /// What a quantity is to be held against, as load differs.
@@ -75,6 +77,7 @@ impl Quantity {
             Self::SynRecvEndedBy(reason) => format!("syn_recv.{}", reason.name()),
             Self::SynSentAgain => "connect.syn_sent_again".to_owned(),
             Self::Failed(_, why) => format!("failures.{}", why.name()),
+            Self::Step(from, to) => format!("steps.{}.{}", from.name().to_lowercase(), to.name().to_lowercase()),
         }
     }
 
@@ -100,6 +103,7 @@ impl Quantity {
             Self::SynRecvEndedBy(reason) => format!("{} ended: {}", State::SynRecv, reason.name()),
             Self::SynSentAgain => "connects whose SYN was sent again".to_owned(),
             Self::Failed(call, why) => format!("{} failed: {}", call.name(), why.name()),
+            Self::Step(from, to) => format!("{from} to {to}"),
         }
     }
 
@@ -113,7 +117,8 @@ impl Quantity {
             | Self::EndedBy(..)
             | Self::SynRecvEndedBy(_)
             | Self::SynSentAgain
-            | Self::Failed(..) => Base::Ended,
+            | Self::Failed(..)
+            | Self::Step(..) => Base::Ended,
         }
     }
 
@@ -125,6 +130,11 @@ impl Quantity {
             Self::TimeWaitLeftBy(Reason::Reset) => Direction::MoreIsWorse,
             _ => Direction::Neither,
         }
+    }
+
+    /// Whether it is part of others, which have rows of their own, and is there to be drawn.
+    pub fn is_drawn_only(self) -> bool {
+        matches!(self, Self::Step(..))
     }
 
     /// Whether it comes as late after a connection's end as TIME_WAIT takes, so that what was before a recording shows in its first minute.

@@ -9,7 +9,7 @@ mod findings;
 mod frame;
 mod head;
 mod lives;
-mod machine;
+pub(super) mod machine;
 pub(super) mod markup;
 mod opening;
 mod port_section;

@@ -36,7 +36,7 @@ pub struct DiffLine {
 
 /// Every row, those of the load first.
 pub fn lines(comparison: &DiffReport) -> Vec<DiffLine> {
-    let counted = comparison.counts.iter().filter(|row| !is_load(row)).map(of_count);
+    let counted = comparison.counts.iter().filter(|row| !is_load(row) && !row.quantity.is_drawn_only()).map(of_count);
     let gauges = comparison.gauges.iter().map(of_gauge);
     let durations =
         comparison.durations.iter().flat_map(|row| row.quantiles.iter().map(|quantile| of_quantile(row, quantile)));

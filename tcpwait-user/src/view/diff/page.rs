@@ -31,11 +31,14 @@ pub fn html(comparison: &DiffReport, document: &str, zone: &TimeZone) -> String 
     let spread = "Each is as high as its most frequent length; lengths are in tens, hundreds and so on. Squares are quantiles, the bars through them their intervals.";
     let course = html! { (key()) (picture("Over time", "", pictures::course(comparison))) };
     let durations = html! { (key()) (picture("How long things took", "", pictures::durations(&comparison.durations))) };
+    let machine = picture("The state machine", "", pictures::machine(comparison));
+    let steps = "Steps a second before -> after; in bold where the rate and the share of 1,000 connections differ. In the states: the most sockets at once.";
     let body = html! {
         (head(comparison, zone))
         (section("differences", "What differs", differences(comparison, &lines), ""))
         (section("settings", "Settings", settings(comparison), ""))
         (section("over-time", "Over time", course, got))
+        (section("states", "States", machine, steps))
         (section("times", "How long things took", durations, spread))
         (section("same", "The same, and what cannot be said", folded(&lines), ""))
         (section("method", "How this was judged", method(), ""))

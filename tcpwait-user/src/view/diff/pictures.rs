@@ -9,12 +9,14 @@ use crate::{
         row::{CountRow, DurationRow, GaugeRow},
     },
     plain,
+    tcp::State,
     view::{
         page::{
             axis::{Scale, round_up},
+            machine::{self, MachineEdge},
             svg::Svg,
         },
-        units::{count, duration},
+        units::{count, duration, rate},
     },
 };
 
@@ -55,7 +57,7 @@ pub fn course(comparison: &DiffReport) -> Result<String, &'static str> {
 fn strips(comparison: &DiffReport) -> Vec<Strip<'_>> {
     let is_shown = |row: &&CountRow| {
         let is_load = row.quantity == Quantity::Ended || row.quantity == Quantity::TimeWaitEntered;
-        row.subject.is_none() && (is_load || row.verdict.is_change())
+        row.subject.is_none() && !row.quantity.is_drawn_only() && (is_load || row.verdict.is_change())
     };
     let counted = comparison.counts.iter().filter(is_shown).map(|row| {
         let CountRow { quantity, before, after, .. } = row;
@@ -201,4 +203,28 @@ fn dot(svg: &mut Svg, quantile: Option<Quantile>, side: &str, y: f64, place: &dy
     let width = (place(high) - place(low)).max(1.0);
     svg.rect(&format!("{side}-interval"), (place(low), y - 1.0), (width, 2.0), Some(&told));
     svg.rect(&format!("{side}-dot"), (place(quantile.ns) - 2.5, y - 2.5), (5.0, 5.0), Some(&told));
+}
+
+/// The state machine, with the rates of both on its edges; or why there is none. What was before a connection was seen, and ends of TIME_WAIT, have no edge.
+pub fn machine(report: &DiffReport) -> Result<String, &'static str> {
+    let edges: Vec<MachineEdge> = report
+        .counts
+        .iter()
+        .filter_map(|row| match row.quantity {
+            Quantity::Step(from, to) => Some(MachineEdge {
+                from,
+                to,
+                number: row.before.count.max(row.after.count),
+                text: format!("{} -> {}/s", rate(row.before.per_s), rate(row.after.per_s)),
+                is_strong: row.verdict.is_change(),
+            }),
+            _ => None,
+        })
+        .collect();
+    let nodes = |state: State| {
+        let row = report.gauges.iter().find(|row| row.state == state);
+        let most = row.map(|row| format!("at most {} -> {}", count(row.before.most), count(row.after.most)));
+        most.into_iter().collect()
+    };
+    machine::draw("The TCP state machine, with the rates of its steps before and after", &edges, &nodes)
 }

@@ -84,30 +84,60 @@ const WAYS: [Way; 25] = [
     way(State::CloseWait, State::Close, "M865 415H898", (956.0, 437.0), Anchor::End),
 ];
 
-/// The picture, or why there is none.
+/// Steps from one state to another.
+#[derive(Clone, Debug)]
+pub struct MachineEdge {
+    /// From.
+    pub from: State,
+    /// To.
+    pub to: State,
+    /// How many: the more, the wider.
+    pub number: u64,
+    /// What stands beside it.
+    pub text: String,
+    /// Whether that is in bold.
+    pub is_strong: bool,
+}
+
+/// The picture of a report, or why there is none.
 pub fn picture(report: &StatReport) -> Result<String, &'static str> {
-    let rows: Vec<&TransitionRow> = report.transitions.iter().filter(|row| number(row) > 0).collect();
-    if rows.is_empty() {
+    let seconds = report.end_ns.saturating_sub(report.begin_ns) as f64 / 1e9;
+    let edges: Vec<MachineEdge> = report
+        .transitions
+        .iter()
+        .filter_map(|row| {
+            let number = number(row);
+            let a_second = (seconds > 0.0).then(|| format!(" ({}/s)", rate(Some(number as f64 / seconds))));
+            let text = format!("{}{}", count(number), a_second.unwrap_or_default());
+            // What came before was not seen: there is no edge for it.
+            Some(MachineEdge { from: row.from?, to: row.to, number, text, is_strong: false })
+        })
+        .collect();
+    let nodes = |state: State| {
+        let row = report.states.iter().find(|row| row.state == state).filter(|_| state != State::Close);
+        let now = row.and_then(|row| row.now).filter(|now| *now > 0).map(|now| format!("now {}", count(now)));
+        let times = row.and_then(|row| row.dwell.p50_ns.map(|p50_ns| (p50_ns, row.dwell.p99_ns)));
+        let times = times.map(|(p50, p99)| format!("median {}, P99 {}", duration(Some(p50)), duration(p99)));
+        [times, now].into_iter().flatten().collect()
+    };
+    draw("The TCP state machine, with how often each step was taken", &edges, &nodes)
+}
+
+/// The state machine with these edges; `nodes`: what stands in a state below its name.
+pub fn draw(label: &str, edges: &[MachineEdge], nodes: &dyn Fn(State) -> Vec<String>) -> Result<String, &'static str> {
+    let edges: Vec<&MachineEdge> = edges.iter().filter(|edge| edge.number > 0).collect();
+    if edges.is_empty() {
         return Err("No connection took a step.");
     }
-    let label = "The TCP state machine, with how often each step was taken";
     let mut svg = Svg::new("machine", (WIDTH, HEIGHT), label);
     svg.define_arrow();
-    let seconds = report.end_ns.saturating_sub(report.begin_ns) as f64 / 1e9;
-    for row in &rows {
-        // What came before was not seen: there is no edge for it.
-        if let Some(from) = row.from {
-            edge(&mut svg, from, row, seconds);
-        }
-    }
-    let is_there = |state: State| rows.iter().any(|row| row.to == state || row.from == Some(state));
+    edges.iter().for_each(|each| edge(&mut svg, each));
+    let is_there = |state: State| edges.iter().any(|edge| edge.to == state || edge.from == state);
     for state in State::ALL.into_iter().filter(|state| is_there(*state) || *state == State::TimeWait) {
-        node(&mut svg, report, state, false);
+        node(&mut svg, state, false, nodes(state));
     }
-    let to_the_end =
-        |row: &&&TransitionRow| row.to == State::Close && matches!(row.from, Some(State::TimeWait | State::LastAck));
-    if rows.iter().any(|row| to_the_end(&row)) {
-        node(&mut svg, report, State::Close, true);
+    if edges.iter().any(|edge| edge.to == State::Close && matches!(edge.from, State::TimeWait | State::LastAck)) {
+        node(&mut svg, State::Close, true, nodes(State::Close));
     }
     Ok(svg.finish())
 }
@@ -117,23 +147,22 @@ fn number(row: &TransitionRow) -> u64 {
     row.kernel.unwrap_or(row.count).max(row.count)
 }
 
-fn edge(svg: &mut Svg, from: State, row: &TransitionRow, seconds: f64) {
-    let number = number(row);
-    let width = 1.0 + (number.max(1) as f64).log10() / 2.0;
-    let a_second = if seconds > 0.0 { format!(" ({}/s)", rate(Some(number as f64 / seconds))) } else { String::new() };
-    let text = format!("{}{a_second}", count(number));
-    let told = format!("{from} to {}: {text}", row.to);
-    match WAYS.iter().find(|way| way.from == from && way.to == row.to) {
+fn edge(svg: &mut Svg, edge: &MachineEdge) {
+    let MachineEdge { from, to, number, text, is_strong } = edge;
+    let width = 1.0 + ((*number).max(1) as f64).log10() / 2.0;
+    let told = format!("{from} to {to}: {text}");
+    let strong = if *is_strong { " strong" } else { "" };
+    match WAYS.iter().find(|way| way.from == *from && way.to == *to) {
         Some(way) => {
             svg.arrow(way.path, width, &told);
-            svg.text(&format!("small edge-count{}", anchor(way.anchor)), way.label, &text);
+            svg.text(&format!("small edge-count{}{strong}", anchor(way.anchor)), way.label, text);
         }
         // What the RFC knows nothing of goes straight there.
         None => {
-            let ((x1, y1), (x2, y2)) = (place(from, false), place(row.to, true));
+            let ((x1, y1), (x2, y2)) = (place(*from, false), place(*to, true));
             let middle = (f64::midpoint(x1, x2), f64::midpoint(y1, y2));
             svg.arrow(&format!("M{x1:.0} {y1:.0}L{x2:.0} {y2:.0}"), width, &told);
-            svg.text("small edge-count middle", (middle.0, middle.1 + 4.0), &text);
+            svg.text(&format!("small edge-count middle{strong}"), (middle.0, middle.1 + 4.0), text);
         }
     }
 }
@@ -146,17 +175,13 @@ fn anchor(anchor: Anchor) -> &'static str {
     }
 }
 
-fn node(svg: &mut Svg, report: &StatReport, state: State, below: bool) {
+fn node(svg: &mut Svg, state: State, below: bool, lines: Vec<String>) {
     let (x, y) = place(state, below);
     let (width, height) = NODE;
     svg.rect("node", (x - width / 2.0, y - height / 2.0), (width, height), None);
     svg.rect(&class(state), (x - width / 2.0, y - height / 2.0), (6.0, height), None);
-    let row = report.states.iter().find(|row| row.state == state).filter(|_| state != State::Close);
-    let now = row.and_then(|row| row.now).filter(|now| *now > 0).map(|now| format!("now {}", count(now)));
-    let times = row.and_then(|row| row.dwell.p50_ns.map(|p50_ns| (p50_ns, row.dwell.p99_ns)));
-    let times = times.map(|(p50, p99)| format!("median {}, P99 {}", duration(Some(p50)), duration(p99)));
     let lines: Vec<(&str, String)> = std::iter::once(("middle strong", state.name().to_owned()))
-        .chain([times, now].into_iter().flatten().map(|text| ("middle small", text)))
+        .chain(lines.into_iter().map(|text| ("middle small", text)))
         .collect();
     let first = y + 4.0 - 6.5 * (lines.len() - 1) as f64;
     for (index, (class, text)) in lines.iter().enumerate() {
