@@ -18,6 +18,8 @@ export async function visit(browser, file, work) {
       document.addEventListener('securitypolicyviolation', event => globalThis.violations.push(`${event.effectiveDirective} ${event.blockedURI}`));
     });
     await page.goto(address, { waitUntil: 'load' });
+    // What is folded away is part of the page, too.
+    await page.evaluate(() => document.querySelectorAll('details').forEach(folded => { folded.open = true; }));
     const given = await work(page).catch(error => [`the test broke off: ${error.stack}`]);
     // An empty list without JavaScript, where browsers only say it on the console.
     const violations = await page.evaluate(() => globalThis.violations ?? []);

@@ -205,7 +205,9 @@ fn it_refuses_what_it_cannot_do() {
 fn the_page_says_what_the_text_says() {
     let page = diff("keepalive_off", "keepalive_on", &["-o", "-"]);
     assert_eq!(page.code, Some(0), "{page:?}");
-    let text = diff("keepalive_off", "keepalive_on", &[]);
+    let mut command = tcpwait();
+    let paths = ["keepalive_off", "keepalive_on"].map(fixture);
+    let text = finish(command.env("COLUMNS", "1000").arg("diff").args(paths));
     let html = page.stdout.replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">");
     for sentence in text.stdout.lines().filter(|line| line.ends_with('.') && line.contains(" before, ")) {
         assert!(html.contains(sentence), "{sentence}\n{html}");

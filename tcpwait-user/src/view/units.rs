@@ -75,7 +75,15 @@ pub fn time_of_day(time: Option<Timestamp>, zone: &TimeZone) -> String {
 
 /// How large that is which one of these wrote, for those who sort by what they see; `None` of what is no number.
 pub fn magnitude(text: &str) -> Option<f64> {
-    let text = text.trim_start_matches(['>', '<', '=', '~']);
+    let text = text.trim_start_matches(['>', '<', '=', '~', '+']);
+    // A change.
+    if let Some(less) = text.strip_prefix('-').filter(|less| less.starts_with(|c: char| c.is_ascii_digit())) {
+        return magnitude(less).map(|number| -number);
+    }
+    // So many times as much, beside changes in percent.
+    if let Some(times) = text.strip_prefix('x').filter(|times| times.starts_with(|c: char| c.is_ascii_digit())) {
+        return magnitude(times).map(|times| (times - 1.0) * 100.0);
+    }
     let plain: String = text.chars().filter(|c| *c != ',').collect();
     let end = plain.find(|c: char| !(c.is_ascii_digit() || c == '.')).unwrap_or(plain.len());
     let (number, unit) = plain.split_at_checked(end)?;
@@ -130,8 +138,8 @@ mod tests {
     fn what_is_written_can_be_sorted() {
         let of = |texts: &[&str]| texts.iter().map(|text| magnitude(text)).collect::<Vec<_>>();
         assert_eq!(
-            of(&["27,912", ">=5", "<1%", "3+2?", "-", "nginx", ""]),
-            [Some(27_912.0), Some(5.0), Some(1.0), Some(3.0), None, None, None]
+            of(&["27,912", ">=5", "<1%", "3+2?", "-75%", "+20%", "x12", "-", "nginx", ""]),
+            [Some(27_912.0), Some(5.0), Some(1.0), Some(3.0), Some(-75.0), Some(20.0), Some(1100.0), None, None, None]
         );
         let times = [999, 1_234, 41_299, 3_070_000, 1_300_259_000, 61_024_999_999, 1_240_000_000_000, 1 << 50];
         let shown: Vec<_> = times.iter().map(|ns| magnitude(&duration(Some(*ns)))).collect();

@@ -42,7 +42,7 @@ const state = (table, column) =>
     const isNumber = heads[column].classList.contains('number');
     const cells = [...table.tBodies[0].rows].map(row => row.cells[column]);
     // What is not known is less than anything.
-    const value = cell => Number(cell.dataset.value ?? -1);
+    const value = cell => Number(cell.dataset.value ?? -1e99);
     const compare = isNumber
       ? (one, other) => value(one) - value(other)
       : (one, other) => one.textContent.localeCompare(other.textContent);

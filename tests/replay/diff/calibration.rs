@@ -163,7 +163,7 @@ fn halves_of_a_steady_recording_are_the_same() {
     for (name, load) in loads {
         let (mut differ, mut all) = (0, 0);
         let mut found = Vec::new();
-        for seed in 1..=25 {
+        for seed in 1..=12 {
             let comparison = halves(load, seed);
             let (changes, rows) = comparison.changes();
             differ += changes;
@@ -171,7 +171,7 @@ fn halves_of_a_steady_recording_are_the_same() {
             let changed = comparison.counts.iter().filter(|row| row.verdict.is_change());
             found.extend(changed.map(|row| format!("{:?} {:?}", row.quantity, row.verdict)));
         }
-        assert!(all > 300, "{name}: {all} rows");
+        assert!(all > 150, "{name}: {all} rows");
         assert!(differ * 20 <= all, "{name}: {differ} of {all} rows differ by chance: {found:?}");
     }
 }

@@ -10,10 +10,12 @@ use super::{
 };
 use crate::{
     diff::{
+        comparable::SideFacts,
         compare::DiffReport,
         row::{ChangeKind, SettingRow},
         verdict::{DiffVerdict, NotSaid},
     },
+    fold::fold,
     view::{
         paint::{Mark, Paint},
         table,
@@ -43,19 +45,21 @@ impl DiffText {
     /// # Errors
     /// The output cannot be written.
     pub fn write(&self, comparison: &DiffReport, out: &mut dyn Write) -> io::Result<()> {
-        for (name, origin) in [("BEFORE", &comparison.before), ("AFTER ", &comparison.after)] {
-            let begins = date_time(Timestamp::from_nanosecond(origin.realtime_ns).ok(), &self.zone);
-            writeln!(out, "{name} {}", words::origin(origin, &begins))?;
-        }
+        let of = |name: &str, facts: &SideFacts| {
+            let begins = date_time(Timestamp::from_nanosecond(facts.realtime_ns).ok(), &self.zone);
+            format!("{name} {}", words::origin(facts, &begins))
+        };
+        self.sentence(&of("BEFORE", &comparison.before), Mark::Plain, out)?;
+        self.sentence(&of("AFTER ", &comparison.after), Mark::Plain, out)?;
         if comparison.unlike.is_empty() {
-            writeln!(out, "{}", words::ALIKE)?;
+            self.sentence(words::ALIKE, Mark::Plain, out)?;
         }
         for unlike in &comparison.unlike {
-            writeln!(out, "{}", self.paint.line(Mark::Warning, &words::unlike(unlike)))?;
+            self.sentence(&words::unlike(unlike), Mark::Warning, out)?;
         }
-        writeln!(out, "{}", words::load(comparison))?;
+        self.sentence(&words::load(comparison), Mark::Plain, out)?;
         for sentence in words::time_wait(comparison) {
-            writeln!(out, "{sentence}")?;
+            self.sentence(&sentence, Mark::Plain, out)?;
         }
         let lines = lines(comparison);
         for kind in words::KINDS {
@@ -75,7 +79,13 @@ impl DiffText {
                 lines.iter().filter(|line| matches!(line.verdict, DiffVerdict::Unknown(_))).collect();
             self.table("CANNOT BE SAID", &unknown, Mark::Plain, out)?;
         }
-        writeln!(out, "\n{}", self.folded(&lines, comparison))
+        writeln!(out)?;
+        self.folded(&lines, comparison).lines().try_for_each(|line| self.sentence(line, Mark::Plain, out))
+    }
+
+    fn sentence(&self, text: &str, mark: Mark, out: &mut dyn Write) -> io::Result<()> {
+        let lines = fold(text, self.width, 2);
+        lines.iter().try_for_each(|line| writeln!(out, "{}", self.paint.line(mark, line)))
     }
 
     /// What is too little to be called a difference, and yet is not to vanish: not of each group, unless all is to be shown.

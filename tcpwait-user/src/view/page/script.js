@@ -52,7 +52,7 @@
         for (const other of head.parentNode.cells) other.removeAttribute('aria-sort');
         head.setAttribute('aria-sort', down ? 'descending' : 'ascending');
         const at = head.cellIndex;
-        const value = row => Number(row.cells[at].dataset.value ?? -1);
+        const value = row => Number(row.cells[at].dataset.value ?? -1e99);
         const compare = is_number
           ? (one, other) => value(other) - value(one)
           : (one, other) => texts(other)[at].localeCompare(texts(one)[at]);
