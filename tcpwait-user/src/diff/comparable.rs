@@ -10,6 +10,10 @@ pub struct SideFacts {
     pub file: String,
     /// Where it is, to know the same again; `None` of standard input.
     pub place: Option<std::path::PathBuf>,
+    /// The machine's name; `None` in older recordings.
+    pub host: Option<String>,
+    /// The network namespaces that were recorded, as they were named; empty for all, `None` in older recordings.
+    pub recorded: Option<String>,
     /// `uname -r`.
     pub kernel: String,
     /// `uname -m`.
@@ -102,7 +106,16 @@ pub fn unlike(before: &SideFacts, after: &SideFacts, delayed: [Window; 2]) -> Ve
         ("HZ", hz(before.hz), hz(after.hz)),
         ("tcpwait", before.tcpwait.clone(), after.tcpwait.clone()),
     ];
-    let differ = said.into_iter().filter(|(_, before, after)| before != after);
+    let all = |recorded: &String| if recorded.is_empty() { "all".to_owned() } else { recorded.clone() };
+    let both = [
+        ("host", before.host.clone().zip(after.host.clone())),
+        (
+            "what was recorded (network namespaces)",
+            before.recorded.as_ref().map(all).zip(after.recorded.as_ref().map(all)),
+        ),
+    ];
+    let both = both.into_iter().filter_map(|(what, of)| of.map(|(before, after)| (what, before, after)));
+    let differ = said.into_iter().chain(both).filter(|(_, before, after)| before != after);
     found.extend(differ.map(|(what, before, after)| Unlike::Differ(what, before, after)));
     let only = |what, before: bool, after: bool| match (before, after) {
         (true, false) => Some(Unlike::NotTold(what, Which::After)),

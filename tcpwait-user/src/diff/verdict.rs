@@ -42,7 +42,7 @@ pub enum NotSaid {
     Lost,
     /// Only one of the recordings had what tells of it.
     NotRecorded,
-    /// A recording is too short.
+    /// A recording is too short, or what it has varies too much from one part to the next.
     TooShort,
 }
 

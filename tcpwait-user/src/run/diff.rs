@@ -139,6 +139,8 @@ fn measure(args: &DiffArgs, path: &Path, part: WindowPart) -> Result<Side> {
     let origin = SideFacts {
         file: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
         place: fs::canonicalize(path).ok(),
+        host: header.host.clone(),
+        recorded: header.command.as_deref().map(namespaces_of),
         kernel: header.kernel.clone(),
         machine: header.machine.clone(),
         hz: header.hz,
@@ -152,6 +154,21 @@ fn measure(args: &DiffArgs, path: &Path, part: WindowPart) -> Result<Side> {
         ledger: Ledger { undecided: selector.undecided(), ..stream.ledger() },
     };
     Ok(Side { origin, measured })
+}
+
+/// The network namespaces that a command line of `record` names, as it names them.
+fn namespaces_of(command: &str) -> String {
+    const OPTION: &str = "--netns";
+    let mut words = command.split_whitespace();
+    let mut named = Vec::new();
+    while let Some(word) = words.next() {
+        match word.strip_prefix(OPTION) {
+            Some("") => named.extend(words.next()),
+            Some(value) => named.extend(value.strip_prefix('=')),
+            None => {}
+        }
+    }
+    named.join(",")
 }
 
 /// From a record to what is measured.
@@ -212,5 +229,16 @@ impl DiffNames for Known<'_> {
 
     fn netns(&self, netns: NetnsId) -> String {
         key::text(Value::Netns(netns), self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_was_recorded_is_in_the_command() {
+        let of = super::namespaces_of;
+        assert_eq!(of("tcpwait record -o x --duration 60"), "");
+        assert_eq!(of("tcpwait record --netns blue -o x --netns=red,4026"), "blue,red,4026");
+        assert_eq!(of("tcpwait record --netns"), "");
     }
 }

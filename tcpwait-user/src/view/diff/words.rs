@@ -96,7 +96,7 @@ pub fn unknown(why: NotSaid) -> &'static str {
     match why {
         NotSaid::Lost => "events were lost, and might be the difference",
         NotSaid::NotRecorded => "only one recording had the hook that tells of it",
-        NotSaid::TooShort => "the recordings are too short for it",
+        NotSaid::TooShort => "a recording is too short for it, or too unsteady",
     }
 }
 
@@ -105,7 +105,7 @@ pub fn unknown_short(why: NotSaid) -> &'static str {
     match why {
         NotSaid::Lost => "events were lost",
         NotSaid::NotRecorded => "hook missing",
-        NotSaid::TooShort => "too short",
+        NotSaid::TooShort => "too short or too unsteady",
     }
 }
 
