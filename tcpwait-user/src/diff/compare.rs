@@ -65,9 +65,9 @@ impl DiffReport {
         // What left TIME_WAIT has a row for each reason.
         let rows = keys.into_iter().filter(|(quantity, _)| *quantity != Quantity::TimeWaitLeft);
         let counts = rows.map(|(quantity, subject)| count_row(quantity, subject, &before, &after)).collect();
-        let states: BTreeSet<State> =
-            before.measured.gauges.keys().chain(after.measured.gauges.keys()).copied().collect();
-        let gauges = states.into_iter().filter_map(|state| gauge_row(state, &before, &after)).collect();
+        let states: BTreeSet<(State, Option<String>)> =
+            before.measured.gauges.keys().chain(after.measured.gauges.keys()).cloned().collect();
+        let gauges = states.into_iter().filter_map(|key| gauge_row(key, &before, &after)).collect();
         let lasting: BTreeSet<(Lasting, Option<String>)> =
             before.measured.durations.keys().chain(after.measured.durations.keys()).cloned().collect();
         let durations = lasting.into_iter().filter_map(|key| duration_row(key, &before, &after)).collect();
@@ -157,6 +157,12 @@ impl<'a> CountedSide<'a> {
         self.share()?.through(before.share()?)
     }
 
+    /// Whether it comes in so many bursts that none in the other's time would be more than chance.
+    fn would_show_in(&self, other: &Self) -> bool {
+        let blocks = self.counts.map(CountsOverTime::blocks).unwrap_or_default();
+        would_show(&blocks, other.seconds / self.seconds)
+    }
+
     /// What a rate would be if all that was lost had been of this.
     fn rate_with_all_lost(&self) -> f64 {
         self.total().saturating_add(self.lost) as f64 / self.seconds
@@ -181,8 +187,8 @@ fn count_verdict(
         return DiffVerdict::Unknown(NotSaid::TooShort);
     }
     let said = match (before.total(), after.total()) {
-        (0, n) if n >= LEAST_EVENTS => DiffVerdict::New,
-        (n, 0) if n >= LEAST_EVENTS => DiffVerdict::Gone,
+        (0, n) if n >= LEAST_EVENTS && after.would_show_in(before) => DiffVerdict::New,
+        (n, 0) if n >= LEAST_EVENTS && before.would_show_in(after) => DiffVerdict::Gone,
         (0, _) | (_, 0) => DiffVerdict::OneSided,
         (one, other) if one.max(other) < LEAST_EVENTS => DiffVerdict::Same,
         _ => match (rate, share, quantity.base()) {
@@ -208,6 +214,15 @@ fn count_verdict(
     };
     let lossless = before.lost == 0 && after.lost == 0;
     if stands || lossless { said } else { DiffVerdict::Unknown(NotSaid::Lost) }
+}
+
+/// Whether what is there in some of these blocks would be there in the other recording, too, with 99 percent, were it to come as often: of a time that is so
+/// many times as long.
+fn would_show(blocks: &[f64], length: f64) -> bool {
+    /// Of so many that are expected by chance, none comes in one of 100 cases (Poisson).
+    const EXPECTED: f64 = 4.6;
+    let bursts = blocks.iter().filter(|count| **count > 0.0).count();
+    bursts as f64 * length >= EXPECTED
 }
 
 /// Where what came on one side came in too few bursts for an interval: whether it would be less than on the other side if so many more bursts had come as may
@@ -254,30 +269,32 @@ fn is_recorded_alike(quantity: Quantity, before: &SideFacts, after: &SideFacts) 
     }
 }
 
-fn gauge_row(state: State, before: &Side, after: &Side) -> Option<GaugeRow> {
+fn gauge_row(key: (State, Option<String>), before: &Side, after: &Side) -> Option<GaugeRow> {
+    let state = key.0;
     // What is in CLOSE is not followed.
     if state == State::Close {
         return None;
     }
     let of = |side: &Side| {
-        let gauge = side.measured.gauges.get(&state);
-        let mean = gauge.and_then(|gauge| {
-            let blocks = gauge.blocks();
-            let sum: f64 = blocks.iter().sum();
-            // In TIME_WAIT it is the same sockets for a minute: as many as there are on the average are independent of each other, and no more.
-            let independent = if state == State::TimeWait { sum / blocks.len().max(1) as f64 } else { sum };
-            MeanOfBlocks::new(&blocks, &vec![1.0; blocks.len()], 1.0 / independent.max(1.0))
-        });
+        let gauge = side.measured.gauges.get(&key);
+        let blocks = gauge.map(Gauge::blocks).unwrap_or_default();
+        let sum: f64 = blocks.iter().sum();
+        // In TIME_WAIT it is the same sockets for a minute: as many as there are on the average are independent of each other, and no more.
+        let independent = if state == State::TimeWait { sum / blocks.len().max(1) as f64 } else { sum };
+        let mean = MeanOfBlocks::new(&blocks, &vec![1.0; blocks.len()], 1.0 / independent.max(1.0));
         let shown = GaugeSide {
-            mean: gauge.and_then(Gauge::mean),
+            // Of what was not there at all it is 0.
+            mean: gauge.map_or(Some(0.0), Gauge::mean),
             most: gauge.map_or(0, Gauge::most),
+            at_the_end: gauge.map_or(0, Gauge::now),
             course: gauge.map(Gauge::means).unwrap_or_default(),
         };
-        (shown, mean)
+        (shown, mean, blocks)
     };
-    let ((before_side, old), (after_side, new)) = (of(before), of(after));
+    let ((before_side, old, old_blocks), (after_side, new, new_blocks)) = (of(before), of(after));
     let most = before_side.most.max(after_side.most);
-    if most == 0 {
+    // Of a group that has few there is nothing to say.
+    if most == 0 || (key.1.is_some() && most < LEAST_EVENTS) {
         return None;
     }
     let ratio = new.zip(old).and_then(|(new, old)| new.through(old));
@@ -285,16 +302,34 @@ fn gauge_row(state: State, before: &Side, after: &Side) -> Option<GaugeRow> {
     let lost = before.origin.lost().saturating_add(after.origin.lost());
     let apart = before_side.mean.unwrap_or_default() - after_side.mean.unwrap_or_default();
     let stands = lost == 0 || apart.abs() > lost as f64;
+    let lengths = [before, after].map(|side| side.measured.window.seconds().max(f64::MIN_POSITIVE));
     let said = match (before_side.most, after_side.most, ratio) {
-        (0, n, _) if n >= LEAST_EVENTS => DiffVerdict::New,
-        (n, 0, _) if n >= LEAST_EVENTS => DiffVerdict::Gone,
+        (0, n, _) if n >= LEAST_EVENTS && would_show(&new_blocks, lengths[0] / lengths[1]) => DiffVerdict::New,
+        (n, 0, _) if n >= LEAST_EVENTS && would_show(&old_blocks, lengths[1] / lengths[0]) => DiffVerdict::Gone,
         (0, ..) | (_, 0, _) => DiffVerdict::OneSided,
         _ if most < LEAST_EVENTS => DiffVerdict::Same,
         (_, _, Some(ratio)) => DiffVerdict::of(ratio),
-        (_, _, None) => DiffVerdict::Unknown(NotSaid::TooShort),
+        // What was there before a recording is there for a minute.
+        (_, _, None) if state == State::TimeWait => DiffVerdict::Unknown(NotSaid::TooShort),
+        (old, new, None) => by_peaks(old, new),
     };
     let verdict = if said.is_change() && !stands { DiffVerdict::Unknown(NotSaid::Lost) } else { said };
-    Some(GaugeRow { state, before: before_side, after: after_side, ratio, verdict })
+    let (state, subject) = key;
+    Some(GaugeRow { state, subject, before: before_side, after: after_side, ratio, verdict })
+}
+
+/// Of sockets whose number grows or shrinks all the time, as where they leak, no part of the time is like another: what can be compared is the most there
+/// were, each as one that is independent of the others.
+fn by_peaks(before: u64, after: u64) -> DiffVerdict {
+    /// Of a normal distribution, two-sided, 99 percent.
+    const WIDTH: f64 = 2.576;
+    let (old, new) = (before as f64, after as f64);
+    let width = (WIDTH * (1.0 / old + 1.0 / new).sqrt()).exp();
+    let ratio = new / old;
+    match DiffVerdict::of(Ratio { ratio, low: ratio / width, high: ratio * width }) {
+        DiffVerdict::Same => DiffVerdict::Unknown(NotSaid::TooShort),
+        said => said,
+    }
 }
 
 fn duration_row(key: (Lasting, Option<String>), before: &Side, after: &Side) -> Option<DurationRow> {
@@ -302,8 +337,8 @@ fn duration_row(key: (Lasting, Option<String>), before: &Side, after: &Side) -> 
     let (lasting, subject) = key;
     let count = |durations: Option<&Durations>| durations.map_or(0, Durations::count);
     let counts = [count(old), count(new)];
-    // What is there on one side only is a row of counts.
-    if counts.contains(&0) {
+    // What is there on one side only is a row of counts; of few nothing can be said.
+    if counts.contains(&0) || counts.iter().all(|count| *count < LEAST_EVENTS) {
         return None;
     }
     let much_lost = [before, after]
@@ -325,7 +360,7 @@ fn duration_row(key: (Lasting, Option<String>), before: &Side, after: &Side) -> 
         let (before, after) = (of(old), of(new));
         let verdict = match (before, after) {
             _ if much_lost => DiffVerdict::Unknown(NotSaid::Lost),
-            _ if counts.iter().any(|count| *count < LEAST_EVENTS) => DiffVerdict::Same,
+            _ if counts.iter().any(|count| *count < LEAST_EVENTS) => DiffVerdict::Unknown(NotSaid::TooShort),
             (Some(before), Some(after)) => quantile_verdict(before, after, least_ns),
             _ => DiffVerdict::Unknown(NotSaid::TooShort),
         };
@@ -337,7 +372,11 @@ fn duration_row(key: (Lasting, Option<String>), before: &Side, after: &Side) -> 
         subject,
         count_before: counts[0],
         count_after: counts[1],
-        quantiles: QUANTILES.into_iter().map(quantile).collect(),
+        quantiles: QUANTILES
+            .into_iter()
+            .map(quantile)
+            .filter(|row| row.before.is_some() || row.after.is_some())
+            .collect(),
         spread_before: spread(old),
         spread_after: spread(new),
     })

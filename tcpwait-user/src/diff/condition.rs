@@ -33,7 +33,7 @@ enum Field {
     PerSecond,
     PerThousand,
     Count,
-    MeanOfBlocks,
+    Mean,
     Most,
     Percentile(u8),
 }
@@ -52,6 +52,8 @@ enum Limit {
     Change(f64),
     /// What it is after.
     After(f64),
+    /// The same, of times, in nanoseconds.
+    Time(f64),
 }
 
 /// What came of a condition.
@@ -70,13 +72,15 @@ pub enum ConditionOutcome {
     },
     /// It cannot be said.
     Unknown(NotSaid),
+    /// Nothing is called so in either recording: a group.
+    Nobody(String),
 }
 
 const FIELDS: [(&str, Field); 8] = [
     ("per_s", Field::PerSecond),
     ("per_1000", Field::PerThousand),
     ("count", Field::Count),
-    ("mean", Field::MeanOfBlocks),
+    ("mean", Field::Mean),
     ("max", Field::Most),
     ("p50", Field::Percentile(50)),
     ("p90", Field::Percentile(90)),
@@ -98,13 +102,15 @@ impl FromStr for Condition {
             .ok_or("expected NAME > VALUE (or >=, <, <=), e.g. 'time_wait.entered > +10%'")?;
         let (left, right) = text.split_at(at);
         let value = limit(right.trim_start_matches(sign).trim())?;
+        // `established[nginx :80].p99` and `established.p99[nginx :80]` are the same.
         let (left, subject) = match left.trim().split_once('[') {
-            None => (left.trim(), None),
+            None => (left.trim().to_owned(), None),
             Some((left, rest)) => {
-                let subject = rest.strip_suffix(']').ok_or("the [ of a group has no ] at its end")?;
-                (left.trim(), Some(subject.to_owned()))
+                let (subject, field) = rest.rsplit_once(']').ok_or("the [ of a group has no ]")?;
+                (format!("{}{}", left.trim(), field.trim()), Some(subject.to_owned()))
             }
         };
+        let left = left.as_str();
         let (name, named) = match left.rsplit_once('.') {
             Some((name, last)) => match FIELDS.iter().find(|(field, _)| *field == last) {
                 Some((_, field)) => (name, Some(*field)),
@@ -117,6 +123,13 @@ impl FromStr for Condition {
             None => format!("nothing is called \"{name}\"; names are {}", known_names().join(", ")),
             Some(kind) => format!("{name} has only {}", kind.fields().join(", ")),
         })?;
+        let is_time = matches!(value, Limit::Time(_));
+        match (field, value) {
+            (Field::Percentile(_), Limit::After(_)) => return Err(format!("{name} is compared with a time, e.g. 5ms")),
+            (Field::Percentile(_), _) => {}
+            _ if is_time => return Err(format!("{name} is a number, and no time")),
+            _ => {}
+        }
         Ok(Self { text: text.to_owned(), name: name.to_owned(), subject, field, operator, value })
     }
 }
@@ -148,10 +161,10 @@ impl NameOf {
     fn field(self, named: Option<Field>) -> Option<Field> {
         match (self, named) {
             (Self::Counted, None) => Some(Field::PerSecond),
-            (Self::Sockets, None) => Some(Field::MeanOfBlocks),
+            (Self::Sockets, None) => Some(Field::Mean),
             (Self::Lasting, None) => Some(Field::Percentile(50)),
             (Self::Counted, Some(field @ (Field::PerSecond | Field::PerThousand | Field::Count)))
-            | (Self::Sockets, Some(field @ (Field::MeanOfBlocks | Field::Most)))
+            | (Self::Sockets, Some(field @ (Field::Mean | Field::Most)))
             | (Self::Lasting, Some(field @ Field::Percentile(_))) => Some(field),
             _ => None,
         }
@@ -162,9 +175,13 @@ impl NameOf {
     }
 }
 
-/// `failures` is what `failures.refused` begins with.
+/// What adds up: `failures` is all of `failures.refused` and so on.
+const FAMILIES: [&str; 6] = ["failures", "ended", "syn_recv", "closed_first", "time_wait.left", "time_wait.restarts"];
+
 fn is_or_begins(known: &str, name: &str) -> bool {
-    known == name || known.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
+    let is_part = || known.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
+    let is_family = || FAMILIES.iter().any(|family| name == *family || name.starts_with(&format!("{family}.")));
+    known == name || (is_family() && is_part())
 }
 
 fn counted() -> Vec<String> {
@@ -230,7 +247,7 @@ fn limit(text: &str) -> Result<Limit, String> {
         return if number.is_finite() { Ok(Limit::After(number)) } else { Err(wrong()) };
     }
     let time: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
-    Ok(Limit::After(time.as_secs_f64() * 1e9))
+    Ok(Limit::Time(time.as_secs_f64() * 1e9))
 }
 
 impl Operator {
@@ -256,6 +273,9 @@ struct Numbers {
 impl Condition {
     /// Whether it holds. Of a change: of any row, and only where the change is more than chance. Else: of all rows together.
     pub fn judge(&self, comparison: &DiffReport) -> ConditionOutcome {
+        if let Some(subject) = self.subject.as_ref().filter(|subject| !is_there(comparison, subject)) {
+            return ConditionOutcome::Nobody(subject.clone());
+        }
         let rows = self.rows(comparison);
         match self.value {
             Limit::Change(limit) => {
@@ -271,9 +291,13 @@ impl Condition {
                 }
                 unknown.map_or(ConditionOutcome::No, ConditionOutcome::Unknown)
             }
-            Limit::After(limit) => {
+            Limit::After(limit) | Limit::Time(limit) => {
                 if let Some(why) = rows.iter().find_map(Numbers::not_recorded) {
                     return ConditionOutcome::Unknown(why);
+                }
+                // Too few for the percentile are no pass.
+                if matches!(self.field, Field::Percentile(_)) && rows.iter().any(|row| row.after.is_none()) {
+                    return ConditionOutcome::Unknown(NotSaid::TooShort);
                 }
                 // CountsOverTime of several rows add up; of lengths it is the longest that counts.
                 let is_length = matches!(self.field, Field::Percentile(_));
@@ -289,6 +313,18 @@ impl Condition {
                     _ => ConditionOutcome::No,
                 }
             }
+        }
+    }
+
+    /// A number as it is told.
+    pub fn shown(&self, value: Option<f64>) -> String {
+        match (value, self.field) {
+            (None, _) => "-".to_owned(),
+            (Some(ns), Field::Percentile(_)) => format!("{:.3} ms", ns / 1e6),
+            (Some(value), Field::Count | Field::Most) => format!("{value:.0}"),
+            (Some(value), Field::PerSecond) => format!("{value:.3}/s"),
+            (Some(value), Field::PerThousand) => format!("{value:.1} per 1,000"),
+            (Some(value), Field::Mean) => format!("{value:.1}"),
         }
     }
 
@@ -316,13 +352,16 @@ impl Condition {
                 verdict: row.verdict,
             }
         });
-        let sockets = comparison.gauges.iter().filter(|row| sockets_of(row.state) == self.name).map(|row| {
+        let gauges =
+            comparison.gauges.iter().filter(|row| sockets_of(row.state) == self.name && row.subject == self.subject);
+        let sockets = gauges.map(|row| {
             let of = |side: &super::row::GaugeSide| match self.field {
                 Field::Most => Some(side.most as f64),
                 _ => side.mean,
             };
             let (before, after) = (of(&row.before), of(&row.after));
-            Numbers { row: self.name.clone(), before, after, ratio: row.ratio, verdict: row.verdict }
+            let name = named(&self.name, row.subject.as_deref());
+            Numbers { row: name, before, after, ratio: row.ratio, verdict: row.verdict }
         });
         let timed = comparison
             .durations
@@ -372,6 +411,14 @@ impl Numbers {
     }
 }
 
+/// Whether anything is known of a group, or a failure, of this name.
+fn is_there(comparison: &DiffReport, subject: &str) -> bool {
+    let of = |known: &Option<String>| known.as_deref() == Some(subject);
+    comparison.counts.iter().any(|row| of(&row.subject))
+        || comparison.gauges.iter().any(|row| of(&row.subject))
+        || comparison.durations.iter().any(|row| of(&row.subject))
+}
+
 /// A row by its name and whose it is.
 pub fn named(name: &str, subject: Option<&str>) -> String {
     subject.map_or_else(|| name.to_owned(), |subject| format!("{name}[{subject}]"))
@@ -389,7 +436,7 @@ mod tests {
         assert_eq!((condition.field, condition.operator), (Field::PerSecond, Operator::Above));
         assert_eq!(condition.value, Limit::Change(0.1));
         assert_eq!(of("time_wait.entered.per_1000<=-5%").unwrap().operator, Operator::AtMost);
-        assert_eq!(of("established.p99 > 5ms").unwrap().value, Limit::After(5e6));
+        assert_eq!(of("established.p99 > 5ms").unwrap().value, Limit::Time(5e6));
         assert_eq!(of("failures > 0").unwrap().name, "failures");
         assert_eq!(of("ended.timed-out.keepalive.count >= 3").unwrap().field, Field::Count);
         let group = of("time_wait.entered[nginx :80] > +10%").unwrap();

@@ -35,6 +35,9 @@ impl Gauge {
     /// So many there are from then on.
     pub fn set(&mut self, time_ns: u64, now: u64) {
         self.until(time_ns);
+        if time_ns >= self.window.end_ns {
+            return;
+        }
         self.now = now;
         if self.window.has(time_ns) {
             self.most = self.most.max(now);
@@ -62,6 +65,11 @@ impl Gauge {
             self.parts.at(self.since_ns, |part| part.area += area);
             self.since_ns = end_ns;
         }
+    }
+
+    /// How many there were at the end.
+    pub fn now(&self) -> u64 {
+        self.now
     }
 
     /// The most there were at once.

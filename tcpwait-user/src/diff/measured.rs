@@ -8,7 +8,7 @@ use std::{
 use hashbrown::HashMap;
 
 use super::{
-    blocks::{CountsOverTime, Window},
+    blocks::{CountsOverTime, SECOND_NS, Window},
     durations::Durations,
     gauge::Gauge,
     quantity::{Quantity, is_bad_end},
@@ -21,7 +21,7 @@ use crate::{
         group_row::Closer,
     },
     event::{Event, Fact},
-    lifecycle::{Call, Failure, Reason, Timing, Transition, Update},
+    lifecycle::{Call, Failure, Present, Reason, Timing, Transition, Update},
     names::Names,
     tcp::{NetnsId, State},
     timeline::{Stroke, Timeline},
@@ -44,6 +44,12 @@ pub struct Lasting(pub State);
 /// Groups whose durations are kept, which take more room.
 const MAX_TIMED: usize = 100;
 
+/// The states in which the sockets of each group are counted.
+const WATCHED: [State; 5] = [State::SynRecv, State::Established, State::CloseWait, State::FinWait2, State::TimeWait];
+
+/// A look at a socket may cost a part of this, in nanoseconds.
+const LOOK_NS: u64 = 20_000;
+
 /// Whose something is: a group's key, or what failed; `None`: of all that came beyond the limit.
 type Subject<K> = Option<K>;
 
@@ -60,6 +66,8 @@ pub struct Measuring {
     failures: HashMap<Subject<FailureKind>, HashMap<Quantity, CountsOverTime>>,
     time_wait: Durations,
     gauges: BTreeMap<State, Gauge>,
+    group_gauges: HashMap<Subject<Box<[Value]>>, BTreeMap<State, Gauge>>,
+    next_look_ns: u64,
     settings: BTreeMap<NetnsId, BTreeMap<String, String>>,
     timeline: Timeline,
     now_ns: u64,
@@ -77,8 +85,8 @@ pub struct Measured {
     /// How long things took, by whose they are: what changes only because there are more of some kind is no change. TIME_WAIT takes what the kernel says,
     /// whosesoever it is.
     pub durations: BTreeMap<(Lasting, Option<String>), Durations>,
-    /// Sockets by state.
-    pub gauges: BTreeMap<State, Gauge>,
+    /// Sockets by state, and whose.
+    pub gauges: BTreeMap<(State, Option<String>), Gauge>,
     /// The settings at its end, by network namespace and name.
     pub settings: BTreeMap<String, BTreeMap<String, String>>,
 }
@@ -98,6 +106,8 @@ impl Measuring {
             timed: HashMap::new(),
             time_wait: Durations::new(delayed),
             gauges: BTreeMap::new(),
+            group_gauges: HashMap::new(),
+            next_look_ns: window.begin_ns,
             settings: BTreeMap::new(),
             timeline: Timeline::default(),
             now_ns: began_ns,
@@ -125,6 +135,33 @@ impl Measuring {
             Update::Failed(failure) => self.failed(failure),
             Update::Found(_) | Update::Owned { .. } | Update::Lost { .. } => {}
         }
+    }
+
+    /// Whether it is time to look at the sockets that there are.
+    pub fn is_look_due(&self, now_ns: u64) -> bool {
+        now_ns >= self.next_look_ns && now_ns < self.window.end_ns
+    }
+
+    /// The sockets there are now that are wanted. Where there are very many, they are looked at less often.
+    pub fn look<'a>(&mut self, now_ns: u64, present: impl Iterator<Item = Present<'a>>, names: &Names) {
+        let window = self.window;
+        let mut all = 0u64;
+        let mut now: HashMap<Subject<Box<[Value]>>, BTreeMap<State, u64>> = HashMap::new();
+        for socket in present.filter(|socket| WATCHED.contains(&socket.state)) {
+            all += 1;
+            let of = |by: &GroupBy| by.of(&socket.flow, socket.owner, socket.origin, names);
+            let subject = kept_apart(&self.group_gauges, self.by.iter().map(of).collect(), MAX_TIMED);
+            let n = u64::from(socket.stands_for);
+            *now.entry(subject.clone()).or_default().entry(socket.state).or_default() += n;
+            self.group_gauges.entry(subject).or_default().entry(socket.state).or_insert_with(|| Gauge::new(window));
+        }
+        for (subject, gauges) in &mut self.group_gauges {
+            let there = now.get(subject);
+            for (state, gauge) in gauges {
+                gauge.set(now_ns, there.and_then(|there| there.get(state)).copied().unwrap_or_default());
+            }
+        }
+        self.next_look_ns = now_ns.saturating_add(SECOND_NS.max(all.saturating_mul(LOOK_NS)));
     }
 
     fn draw(&mut self, update: &Update) {
@@ -220,7 +257,8 @@ impl Measuring {
             timed,
             failures,
             time_wait,
-            mut gauges,
+            gauges,
+            group_gauges,
             settings,
             now_ns,
             ..
@@ -255,9 +293,18 @@ impl Measuring {
             }
         }
         durations.values_mut().for_each(|durations| durations.finish(end_ns));
-        gauges.values_mut().for_each(|gauge| gauge.finish(end_ns));
+        let mut all_gauges: BTreeMap<(State, Option<String>), Gauge> =
+            gauges.into_iter().map(|(state, gauge)| ((state, None), gauge)).collect();
+        for (key, gauges) in group_gauges {
+            let name = key.map_or_else(|| OTHERS.to_owned(), |key| named.group(&key));
+            // What has another number may have the same name: the first of them is shown, rather than a sum of peaks.
+            gauges.into_iter().for_each(|(state, gauge)| {
+                all_gauges.entry((state, Some(name.clone()))).or_insert(gauge);
+            });
+        }
+        all_gauges.values_mut().for_each(|gauge| gauge.finish(end_ns));
         let settings = settings.into_iter().map(|(netns, settings)| (named.netns(netns), settings)).collect();
-        Measured { window, delayed, counts: all, durations, gauges, settings }
+        Measured { window, delayed, counts: all, durations, gauges: all_gauges, settings }
     }
 }
 

@@ -48,6 +48,8 @@ pub struct CountSide {
 pub struct GaugeRow {
     /// The state.
     pub state: State,
+    /// Whose: a group, looked at once a second or less; `None`: all, at each step.
+    pub subject: Option<String>,
     /// Before.
     pub before: GaugeSide,
     /// After.
@@ -65,6 +67,8 @@ pub struct GaugeSide {
     pub mean: Option<f64>,
     /// The most at once.
     pub most: u64,
+    /// How many there were at the end.
+    pub at_the_end: u64,
     /// The means over time, and how long a part of it is in nanoseconds.
     pub course: (Vec<f64>, u64),
 }
@@ -161,6 +165,12 @@ impl CountRow {
 }
 
 impl GaugeRow {
+    /// The mean after through that before; `None` where either is nothing.
+    pub fn change(&self) -> Option<f64> {
+        let (before, after) = (self.before.mean?, self.after.mean?);
+        (before > 0.0 && after > 0.0).then(|| after / before)
+    }
+
     /// Whether more of it is worse: what nobody closes, and what nobody accepts.
     pub fn direction(&self) -> Direction {
         match self.state {

@@ -90,7 +90,7 @@ impl SampledLives {
                 }
                 if let Some(step) = step.filter(|step| step.to == State::Close) {
                     life.end = step.reason.map(|reason| (reason, step.detail));
-                    life.is_notable = step.reason.is_some_and(is_notable);
+                    life.is_notable = step.reason.is_some_and(|reason| is_notable(reason, step.detail));
                 }
                 let is_over = stay.is_open || step.is_some_and(|step| step.to == State::Close);
                 if is_over && let Some(life) = self.open.remove(&of.line) {
@@ -143,8 +143,10 @@ impl SampledLives {
 }
 
 /// Whether something went otherwise than it should: neither FINs on both sides nor a TIME_WAIT that took its time. What is unknown is not said to be wrong.
-fn is_notable(reason: Reason) -> bool {
-    !matches!(reason, Reason::Closed | Reason::Expired | Reason::Unknown)
+fn is_notable(reason: Reason, detail: Option<Detail>) -> bool {
+    // One that its process closed before it was made was never made.
+    let is_given_up = matches!(detail, Some(Detail::GivenUp | Detail::SoftError));
+    is_given_up || !matches!(reason, Reason::Closed | Reason::Expired | Reason::Unknown)
 }
 
 /// Keeps those with the highest keys, in descending order.

@@ -23,6 +23,7 @@ use crate::{
         condition::{Condition, ConditionOutcome},
         measured::{DiffNames, Measuring},
     },
+    event::Fact,
     ledger::Ledger,
     lifecycle::Call,
     names::Names,
@@ -96,9 +97,14 @@ fn fails(conditions: &[Condition], comparison: &DiffReport) -> bool {
         match condition.judge(comparison) {
             ConditionOutcome::No => {}
             ConditionOutcome::Holds { row, before, after } => {
-                let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
-                let (before, after) = (number(before), number(after));
-                say!("tcpwait: --fail-if '{condition}' holds: {} is {after}, and was {before}", plain::escaped(&row));
+                let (before, after) = (condition.shown(before), condition.shown(after));
+                let row = plain::escaped(&row);
+                say!("tcpwait: --fail-if '{condition}' holds: {row} is {after}, and was {before}");
+                fails = true;
+            }
+            ConditionOutcome::Nobody(subject) => {
+                let subject = plain::escaped(&subject);
+                say!("tcpwait: --fail-if '{condition}' cannot be said: neither recording has anything of [{subject}]");
                 fails = true;
             }
             ConditionOutcome::Unknown(why) => {
@@ -181,10 +187,16 @@ struct DiffReading {
 impl DiffReading {
     fn record(&mut self, bytes: &[u8]) {
         self.stream.record(bytes);
-        if let Some(event) = self.stream.event() {
-            self.measuring.event(event);
-        }
+        let Some(event) = self.stream.event() else { return };
+        self.measuring.event(event);
+        let (time_ns, is_tick) = (event.time_ns, matches!(event.fact, Fact::Tick { .. }));
         self.take_in();
+        if is_tick && self.measuring.is_look_due(time_ns) {
+            let Self { stream, selector, measuring } = self;
+            let names = stream.context().names;
+            let wanted = stream.lifecycle().present().filter(|socket| selector.shows(socket, names));
+            measuring.look(time_ns, wanted, names);
+        }
     }
 
     fn take_in(&mut self) {

@@ -106,7 +106,7 @@ fn make(args: &ReportArgs, from: &Path) -> Result<ExitCode> {
     findings.take_in(&engine.report(false), engine.stream().context());
     let report = engine.report(true);
     let context = engine.stream().context();
-    findings.take_in(&report, context);
+    findings.take_in_whole(&report, context);
     let (mut of_stat, mut of_ports) = (Vec::new(), Vec::new());
     StatJson.report(&report, context, &mut of_stat).context("making the page")?;
     PortsJson.report(&ports, context, &mut of_ports).context("making the page")?;

@@ -72,6 +72,20 @@ fn a_restart_goes_on_after_others_had_the_cpu() {
     assert!(end.contains("TIME_WAIT -> CLOSE 65950 of curl expired restarts 1"), "{end}");
 }
 
+/// A restart that the timer tells of, and the segment hook 40 ms later, as its thread had to wait for the CPU: one restart, and its cause.
+#[test]
+fn a_restart_that_is_told_late_is_one() {
+    for (thread, restarts) in [("thread=30", "restarts 1"), ("", "restarts 2")] {
+        let told = format!(
+            "5050 rearm TIME_WAIT {thread}
+             5090 segment TIME_WAIT flags=ACK due=65050 verdict=0 {thread}
+             66000 expire TIME_WAIT due=65050 thread=20"
+        );
+        let end = last_of(Fexit, &told);
+        assert!(end.contains("expired") && end.contains(restarts), "{thread}: {end}");
+    }
+}
+
 /// What the kernel made of a segment, and the death that it leads to.
 #[test]
 fn a_verdict_is_for_the_thread_that_heard_it() {

@@ -18,8 +18,8 @@ use super::image::{self, Programs};
 use super::room::{Room, Share};
 use super::{Guests, Job, Machine, Profile, archs};
 
-/// A suite that says nothing for so long hangs: longer than its tests wait for anything.
-const QUIET: Duration = Duration::from_secs(5 * 60);
+/// A suite that says nothing for so long hangs: longer than a test takes that runs alone (a TIME_WAIT that is restarted for six minutes).
+const QUIET: Duration = Duration::from_secs(15 * 60);
 /// Memory for all the tests at once, each of them with a tracer that has its ring buffer. A guest takes a second longer to
 /// start with this.
 const MEMORY: &str = "4G";

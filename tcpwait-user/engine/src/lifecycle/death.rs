@@ -10,7 +10,7 @@ use super::{
     cancelled::{CancelVerdict, verdict},
     common::{Common, HOLD_NS},
     effort::room,
-    minis::{Minis, PROCESSING_NS},
+    minis::{Minis, processing_ns},
     segment::{SegmentSource, sentence},
 };
 use crate::{
@@ -59,7 +59,8 @@ impl Deaths {
         out: &mut Vec<Update>,
     ) {
         let sentenced = self.sentenced.remove(&event.context).filter(|sentenced| {
-            sentenced.cookie == socket.cookie && event.time_ns.saturating_sub(sentenced.time_ns) <= PROCESSING_NS
+            sentenced.cookie == socket.cookie
+                && event.time_ns.saturating_sub(sentenced.time_ns) <= processing_ns(event.context)
         });
         let verdict = verdict(&common.symbols, socket.substate, site);
         let reason = match (verdict, sentenced) {

@@ -21,8 +21,14 @@ use crate::{
     tcp::{Flow, NetnsId, State, TIMEWAIT_LEN_MS},
 };
 
-/// How long the kernel may take from a timer to the end of the function that set it for a segment, or to the segment's drop.
-pub(super) const PROCESSING_NS: u64 = 1_000_000;
+/// How long the kernel may take from a timer to the end of the function that set it for a segment, or to the segment's drop. A thread may be preempted in
+/// between (PREEMPT_RT), for as long as others want the CPU: what it does next there is the same call's all the same.
+pub(super) const fn processing_ns(context: HookContext) -> u64 {
+    match context {
+        HookContext::Cpu(_) => 1_000_000,
+        HookContext::Thread(_) => 1_000_000_000,
+    }
+}
 
 /// The mini-sockets that there are.
 #[derive(Debug, Default)]
@@ -136,7 +142,8 @@ impl Minis {
         out: &mut Vec<Update>,
     ) {
         let announced = self.announced.remove(&event.context).filter(|announced| {
-            announced.cookie == socket.cookie && event.time_ns.saturating_sub(announced.time_ns) <= PROCESSING_NS
+            announced.cookie == socket.cookie
+                && event.time_ns.saturating_sub(announced.time_ns) <= processing_ns(event.context)
         });
         if !self.known(socket) {
             // kfree_skb runs after the fact: the mini-socket may be gone, or another one.

@@ -29,7 +29,7 @@ struct Document<'a> {
     differences: usize,
     compared: usize,
     counts: Vec<CountJson<'a>>,
-    sockets: Vec<GaugeJson>,
+    sockets: Vec<GaugeJson<'a>>,
     durations: Vec<DurationJson<'a>>,
     settings: Option<Vec<SettingJson<'a>>>,
 }
@@ -76,8 +76,9 @@ struct RatioJson {
 }
 
 #[derive(Serialize)]
-struct GaugeJson {
+struct GaugeJson<'a> {
     name: String,
+    of: Option<&'a str>,
     verdict: &'static str,
     kind: Option<&'static str>,
     more_is_worse: bool,
@@ -90,6 +91,7 @@ struct GaugeJson {
 struct GaugeSideJson {
     mean: Option<f64>,
     max: u64,
+    end: u64,
 }
 
 #[derive(Serialize)]
@@ -199,10 +201,11 @@ fn ratio(ratio: Ratio) -> RatioJson {
     RatioJson { ratio: ratio.ratio, low: ratio.low, high: ratio.high }
 }
 
-fn gauge(row: &GaugeRow) -> GaugeJson {
-    let side = |side: &GaugeSide| GaugeSideJson { mean: side.mean, max: side.most };
+fn gauge(row: &GaugeRow) -> GaugeJson<'_> {
+    let side = |side: &GaugeSide| GaugeSideJson { mean: side.mean, max: side.most, end: side.at_the_end };
     GaugeJson {
         name: sockets_of(row.state),
+        of: row.subject.as_deref(),
         verdict: row.verdict.name(),
         kind: row.kind().map(kind_name),
         more_is_worse: row.direction() == Direction::MoreIsWorse,

@@ -8,7 +8,7 @@ use crate::{
         durations::Quantile,
         quantity::Quantity,
         row::{ChangeKind, CountRow, CountSide, DurationRow, GaugeRow, GaugeSide, QuantileRow, SettingRow},
-        verdict::DiffVerdict,
+        verdict::{DiffVerdict, LEAST_EVENTS, NotSaid},
     },
     plain,
     view::{
@@ -26,6 +26,10 @@ pub struct DiffLine {
     pub verdict: DiffVerdict,
     /// Whether it is of a group, and another row is of all.
     pub is_of_group: bool,
+    /// Of what is on one side only: whether it is enough to be called a difference, had it come more evenly.
+    pub is_many: bool,
+    /// Whether the two are far from each other, and yet it cannot be said that they differ.
+    pub is_far_apart: bool,
     what: String,
     before: String,
     after: String,
@@ -62,6 +66,8 @@ fn of_count(row: &CountRow) -> DiffLine {
         kind: row.kind(),
         verdict: row.verdict,
         is_of_group: row.subject.is_some() && !matches!(row.quantity, Quantity::Failed(..)),
+        is_many: row.before.count.max(row.after.count) >= LEAST_EVENTS,
+        is_far_apart: is_far_apart(row.verdict, row.change()),
         what: words::what(row),
         before: number(&row.before),
         after: number(&row.after),
@@ -80,11 +86,13 @@ fn of_gauge(row: &GaugeRow) -> DiffLine {
     DiffLine {
         kind: row.kind(),
         verdict: row.verdict,
-        is_of_group: false,
-        what: format!("sockets in {}, mean", row.state),
+        is_of_group: row.subject.is_some(),
+        is_many: row.before.most.max(row.after.most) >= LEAST_EVENTS,
+        is_far_apart: is_far_apart(row.verdict, row.change()),
+        what: format!("{}sockets in {}, mean", whose(row.subject.as_ref()), row.state),
         before: number(&row.before),
         after: number(&row.after),
-        change: if few { String::new() } else { words::changed(row.verdict, row.ratio.map(|ratio| ratio.ratio)) },
+        change: if few { String::new() } else { words::changed(row.verdict, row.change()) },
         interval: if few { String::new() } else { words::interval(row.ratio) },
         share: String::new(),
     }
@@ -93,12 +101,14 @@ fn of_gauge(row: &GaugeRow) -> DiffLine {
 fn of_quantile(row: &DurationRow, of: &QuantileRow) -> DiffLine {
     let ratio = of.before.zip(of.after).map(|(before, after)| after.ns as f64 / before.ns.max(1) as f64);
     let words = row.lasting.words();
-    let whose = row.subject.as_ref().map_or_else(String::new, |subject| format!("{}: ", plain::column(subject)));
+    let whose = whose(row.subject.as_ref());
     let ns = |quantile: Option<Quantile>| duration(quantile.map(|quantile| quantile.ns));
     DiffLine {
         kind: of.kind(row.lasting),
         verdict: of.verdict,
         is_of_group: false,
+        is_many: false,
+        is_far_apart: is_far_apart(of.verdict, ratio),
         what: format!("{whose}{words}, P{}", of.percent),
         before: ns(of.before),
         after: ns(of.after),
@@ -106,6 +116,18 @@ fn of_quantile(row: &DurationRow, of: &QuantileRow) -> DiffLine {
         interval: words::interval_of_both(of.before, of.after),
         share: String::new(),
     }
+}
+
+/// Twice as much or half of it, where it cannot be said whether that is chance.
+fn is_far_apart(verdict: DiffVerdict, ratio: Option<f64>) -> bool {
+    const TWICE: f64 = 2.0;
+    verdict == DiffVerdict::Unknown(NotSaid::TooShort)
+        && ratio.is_some_and(|ratio| ratio >= TWICE || ratio <= 1.0 / TWICE)
+}
+
+/// `nginx :80: `, or nothing of all.
+fn whose(subject: Option<&String>) -> String {
+    subject.map_or_else(String::new, |subject| format!("{}: ", plain::column(subject)))
 }
 
 /// The columns of rows; `heading`: what stands above what they are of.

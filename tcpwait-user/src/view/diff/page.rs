@@ -69,6 +69,7 @@ fn head(comparison: &DiffReport, zone: &TimeZone) -> Markup {
 fn differences(comparison: &DiffReport, lines: &[DiffLine]) -> Markup {
     let (differ, all) = comparison.changes();
     let one_sided: Vec<&DiffLine> = lines.iter().filter(|line| line.verdict == DiffVerdict::OneSided).collect();
+    let far: Vec<&DiffLine> = lines.iter().filter(|line| line.is_far_apart).collect();
     html! {
         @if differ == 0 { p { "No difference in " (all) " rows." } }
         @for kind in words::KINDS {
@@ -79,8 +80,12 @@ fn differences(comparison: &DiffReport, lines: &[DiffLine]) -> Markup {
             }
         }
         @if !one_sided.is_empty() {
-            h3 { "On one side only, too few to say more" }
+            h3 { "On one side only, too little to be sure" }
             (table("On one side only", columns("what", &one_sided), ""))
+        }
+        @if !far.is_empty() {
+            h3 { "Far apart, and too little to be sure" }
+            (table("Far apart", columns("what", &far), ""))
         }
     }
 }
@@ -109,7 +114,7 @@ fn folded(lines: &[DiffLine]) -> Markup {
     let unknown = |why: NotSaid| of(&|verdict| verdict == DiffVerdict::Unknown(why));
     let parts = [
         ("The same".to_owned(), of(&|verdict| verdict == DiffVerdict::Same)),
-        ("Changed with the load alone".to_owned(), of(&|verdict| verdict == DiffVerdict::WithLoad)),
+        ("Changed as connections did".to_owned(), of(&|verdict| verdict == DiffVerdict::WithLoad)),
     ];
     let cannot = [NotSaid::Lost, NotSaid::NotRecorded, NotSaid::TooShort]
         .map(|why| (format!("Cannot be said: {}", words::unknown(why)), unknown(why)));
@@ -136,8 +141,10 @@ fn method() -> Markup {
         ul {
             li { "Rates a second are compared, and what comes to 1,000 connections that ended; of reasons for which TIME_WAIT was left, to 1,000 that did. Totals are not: the recordings need not be equally long." }
             li { "A difference is one where the " (CONFIDENCE) "% interval of the ratio says so, it is more than " (LEAST_CHANGE * 100.0) "%, and one side has " (LEAST_EVENTS) " or more. The interval follows from how much each recording varies from one part of its time to the next." }
-            li { "What is held against connections differs only if both its rate and its share of 1,000 do; else it changed with the load." }
+            li { "What is held against connections differs only if both its rate and its share of 1,000 do; else it changed as they did, or did not although they did. Of a connection within the machine both ends count." }
             li { "Of lengths, the intervals of a quantile must not meet, and the quantiles must be more than " (LEAST_CHANGE * 100.0) "% apart, and " (duration(Some(LEAST_NS))) "; of the time until a connection is made, " (duration(Some(LEAST_WAIT_NS))) ". They are compared by whose they are, so that more of one kind is no change of another." }
+            li { "What is on one side only is new or gone if it came in five parts of the time or more: a single burst may be chance." }
+            li { "Of sockets whose number grows or shrinks all the time, the most there were are compared." }
             li { "Ends of TIME_WAIT are compared from 65 s after the beginning of a recording: those before are of connections from before it." }
             li { "Where events were lost, a difference is told only if it would be one with all of them on the other side." }
             li { "More is worse of failures, of connections cut short, of SYNs sent again, of CLOSE_WAIT and SYN_RECV, and of the time until a connection is made. More TIME_WAIT is neither." }

@@ -63,7 +63,7 @@ fn strips(comparison: &DiffReport) -> Vec<Strip<'_>> {
         let CountRow { quantity, before, after, .. } = row;
         Strip { name: format!("{}/s", quantity.words()), before: &before.course, after: &after.course }
     });
-    let gauges = comparison.gauges.iter().filter(|row| row.verdict.is_change()).map(|row| {
+    let gauges = comparison.gauges.iter().filter(|row| row.subject.is_none() && row.verdict.is_change()).map(|row| {
         let GaugeRow { state, before, after, .. } = row;
         Strip { name: format!("sockets in {state}"), before: &before.course, after: &after.course }
     });
@@ -222,7 +222,7 @@ pub fn machine(report: &DiffReport) -> Result<String, &'static str> {
         })
         .collect();
     let nodes = |state: State| {
-        let row = report.gauges.iter().find(|row| row.state == state);
+        let row = report.gauges.iter().find(|row| row.state == state && row.subject.is_none());
         let most = row.map(|row| format!("at most {} -> {}", count(row.before.most), count(row.after.most)));
         most.into_iter().collect()
     };

@@ -36,6 +36,9 @@ pub struct DiffText {
     pub zone: TimeZone,
 }
 
+/// So many rows of what is far apart.
+const FAR_APART: usize = 20;
+
 /// So many rows of what is on one side only.
 const ONE_SIDED: usize = 20;
 
@@ -67,11 +70,13 @@ impl DiffText {
             self.table(words::heading(kind), &of_kind, mark(kind), out)?;
         }
         self.one_sided(&lines, out)?;
+        let far: Vec<&DiffLine> = lines.iter().filter(|line| line.is_far_apart).take(FAR_APART).collect();
+        self.table("FAR APART, AND TOO LITTLE TO BE SURE", &far, Mark::Plain, out)?;
         if let Some(settings) = &comparison.settings {
             self.settings(settings, out)?;
         }
         if self.all {
-            for (name, verdict) in [("WITH THE LOAD", DiffVerdict::WithLoad), ("THE SAME", DiffVerdict::Same)] {
+            for (name, verdict) in [("AS CONNECTIONS DID", DiffVerdict::WithLoad), ("THE SAME", DiffVerdict::Same)] {
                 let rows: Vec<&DiffLine> = lines.iter().filter(|line| line.verdict == verdict).collect();
                 self.table(name, &rows, Mark::Plain, out)?;
             }
@@ -90,11 +95,12 @@ impl DiffText {
 
     /// What is too little to be called a difference, and yet is not to vanish: not of each group, unless all is to be shown.
     fn one_sided(&self, lines: &[DiffLine], out: &mut dyn Write) -> io::Result<()> {
-        let wanted = |line: &&DiffLine| line.verdict == DiffVerdict::OneSided && (self.all || !line.is_of_group);
+        let wanted =
+            |line: &&DiffLine| line.verdict == DiffVerdict::OneSided && (self.all || line.is_many || !line.is_of_group);
         let mut rows: Vec<&DiffLine> = lines.iter().filter(wanted).collect();
         let more = rows.len().saturating_sub(if self.all { usize::MAX } else { ONE_SIDED });
         rows.truncate(rows.len() - more);
-        self.table("ON ONE SIDE ONLY, TOO FEW TO SAY MORE", &rows, Mark::Plain, out)?;
+        self.table("ON ONE SIDE ONLY, TOO LITTLE TO BE SURE", &rows, Mark::Plain, out)?;
         if more > 0 {
             writeln!(out, "and {} more (--all)", count(more as u64))?;
         }
@@ -130,7 +136,7 @@ impl DiffText {
         let changed = of(&|verdict| verdict.is_change());
         let mut parts = vec![format!("The same: {}", counted(same, "row", "rows"))];
         if with_load > 0 {
-            parts.push(format!("with the load alone: {}", count(with_load)));
+            parts.push(format!("changed as connections did: {}", count(with_load)));
         }
         let unknown = [NotSaid::Lost, NotSaid::NotRecorded, NotSaid::TooShort].into_iter().filter_map(|why| {
             let rows = of(&|verdict| verdict == DiffVerdict::Unknown(why));
@@ -141,6 +147,9 @@ impl DiffText {
             None => parts.push("settings: not in both recordings".to_owned()),
             Some(rows) if rows.is_empty() => parts.push("settings: the same".to_owned()),
             Some(_) => {}
+        }
+        if comparison.changes().1 == 0 {
+            return "Nothing was counted in either: no connection matches.".to_owned();
         }
         let all = if self.all { "" } else { "; --all shows them" };
         let found = if changed == 0 { "No difference.\n" } else { "" };

@@ -41,8 +41,9 @@ pub const KINDS: [ChangeKind; 6] = [
 pub fn change(ratio: f64) -> String {
     let percent = (ratio - 1.0) * 100.0;
     match ratio {
-        ratio if ratio >= 10.0 => format!("x{ratio:.0}"),
-        ratio if ratio < 0.1 => format!("{percent:.1}%"),
+        ratio if ratio >= 10.0 => format!("x{}", count(ratio.round() as u64)),
+        // Cut, not rounded: what is left is not nothing.
+        ratio if ratio < 0.1 => format!("{:.1}%", (percent * 10.0).trunc() / 10.0),
         _ if percent.abs() < 0.5 => "0%".to_owned(),
         _ => format!("{percent:+.0}%"),
     }
@@ -53,7 +54,8 @@ pub fn changed(verdict: DiffVerdict, ratio: Option<f64>) -> String {
     match (verdict, ratio) {
         (DiffVerdict::New, _) => "new".to_owned(),
         (DiffVerdict::Gone, _) => "gone".to_owned(),
-        (DiffVerdict::Unknown(_), _) => "?".to_owned(),
+        (DiffVerdict::Unknown(_), Some(ratio)) => format!("{}?", change(ratio)),
+        (DiffVerdict::Unknown(_), None) => "?".to_owned(),
         (_, Some(ratio)) => change(ratio),
         (_, None) => "-".to_owned(),
     }
@@ -96,7 +98,7 @@ pub fn unknown(why: NotSaid) -> &'static str {
     match why {
         NotSaid::Lost => "events were lost, and might be the difference",
         NotSaid::NotRecorded => "only one recording had the hook that tells of it",
-        NotSaid::TooShort => "a recording is too short for it, or too unsteady",
+        NotSaid::TooShort => "it is too little: a recording is too short, too unsteady, or has too few of it",
     }
 }
 
@@ -105,7 +107,7 @@ pub fn unknown_short(why: NotSaid) -> &'static str {
     match why {
         NotSaid::Lost => "events were lost",
         NotSaid::NotRecorded => "hook missing",
-        NotSaid::TooShort => "too short or too unsteady",
+        NotSaid::TooShort => "too little",
     }
 }
 
@@ -193,7 +195,7 @@ pub fn time_wait(comparison: &DiffReport) -> Vec<String> {
             _ => String::new(),
         };
         sentences.push(match row.verdict {
-            DiffVerdict::WithLoad => format!("{rates}: {changed}, with the load alone{share}."),
+            DiffVerdict::WithLoad => format!("{rates}: {changed}, as connections did{share}."),
             DiffVerdict::Same => format!("{rates}: the same, as far as can be told{share}."),
             DiffVerdict::OneSided => format!("{rates}: too few to say more."),
             DiffVerdict::Unknown(why) => {
@@ -202,12 +204,12 @@ pub fn time_wait(comparison: &DiffReport) -> Vec<String> {
             _ => format!("{rates}: {changed}{share}."),
         });
     }
-    if let Some(row) = comparison.gauges.iter().find(|row| row.state == State::TimeWait) {
+    if let Some(row) = comparison.gauges.iter().find(|row| row.state == State::TimeWait && row.subject.is_none()) {
         sentences.push(format!(
-            "{} sockets were in {} at once at most before, {} after.",
-            count(row.before.most),
+            "{} sockets were in {} at the end of BEFORE, {} at the end of AFTER.",
+            count(row.before.at_the_end),
             State::TimeWait,
-            count(row.after.most)
+            count(row.after.at_the_end)
         ));
     }
     sentences

@@ -4,7 +4,8 @@ use maud::{Markup, html};
 
 use super::axis::TimeAxis;
 use crate::{
-    aggregate::report::StatReport,
+    aggregate::{census::CensusKey, failures::FailureKind, findings::StatFinding, report::StatReport},
+    tcp::State,
     view::{
         ViewContext,
         stat::{findings, sentences},
@@ -15,35 +16,101 @@ use crate::{
 /// So many different findings are kept.
 const MAX_FINDINGS: usize = 40;
 
+/// Fewer than so many are no finding, however long they wait.
+const FEW: u64 = 10;
+
 /// What stood out, in the order in which it first did.
 #[derive(Debug, Default)]
-pub struct FindingsOverTime(Vec<TimedFinding>);
+pub struct FindingsOverTime {
+    all: Vec<TimedFinding>,
+    /// When the first report began.
+    begin_ns: Option<u64>,
+}
+
+/// What makes two findings one, some time later.
+#[derive(Clone, Debug, PartialEq)]
+enum FindingKey {
+    /// Sockets that wait, there.
+    Place(CensusKey),
+    /// Calls that fail, alike.
+    Call(FailureKind),
+    /// Anything else: the sentence without its numbers.
+    Form(String),
+}
 
 #[derive(Debug)]
 struct TimedFinding {
-    /// The sentence without its numbers: the same finding a second later.
-    form: String,
-    /// The sentence as it was last.
+    key: FindingKey,
+    /// The sentence, as it was when it was about most.
     text: String,
+    most: u64,
     first_ns: u64,
     last_ns: u64,
 }
 
-impl FindingsOverTime {
-    /// Takes in what stands out in a report.
-    pub fn take_in(&mut self, report: &StatReport, context: ViewContext<'_>) {
-        for (_, text) in findings::lines(report, true, context) {
-            let is_number = |word: &&str| magnitude(word.trim_end_matches([',', ':', ';', '.', ')'])).is_some();
-            let words: Vec<&str> = text.split_whitespace().filter(|word| !is_number(word)).collect();
-            let form = words.join(" ");
-            let has_room = self.0.len() < MAX_FINDINGS;
-            match self.0.iter_mut().find(|known| known.form == form) {
-                Some(known) => (known.text, known.last_ns) = (text, report.end_ns),
-                None if has_room => {
-                    self.0.push(TimedFinding { form, text, first_ns: report.end_ns, last_ns: report.end_ns });
-                }
-                None => {}
+impl FindingKey {
+    fn of(finding: &StatFinding, text: &str) -> Self {
+        match finding {
+            StatFinding::Waiting(row) | StatFinding::Unanswered(row) => Self::Place(row.place),
+            StatFinding::Failed(row) => Self::Call(row.kind),
+            _ => {
+                let is_number = |word: &&str| magnitude(word.trim_end_matches([',', ':', ';', '.', ')'])).is_some();
+                let words: Vec<&str> = text.split_whitespace().filter(|word| !is_number(word)).collect();
+                Self::Form(words.join(" "))
             }
+        }
+    }
+}
+
+impl FindingsOverTime {
+    /// Takes in what stands out in a report on a part of the time.
+    pub fn take_in(&mut self, report: &StatReport, context: ViewContext<'_>) {
+        for finding in &report.findings {
+            self.note(finding, report, context, true);
+        }
+        // What waits stands out when it comes, and again when it has been there for a minute: in between it is there all the same.
+        for row in report.places.iter().filter(|row| row.now >= FEW) {
+            let is_known = self.all.iter().any(|known| known.key == FindingKey::Place(row.place));
+            if is_known && row.place.state != State::SynSent {
+                self.note(&StatFinding::Waiting(*row), report, context, true);
+            }
+        }
+    }
+
+    /// Takes in what stands out in the report on the whole time: when it did is known already.
+    pub fn take_in_whole(&mut self, report: &StatReport, context: ViewContext<'_>) {
+        for finding in &report.findings {
+            self.note(finding, report, context, false);
+        }
+    }
+
+    fn note(&mut self, finding: &StatFinding, report: &StatReport, context: ViewContext<'_>, is_now: bool) {
+        let text = findings::line(finding, report, context);
+        let (key, weight) = (FindingKey::of(finding, &text), finding.weight());
+        // That it waits is known from when the oldest began to.
+        let waits_ns = match finding {
+            StatFinding::Waiting(row) | StatFinding::Unanswered(row) => row.oldest_ns.unwrap_or_default(),
+            _ => 0,
+        };
+        let begin_ns = *self.begin_ns.get_or_insert(report.begin_ns);
+        let since_ns = report.end_ns.saturating_sub(waits_ns).max(begin_ns).min(report.end_ns);
+        let has_room = self.all.len() < MAX_FINDINGS;
+        match self.all.iter_mut().find(|known| known.key == key) {
+            Some(known) => {
+                // Of what waits, how many are new is said of a part of the time.
+                if weight >= known.most && (is_now || !matches!(known.key, FindingKey::Place(_))) {
+                    (known.text, known.most) = (text, weight);
+                }
+                known.first_ns = known.first_ns.min(since_ns);
+                if is_now {
+                    known.last_ns = report.end_ns;
+                }
+            }
+            None if has_room => {
+                let (first_ns, last_ns) = (since_ns, report.end_ns);
+                self.all.push(TimedFinding { key, text, most: weight, first_ns, last_ns });
+            }
+            None => {}
         }
     }
 }
@@ -61,9 +128,9 @@ pub fn answer(findings: &FindingsOverTime, report: &StatReport, axis: &TimeAxis<
         (first, last) => format!("{first} to {last}"),
     };
     html! {
-        @if findings.0.is_empty() { p { "Nothing stood out at any time." } } @else {
+        @if findings.all.is_empty() { p { "Nothing stood out at any time." } } @else {
             ul {
-                @for finding in &findings.0 {
+                @for finding in &findings.all {
                     li { span.quiet { (times(finding)) } " " span.wrong { (finding.text) } }
                 }
             }

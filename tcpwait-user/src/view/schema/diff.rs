@@ -121,6 +121,7 @@ fn sockets() -> Schema {
             [
                 always("mean", number("The mean by time; null of no time.").or_null()),
                 always("max", count("The most at once.")),
+                always("end", count("How many there were at the end.")),
             ],
         )
     };
@@ -128,6 +129,7 @@ fn sockets() -> Schema {
         "Sockets in a state.",
         [
             always("name", text("What, as --fail-if has it.")),
+            always("of", text("Whose: a group, looked at once a second or less; null: all, at each step.").or_null()),
             always("verdict", verdict()),
             always("kind", kind()),
             always("more_is_worse", whether("Whether more of it is worse; else neither is.")),
