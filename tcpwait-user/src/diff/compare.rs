@@ -90,7 +90,7 @@ impl DiffReport {
             .iter()
             .filter(|row| !row.quantity.is_drawn_only())
             .map(|row| row.verdict)
-            .chain(self.gauges.iter().map(|row| row.verdict))
+            .chain(self.gauges.iter().filter(|row| row.is_told()).map(|row| row.verdict))
             .chain(self.durations.iter().flat_map(|row| row.quantiles.iter().map(|row| row.verdict)));
         let all: Vec<DiffVerdict> = verdicts.collect();
         (all.iter().filter(|verdict| verdict.is_change()).count(), all.len())
@@ -293,8 +293,7 @@ fn gauge_row(key: (State, Option<String>), before: &Side, after: &Side) -> Optio
     };
     let ((before_side, old, old_blocks), (after_side, new, new_blocks)) = (of(before), of(after));
     let most = before_side.most.max(after_side.most);
-    // Of a group that has few there is nothing to say.
-    if most == 0 || (key.1.is_some() && most < LEAST_EVENTS) {
+    if most == 0 {
         return None;
     }
     let ratio = new.zip(old).and_then(|(new, old)| new.through(old));

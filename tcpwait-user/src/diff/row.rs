@@ -6,7 +6,7 @@ use super::{
     interval::Ratio,
     measured::Lasting,
     quantity::{Direction, Quantity},
-    verdict::DiffVerdict,
+    verdict::{DiffVerdict, LEAST_EVENTS},
 };
 use crate::tcp::State;
 
@@ -165,6 +165,11 @@ impl CountRow {
 }
 
 impl GaugeRow {
+    /// Whether there is anything to say: of a group that has few, there is not.
+    pub fn is_told(&self) -> bool {
+        self.subject.is_none() || self.before.most.max(self.after.most) >= LEAST_EVENTS
+    }
+
     /// The mean after through that before; `None` where either is nothing.
     pub fn change(&self) -> Option<f64> {
         let (before, after) = (self.before.mean?, self.after.mean?);

@@ -41,7 +41,7 @@ pub struct DiffLine {
 /// Every row, those of the load first.
 pub fn lines(comparison: &DiffReport) -> Vec<DiffLine> {
     let counted = comparison.counts.iter().filter(|row| !is_load(row) && !row.quantity.is_drawn_only()).map(of_count);
-    let gauges = comparison.gauges.iter().map(of_gauge);
+    let gauges = comparison.gauges.iter().filter(|row| row.is_told()).map(of_gauge);
     let durations =
         comparison.durations.iter().flat_map(|row| row.quantiles.iter().map(|quantile| of_quantile(row, quantile)));
     counted.chain(gauges).chain(durations).collect()
