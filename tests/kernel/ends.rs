@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// Longer than any timer here, of which the slowest sends twice.
-const BY_A_TIMER: Duration = Duration::from_secs(60);
+const BY_A_TIMER: Duration = Duration::from_secs(150);
 
 /// `TCP_REPAIR` of `include/uapi/linux/tcp.h`.
 pub const TCP_REPAIR: i32 = 19;

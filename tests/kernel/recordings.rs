@@ -127,6 +127,14 @@ pub fn knows_its_circumstances() {
 
     let traced = replay(&file);
     assert!(traced.stderr.contains("audit: agrees"), "{traced:?}");
+
+    // Where it was made, and how.
+    let page = Tracer::spawn(command(["report", "-o", "-", "--from", file.to_str().unwrap()])).end(SOON);
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
+    let page = page.stdout.join("\n");
+    for told in [format!("<dd>{}</dd>", host.trim()), format!(" record -o {}", file.display())] {
+        assert!(page.contains(&told), "{told}");
+    }
 }
 
 pub fn killed_leaves_nothing() {
