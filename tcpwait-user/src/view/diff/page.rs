@@ -71,7 +71,7 @@ fn differences(comparison: &DiffReport, lines: &[DiffLine]) -> Markup {
     let one_sided: Vec<&DiffLine> = lines.iter().filter(|line| line.verdict == DiffVerdict::OneSided).collect();
     let far: Vec<&DiffLine> = lines.iter().filter(|line| line.is_far_apart).collect();
     html! {
-        @if differ == 0 { p { "No difference in " (all) " rows." } }
+        @if differ == 0 { p { "No difference is sure, in " (all) " rows." } }
         @for kind in words::KINDS {
             @let rows: Vec<&DiffLine> = lines.iter().filter(|line| line.kind == Some(kind)).collect();
             @if !rows.is_empty() {

@@ -152,7 +152,12 @@ impl DiffText {
             return "Nothing was counted in either: no connection matches.".to_owned();
         }
         let all = if self.all { "" } else { "; --all shows them" };
-        let found = if changed == 0 { "No difference.\n" } else { "" };
+        let is_doubtful = |line: &DiffLine| line.is_far_apart || line.verdict == DiffVerdict::OneSided;
+        let found = match (changed, lines.iter().any(is_doubtful)) {
+            (0, false) => "No difference.\n",
+            (0, true) => "No difference is sure.\n",
+            _ => "",
+        };
         format!("{found}{}{all}.", parts.join(", "))
     }
 }

@@ -171,7 +171,7 @@ pub fn load(comparison: &DiffReport) -> String {
         }
         DiffVerdict::New => "none before".to_owned(),
         DiffVerdict::Gone => "none after".to_owned(),
-        DiffVerdict::OneSided => "too few to say more".to_owned(),
+        DiffVerdict::OneSided => "on one side only, and too little to be sure".to_owned(),
         DiffVerdict::Unknown(why) => format!("whether that is a difference cannot be said: {}", unknown(why)),
     };
     format!("{rates}: {said}.")
@@ -197,7 +197,7 @@ pub fn time_wait(comparison: &DiffReport) -> Vec<String> {
         sentences.push(match row.verdict {
             DiffVerdict::WithLoad => format!("{rates}: {changed}, as connections did{share}."),
             DiffVerdict::Same => format!("{rates}: the same, as far as can be told{share}."),
-            DiffVerdict::OneSided => format!("{rates}: too few to say more."),
+            DiffVerdict::OneSided => format!("{rates}: on one side only, and too little to be sure."),
             DiffVerdict::Unknown(why) => {
                 format!("{rates}: whether that is a difference cannot be said: {}.", unknown(why))
             }
