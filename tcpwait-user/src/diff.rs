@@ -11,4 +11,5 @@ pub mod interval;
 pub mod measured;
 pub mod quantity;
 pub mod row;
+mod settings;
 pub mod verdict;

@@ -6,7 +6,10 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::support::{FIXTURES, Ran, finish, fixture, tcpwait};
+use crate::{
+    golden,
+    support::{FIXTURES, Ran, finish, fixture, tcpwait},
+};
 
 fn diff(before: &str, after: &str, arguments: &[&str]) -> Ran {
     finish(tcpwait().arg("diff").arg(fixture(before)).arg(fixture(after)).args(arguments))
@@ -232,4 +235,15 @@ fn the_page_says_what_the_text_says() {
         assert!(!without_names.contains(fetched), "{fetched}");
     }
     assert!(page.stdout.len() < 1 << 20, "{} bytes", page.stdout.len());
+}
+
+/// Byte for byte, a shape on each line.
+#[test]
+fn pictures() {
+    let page = diff("keepalive_off", "keepalive_on", &["-o", "-"]).stdout;
+    let pictures = page.split("<svg viewBox=\"0 0 960").skip(1);
+    let pictures: Vec<String> =
+        pictures.map(|rest| rest.split("</svg>").next().unwrap().replace("><", ">\n<")).collect();
+    assert_eq!(pictures.len(), 3, "over time, the state machine, lengths");
+    golden::compare("keepalive.pictures", &pictures.join("\n\n"));
 }

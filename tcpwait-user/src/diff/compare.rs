@@ -1,6 +1,6 @@
 //! Two recordings, held against each other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::{
     blocks::{CountsOverTime, Window},
@@ -11,6 +11,7 @@ use super::{
     measured::{Lasting, Measured},
     quantity::{Base, Direction, Quantity},
     row::{CountRow, CountSide, DurationRow, GaugeRow, GaugeSide, QuantileRow, SettingRow},
+    settings::settings,
     verdict::{DiffVerdict, LEAST_CHANGE, LEAST_EVENTS, LEAST_NS, LEAST_WAIT_NS, NotSaid},
 };
 use crate::{
@@ -31,7 +32,7 @@ const MUCH_LOST: f64 = 0.01;
 #[derive(Debug)]
 pub struct Side {
     /// What it says of itself.
-    pub origin: SideFacts,
+    pub facts: SideFacts,
     /// What was measured of it.
     pub measured: Measured,
 }
@@ -72,10 +73,10 @@ impl DiffReport {
             before.measured.durations.keys().chain(after.measured.durations.keys()).cloned().collect();
         let durations = lasting.into_iter().filter_map(|key| duration_row(key, &before, &after)).collect();
         let delayed = [before.measured.delayed, after.measured.delayed];
-        let unlike = unlike(&before.origin, &after.origin, delayed);
-        let settings = (before.origin.has_settings && after.origin.has_settings)
+        let unlike = unlike(&before.facts, &after.facts, delayed);
+        let settings = (before.facts.has_settings && after.facts.has_settings)
             .then(|| settings(&before.measured, &after.measured));
-        Self { before: before.origin, after: after.origin, unlike, delayed, counts, gauges, durations, settings }
+        Self { before: before.facts, after: after.facts, unlike, delayed, counts, gauges, durations, settings }
     }
 
     /// The row of this, if any of it was counted.
@@ -127,7 +128,7 @@ impl<'a> CountedSide<'a> {
             }
         };
         let window = if quantity.is_delayed() { side.measured.delayed } else { side.measured.window };
-        Self { counts: counts.get(key), base, seconds: window.seconds(), lost: side.origin.lost() }
+        Self { counts: counts.get(key), base, seconds: window.seconds(), lost: side.facts.lost() }
     }
 
     fn total(&self) -> u64 {
@@ -180,7 +181,7 @@ fn count_verdict(
     (rate, share): (Option<Ratio>, Option<Ratio>),
     sides: (&Side, &Side),
 ) -> DiffVerdict {
-    if !is_recorded_alike(quantity, &sides.0.origin, &sides.1.origin) {
+    if !is_recorded_alike(quantity, &sides.0.facts, &sides.1.facts) {
         return DiffVerdict::Unknown(NotSaid::NotRecorded);
     }
     if before.seconds <= 0.0 || after.seconds <= 0.0 {
@@ -298,7 +299,7 @@ fn gauge_row(key: (State, Option<String>), before: &Side, after: &Side) -> Optio
     }
     let ratio = new.zip(old).and_then(|(new, old)| new.through(old));
     // Each event that was lost may be a socket too many, or too few.
-    let lost = before.origin.lost().saturating_add(after.origin.lost());
+    let lost = before.facts.lost().saturating_add(after.facts.lost());
     let apart = before_side.mean.unwrap_or_default() - after_side.mean.unwrap_or_default();
     let stands = lost == 0 || apart.abs() > lost as f64;
     let lengths = [before, after].map(|side| side.measured.window.seconds().max(f64::MIN_POSITIVE));
@@ -340,11 +341,10 @@ fn duration_row(key: (Lasting, Option<String>), before: &Side, after: &Side) -> 
     if counts.contains(&0) || counts.iter().all(|count| *count < LEAST_EVENTS) {
         return None;
     }
-    let much_lost = [before, after]
-        .iter()
-        .any(|side| side.origin.lost() as f64 > MUCH_LOST * side.origin.ledger.read.max(1) as f64);
+    let much_lost =
+        [before, after].iter().any(|side| side.facts.lost() as f64 > MUCH_LOST * side.facts.ledger.read.max(1) as f64);
     let jiffies_ns = |side: &Side, durations: Option<&Durations>| match durations.is_some_and(Durations::is_inferred) {
-        true => side.origin.hz.map_or(20_000_000, |hz| 2_000_000_000 / hz.max(1)),
+        true => side.facts.hz.map_or(20_000_000, |hz| 2_000_000_000 / hz.max(1)),
         false => 0,
     };
     let size_ns = if lasting.direction() == Direction::MoreIsWorse { LEAST_WAIT_NS } else { LEAST_NS };
@@ -393,39 +393,4 @@ fn quantile_verdict(before: Quantile, after: Quantile, least_ns: u64) -> DiffVer
         (Some(_), Some(_)) => DiffVerdict::Same,
         _ => DiffVerdict::Unknown(NotSaid::TooShort),
     }
-}
-
-/// The settings that are not the same. A namespace that is there on one side only has a row, not one for each setting.
-fn settings(before: &Measured, after: &Measured) -> Vec<SettingRow> {
-    let only = |measured: &Measured| measured.settings.keys().next().filter(|_| measured.settings.len() == 1).cloned();
-    // Where each is of one namespace, that is what is compared, whatever it was called.
-    if let (Some(old), Some(new)) = (only(before), only(after)) {
-        let of = |measured: &Measured, name: &str| measured.settings.get(name).cloned().unwrap_or_default();
-        return differ(&new, &of(before, &old), &of(after, &new));
-    }
-    let names: BTreeSet<&String> = before.settings.keys().chain(after.settings.keys()).collect();
-    let mut rows = Vec::new();
-    for netns in names {
-        let (old, new) = (before.settings.get(netns), after.settings.get(netns));
-        let (Some(old), Some(new)) = (old, new) else {
-            let there = |there: bool| there.then(|| "there".to_owned());
-            let (before, after) = (there(old.is_some()), there(new.is_some()));
-            rows.push(SettingRow { netns: netns.clone(), name: "network namespace".to_owned(), before, after });
-            continue;
-        };
-        rows.extend(differ(netns, old, new));
-    }
-    rows
-}
-
-fn differ(netns: &str, old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Vec<SettingRow> {
-    let names: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
-    let differ = names.into_iter().filter(|name| old.get(*name) != new.get(*name));
-    let row = |name: &String| SettingRow {
-        netns: netns.to_owned(),
-        name: name.clone(),
-        before: old.get(name).cloned(),
-        after: new.get(name).cloned(),
-    };
-    differ.map(row).collect()
 }

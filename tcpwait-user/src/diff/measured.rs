@@ -21,7 +21,7 @@ use crate::{
         group_row::Closer,
     },
     event::{Event, Fact},
-    lifecycle::{Call, Failure, Present, Reason, Timing, Transition, Update},
+    lifecycle::{Failure, Present, Reason, Timing, Transition, Update},
     names::Names,
     tcp::{NetnsId, State},
     timeline::{Stroke, Timeline},
@@ -229,17 +229,9 @@ impl Measuring {
     }
 
     fn failed(&mut self, failure: &Failure) {
-        let Failure { call, why, errno, flow, owner, .. } = failure;
-        let (address, port) = match call {
-            Call::Connect => (flow.raddr, flow.rport),
-            Call::Bind | Call::Listen => (flow.laddr, flow.lport),
-        };
-        let comm = owner.as_ref().map(|task| task.comm);
-        let (interface, netns) = (flow.interface(), flow.netns);
-        let kind = FailureKind { call: *call, why: *why, errno: *errno, comm, address, port, interface, netns };
-        let subject = kept_apart(&self.failures, kind, MAX_SUBJECTS);
+        let subject = kept_apart(&self.failures, FailureKind::of(failure), MAX_SUBJECTS);
         let window = self.window;
-        let counts = self.failures.entry(subject).or_default().entry(Quantity::Failed(*call, *why));
+        let counts = self.failures.entry(subject).or_default().entry(Quantity::Failed(failure.call, failure.why));
         counts.or_insert_with(|| CountsOverTime::new(window)).add(failure.time_ns, failure.calls());
     }
 

@@ -62,7 +62,7 @@ pub fn run(args: &DiffArgs) -> Result<ExitCode> {
     }
     let before = measure(args, &args.before, windows[0])?;
     let after = measure(args, &args.after, windows[1])?;
-    let lossy = [&before, &after].into_iter().any(|side| side.origin.ledger.is_lossy());
+    let lossy = [&before, &after].into_iter().any(|side| side.facts.ledger.is_lossy());
     let comparison = DiffReport::new(before, after);
     show(args, &comparison)?;
     if fails(&args.fail_if, &comparison) {
@@ -142,7 +142,7 @@ fn measure(args: &DiffArgs, path: &Path, part: WindowPart) -> Result<Side> {
     if measured.window.length_ns() == 0 {
         bail!("{}: nothing was recorded in the time that --window names", path.display());
     }
-    let origin = SideFacts {
+    let facts = SideFacts {
         file: path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned(),
         place: fs::canonicalize(path).ok(),
         host: header.host.clone(),
@@ -159,7 +159,7 @@ fn measure(args: &DiffArgs, path: &Path, part: WindowPart) -> Result<Side> {
         window: measured.window,
         ledger: Ledger { undecided: selector.undecided(), ..stream.ledger() },
     };
-    Ok(Side { origin, measured })
+    Ok(Side { facts, measured })
 }
 
 /// The network namespaces that a command line of `record` names, as it names them.

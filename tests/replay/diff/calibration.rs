@@ -143,7 +143,7 @@ fn side(steps: &[Transition], begin_s: f64, end_s: f64) -> Side {
         measuring.update(&Update::Transition(step.clone()), &names);
     }
     let measured = measuring.finish(&NoNames);
-    Side { origin: SideFacts { window: measured.window, ..SideFacts::default() }, measured }
+    Side { facts: SideFacts { window: measured.window, ..SideFacts::default() }, measured }
 }
 
 fn halves(load: Load, seed: u64) -> DiffReport {
@@ -271,7 +271,7 @@ fn a_difference_that_may_be_a_loss_is_none() {
     let before = || side(&steps(STEADY, 1, 130.0), 0.0, 130.0);
     let after = || side(&steps(Load { per_s: STEADY.per_s.map(|per_s| per_s * 0.5), ..STEADY }, 2, 130.0), 0.0, 130.0);
     let lossy = |mut side: Side, unreadable: u64| {
-        side.origin.ledger.unreadable = unreadable;
+        side.facts.ledger.unreadable = unreadable;
         side
     };
     let verdict = |comparison: &DiffReport| comparison.count(Quantity::Ended, None).unwrap().verdict;

@@ -33,6 +33,20 @@ pub struct FailureKind {
     pub netns: NetnsId,
 }
 
+impl FailureKind {
+    /// What a failure is counted with.
+    pub fn of(failure: &Failure) -> Self {
+        let Failure { call, why, errno, flow, owner, .. } = failure;
+        let (address, port) = match call {
+            Call::Connect => (flow.raddr, flow.rport),
+            Call::Bind | Call::Listen => (flow.laddr, flow.lport),
+        };
+        let comm = owner.as_ref().map(|task| task.comm);
+        let (interface, netns) = (flow.interface(), flow.netns);
+        Self { call: *call, why: *why, errno: *errno, comm, address, port, interface, netns }
+    }
+}
+
 /// A row of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailureRow {
@@ -66,22 +80,7 @@ pub struct CallFailures {
 impl CallFailures {
     /// A call failed.
     pub fn add(&mut self, failure: &Failure) {
-        let Failure { call, why, errno, flow, owner, .. } = failure;
-        let (address, port) = match call {
-            Call::Connect => (flow.raddr, flow.rport),
-            Call::Bind | Call::Listen => (flow.laddr, flow.lport),
-        };
-        let comm = owner.as_ref().map(|task| task.comm);
-        let kind = FailureKind {
-            call: *call,
-            why: *why,
-            errno: *errno,
-            comm,
-            address,
-            port,
-            interface: flow.interface(),
-            netns: flow.netns,
-        };
+        let kind = FailureKind::of(failure);
         let calls = failure.calls();
         self.interval += calls;
         self.total += calls;
