@@ -241,7 +241,7 @@ fn the_page_says_what_the_text_says() {
 #[test]
 fn pictures() {
     let page = diff("keepalive_off", "keepalive_on", &["-o", "-"]).stdout;
-    let pictures = page.split("<svg viewBox=\"0 0 960").skip(1);
+    let pictures = page.split("<svg id=\"picture-").skip(1);
     let pictures: Vec<String> =
         pictures.map(|rest| rest.split("</svg>").next().unwrap().replace("><", ">\n<")).collect();
     assert_eq!(pictures.len(), 3, "over time, the state machine, lengths");
