@@ -21,6 +21,7 @@ use crate::vm::{Programs, check, suite};
 
 mod course;
 pub mod kernel;
+mod space;
 
 pub use self::course::NOT_RUN;
 use self::course::{Beside, Course};
@@ -39,6 +40,9 @@ pub fn run(filters: Vec<String>) -> Result<ExitCode> {
     course.heading("what building and testing needs");
     let toolchain = setup::toolchain()?;
     setup::report(&toolchain);
+    if let Some(warning) = space::warning() {
+        println!("{warning}");
+    }
     // Only the kernel tests use these packages.
     if root::available() {
         setup::test_packages()?;
