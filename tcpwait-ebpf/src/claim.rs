@@ -94,6 +94,14 @@ pub fn takes(ctx: &impl EbpfContext, turn: Turn, event: u64) -> bool {
     true
 }
 
+/// Whether this program is the one that tells of an event, of a hook whose events mostly are of no interest. Where a task may be preempted in a program
+/// each event is claimed all the same: what another program was run for is not withheld, and no count of the kernel's knows. Elsewhere
+/// nothing comes in the middle of these hooks, which belong to tasks, and what is of no interest costs one comparison.
+#[inline(always)]
+pub fn takes_if(ctx: &impl EbpfContext, turn: Turn, event: u64, of_interest: bool) -> bool {
+    (of_interest || PREEMPTIBLE.load() != 0) && takes(ctx, turn, event) && of_interest
+}
+
 /// Where the arguments of an event are, as a number that is never 0. (The verifier keeps pointers and numbers apart, but their difference is a number to it,
 /// and where this map is does not change.)
 #[inline(always)]

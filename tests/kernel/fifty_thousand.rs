@@ -14,9 +14,9 @@ use socket2::Socket;
 
 use crate::{
     V4,
-    guest::many,
+    guest::{self, many},
     netns,
-    tracer::{Reading, Tracer, command},
+    tracer::{Ended, Reading, Tracer, command},
     traffic::{self, until},
     withheld,
 };
@@ -65,8 +65,10 @@ pub fn agree_with_the_kernels_counters() {
     assert_eq!(ids.len(), beginnings.len(), "no entry is told twice");
     // Only what has begun begins again.
     let unknown: HashSet<String> = rearms.iter().map(|line| id(line)).filter(|id| !ids.contains(id)).collect();
+    // On a busy machine the test reads too slowly; that is counted by lines, and how many of them were these is not.
+    let unread = |ended: &Ended| ended.number_before(" lines were not written");
     let withheld = withheld::of(entered);
-    assert!(unknown.len() as u64 <= withheld, "{unknown:?} {ended:?}");
+    assert!(unknown.len() as u64 <= withheld + unread(&ended), "{unknown:?} {ended:?}");
     let kernel_side = ended.number_before(" timewait sockets entered");
     let lost = ended.number_before(" beginnings or restarts of timewait sockets");
     assert!(kernel_side + withheld >= entered, "{ended:?}");
@@ -76,10 +78,14 @@ pub fn agree_with_the_kernels_counters() {
     let in_time_wait: HashSet<String> = ended_steps.stdout.iter().map(|line| id(line)).collect();
     let by_the_other = without.iter().filter(|line| in_time_wait.contains(&id(line))).count();
     assert!(
-        unseen <= withheld && (lost > 0 || by_the_other == 0),
+        unseen <= withheld + unread(&ended) && (lost + unread(&ended) > 0 || by_the_other == 0),
         "{unseen} unseen; closed and then not seen to begin: {without:#?}, {by_the_other} of them \
          by the other tracer; {ended:?} {ended_steps:?}"
     );
+
+    // With two at work and four programs a hook none is missed, and what a hook is not run for is known to the event.
+    let whole = |ended: &Ended| !guest::is_where_we_are() || !ended.stderr.contains("(recursion)");
+    assert!(whole(&ended) && whole(&ended_steps), "the kernel withheld: {ended:?} {ended_steps:?}");
 
     let ended = ended_steps;
     assert_eq!(ended.code, Some(0), "{ended:?}");
@@ -87,9 +93,11 @@ pub fn agree_with_the_kernels_counters() {
     let shown = u64::try_from(ids.len()).unwrap();
     let lost = ended.number_before(" beginnings or restarts of timewait sockets")
         + ended.number_before(" segments to timewait sockets");
-    // On a busy machine the test reads too slowly; that is counted by lines, and how many of them were these is not.
-    let all_was_read = !ended.stderr.contains("lines were not written");
-    assert!(shown <= entered && (shown + lost + unseen >= entered || !all_was_read), "{shown} shown; {ended:?}");
+    assert!(shown <= entered && shown + lost + unseen + unread(&ended) >= entered, "{shown} shown; {ended:?}");
+    // A hook whose note was taken for another event's tells it twice, or not at all, and no counter of the kernel's programs says so.
+    let discontinued = ended.number_before(" state changes that do not continue");
+    assert!(discontinued <= withheld, "{discontinued} state changes do not continue the one before: {ended:?}");
+    assert!(!guest::is_where_we_are() || !ended.stderr.contains("DIFFERS"), "the kernel counts otherwise: {ended:?}");
     println!(
         "50,000: {entered} counted by the kernel, {seen} entries and {shown} in TIME_WAIT seen, {unseen} withheld; {ended:?}"
     );

@@ -13,7 +13,7 @@ use tcpwait_wire::{
 };
 
 use crate::{
-    claim::{Turn, takes},
+    claim::{Turn, takes, takes_if},
     counters::count,
     emit::emit,
     filter::wanted,
@@ -61,18 +61,12 @@ fn is_told(result: i64) -> bool {
 #[inline(always)]
 fn got_port(ctx: FExitContext, program: u64) -> i32 {
     let result: i32 = ctx.arg(2);
-    if result == 0 {
-        return 0;
-    }
     // SAFETY: the function's argument.
     let sk = unsafe { Typed::new(ctx.arg(0)) };
+    if !takes_if(&ctx, Turn::of_two(Hook::Port, program), sk.number(), result != 0) || !is_stream(sk) {
+        return 0;
+    }
     let port: u16 = ctx.arg(1);
-    if !is_stream(sk) {
-        return 0;
-    }
-    if !takes(&ctx, Turn::of_two(Hook::Port, program), sk.number()) {
-        return 0;
-    }
     // listen() asks after it has changed the state (inet_csk_listen_start).
     let call = if sk.read::<u8>(&OFF_STATE) == TCP_LISTEN { CALL_WAS_LISTEN } else { CALL_WAS_BIND };
     let netns = netns_of(sk);
@@ -120,8 +114,8 @@ fn inet6_bind_2(ctx: FExitContext) -> i32 {
 fn bound(ctx: FExitContext, turn: Turn) -> i32 {
     let result = i64::from(ctx.arg::<i32>(3));
     // EADDRINUSE was told by the function that found it.
-    if is_told(result) && result != -EADDRINUSE {
-        failed(&ctx, turn, CALL_WAS_BIND, result);
+    if takes_if(&ctx, turn, ctx.arg(0), is_told(result) && result != -EADDRINUSE) {
+        failed(&ctx, CALL_WAS_BIND, result);
     }
     0
 }
@@ -132,8 +126,8 @@ fn bound(ctx: FExitContext, turn: Turn) -> i32 {
 #[inline(always)]
 fn connected(ctx: FExitContext, program: u64) -> i32 {
     let result = i64::from(ctx.arg::<i32>(4));
-    if is_told(result) {
-        failed(&ctx, Turn::of_two(Hook::Connect, program), CALL_WAS_CONNECT, result);
+    if takes_if(&ctx, Turn::of_two(Hook::Connect, program), ctx.arg(0), is_told(result)) {
+        failed(&ctx, CALL_WAS_CONNECT, result);
     }
     0
 }
@@ -150,9 +144,9 @@ fn inet_stream_connect_2(ctx: FExitContext) -> i32 {
 
 /// A function that was handed a `struct socket` and an address gave back an error.
 #[inline(always)]
-fn failed(ctx: &FExitContext, turn: Turn, call: u8, result: i64) {
+fn failed(ctx: &FExitContext, call: u8, result: i64) {
     let sk = At(ctx.arg(0)).follow(&OFF_SOCKET_SK);
-    if is_stream(sk) && takes(ctx, turn, sk.0) {
+    if is_stream(sk) {
         told::<false>(ctx, sk, ctx.arg(1), call, result);
     }
 }

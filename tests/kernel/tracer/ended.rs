@@ -30,8 +30,8 @@ impl Ended {
         let Some((before, _)) = self.stderr.split_once(phrase) else {
             return 0;
         };
-        let number = before.trim_end().rsplit(|c: char| !c.is_ascii_digit()).next().unwrap();
-        number.parse().unwrap_or_else(|_| panic!("no number before {phrase:?} in {:?}", self.stderr))
+        let number = before.trim_end().rsplit(|c: char| !c.is_ascii_digit() && c != ',').next().unwrap();
+        number.replace(',', "").parse().unwrap_or_else(|_| panic!("no number before {phrase:?} in {:?}", self.stderr))
     }
 
     /// What it says is lost, by cause; `None` without its last words. What the kernel withholds because a program was running
