@@ -128,7 +128,6 @@ impl Options {
 /// Kernels and what boots them. Nobody else has any in this folder at the time.
 pub struct Guests {
     _alone: File,
-    emulators: Vec<(Arch, Qemu)>,
     kernels: Vec<Kernel>,
     /// What is tested instead of what is built.
     tools: Vec<(Arch, PathBuf)>,
@@ -180,17 +179,18 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 impl Guests {
     /// Finds QEMU and the kernels, or downloads them. An error here says why there is nothing to run.
     pub fn fetch(options: &Options) -> Result<Self> {
+        let profile = options.profile.unwrap_or(Profile::Warp);
         let series = match (options.kernel_deb.as_slice(), options.kernel.as_slice()) {
             ([], []) => series_of(&KERNELS),
             ([], named) => named.to_vec(),
             (files, _) => {
                 let alone = prepared()?;
                 let kernel = Kernel::of_files(files)?;
-                let emulators = vec![(kernel.arch, emulator(kernel.arch)?)];
-                return Ok(Self { _alone: alone, emulators, kernels: vec![kernel], tools: Vec::new() });
+                make_ready(kernel.arch, &[profile])?;
+                return Ok(Self { _alone: alone, kernels: vec![kernel], tools: Vec::new() });
             }
         };
-        let (guests, missing) = Self::fetch_each(&series)?;
+        let (guests, missing) = Self::fetch_each(&series, &[profile])?;
         match missing.into_iter().next() {
             None => Ok(guests),
             Some((series, why)) => bail!("{series}: {why}"),
@@ -198,13 +198,14 @@ impl Guests {
     }
 
     /// The same, with those that cannot be had, and why, beside the others.
-    fn fetch_each(series: &[Series]) -> Result<(Self, Vec<(Series, String)>)> {
+    fn fetch_each(series: &[Series], profiles: &[Profile]) -> Result<(Self, Vec<(Series, String)>)> {
         let alone = prepared()?;
-        let (mut emulators, mut kernels, mut missing): (Vec<(Arch, Qemu)>, _, _) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut ready, mut kernels, mut missing) = (Vec::new(), Vec::new(), Vec::new());
         for one in series {
             let mut fetch = || -> Result<Kernel> {
-                if !emulators.iter().any(|(arch, _)| *arch == one.arch) {
-                    emulators.push((one.arch, emulator(one.arch)?));
+                if !ready.contains(&one.arch) {
+                    make_ready(one.arch, profiles)?;
+                    ready.push(one.arch);
                 }
                 Kernel::of_debian(one)
             };
@@ -213,7 +214,7 @@ impl Guests {
                 Err(why) => missing.push((one.clone(), format!("{why:#}"))),
             }
         }
-        Ok((Self { _alone: alone, emulators, kernels, tools: Vec::new() }, missing))
+        Ok((Self { _alone: alone, kernels, tools: Vec::new() }, missing))
     }
 
     /// Has these tools tested, each on machines of its architecture.
@@ -269,10 +270,9 @@ impl Guests {
     fn boot(&self, machine: Machine, job: &Job, hears: impl FnMut(Line)) -> Result<i32> {
         let Machine { kernel, profile } = machine;
         let name = machine.file_name();
-        let not_ready = || format!("nothing was made ready for {}", kernel.arch);
         let image = job.images.iter().find(|(arch, _)| *arch == kernel.arch);
-        let (_, common) = image.with_context(not_ready)?;
-        let (_, qemu) = self.emulators.iter().find(|(arch, _)| *arch == kernel.arch).with_context(not_ready)?;
+        let (_, common) = image.with_context(|| format!("nothing was made ready for {}", kernel.arch))?;
+        let qemu = Qemu::find(kernel.arch, profile)?;
         let special = image::special(kernel, job.programs, &settings(profile.name()))?;
         let image = written(&place("image"), &name, &[common.as_slice(), &special].concat())?;
         let log = machine.log();
@@ -318,15 +318,16 @@ fn prepared() -> Result<File> {
     Ok(alone)
 }
 
-/// A QEMU that runs, and what it takes to make programs for its guests.
-fn emulator(arch: Arch) -> Result<Qemu> {
-    let qemu = Qemu::find(arch)?;
-    qemu.version()?;
+/// Sees to it that there is a QEMU for each of these, and what it takes to make programs for its guests.
+fn make_ready(arch: Arch, profiles: &[Profile]) -> Result<()> {
+    for profile in profiles {
+        Qemu::find(arch, *profile)?.version()?;
+    }
     if !arch.is_here() {
         Cross::find(arch)?;
         Userland::fetch(arch)?;
     }
-    Ok(qemu)
+    Ok(())
 }
 
 /// The architectures of kernels, each once.

@@ -44,17 +44,23 @@ pub enum Apt {
     Debian(Arch),
     /// One release of Debian and its updates, likewise: what has to fit together.
     Release(Arch),
+    /// The release of this name and its updates, likewise.
+    Of(Arch, &'static str),
 }
 
 impl Apt {
     /// `apt-get` or `apt-cache`, with the right configuration.
     pub fn command(self, program: &str) -> Result<Command> {
         let mut command = Command::new(program);
-        if let Self::Debian(arch) | Self::Release(arch) = self {
+        if let Self::Debian(arch) | Self::Release(arch) | Self::Of(arch, _) = self {
             command.arg("-c").arg(configured(arch)?);
         }
-        if let Self::Release(_) = self {
-            let release = release();
+        let release = match self {
+            Self::Machine | Self::Debian(_) => None,
+            Self::Release(_) => Some(release()),
+            Self::Of(_, release) => Some(release),
+        };
+        if let Some(release) = release {
             command.arg("-o").arg(format!("APT::Default-Release=/^{release}(-updates|-security|)$/"));
         }
         // As root it would download as a user who may not write here, and warn.
@@ -66,7 +72,7 @@ impl Apt {
     pub fn update(self) -> Result<()> {
         let arch = match self {
             Self::Machine => return packages::update(),
-            Self::Debian(arch) | Self::Release(arch) => arch,
+            Self::Debian(arch) | Self::Release(arch) | Self::Of(arch, _) => arch,
         };
         eprintln!("fetching the lists of packages of Debian's suites for {arch} into {}", place("apt").display());
         let output = self.command("apt-get")?.args(["--quiet=2", "update"]).output().context("cannot run apt-get")?;

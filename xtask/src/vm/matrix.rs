@@ -63,7 +63,7 @@ impl What {
 pub fn run(options: &Options) -> Result<ExitCode> {
     let kernels = if options.kernel.is_empty() { series_of(&KERNELS) } else { options.kernel.clone() };
     let profiles = options.profile.map_or(vec![Profile::Warp, Profile::Smp], |profile| vec![profile]);
-    let (mut guests, missing) = match Guests::fetch_each(&kernels) {
+    let (mut guests, missing) = match Guests::fetch_each(&kernels, &profiles) {
         Ok(fetched) => fetched,
         Err(why) => {
             eprintln!("not run: {why:#}");

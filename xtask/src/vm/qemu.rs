@@ -4,23 +4,27 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context as _, Result, bail};
-
 use crate::arch::Arch;
-use crate::debs::{self, apt::Apt};
-use crate::packages;
 
+use super::Profile;
 use super::kernel::Kernel;
-use super::{Profile, place};
 
-/// Where packages put libraries.
-const LIBRARIES: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu"];
+mod found;
 
 /// A QEMU that runs.
 pub struct Qemu {
     program: PathBuf,
-    /// Where it is unpacked, if it is not installed.
-    folder: Option<PathBuf>,
+    unpacked: Unpacked,
+}
+
+/// Whether its files are this machine's.
+enum Unpacked {
+    /// It is installed.
+    No,
+    /// Below this folder, with the libraries that are not here.
+    WithLibraries(PathBuf),
+    /// Below this folder, with all that it is linked with, the C library and the loader too.
+    Whole(PathBuf),
 }
 
 /// Where a guest's output goes.
@@ -32,79 +36,6 @@ pub struct Ports<'a> {
 }
 
 impl Qemu {
-    /// Finds it, or downloads and unpacks it.
-    pub fn find(arch: Arch) -> Result<Self> {
-        let (name, packages): (_, &[&str]) = match arch {
-            Arch::Amd64 => {
-                ("qemu-system-x86_64", &["qemu-system-x86", "qemu-system-common", "qemu-system-data", "seabios"])
-            }
-            Arch::Arm64 => ("qemu-system-aarch64", &["qemu-system-arm", "qemu-system-common", "qemu-system-data"]),
-        };
-        if let Some(program) = packages::program(name) {
-            return Ok(Self { program, folder: None });
-        }
-        let folder = place("qemu");
-        let program = folder.join("usr/bin").join(name);
-        if !program.is_file() {
-            debs::unpack_into(Apt::Machine, &folder, packages).context("QEMU cannot be had")?;
-        }
-        let qemu = Self { program, folder: Some(folder.clone()) };
-        let mut users: Vec<String> = packages.iter().map(|name| (*name).to_owned()).collect();
-        // The libraries that are missing, then theirs.
-        for _ in 0..6 {
-            if !qemu.lacks_libraries()? {
-                return Ok(qemu);
-            }
-            let names: Vec<&str> = users.iter().map(String::as_str).collect();
-            let mut needed = Apt::Machine.depends(&names);
-            needed.retain(|name| name.starts_with("lib") && !is_installed(name));
-            needed.sort();
-            needed.dedup();
-            let names: Vec<&str> = needed.iter().map(String::as_str).collect();
-            debs::unpack_into(Apt::Machine, &folder, &names).context("QEMU's libraries cannot be had")?;
-            users = needed;
-        }
-        bail!("QEMU was unpacked into {}, but libraries of it are missing", folder.display())
-    }
-
-    /// One line about it.
-    pub fn version(&self) -> Result<String> {
-        let mut asked = self.command();
-        let output =
-            asked.arg("--version").output().with_context(|| format!("cannot run {}", self.program.display()))?;
-        let text = String::from_utf8_lossy(&output.stdout).into_owned();
-        let line = text.lines().next().filter(|_| output.status.success());
-        line.map(str::to_owned).with_context(|| {
-            format!("{} does not run: {}", self.program.display(), String::from_utf8_lossy(&output.stderr).trim())
-        })
-    }
-
-    fn lacks_libraries(&self) -> Result<bool> {
-        let mut ldd = Command::new("ldd");
-        ldd.arg(&self.program);
-        if let Some(libraries) = self.libraries() {
-            ldd.env("LD_LIBRARY_PATH", libraries);
-        }
-        let output = ldd.output().context("cannot run ldd, which tells what libraries QEMU needs")?;
-        Ok(String::from_utf8_lossy(&output.stdout).contains("not found"))
-    }
-
-    fn libraries(&self) -> Option<std::ffi::OsString> {
-        let folder = self.folder.as_ref()?;
-        std::env::join_paths(LIBRARIES.map(|library| folder.join(library))).ok()
-    }
-
-    fn command(&self) -> Command {
-        let mut qemu = Command::new(&self.program);
-        if let (Some(folder), Some(libraries)) = (&self.folder, self.libraries()) {
-            qemu.env("LD_LIBRARY_PATH", libraries);
-            for data in ["usr/share/qemu", "usr/share/seabios"] {
-                qemu.arg("-L").arg(folder.join(data));
-            }
-        }
-        qemu
-    }
-
     /// A guest. One serial port is the console, another, for the tests' output, this command's stdout, the third is for what
     /// is in `/out`. What ends the machine on purpose is a device, or an instruction, that gives QEMU's exit code.
     pub fn guest(&self, kernel: &Kernel, image: &Path, profile: Profile, memory: &str, ports: &Ports) -> Command {
@@ -168,9 +99,4 @@ fn arm(qemu: &mut Command) -> &'static str {
     qemu.args(["-semihosting-config", "enable=on,userspace=on"]);
     qemu.args(["-serial", "chardev:console", "-device", "pci-serial-2x,chardev1=output,chardev2=bulk"]);
     " console=ttyAMA0"
-}
-
-fn is_installed(package: &str) -> bool {
-    let output = Command::new("dpkg-query").args(["--show", "--showformat=${db:Status-Status}", package]).output();
-    output.is_ok_and(|output| output.status.success() && output.stdout == b"installed")
 }

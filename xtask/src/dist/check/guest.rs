@@ -93,7 +93,7 @@ pub fn check(deb: &Path, suite: &str, arch: Arch) -> Result<()> {
     let version = if suite == "bookworm" { "6.1" } else { "6.12" };
     let series: Series = format!("{version}:{arch}").parse().map_err(|why: String| anyhow!(why))?;
     let kernel = Kernel::of_debian(&series)?;
-    let qemu = Qemu::find(arch)?;
+    let qemu = Qemu::find(arch, Profile::Smp)?;
     let folder = system(suite, arch)?;
     let work = compile::target_dir().join("guest");
     fs::create_dir_all(&work).with_context(|| format!("cannot make {}", work.display()))?;
