@@ -1,4 +1,4 @@
-//! What is counted of a recording: its name, as conditions and JSON have it, and its words.
+//! What is counted of a recording: its name, as conditions and JSON have it, and what it is held against.
 
 use crate::{
     aggregate::group_row::Closer,
@@ -78,32 +78,6 @@ impl Quantity {
             Self::SynSentAgain => "connect.syn_sent_again".to_owned(),
             Self::Failed(_, why) => format!("failures.{}", why.name()),
             Self::Step(from, to) => format!("steps.{}.{}", from.name().to_lowercase(), to.name().to_lowercase()),
-        }
-    }
-
-    /// In words.
-    pub fn words(self) -> String {
-        let detailed = |reason: Reason, detail: Option<Detail>| match detail {
-            Some(detail) => format!("{} ({})", reason.name(), detail.name()),
-            None => reason.name().to_owned(),
-        };
-        match self {
-            Self::Connected => "connections made by this side".to_owned(),
-            Self::Accepted => "connections accepted".to_owned(),
-            Self::Ended => "connections ended".to_owned(),
-            Self::ClosedFirst(Closer::ThisSide) => "this side closed first".to_owned(),
-            Self::ClosedFirst(Closer::Peer) => "the peer closed first".to_owned(),
-            Self::ClosedFirst(Closer::Both) => "both sides closed at once".to_owned(),
-            Self::ClosedFirst(Closer::Neither) => "neither side closed".to_owned(),
-            Self::TimeWaitEntered => format!("{} entered", State::TimeWait),
-            Self::TimeWaitLeft => format!("{} ended", State::TimeWait),
-            Self::TimeWaitLeftBy(reason) => format!("{} ended: {}", State::TimeWait, reason.name()),
-            Self::Restarted(cause) => format!("{} restarted: {}", State::TimeWait, cause.name()),
-            Self::EndedBy(reason, detail) => format!("ended: {}", detailed(reason, detail)),
-            Self::SynRecvEndedBy(reason) => format!("{} ended: {}", State::SynRecv, reason.name()),
-            Self::SynSentAgain => "connects whose SYN was sent again".to_owned(),
-            Self::Failed(call, why) => format!("{} failed: {}", call.name(), why.name()),
-            Self::Step(from, to) => format!("{from} to {to}"),
         }
     }
 

@@ -75,7 +75,7 @@ pub fn run(args: &ReportArgs) -> Result<ExitCode> {
 /// Makes the page of a recording.
 fn make(args: &ReportArgs, from: &Path) -> Result<ExitCode> {
     let criteria = criteria(&args.filter, false)?;
-    let mut reader = open(from).map_err(|why| anyhow!("{why:#}; `tcpwait record -o FILE` makes a recording"))?;
+    let mut reader = open(from)?;
     let header = reader.header().clone();
     let whole = criteria.is_everything_of_its_namespaces();
     let options = StatOptions::new(&args.by, Default::default(), GROUPS);

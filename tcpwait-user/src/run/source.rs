@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 
 use crate::{
     aggregate::audit::{Audit, TwCounts},
@@ -15,7 +15,7 @@ use crate::{
 
 /// Opens a recording, of whose times those that cannot be are left out.
 pub(super) fn open(path: &Path) -> Result<Believed<Reader>> {
-    let reader = Reader::open(path)?;
+    let reader = Reader::open(path).map_err(|why| anyhow!("{why:#}; `tcpwait record -o FILE` makes a recording"))?;
     Ok(Believed::new(reader.header().clone(), reader))
 }
 

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use crate::support::tests;
 
 /// A folder each.
-pub const KERNELS: [&str; 5] = ["6.1", "6.12", "6.18", "7.3", "7.3-rt"];
+pub const KERNELS: [&str; 7] = ["6.1", "6.12", "6.18", "7.3", "7.3-rt", "6.12-arm64", "7.3-arm64"];
 
 /// A file of a kernel's.
 pub fn bytes(kernel: &str, file: &str) -> Vec<u8> {

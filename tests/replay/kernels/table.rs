@@ -3,6 +3,7 @@
 
 use std::{env, fs};
 
+use serde::Deserialize;
 use tcpwait::kernel::{AttachKind, HOOKS, Hook, NEEDS, Need, Work};
 use tcpwait_wire::config::{ABSENT, OFFSETS};
 
@@ -14,7 +15,14 @@ fn the_document_is_what_the_code_makes() {
     let path = tests().join("../docs/kernels.md");
     let text = fs::read_to_string(&path).unwrap();
     let mut made = text.clone();
-    for (name, table) in [("hooks", hooks()), ("behaviour", behaviour()), ("fields", fields()), ("needs", needs())] {
+    let tables = [
+        ("matrix", matrix()),
+        ("hooks", hooks()),
+        ("behaviour", behaviour()),
+        ("fields", fields()),
+        ("needs", needs()),
+    ];
+    for (name, table) in tables {
         made = replaced(&made, name, &table);
     }
     if env::var_os("UPDATE_GOLDEN").is_some_and(|value| value == "1") {
@@ -45,7 +53,47 @@ fn heading(cells: impl IntoIterator<Item = String>) -> String {
     row(cells) + &line
 }
 
-fn reports() -> [Report; 5] {
+/// How the tests went, as `cargo xtask vm --matrix` has left it in its `matrix.json`.
+#[derive(Deserialize)]
+struct Matrix {
+    tests: usize,
+    finished: bool,
+    rows: Vec<Run>,
+}
+
+/// On one kernel, in one profile.
+#[derive(Deserialize)]
+struct Run {
+    kernel: String,
+    profile: String,
+    release: Option<String>,
+    result: String,
+    why: Option<String>,
+    seconds: Option<u64>,
+}
+
+fn matrix() -> String {
+    let path = tests().join("fixtures/kernels/matrix.json");
+    let matrix: Matrix = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    let mut table = heading(["kernel", "profile", "release", "result", "time", ""].map(str::to_owned));
+    for run in &matrix.rows {
+        let result = match run.result.as_str() {
+            "passed" => format!("all {} passed", matrix.tests),
+            "failed" => "**failed**".to_owned(),
+            _ => "not run".to_owned(),
+        };
+        let time = run.seconds.map_or_else(|| "-".to_owned(), |all| format!("{}:{:02}", all / 60, all % 60));
+        let why = run.why.as_deref().unwrap_or_default().lines().next().unwrap_or_default().replace('|', "/");
+        let release = run.release.clone().unwrap_or_else(|| "-".to_owned());
+        table += &row([run.kernel.clone(), run.profile.clone(), release, result, time, why]);
+    }
+    if !matrix.finished {
+        table += "\nThis run was not finished: what has no row was not run.\n";
+    }
+    table
+}
+
+fn reports() -> [Report; KERNELS.len()] {
     KERNELS.map(report)
 }
 

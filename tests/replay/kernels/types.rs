@@ -24,7 +24,7 @@ fn witness(kernel: &str) -> Vec<(String, u32)> {
 }
 
 /// Kernels whose types Debian's bpftool can lay out: of 7.3's `struct net` it leaves out what aligns some members.
-const WITNESSED: [&str; 3] = ["6.1", "6.12", "6.18"];
+const WITNESSED: [&str; 4] = ["6.1", "6.12", "6.18", "6.12-arm64"];
 
 #[test]
 fn every_field_is_where_a_c_compiler_finds_it() {
@@ -41,11 +41,17 @@ fn every_field_is_where_a_c_compiler_finds_it() {
 fn recordings_were_made_with_the_offsets_of_their_kernel() {
     for fixture in FIXTURES {
         let (header, _) = records(fixture);
-        // The types here are of kernels for x86-64 without PREEMPT_RT, whose locks are longer.
-        if header.machine != "x86_64" || header.kernel.contains("-rt") {
-            continue;
-        }
-        let kernel = KERNELS.iter().find(|kernel| header.kernel.starts_with(&format!("{kernel}.")));
+        // The locks of PREEMPT_RT are longer.
+        let flavour = match header.machine.as_str() {
+            "aarch64" => "-arm64",
+            _ if header.kernel.contains("-rt") => "-rt",
+            _ => "",
+        };
+        let is_its = |kernel: &&&str| {
+            let version = kernel.strip_suffix(flavour).unwrap_or_default();
+            !version.contains('-') && header.kernel.starts_with(&format!("{version}."))
+        };
+        let kernel = KERNELS.iter().find(is_its);
         let kernel = kernel.unwrap_or_else(|| panic!("{fixture} is of {}", header.kernel));
         let offsets = match WITNESSED.contains(kernel) {
             true => witness(kernel),

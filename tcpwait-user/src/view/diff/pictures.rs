@@ -61,7 +61,7 @@ fn strips(comparison: &DiffReport) -> Vec<Strip<'_>> {
     };
     let counted = comparison.counts.iter().filter(is_shown).map(|row| {
         let CountRow { quantity, before, after, .. } = row;
-        Strip { name: format!("{}/s", quantity.words()), before: &before.course, after: &after.course }
+        Strip { name: format!("{}/s", super::words::quantity(*quantity)), before: &before.course, after: &after.course }
     });
     let gauges = comparison.gauges.iter().filter(|row| row.subject.is_none() && row.verdict.is_change()).map(|row| {
         let GaugeRow { state, before, after, .. } = row;

@@ -1,6 +1,7 @@
 //! The words of a comparison, which text and page share.
 
 use crate::{
+    aggregate::group_row::Closer,
     diff::{
         comparable::{NotTold, SideFacts, Unlike, Which},
         compare::DiffReport,
@@ -10,6 +11,7 @@ use crate::{
         row::{ChangeKind, CountRow},
         verdict::{DiffVerdict, NotSaid},
     },
+    lifecycle::{Detail, Reason},
     plain,
     tcp::State,
     view::units::{count, counted, duration, rate},
@@ -87,9 +89,35 @@ pub fn interval_of_both(before: Option<Quantile>, after: Option<Quantile>) -> St
     one(before).zip(one(after)).map_or_else(|| "-".to_owned(), |(before, after)| format!("{before}, then {after}"))
 }
 
+/// What is counted.
+pub fn quantity(quantity: Quantity) -> String {
+    let detailed = |reason: Reason, detail: Option<Detail>| match detail {
+        Some(detail) => format!("{} ({})", reason.name(), detail.name()),
+        None => reason.name().to_owned(),
+    };
+    match quantity {
+        Quantity::Connected => "connections made by this side".to_owned(),
+        Quantity::Accepted => "connections accepted".to_owned(),
+        Quantity::Ended => "connections ended".to_owned(),
+        Quantity::ClosedFirst(Closer::ThisSide) => "this side closed first".to_owned(),
+        Quantity::ClosedFirst(Closer::Peer) => "the peer closed first".to_owned(),
+        Quantity::ClosedFirst(Closer::Both) => "both sides closed at once".to_owned(),
+        Quantity::ClosedFirst(Closer::Neither) => "neither side closed".to_owned(),
+        Quantity::TimeWaitEntered => format!("{} entered", State::TimeWait),
+        Quantity::TimeWaitLeft => format!("{} ended", State::TimeWait),
+        Quantity::TimeWaitLeftBy(reason) => format!("{} ended: {}", State::TimeWait, reason.name()),
+        Quantity::Restarted(cause) => format!("{} restarted: {}", State::TimeWait, cause.name()),
+        Quantity::EndedBy(reason, detail) => format!("ended: {}", detailed(reason, detail)),
+        Quantity::SynRecvEndedBy(reason) => format!("{} ended: {}", State::SynRecv, reason.name()),
+        Quantity::SynSentAgain => "connects whose SYN was sent again".to_owned(),
+        Quantity::Failed(call, why) => format!("{} failed: {}", call.name(), why.name()),
+        Quantity::Step(from, to) => format!("{from} to {to}"),
+    }
+}
+
 /// Whose it is, and what.
 pub fn what(row: &CountRow) -> String {
-    let words = row.quantity.words();
+    let words = quantity(row.quantity);
     row.subject.as_ref().map_or(words.clone(), |subject| format!("{}: {words}", plain::column(subject)))
 }
 
