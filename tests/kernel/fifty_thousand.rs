@@ -83,9 +83,15 @@ pub fn agree_with_the_kernels_counters() {
          by the other tracer; {ended:?} {ended_steps:?}"
     );
 
-    // With two at work and four programs a hook none is missed, and what a hook is not run for is known to the event.
-    let whole = |ended: &Ended| !guest::is_where_we_are() || !ended.stderr.contains("(recursion)");
-    assert!(whole(&ended) && whole(&ended_steps), "the kernel withheld: {ended:?} {ended_steps:?}");
+    // What a hook was not run for is known to the event, but for reads and writes, of which other tests have some; and with two at work none is missed.
+    let withheld_here = |ended: &Ended| {
+        let mut lines = ended.stderr.lines().filter(|line| line.contains("(recursion)"));
+        lines.any(|line| !line.contains("tcp_rcv_space_adjust") && !line.contains("tcp_sendmsg_locked"))
+    };
+    assert!(
+        !guest::is_where_we_are() || !withheld_here(&ended) && !withheld_here(&ended_steps),
+        "the kernel withheld: {ended:?} {ended_steps:?}"
+    );
 
     let ended = ended_steps;
     assert_eq!(ended.code, Some(0), "{ended:?}");

@@ -10,10 +10,14 @@ use crate::{
 };
 
 /// What kernels said when docs/kernels.md was made.
-const RECORDED: [&str; 3] = [
+const RECORDED: [&str; 7] = [
     include_str!("../fixtures/kernels/6.1/probes.json"),
     include_str!("../fixtures/kernels/6.12/probes.json"),
     include_str!("../fixtures/kernels/6.18/probes.json"),
+    include_str!("../fixtures/kernels/7.3/probes.json"),
+    include_str!("../fixtures/kernels/7.3-rt/probes.json"),
+    include_str!("../fixtures/kernels/6.12-arm64/probes.json"),
+    include_str!("../fixtures/kernels/7.3-arm64/probes.json"),
 ];
 
 /// The report of the running kernel, asked for once.
