@@ -46,15 +46,15 @@ impl Programs {
 
     /// cargo with the settings that they are built with.
     pub fn cargo(arguments: &[&str]) -> Command {
-        let mut cargo = Self::any_cargo(arguments);
+        let mut cargo = Self::any_cargo(Arch::Amd64, arguments);
         cargo.args(["--target", Arch::Amd64.rust()]);
         cargo.env_remove("CARGO_ENCODED_RUSTFLAGS").env("RUSTFLAGS", "-C target-feature=+crt-static");
         cargo
     }
 
-    fn any_cargo(arguments: &[&str]) -> Command {
+    fn any_cargo(arch: Arch, arguments: &[&str]) -> Command {
         let mut cargo = compile::cargo(arguments);
-        cargo.arg("--target-dir").arg(place("build"));
+        cargo.arg("--target-dir").arg(folder(arch));
         // A guest's CPU is emulated, and reads this from memory that it fills first.
         cargo.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "0");
         cargo.env("CARGO_PROFILE_DEV_STRIP", "debuginfo");
@@ -71,13 +71,13 @@ impl Programs {
         if arch.is_here() {
             return Self::build();
         }
-        let mut cargo = Self::any_cargo(&TESTS);
+        let mut cargo = Self::any_cargo(arch, &TESTS);
         Cross::find(arch)?.apply_static(&mut cargo);
         Self::built(arch, cargo)
     }
 
     fn built(arch: Arch, cargo: Command) -> Result<Self> {
-        eprintln!("building the kernel tests and tcpwait for guests ({arch}), in {}", place("build").display());
+        eprintln!("building the kernel tests and tcpwait for guests ({arch}), in {}", folder(arch).display());
         let tests = compile::executable(cargo, "kernel")?;
         // …/debug/deps/kernel-0123 and …/debug/tcpwait, of which the tests know the whole path.
         let tool = tests.ancestors().nth(2).map(|folder| folder.join("tcpwait")).filter(|tool| tool.is_file());
@@ -106,6 +106,11 @@ impl Programs {
         let text = String::from_utf8_lossy(&output.stdout);
         Ok(text.lines().filter_map(|line| line.strip_suffix(": test")).map(str::to_owned).collect())
     }
+}
+
+/// Where they are built: an architecture each, or one build would wait for the other's to end.
+fn folder(arch: Arch) -> PathBuf {
+    place(if arch.is_here() { "build" } else { "build-across" })
 }
 
 /// The part of the image that all kernels share.

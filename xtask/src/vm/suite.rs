@@ -49,6 +49,7 @@ pub struct Wanted {
 }
 
 /// Tests on a machine.
+#[derive(Clone, Copy)]
 pub struct Task<'a> {
     pub machine: Machine<'a>,
     pub wanted: &'a Wanted,
@@ -86,11 +87,16 @@ enum Failure {
 impl Ready {
     /// Builds what the guests need.
     pub fn build(guests: &Guests) -> Result<Self> {
+        Self::build_for(guests, |_| true)
+    }
+
+    /// The same of those of some architectures.
+    pub fn build_for(guests: &Guests, wanted: impl Fn(Arch) -> bool) -> Result<Self> {
         setup::toolchain()?;
         // Which tests there are is told by those that run here, whatever the guests are.
         let here = Programs::build()?.with(guests.tool(Arch::Amd64));
         let (mut others, mut images) = (Vec::new(), Vec::new());
-        for arch in archs(&guests.kernels) {
+        for arch in archs(&guests.kernels).filter(|arch| wanted(*arch)) {
             if arch.is_here() {
                 images.push((arch, image::common(&here)?));
             } else {
