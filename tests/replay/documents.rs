@@ -381,7 +381,20 @@ impl Stage {
                 words.extend(["--netns".to_owned(), process::id().to_string()]);
             }
         }
-        support::finish(support::tcpwait().env("COLUMNS", "80").env("LINES", "24").args(words))
+        support::finish(support::tcpwait().env("COLUMNS", self.width().to_string()).env("LINES", "24").args(words))
+    }
+
+    /// As wide as the text; where this process is named, as if its name were the text's and its number of five digits: which columns there is room for
+    /// is not to depend on them.
+    fn width(&self) -> usize {
+        const TEXT: usize = 80;
+        match self {
+            Self::Recording(_) | Self::Cut { .. } | Self::Two(_) => TEXT,
+            Self::Sockets { .. } => {
+                let here = comm().len() + process::id().to_string().len();
+                TEXT + here - (PROCESS.len() + 5)
+            }
+        }
     }
 
     fn in_words_of_the_text(&self, printed: &str) -> String {
@@ -389,11 +402,15 @@ impl Stage {
             Self::Recording(path) | Self::Cut { path, .. } => printed.replace(path.to_str().unwrap(), RECORDING),
             Self::Two(_) => TWO.iter().fold(printed.to_owned(), |text, (file, name)| text.replace(file, name)),
             Self::Sockets { port, .. } => {
-                let comm = fs::read_to_string("/proc/self/comm").unwrap();
-                printed.replace(comm.trim_end(), PROCESS).replace(&format!(":{port}"), &format!(":{PORT}"))
+                printed.replace(&comm(), PROCESS).replace(&format!(":{port}"), &format!(":{PORT}"))
             }
         }
     }
+}
+
+/// As ps(1) calls this process.
+fn comm() -> String {
+    fs::read_to_string("/proc/self/comm").unwrap().trim_end().to_owned()
 }
 
 /// The lines that a comment names, and `…` for those between.
