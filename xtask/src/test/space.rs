@@ -7,7 +7,7 @@ use nix::sys::statvfs::statvfs;
 use crate::compile;
 
 /// What a run from nothing has left below `target` at its end, in gigabytes, rounded up.
-const NEEDED_GB: u64 = 16;
+const NEEDED_GB: u64 = 8;
 
 const GB: u64 = 1_000_000_000;
 
