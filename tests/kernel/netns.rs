@@ -29,12 +29,12 @@ use crate::{
 
 static HOME: OnceLock<File> = OnceLock::new();
 static WAITING: Mutex<Vec<mpsc::Sender<()>>> = Mutex::new(Vec::new());
-static WATCHED: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+static WATCHED: Mutex<Vec<(&str, Option<u32>)>> = Mutex::new(Vec::new());
 
 /// A test in a namespace of its own that the shared tracer watches.
 pub fn watched(name: &'static str, story: fn()) -> Trial {
     let (trial, inode) = place(name, Share::Core, story);
-    WATCHED.lock().unwrap().extend(inode);
+    WATCHED.lock().unwrap().push((name, inode));
     trial
 }
 
@@ -82,7 +82,12 @@ fn place(name: &'static str, share: Share, story: fn()) -> (Trial, Option<u32>) 
 
 /// Every namespace that the shared tracer watches.
 pub fn watched_ones() -> Vec<u32> {
-    WATCHED.lock().unwrap().clone()
+    WATCHED.lock().unwrap().iter().filter_map(|(_, inode)| *inode).collect()
+}
+
+/// Whether the shared tracer watches this test.
+pub fn is_watched(test: &str) -> bool {
+    WATCHED.lock().unwrap().iter().any(|(name, _)| *name == test)
 }
 
 /// Moves this thread to a new namespace with loopback up. `None` without the right to.

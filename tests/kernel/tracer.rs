@@ -156,13 +156,19 @@ impl Tracer {
         let out = thread::spawn(move || {
             let mut read = 0;
             let mut line = String::new();
+            let mut kept = Vec::new();
             while read < reading.at_most && stdout.read_line(&mut line).is_ok_and(|length| length > 0) {
                 read += 1;
                 if (reading.keep)(&line) {
-                    lines.put(|output| output.lines.push(line.trim_end().to_owned()));
+                    kept.push(line.trim_end().to_owned());
                 }
                 line.clear();
+                // What came at once is put there at once: each time, all that wait have a look.
+                if !kept.is_empty() && !stdout.buffer().contains(&b'\n') {
+                    lines.put(|output| output.lines.append(&mut kept));
+                }
             }
+            lines.put(|output| output.lines.append(&mut kept));
             lines.put(|output| output.stdout_over = true);
         });
         let err = thread::spawn(move || {

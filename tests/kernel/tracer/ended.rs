@@ -51,7 +51,7 @@ impl Ended {
     pub(super) fn is_clean_but_for_withheld(&self) -> bool {
         let unmatched = |cause: &&str| cause.strip_suffix("(unmatched)")?.split(' ').next()?.parse::<u64>().ok();
         let unmatched: Option<Vec<u64>> = self.lost().and_then(|causes| causes.iter().map(unmatched).collect());
-        let withheld = withheld::of(self.number_before(" socket state changes"));
+        let withheld = withheld::of_few(self.number_before(" socket state changes"));
         self.code == Some(0) && unmatched.is_some_and(|counts| counts.iter().sum::<u64>() <= withheld)
     }
 

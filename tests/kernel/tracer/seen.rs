@@ -2,41 +2,53 @@
 
 use std::{
     net::SocketAddr,
-    sync::{Arc, Mutex, OnceLock},
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
     time::Duration,
 };
 
 use super::{
     Output, Tracer, command,
     line::{Line, parse},
-    told,
+    told::{self, Failed},
 };
 use crate::netns;
 
 /// What a tracer says about one namespace.
 pub struct Seen {
     pub(super) tracer: Arc<Tracer>,
-    pub(super) netns: u32,
+    netns: u32,
+    read: Mutex<Read>,
+}
+
+/// What has been read of the tracer's lines so far. Each is looked at once: many tests wait for lines of the same tracer, which must
+/// not have to wait for them.
+#[derive(Default)]
+pub(super) struct Read {
+    /// How many lines of all namespaces.
+    at: usize,
+    lines: Vec<Line>,
+    pub(super) failures: Vec<Failed>,
 }
 
 /// What became of its start, which is tried once: the namespaces of tests that have failed since are gone.
 static SHARED: OnceLock<Result<Mutex<Option<Arc<Tracer>>>, String>> = OnceLock::new();
 
-/// Stops the tracer that the tests shared; whether all was well with it.
-pub fn end_shared() -> bool {
+/// Stops the tracer that the tests shared. What was not well with it.
+pub fn end_shared() -> Result<(), String> {
     let Some(tracer) = SHARED.get().and_then(|shared| shared.as_ref().ok()?.lock().unwrap().take()) else {
-        return true;
+        return Ok(());
     };
-    let Some(tracer) = Arc::into_inner(tracer) else {
-        eprintln!("a test still holds the shared tracer");
-        return false;
-    };
+    let tracer = Arc::into_inner(tracer).ok_or("a test still holds it")?;
     let ended = tracer.stop();
-    let sound = ended.is_clean_but_for_withheld();
-    if !sound || !ended.is_clean() {
+    if !ended.is_clean() {
         eprintln!("the tracer shared by the tests: {ended:?}");
     }
-    sound
+    if ended.is_clean_but_for_withheld() {
+        return Ok(());
+    }
+    let last_words: Vec<&str> = ended.stderr.lines().filter(|line| !line.trim().is_empty()).collect();
+    let from = last_words.len().saturating_sub(5);
+    Err(format!("exit code {:?}, {}", ended.code, last_words[from..].join("; ")))
 }
 
 impl Seen {
@@ -49,17 +61,17 @@ impl Seen {
         });
         let shared = shared.as_ref().unwrap_or_else(|why| panic!("the tracer that the tests share: {why}"));
         let tracer = shared.lock().unwrap().clone().expect("the tests are not over");
-        Self { tracer, netns: netns::inode() }
+        Self { tracer, netns: netns::inode(), read: Mutex::default() }
     }
 
     /// A tracer of one's own, from this thread's namespace.
     pub fn through(tracer: Tracer) -> Self {
-        Self { tracer: Arc::new(tracer), netns: netns::inode() }
+        Self { tracer: Arc::new(tracer), netns: netns::inode(), read: Mutex::default() }
     }
 
     /// The same tracer on another namespace.
     pub fn of(&self, netns: u32) -> Self {
-        Self { tracer: self.tracer.clone(), netns }
+        Self { tracer: self.tracer.clone(), netns, read: Mutex::default() }
     }
 
     /// The tracer, when nobody else holds it.
@@ -67,25 +79,39 @@ impl Seen {
         Arc::into_inner(self.tracer).expect("one owner")
     }
 
-    fn pick(&self, output: &Output) -> Vec<Line> {
+    /// Reads on.
+    pub(super) fn read(&self, output: &Output) -> MutexGuard<'_, Read> {
         let wanted = format!("\"netns\":{},", self.netns);
-        let steps = output.lines.iter().filter(|line| line.contains(&wanted) && !told::is_failure(line));
-        steps.map(|line| parse(line)).collect()
+        let mut read = self.read.lock().unwrap();
+        for line in output.lines[read.at..].iter().filter(|line| line.contains(&wanted)) {
+            if told::is_failure(line) {
+                read.failures.push(told::parse(line));
+            } else {
+                read.lines.push(parse(line));
+            }
+        }
+        read.at = output.lines.len();
+        read
     }
 
     /// The lines so far.
     pub fn lines(&self) -> Vec<Line> {
-        self.pick(&self.tracer.shelf.output.lock().unwrap())
+        self.read(&self.tracer.shelf.output.lock().unwrap()).lines.clone()
     }
 
     /// Waits for a line.
     pub fn wait_for(&self, what: &str, bound: Duration, wanted: impl Fn(&Line) -> bool) -> Line {
-        let found = self.tracer.shelf.wait_in_time(bound, |output| self.pick(output).into_iter().find(&wanted));
+        let mut looked_at = 0;
+        let found = self.tracer.shelf.wait_in_time(bound, |output| {
+            let read = self.read(output);
+            let found = read.lines[looked_at..].iter().find(|line| wanted(line)).cloned();
+            looked_at = read.lines.len();
+            found
+        });
         found.unwrap_or_else(|output| {
-            let lines = self.pick(&output);
             let (over, stderr) = (output.stdout_over, output.stderr.clone());
             drop(output);
-            let lines: Vec<String> = lines.iter().map(|line| format!("{line:?}")).collect();
+            let lines: Vec<String> = self.lines().iter().map(|line| format!("{line:?}")).collect();
             let tracer = if over { "has ended" } else { "goes on" };
             panic!("{what}: not within {bound:?}; there was\n{}\nThe tracer {tracer}: {stderr}", lines.join("\n"))
         })

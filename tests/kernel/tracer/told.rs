@@ -91,7 +91,7 @@ pub fn is_failure(line: &str) -> bool {
     line.starts_with(r#"{"schema":"trace/1","event":"#)
 }
 
-fn parse(line: &str) -> Failed {
+pub(super) fn parse(line: &str) -> Failed {
     serde_json::from_str(line).unwrap_or_else(|e| panic!("{e} in {line}"))
 }
 
@@ -103,27 +103,21 @@ impl Ended {
 }
 
 impl Seen {
-    fn pick_failures(&self, output: &Output) -> Vec<Failed> {
-        let wanted = format!("\"netns\":{},", self.netns);
-        let lines = output.lines.iter().filter(|line| is_failure(line) && line.contains(&wanted));
-        lines.map(|line| parse(line)).collect()
-    }
-
     /// The calls that failed so far.
     pub fn failures(&self) -> Vec<Failed> {
-        self.pick_failures(&self.tracer.shelf.output.lock().unwrap())
+        self.read(&self.tracer.shelf.output.lock().unwrap()).failures.clone()
     }
 
     /// Waits for the failures to be so many, and returns the last.
     pub fn wait_for_failure(&self, number: usize, bound: Duration) -> Failed {
         let enough = |output: &Output| {
-            let failures = self.pick_failures(output);
-            (failures.len() >= number).then_some(failures)
+            let read = self.read(output);
+            (read.failures.len() >= number).then(|| read.failures.clone())
         };
         let mut failures = self.tracer.shelf.wait(bound, enough).unwrap_or_else(|output| {
-            let (failures, stderr) = (self.pick_failures(&output), output.stderr.clone());
+            let stderr = output.stderr.clone();
             drop(output);
-            panic!("not {number} failures within {bound:?}: {failures:#?}\n{stderr}")
+            panic!("not {number} failures within {bound:?}: {:#?}\n{stderr}", self.failures())
         });
         assert_eq!(failures.len(), number, "{failures:#?}");
         failures.pop().unwrap()

@@ -48,7 +48,8 @@ impl Course {
 
     pub fn fail(&mut self, name: &str, why: &anyhow::Error) {
         println!("{name}: {why:#}");
-        self.failed.push(name.to_owned());
+        // Of a long log many see the last line alone.
+        self.failed.push(format!("{name} ({})", shortened(&format!("{why:#}"))));
     }
 
     pub fn skip(&mut self, name: &str, why: &str) {
@@ -118,6 +119,15 @@ impl Beside {
         }
         Ok(self.child.wait()?)
     }
+}
+
+/// The first line of a reason, and of that as much as has room beside others.
+fn shortened(why: &str) -> String {
+    const MOST: usize = 300;
+    let line = why.lines().next().unwrap_or_default();
+    let end = line.char_indices().nth(MOST).map_or(line.len(), |(end, _)| end);
+    let cut = if end < why.len() { " …" } else { "" };
+    format!("{}{cut}", line.get(..end).unwrap_or(line))
 }
 
 fn forward(from: PipeReader, mut take: impl FnMut(Vec<u8>) -> bool) {
