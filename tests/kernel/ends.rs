@@ -231,9 +231,7 @@ pub fn short_of_resources(ip: &str) {
     for (name, value, detail) in [("tcp_max_orphans", "0", "too-many-orphans"), ("tcp_mem", "0 0 0", "out-of-memory")] {
         let (ends, client, _rest) = loaded();
         let aborted = netns::tcp_ext("TCPAbortOnMemory");
-        let before = netns::machines_sysctl(name, value);
-        drop(client);
-        netns::machines_sysctl(name, &before);
+        netns::with_machines_sysctl(name, value, || drop(client));
         // The other orphan may be asked meanwhile, too, by its timer.
         assert!(netns::tcp_ext("TCPAbortOnMemory") > aborted, "{name}");
         expect(&seen, ends, "FIN_WAIT1", "reset-sent", Some(detail));

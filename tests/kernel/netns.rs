@@ -12,7 +12,7 @@ use std::{
     },
     panic::{AssertUnwindSafe, catch_unwind},
     process::Command,
-    sync::{Mutex, OnceLock, mpsc},
+    sync::{Mutex, OnceLock, PoisonError, mpsc},
     thread,
 };
 
@@ -142,14 +142,22 @@ pub fn sysctl(name: &str, value: &str) {
     fs::write(format!("/proc/sys/net/{name}"), value).unwrap_or_else(|e| panic!("{name} = {value}: {e}"));
 }
 
-/// Sets a sysctl below `net.ipv4` that is the whole machine's, and is seen in its first namespace only. Gives what it was.
-pub fn machines_sysctl(name: &str, value: &str) -> String {
-    let (file, value) = (format!("/proc/sys/net/ipv4/{name}"), value.to_owned());
-    at_home(move || {
-        let before = fs::read_to_string(&file).unwrap();
-        fs::write(&file, value).unwrap();
-        before
-    })
+/// Does something while a sysctl below `net.ipv4` that is the whole machine's, and is seen in its first namespace only, has another value.
+/// One at a time: what a second one found there would not be what to put back.
+pub fn with_machines_sysctl(name: &str, value: &str, work: impl FnOnce()) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let set = |value: String| {
+        let file = format!("/proc/sys/net/ipv4/{name}");
+        at_home(move || {
+            let before = fs::read_to_string(&file).unwrap();
+            fs::write(&file, value).unwrap();
+            before
+        })
+    };
+    let before = set(value.to_owned());
+    work();
+    set(before);
 }
 
 /// A counter of this thread's namespace, as `nstat` calls it without the prefix `TcpExt`.

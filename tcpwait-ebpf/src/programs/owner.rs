@@ -12,7 +12,7 @@ use tcpwait_wire::{
 
 use super::result_behind;
 use crate::{
-    claim::{Turn, takes},
+    claim::{Turn, takes_if},
     counters::{count, count_taken_over},
     emit::emit,
     filter::{is_running, wanted},
@@ -32,7 +32,8 @@ fn accepted(ctx: FExitContext, program: u64) -> i32 {
         4 => result_behind::<4>(&ctx),
         _ => 0,
     });
-    if accepted.0 == 0 || !takes(&ctx, Turn::of_two(Hook::Accept, program), accepted.0) {
+    // accept() of an empty queue gives nothing back.
+    if !takes_if(&ctx, Turn::of_two(Hook::Accept, program), accepted.0, accepted.0 != 0) {
         return 0;
     }
     let cookie: u64 = accepted.read(&OFF_COOKIE);

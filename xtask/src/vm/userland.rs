@@ -55,7 +55,21 @@ impl Userland {
     /// Where a program is, in the guest and here.
     pub fn program(&self, name: &str) -> Option<(PathBuf, PathBuf)> {
         let places = PROGRAM_FOLDERS.map(|folder| Path::new(folder).join(name));
-        places.into_iter().map(|place| (place.clone(), self.folder.join(place))).find(|(_, file)| file.is_file())
+        places.into_iter().find_map(|place| Some((place.clone(), self.inside(&place)?)))
+    }
+
+    /// The file at this place. A link that begins at the root begins at the folder: `/sbin/ip` is one to `/bin/ip`, which this machine has, too, of
+    /// its own architecture.
+    fn inside(&self, place: &Path) -> Option<PathBuf> {
+        let file = self.folder.join(place);
+        let file = match fs::read_link(&file) {
+            Ok(target) => self.folder.join(target.strip_prefix("/").ok().map(Path::to_owned).unwrap_or(
+                // One that does not begins where it is.
+                place.parent()?.join(&target),
+            )),
+            Err(_) => file,
+        };
+        file.is_file().then_some(file)
     }
 
     /// What a program has to be linked with when it starts, likewise.

@@ -16,6 +16,10 @@ use crate::{
 /// So many destinations have sentences of their own, and so many calls that failed.
 const IN_WORDS: usize = 6;
 
+/// What a reader of the table may ask first.
+const COLUMNS: &str = "All at the end: USED, ports in use, OF those that connect() may take; IN/s, new connections a second over the last 10 to 30 s; HELD, how \
+     long a port was in use, of those that became free; FORECAST, at that rate; FAILED, connect() calls that found no free port, at any time.";
+
 /// The section.
 pub fn content(report: &PortsReport, collected: &ReportContents, axis: &TimeAxis<'_>) -> Markup {
     let context = axis.context;
@@ -28,6 +32,7 @@ pub fn content(report: &PortsReport, collected: &ReportContents, axis: &TimeAxis
         (markup::sentences(report.namespaces.iter().map(|one| sentences::settings(one, several, context))))
         @if report.rows.is_empty() { p.quiet { "No local port was in use for a connection that was made here." } } @else {
             (markup::table("Destinations", text::destination_columns(report, context), ""))
+            p.quiet { (COLUMNS) }
         }
         @if !bound.is_empty() { (markup::table("Ports that bind() gave", text::bound_columns(bound, several, context), "")) }
         (words(report, context, axis))
