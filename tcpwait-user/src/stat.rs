@@ -15,8 +15,10 @@ use crate::{
         audit::{Audit, AuditReport, Reading},
         by::GroupBy,
         census::SocketCensus,
+        findings::StatFinding,
         ports::settings::PortSettings,
         report::StatReport,
+        unfollowed::FullQueue,
     },
     event::{Event, Fact},
     ledger::{Ledger, Recorded},
@@ -201,7 +203,21 @@ impl StatEngine {
         let census = self.census(u64::MAX);
         let mut report = self.aggregate.report(self.now_ns, is_final, ledger, audit, census);
         report.failures.partial = !self.tells_refused_calls;
+        report.findings.retain(|finding| self.is_about_selection(finding));
         report
+    }
+
+    /// Whether a finding is about what is selected: the kernel counts what it drops for a namespace, not for a port or a process.
+    fn is_about_selection(&self, finding: &StatFinding) -> bool {
+        let criteria = self.selector.criteria();
+        match finding {
+            StatFinding::Dropped { queue, .. } => {
+                let is_there = |queue: &FullQueue| criteria.netns.admits(|netns| *netns == queue.netns.inode());
+                criteria.is_everything_of_its_namespaces() && queue.as_ref().is_none_or(is_there)
+            }
+            StatFinding::Cookies { .. } => criteria.is_everything_of_its_namespaces(),
+            _ => true,
+        }
     }
 
     /// The sockets there are that are wanted, and were there before `before_ns`.

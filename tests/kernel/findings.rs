@@ -65,7 +65,7 @@ pub fn not_closed(ip: &str) {
     assert_eq!((&leak["process"], &leak["service"]), (&own_name().into(), &format!(":{port}").into()), "{leak}");
     let other_ends = leaks.iter().find(|leak| leak["state"] == "FIN_WAIT2").unwrap_or_else(|| panic!("{report}"));
     let words = other_ends["text"].as_str().unwrap();
-    assert!(words.ends_with("these are the other ends of those in CLOSE_WAIT above"), "{words}");
+    assert!(words.ends_with("these are the other ends of those in CLOSE_WAIT on that port"), "{words}");
     let waiting = report["waiting"].as_array().unwrap();
     assert!(waiting.iter().any(|row| row["state"] == "CLOSE_WAIT" && row["now"] == LEAKED), "{report}");
 }

@@ -148,8 +148,8 @@ const SETTINGS: [Setting; 22] = [
         here: |ns, _| {
             let available = ports::available(ns).map_or_else(|| "-".to_owned(), |ports| ports.to_string());
             let used = ns.sockets.as_ref().map(|sockets| sockets.destinations.first().map_or(0, |most| most.used));
-            let used = used.map_or_else(|| "-".to_owned(), |used| used.to_string());
-            format!("connect() has {available} ports for each remote address and port; at most {used} in use")
+            let used = used.map_or_else(String::new, |used| format!("; at most {used} in use"));
+            format!("connect() has {available} ports for each remote address and port{used}")
         },
     },
     Setting {

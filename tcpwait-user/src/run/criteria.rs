@@ -7,6 +7,7 @@ use crate::{
     cli::{Filter, list},
     kernel::KernelFilter,
     output::say,
+    plain,
     select::{Criteria, Family, Pick},
     system::{cgroup::Cgroups, netns, processes},
     tcp::State,
@@ -144,7 +145,13 @@ fn recorded_inodes(specs: &[Pick<String>]) -> Result<Pick<u32>> {
         number
             .parse()
             .ok()
-            .with_context(|| format!("a recording has network namespaces by inode only: --netns {spec} cannot match"))
+            .with_context(|| {
+                let spec = plain::escaped(spec);
+                format!(
+                    "--netns {spec} cannot match: a recording has network namespaces by inode, which is a number. If {spec} is one of this machine and \
+                     the recording, too, `stat -Lc %i /run/netns/{spec}` prints it"
+                )
+            })
     };
     Ok(Pick { values: specs.values.iter().map(inode).collect::<Result<_>>()?, not: specs.not })
 }

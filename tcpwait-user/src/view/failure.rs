@@ -176,7 +176,8 @@ fn searched(failure: &Failure) -> String {
     )
 }
 
-fn held(failure: &Failure) -> String {
+/// Of a call that found its port held: by whom, and what helps.
+pub fn held(failure: &Failure) -> String {
     let port = failure.flow.lport;
     let Some(holders) = failure.holders.as_ref().filter(|holders| !holders.sockets.is_empty()) else {
         return format!(

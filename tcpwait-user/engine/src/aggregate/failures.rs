@@ -1,6 +1,6 @@
 //! Calls that failed: how often, why, whose and where. Memory is bounded: what comes beyond the limit is counted together.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, sync::Arc};
 
 use hashbrown::HashMap;
 
@@ -48,12 +48,14 @@ impl FailureKind {
 }
 
 /// A row of a report.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct FailureRow {
     /// What was counted.
     pub kind: FailureKind,
     /// How many.
     pub count: u64,
+    /// Of calls that found their port held the last, which knows by whom; of those that were given up, which knows how many SYNs had no answer.
+    pub last: Option<Arc<Failure>>,
 }
 
 /// What a report says of calls that failed.
@@ -72,9 +74,17 @@ pub struct FailureReport {
 /// Counts of an interval and of the whole time.
 #[derive(Debug, Default)]
 pub struct CallFailures {
-    kinds: HashMap<FailureKind, (u64, u64)>,
+    kinds: HashMap<FailureKind, Kind>,
     interval: u64,
     total: u64,
+}
+
+/// What is kept of one kind.
+#[derive(Debug, Default)]
+struct Kind {
+    interval: u64,
+    total: u64,
+    last: Option<Arc<Failure>>,
 }
 
 impl CallFailures {
@@ -85,18 +95,22 @@ impl CallFailures {
         self.interval += calls;
         self.total += calls;
         if self.kinds.len() < MAX_KINDS || self.kinds.contains_key(&kind) {
-            let (interval, total) = self.kinds.entry(kind).or_default();
-            *interval += calls;
-            *total += calls;
+            let kept = self.kinds.entry(kind).or_default();
+            kept.interval += calls;
+            kept.total += calls;
+            if matches!(failure.why, Why::PortHeld | Why::GivenUp) {
+                kept.last = Some(Arc::new(failure.clone()));
+            }
         }
     }
 
     /// A report with at most `top` rows, on the interval or on the whole time.
     pub fn report(&self, whole: bool, top: usize) -> FailureReport {
-        let pick = |(interval, total): (u64, u64)| if whole { total } else { interval };
-        let mut rows: Vec<FailureRow> =
-            self.kinds.iter().map(|(kind, counts)| FailureRow { kind: *kind, count: pick(*counts) }).collect();
-        rows.retain(|row| row.count > 0);
+        let pick = |kept: &Kind| if whole { kept.total } else { kept.interval };
+        let counted = self.kinds.iter().filter(|(_, kept)| pick(kept) > 0);
+        let mut rows: Vec<FailureRow> = counted
+            .map(|(kind, kept)| FailureRow { kind: *kind, count: pick(kept), last: kept.last.clone() })
+            .collect();
         rows.sort_by(|one, other| other.count.cmp(&one.count).then_with(|| one.kind.cmp(&other.kind)));
         rows.truncate(top);
         let total = if whole { self.total } else { self.interval };
@@ -107,6 +121,6 @@ impl CallFailures {
     /// The next interval begins.
     pub fn end_interval(&mut self) {
         self.interval = 0;
-        self.kinds.values_mut().for_each(|(interval, _)| *interval = 0);
+        self.kinds.values_mut().for_each(|kept| kept.interval = 0);
     }
 }

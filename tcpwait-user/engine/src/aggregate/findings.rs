@@ -18,11 +18,15 @@ use crate::{
 /// So many more in an interval are worth a line.
 pub const MORE: i64 = 10;
 
-/// So many that have been there for [`LONG_NS`] are worth one, too.
+/// So many that have been there for long are worth one, too.
 const MANY: u64 = 10;
 
 /// A process that has not answered the peer's FIN for so long does not do so by itself any more.
 const LONG_NS: u64 = 60_000_000_000;
+
+/// A server that still has something to send to a client that has closed its half has done that by then, mostly; and one that leaks a connection every
+/// few seconds has so many in half a minute.
+const LONG_IN_CLOSE_WAIT_NS: u64 = 15_000_000_000;
 
 /// Two SYNs without an answer may be lost; the third is sent after three seconds (`TCP_TIMEOUT_INIT`, doubled).
 const THIRD_SYN_NS: u64 = 3_000_000_000;
@@ -114,7 +118,7 @@ pub struct Sources<'a> {
 
 /// Everything that stands out, worst first.
 pub fn find(from: &Sources<'_>) -> Vec<StatFinding> {
-    let mut found: Vec<StatFinding> = from.failures.iter().map(|row| StatFinding::Failed(*row)).collect();
+    let mut found: Vec<StatFinding> = from.failures.iter().cloned().map(StatFinding::Failed).collect();
     found.extend(ports(from));
     let (overflows, no_cookies) = (from.unfollowed.overflows(), from.unfollowed.no_cookies());
     // What is full now says nothing of drops that have another reason.
@@ -202,7 +206,8 @@ fn waiting(row: PlaceRow) -> Option<StatFinding> {
         return (row.unanswered > 0 && (old >= THIRD_SYN_NS || row.unanswered >= MANY))
             .then_some(StatFinding::Unanswered(row));
     }
-    let is_long = old >= LONG_NS && row.now >= MANY;
+    let long_ns = if row.place.state == State::CloseWait { LONG_IN_CLOSE_WAIT_NS } else { LONG_NS };
+    let is_long = old >= long_ns && row.now >= MANY;
     (is_long || row.growth.is_some_and(|growth| growth >= MORE)).then_some(StatFinding::Waiting(row))
 }
 

@@ -51,7 +51,7 @@ use self::{
 pub use self::{
     dwell::DwellSummary,
     histogram::{Bucket, HistogramSummary},
-    steady::{Steady, SteadyVerdict},
+    steady::{Steady, SteadyVerdict, Trend},
 };
 use crate::{
     connection::Name,
@@ -261,6 +261,9 @@ impl Aggregate {
             let dwell = step.dwell_ns.map(|ns| (ns, step.timing != Timing::Exact));
             self.interval.exit(reason, step, self.wheel.slack_ns);
             self.groups.left(its, (counted, n), reason, dwell);
+            if let Some((ns, _)) = dwell.filter(|_| !step.predates) {
+                self.entries.left(step.time_ns, ns, n);
+            }
         } else if let Some(its) = standing.group.take() {
             self.groups.gone(its);
         }

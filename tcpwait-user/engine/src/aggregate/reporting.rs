@@ -64,7 +64,6 @@ impl Aggregate {
         let lead = self.lead(is_final, entered_seen, now);
         let ages = self.connections.ages(end_ns);
         let age = |state: State| ages.get(state as usize).copied().unwrap_or_default();
-        let mean_ns = self.total.dwell(State::TimeWait).mean_ns;
         let failures = self.failures.report(is_final, self.wanted.top);
         let leads = self.groups.end_leads(is_final);
         let none = Vec::new();
@@ -106,7 +105,7 @@ impl Aggregate {
                 histogram: counts.histogram.summary(self.wheel.slack_ns),
                 natural_ns: counts.natural_ns,
                 hz: self.wheel.hz,
-                steady: self.entries.steady((self.begin_ns, end_ns), self.missed_ns, mean_ns, now),
+                steady: self.entries.steady((self.begin_ns, end_ns), self.missed_ns, now),
             },
             syn_recv: counts.syn_recv.report(),
             unfollowed: growth,

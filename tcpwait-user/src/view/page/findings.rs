@@ -4,7 +4,10 @@ use maud::{Markup, html};
 
 use super::axis::TimeAxis;
 use crate::{
-    aggregate::{census::CensusKey, failures::FailureKind, findings::StatFinding, report::StatReport},
+    aggregate::{
+        census::CensusKey, failures::FailureKind, findings::StatFinding, ports::report::PortDestination,
+        report::StatReport,
+    },
     tcp::State,
     view::{
         ViewContext,
@@ -19,7 +22,10 @@ const MAX_FINDINGS: usize = 40;
 /// Fewer than so many are no finding, however long they wait.
 const FEW: u64 = 10;
 
-/// What stood out, in the order in which it first did.
+/// How often a recording has the kernel's counters (docs/recording.md).
+const READ_EACH_NS: u64 = 60_000_000_000;
+
+/// What stood out.
 #[derive(Debug, Default)]
 pub struct FindingsOverTime {
     all: Vec<TimedFinding>,
@@ -34,6 +40,8 @@ enum FindingKey {
     Place(CensusKey),
     /// Calls that fail, alike.
     Call(FailureKind),
+    /// Ports that are taken, there.
+    Ports(PortDestination),
     /// Anything else: the sentence without its numbers.
     Form(String),
 }
@@ -44,6 +52,8 @@ struct TimedFinding {
     /// The sentence, as it was when it was about most.
     text: String,
     most: u64,
+    /// What fails comes first ([`StatFinding::rank`]).
+    rank: u8,
     first_ns: u64,
     last_ns: u64,
 }
@@ -53,6 +63,7 @@ impl FindingKey {
         match finding {
             StatFinding::Waiting(row) | StatFinding::Unanswered(row) => Self::Place(row.place),
             StatFinding::Failed(row) => Self::Call(row.kind),
+            StatFinding::Ports { row, .. } => Self::Ports(row.destination),
             _ => {
                 let is_number = |word: &&str| magnitude(word.trim_end_matches([',', ':', ';', '.', ')'])).is_some();
                 let words: Vec<&str> = text.split_whitespace().filter(|word| !is_number(word)).collect();
@@ -65,6 +76,7 @@ impl FindingKey {
 impl FindingsOverTime {
     /// Takes in what stands out in a report on a part of the time.
     pub fn take_in(&mut self, report: &StatReport, context: ViewContext<'_>) {
+        self.begin_ns.get_or_insert(report.begin_ns);
         for finding in &report.findings {
             self.note(finding, report, context, true);
         }
@@ -87,13 +99,18 @@ impl FindingsOverTime {
     fn note(&mut self, finding: &StatFinding, report: &StatReport, context: ViewContext<'_>, is_now: bool) {
         let text = findings::line(finding, report, context);
         let (key, weight) = (FindingKey::of(finding, &text), finding.weight());
-        // That it waits is known from when the oldest began to.
-        let waits_ns = match finding {
-            StatFinding::Waiting(row) | StatFinding::Unanswered(row) => row.oldest_ns.unwrap_or_default(),
-            _ => 0,
+        let since_ns = match finding {
+            // That it waits is known from when the oldest began to.
+            StatFinding::Waiting(row) | StatFinding::Unanswered(row) => {
+                report.end_ns.saturating_sub(row.oldest_ns.unwrap_or_default())
+            }
+            // The kernel's counters are read once a minute; it was at some time since they were.
+            StatFinding::Dropped { .. } | StatFinding::Cookies { .. } => report.end_ns.saturating_sub(READ_EACH_NS),
+            // At some time of the part that the report is on.
+            _ => report.begin_ns,
         };
         let begin_ns = *self.begin_ns.get_or_insert(report.begin_ns);
-        let since_ns = report.end_ns.saturating_sub(waits_ns).max(begin_ns).min(report.end_ns);
+        let since_ns = since_ns.max(begin_ns).min(report.end_ns);
         let has_room = self.all.len() < MAX_FINDINGS;
         match self.all.iter_mut().find(|known| known.key == key) {
             Some(known) => {
@@ -108,7 +125,7 @@ impl FindingsOverTime {
             }
             None if has_room => {
                 let (first_ns, last_ns) = (since_ns, report.end_ns);
-                self.all.push(TimedFinding { key, text, most: weight, first_ns, last_ns });
+                self.all.push(TimedFinding { key, text, most: weight, rank: finding.rank(), first_ns, last_ns });
             }
             None => {}
         }
@@ -127,10 +144,12 @@ pub fn answer(findings: &FindingsOverTime, report: &StatReport, axis: &TimeAxis<
         (first, last) if first == last => first,
         (first, last) => format!("{first} to {last}"),
     };
+    let mut worst_first: Vec<&TimedFinding> = findings.all.iter().collect();
+    worst_first.sort_by_key(|finding| (finding.rank, finding.first_ns));
     html! {
         @if findings.all.is_empty() { p { "Nothing stood out at any time." } } @else {
             ul {
-                @for finding in &findings.all {
+                @for finding in worst_first {
                     li { span.quiet { (times(finding)) } " " span.wrong { (finding.text) } }
                 }
             }

@@ -7,7 +7,7 @@ use crate::{
     aggregate::report::StatReport,
     plain,
     view::{
-        ledger,
+        audit, ledger,
         units::{date_time, duration, known},
     },
 };
@@ -62,6 +62,9 @@ pub fn head(facts: &RecordingFacts, report: &StatReport, damage: &[String], axis
         @if let Some(lost) = ledger::lost(&report.ledger) {
             p.loss { (lost) ". Numbers of what was lost are at least; where it was lost, pictures over time are hatched." }
         } @else { p { "Nothing was lost." } }
+        @if report.audit.differs() {
+            p.loss { "The kernel has counted otherwise, and nothing explains it. " (audit::sentence(&report.audit, false)) }
+        }
         @for line in damage { p.loss { (line) } }
         p { button id="save" type="button" hidden { "Save all numbers as JSON" } }
     }

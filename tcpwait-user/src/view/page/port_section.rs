@@ -17,8 +17,9 @@ use crate::{
 const IN_WORDS: usize = 6;
 
 /// What a reader of the table may ask first.
-const COLUMNS: &str = "All at the end: USED, ports in use, OF those that connect() may take; IN/s, new connections a second over the last 10 to 30 s; HELD, how \
-     long a port was in use, of those that became free; FORECAST, at that rate; FAILED, connect() calls that found no free port, at any time.";
+const COLUMNS: &str = "All at the end: USED, ports in use; OF, those that connect() may take; %, the share of these that it cannot take now (a TIME_WAIT that it \
+     may reuse is not in its way); IN/s, new connections a second over the last 10 to 30 s; HELD, how long a port was in use, of those that \
+     became free; FORECAST, at that rate; FAILED, connect() calls that found no free port.";
 
 /// The section.
 pub fn content(report: &PortsReport, collected: &ReportContents, axis: &TimeAxis<'_>) -> Markup {

@@ -225,7 +225,8 @@ fn steady() -> Schema {
             always("rate_per_s", per_s("Entries over the last 65 s").or_null()),
             always(
                 "mean_dwell_ns",
-                ns("Mean time spent in TIME_WAIT, since the start; null where none has left").or_null(),
+                ns("Mean time spent in TIME_WAIT, of those that entered more than 65 s ago; null where none has left")
+                    .or_null(),
             ),
             always("expected", count("Their product.").or_null()),
             always("if_all_stay", count("How many there would be if each stayed 60 s.").or_null()),

@@ -3,7 +3,7 @@
 use super::{
     super::{
         ViewContext,
-        failure::{errno, short},
+        failure::{self, errno, short},
         key,
         paint::Mark,
         units::{at_least, count, counted, duration, percent},
@@ -19,7 +19,7 @@ use crate::{
         report::StatReport,
         unfollowed::FullQueue,
     },
-    lifecycle::{Call, Why},
+    lifecycle::{Call, Failure, Why},
     plain,
     tcp::State,
 };
@@ -155,16 +155,26 @@ fn failed(row: &FailureRow, context: ViewContext<'_>) -> String {
     let to = if kind.call == Call::Listen { "on" } else { "to" };
     let address = plain::column(&context.names.endpoint(kind.address, kind.port, kind.interface));
     let errno = errno(kind.errno).map(|errno| format!("{errno}, ")).unwrap_or_default();
-    let holder = match kind.why {
-        Why::PortHeld => ". Start `tcpwait trace`, then the process again: it names the holder",
-        _ => "",
-    };
+    let more = row.last.as_deref().map_or_else(String::new, |last| of_the_last(last, row.count));
     format!(
-        "{}{} {to} {address} failed: {errno}{}{holder}",
+        "{}{} {to} {address} failed: {errno}{}{more}",
         counted(row.count, &format!("{call}()"), &format!("{call}() calls")),
         of(kind.comm.map(|comm| (comm, true))),
         short(kind.why)
     )
+}
+
+/// What only one of several calls tells, of the last of them: who held the port, how many SYNs had no answer.
+fn of_the_last(last: &Failure, calls: u64) -> String {
+    match (last.why, last.retransmits) {
+        (Why::PortHeld, _) if calls == 1 => format!(": {}", failure::held(last)),
+        (Why::PortHeld, _) => format!(". At the last of them: {}", failure::held(last)),
+        (Why::GivenUp, Some(again @ 1..)) => {
+            let whose = if calls == 1 { "" } else { "the last of them " };
+            format!(", {whose}after {} SYNs without an answer", u32::from(again) + 1)
+        }
+        _ => String::new(),
+    }
 }
 
 /// `500 ESTABLISHED`, `480 TIME_WAIT, 20 ESTABLISHED`: the most first.
@@ -198,14 +208,15 @@ fn queue_was_full(row: &PlaceRow, report: &StatReport) -> Option<FullQueue> {
     report.audit.full.filter(|queue| row.here && (queue.netns, queue.port) == (row.place.netns, port))
 }
 
-/// Whether as many connections wait in CLOSE_WAIT on the same port of this machine: the other ends of these in FIN_WAIT2.
+/// Whether no fewer connections wait in CLOSE_WAIT on the same port of this machine, where the other ends of these in FIN_WAIT2 are. (Theirs may be
+/// more: an orphan's FIN_WAIT2 ends by `tcp_fin_timeout`, CLOSE_WAIT by nothing.)
 fn has_other_ends(row: &PlaceRow, report: &StatReport) -> bool {
     let Value::Pair(_, port, _) = row.place.service else { return false };
     let is_it = |other: &PlaceRow| {
         let place = (other.place.state, other.place.netns, other.place.service);
-        place == (State::CloseWait, row.place.netns, Value::Local(port)) && other.now == row.now
+        place == (State::CloseWait, row.place.netns, Value::Local(port)) && other.now >= row.now
     };
-    row.here && report.findings.iter().any(|finding| matches!(finding, StatFinding::Waiting(other) if is_it(other)))
+    row.here && report.places.iter().any(is_it)
 }
 
 fn waiting(row: &PlaceRow, report: &StatReport, context: ViewContext<'_>) -> String {
@@ -226,7 +237,7 @@ fn waiting(row: &PlaceRow, report: &StatReport, context: ViewContext<'_>) -> Str
         // By close() or shutdown().
         State::FinWait2 => {
             let ends = if has_other_ends(row, report) {
-                "; these are the other ends of those in CLOSE_WAIT above"
+                "; these are the other ends of those in CLOSE_WAIT on that port"
             } else {
                 ""
             };

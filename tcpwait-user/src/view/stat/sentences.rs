@@ -6,7 +6,7 @@ use super::super::{
 };
 use crate::{
     aggregate::{
-        SteadyVerdict,
+        SteadyVerdict, Trend,
         amount::Amount,
         by::{GroupBy, Value},
         census::TimeWaits,
@@ -287,8 +287,14 @@ pub fn steady(time_wait: &TimeWait, early: bool) -> Option<String> {
     }
     let verdict = match steady.verdict {
         SteadyVerdict::Fits => "as expected",
-        SteadyVerdict::More => "more than expected; the rate was higher before, the number will fall",
-        SteadyVerdict::Fewer => "fewer than expected; the rate is uneven, or has just grown",
+        SteadyVerdict::More => match steady.trend {
+            Trend::Falls => "more than expected; the rate was higher before, the number will fall",
+            Trend::Rises | Trend::Even => "more than expected; how the rate changed does not explain it",
+        },
+        SteadyVerdict::Fewer => match steady.trend {
+            Trend::Rises => "fewer than expected; the rate has just grown, the number will grow",
+            Trend::Falls | Trend::Even => "fewer than expected; how the rate changed does not explain it",
+        },
         SteadyVerdict::TooEarly | SteadyVerdict::Lost => {
             return early.then_some(format!(
                 "steady state: {}/s x 60s would be {} TIME_WAITs, {} now; not compared in the first 65s",

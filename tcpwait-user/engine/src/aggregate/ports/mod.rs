@@ -96,6 +96,10 @@ struct Track {
     pace: Pace,
     /// How long ports were held that came free.
     held: Sum,
+    /// How long connections took to come to TIME_WAIT, or to end without it.
+    active: Sum,
+    /// When the first of those was made that were seen to begin.
+    first_ns: Option<u64>,
     /// How long TIME_WAIT took where connect() did not end it.
     waits: Sum,
     /// TIME_WAITs entered, by whether the connection had timestamps.
@@ -322,10 +326,19 @@ impl PortModel {
         if !held.counted && held.lport != 0 {
             held.counted = true;
             track.pace.count(held.begun_ns.unwrap_or(time_ns), Step::Taken);
+            track.first_ns = track.first_ns.or(held.begun_ns);
             bound.count(held.begun_ns.unwrap_or(time_ns), Step::Taken);
         }
+        let is_active = held.state != State::TimeWait;
+        if is_active
+            && matches!(step.to, State::Close | State::TimeWait)
+            && held.counted
+            && let Some(begun_ns) = held.begun_ns
+        {
+            track.active.add(time_ns.saturating_sub(begun_ns));
+        }
         if step.to == State::Close {
-            if held.state != State::TimeWait && held.counted {
+            if is_active && held.counted {
                 track.pace.count(time_ns, Step::Ended);
                 bound.count(time_ns, Step::Ended);
             }
@@ -342,7 +355,7 @@ impl PortModel {
             }
             return None;
         }
-        if step.to == State::TimeWait && held.state != State::TimeWait {
+        if step.to == State::TimeWait && is_active {
             track.pace.count(time_ns, Step::Waits);
             bound.count(time_ns, Step::Waits);
             held.waits_ns = time_ns;

@@ -47,6 +47,9 @@ struct Tally {
     outside: u64,
     /// When each TIME_WAIT began, and whether its connection had timestamps.
     waits: Vec<(u64, Option<bool>)>,
+    /// Of those that were seen to begin: how many there are, and the sum of the times at which they did.
+    begun: u64,
+    begun_sum_ns: u128,
 }
 
 impl Tally {
@@ -57,6 +60,10 @@ impl Tally {
             return;
         }
         self.in_use += 1;
+        if let Some(begun_ns) = held.begun_ns {
+            self.begun += 1;
+            self.begun_sum_ns += u128::from(begun_ns);
+        }
         self.bound += u64::from(closed.is_some_and(|closed| closed.bound.contains(&held.lport)));
         let states = &mut self.states;
         match held.state {
@@ -70,6 +77,14 @@ impl Tally {
                 self.waits.push((held.waits_ns, held.timestamps));
             }
         }
+    }
+}
+
+impl Tally {
+    /// How old those that were seen to begin are on average.
+    fn mean_age_ns(&self, now_ns: u64) -> Option<u64> {
+        let begun_ns = self.begun_sum_ns.checked_div(self.begun.into())?;
+        Some(now_ns.saturating_sub(begun_ns.try_into().ok()?))
     }
 }
 
@@ -204,7 +219,12 @@ impl PortModel {
         };
         load.wait_ns = (share_reused * surely_ns as f64 + (1.0 - share_reused) * natural_ns as f64) as u64;
         // Those that are bound for this destination are among its own.
-        let growth_per_s = rates.map_or(0.0, |rates| rates.growth_per_s);
+        let mut growth_per_s = rates.map_or(0.0, |rates| rates.growth_per_s);
+        if let Some((rates, level)) = rates.zip(track.level(rates, end_ns)) {
+            // They become more as none of the first had to end yet, not as they leak.
+            growth_per_s = growth_per_s.min(0.0);
+            load.active = load.active.max((rates.taken_per_s * level) as u64);
+        }
         load.growth_per_s = if tally.bound > 0 {
             growth_per_s.max(elsewhere.growth_per_s)
         } else {
@@ -228,7 +248,7 @@ impl PortModel {
             reusable,
             share,
             rates,
-            held: Mean { count: track.held.count, mean_ns: track.held.mean() },
+            held: Mean { count: track.held.count, mean_ns: track.held_ns(tally.mean_age_ns(end_ns)) },
             wait_ns,
             needed,
             forecast: size.and_then(|_| foresee(load, rates, fails, self.unsure)),
@@ -298,6 +318,22 @@ impl PortModel {
             .collect();
         all.sort_by_key(|bind| std::cmp::Reverse(bind.failed.count));
         all
+    }
+}
+
+impl Track {
+    /// How many seconds a connection takes before TIME_WAIT, where the traffic is so young that this alone explains why they become more: each that
+    /// has come stays so long, so until twice that time is over (some take longer than others) fewer end than begin.
+    fn level(&self, rates: Option<Rates>, now_ns: u64) -> Option<f64> {
+        let (rates, active_ns, first_ns) = (rates?, self.active.mean()?, self.first_ns?);
+        let before_ns = now_ns.saturating_sub(first_ns).saturating_sub(rates.window_ns);
+        (before_ns < active_ns.saturating_mul(2)).then_some(active_ns as f64 / 1e9)
+    }
+
+    /// How long a port was held, of those that came free. They tell it only if those that did not are younger: the first to come free are
+    /// those that were held for a short time.
+    fn held_ns(&self, age_ns: Option<u64>) -> Option<u64> {
+        self.held.mean().filter(|mean_ns| age_ns.is_none_or(|age_ns| age_ns <= *mean_ns))
     }
 }
 

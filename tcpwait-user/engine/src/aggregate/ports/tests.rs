@@ -483,3 +483,50 @@ fn what_is_not_certain_is_not_full() {
     let unsure = Ledger { lost_by_then: 1, now_unsure: true, ..Ledger::default() };
     assert_eq!(ports.report(2 * S, false, 10, unsure).rows[0].forecast, None);
 }
+
+fn wide() -> PortModel {
+    let mut ports = traced(2);
+    ports.set_settings(NETNS, PortSettings { range: Some(20_000..=20_999), ..settings(2) });
+    ports
+}
+
+/// Orphans in FIN_WAIT2, whose peer does not close: each ends a minute later, by tcp_fin_timeout.
+#[test]
+fn what_ends_after_a_minute_levels_off() {
+    let mut ports = wide();
+    for n in 0..360u16 {
+        let (id, begun_ns) = (u64::from(n), u64::from(n) * 200 * MS);
+        let ended = (begun_ns >= 60 * S).then(|| id - 300);
+        if let Some(ended) = ended {
+            step(&mut ports, begun_ns, ended, flow(20_000 + ended as u16), State::FinWait2, State::Close);
+        }
+        let steps = [
+            (begun_ns, State::Close, State::SynSent),
+            (begun_ns, State::SynSent, State::Established),
+            (begun_ns, State::Established, State::FinWait1),
+            (begun_ns + MS, State::FinWait1, State::FinWait2),
+        ];
+        life(&mut ports, id, flow(20_000 + n), &steps);
+    }
+    let row = report(&mut ports, 72 * S).rows[0].clone();
+    assert_eq!((row.in_use, row.held.mean_ns), (300, Some(60 * S)), "{row:?}");
+    assert!(matches!(row.forecast, Some(Forecast::Steady { share, .. }) if (0.28..0.33).contains(&share)), "{row:?}");
+}
+
+/// One of ten is never closed; the others take a tenth of a second.
+#[test]
+fn a_leak_beside_others_fills_the_range() {
+    let mut ports = wide();
+    for n in 0..600u16 {
+        let (id, begun_ns) = (u64::from(n), u64::from(n) * 100 * MS);
+        let steps = [(begun_ns, State::Close, State::SynSent), (begun_ns, State::SynSent, State::Established)];
+        life(&mut ports, id, flow(20_000 + n), &steps);
+        if n % 10 != 0 {
+            step(&mut ports, begun_ns + 100 * MS, id, flow(20_000 + n), State::Established, State::Close);
+        }
+    }
+    let row = report(&mut ports, 60 * S).rows[0].clone();
+    assert!(matches!(row.forecast, Some(Forecast::FullIn { .. })), "{row:?}");
+    // Those that stay are older than those that went ever were: how long a port is held nobody knows.
+    assert_eq!((row.in_use, row.held.count, row.held.mean_ns), (60, 540, None), "{row:?}");
+}
