@@ -7,6 +7,7 @@ mod bars;
 pub(super) mod data;
 mod findings;
 mod frame;
+mod glossary;
 mod head;
 mod lives;
 pub(super) mod machine;
@@ -179,7 +180,7 @@ impl ReportPage<'_> {
             },
             "settings" => settings::content(collected, context),
             "account" => account::content(report, self.missing_hooks),
-            _ => account::glossary(),
+            _ => glossary::glossary(),
         }
     }
 

@@ -197,7 +197,7 @@ impl<V: ReportView> ReportView for Altered<V> {
             interface: Some(INTERFACE),
             netns: NETNS,
         };
-        report.failures.rows.push(FailureRow { kind, count: 1 });
+        report.failures.rows.push(FailureRow { kind, count: 1, last: None });
         let to = ConnectDestination { address: HERE, port: 80, interface: Some(INTERFACE) };
         report.connects.rows.push((to, report.connects.all));
         let destination = PortDestination::of(&flow());

@@ -8,28 +8,6 @@ use crate::{
     view::{audit, ledger, stat::sentences},
 };
 
-/// What the words of the page mean.
-const WORDS: [(&str, &str); 9] = [
-    (
-        "TIME_WAIT",
-        "The side that closes a connection first keeps it for a minute, so that late segments of it do no harm. It costs little memory; of a connection that was made here it holds the local port.",
-    ),
-    (
-        "2·MSL",
-        "Twice the longest time that a segment lives in the network, by the RFC: how long TIME_WAIT is to take. Linux takes 60 s, whatever the settings.",
-    ),
-    ("entered, left", "How many came to a state, and how many went. Now: how many there are when the recording ends."),
-    ("mini-socket", "What the kernel keeps of a connection in TIME_WAIT, or in FIN_WAIT2 once no process holds it."),
-    ("request socket", "What the kernel keeps of a connection from others before the handshake is over."),
-    ("orphan", "A connection that no process holds any more: it was closed, and the kernel brings it to its end."),
-    ("at least, >", "Not all was seen, by a loss or because it was there before: the number is this or more."),
-    (
-        "~",
-        "An estimate: a time that is right to a tick or two of the kernel's clock, or a number of which one connection in so many was told of.",
-    ),
-    ("-", "It is not known."),
-];
-
 /// The account.
 pub fn content(report: &StatReport, missing_hooks: &[(String, String)]) -> Markup {
     let mut text = Vec::new();
@@ -51,9 +29,4 @@ const MAX_HOOKS: usize = 100;
 
 fn shown(text: &str) -> String {
     plain::beginning(&plain::escaped(text), 300)
-}
-
-/// The glossary.
-pub fn glossary() -> Markup {
-    html! { dl { @for (word, meaning) in WORDS { dt { (word) } dd { (meaning) } } } }
 }

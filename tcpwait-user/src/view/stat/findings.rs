@@ -19,7 +19,7 @@ use crate::{
         report::StatReport,
         unfollowed::FullQueue,
     },
-    lifecycle::{Call, Failure, Why},
+    lifecycle::{Call, Why},
     plain,
     tcp::State,
 };
@@ -155,25 +155,26 @@ fn failed(row: &FailureRow, context: ViewContext<'_>) -> String {
     let to = if kind.call == Call::Listen { "on" } else { "to" };
     let address = plain::column(&context.names.endpoint(kind.address, kind.port, kind.interface));
     let errno = errno(kind.errno).map(|errno| format!("{errno}, ")).unwrap_or_default();
-    let more = row.last.as_deref().map_or_else(String::new, |last| of_the_last(last, row.count));
     format!(
-        "{}{} {to} {address} failed: {errno}{}{more}",
+        "{}{} {to} {address} failed: {errno}{}",
         counted(row.count, &format!("{call}()"), &format!("{call}() calls")),
         of(kind.comm.map(|comm| (comm, true))),
-        short(kind.why)
+        why(row)
     )
 }
 
-/// What only one of several calls tells, of the last of them: who held the port, how many SYNs had no answer.
-fn of_the_last(last: &Failure, calls: u64) -> String {
+/// Why. Who held the port, and how many SYNs had no answer, only one of several calls tells, which is the last.
+fn why(row: &FailureRow) -> String {
+    let short = short(row.kind.why);
+    let Some(last) = &row.last else { return short.to_owned() };
     match (last.why, last.retransmits) {
-        (Why::PortHeld, _) if calls == 1 => format!(": {}", failure::held(last)),
-        (Why::PortHeld, _) => format!(". At the last of them: {}", failure::held(last)),
+        (Why::PortHeld, _) if row.count == 1 => failure::held(last),
+        (Why::PortHeld, _) => format!("{short}. At the last of them: {}", failure::held(last)),
         (Why::GivenUp, Some(again @ 1..)) => {
-            let whose = if calls == 1 { "" } else { "the last of them " };
-            format!(", {whose}after {} SYNs without an answer", u32::from(again) + 1)
+            let whose = if row.count == 1 { "" } else { "the last of them " };
+            format!("{short}, {whose}after {} SYNs without an answer", u32::from(again) + 1)
         }
-        _ => String::new(),
+        _ => short.to_owned(),
     }
 }
 
