@@ -18,7 +18,7 @@ use tcpwait_wire::wire::Hook;
 use crate::{
     counters::{add, count_taken_over},
     filter::is_running,
-    maps::{HERE, PREEMPTIBLE, SLOTS, SLOTS_COUNT, Slot},
+    maps::{HERE, PREEMPTIBLE, SLOTS, SLOTS_COUNT, Slot, THREADS},
     sock::distance,
 };
 
@@ -39,17 +39,31 @@ pub struct Turn {
     pub of: u64,
     /// How many it has where they do not.
     pub of_preemptible: u64,
+    /// Whether it is the end of a function. A trampoline leaves preemption on, on every kernel (`__bpf_prog_enter_recur`, which disables migration), so
+    /// with PREEMPT_RT it has as many as where tracepoints do.
+    pub of_function: bool,
 }
 
 impl Turn {
     /// The only program of a hook that nothing comes in the middle of: interrupts are off.
     pub const fn only(hook: Hook) -> Self {
-        Self { hook, program: 1, of: 1, of_preemptible: 1 }
+        Self { hook, program: 1, of: 1, of_preemptible: 1, of_function: false }
     }
 
     /// A program of a hook that has a second one where tracepoints leave preemption on.
     pub const fn of_two(hook: Hook, program: u64) -> Self {
-        Self { hook, program, of: 1, of_preemptible: 2 }
+        Self { hook, program, of: 1, of_preemptible: 2, of_function: false }
+    }
+
+    /// The same of a hook at the end of a function.
+    pub const fn at_the_end(hook: Hook, program: u64) -> Self {
+        Self { hook, program, of: 1, of_preemptible: 2, of_function: true }
+    }
+
+    /// Whether others may come in the middle of a program of this hook.
+    #[inline(always)]
+    fn is_preemptible(self) -> bool {
+        if self.of_function { THREADS.load() != 0 } else { PREEMPTIBLE.load() != 0 }
     }
 }
 
@@ -60,7 +74,7 @@ pub fn takes(ctx: &impl EbpfContext, turn: Turn, event: u64) -> bool {
     if !is_running() {
         return false;
     }
-    let programs = if PREEMPTIBLE.load() == 0 { turn.of } else { turn.of_preemptible };
+    let programs = if turn.is_preemptible() { turn.of_preemptible } else { turn.of };
     if programs == 1 {
         return true;
     }
@@ -99,7 +113,7 @@ pub fn takes(ctx: &impl EbpfContext, turn: Turn, event: u64) -> bool {
 /// nothing comes in the middle of these hooks, which belong to tasks, and what is of no interest costs one comparison.
 #[inline(always)]
 pub fn takes_if(ctx: &impl EbpfContext, turn: Turn, event: u64, of_interest: bool) -> bool {
-    (of_interest || PREEMPTIBLE.load() != 0) && takes(ctx, turn, event) && of_interest
+    (of_interest || turn.is_preemptible()) && takes(ctx, turn, event) && of_interest
 }
 
 /// Where the arguments of an event are, as a number that is never 0. (The verifier keeps pointers and numbers apart, but their difference is a number to it,

@@ -267,7 +267,7 @@ pub const PROCESS_ARGUMENTS: &str = "PROCESS_ARGUMENTS";
 /// Name of the `u8` global that says whether tracepoints leave preemption on (from 7.0 on): hooks then have more programs.
 pub const PREEMPTIBLE: &str = "PREEMPTIBLE";
 /// Name of the `u8` global that says whether others may run on a CPU in the middle of what a thread does in one go: softirqs are threads (PREEMPT_RT), or
-/// tracepoints leave preemption on.
+/// tracepoints leave preemption on. Hooks at the ends of functions then have more programs.
 pub const THREADS: &str = "THREADS";
 /// Name of the `u64` global with the size of a task's kernel stack in bytes (`THREAD_SIZE`).
 pub const STACK_BYTES: &str = "STACK_BYTES";

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use aya_obj::{Object, ProgramSection};
-use tcpwait::kernel::{AttachKind, HOOKS};
+use tcpwait::kernel::{AttachKind, HOOKS, Preemption};
 use tcpwait_wire::{
     config::{
         COUNTS_MAP, FILTER_LPORT, FILTER_NETNS, FILTER_RPORT, LPORT_FILTER_MAP, NETNS_FILTER_MAP, OFFSETS, RING_MAPS,
@@ -32,11 +32,14 @@ fn nothing_is_shipped_that_only_a_debugger_reads() {
     assert!(object().btf_ext.is_some());
 }
 
+/// The kernel that needs all of them.
+const EVERYWHERE: Preemption = Preemption { tracepoints: true, functions: true };
+
 #[test]
 fn every_hook_has_its_program() {
     let mut programs: Vec<String> = object().programs.into_keys().collect();
     programs.sort();
-    let all = || HOOKS.iter().flat_map(|hook| hook.programs(true).map(move |on| (hook.kind, on)));
+    let all = || HOOKS.iter().flat_map(|hook| hook.programs(EVERYWHERE).map(move |on| (hook.kind, on)));
     let mut hooks: Vec<&str> = all().flat_map(|(_, on)| on.names).collect();
     hooks.sort_unstable();
     assert_eq!(programs, hooks);

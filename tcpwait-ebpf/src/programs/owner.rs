@@ -33,7 +33,7 @@ fn accepted(ctx: FExitContext, program: u64) -> i32 {
         _ => 0,
     });
     // accept() of an empty queue gives nothing back.
-    if !takes_if(&ctx, Turn::of_two(Hook::Accept, program), accepted.0, accepted.0 != 0) {
+    if !takes_if(&ctx, Turn::at_the_end(Hook::Accept, program), accepted.0, accepted.0 != 0) {
         return 0;
     }
     let cookie: u64 = accepted.read(&OFF_COOKIE);

@@ -63,7 +63,7 @@ fn got_port(ctx: FExitContext, program: u64) -> i32 {
     let result: i32 = ctx.arg(2);
     // SAFETY: the function's argument.
     let sk = unsafe { Typed::new(ctx.arg(0)) };
-    if !takes_if(&ctx, Turn::of_two(Hook::Port, program), sk.number(), result != 0) || !is_stream(sk) {
+    if !takes_if(&ctx, Turn::at_the_end(Hook::Port, program), sk.number(), result != 0) || !is_stream(sk) {
         return 0;
     }
     let port: u16 = ctx.arg(1);
@@ -91,23 +91,23 @@ fn inet_csk_get_port_2(ctx: FExitContext) -> i32 {
 /// Since: BPF trampolines. What forbids the call before it (LSM, seccomp) is not seen.
 #[fexit(function = "inet_bind")]
 fn inet_bind(ctx: FExitContext) -> i32 {
-    bound(ctx, Turn::of_two(Hook::Bind, 1))
+    bound(ctx, Turn::at_the_end(Hook::Bind, 1))
 }
 
 #[fexit(function = "inet_bind")]
 fn inet_bind_2(ctx: FExitContext) -> i32 {
-    bound(ctx, Turn::of_two(Hook::Bind, 2))
+    bound(ctx, Turn::at_the_end(Hook::Bind, 2))
 }
 
 /// The same of IPv6.
 #[fexit(function = "inet6_bind")]
 fn inet6_bind(ctx: FExitContext) -> i32 {
-    bound(ctx, Turn::of_two(Hook::Bind6, 1))
+    bound(ctx, Turn::at_the_end(Hook::Bind6, 1))
 }
 
 #[fexit(function = "inet6_bind")]
 fn inet6_bind_2(ctx: FExitContext) -> i32 {
-    bound(ctx, Turn::of_two(Hook::Bind6, 2))
+    bound(ctx, Turn::at_the_end(Hook::Bind6, 2))
 }
 
 #[inline(always)]
@@ -126,7 +126,7 @@ fn bound(ctx: FExitContext, turn: Turn) -> i32 {
 #[inline(always)]
 fn connected(ctx: FExitContext, program: u64) -> i32 {
     let result = i64::from(ctx.arg::<i32>(4));
-    if takes_if(&ctx, Turn::of_two(Hook::Connect, program), ctx.arg(0), is_told(result)) {
+    if takes_if(&ctx, Turn::at_the_end(Hook::Connect, program), ctx.arg(0), is_told(result)) {
         failed(&ctx, CALL_WAS_CONNECT, result);
     }
     0

@@ -36,7 +36,7 @@ use crate::{
 /// nothing but segments to mini-sockets, so it is preferred to `kfree_skb`.
 #[inline(always)]
 fn processed(ctx: FExitContext, program: u64) -> i32 {
-    if !takes(&ctx, Turn::of_two(Hook::Segment, program), ctx.arg(1)) {
+    if !takes(&ctx, Turn::at_the_end(Hook::Segment, program), ctx.arg(1)) {
         return 0;
     }
     let verdict = match PROCESS_ARGUMENTS.load() {

@@ -47,7 +47,7 @@ macro_rules! programs {
     ($($name:ident is $number:literal,)*) => {$(
         #[btf_tracepoint(function = "inet_sock_set_state")]
         fn $name(ctx: BtfTracePointContext) -> i32 {
-            changed(ctx, Turn { hook: Hook::State, program: $number, of: 2, of_preemptible: 4 });
+            changed(ctx, Turn { hook: Hook::State, program: $number, of: 2, of_preemptible: 4, of_function: false });
             0
         }
     )*};

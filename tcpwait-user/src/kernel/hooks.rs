@@ -140,6 +140,15 @@ pub const HOOKS: &[Hook] = &[
     },
 ];
 
+/// Where others may come in the middle of a program of ours, so that a hook needs more than one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Preemption {
+    /// On a tracepoint: from Linux 7.0 on.
+    pub tracepoints: bool,
+    /// At the end of a function: a trampoline leaves preemption on (`__bpf_prog_enter_recur`), so with PREEMPT_RT, too.
+    pub functions: bool,
+}
+
 /// A function and the programs on it, in the order in which they run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Programs {
@@ -159,7 +168,11 @@ impl Hook {
     }
 
     /// Its own programs, then those of each function that is attached along with it.
-    pub fn programs(&self, preemptible: bool) -> impl Iterator<Item = Programs> + use<> {
+    pub fn programs(&self, preemption: Preemption) -> impl Iterator<Item = Programs> + use<> {
+        let preemptible = match self.kind {
+            AttachKind::Tracepoint => preemption.tracepoints,
+            AttachKind::Fexit => preemption.functions,
+        };
         let on = move |function, number, copies: &'static [&'static str], at_least| {
             let needed = if preemptible { copies.len() } else { at_least };
             let names = iter::once(function).chain(copies.iter().copied().take(needed)).collect();

@@ -17,7 +17,7 @@ use tcpwait_wire::config;
 use super::{
     KernelFilter, btf,
     filter::{fill, mode, present, room_for},
-    hooks::{Choice, Choices, HOOKS, Hook, HookOutcome, HookState, Need, attached},
+    hooks::{Choice, Choices, HOOKS, Hook, HookOutcome, HookState, Need, Preemption, attached},
     needs, netns,
     probes::{Probes, misses},
     programs,
@@ -92,9 +92,10 @@ fn probes(options: &Options) -> Result<Probes> {
     let process_arguments = types.arguments_of("tcp_timewait_state_process").unwrap_or_default();
     let accept_arguments = types.arguments_of("inet_csk_accept").unwrap_or_default();
 
-    let preemptible = types.has_preemptible_tracepoints();
-    let preemptible_flag = u8::from(preemptible);
-    let threads_flag = u8::from(preemptible || types.has_threaded_softirqs());
+    let tracepoints = types.has_preemptible_tracepoints();
+    let preemption = Preemption { tracepoints, functions: tracepoints || types.has_threaded_softirqs() };
+    let preemptible_flag = u8::from(preemption.tracepoints);
+    let threads_flag = u8::from(preemption.functions);
     let page_bytes = sysconf(SysconfVar::PAGE_SIZE).ok().flatten().and_then(|bytes| u32::try_from(bytes).ok());
     let stack_bytes = types.stack_bytes(page_bytes.unwrap_or_default().into());
     let page_bytes = page_bytes.unwrap_or(4096);
@@ -160,7 +161,7 @@ fn probes(options: &Options) -> Result<Probes> {
     let wanted = |hook: &&Hook| {
         not_needed(hook, options.choices, &[]).or_else(|| unsupported(types, hook)).is_none() && !spared(hook)
     };
-    let mut tried = programs::attach(&mut ebpf, HOOKS.iter().filter(wanted), preemptible, btf);
+    let mut tried = programs::attach(&mut ebpf, HOOKS.iter().filter(wanted), preemption, btf);
     let logs: Vec<String> =
         tried.values().filter_map(|tried| Some(programs::verifier_log(tried.as_ref().err()?))).collect();
     let mut hooks: Vec<HookState> = Vec::new();
@@ -190,7 +191,7 @@ fn probes(options: &Options) -> Result<Probes> {
     }
 
     let mut running: Array<_, u32> = take(&mut ebpf, config::RUNNING_MAP)?;
-    let misses_before = misses(&ebpf, &hooks, preemptible);
+    let misses_before = misses(&ebpf, &hooks, preemption);
     running.set(0, 1, 0).context("telling the kernel side that every hook is attached")?;
 
     let in_use = config::RING_MAPS.iter().take(grouping.rings as usize);
@@ -211,7 +212,7 @@ fn probes(options: &Options) -> Result<Probes> {
         symbols,
         offsets,
         log,
-        preemptible,
+        preemption,
         misses_before,
         final_misses: None,
     })

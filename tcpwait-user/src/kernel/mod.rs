@@ -19,7 +19,8 @@ pub use self::{
     counters::recursion_misses,
     filter::KernelFilter,
     hooks::{
-        AttachKind, Choice, Choices, HOOKS, Hook, HookOutcome, HookState, Need, Work, attached, missed, segment_source,
+        AttachKind, Choice, Choices, HOOKS, Hook, HookOutcome, HookState, Need, Preemption, Work, attached, missed,
+        segment_source,
     },
     load::{Options, load, object},
     needs::{NEEDS, Needed, OLDEST, Thing},

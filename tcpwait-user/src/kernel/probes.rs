@@ -16,7 +16,7 @@ use tokio::io::unix::AsyncFd;
 use super::{
     Handlers,
     counters::recursion_misses,
-    hooks::{HookOutcome, HookState},
+    hooks::{HookOutcome, HookState, Preemption},
     programs,
     rings::Rings,
 };
@@ -38,8 +38,8 @@ pub struct Probes {
     /// The field offsets in use, by the name of their global.
     pub offsets: Vec<(&'static str, u32)>,
     pub(super) log: Option<aya_log::EbpfLogger<&'static dyn log::Log>>,
-    /// Whether tracepoints leave preemption on, so that hooks have all of their programs.
-    pub(super) preemptible: bool,
+    /// Where others may come in the middle of a program, so that hooks have all of theirs.
+    pub(super) preemption: Preemption,
     /// `recursion_misses` when the hooks began to tell, and when they were detached.
     pub(super) misses_before: Misses,
     pub(super) final_misses: Option<Misses>,
@@ -102,11 +102,11 @@ impl Probes {
     /// The kernel refuses, which it has no reason to.
     pub fn detach(&mut self) -> Result<()> {
         // What is missed from here on is of no use, and no other program takes it over.
-        self.final_misses = Some(misses(&self.ebpf, &self.hooks, self.preemptible));
+        self.final_misses = Some(misses(&self.ebpf, &self.hooks, self.preemption));
         // One is detached after the other, and what only some of them tell is of no use.
         self.running.set(0, 0, 0).context("telling the kernel side that the hooks are being detached")?;
         for state in self.hooks.iter().filter(|state| state.outcome == HookOutcome::Attached) {
-            programs::detach(&mut self.ebpf, state.hook, self.preemptible)
+            programs::detach(&mut self.ebpf, state.hook, self.preemption)
                 .with_context(|| format!("detaching from {}", state.hook.name))?;
         }
         Ok(())
@@ -157,7 +157,7 @@ impl Probes {
     /// # Errors
     /// The map cannot be read.
     pub fn counters(&self, time_ns: u64) -> Result<wire::Counters> {
-        let misses = self.final_misses.clone().unwrap_or_else(|| misses(&self.ebpf, &self.hooks, self.preemptible));
+        let misses = self.final_misses.clone().unwrap_or_else(|| misses(&self.ebpf, &self.hooks, self.preemption));
         // After the misses: what comes in between is then taken over and not missed, rather than the other way round.
         let Sums { mut values, transitions, taken_over } = Sums::read(&self.counts)?;
         total(&mut values, &transitions);
@@ -178,10 +178,10 @@ impl Probes {
 }
 
 /// What none of the attached hooks' programs has been run for so far.
-pub(super) fn misses(ebpf: &Ebpf, hooks: &[HookState], preemptible: bool) -> Misses {
+pub(super) fn misses(ebpf: &Ebpf, hooks: &[HookState], preemption: Preemption) -> Misses {
     let mut missed = std::array::from_fn(|_| Vec::new());
     for state in hooks.iter().filter(|state| state.outcome == HookOutcome::Attached) {
-        for on in state.hook.programs(preemptible) {
+        for on in state.hook.programs(preemption) {
             let of_hook = missed.get_mut(on.number as usize)?;
             for name in on.names {
                 of_hook.push(recursion_misses(ebpf.program(name)?.fd().ok()?.as_fd())?);

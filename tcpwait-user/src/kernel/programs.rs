@@ -13,7 +13,7 @@ use aya::{
     programs::{BtfTracePoint, FExit, Program, ProgramError},
 };
 
-use super::hooks::{AttachKind, Hook, HookOutcome, Need};
+use super::hooks::{AttachKind, Hook, HookOutcome, Need, Preemption};
 
 /// What came of the hooks that were tried, by their names.
 pub type Tried = HashMap<&'static str, Result<()>>;
@@ -26,13 +26,13 @@ type Found<'a> = (&'static str, Option<&'a mut Program>);
 
 /// Loads and attaches programs, hooks beside each other, as the kernel waits tens of milliseconds for each. Of hooks that do the same work the
 /// first that can be had is taken, and the rest is not tried.
-pub fn attach(ebpf: &mut Ebpf, hooks: impl Iterator<Item = &'static Hook>, preemptible: bool, btf: &Btf) -> Tried {
+pub fn attach(ebpf: &mut Ebpf, hooks: impl Iterator<Item = &'static Hook>, preemption: Preemption, btf: &Btf) -> Tried {
     let mut programs: HashMap<&str, &mut Program> = ebpf.programs_mut().collect();
     let mut lots: Vec<Vec<Try<'_>>> = Vec::new();
     for hook in hooks {
         let mut find = |name| (name, programs.remove(name));
         let its =
-            hook.programs(preemptible).map(|on| (on.function, on.names.into_iter().map(&mut find).collect())).collect();
+            hook.programs(preemption).map(|on| (on.function, on.names.into_iter().map(&mut find).collect())).collect();
         let same_work = |lot: &&mut Vec<Try<'_>>| {
             matches!(hook.need, Need::OneOf(_)) && lot.iter().any(|(other, _)| other.need == hook.need)
         };
@@ -120,8 +120,8 @@ fn attach_one(program: &mut Program, function: &str) -> Result<()> {
 ///
 /// # Errors
 /// The kernel refuses, which it has no reason to.
-pub fn detach(ebpf: &mut Ebpf, hook: &Hook, preemptible: bool) -> Result<(), ProgramError> {
-    let names: Vec<_> = hook.programs(preemptible).flat_map(|on| on.names).collect();
+pub fn detach(ebpf: &mut Ebpf, hook: &Hook, preemption: Preemption) -> Result<(), ProgramError> {
+    let names: Vec<_> = hook.programs(preemption).flat_map(|on| on.names).collect();
     names.into_iter().rev().try_for_each(|name| ebpf.program_mut(name).map_or(Ok(()), unload))
 }
 
