@@ -115,6 +115,29 @@ fn what_it_says_is_what_stat_says() {
     }
 }
 
+/// Each call that failed stands beside a time at which it did, the worst first, with what only that call tells.
+#[test]
+fn what_failed_has_its_time() {
+    let (page, _) = page("handshakes");
+    let says = between(&page, "<h2>What it says</h2>", "</section>");
+    let trace = finish(tcpwait().args(["trace", "--json", "--from"]).arg(fixture("handshakes")));
+    let failures: Vec<Value> = trace.stdout.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let failures: Vec<&Value> = failures.iter().filter(|line| line["event"].is_string()).collect();
+    assert_eq!(failures.len(), 5);
+    for failure in failures {
+        let call = failure["event"].as_str().unwrap().replace("-failed", "()");
+        let whose = format!("{call} of {} to", failure["comm"].as_str().unwrap());
+        let errno = failure["errno"].as_str().unwrap();
+        let line = says.split("<li>").find(|line| line.contains(&whose) && line.contains(errno));
+        let (from, to) = between(line.unwrap(), "quiet\">", "</span>").split_once(" to ").unwrap();
+        let at = &failure["time"].as_str().unwrap()[11..19];
+        assert!(from <= at && at <= to, "{from} {at} {to}: {failure}");
+    }
+    assert!(says.contains("port 8401 is in use by 17147/server in LISTEN, and by 2 in ESTABLISHED"), "{says}");
+    let place = |text: &str| says.find(text).unwrap();
+    assert!(place("EADDRNOTAVAIL") < place("EADDRINUSE") && place("EADDRINUSE") < place("ECONNREFUSED"));
+}
+
 #[test]
 fn goes_to_standard_output_and_never_over_the_recording() {
     let place = tempfile::tempdir().unwrap();

@@ -118,8 +118,9 @@ impl FindingsOverTime {
                 if weight >= known.most && (is_now || !matches!(known.key, FindingKey::Place(_))) {
                     (known.text, known.most) = (text, weight);
                 }
-                known.first_ns = known.first_ns.min(since_ns);
+                // When it was is known from the parts of the time.
                 if is_now {
+                    known.first_ns = known.first_ns.min(since_ns);
                     known.last_ns = report.end_ns;
                 }
             }
