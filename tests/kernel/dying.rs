@@ -163,7 +163,7 @@ const WAYS: [Way; 10] = [
     },
     Way {
         name: "linger2",
-        ends: &[("timed-out", Some("linger"), "FIN_WAIT2"), ("reset", None, "CLOSE_WAIT")],
+        ends: &[("reset-sent", Some("linger"), "FIN_WAIT2"), ("reset", None, "CLOSE_WAIT")],
         counted: &[ON_DATA],
         make: |listener, to| {
             let (client, server) = connected(listener, to);
@@ -176,7 +176,7 @@ const WAYS: [Way; 10] = [
     },
     Way {
         name: "linger2-later",
-        ends: &[("timed-out", Some("linger"), "FIN_WAIT2"), ("reset", None, "CLOSE_WAIT")],
+        ends: &[("reset-sent", Some("linger"), "FIN_WAIT2"), ("reset", None, "CLOSE_WAIT")],
         counted: &[ON_LINGER],
         make: |listener, to| {
             let (client, server) = connected(listener, to);

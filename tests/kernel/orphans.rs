@@ -114,7 +114,7 @@ pub fn linger_not(ip: &str) {
         }
         drop(client);
         let end = seen.wait_for_step(ends, "FIN_WAIT2>CLOSE", SOON);
-        assert_eq!((end.reason.as_deref(), end.detail.as_deref()), (Some("timed-out"), Some("linger")), "{end:?}");
+        assert_eq!((end.reason.as_deref(), end.detail.as_deref()), (Some("reset-sent"), Some("linger")), "{end:?}");
         assert_eq!((end.by.is_some(), end.restarts), (in_fin_wait2, None), "{end:?}");
         assert_eq!(end.timing, "exact", "{end:?}");
         assert_eq!(netns::tcp_ext(counter), before + 1, "the kernel did what this test is about");

@@ -40,7 +40,7 @@ fn every_kernel_tells_the_same_ends() {
         "8604 client: FIN_WAIT1 reset-sent data-after-close",
         "8605 client: ESTABLISHED destroyed -",
         "8606 client: ESTABLISHED repair -",
-        "8607 client: FIN_WAIT2 timed-out linger",
+        "8607 client: FIN_WAIT2 reset-sent linger",
         "8607 server: CLOSE_WAIT reset -",
         "8608 server: ESTABLISHED listener-closed -",
         "a hand: SYN_SENT unreachable -",

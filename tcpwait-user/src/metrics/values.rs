@@ -18,18 +18,12 @@ pub const DETAILS: [(Reason, &[Detail]); 3] = [
             Detail::TooManyOrphans,
             Detail::Disconnect,
             Detail::Multipath,
+            Detail::Linger,
         ],
     ),
     (
         Reason::TimedOut,
-        &[
-            Detail::Keepalive,
-            Detail::UserTimeout,
-            Detail::Retransmissions,
-            Detail::ZeroWindow,
-            Detail::FinWait2,
-            Detail::Linger,
-        ],
+        &[Detail::Keepalive, Detail::UserTimeout, Detail::Retransmissions, Detail::ZeroWindow, Detail::FinWait2],
     ),
 ];
 

@@ -27,10 +27,10 @@ pub fn errno(errno: u16) -> Option<String> {
 /// The reason in few words, of many failures at once.
 pub fn short(why: Why) -> &'static str {
     match why {
-        Why::NoFreePort => "every port of ip_local_port_range is in use for this destination",
+        Why::NoFreePort => "no port of ip_local_port_range is free for this destination",
         Why::PortTaken => "the source port is in use for this destination",
         Why::Refused => "nobody listens there, or a firewall rejects it",
-        Why::TimedOut => "nothing answered",
+        Why::TimedOut => "no SYN-ACK came",
         Why::Unreachable => "an ICMP error, or no answer to ARP",
         Why::GivenUp => "the process closed the socket before it was connected",
         Why::SoftError => {
@@ -45,7 +45,7 @@ pub fn short(why: Why) -> &'static str {
         Why::NoMemory => "the kernel had no memory for it",
         Why::Invalid => "the address is not valid here, the socket is bound already, or the route is a blackhole",
         Why::NotTold => "a port was found; a route, a policy or a lack of memory ended the call",
-        Why::PortSearch => "a search for a free port: one after the other is in use",
+        Why::PortSearch => "one port after the other is in use: a search for a free one, or a server with many ports",
         Why::Destroyed => "the socket was destroyed (ss -K)",
         Why::Other => "the kernel gave no other reason",
     }
@@ -56,12 +56,17 @@ pub fn words(failure: &Failure) -> String {
     let flow = &failure.flow;
     let to = std::net::SocketAddr::new(flow.raddr, flow.rport);
     let why = match failure.why {
-        Why::NoFreePort => format!("every port of the range is in use from {} to {to}", flow.laddr),
-        Why::PortTaken => format!("the source port {} is in use for {to}, e.g. by a TIME_WAIT", flow.lport),
+        Why::NoFreePort => format!(
+            "no port of the range is free from {} to {to}: each is in use, bound by a socket, or reserved (ip_local_reserved_ports)",
+            flow.laddr
+        ),
+        Why::PortTaken => {
+            format!("the source port {} is in use for {to}, by a connection or what is left of one in TIME_WAIT", flow.lport)
+        }
         Why::Refused => {
             "nobody listens there, or a firewall rejects it: an RST or an ICMP error answered the SYN".to_owned()
         }
-        Why::TimedOut => format!("nothing answered{}", sent(failure)),
+        Why::TimedOut => format!("no SYN-ACK came{}", sent(failure)),
         Why::Unreachable => "an ICMP error came back, or ARP got no answer".to_owned(),
         Why::GivenUp => format!("closed by the process before it was connected{}", sent(failure)),
         Why::SoftError => soft_error(failure),
@@ -171,7 +176,7 @@ fn not_allowed(failure: &Failure) -> String {
 fn searched(failure: &Failure) -> String {
     let Some(search) = &failure.search else { return short(failure.why).to_owned() };
     format!(
-        "{} ports between {} and {} were tried one after the other and are in use: a search for a free port, as by bindresvport()",
+        "{} ports between {} and {} were tried one after the other and are in use: a search for a free port, as by bindresvport(), or a server with many ports",
         search.refused, search.lowest, search.highest
     )
 }

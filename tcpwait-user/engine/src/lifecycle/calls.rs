@@ -1,7 +1,7 @@
 //! Calls that fail: from the hooks' records to a [`Failure`], which waits for what the call gives back, or for the next port that the same
 //! socket tries.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, slice, sync::Arc};
 
 use hashbrown::{HashMap, HashSet};
 use nix::errno::Errno;
@@ -29,6 +29,10 @@ const LOOK_UP_NS: u64 = 300_000_000;
 /// A socket that tries one port after the other is told of after this time at the latest.
 const SEARCH_NS: u64 = 1_000_000_000;
 
+/// So many ports that are refused one after the other are told of as one. Fewer are a server's, mostly, which tries each with another socket: those may have the
+/// same place in memory one after the other, so that nothing tells them apart, and each of its ports has a holder to be named.
+const SEARCH: usize = 8;
+
 /// Answers to connect() that are remembered until the call gives them back, too.
 const ANSWERS: usize = 1024;
 
@@ -53,8 +57,8 @@ pub(super) struct SynSentEnd {
 pub(super) struct Calls {
     /// A connect() that failed within the call, by cookie: why, is what the call gives back.
     connects: HashMap<u64, Failure>,
-    /// A refused bind(), by process and socket: the same socket may try the next port.
-    binds: HashMap<(u32, u32), Failure>,
+    /// Refused bind() calls, by process and socket: the same socket may try the next port. There is one at least.
+    binds: HashMap<(u32, u32), Vec<Failure>>,
     /// Of those, the ones that a listener is to blame for, as long as nobody has looked up whose it is.
     unanswered: HashSet<(u32, u32)>,
     /// Answers to a SYN, by cookie and errno, that a call which waits for them gives back again.
@@ -64,8 +68,9 @@ pub(super) struct Calls {
 impl Calls {
     /// It was looked up whose the listener is that failures were told to be the doing of; it may be another's than was known.
     pub(super) fn inherited(&mut self, former: Option<&Arc<Task>>, owner: Option<&Arc<Task>>) {
-        for (key, failure) in &mut self.binds {
-            for holder in failure.holders.iter_mut().flat_map(|holders| &mut holders.sockets) {
+        for (key, failures) in &mut self.binds {
+            let holders = failures.iter_mut().filter_map(|failure| failure.holders.as_mut());
+            for holder in holders.flat_map(|holders| &mut holders.sockets) {
                 if holder.state == State::Listen && holder.owner.as_ref() == former {
                     holder.owner = owner.cloned();
                     self.unanswered.remove(key);
@@ -192,12 +197,18 @@ impl Calls {
         };
         let key = refused.task.as_ref().zip(refused.socket).map(|(task, socket)| (task.pid, socket));
         let key = key.filter(|_| why == Why::PortHeld && refused.call == Call::Bind);
-        if let Some(held) = key.and_then(|key| self.binds.get_mut(&key))
-            && held.is_followed_by(time_ns, &refused.flow)
+        let held = key.and_then(|key| self.binds.get_mut(&key));
+        let held = held.filter(|held| are_followed_by(held, time_ns, &refused.flow));
+        if let Some([first, rest @ ..]) = held.as_deref().map(Vec::as_slice)
+            && (first.search.is_some() || rest.len() + 2 >= SEARCH)
         {
-            held.searched(time_ns, port);
+            let mut search = first.clone();
+            rest.iter().for_each(|failure| search.searched(failure.time_ns, failure.flow.lport));
+            search.searched(time_ns, port);
+            held.into_iter().for_each(|held| *held = vec![search.clone()]);
             return;
         }
+        let follows = held.is_some();
         let mut failure = Self::refusal(common, time_ns, refused, why);
         if why == Why::PortHeld {
             failure.holders = Some(holders(common));
@@ -206,10 +217,15 @@ impl Calls {
         let holders = failure.holders.iter().flat_map(|holders| &holders.sockets);
         match holders.into_iter().any(|holder| holder.state == State::Listen && holder.owner.is_some()) {
             true => drop(self.unanswered.insert(key)),
-            false => drop(self.unanswered.remove(&key)),
+            false if !follows => drop(self.unanswered.remove(&key)),
+            false => {}
+        }
+        if follows && let Some(held) = self.binds.get_mut(&key) {
+            return held.push(failure);
         }
         // The same port once more, or much later.
-        out.extend(self.binds.insert(key, failure).map(|former| Update::Failed(Box::new(former))));
+        let former = self.binds.insert(key, vec![failure]);
+        out.extend(former.into_iter().flatten().map(|former| Update::Failed(Box::new(former))));
     }
 
     fn refusal(common: &mut Common, time_ns: u64, refused: &PortRefused, why: Why) -> Failure {
@@ -232,17 +248,18 @@ impl Calls {
     /// Failures that waited long enough, the oldest first.
     pub(super) fn flush(&mut self, now_ns: u64, out: &mut Vec<Update>) {
         let Self { connects, binds, unanswered, .. } = self;
-        let is_over = |failure: &Failure, patience_ns: u64| {
+        let is_over = |failures: &[Failure], patience_ns: u64| {
             let since_ns = |ns: u64| now_ns.saturating_sub(ns);
-            let last_ns = failure.search.map_or(failure.time_ns, |search| search.last_ns);
-            since_ns(last_ns) >= patience_ns || since_ns(failure.time_ns) >= SEARCH_NS
+            failures.last().is_none_or(|last| since_ns(last.last_ns()) >= patience_ns)
+                || failures.first().is_none_or(|first| since_ns(first.time_ns) >= SEARCH_NS)
         };
-        let is_over_bind = |key: &(u32, u32), failure: &mut Failure| {
-            let looked_up = failure.search.is_some() || !unanswered.contains(key);
-            is_over(failure, if looked_up { PATIENCE_NS } else { LOOK_UP_NS })
+        let is_over_bind = |key: &(u32, u32), failures: &mut Vec<Failure>| {
+            let looked_up = failures.iter().any(|failure| failure.search.is_some()) || !unanswered.contains(key);
+            is_over(failures, if looked_up { PATIENCE_NS } else { LOOK_UP_NS })
         };
-        let connects = connects.extract_if(|_, failure| is_over(failure, PATIENCE_NS)).map(|(_, failure)| failure);
-        let binds_over = binds.extract_if(is_over_bind).map(|(_, failure)| failure);
+        let connects = connects.extract_if(|_, failure| is_over(slice::from_ref(failure), PATIENCE_NS));
+        let connects = connects.map(|(_, failure)| failure);
+        let binds_over = binds.extract_if(is_over_bind).flat_map(|(_, failures)| failures);
         let mut over: Vec<Failure> = connects.chain(binds_over).collect();
         unanswered.retain(|key| binds.contains_key(key));
         over.sort_by_key(|failure| (failure.time_ns, failure.id));
@@ -250,15 +267,22 @@ impl Calls {
     }
 }
 
+/// Whether the same socket goes on to another port here, as one does that searches for a free one.
+fn are_followed_by(held: &[Failure], time_ns: u64, asked: &Flow) -> bool {
+    let [first, ..] = held else { return false };
+    let same_place = (first.flow.netns, first.flow.laddr) == (asked.netns, asked.laddr);
+    let tried = held.iter().any(|failure| match &failure.search {
+        Some(search) => (search.lowest..=search.highest).contains(&asked.lport),
+        None => failure.flow.lport == asked.lport,
+    });
+    let is_soon = held.last().is_some_and(|last| time_ns.saturating_sub(last.last_ns()) < PATIENCE_NS);
+    same_place && !tried && is_soon
+}
+
 impl Failure {
-    /// Whether the same socket goes on to another port here: it searches for a free one.
-    fn is_followed_by(&self, time_ns: u64, asked: &Flow) -> bool {
-        let (last_ns, tried) = match &self.search {
-            Some(search) => (search.last_ns, (search.lowest..=search.highest).contains(&asked.lport)),
-            None => (self.time_ns, self.flow.lport == asked.lport),
-        };
-        let same_place = (self.flow.netns, self.flow.laddr) == (asked.netns, asked.laddr);
-        same_place && !tried && time_ns.saturating_sub(last_ns) < PATIENCE_NS
+    /// When the last of its calls was.
+    fn last_ns(&self) -> u64 {
+        self.search.map_or(self.time_ns, |search| search.last_ns)
     }
 
     fn searched(&mut self, time_ns: u64, port: u16) {

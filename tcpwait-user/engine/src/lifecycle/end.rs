@@ -224,7 +224,7 @@ fn received(via: Via, symbols: &Symbols, change: &StateChange, site: &EndSite) -
         (State::LastAck, Some(EndFacts { acked: true, .. })) => End::of(Reason::Closed),
         (State::Closing, _) => End::of(Reason::Overflow),
         (State::FinWait2, Some(EndFacts { no_linger2: true, .. })) => {
-            End::how(Reason::TimedOut, Detail::Linger).counted(Abort::OnData).with_rst()
+            End::how(Reason::ResetSent, Detail::Linger).counted(Abort::OnData).with_rst()
         }
         // What ends an orphan in the moment in which it comes from FIN_WAIT1.
         (State::FinWait2, about) => match (site.full, about) {
@@ -256,7 +256,7 @@ fn closed(via: Via, old: State, site: &EndSite) -> End {
             End::how(Reason::ResetSent, Detail::UnreadData).by(EndedBy::Owner).counted(Abort::OnClose).with_rst()
         }
         (State::FinWait2, Some(EndFacts { no_linger2: true, .. })) => {
-            End::how(Reason::TimedOut, Detail::Linger).by(EndedBy::Owner).counted(Abort::OnLinger).with_rst()
+            End::how(Reason::ResetSent, Detail::Linger).by(EndedBy::Owner).counted(Abort::OnLinger).with_rst()
         }
         (_, Some(about)) => End { rst: !about.netns_gone, ..short(about) },
     }
@@ -298,7 +298,7 @@ fn kept_alive(old: State, site: &EndSite) -> End {
     match (old, site.about) {
         (_, None) => End::UNKNOWN,
         (State::FinWait2, Some(EndFacts { orphan: true, no_linger2: true, .. })) => {
-            End::how(Reason::TimedOut, Detail::Linger).with_rst()
+            End::how(Reason::ResetSent, Detail::Linger).with_rst()
         }
         // Above a minute a mini-socket goes on with it, if there is room.
         (State::FinWait2, Some(EndFacts { orphan: true, .. })) if site.full != Some(false) => End::UNKNOWN,

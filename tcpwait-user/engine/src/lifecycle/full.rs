@@ -27,6 +27,8 @@ pub(super) struct Full {
     pub(super) reuse: Option<Reuse>,
     /// Whether it has IPV6_V6ONLY, when that was last read.
     pub(super) v6only: Option<bool>,
+    /// Whether bind() gave its port; `None` where connect() was not seen.
+    pub(super) bound: Option<bool>,
     /// In SYN_SENT: the port it seemed to have was that of a former connection.
     pub(super) old_port: bool,
     /// In SYN_SENT: its SYN has been sent for certain.
@@ -51,6 +53,7 @@ impl Full {
             origin,
             reuse: None,
             v6only: None,
+            bound: None,
             old_port: false,
             syn_sent: false,
             old_soft: false,

@@ -130,6 +130,9 @@ impl Fulls {
             full.old_soft = change.old_soft;
         }
         let entered_syn_sent = (change.old, change.new) == (State::Close, State::SynSent);
+        if entered_syn_sent {
+            full.bound = Some(change.flow.lport != 0);
+        }
         let since_ns = if full.state == change.old {
             full.since_ns
         } else {
@@ -228,8 +231,8 @@ impl Fulls {
         let state = Some(full.state).filter(|state| matches!(state, State::FinWait2 | State::Closing));
         common.unmatched().gaps += u64::from(state.is_none());
         let since_ns = full.since_ns.filter(|_| state.is_some());
-        let Full { owner, predates, origin, .. } = full;
-        Some(Former { state, since_ns, dwell_at_least_ns, owner, predates, origin })
+        let Full { owner, predates, origin, bound, .. } = full;
+        Some(Former { state, since_ns, dwell_at_least_ns, owner, predates, origin, bound })
     }
 
     /// Steps that waited long enough for their port are shown without it.

@@ -8,6 +8,7 @@ use hashbrown::HashMap;
 use super::{PortHolder, PortHolders, effort::Effort, fulls::Fulls, minis::Minis};
 use crate::{
     event::{PortRefused, Reuse, Task},
+    origin::Origin,
     tcp::{Flow, State, TIMEWAIT_LEN_NS},
 };
 
@@ -103,6 +104,12 @@ impl Holders {
     }
 }
 
+/// Whether connect() on this machine chose the port: not where bind() had given it, and unknown where that was not seen.
+fn chosen_by_connect(origin: Origin, bound: Option<bool>) -> Option<bool> {
+    let made_here = origin.made_here()?;
+    if made_here { bound.map(|bound| !bound) } else { Some(false) }
+}
+
 /// Of all but the socket that asked, which may be in LISTEN already (`inet_csk_listen_start` changes the state first).
 /// And whether one of them has SO_REUSEPORT as the socket that asked.
 fn find(fulls: &Fulls, minis: &Minis, refused: &PortRefused) -> (Vec<PortHolder>, bool) {
@@ -114,7 +121,7 @@ fn find(fulls: &Fulls, minis: &Minis, refused: &PortRefused) -> (Vec<PortHolder>
         end_ns: None,
         reuse: full.reuse,
         v6only: full.v6only,
-        made_here: full.origin.made_here().filter(|_| full.state != State::Listen),
+        made_here: chosen_by_connect(full.origin, full.bound).filter(|_| full.state != State::Listen),
     });
     let minis = minis.iter().map(|(flow, mini, kind)| Socket {
         flow,
@@ -123,7 +130,7 @@ fn find(fulls: &Fulls, minis: &Minis, refused: &PortRefused) -> (Vec<PortHolder>
         end_ns: mini.since_ns().map(|since_ns| since_ns + TIMEWAIT_LEN_NS).filter(|_| mini.state == State::TimeWait),
         reuse: kind.reuse,
         v6only: kind.v6only,
-        made_here: kind.origin.made_here(),
+        made_here: chosen_by_connect(kind.origin, kind.bound),
     });
     let mut found: Vec<(Conflict, Socket<'_>)> = fulls
         .chain(minis)

@@ -46,6 +46,8 @@ pub(super) struct Former {
     pub(super) owner: Option<Arc<Task>>,
     pub(super) predates: bool,
     pub(super) origin: Origin,
+    /// Whether bind() gave its port; `None` where connect() was not seen.
+    pub(super) bound: Option<bool>,
 }
 
 impl Mini {

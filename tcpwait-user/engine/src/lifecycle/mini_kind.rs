@@ -22,6 +22,8 @@ pub(super) struct MiniKind {
     pub(super) reuse: Option<Reuse>,
     pub(super) v6only: Option<bool>,
     pub(super) timestamps: Option<bool>,
+    /// Whether bind() gave its port; `None` where connect() was not seen.
+    pub(super) bound: Option<bool>,
 }
 
 /// One of which nothing is known.
@@ -32,6 +34,7 @@ static UNKNOWN: MiniKind = MiniKind {
     reuse: None,
     v6only: None,
     timestamps: None,
+    bound: None,
 };
 
 /// The number of a kind, as long as there are mini-sockets of it.

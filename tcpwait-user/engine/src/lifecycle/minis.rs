@@ -74,9 +74,10 @@ impl Minis {
                 owner: None,
                 predates: !common.seeds_read,
                 origin: common.origin_of(&socket.flow),
+                bound: None,
             }
         });
-        let Former { state: from, since_ns, dwell_at_least_ns, owner, predates, origin } = former;
+        let Former { state: from, since_ns, dwell_at_least_ns, owner, predates, origin, bound } = former;
         let mut mini = Mini {
             cookie: socket.cookie,
             state: from.unwrap_or(socket.substate),
@@ -90,6 +91,7 @@ impl Minis {
                 reuse: socket.reuse,
                 v6only: socket.v6only,
                 timestamps: Some(socket.timestamps),
+                bound,
             }),
         };
         if socket.substate == State::TimeWait {
@@ -312,6 +314,7 @@ impl Minis {
                 reuse: socket.reuse,
                 v6only: socket.v6only,
                 timestamps: Some(socket.timestamps),
+                bound: None,
             }),
         };
         self.put(socket.flow, mini);
@@ -353,6 +356,7 @@ impl Minis {
                 reuse: None,
                 v6only: None,
                 timestamps: None,
+                bound: None,
             }),
         };
         self.put(seed.flow, mini);

@@ -222,10 +222,14 @@ fn has_other_ends(row: &PlaceRow, report: &StatReport) -> bool {
 
 fn waiting(row: &PlaceRow, report: &StatReport, context: ViewContext<'_>) -> String {
     let PlaceRow { place, now, .. } = row;
+    // Who held it last need not hold it now: a child or a parent may have the descriptor, and before accept() nobody has.
+    let whose = match place.state {
+        State::CloseWait => last_used(row.owner),
+        _ => of(row.owner),
+    };
     let head = format!(
-        "{}{} {} in {}{}, oldest {}",
+        "{}{whose} {} in {}{}, oldest {}",
         counted(*now, "connection", "connections"),
-        of(row.owner),
         service(row, context),
         place.state,
         grown(row, report),
@@ -233,7 +237,9 @@ fn waiting(row: &PlaceRow, report: &StatReport, context: ViewContext<'_>) -> Str
     );
     match place.state {
         State::CloseWait => {
-            format!("{head}: the peer has closed, the process has not called close(). CLOSE_WAIT has no timeout")
+            format!(
+                "{head}: the peer has closed, this side has not: `tcpwait doctor` names who holds them. CLOSE_WAIT has no timeout"
+            )
         }
         // By close() or shutdown().
         State::FinWait2 => {
@@ -316,6 +322,15 @@ fn of(owner: Option<([u8; 16], bool)>) -> String {
     match owner {
         Some((comm, true)) => format!(" of {}", plain::column(&key::comm_of(comm))),
         Some((comm, false)) => format!(", mostly of {},", plain::column(&key::comm_of(comm))),
+        None => " of an unknown process".to_owned(),
+    }
+}
+
+/// ` last used by nginx`, `, mostly last used by nginx,`.
+fn last_used(owner: Option<([u8; 16], bool)>) -> String {
+    match owner {
+        Some((comm, true)) => format!(" last used by {}", plain::column(&key::comm_of(comm))),
+        Some((comm, false)) => format!(", mostly last used by {},", plain::column(&key::comm_of(comm))),
         None => " of an unknown process".to_owned(),
     }
 }

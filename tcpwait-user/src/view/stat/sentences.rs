@@ -202,7 +202,7 @@ pub fn ended(lead: &EndLead, report: &StatReport, context: ViewContext<'_>) -> S
     let from = row.from.map_or("a state that was not seen", |from| from.name());
     let detail = row.detail.map(|detail| format!(" ({})", detail.name())).unwrap_or_default();
     let ended = match row.reason {
-        Reason::Reset => "were reset from the peer's side".to_owned(),
+        Reason::Reset => "were reset by the peer, or by a firewall in its name,".to_owned(),
         Reason::ResetSent => format!("were reset by this side{detail}"),
         Reason::TimedOut => format!("timed out{detail}"),
         reason => format!("ended by {}", end_name(reason, row.detail)),

@@ -109,7 +109,7 @@ fn what_a_segment_ends() {
     let received = "tcp_done tcp_rcv_state_process tcp_v4_do_rcv";
     check(FinWait2, ECONNRESET, received, ORPHAN, "reset-sent (data-after-close)");
     check(FinWait2, NO_ERROR, received, ORPHAN, "reset-sent (data-after-close)");
-    check(FinWait2, NO_ERROR, received, EndFacts { no_linger2: true, ..ORPHAN }, "timed-out (linger)");
+    check(FinWait2, NO_ERROR, received, EndFacts { no_linger2: true, ..ORPHAN }, "reset-sent (linger)");
     check(LastAck, NO_ERROR, received, EndFacts { acked: true, ..ORPHAN }, "closed");
     check(Closing, NO_ERROR, received, ORPHAN, "overflow");
 }
@@ -123,7 +123,7 @@ fn what_a_process_ends() {
     check(SynSent, NO_ERROR, close, ABOUT, "closed (given-up) by owner");
     check(Listen, NO_ERROR, close, ABOUT, "closed by owner");
     check(Listen, NO_ERROR, "tcp_disconnect", ABOUT, "closed by owner");
-    check(FinWait2, NO_ERROR, close, EndFacts { no_linger2: true, ..ORPHAN }, "timed-out (linger) by owner");
+    check(FinWait2, NO_ERROR, close, EndFacts { no_linger2: true, ..ORPHAN }, "reset-sent (linger) by owner");
     check(FinWait2, NO_ERROR, &format!("tcp_done {close}"), ORPHAN, "overflow");
     check(SynSent, NO_ERROR, &format!("tcp_disconnect {close}"), ABOUT, "closed (linger-0) by owner");
     check(SynSent, NO_ERROR, "tcp_disconnect", ABOUT, "closed (given-up) by owner");
@@ -195,7 +195,7 @@ fn what_a_timer_ends() {
     check(FinWait2, ETIMEDOUT, keepalive, ABOUT, "timed-out (keepalive)");
     check(CloseWait, ETIMEDOUT, keepalive, patient, "timed-out (user-timeout)");
     check(FinWait2, NO_ERROR, keepalive, ORPHAN, "timed-out (fin-wait-2)");
-    check(FinWait2, NO_ERROR, keepalive, EndFacts { no_linger2: true, ..ORPHAN }, "timed-out (linger)");
+    check(FinWait2, NO_ERROR, keepalive, EndFacts { no_linger2: true, ..ORPHAN }, "reset-sent (linger)");
     check(FinWait2, NO_ERROR, "tcp_done tcp_time_wait tcp_keepalive_timer", ORPHAN, "overflow");
 }
 
