@@ -109,7 +109,7 @@ fn what_it_says_is_what_stat_says() {
         assert!(says.contains(finding), "{finding}\n{says}");
     }
     for stood_out in
-        ["of mobile-gw to 10.9.0.99:9001 unanswered", "30 connections of orders-api on :8443 in CLOSE_WAIT"]
+        ["of mobile-gw to 10.9.0.99:9001 unanswered", "30 connections last used by orders-api on :8443 in CLOSE_WAIT"]
     {
         assert!(says.contains(stood_out), "{stood_out}\n{says}");
     }

@@ -102,9 +102,26 @@ fn a_search_for_a_free_port_is_one() {
          11 refused lport=601 by=mount socket=1
          12 refused lport=80 by=nginx socket=2
          13 refused lport=602 by=mount socket=1
+         14 refused lport=603 by=mount socket=1
+         15 refused lport=604 by=mount socket=1
+         16 refused lport=605 by=mount socket=1
+         17 refused lport=606 by=mount socket=1
+         18 refused lport=607 by=mount socket=1
+         19 refused lport=608 by=mount socket=1
          400 tick",
-        "10 Bind failed: PortSearch 3x 600-602
+        "10 Bind failed: PortSearch 9x 600-608
          12 Bind failed: PortHeld",
+    );
+    // A server has a few ports, each with its holder; its sockets may lie in the same place of memory one after the other.
+    story(
+        "0 seeded
+         1 state CLOSE LISTEN id=9 listener lport=443 by=old
+         10 refused lport=80 by=nginx socket=1
+         11 refused lport=443 by=nginx socket=1
+         600 tick",
+        "1 #9 CLOSE -> LISTEN - lport=443 of old
+         10 Bind failed: PortHeld
+         11 Bind failed: PortHeld 1x LISTEN old",
     );
     // The same port again and again is no search.
     story(
