@@ -4,13 +4,15 @@ use std::{fs, net::Ipv4Addr};
 
 use serde_json::Value;
 use tcpwait::{
-    aggregate::by::GroupBy,
+    aggregate::{by::GroupBy, unfollowed::COUNTERS},
     diff::{
         blocks::Window,
         comparable::SideFacts,
         compare::{DiffReport, Side},
         condition::{Condition, ConditionOutcome},
+        kernel_count::KernelCount,
         measured::Measuring,
+        quantity::Quantity,
         verdict::{DiffVerdict, NotSaid, SAME_WITHIN},
     },
     lifecycle::{OlderConnection, Present, Transition, Update},
@@ -18,6 +20,8 @@ use tcpwait::{
     origin::Origin,
     tcp::{Flow, NetnsId, State},
 };
+use tcpwait_wire::wire;
+use zerocopy::FromBytes;
 
 use super::{calibration::NoNames, diff, document, rows};
 use crate::support::{finish, fixture, tcpwait};
@@ -152,6 +156,43 @@ fn side(updates: &[Update], still: &[Present<'static>], seconds: u64) -> Side {
     measuring.still_there(still.iter().copied(), &names);
     let measured = measuring.finish(&NoNames);
     Side { facts: SideFacts { window: measured.window, ..SideFacts::default() }, measured }
+}
+
+/// What the kernel dropped is known from its own counters, or not at all: without them it is not 0.
+#[test]
+fn dropped_syns_are_those_that_the_kernel_counted() {
+    let side_with = |overflows: &[u64]| {
+        let (mut measuring, names) =
+            (Measuring::new(Window { begin_ns: 0, end_ns: 72 * S }, 0, Vec::new()), Names::default());
+        measuring.update(&step(72 * S - 1, 60_000, State::Listen, State::SynRecv, 0), &names);
+        for (minute, overflows) in (0..).zip(overflows) {
+            let mut counts = wire::KernelCounts::read_from_bytes(&[0; size_of::<wire::KernelCounts>()]).unwrap();
+            let of = |name: &str| COUNTERS.iter().position(|known| *known == name).unwrap();
+            counts.unfollowed[of("ListenOverflows")] = *overflows;
+            counts.unfollowed[of("ListenDrops")] = *overflows;
+            measuring.kernel_counts(minute * 60 * S, &counts);
+        }
+        let measured = measuring.finish(&NoNames);
+        let kernel_counts = measured.kernel_counts.clone();
+        Side { facts: SideFacts { window: measured.window, kernel_counts, ..SideFacts::default() }, measured }
+    };
+    let of = |condition: &str| condition.parse::<Condition>().unwrap();
+    let report = DiffReport::new(side_with(&[1000, 1003]), side_with(&[5, 125]));
+    let row = report.count(Quantity::Kernel(KernelCount::AcceptQueue), None).unwrap();
+    assert_eq!((row.before.count, row.after.count), (3, 120));
+    let ConditionOutcome::Holds(judged) = of("drops > 1").judge(&report) else { panic!() };
+    assert_eq!(judged.after.count, Some(120));
+    assert!(matches!(of("drops > +10%").judge(&report), ConditionOutcome::Unknown(NotSaid::TooShort, Some(_))));
+    // Nothing was in SYN_RECV yet: who asks for that is told the other name.
+    let asks = of("syn_recv.accept-queue-full > 0");
+    assert_eq!((asks.judge(&report), asks.dropped_instead(&report)), (ConditionOutcome::No, Some(120)));
+    for without in [[side_with(&[5, 125]), side_with(&[5])], [side_with(&[5]), side_with(&[5, 125])]] {
+        let [before, after] = without;
+        let report = DiffReport::new(before, after);
+        assert!(report.count(Quantity::Kernel(KernelCount::AcceptQueue), None).is_none());
+        let outcome = of("drops.accept-queue > 0").judge(&report);
+        assert_eq!(outcome, ConditionOutcome::Unknown(NotSaid::NoCounters, None));
+    }
 }
 
 /// A percentile of those that left a state says little of one that nobody leaves.

@@ -179,7 +179,10 @@ pub fn unlike(unlike: &Unlike) -> String {
             format!("{what} is not the same: {before} before, {after} after. A difference may come from that.")
         }
         Unlike::NotTold(NotTold::KernelCounts, which) => {
-            format!("{} has no counters of the kernel: what it dropped is not compared.", name(*which))
+            format!(
+                "{} has not two readings of the kernel's own counters: what the kernel dropped is not compared.",
+                name(*which)
+            )
         }
         Unlike::NotTold(what, which) => format!(
             "{} had no hook for {}",
