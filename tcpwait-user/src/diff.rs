@@ -2,12 +2,14 @@
 //! itself.
 
 pub mod blocks;
+mod both_ends;
 pub mod comparable;
 pub mod compare;
 pub mod condition;
 pub mod durations;
 pub mod gauge;
 pub mod interval;
+pub mod kernel_count;
 pub mod measured;
 pub mod quantity;
 pub mod row;

@@ -1,6 +1,7 @@
 //! `tcpwait diff`: what is a difference and what is chance; what it says, and how it ends.
 
 pub mod calibration;
+mod sureness;
 
 use std::fs;
 
@@ -157,6 +158,8 @@ fn conditions_decide_the_exit_code() {
         (ran.code, ran.stderr)
     };
     for holds in [
+        "CLOSE_WAIT.sockets >= 0",
+        "failures.no-free-port >= 0",
         "connections.ended < -50%",
         "connections.ended[nginx :8080] < -90%",
         "established.sockets > +50%",
@@ -174,6 +177,8 @@ fn conditions_decide_the_exit_code() {
         "connections.ended > +5%",
         "failures > 0",
         "failures.no-free-port.count > 0",
+        "drops.accept-queue > 0",
+        "drops > +10%",
         "ended.reset > +0%",
         "time_wait.entered.per_1000 > +10%",
         "time_wait.p99 > 63s",

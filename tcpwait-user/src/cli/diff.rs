@@ -14,21 +14,37 @@ same is left out (--all shows it).
 
 Rates are compared, not totals, and what comes to 1,000 connections, as load
 differs. A difference is one if its 99% interval says so, it is more than 5%,
-and there are 10 events or more. What changed only as the load did is counted
-apart. More TIME_WAIT is neither better nor worse.
+and one side has 10 or more. What is on one side only has to come in 5 parts of
+the time, too: one burst may be chance. Two are the same if the interval lies
+within -33% and +50%; all else cannot be said. What changed only as the load
+did is counted apart. More TIME_WAIT is neither better nor worse. Both ends of a
+connection on this machine count.
 
 The interval follows from how much each recording varies by itself: a minute
-says more than ten seconds. Ends of TIME_WAIT are compared from 65 s on, as
-those before are of connections from before the recording.
+says more than ten seconds. Ends of TIME_WAIT, and how many are in it, are
+compared from 65 s on: before, they are of connections from before.
 
---fail-if is for CI: exit 4 if it holds, or cannot be said. A change (+10%)
-holds only if it is more than chance; a number is compared with AFTER.
+--fail-if NAME > VALUE (>=, <, <=) is for CI: exit 4 if it holds, or cannot be
+said. A change (+10%) is judged as the table is: what that calls too little to
+be sure cannot be said. Any other VALUE is compared with AFTER. NAME is of
+  a second  connections.connected .accepted .ended, closed_first.*,
+            time_wait.entered .left.REASON .restarts.CAUSE, ended.REASON,
+            syn_recv.REASON, connect.syn_sent_again .unanswered, failures.WHY;
+            with .count how many, with .per_1000 for 1,000 connections
+  a second  drops.accept-queue .syn-queue .other .time-wait, syn_cookies.sent:
+            the kernel's own counters; .accept-queue are SYNs and ACKs dropped
+            as an accept queue was full (syn_recv.accept-queue-full: those of
+            connections that were in SYN_RECV already)
+  sockets   STATE.sockets: the mean; with .max the most
+  a time    STATE.p50 .p90 .p99, which is compared with a time as 5ms. What is
+            still in the state counts for as long as it has been there
 
 Examples:
   tcpwait diff before.tcpwait after.tcpwait
   tcpwait diff before.tcpwait after.tcpwait -o diff.html
   tcpwait diff day.tcpwait day.tcpwait --window ..10m --window 15m..25m
-  tcpwait diff A B --fail-if 'failures.no-free-port > 0'
+  tcpwait diff A B --fail-if 'failures.count > 0'
+  tcpwait diff A B --fail-if 'drops.accept-queue.count > 0'
   tcpwait diff A B --fail-if 'time_wait.entered.per_1000 > +10%'";
 
 /// `tcpwait diff`.

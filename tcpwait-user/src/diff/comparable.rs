@@ -1,7 +1,12 @@
 //! Whether two recordings can be compared at all: what is not the same about them themselves.
 
-use super::blocks::Window;
-use crate::{ledger::Ledger, lifecycle::SegmentSource};
+use std::{collections::BTreeSet, path::Path};
+
+use super::{blocks::Window, kernel_count::KernelCount, quantity::Quantity};
+use crate::{
+    ledger::Ledger,
+    lifecycle::{SegmentSource, Why},
+};
 
 /// What a recording says of itself.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +35,8 @@ pub struct SideFacts {
     pub tells_who_accepts: bool,
     /// Whether settings are in it.
     pub has_settings: bool,
+    /// The kernel's own counts that it has of what is compared.
+    pub kernel_counts: BTreeSet<KernelCount>,
     /// When what is compared of it begins, by the wall clock, in nanoseconds since 1970.
     pub realtime_ns: i128,
     /// How long what is compared of it is.
@@ -58,6 +65,8 @@ pub enum NotTold {
     RefusedCalls,
     /// Who accepts a connection, before it is read from or closed.
     WhoAccepts,
+    /// The kernel's own counters.
+    KernelCounts,
 }
 
 /// How far two recordings are not alike.
@@ -88,8 +97,46 @@ impl SideFacts {
             .saturating_add(self.ledger.recording.impossible_times)
     }
 
+    /// Whether it tells of this at all, so that none of it is known to be none.
+    pub fn tells_of(&self, quantity: Quantity) -> bool {
+        match quantity {
+            // What an answer tells of, or its lack, is seen without the hooks of calls, too.
+            Quantity::Failed(
+                _,
+                Why::Refused
+                | Why::TimedOut
+                | Why::Unreachable
+                | Why::GivenUp
+                | Why::SoftError
+                | Why::NeverSent
+                | Why::Destroyed,
+            ) => true,
+            Quantity::Failed(..) => self.tells_refused_calls,
+            Quantity::Kernel(count) => self.kernel_counts.contains(&count),
+            _ => true,
+        }
+    }
+
     fn is_cut(&self) -> bool {
         self.ledger.recording.cut.is_some()
+    }
+}
+
+/// Two files of the same name are told apart by as many of their folders as that takes.
+pub fn tell_apart(before: &mut SideFacts, after: &mut SideFacts) {
+    let (Some(one), Some(other)) = (&before.place, &after.place) else { return };
+    if before.file != after.file || one == other {
+        return;
+    }
+    let end = |place: &Path, parts: usize| -> String {
+        let all: Vec<_> = place.components().collect();
+        let last: std::path::PathBuf = all.iter().skip(all.len().saturating_sub(parts)).collect();
+        last.to_string_lossy().into_owned()
+    };
+    let most = one.components().count().max(other.components().count());
+    let found = (1..=most).map(|parts| (end(one, parts), end(other, parts))).find(|(one, other)| one != other);
+    if let Some(names) = found {
+        (before.file, after.file) = names;
     }
 }
 
@@ -126,6 +173,8 @@ pub fn unlike(before: &SideFacts, after: &SideFacts, delayed: [Window; 2]) -> Ve
     found.extend(only(NotTold::LateSegments, timed(before), timed(after)));
     found.extend(only(NotTold::RefusedCalls, before.tells_refused_calls, after.tells_refused_calls));
     found.extend(only(NotTold::WhoAccepts, before.tells_who_accepts, after.tells_who_accepts));
+    let counters = |origin: &SideFacts| !origin.kernel_counts.is_empty();
+    found.extend(only(NotTold::KernelCounts, counters(before), counters(after)));
     for (side, which) in [(before, Which::Before), (after, Which::After)] {
         if side.lost() > 0 {
             found.push(Unlike::Lost(which, side.lost()));
@@ -147,5 +196,30 @@ fn which(before: bool, after: bool) -> Option<Which> {
         (true, false) => Some(Which::Before),
         (false, true) => Some(Which::After),
         (false, false) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_one_name_are_told_apart() {
+        let told = |one: &str, other: &str| {
+            let side = |place: &str| SideFacts {
+                file: place.rsplit('/').next().unwrap_or_default().to_owned(),
+                place: Some(place.into()),
+                ..SideFacts::default()
+            };
+            let (mut before, mut after) = (side(one), side(other));
+            tell_apart(&mut before, &mut after);
+            (before.file, after.file)
+        };
+        let both = |one: &str, other: &str| (one.to_owned(), other.to_owned());
+        assert_eq!(told("/x/good/rec", "/x/bad/rec"), both("good/rec", "bad/rec"));
+        assert_eq!(told("/a/x/rec", "/b/x/rec"), both("a/x/rec", "b/x/rec"));
+        assert_eq!(told("/rec", "/b/rec"), both("/rec", "b/rec"));
+        assert_eq!(told("/x/one", "/x/two"), both("one", "two"));
+        assert_eq!(told("/x/rec", "/x/rec"), both("rec", "rec"));
     }
 }

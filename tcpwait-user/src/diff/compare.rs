@@ -1,29 +1,22 @@
 //! Two recordings, held against each other.
 
+mod lengths;
+mod levels;
+
 use std::collections::BTreeSet;
 
+use self::{lengths::duration_row, levels::gauge_row};
 use super::{
     blocks::{CountsOverTime, Window},
-    comparable::{SideFacts, Unlike, unlike},
-    durations::{Durations, Quantile},
-    gauge::Gauge,
+    comparable::{SideFacts, Unlike, tell_apart, unlike},
     interval::{MeanOfBlocks, Ratio},
     measured::{Lasting, Measured},
-    quantity::{Base, Direction, Quantity},
-    row::{CountRow, CountSide, DurationRow, GaugeRow, GaugeSide, QuantileRow, SettingRow},
+    quantity::{Base, Quantity},
+    row::{CountRow, CountSide, DurationRow, GaugeRow, SettingRow},
     settings::settings,
-    verdict::{DiffVerdict, LEAST_CHANGE, LEAST_EVENTS, LEAST_NS, LEAST_WAIT_NS, NotSaid},
+    verdict::{DiffVerdict, LEAST_BURSTS, LEAST_CHANGE, LEAST_EVENTS, NotSaid},
 };
-use crate::{
-    lifecycle::{SegmentSource, Why},
-    tcp::State,
-};
-
-/// A quantile is shown where so many times lie beyond it, or more.
-const BEYOND: u64 = 1;
-
-/// The quantiles, in percent.
-const QUANTILES: [u8; 3] = [50, 90, 99];
+use crate::{lifecycle::SegmentSource, tcp::State};
 
 /// Where so large a part of the events was lost, durations say nothing.
 const MUCH_LOST: f64 = 0.01;
@@ -48,6 +41,8 @@ pub struct DiffReport {
     pub unlike: Vec<Unlike>,
     /// The time that ends of TIME_WAIT are compared of, before and after.
     pub delayed: [Window; 2],
+    /// Connections that ended of which both ends are in it and count, before and after.
+    pub both_ends: [u64; 2],
     /// What was counted.
     pub counts: Vec<CountRow>,
     /// How many sockets there were.
@@ -60,11 +55,18 @@ pub struct DiffReport {
 
 impl DiffReport {
     /// Holds them against each other.
-    pub fn new(before: Side, after: Side) -> Self {
+    pub fn new(mut before: Side, mut after: Side) -> Self {
+        tell_apart(&mut before.facts, &mut after.facts);
         let keys: BTreeSet<(Quantity, Option<String>)> =
             before.measured.keys().into_iter().chain(after.measured.keys()).collect();
         // What left TIME_WAIT has a row for each reason.
         let rows = keys.into_iter().filter(|(quantity, _)| *quantity != Quantity::TimeWaitLeft);
+        // Where one has no such counter, its 0 is none.
+        let is_counted = |(quantity, _): &(Quantity, Option<String>)| {
+            !matches!(quantity, Quantity::Kernel(_))
+                || [&before, &after].iter().all(|side| side.facts.tells_of(*quantity))
+        };
+        let rows = rows.filter(is_counted);
         let counts = rows.map(|(quantity, subject)| count_row(quantity, subject, &before, &after)).collect();
         let states: BTreeSet<(State, Option<String>)> =
             before.measured.gauges.keys().chain(after.measured.gauges.keys()).cloned().collect();
@@ -73,10 +75,42 @@ impl DiffReport {
             before.measured.durations.keys().chain(after.measured.durations.keys()).cloned().collect();
         let durations = lasting.into_iter().filter_map(|key| duration_row(key, &before, &after)).collect();
         let delayed = [before.measured.delayed, after.measured.delayed];
+        let both_ends = [before.measured.both_ends, after.measured.both_ends];
         let unlike = unlike(&before.facts, &after.facts, delayed);
         let settings = (before.facts.has_settings && after.facts.has_settings)
             .then(|| settings(&before.measured, &after.measured));
-        Self { before: before.facts, after: after.facts, unlike, delayed, counts, gauges, durations, settings }
+        let mut report = Self {
+            before: before.facts,
+            after: after.facts,
+            unlike,
+            delayed,
+            both_ends,
+            counts,
+            gauges,
+            durations,
+            settings,
+        };
+        if report.is_of_one() {
+            report.all_is_the_same();
+        }
+        report
+    }
+
+    /// Whether both are the same part of the same recording.
+    pub fn is_of_one(&self) -> bool {
+        self.unlike.contains(&Unlike::SameRecording)
+    }
+
+    /// Of how little it may be: what is held against itself is the same.
+    fn all_is_the_same(&mut self) {
+        let counts = self.counts.iter_mut().map(|row| &mut row.verdict);
+        let gauges = self.gauges.iter_mut().map(|row| &mut row.verdict);
+        let durations = self.durations.iter_mut().flat_map(|row| &mut row.quantiles).map(|row| &mut row.verdict);
+        for verdict in counts.chain(gauges).chain(durations) {
+            if matches!(verdict, DiffVerdict::Unknown(why) if *why != NotSaid::Lost) {
+                *verdict = DiffVerdict::Same;
+            }
+        }
     }
 
     /// The row of this, if any of it was counted.
@@ -104,7 +138,8 @@ fn count_row(quantity: Quantity, subject: Option<String>, before: &Side, after: 
     let (rate, share) = (mine.rate_through(&other), mine.share_through(&other));
     let verdict = count_verdict(quantity, &other, &mine, (rate, share), (before, after));
     let (quantity, subject) = key;
-    CountRow { quantity, subject, before: other.side(), after: mine.side(), rate, share, verdict }
+    let bursts = [&other, &mine].map(|side| side.blocks().iter().filter(|count| **count > 0.0).count());
+    CountRow { quantity, subject, before: other.side(), after: mine.side(), rate, share, bursts, verdict }
 }
 
 /// What was counted on one side, with what is needed to judge it.
@@ -160,8 +195,11 @@ impl<'a> CountedSide<'a> {
 
     /// Whether it comes in so many bursts that none in the other's time would be more than chance.
     fn would_show_in(&self, other: &Self) -> bool {
-        let blocks = self.counts.map(CountsOverTime::blocks).unwrap_or_default();
-        would_show(&blocks, other.seconds / self.seconds)
+        would_show(&self.blocks(), other.seconds / self.seconds)
+    }
+
+    fn blocks(&self) -> Vec<f64> {
+        self.counts.map(CountsOverTime::blocks).unwrap_or_default()
     }
 
     /// What a rate would be if all that was lost had been of this.
@@ -191,7 +229,7 @@ fn count_verdict(
         (0, n) if n >= LEAST_EVENTS && after.would_show_in(before) => DiffVerdict::New,
         (n, 0) if n >= LEAST_EVENTS && before.would_show_in(after) => DiffVerdict::Gone,
         (0, _) | (_, 0) => DiffVerdict::OneSided,
-        (one, other) if one.max(other) < LEAST_EVENTS => DiffVerdict::Same,
+        (one, other) if one.max(other) < LEAST_EVENTS => DiffVerdict::Unknown(NotSaid::TooShort),
         _ => match (rate, share, quantity.base()) {
             (None, ..) => few_bursts(before, after),
             (Some(rate), _, Base::None) => DiffVerdict::of(rate),
@@ -199,6 +237,8 @@ fn count_verdict(
             (Some(rate), None, _) => DiffVerdict::of(rate),
             (Some(rate), Some(share), _) => match (DiffVerdict::of(rate), DiffVerdict::of(share)) {
                 (rate, share) if rate == share => rate,
+                (DiffVerdict::Unknown(why), _) => DiffVerdict::Unknown(why),
+                (_, DiffVerdict::Unknown(_)) => DiffVerdict::Unknown(NotSaid::ForEach),
                 _ => DiffVerdict::WithLoad,
             },
         },
@@ -220,10 +260,8 @@ fn count_verdict(
 /// Whether what is there in some of these blocks would be there in the other recording, too, with 99 percent, were it to come as often: of a time that is so
 /// many times as long.
 fn would_show(blocks: &[f64], length: f64) -> bool {
-    /// Of so many that are expected by chance, none comes in one of 100 cases (Poisson).
-    const EXPECTED: f64 = 4.6;
     let bursts = blocks.iter().filter(|count| **count > 0.0).count();
-    bursts as f64 * length >= EXPECTED
+    bursts as f64 * length >= LEAST_BURSTS
 }
 
 /// Where what came on one side came in too few bursts for an interval: whether it would be less than on the other side if so many more bursts had come as may
@@ -234,7 +272,7 @@ fn few_bursts(before: &CountedSide<'_>, after: &CountedSide<'_>) -> DiffVerdict 
         counted + 2.6 * (counted + 1.0).sqrt() + 3.0
     }
     let highest = |side: &CountedSide<'_>| {
-        let blocks = side.counts.map(CountsOverTime::blocks).unwrap_or_default();
+        let blocks = side.blocks();
         let bursts = blocks.iter().filter(|count| **count > 0.0).count() as f64;
         side.total() as f64 / side.seconds * at_most(bursts) / bursts.max(1.0)
     };
@@ -254,143 +292,6 @@ fn is_recorded_alike(quantity: Quantity, before: &SideFacts, after: &SideFacts) 
     match quantity {
         // Those that the timer alone shows are fewer.
         Quantity::Restarted(_) => (before.segments == SegmentSource::Timer) == (after.segments == SegmentSource::Timer),
-        // What an answer tells of, or its lack, is seen without the hooks of calls, too.
-        Quantity::Failed(
-            _,
-            Why::Refused
-            | Why::TimedOut
-            | Why::Unreachable
-            | Why::GivenUp
-            | Why::SoftError
-            | Why::NeverSent
-            | Why::Destroyed,
-        ) => true,
-        Quantity::Failed(..) => before.tells_refused_calls == after.tells_refused_calls,
-        _ => true,
-    }
-}
-
-fn gauge_row(key: (State, Option<String>), before: &Side, after: &Side) -> Option<GaugeRow> {
-    let state = key.0;
-    // What is in CLOSE is not followed.
-    if state == State::Close {
-        return None;
-    }
-    let of = |side: &Side| {
-        let gauge = side.measured.gauges.get(&key);
-        let blocks = gauge.map(Gauge::blocks).unwrap_or_default();
-        let sum: f64 = blocks.iter().sum();
-        // In TIME_WAIT it is the same sockets for a minute: as many as there are on the average are independent of each other, and no more.
-        let independent = if state == State::TimeWait { sum / blocks.len().max(1) as f64 } else { sum };
-        let mean = MeanOfBlocks::new(&blocks, &vec![1.0; blocks.len()], 1.0 / independent.max(1.0));
-        let shown = GaugeSide {
-            // Of what was not there at all it is 0.
-            mean: gauge.map_or(Some(0.0), Gauge::mean),
-            most: gauge.map_or(0, Gauge::most),
-            at_the_end: gauge.map_or(0, Gauge::now),
-            course: gauge.map(Gauge::means).unwrap_or_default(),
-        };
-        (shown, mean, blocks)
-    };
-    let ((before_side, old, old_blocks), (after_side, new, new_blocks)) = (of(before), of(after));
-    let most = before_side.most.max(after_side.most);
-    if most == 0 {
-        return None;
-    }
-    let ratio = new.zip(old).and_then(|(new, old)| new.through(old));
-    // Each event that was lost may be a socket too many, or too few.
-    let lost = before.facts.lost().saturating_add(after.facts.lost());
-    let apart = before_side.mean.unwrap_or_default() - after_side.mean.unwrap_or_default();
-    let stands = lost == 0 || apart.abs() > lost as f64;
-    let lengths = [before, after].map(|side| side.measured.window.seconds().max(f64::MIN_POSITIVE));
-    let said = match (before_side.most, after_side.most, ratio) {
-        (0, n, _) if n >= LEAST_EVENTS && would_show(&new_blocks, lengths[0] / lengths[1]) => DiffVerdict::New,
-        (n, 0, _) if n >= LEAST_EVENTS && would_show(&old_blocks, lengths[1] / lengths[0]) => DiffVerdict::Gone,
-        (0, ..) | (_, 0, _) => DiffVerdict::OneSided,
-        _ if most < LEAST_EVENTS => DiffVerdict::Same,
-        (_, _, Some(ratio)) => DiffVerdict::of(ratio),
-        // What was there before a recording is there for a minute.
-        (_, _, None) if state == State::TimeWait => DiffVerdict::Unknown(NotSaid::TooShort),
-        (old, new, None) => by_peaks(old, new),
-    };
-    let verdict = if said.is_change() && !stands { DiffVerdict::Unknown(NotSaid::Lost) } else { said };
-    let (state, subject) = key;
-    Some(GaugeRow { state, subject, before: before_side, after: after_side, ratio, verdict })
-}
-
-/// Of sockets whose number grows or shrinks all the time, as where they leak, no part of the time is like another: what can be compared is the most there
-/// were, each as one that is independent of the others.
-fn by_peaks(before: u64, after: u64) -> DiffVerdict {
-    /// Of a normal distribution, two-sided, 99 percent.
-    const WIDTH: f64 = 2.576;
-    let (old, new) = (before as f64, after as f64);
-    let width = (WIDTH * (1.0 / old + 1.0 / new).sqrt()).exp();
-    let ratio = new / old;
-    match DiffVerdict::of(Ratio { ratio, low: ratio / width, high: ratio * width }) {
-        DiffVerdict::Same => DiffVerdict::Unknown(NotSaid::TooShort),
-        said => said,
-    }
-}
-
-fn duration_row(key: (Lasting, Option<String>), before: &Side, after: &Side) -> Option<DurationRow> {
-    let (old, new) = (before.measured.durations.get(&key), after.measured.durations.get(&key));
-    let (lasting, subject) = key;
-    let count = |durations: Option<&Durations>| durations.map_or(0, Durations::count);
-    let counts = [count(old), count(new)];
-    // What is there on one side only is a row of counts; of few nothing can be said.
-    if counts.contains(&0) || counts.iter().all(|count| *count < LEAST_EVENTS) {
-        return None;
-    }
-    let much_lost =
-        [before, after].iter().any(|side| side.facts.lost() as f64 > MUCH_LOST * side.facts.ledger.read.max(1) as f64);
-    let jiffies_ns = |side: &Side, durations: Option<&Durations>| match durations.is_some_and(Durations::is_inferred) {
-        true => side.facts.hz.map_or(20_000_000, |hz| 2_000_000_000 / hz.max(1)),
-        false => 0,
-    };
-    let size_ns = if lasting.direction() == Direction::MoreIsWorse { LEAST_WAIT_NS } else { LEAST_NS };
-    let least_ns = jiffies_ns(before, old).max(jiffies_ns(after, new)).max(size_ns);
-    let quantile = |percent: u8| {
-        let share = f64::from(percent) / 100.0;
-        let of = |durations: Option<&Durations>| {
-            let durations = durations?;
-            let beyond = durations.count() * u64::from(100 - percent) / 100;
-            durations.quantile(share).filter(|_| beyond >= BEYOND)
-        };
-        let (before, after) = (of(old), of(new));
-        let verdict = match (before, after) {
-            _ if much_lost => DiffVerdict::Unknown(NotSaid::Lost),
-            _ if counts.iter().any(|count| *count < LEAST_EVENTS) => DiffVerdict::Unknown(NotSaid::TooShort),
-            (Some(before), Some(after)) => quantile_verdict(before, after, least_ns),
-            _ => DiffVerdict::Unknown(NotSaid::TooShort),
-        };
-        QuantileRow { percent, before, after, verdict }
-    };
-    let spread = |durations: Option<&Durations>| durations.map(Durations::spread).unwrap_or_default();
-    Some(DurationRow {
-        lasting,
-        subject,
-        count_before: counts[0],
-        count_after: counts[1],
-        quantiles: QUANTILES
-            .into_iter()
-            .map(quantile)
-            .filter(|row| row.before.is_some() || row.after.is_some())
-            .collect(),
-        spread_before: spread(old),
-        spread_after: spread(new),
-    })
-}
-
-/// Intervals that do not meet, of times that are far enough apart.
-fn quantile_verdict(before: Quantile, after: Quantile, least_ns: u64) -> DiffVerdict {
-    let (old, new) = (before.ns as f64, after.ns as f64);
-    if before.ns.abs_diff(after.ns) <= least_ns {
-        return DiffVerdict::Same;
-    }
-    match (before.low_ns.zip(before.high_ns), after.low_ns.zip(after.high_ns)) {
-        (Some((_, high)), Some((low, _))) if low > high && new > old * (1.0 + LEAST_CHANGE) => DiffVerdict::Up,
-        (Some((low, _)), Some((_, high))) if high < low && old > new * (1.0 + LEAST_CHANGE) => DiffVerdict::Down,
-        (Some(_), Some(_)) => DiffVerdict::Same,
-        _ => DiffVerdict::Unknown(NotSaid::TooShort),
+        _ => before.tells_of(quantity) == after.tells_of(quantity),
     }
 }

@@ -5,7 +5,7 @@ mod judge;
 use std::{fmt, str::FromStr};
 
 pub use self::judge::named;
-use super::{measured::Lasting, quantity::Quantity, verdict::NotSaid};
+use super::{kernel_count::KernelCount, measured::Lasting, quantity::Quantity, verdict::NotSaid};
 use crate::{
     aggregate::group_row::Closer,
     lifecycle::{Call, Detail, Reason, RestartCause, Why},
@@ -26,12 +26,18 @@ pub struct Condition {
 
 /// Which number of a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Field {
+pub enum Field {
+    /// How many a second.
     PerSecond,
+    /// How many for a thousand of what they are held against.
     PerThousand,
+    /// How many.
     Count,
+    /// Sockets, the mean by time.
     Mean,
+    /// Sockets, the most at once.
     Most,
+    /// A time that so many percent did not exceed, in nanoseconds.
     Percentile(u8),
 }
 
@@ -58,19 +64,36 @@ enum Limit {
 pub enum ConditionOutcome {
     /// It does not hold.
     No,
-    /// It holds: of this row, with what it was and is.
-    Holds {
-        /// The row.
-        row: String,
-        /// Before.
-        before: Option<f64>,
-        /// After.
-        after: Option<f64>,
-    },
-    /// It cannot be said.
-    Unknown(NotSaid),
+    /// It holds: of this.
+    Holds(Judged),
+    /// It cannot be said: of this, or, where there is nothing of it, at all.
+    Unknown(NotSaid, Option<Judged>),
     /// Nothing is called so in either recording: a group.
     Nobody(String),
+}
+
+/// What a condition is judged by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Judged {
+    /// What it is, as conditions name it, and whose.
+    pub name: String,
+    /// Which number of it.
+    pub field: Field,
+    /// Before.
+    pub before: JudgedSide,
+    /// After.
+    pub after: JudgedSide,
+}
+
+/// The same on one side.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct JudgedSide {
+    /// The number; `None` where it is not known.
+    pub value: Option<f64>,
+    /// Of what is counted: how many they are.
+    pub count: Option<u64>,
+    /// The number is so large at least.
+    pub is_at_least: bool,
 }
 
 const FIELDS: [(&str, Field); 8] = [
@@ -115,6 +138,9 @@ impl FromStr for Condition {
             },
             None => (left, None),
         };
+        // `CLOSE_WAIT` is how states are written everywhere else.
+        let lower = name.to_lowercase();
+        let name = lower.as_str();
         let kinds = NameOf::of(name);
         let field = kinds.iter().find_map(|kind| kind.field(named)).ok_or_else(|| match kinds.first() {
             None => format!("nothing is called \"{name}\"; names are {}", known_names().join(", ")),
@@ -173,7 +199,8 @@ impl NameOf {
 }
 
 /// What adds up: `failures` is all of `failures.refused` and so on.
-const FAMILIES: [&str; 6] = ["failures", "ended", "syn_recv", "closed_first", "time_wait.left", "time_wait.restarts"];
+const FAMILIES: [&str; 7] =
+    ["failures", "ended", "syn_recv", "drops", "closed_first", "time_wait.left", "time_wait.restarts"];
 
 fn is_or_begins(known: &str, name: &str) -> bool {
     let is_part = || known.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'));
@@ -182,6 +209,10 @@ fn is_or_begins(known: &str, name: &str) -> bool {
 }
 
 fn counted() -> Vec<String> {
+    counted_quantities().into_iter().map(Quantity::name).collect()
+}
+
+fn counted_quantities() -> Vec<Quantity> {
     let details = || std::iter::once(None).chain(Detail::ALL.into_iter().map(Some));
     let mut all = vec![
         Quantity::Connected,
@@ -189,6 +220,7 @@ fn counted() -> Vec<String> {
         Quantity::Ended,
         Quantity::TimeWaitEntered,
         Quantity::SynSentAgain,
+        Quantity::Unanswered,
     ];
     all.extend([Closer::ThisSide, Closer::Peer, Closer::Both, Closer::Neither].map(Quantity::ClosedFirst));
     all.extend(Reason::ALL.map(Quantity::TimeWaitLeftBy));
@@ -198,7 +230,8 @@ fn counted() -> Vec<String> {
     );
     all.extend(Reason::ALL.map(Quantity::SynRecvEndedBy));
     all.extend(Why::ALL.map(|why| Quantity::Failed(Call::Connect, why)));
-    all.into_iter().map(Quantity::name).collect()
+    all.extend(KernelCount::ALL.map(Quantity::Kernel));
+    all
 }
 
 fn sockets() -> Vec<String> {
@@ -228,6 +261,12 @@ fn known_names() -> Vec<&'static str> {
         "ended.REASON",
         "syn_recv.REASON",
         "connect.syn_sent_again",
+        "connect.unanswered",
+        "drops.accept-queue",
+        "drops.syn-queue",
+        "drops.other",
+        "drops.time-wait",
+        "syn_cookies.sent",
         "failures.WHY",
         "STATE.sockets",
         "STATE with .p50, .p90 or .p99",
@@ -262,6 +301,10 @@ mod tests {
         assert_eq!(of("established.p99 > 5ms").unwrap().value, Limit::Time(5e6));
         assert_eq!(of("failures > 0").unwrap().name, "failures");
         assert_eq!(of("ended.timed-out.keepalive.count >= 3").unwrap().field, Field::Count);
+        assert_eq!(of("CLOSE_WAIT.sockets > 5").unwrap().name, "close_wait.sockets");
+        assert_eq!(of("CLOSE_WAIT.p90 > 5s").unwrap().name, "close_wait.p90".split('.').next().unwrap());
+        assert_eq!(of("drops > 0").unwrap().name, "drops");
+        assert_eq!(of("drops.accept-queue.count > 0").unwrap().field, Field::Count);
         let group = of("time_wait.entered[nginx :80] > +10%").unwrap();
         assert_eq!(group.subject.as_deref(), Some("nginx :80"));
         for wrong in [

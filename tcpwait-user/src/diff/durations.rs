@@ -3,7 +3,7 @@
 //! The interval of a quantile is found through that of the share which is not longer (after Woodruff): how far that share may be off is judged by blocks of
 //! time as everything else is, since what happens in one second is often of one cause; the times at both ends of it are the ends of the interval.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     blocks::{MOST, SECOND_NS, Window, blocks},
@@ -50,6 +50,21 @@ impl Sketch {
             (seen >= rank).then_some(*bucket)
         })
     }
+
+    /// The same where `still` have not ended; `None`: it lies among those.
+    fn at_with(&self, still: &Self, share: f64) -> Option<u16> {
+        /// What adding up may be off.
+        const ROUNDING: f64 = 1e-9;
+        let mut there = self.count() + still.count();
+        let mut lasting = 1.0;
+        let buckets: BTreeSet<u16> = self.0.keys().chain(still.0.keys()).copied().collect();
+        buckets.into_iter().find(|bucket| {
+            let of = |sketch: &Self| sketch.0.get(bucket).copied().map_or(0, u64::from);
+            lasting *= 1.0 - of(self) as f64 / there.max(1) as f64;
+            there -= of(self) + of(still);
+            of(self) > 0 && 1.0 - lasting >= share - ROUNDING
+        })
+    }
 }
 
 /// A quantile, and from when to when it lies with [`CONFIDENCE`](super::interval::CONFIDENCE) percent; in nanoseconds.
@@ -61,6 +76,8 @@ pub struct Quantile {
     pub low_ns: Option<u64>,
     /// To here; likewise.
     pub high_ns: Option<u64>,
+    /// It is longer: it falls among those that are still there, which have been for so long at least.
+    pub is_at_least: bool,
 }
 
 /// Times, part by part.
@@ -69,12 +86,14 @@ pub struct Durations {
     window: Window,
     parts: EqualParts<Sketch>,
     inferred: u64,
+    /// What is still there at the end, and for how long it has been.
+    still: Sketch,
 }
 
 impl Durations {
     /// None so far.
     pub fn new(window: Window) -> Self {
-        Self { window, parts: EqualParts::new(window.begin_ns, SECOND_NS, MOST), inferred: 0 }
+        Self { window, parts: EqualParts::new(window.begin_ns, SECOND_NS, MOST), inferred: 0, still: Sketch::default() }
     }
 
     /// One more, known at this time; `inferred`: to a jiffy only.
@@ -85,6 +104,17 @@ impl Durations {
                 *count = count.saturating_add(1);
             });
             self.inferred += u64::from(inferred);
+        } else if time_ns >= self.window.end_ns {
+            self.still(time_ns.saturating_sub(ns), time_ns);
+        }
+    }
+
+    /// One that began at this time, and has not ended by `now_ns`.
+    pub fn still(&mut self, began_ns: u64, now_ns: u64) {
+        let end_ns = now_ns.min(self.window.end_ns);
+        if began_ns < end_ns {
+            let count = self.still.0.entry(bucket_of(end_ns - began_ns)).or_default();
+            *count = count.saturating_add(1);
         }
     }
 
@@ -100,6 +130,12 @@ impl Durations {
             self.parts.at(other.parts.begin_ns() + index as u64 * other.parts.width_ns(), |mine| mine.add(part));
         }
         self.inferred += other.inferred;
+        self.still.add(&other.still);
+    }
+
+    /// How many are still there at the end.
+    pub fn still_there(&self) -> u64 {
+        self.still.count()
     }
 
     /// How many are known.
@@ -112,10 +148,22 @@ impl Durations {
         self.inferred > 0
     }
 
-    /// What this share of them does not exceed; `None` where there are none.
+    /// What this share of them does not exceed; `None` where there are none. Those that are still there count for as long as they have been there, and from
+    /// then on say nothing (after Kaplan and Meier): else a state that nobody leaves would seem short, for the few that did leave it.
     pub fn quantile(&self, share: f64) -> Option<Quantile> {
         let all = self.all();
-        let at = all.at(share)?;
+        let (share, at) = match self.still.count() {
+            0 => (share, all.at(share)?),
+            _ => match all.at_with(&self.still, share) {
+                Some(at) => (all.up_to(at) as f64 / all.count().max(1) as f64, at),
+                None => {
+                    let mut both = all;
+                    both.add(&self.still);
+                    let ns = length_of(both.at(share)?);
+                    return Some(Quantile { ns, low_ns: None, high_ns: None, is_at_least: true });
+                }
+            },
+        };
         let (low, high) = match self.margin(share, at) {
             Some(margin) => (
                 (share - margin > 0.0).then(|| all.at(share - margin)).flatten(),
@@ -123,7 +171,12 @@ impl Durations {
             ),
             None => (None, None),
         };
-        Some(Quantile { ns: length_of(at), low_ns: low.map(length_of), high_ns: high.map(length_of) })
+        Some(Quantile {
+            ns: length_of(at),
+            low_ns: low.map(length_of),
+            high_ns: high.map(length_of),
+            is_at_least: false,
+        })
     }
 
     /// How far the share of those that are not longer than this bucket may be off.
@@ -202,6 +255,35 @@ mod tests {
         assert!((3_900_000..4_100_000).contains(&p50.ns), "{p50:?}");
         assert!(p50.low_ns.unwrap() <= p50.ns && p50.high_ns.unwrap() >= p50.ns && p50.low_ns.unwrap() > 3_500_000);
         assert_eq!(durations.count(), 6000);
+    }
+
+    #[test]
+    fn what_is_still_there_is_not_short() {
+        let mut durations = Durations::new(Window { begin_ns: 0, end_ns: 72 * SECOND_NS });
+        // A hundred were closed at once, three hundred never.
+        (0..100u64).for_each(|n| durations.add(n * SECOND_NS / 2, 3_500_000, false));
+        assert!(durations.quantile(0.9).unwrap().ns < 4_000_000);
+        (0..300u64).for_each(|n| durations.still(n * SECOND_NS / 5, 72 * SECOND_NS));
+        durations.finish(u64::MAX);
+        let p90 = durations.quantile(0.9).unwrap();
+        assert!(p90.is_at_least && p90.ns > 60 * SECOND_NS, "{p90:?}");
+        // One of five was: that one is known.
+        let p20 = durations.quantile(0.2).unwrap();
+        assert!(!p20.is_at_least && p20.ns < 4_000_000, "{p20:?}");
+    }
+
+    #[test]
+    fn what_has_just_begun_says_nothing() {
+        let mut durations = Durations::new(Window { begin_ns: 0, end_ns: 100 * SECOND_NS });
+        for n in 0..1000u64 {
+            let (began_ns, ns) = (n * SECOND_NS / 10, 10 * SECOND_NS);
+            // Those that end after the time are still there at its end.
+            durations.add(began_ns + ns, ns, false);
+        }
+        durations.finish(u64::MAX);
+        assert_eq!((durations.count(), durations.still_there()), (900, 100));
+        let p50 = durations.quantile(0.5).unwrap();
+        assert!(!p50.is_at_least && p50.ns.abs_diff(10 * SECOND_NS) < SECOND_NS / 5, "{p50:?}");
     }
 
     #[test]

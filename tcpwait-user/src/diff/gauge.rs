@@ -7,11 +7,14 @@ use crate::report::equal_parts::{EqualParts, Stretch};
 struct Area {
     /// Sockets times nanoseconds.
     area: f64,
+    /// The most at once.
+    most: u64,
 }
 
 impl Stretch for Area {
     fn append(&mut self, later: Self) {
         self.area += later.area;
+        self.most = self.most.max(later.most);
     }
 }
 
@@ -22,14 +25,13 @@ pub struct Gauge {
     parts: EqualParts<Area>,
     now: u64,
     since_ns: u64,
-    most: u64,
 }
 
 impl Gauge {
     /// None so far.
     pub fn new(window: Window) -> Self {
         let parts = EqualParts::new(window.begin_ns, SECOND_NS, MOST);
-        Self { window, parts, now: 0, since_ns: window.begin_ns, most: 0 }
+        Self { window, parts, now: 0, since_ns: window.begin_ns }
     }
 
     /// So many there are from then on.
@@ -40,7 +42,7 @@ impl Gauge {
         }
         self.now = now;
         if self.window.has(time_ns) {
-            self.most = self.most.max(now);
+            self.parts.at(time_ns, |part| part.most = part.most.max(now));
         }
     }
 
@@ -54,7 +56,6 @@ impl Gauge {
     fn until(&mut self, time_ns: u64) {
         let time_ns = time_ns.clamp(self.since_ns, self.window.end_ns.max(self.since_ns));
         if time_ns > self.since_ns {
-            self.most = self.most.max(self.now);
             self.parts.at(time_ns - 1, |_| ());
         }
         while self.since_ns < time_ns {
@@ -62,7 +63,11 @@ impl Gauge {
             let in_part = (self.since_ns - self.window.begin_ns) % width_ns;
             let end_ns = self.since_ns.saturating_add(width_ns - in_part).min(time_ns);
             let area = self.now as f64 * (end_ns - self.since_ns) as f64;
-            self.parts.at(self.since_ns, |part| part.area += area);
+            let now = self.now;
+            self.parts.at(self.since_ns, |part| {
+                part.area += area;
+                part.most = part.most.max(now);
+            });
             self.since_ns = end_ns;
         }
     }
@@ -74,7 +79,22 @@ impl Gauge {
 
     /// The most there were at once.
     pub fn most(&self) -> u64 {
-        self.most
+        self.parts.parts().iter().map(|part| part.most).max().unwrap_or_default()
+    }
+
+    /// The same from this time on: in whole parts, so that nothing of the time before is in it.
+    #[must_use]
+    pub fn since(&self, begin_ns: u64) -> Self {
+        let width_ns = self.parts.width_ns();
+        let skipped = begin_ns.saturating_sub(self.window.begin_ns).div_ceil(width_ns);
+        let begin_ns = self.window.begin_ns.saturating_add(skipped.saturating_mul(width_ns));
+        let window = Window { begin_ns, end_ns: self.window.end_ns.max(begin_ns) };
+        let mut parts = EqualParts::new(begin_ns, width_ns, MOST);
+        let skipped = usize::try_from(skipped).unwrap_or(usize::MAX);
+        for (index, part) in self.parts.parts().iter().skip(skipped).enumerate() {
+            parts.at(begin_ns + index as u64 * width_ns, |mine: &mut Area| *mine = *part);
+        }
+        Self { window, parts, now: self.now, since_ns: self.since_ns.max(begin_ns) }
     }
 
     /// The mean by time; `None` of no time.
@@ -122,6 +142,19 @@ mod tests {
         assert!((gauge.mean().unwrap() - (5.0 * 4.0 + 0.5 * 10.0) / 20.0).abs() < 1e-9, "{:?}", gauge.mean());
         assert_eq!(gauge.blocks().get(..6), Some(&[4.0, 4.0, 4.0, 4.0, 4.0, 5.0][..]));
         assert_eq!(gauge.blocks().len(), 20);
+    }
+
+    #[test]
+    fn what_was_there_at_first_is_not_in_what_comes_later() {
+        let mut gauge = Gauge::new(Window { begin_ns: 0, end_ns: 75 * SECOND_NS });
+        gauge.set(0, 2000);
+        gauge.set(60 * SECOND_NS, 4);
+        gauge.finish(u64::MAX);
+        let later = gauge.since(65 * SECOND_NS);
+        assert_eq!((gauge.most(), later.most(), later.now()), (2000, 4, 4));
+        assert!((later.mean().unwrap() - 4.0).abs() < 1e-9, "{:?}", later.mean());
+        assert_eq!(later.blocks(), vec![4.0; 10]);
+        assert_eq!(gauge.since(80 * SECOND_NS).mean(), None);
     }
 
     #[test]

@@ -72,6 +72,12 @@ impl MeanOfBlocks {
         Self { mean: self.mean * factor, ..self }
     }
 
+    /// As sure as this one, of another mean.
+    #[must_use]
+    pub fn at(self, mean: f64) -> Self {
+        Self { mean, ..self }
+    }
+
     /// This one through another.
     pub fn through(self, before: Self) -> Option<Ratio> {
         let ratio = self.mean / before.mean;

@@ -6,11 +6,14 @@ use std::{
 };
 
 use hashbrown::HashMap;
+use tcpwait_wire::wire;
 
 use super::{
     blocks::{CountsOverTime, SECOND_NS, Window},
+    both_ends::BothEnds,
     durations::Durations,
     gauge::Gauge,
+    kernel_count::{KernelCount, KernelReadings},
     quantity::{Quantity, is_bad_end},
 };
 use crate::{
@@ -36,6 +39,9 @@ const MAX_SUBJECTS: usize = 1000;
 /// Namespaces whose settings are kept, and settings of each.
 const MAX_NAMESPACES: usize = 64;
 const MAX_SETTINGS: usize = 256;
+
+/// So long a connect has to be without an answer to be one that is unanswered: the kernel sends its SYN again after a second.
+pub const UNANSWERED_NS: u64 = 1_000_000_000;
 
 /// A state that took its time: of SYN_SENT and SYN_RECV, until the connection was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -69,6 +75,9 @@ pub struct Measuring {
     group_gauges: HashMap<Subject<Box<[Value]>>, BTreeMap<State, Gauge>>,
     next_look_ns: u64,
     settings: BTreeMap<NetnsId, BTreeMap<String, String>>,
+    kernel: KernelReadings,
+    told: BTreeSet<KernelCount>,
+    both_ends: BothEnds,
     timeline: Timeline,
     now_ns: u64,
 }
@@ -89,6 +98,10 @@ pub struct Measured {
     pub gauges: BTreeMap<(State, Option<String>), Gauge>,
     /// The settings at its end, by network namespace and name.
     pub settings: BTreeMap<String, BTreeMap<String, String>>,
+    /// The kernel's own counts that it has.
+    pub kernel_counts: BTreeSet<KernelCount>,
+    /// Connections that ended of which both ends were seen: each counts twice.
+    pub both_ends: u64,
 }
 
 impl Measuring {
@@ -109,6 +122,9 @@ impl Measuring {
             group_gauges: HashMap::new(),
             next_look_ns: window.begin_ns,
             settings: BTreeMap::new(),
+            kernel: KernelReadings::default(),
+            told: BTreeSet::new(),
+            both_ends: BothEnds::default(),
             timeline: Timeline::default(),
             now_ns: began_ns,
         }
@@ -124,6 +140,37 @@ impl Measuring {
             if settings.len() < MAX_SETTINGS || settings.contains_key(name) {
                 settings.insert(name.clone(), value.clone());
             }
+        }
+    }
+
+    /// What the kernel's own counters were in a namespace that is wanted.
+    pub fn kernel_counts(&mut self, time_ns: u64, counts: &wire::KernelCounts) {
+        // They are a minute apart: what grew up to the first one in this time is mostly from before.
+        if !self.window.has(time_ns) {
+            return;
+        }
+        for (count, growth) in self.kernel.growth(counts) {
+            self.told.insert(count);
+            self.count(Quantity::Kernel(count), time_ns, growth);
+        }
+    }
+
+    /// The sockets that are wanted and still there when the records are over.
+    pub fn still_there<'a>(&mut self, present: impl Iterator<Item = Present<'a>>, names: &Names) {
+        let end_ns = self.now_ns;
+        for socket in present {
+            let (state, Some(since_ns)) = (socket.state, socket.since_ns) else { continue };
+            if state == State::SynSent && socket.syn_sent && end_ns.saturating_sub(since_ns) >= UNANSWERED_NS {
+                self.count(Quantity::Unanswered, since_ns.saturating_add(UNANSWERED_NS), socket.stands_for.into());
+            }
+            if matches!(state, State::Listen | State::Close | State::TimeWait) {
+                continue;
+            }
+            let key = self.by.iter().map(|by| by.of(&socket.flow, socket.owner, socket.origin, names)).collect();
+            let subject = kept_apart(&self.timed, key, MAX_TIMED);
+            let window = self.window;
+            let durations = self.timed.entry(subject).or_default().entry(Lasting(state));
+            durations.or_insert_with(|| Durations::new(window)).still(since_ns, end_ns);
         }
     }
 
@@ -147,7 +194,9 @@ impl Measuring {
         let window = self.window;
         let mut all = 0u64;
         let mut now: HashMap<Subject<Box<[Value]>>, BTreeMap<State, u64>> = HashMap::new();
-        for socket in present.filter(|socket| WATCHED.contains(&socket.state)) {
+        // Orphans from before the recording go within a minute, whatever was changed, and nobody knows whose they were.
+        let is_left_over = |socket: &Present<'_>| socket.state == State::FinWait2 && socket.since_ns.is_none();
+        for socket in present.filter(|socket| WATCHED.contains(&socket.state) && !is_left_over(socket)) {
             all += 1;
             let of = |by: &GroupBy| by.of(&socket.flow, socket.owner, socket.origin, names);
             let subject = kept_apart(&self.group_gauges, self.by.iter().map(of).collect(), MAX_TIMED);
@@ -193,6 +242,9 @@ impl Measuring {
         };
         for quantity in quantities(step) {
             self.count(quantity, step.time_ns, n);
+            if quantity == Quantity::Ended && self.window.has(step.time_ns) {
+                self.both_ends.ended(&step.flow, n);
+            }
             if is_of_groups(quantity) {
                 let subject = kept_apart(&self.groups, group(&self.by), MAX_SUBJECTS);
                 let window = self.window_of(quantity);
@@ -207,12 +259,16 @@ impl Measuring {
         }
         let (Some(from), Some(ns)) = (step.from, step.dwell_ns) else { return };
         let (time_ns, is_inferred) = (step.time_ns, step.timing != Timing::Exact);
+        if from == State::SynSent && ns >= UNANSWERED_NS {
+            self.count(Quantity::Unanswered, time_ns.saturating_sub(ns).saturating_add(UNANSWERED_NS), n);
+        }
         let is_made = matches!(
             (from, step.to),
             (State::Listen | State::Close, _) | (State::SynSent | State::SynRecv, State::Close)
         );
         match from {
-            State::TimeWait => self.time_wait.add(time_ns, ns, is_inferred),
+            State::TimeWait if self.delayed.has(time_ns) => self.time_wait.add(time_ns, ns, is_inferred),
+            State::TimeWait => {}
             _ if is_made => {}
             from => {
                 let window = self.window;
@@ -252,9 +308,12 @@ impl Measuring {
             gauges,
             group_gauges,
             settings,
+            told: kernel_counts,
+            both_ends,
             now_ns,
             ..
         } = self;
+        let both_ends = both_ends.count();
         // The last record is part of it.
         let end_ns = now_ns.saturating_add(1);
         let ends = |window: Window| Window { end_ns: window.end_ns.min(end_ns).max(window.begin_ns), ..window };
@@ -296,7 +355,7 @@ impl Measuring {
         }
         all_gauges.values_mut().for_each(|gauge| gauge.finish(end_ns));
         let settings = settings.into_iter().map(|(netns, settings)| (named.netns(netns), settings)).collect();
-        Measured { window, delayed, counts: all, durations, gauges: all_gauges, settings }
+        Measured { window, delayed, counts: all, durations, gauges: all_gauges, settings, kernel_counts, both_ends }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What is counted of a recording: its name, as conditions and JSON have it, and what it is held against.
 
+use super::kernel_count::KernelCount;
 use crate::{
     aggregate::group_row::Closer,
     lifecycle::{Call, Detail, Reason, RestartCause, Why},
@@ -31,6 +32,10 @@ pub enum Quantity {
     SynRecvEndedBy(Reason),
     /// Connects whose SYN was sent again.
     SynSentAgain,
+    /// Connects that nothing had answered a second after they began.
+    Unanswered,
+    /// What the kernel alone counts.
+    Kernel(KernelCount),
     /// Calls that failed.
     Failed(Call, Why),
     /// Steps from one state to another: what the state machine is drawn of.
@@ -76,6 +81,8 @@ impl Quantity {
             Self::EndedBy(reason, detail) => format!("ended.{}", detailed(reason, detail)),
             Self::SynRecvEndedBy(reason) => format!("syn_recv.{}", reason.name()),
             Self::SynSentAgain => "connect.syn_sent_again".to_owned(),
+            Self::Unanswered => "connect.unanswered".to_owned(),
+            Self::Kernel(count) => count.name().to_owned(),
             Self::Failed(_, why) => format!("failures.{}", why.name()),
             Self::Step(from, to) => format!("steps.{}.{}", from.name().to_lowercase(), to.name().to_lowercase()),
         }
@@ -84,13 +91,14 @@ impl Quantity {
     /// What it is held against.
     pub fn base(self) -> Base {
         match self {
-            Self::Connected | Self::Accepted | Self::Ended | Self::TimeWaitLeft => Base::None,
+            Self::Connected | Self::Accepted | Self::Ended | Self::TimeWaitLeft | Self::Kernel(_) => Base::None,
             Self::TimeWaitLeftBy(_) | Self::Restarted(_) => Base::TimeWaitLeft,
             Self::ClosedFirst(_)
             | Self::TimeWaitEntered
             | Self::EndedBy(..)
             | Self::SynRecvEndedBy(_)
             | Self::SynSentAgain
+            | Self::Unanswered
             | Self::Failed(..)
             | Self::Step(..) => Base::Ended,
         }
@@ -99,7 +107,10 @@ impl Quantity {
     /// Whether more of it is worse.
     pub fn direction(self) -> Direction {
         match self {
-            Self::Failed(..) | Self::SynSentAgain | Self::SynRecvEndedBy(_) => Direction::MoreIsWorse,
+            Self::Failed(..) | Self::SynSentAgain | Self::Unanswered | Self::SynRecvEndedBy(_) => {
+                Direction::MoreIsWorse
+            }
+            Self::Kernel(count) if count != KernelCount::Cookies => Direction::MoreIsWorse,
             Self::EndedBy(reason, _) if is_bad_end(reason) => Direction::MoreIsWorse,
             Self::TimeWaitLeftBy(Reason::Reset) => Direction::MoreIsWorse,
             _ => Direction::Neither,

@@ -25,6 +25,8 @@ pub struct CountRow {
     pub rate: Option<Ratio>,
     /// The same of what comes to a thousand of what it is held against.
     pub share: Option<Ratio>,
+    /// In so many parts of the time it came, before and after.
+    pub bursts: [usize; 2],
     /// What that says.
     pub verdict: DiffVerdict,
 }
@@ -97,6 +99,10 @@ pub struct DurationRow {
     pub count_before: u64,
     /// And after.
     pub count_after: u64,
+    /// How many are still in it at the end of the one before.
+    pub still_before: u64,
+    /// And after.
+    pub still_after: u64,
     /// The quantiles.
     pub quantiles: Vec<QuantileRow>,
     /// How they are spread before: each length in nanoseconds with how many took about so long.

@@ -35,6 +35,7 @@ use crate::{
     view::{
         diff::{json, page, text::DiffText, words},
         key,
+        units::count,
     },
 };
 
@@ -95,11 +96,16 @@ fn fails(conditions: &[Condition], comparison: &DiffReport) -> bool {
     let mut fails = false;
     for condition in conditions {
         match condition.judge(comparison) {
-            ConditionOutcome::No => {}
-            ConditionOutcome::Holds { row, before, after } => {
-                let (before, after) = (condition.shown(before), condition.shown(after));
-                let row = plain::escaped(&row);
-                say!("tcpwait: --fail-if '{condition}' holds: {row} is {after}, and was {before}");
+            ConditionOutcome::No => {
+                if let Some(dropped) = condition.dropped_instead(comparison) {
+                    let dropped = count(dropped);
+                    say!(
+                        "tcpwait: --fail-if '{condition}' does not hold, as nothing was in SYN_RECV: drops.accept-queue counts what the kernel dropped before, {dropped} in AFTER"
+                    );
+                }
+            }
+            ConditionOutcome::Holds(judged) => {
+                say!("tcpwait: --fail-if '{condition}' holds: {}", words::judged(&judged));
                 fails = true;
             }
             ConditionOutcome::Nobody(subject) => {
@@ -107,8 +113,9 @@ fn fails(conditions: &[Condition], comparison: &DiffReport) -> bool {
                 say!("tcpwait: --fail-if '{condition}' cannot be said: neither recording has anything of [{subject}]");
                 fails = true;
             }
-            ConditionOutcome::Unknown(why) => {
-                say!("tcpwait: --fail-if '{condition}' cannot be said: {}", words::unknown(why));
+            ConditionOutcome::Unknown(why, judged) => {
+                let of = judged.map_or_else(String::new, |judged| format!("{}: ", words::judged(&judged)));
+                say!("tcpwait: --fail-if '{condition}' cannot be said: {of}{}", words::unknown(why));
                 fails = true;
             }
         }
@@ -155,6 +162,7 @@ fn measure(args: &DiffArgs, path: &Path, part: WindowPart) -> Result<Side> {
         tells_refused_calls: header.tells_refused_calls(),
         tells_who_accepts: header.tells_who_accepts(),
         has_settings: header.has_circumstances(),
+        kernel_counts: measured.kernel_counts.clone(),
         realtime_ns: i128::from(measured.window.begin_ns) + context.realtime_offset_ns,
         window: measured.window,
         ledger: Ledger { undecided: selector.undecided(), ..stream.ledger() },
@@ -189,6 +197,13 @@ impl DiffReading {
         self.stream.record(bytes);
         let Some(event) = self.stream.event() else { return };
         self.measuring.event(event);
+        // They are of all connections of a namespace: where only some are wanted, they say nothing of those.
+        if let Fact::KernelCounts(counts) = &event.fact
+            && self.selector.criteria().is_everything_of_its_namespaces()
+            && self.selector.criteria().netns.admits(|inode| *inode == counts.netns)
+        {
+            self.measuring.kernel_counts(event.time_ns, counts);
+        }
         let (time_ns, is_tick) = (event.time_ns, matches!(event.fact, Fact::Tick { .. }));
         self.take_in();
         if is_tick && self.measuring.is_look_due(time_ns) {
@@ -220,6 +235,8 @@ impl DiffReading {
             measuring.update(update, names);
             Ok::<(), Infallible>(())
         });
+        let wanted = stream.lifecycle().present().filter(|socket| selector.shows(socket, names));
+        measuring.still_there(wanted, names);
     }
 }
 

@@ -62,7 +62,7 @@ struct Load {
 
 const STEADY: Load = Load { per_s: [25.0, 10.0], at_once: 1, length_s: 0.2, resets: 0.1 };
 
-struct NoNames;
+pub struct NoNames;
 
 impl DiffNames for NoNames {
     fn group(&self, key: &[Value]) -> String {

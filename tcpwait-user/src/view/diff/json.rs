@@ -26,6 +26,8 @@ struct Document<'a> {
     before: OriginJson<'a>,
     after: OriginJson<'a>,
     unlike: Vec<String>,
+    both_ends_before: u64,
+    both_ends_after: u64,
     differences: usize,
     compared: usize,
     counts: Vec<CountJson<'a>>,
@@ -101,6 +103,8 @@ struct DurationJson<'a> {
     more_is_worse: bool,
     count_before: u64,
     count_after: u64,
+    still_before: u64,
+    still_after: u64,
     quantiles: Vec<QuantileJson>,
 }
 
@@ -118,6 +122,7 @@ struct TimeJson {
     ns: u64,
     low_ns: Option<u64>,
     high_ns: Option<u64>,
+    at_least: bool,
 }
 
 #[derive(Serialize)]
@@ -140,6 +145,8 @@ pub fn write(comparison: &DiffReport, out: &mut dyn Write) -> io::Result<()> {
         before: origin(&comparison.before, comparison.delayed[0].length_ns()),
         after: origin(&comparison.after, comparison.delayed[1].length_ns()),
         unlike: comparison.unlike.iter().map(words::unlike).collect(),
+        both_ends_before: comparison.both_ends[0],
+        both_ends_after: comparison.both_ends[1],
         differences,
         compared,
         counts: comparison.counts.iter().map(of_count).collect(),
@@ -217,7 +224,12 @@ fn gauge(row: &GaugeRow) -> GaugeJson<'_> {
 
 fn of_duration(row: &DurationRow) -> DurationJson<'_> {
     let time = |quantile: Option<Quantile>| {
-        quantile.map(|quantile| TimeJson { ns: quantile.ns, low_ns: quantile.low_ns, high_ns: quantile.high_ns })
+        quantile.map(|quantile| TimeJson {
+            ns: quantile.ns,
+            low_ns: quantile.low_ns,
+            high_ns: quantile.high_ns,
+            at_least: quantile.is_at_least,
+        })
     };
     let quantile = |of: &QuantileRow| QuantileJson {
         percent: of.percent,
@@ -232,6 +244,8 @@ fn of_duration(row: &DurationRow) -> DurationJson<'_> {
         more_is_worse: row.lasting.direction() == Direction::MoreIsWorse,
         count_before: row.count_before,
         count_after: row.count_after,
+        still_before: row.still_before,
+        still_after: row.still_after,
         quantiles: row.quantiles.iter().map(quantile).collect(),
     }
 }

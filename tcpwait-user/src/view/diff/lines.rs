@@ -6,14 +6,14 @@ use crate::{
     diff::{
         compare::DiffReport,
         durations::Quantile,
-        quantity::Quantity,
+        quantity::{Direction, Quantity},
         row::{ChangeKind, CountRow, CountSide, DurationRow, GaugeRow, GaugeSide, QuantileRow, SettingRow},
-        verdict::{DiffVerdict, LEAST_EVENTS, NotSaid},
+        verdict::{DiffVerdict, LEAST_EVENTS, LEAST_NS, LEAST_WAIT_NS, NotSaid},
     },
     plain,
     view::{
         table::Column,
-        units::{count, duration, rate},
+        units::{at_least, count, duration, rate},
     },
 };
 
@@ -28,6 +28,8 @@ pub struct DiffLine {
     pub is_of_group: bool,
     /// Of what is on one side only: whether it is enough to be called a difference, had it come more evenly.
     pub is_many: bool,
+    /// Its weight among those that are not sure: what is worse comes first, then what there is more of.
+    pub weight: (bool, u64),
     /// Whether the two are far from each other, and yet it cannot be said that they differ.
     pub is_far_apart: bool,
     what: String,
@@ -67,11 +69,15 @@ fn of_count(row: &CountRow) -> DiffLine {
         verdict: row.verdict,
         is_of_group: row.subject.is_some() && !matches!(row.quantity, Quantity::Failed(..)),
         is_many: row.before.count.max(row.after.count) >= LEAST_EVENTS,
-        is_far_apart: is_far_apart(row.verdict, row.change()),
+        weight: (
+            row.quantity.direction() == Direction::MoreIsWorse && row.after.count > row.before.count,
+            row.before.count.max(row.after.count),
+        ),
+        is_far_apart: row.before.count.max(row.after.count) >= LEAST_EVENTS && is_far_apart(row.verdict, row.change()),
         what: words::what(row),
         before: number(&row.before),
         after: number(&row.after),
-        change: if few { String::new() } else { words::changed(row.verdict, row.change()) },
+        change: if few { words::one_sided(row) } else { words::changed(row.verdict, row.change()) },
         interval: if few { String::new() } else { words::interval(row.rate) },
         share,
     }
@@ -88,7 +94,11 @@ fn of_gauge(row: &GaugeRow) -> DiffLine {
         verdict: row.verdict,
         is_of_group: row.subject.is_some(),
         is_many: row.before.most.max(row.after.most) >= LEAST_EVENTS,
-        is_far_apart: is_far_apart(row.verdict, row.change()),
+        weight: (
+            row.direction() == Direction::MoreIsWorse && row.after.mean > row.before.mean,
+            row.before.most.max(row.after.most),
+        ),
+        is_far_apart: row.before.most.max(row.after.most) >= LEAST_EVENTS && is_far_apart(row.verdict, row.change()),
         what: format!("{}sockets in {}, mean", whose(row.subject.as_ref()), row.state),
         before: number(&row.before),
         after: number(&row.after),
@@ -100,15 +110,21 @@ fn of_gauge(row: &GaugeRow) -> DiffLine {
 
 fn of_quantile(row: &DurationRow, of: &QuantileRow) -> DiffLine {
     let ratio = of.before.zip(of.after).map(|(before, after)| after.ns as f64 / before.ns.max(1) as f64);
+    let least_ns = if row.lasting.direction() == Direction::MoreIsWorse { LEAST_WAIT_NS } else { LEAST_NS };
+    let is_worth_it = of.before.zip(of.after).is_some_and(|(before, after)| before.ns.abs_diff(after.ns) > least_ns);
     let words = row.lasting.words();
     let whose = whose(row.subject.as_ref());
-    let ns = |quantile: Option<Quantile>| duration(quantile.map(|quantile| quantile.ns));
+    let ns = |quantile: Option<Quantile>| match quantile {
+        Some(Quantile { ns, is_at_least: true, .. }) => at_least(Some(ns)),
+        quantile => duration(quantile.map(|quantile| quantile.ns)),
+    };
     DiffLine {
         kind: of.kind(row.lasting),
         verdict: of.verdict,
         is_of_group: false,
         is_many: false,
-        is_far_apart: is_far_apart(of.verdict, ratio),
+        weight: (false, 0),
+        is_far_apart: is_worth_it && is_far_apart(of.verdict, ratio),
         what: format!("{whose}{words}, P{}", of.percent),
         before: ns(of.before),
         after: ns(of.after),
@@ -121,8 +137,25 @@ fn of_quantile(row: &DurationRow, of: &QuantileRow) -> DiffLine {
 /// Twice as much or half of it, where it cannot be said whether that is chance.
 fn is_far_apart(verdict: DiffVerdict, ratio: Option<f64>) -> bool {
     const TWICE: f64 = 2.0;
-    verdict == DiffVerdict::Unknown(NotSaid::TooShort)
+    matches!(verdict, DiffVerdict::Unknown(NotSaid::TooShort | NotSaid::StillThere))
         && ratio.is_some_and(|ratio| ratio >= TWICE || ratio <= 1.0 / TWICE)
+}
+
+/// What is far apart and may yet be chance: what would be worse first.
+pub fn far_apart(lines: &[DiffLine]) -> Vec<&DiffLine> {
+    let mut rows: Vec<&DiffLine> = lines.iter().filter(|line| line.is_far_apart).collect();
+    rows.sort_by_key(|line| !line.weight.0);
+    rows
+}
+
+/// Rows of no more than so many events are told together.
+const FEW: u64 = 2;
+
+/// What is on one side only, the heaviest first; and how many rows have so few events that they are told in one.
+pub fn one_sided(lines: &[DiffLine]) -> (Vec<&DiffLine>, Vec<&DiffLine>) {
+    let mut rows: Vec<&DiffLine> = lines.iter().filter(|line| line.verdict == DiffVerdict::OneSided).collect();
+    rows.sort_by_key(|line| std::cmp::Reverse(line.weight));
+    rows.into_iter().partition(|line| line.weight.1 > FEW)
 }
 
 /// `nginx :80: `, or nothing of all.

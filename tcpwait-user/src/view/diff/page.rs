@@ -5,7 +5,7 @@ use jiff::{Timestamp, tz::TimeZone};
 use maud::{Markup, html};
 
 use super::{
-    lines::{DiffLine, columns, lines, setting_columns},
+    lines::{DiffLine, columns, far_apart, lines, one_sided, setting_columns},
     pictures, words,
 };
 use crate::{
@@ -68,8 +68,8 @@ fn head(comparison: &DiffReport, zone: &TimeZone) -> Markup {
 
 fn differences(comparison: &DiffReport, lines: &[DiffLine]) -> Markup {
     let (differ, all) = comparison.changes();
-    let one_sided: Vec<&DiffLine> = lines.iter().filter(|line| line.verdict == DiffVerdict::OneSided).collect();
-    let far: Vec<&DiffLine> = lines.iter().filter(|line| line.is_far_apart).collect();
+    let (one_sided, few) = one_sided(lines);
+    let far = far_apart(lines);
     html! {
         @if differ == 0 { p { "No difference is sure, in " (all) " rows." } }
         @for kind in words::KINDS {
@@ -81,7 +81,14 @@ fn differences(comparison: &DiffReport, lines: &[DiffLine]) -> Markup {
         }
         @if !one_sided.is_empty() {
             h3 { "On one side only, too little to be sure" }
+            p.quiet { (words::one_sided_means()) }
             (table("On one side only", columns("what", &one_sided), ""))
+        }
+        @if !few.is_empty() {
+            details {
+                summary { "On one side only, once or twice (" (few.len()) ")" }
+                (table("On one side only, once or twice", columns("what", &few), ""))
+            }
         }
         @if !far.is_empty() {
             h3 { "Far apart, and too little to be sure" }
@@ -116,8 +123,7 @@ fn folded(lines: &[DiffLine]) -> Markup {
         ("The same".to_owned(), of(&|verdict| verdict == DiffVerdict::Same)),
         ("Changed as connections did".to_owned(), of(&|verdict| verdict == DiffVerdict::WithLoad)),
     ];
-    let cannot = [NotSaid::Lost, NotSaid::NotRecorded, NotSaid::TooShort]
-        .map(|why| (format!("Cannot be said: {}", words::unknown(why)), unknown(why)));
+    let cannot = words::NOT_SAID.map(|why| (format!("Cannot be said: {}", words::unknown(why)), unknown(why)));
     html! {
         @for (name, rows) in parts.iter().chain(&cannot) {
             @if !rows.is_empty() {
@@ -143,9 +149,12 @@ fn method() -> Markup {
             li { "A difference is one where the " (CONFIDENCE) "% interval of the ratio says so, it is more than " (LEAST_CHANGE * 100.0) "%, and one side has " (LEAST_EVENTS) " or more. The interval follows from how much each recording varies from one part of its time to the next." }
             li { "What is held against connections differs only if both its rate and its share of 1,000 do; else it changed as they did, or did not although they did. Of a connection within the machine both ends count." }
             li { "Of lengths, the intervals of a quantile must not meet, and the quantiles must be more than " (LEAST_CHANGE * 100.0) "% apart, and " (duration(Some(LEAST_NS))) "; of the time until a connection is made, " (duration(Some(LEAST_WAIT_NS))) ". They are compared by whose they are, so that more of one kind is no change of another." }
+            li { "Two are the same if the whole interval lies within " (words::within()) ". What is neither a difference nor the same cannot be said." }
             li { "What is on one side only is new or gone if it came in five parts of the time or more: a single burst may be chance." }
+            li { "Of lengths, those that are still in a state count for as long as they have been there. Where a quantile falls among them, it is at least so long (>), and not compared." }
             li { "Of sockets whose number grows or shrinks all the time, the most there were are compared." }
-            li { "Ends of TIME_WAIT are compared from 65 s after the beginning of a recording: those before are of connections from before it." }
+            li { "Ends of TIME_WAIT, and how many are in it, are compared from 65 s after the beginning of a recording: before, they are of connections from before it." }
+            li { "What the kernel dropped is counted by the kernel, of all connections of the namespaces that were recorded." }
             li { "Where events were lost, a difference is told only if it would be one with all of them on the other side." }
             li { "More is worse of failures, of connections cut short, of SYNs sent again, of CLOSE_WAIT and SYN_RECV, and of the time until a connection is made. More TIME_WAIT is neither." }
         }

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{
-    lines::{DiffLine, columns, lines, setting_columns},
+    lines::{DiffLine, columns, far_apart, lines, one_sided, setting_columns},
     words,
 };
 use crate::{
@@ -13,7 +13,7 @@ use crate::{
         comparable::SideFacts,
         compare::DiffReport,
         row::{ChangeKind, SettingRow},
-        verdict::{DiffVerdict, NotSaid},
+        verdict::DiffVerdict,
     },
     fold::fold,
     view::{
@@ -70,7 +70,8 @@ impl DiffText {
             self.table(words::heading(kind), &of_kind, mark(kind), out)?;
         }
         self.one_sided(&lines, out)?;
-        let far: Vec<&DiffLine> = lines.iter().filter(|line| line.is_far_apart).take(FAR_APART).collect();
+        let mut far = far_apart(&lines);
+        far.truncate(FAR_APART);
         self.table("FAR APART, AND TOO LITTLE TO BE SURE", &far, Mark::Plain, out)?;
         if let Some(settings) = &comparison.settings {
             self.settings(settings, out)?;
@@ -95,16 +96,35 @@ impl DiffText {
 
     /// What is too little to be called a difference, and yet is not to vanish: not of each group, unless all is to be shown.
     fn one_sided(&self, lines: &[DiffLine], out: &mut dyn Write) -> io::Result<()> {
-        let wanted =
-            |line: &&DiffLine| line.verdict == DiffVerdict::OneSided && (self.all || line.is_many || !line.is_of_group);
-        let mut rows: Vec<&DiffLine> = lines.iter().filter(wanted).collect();
-        let more = rows.len().saturating_sub(if self.all { usize::MAX } else { ONE_SIDED });
-        rows.truncate(rows.len() - more);
-        self.table("ON ONE SIDE ONLY, TOO LITTLE TO BE SURE", &rows, Mark::Plain, out)?;
-        if more > 0 {
-            writeln!(out, "and {} more (--all)", count(more as u64))?;
+        let (mut rows, mut few) = one_sided(lines);
+        let mut more = 0;
+        if self.all {
+            rows.append(&mut few);
+        } else {
+            rows.retain(|line| line.is_many || !line.is_of_group);
+            few.retain(|line| !line.is_of_group);
+            more = rows.len().saturating_sub(ONE_SIDED);
+            rows.truncate(ONE_SIDED);
         }
-        Ok(())
+        if rows.is_empty() && few.is_empty() {
+            return Ok(());
+        }
+        self.table(words::ONE_SIDED, &rows, Mark::Plain, out)?;
+        let few = match few.len() as u64 {
+            0 => None,
+            number => Some(format!("{} of one or two each", counted(number, "row", "rows"))),
+        };
+        match (rows.is_empty(), more as u64, few) {
+            (_, 0, None) => {}
+            (true, _, few) => writeln!(out, "\nOn one side only: {} (--all)", few.unwrap_or_default())?,
+            (_, 0, Some(few)) => writeln!(out, "and {few} (--all)")?,
+            (_, more, None) => writeln!(out, "and {} (--all)", counted(more, "more row", "more rows"))?,
+            (_, more, Some(few)) => writeln!(out, "and {}, and {few} (--all)", counted(more, "more row", "more rows"))?,
+        }
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.sentence(&words::one_sided_means(), Mark::Plain, out)
     }
 
     fn table(&self, heading: &str, rows: &[&DiffLine], mark: Mark, out: &mut dyn Write) -> io::Result<()> {
@@ -138,7 +158,7 @@ impl DiffText {
         if with_load > 0 {
             parts.push(format!("changed as connections did: {}", count(with_load)));
         }
-        let unknown = [NotSaid::Lost, NotSaid::NotRecorded, NotSaid::TooShort].into_iter().filter_map(|why| {
+        let unknown = words::NOT_SAID.into_iter().filter_map(|why| {
             let rows = of(&|verdict| verdict == DiffVerdict::Unknown(why));
             (rows > 0).then(|| format!("cannot be said ({}): {}", words::unknown_short(why), count(rows)))
         });
@@ -152,7 +172,7 @@ impl DiffText {
             return "Nothing was counted in either: no connection matches.".to_owned();
         }
         let all = if self.all { "" } else { "; --all shows them" };
-        let is_doubtful = |line: &DiffLine| line.is_far_apart || line.verdict == DiffVerdict::OneSided;
+        let is_doubtful = |line: &DiffLine| matches!(line.verdict, DiffVerdict::OneSided | DiffVerdict::Unknown(_));
         let found = match (changed, lines.iter().any(is_doubtful)) {
             (0, false) => "No difference.\n",
             (0, true) => "No difference is sure.\n",

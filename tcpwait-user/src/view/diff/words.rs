@@ -5,16 +5,18 @@ use crate::{
     diff::{
         comparable::{NotTold, SideFacts, Unlike, Which},
         compare::DiffReport,
+        condition::{Field, Judged, JudgedSide},
         durations::Quantile,
         interval::{CONFIDENCE, Ratio},
+        kernel_count::KernelCount,
         quantity::Quantity,
         row::{ChangeKind, CountRow},
-        verdict::{DiffVerdict, NotSaid},
+        verdict::{DiffVerdict, LEAST_BURSTS, LEAST_EVENTS, NotSaid, SAME_WITHIN},
     },
     lifecycle::{Detail, Reason},
     plain,
     tcp::State,
-    view::units::{count, counted, duration, rate},
+    view::units::{at_least, count, counted, duration, rate},
 };
 
 /// What stands above the rows of a kind.
@@ -28,6 +30,13 @@ pub fn heading(kind: ChangeKind) -> &'static str {
         ChangeKind::Changed => "CHANGED",
     }
 }
+
+/// What stands above rows of what is on one side only.
+pub const ONE_SIDED: &str = "ON ONE SIDE ONLY, TOO LITTLE TO BE SURE";
+
+/// Every reason for which a row is not judged.
+pub const NOT_SAID: [NotSaid; 5] =
+    [NotSaid::Lost, NotSaid::NotRecorded, NotSaid::TooShort, NotSaid::ForEach, NotSaid::StillThere];
 
 /// Every kind, in the order in which they are told.
 pub const KINDS: [ChangeKind; 6] = [
@@ -76,6 +85,9 @@ pub fn mean(mean: Option<f64>) -> String {
 /// `1.20ms (1.10ms to 1.31ms)`.
 pub fn quantile(quantile: Option<Quantile>) -> String {
     let Some(quantile) = quantile else { return "-".to_owned() };
+    if quantile.is_at_least {
+        return at_least(Some(quantile.ns));
+    }
     let bound = |ns: Option<u64>| ns.map_or_else(|| "?".to_owned(), |ns| duration(Some(ns)));
     format!("{} ({} to {})", duration(Some(quantile.ns)), bound(quantile.low_ns), bound(quantile.high_ns))
 }
@@ -110,6 +122,12 @@ pub fn quantity(quantity: Quantity) -> String {
         Quantity::EndedBy(reason, detail) => format!("ended: {}", detailed(reason, detail)),
         Quantity::SynRecvEndedBy(reason) => format!("{} ended: {}", State::SynRecv, reason.name()),
         Quantity::SynSentAgain => "connects whose SYN was sent again".to_owned(),
+        Quantity::Unanswered => "connects unanswered for 1s".to_owned(),
+        Quantity::Kernel(KernelCount::AcceptQueue) => "SYNs and ACKs dropped: accept queue full".to_owned(),
+        Quantity::Kernel(KernelCount::SynQueue) => "SYNs dropped: SYN queue full, cookies off".to_owned(),
+        Quantity::Kernel(KernelCount::OtherDrop) => "SYNs and ACKs dropped: for another reason".to_owned(),
+        Quantity::Kernel(KernelCount::TimeWait) => format!("no room in {}", State::TimeWait),
+        Quantity::Kernel(KernelCount::Cookies) => "SYN cookies sent".to_owned(),
         Quantity::Failed(call, why) => format!("{} failed: {}", call.name(), why.name()),
         Quantity::Step(from, to) => format!("{from} to {to}"),
     }
@@ -126,7 +144,12 @@ pub fn unknown(why: NotSaid) -> &'static str {
     match why {
         NotSaid::Lost => "events were lost, and might be the difference",
         NotSaid::NotRecorded => "only one recording had the hook that tells of it",
-        NotSaid::TooShort => "it is too little: a recording is too short, too unsteady, or has too few of it",
+        NotSaid::NoCounters => {
+            "the kernel's own counters are not in both recordings, or are of more connections than are compared"
+        }
+        NotSaid::TooShort => "a recording is too short, too unsteady, or has too few of it",
+        NotSaid::ForEach => "whether it is so for each connection: too few have it",
+        NotSaid::StillThere => "too many are still in that state",
     }
 }
 
@@ -134,8 +157,10 @@ pub fn unknown(why: NotSaid) -> &'static str {
 pub fn unknown_short(why: NotSaid) -> &'static str {
     match why {
         NotSaid::Lost => "events were lost",
-        NotSaid::NotRecorded => "hook missing",
+        NotSaid::NotRecorded | NotSaid::NoCounters => "hook missing",
         NotSaid::TooShort => "too little",
+        NotSaid::ForEach => "for each connection",
+        NotSaid::StillThere => "still in that state",
     }
 }
 
@@ -153,6 +178,12 @@ pub fn unlike(unlike: &Unlike) -> String {
             let (before, after) = (plain::escaped(before), plain::escaped(after));
             format!("{what} is not the same: {before} before, {after} after. A difference may come from that.")
         }
+        Unlike::NotTold(NotTold::KernelCounts, which) => {
+            format!(
+                "{} has not two readings of the kernel's own counters: what the kernel dropped is not compared.",
+                name(*which)
+            )
+        }
         Unlike::NotTold(what, which) => format!(
             "{} had no hook for {}",
             name(*which),
@@ -161,6 +192,7 @@ pub fn unlike(unlike: &Unlike) -> String {
                 NotTold::RefusedCalls => "calls that fail before anything is sent: they are not compared.",
                 NotTold::WhoAccepts =>
                     "who accepts a connection: some owners may be unknown there, and groups smaller.",
+                NotTold::KernelCounts => "the kernel's counters.",
             }
         ),
         Unlike::Lost(which, events) => format!(
@@ -172,7 +204,7 @@ pub fn unlike(unlike: &Unlike) -> String {
             format!("{} {} before the end: compared as far as it goes.", name(*which), verb(*which, "stops", "stop"))
         }
         Unlike::ShorterThanTimeWait(which) => format!(
-            "{} {} shorter than 65 s: ends of TIME_WAIT are not compared, as they may be of connections from before.",
+            "{} {} shorter than 65 s: ends of TIME_WAIT, and how many are in it, are not compared, as they may be of connections from before.",
             name(*which),
             verb(*which, "is", "are")
         ),
@@ -193,16 +225,97 @@ pub fn load(comparison: &DiffReport) -> String {
     let rates =
         format!("{} connections ended a second before, {} after", rate(row.before.per_s), rate(row.after.per_s));
     let said = match row.verdict {
-        DiffVerdict::Same => "the load is the same, as far as can be told".to_owned(),
+        DiffVerdict::Same if comparison.is_of_one() => "the same".to_owned(),
+        DiffVerdict::Same => {
+            format!("the load is the same to within {} ({CONFIDENCE}% interval {})", within(), interval(row.rate))
+        }
         DiffVerdict::Up | DiffVerdict::Down | DiffVerdict::WithLoad => {
             format!("{} ({CONFIDENCE}% interval {})", changed(row.verdict, row.change()), interval(row.rate))
         }
         DiffVerdict::New => "none before".to_owned(),
         DiffVerdict::Gone => "none after".to_owned(),
         DiffVerdict::OneSided => "on one side only, and too little to be sure".to_owned(),
-        DiffVerdict::Unknown(why) => format!("whether that is a difference cannot be said: {}", unknown(why)),
+        DiffVerdict::Unknown(why) => {
+            format!("whether that is a difference cannot be said{}: {}", of_interval(row.rate), unknown(why))
+        }
     };
-    format!("{rates}: {said}.")
+    let both = match comparison.both_ends {
+        [0, 0] => String::new(),
+        [before, after] => {
+            format!(
+                " Both ends of a connection on this machine count: so {} before and {} after count twice.",
+                counted(before, "connection", "connections"),
+                count(after)
+            )
+        }
+    };
+    format!("{rates}: {said}.{both}")
+}
+
+/// ` (99% interval -50% to +10%)`, or nothing.
+fn of_interval(ratio: Option<Ratio>) -> String {
+    ratio.map_or_else(String::new, |ratio| format!(" ({CONFIDENCE}% interval {})", interval(Some(ratio))))
+}
+
+/// How far from each other two may be that are the same: `-20% to +25%`.
+pub fn within() -> String {
+    format!("{} to {}", change(1.0 / SAME_WITHIN), change(SAME_WITHIN))
+}
+
+/// Why it is not sure that what is on one side only is a difference.
+pub fn one_sided(row: &CountRow) -> String {
+    let bursts = row.bursts.iter().copied().max().unwrap_or_default();
+    match row.before.count.max(row.after.count) {
+        few if few < LEAST_EVENTS => "too few".to_owned(),
+        _ if bursts <= 1 => "all at once".to_owned(),
+        _ => format!("in {bursts} bursts"),
+    }
+}
+
+/// What those words mean.
+pub fn one_sided_means() -> String {
+    format!(
+        "Not sure: fewer than {LEAST_EVENTS}, or in fewer than {} parts of the time (of some 24; more where the other recording is shorter): one burst may be chance.",
+        LEAST_BURSTS.ceil()
+    )
+}
+
+/// What a condition is judged by: the whole name, and both numbers with their units.
+pub fn judged(of: &Judged) -> String {
+    let field = match of.field {
+        Field::PerSecond => String::new(),
+        Field::PerThousand => ".per_1000".to_owned(),
+        Field::Count => ".count".to_owned(),
+        Field::Mean => ".mean".to_owned(),
+        Field::Most => ".max".to_owned(),
+        Field::Percentile(percent) => format!(".p{percent}"),
+    };
+    let [before, after] = [of.before, of.after].map(|side| number(of.field, side));
+    format!("{}{field} is {after}, and was {before}", plain::escaped(&of.name))
+}
+
+fn number(field: Field, side: JudgedSide) -> String {
+    let Some(value) = side.value else { return "not known".to_owned() };
+    let in_all = || side.count.map_or_else(String::new, |all| format!(" ({} in all)", count(all)));
+    match field {
+        Field::Percentile(_) if side.is_at_least => format!("at least {}", duration(Some(value as u64))),
+        Field::Percentile(_) => duration(Some(value as u64)),
+        Field::Count => count(value as u64),
+        Field::Most => counted(value as u64, "socket", "sockets"),
+        Field::Mean => format!("{} sockets", rate(Some(value))),
+        Field::PerSecond => format!("{}/s{}", exact(value), in_all()),
+        Field::PerThousand => format!("{} for 1,000{}", exact(value), in_all()),
+    }
+}
+
+/// Three digits of what is small, as it is compared with a number.
+fn exact(value: f64) -> String {
+    match value {
+        0.0 => "0".to_owned(),
+        value if value < 0.0005 => "<0.001".to_owned(),
+        value if value < 9.95 => format!("{value:.3}"),
+        value => count(value.round() as u64),
+    }
 }
 
 /// How TIME_WAIT changed, and whether only as the load did; how many there were.
@@ -224,10 +337,22 @@ pub fn time_wait(comparison: &DiffReport) -> Vec<String> {
         };
         sentences.push(match row.verdict {
             DiffVerdict::WithLoad => format!("{rates}: {changed}, as connections did{share}."),
-            DiffVerdict::Same => format!("{rates}: the same, as far as can be told{share}."),
+            DiffVerdict::Same if comparison.is_of_one() => format!("{rates}: the same{share}."),
+            DiffVerdict::Same => format!("{rates}: the same to within {}{share}.", within()),
             DiffVerdict::OneSided => format!("{rates}: on one side only, and too little to be sure."),
+            DiffVerdict::Unknown(NotSaid::ForEach) => {
+                let change = row.change().map(change).unwrap_or_default();
+                format!(
+                    "{rates}: {change}{}; whether there are fewer or more for each connection cannot be said{share}.",
+                    of_interval(row.rate)
+                )
+            }
             DiffVerdict::Unknown(why) => {
-                format!("{rates}: whether that is a difference cannot be said: {}.", unknown(why))
+                format!(
+                    "{rates}: whether that is a difference cannot be said{}: {}.",
+                    of_interval(row.rate),
+                    unknown(why)
+                )
             }
             _ => format!("{rates}: {changed}{share}."),
         });

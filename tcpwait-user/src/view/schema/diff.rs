@@ -19,6 +19,8 @@ pub fn diff() -> Schema {
                 "unlike",
                 list("How the recordings themselves are not alike, a sentence each.", text("A sentence.")),
             ),
+            always("both_ends_before", count("Connections that ended of which both ends count, before.")),
+            always("both_ends_after", count("And after.")),
             always("differences", count("Rows that differ by more than chance.")),
             always("compared", count("All rows.")),
             always("counts", list("What was counted.", counted())),
@@ -54,8 +56,8 @@ fn origin() -> Schema {
 
 fn verdict() -> Schema {
     word(
-        "What the two sides say together: up or down by more than chance; new or gone; changed with the load alone; on one side only and too few to \
-         say more; the same; unknown, and why.",
+        "What the two sides say together: up or down by more than chance; new or gone; changed with the load alone; on one side only and too little to \
+         be sure; the same, from -33 % to +50 %; unknown, and why.",
         DiffVerdict::NAMES,
     )
 }
@@ -119,7 +121,7 @@ fn sockets() -> Schema {
         object(
             "One side.",
             [
-                always("mean", number("The mean by time; null of no time.").or_null()),
+                always("mean", number("The mean by time, of TIME_WAIT from 65 s on; null of no time.").or_null()),
                 always("max", count("The most at once.")),
                 always("end", count("How many there were at the end.")),
             ],
@@ -148,6 +150,7 @@ fn durations() -> Schema {
                 always("ns", ns("The time")),
                 always("low_ns", ns("The lower end of its interval; null where too little is known").or_null()),
                 always("high_ns", ns("The upper end; null likewise").or_null()),
+                always("at_least", whether("Whether it falls among those still there: it is longer.")),
             ],
         )
         .or_null()
@@ -173,6 +176,8 @@ fn durations() -> Schema {
             always("more_is_worse", whether("Whether longer is worse; else neither is.")),
             always("count_before", count("How many are known before.")),
             always("count_after", count("And after.")),
+            always("still_before", count("How many were still in the state at the end of what is compared, before.")),
+            always("still_after", count("And after.")),
             always("quantiles", list("Quantiles.", quantile)),
         ],
     )
