@@ -220,10 +220,14 @@ static HELD: Mutex<Option<HeldSentences>> = Mutex::new(None);
 /// Sentences that are kept; of more, which nobody reads, the first are.
 const MOST_HELD: usize = 1_000;
 
-/// From now on sentences wait, as a screen stands where they would.
+/// From now on sentences wait, as a screen stands where they would. Those that were said before are written first: the screen must not be drawn around them.
 pub fn hold() {
     held_sentences().get_or_insert_default();
+    stderr().settle(|| BEFORE_A_SCREEN);
 }
+
+/// How long a terminal may take for what was said before a screen comes.
+const BEFORE_A_SCREEN: Duration = Duration::from_millis(500);
 
 /// The sentences that came since this was asked last.
 pub fn new_sentences() -> Vec<String> {
