@@ -205,7 +205,9 @@ impl Calls {
             let mut search = first.clone();
             rest.iter().for_each(|failure| search.searched(failure.time_ns, failure.flow.lport));
             search.searched(time_ns, port);
-            held.into_iter().for_each(|held| *held = vec![search.clone()]);
+            if let Some(held) = held {
+                *held = vec![search];
+            }
             return;
         }
         let follows = held.is_some();
