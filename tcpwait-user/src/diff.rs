@@ -14,4 +14,6 @@ pub mod measured;
 pub mod quantity;
 pub mod row;
 mod settings;
+mod sockets_over_time;
+pub mod subject;
 pub mod verdict;

@@ -1,20 +1,19 @@
 //! What is measured of one recording, in a part of its time: counts, durations, numbers of sockets, settings.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::HashMap;
 use tcpwait_wire::wire;
 
 use super::{
-    blocks::{CountsOverTime, SECOND_NS, Window},
+    blocks::{CountsOverTime, Window},
     both_ends::BothEnds,
     durations::Durations,
     gauge::Gauge,
     kernel_count::{KernelCount, KernelReadings},
     quantity::{Quantity, is_bad_end},
+    sockets_over_time::SocketsOverTime,
+    subject::{DiffNames, MAX_SUBJECTS, MAX_TIMED, OTHERS, Subject, kept_apart},
 };
 use crate::{
     aggregate::{
@@ -27,14 +26,10 @@ use crate::{
     lifecycle::{Failure, Present, Reason, Timing, Transition, Update},
     names::Names,
     tcp::{NetnsId, State},
-    timeline::{Stroke, Timeline},
 };
 
 /// So long after the beginning of a recording its TIME_WAITs may be from before it: the 60 s that they take, and what the kernel's timer adds at most.
 pub const DELAY_NS: u64 = 65_000_000_000;
-
-/// Groups and kinds of failures that are kept apart; what comes beyond is counted together.
-const MAX_SUBJECTS: usize = 1000;
 
 /// Namespaces whose settings are kept, and settings of each.
 const MAX_NAMESPACES: usize = 64;
@@ -46,18 +41,6 @@ pub const UNANSWERED_NS: u64 = 1_000_000_000;
 /// A state that took its time: of SYN_SENT and SYN_RECV, until the connection was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lasting(pub State);
-
-/// Groups whose durations are kept, which take more room.
-const MAX_TIMED: usize = 100;
-
-/// The states in which the sockets of each group are counted.
-const WATCHED: [State; 5] = [State::SynRecv, State::Established, State::CloseWait, State::FinWait2, State::TimeWait];
-
-/// A look at a socket may cost a part of this, in nanoseconds.
-const LOOK_NS: u64 = 20_000;
-
-/// Whose something is: a group's key, or what failed; `None`: of all that came beyond the limit.
-type Subject<K> = Option<K>;
 
 /// What is measured.
 #[derive(Debug)]
@@ -71,14 +54,11 @@ pub struct Measuring {
     timed: HashMap<Subject<Box<[Value]>>, BTreeMap<Lasting, Durations>>,
     failures: HashMap<Subject<FailureKind>, HashMap<Quantity, CountsOverTime>>,
     time_wait: Durations,
-    gauges: BTreeMap<State, Gauge>,
-    group_gauges: HashMap<Subject<Box<[Value]>>, BTreeMap<State, Gauge>>,
-    next_look_ns: u64,
+    sockets: SocketsOverTime,
     settings: BTreeMap<NetnsId, BTreeMap<String, String>>,
     kernel: KernelReadings,
     told: BTreeSet<KernelCount>,
     both_ends: BothEnds,
-    timeline: Timeline,
     now_ns: u64,
 }
 
@@ -118,14 +98,11 @@ impl Measuring {
             failures: HashMap::new(),
             timed: HashMap::new(),
             time_wait: Durations::new(delayed),
-            gauges: BTreeMap::new(),
-            group_gauges: HashMap::new(),
-            next_look_ns: window.begin_ns,
+            sockets: SocketsOverTime::new(window),
             settings: BTreeMap::new(),
             kernel: KernelReadings::default(),
             told: BTreeSet::new(),
             both_ends: BothEnds::default(),
-            timeline: Timeline::default(),
             now_ns: began_ns,
         }
     }
@@ -166,69 +143,31 @@ impl Measuring {
             if matches!(state, State::Listen | State::Close | State::TimeWait) {
                 continue;
             }
-            let key = self.by.iter().map(|by| by.of(&socket.flow, socket.owner, socket.origin, names)).collect();
-            let subject = kept_apart(&self.timed, key, MAX_TIMED);
+            let subject = kept_apart(&self.timed, key_of(&self.by, &socket, names), MAX_TIMED);
             let window = self.window;
             let durations = self.timed.entry(subject).or_default().entry(Lasting(state));
             durations.or_insert_with(|| Durations::new(window)).still(since_ns, end_ns);
         }
     }
 
+    /// Whether it is time to look at the sockets that there are.
+    pub fn is_look_due(&self, now_ns: u64) -> bool {
+        self.sockets.is_look_due(now_ns)
+    }
+
+    /// The sockets there are now that are wanted.
+    pub fn look<'a>(&mut self, now_ns: u64, present: impl Iterator<Item = Present<'a>>, names: &Names) {
+        self.sockets.look(now_ns, present, |socket| key_of(&self.by, socket, names));
+    }
+
     /// What followed, of what is wanted.
     pub fn update(&mut self, update: &Update, names: &Names) {
-        self.draw(update);
+        self.sockets.update(update, self.now_ns);
         match update {
             Update::Transition(step) => self.step(step, names),
             Update::Failed(failure) => self.failed(failure),
             Update::Found(_) | Update::Owned { .. } | Update::Lost { .. } => {}
         }
-    }
-
-    /// Whether it is time to look at the sockets that there are.
-    pub fn is_look_due(&self, now_ns: u64) -> bool {
-        now_ns >= self.next_look_ns && now_ns < self.window.end_ns
-    }
-
-    /// The sockets there are now that are wanted. Where there are very many, they are looked at less often.
-    pub fn look<'a>(&mut self, now_ns: u64, present: impl Iterator<Item = Present<'a>>, names: &Names) {
-        let window = self.window;
-        let mut all = 0u64;
-        let mut now: HashMap<Subject<Box<[Value]>>, BTreeMap<State, u64>> = HashMap::new();
-        // Orphans from before the recording go within a minute, whatever was changed, and nobody knows whose they were.
-        let is_left_over = |socket: &Present<'_>| socket.state == State::FinWait2 && socket.since_ns.is_none();
-        for socket in present.filter(|socket| WATCHED.contains(&socket.state) && !is_left_over(socket)) {
-            all += 1;
-            let of = |by: &GroupBy| by.of(&socket.flow, socket.owner, socket.origin, names);
-            let subject = kept_apart(&self.group_gauges, self.by.iter().map(of).collect(), MAX_TIMED);
-            let n = u64::from(socket.stands_for);
-            *now.entry(subject.clone()).or_default().entry(socket.state).or_default() += n;
-            self.group_gauges.entry(subject).or_default().entry(socket.state).or_insert_with(|| Gauge::new(window));
-        }
-        for (subject, gauges) in &mut self.group_gauges {
-            let there = now.get(subject);
-            for (state, gauge) in gauges {
-                gauge.set(now_ns, there.and_then(|there| there.get(state)).copied().unwrap_or_default());
-            }
-        }
-        self.next_look_ns = now_ns.saturating_add(SECOND_NS.max(all.saturating_mul(LOOK_NS)));
-    }
-
-    fn draw(&mut self, update: &Update) {
-        let Self { timeline, gauges, window, now_ns, .. } = self;
-        let mut draw = |stroke: Stroke<'_>| -> io::Result<()> {
-            if let Stroke::Count { time_ns, state, now } = stroke {
-                gauges.entry(state).or_insert_with(|| Gauge::new(*window)).set(time_ns, now);
-            }
-            Ok(())
-        };
-        let drawn = match update {
-            Update::Transition(step) => timeline.step(step, &mut draw),
-            Update::Found(found) => timeline.found(found, *now_ns, &mut draw),
-            Update::Lost { id, flow } => timeline.lost(*id, flow, *now_ns, &mut draw),
-            Update::Failed(_) | Update::Owned { .. } => Ok(()),
-        };
-        // What draws here writes nothing.
-        let _ = drawn;
     }
 
     fn step(&mut self, step: &Transition, names: &Names) {
@@ -305,8 +244,7 @@ impl Measuring {
             timed,
             failures,
             time_wait,
-            gauges,
-            group_gauges,
+            sockets,
             settings,
             told: kernel_counts,
             both_ends,
@@ -344,32 +282,10 @@ impl Measuring {
             }
         }
         durations.values_mut().for_each(|durations| durations.finish(end_ns));
-        let mut all_gauges: BTreeMap<(State, Option<String>), Gauge> =
-            gauges.into_iter().map(|(state, gauge)| ((state, None), gauge)).collect();
-        for (key, gauges) in group_gauges {
-            let name = key.map_or_else(|| OTHERS.to_owned(), |key| named.group(&key));
-            // What has another number may have the same name: the first of them is shown, rather than a sum of peaks.
-            gauges.into_iter().for_each(|(state, gauge)| {
-                all_gauges.entry((state, Some(name.clone()))).or_insert(gauge);
-            });
-        }
-        all_gauges.values_mut().for_each(|gauge| gauge.finish(end_ns));
+        let gauges = sockets.finish(end_ns, named);
         let settings = settings.into_iter().map(|(netns, settings)| (named.netns(netns), settings)).collect();
-        Measured { window, delayed, counts: all, durations, gauges: all_gauges, settings, kernel_counts, both_ends }
+        Measured { window, delayed, counts: all, durations, gauges, settings, kernel_counts, both_ends }
     }
-}
-
-/// What comes beyond the limit.
-const OTHERS: &str = "all others";
-
-/// What people call things that a recording has numbers for.
-pub trait DiffNames {
-    /// A group.
-    fn group(&self, key: &[Value]) -> String;
-    /// What failed: whose call, and where to.
-    fn failure(&self, kind: &FailureKind) -> String;
-    /// A network namespace.
-    fn netns(&self, netns: NetnsId) -> String;
 }
 
 impl Measured {
@@ -377,6 +293,11 @@ impl Measured {
     pub fn keys(&self) -> BTreeSet<(Quantity, Option<String>)> {
         self.counts.keys().cloned().collect()
     }
+}
+
+/// The group of a socket that is there.
+fn key_of(by: &[GroupBy], socket: &Present<'_>, names: &Names) -> Box<[Value]> {
+    by.iter().map(|by| by.of(&socket.flow, socket.owner, socket.origin, names)).collect()
 }
 
 /// What a step counts as.
@@ -414,10 +335,4 @@ fn is_of_groups(quantity: Quantity) -> bool {
         Quantity::EndedBy(reason, _) => is_bad_end(reason),
         _ => false,
     }
-}
-
-/// Its own place, as long as there is room; else that of all others.
-fn kept_apart<K: Eq + std::hash::Hash, V>(known: &HashMap<Subject<K>, V>, key: K, most: usize) -> Subject<K> {
-    let key = Some(key);
-    if known.len() < most || known.contains_key(&key) { key } else { None }
 }

@@ -27,8 +27,9 @@ const PIECE: usize = 16 << 10;
 /// How often it is looked after what tells nothing by itself.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How long a write may take that there is room for.
-const BUSY: Duration = Duration::from_secs(1);
+/// How long a write may take that there is room for: then it is the machine that is busy, and not the reader. What waits here at the end are the
+/// sentences that say what was lost.
+const BUSY: Duration = Duration::from_secs(10);
 
 /// What becomes of text that comes while the queue is full.
 pub(super) enum WhenFull<'a> {

@@ -23,6 +23,8 @@ use super::userland::Userland;
 
 /// What builds the tests, and with them the tool.
 const TESTS: [&str; 7] = ["test", "--package", "tcpwait", "--test", "kernel", "--no-run", "--locked"];
+/// Only tests use these, and to optimise them takes minutes.
+const AS_THEY_ARE: [&str; 4] = ["criterion", "fancy-regex", "jsonschema", "proptest"];
 /// Without one of these, the tests that use it fail; busybox has a poorer `ip` and `su`.
 const PROGRAMS: [&str; 9] = ["ss", "ip", "nstat", "tc", "nginx", "ab", "curl", "setpriv", "nft"];
 /// The users and groups that nginx looks for.
@@ -31,7 +33,7 @@ const GROUPS: &str = "root:x:0:\nwww-data:x:33:\nnogroup:x:65534:\nnobody:x:6553
 
 /// The statically linked programs.
 pub struct Programs {
-    arch: Arch,
+    pub arch: Arch,
     pub tests: PathBuf,
     pub tool: PathBuf,
     /// What is at the tool's place in a guest instead.
@@ -58,6 +60,9 @@ impl Programs {
         // A guest's CPU is emulated, and reads this from memory that it fills first.
         cargo.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "0");
         cargo.env("CARGO_PROFILE_DEV_STRIP", "debuginfo");
+        for package in AS_THEY_ARE {
+            cargo.arg("--config").arg(format!("profile.dev.package.{package}.opt-level=0"));
+        }
         cargo
     }
 

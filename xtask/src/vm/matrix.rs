@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::series::series_of;
 use super::suite::{self, Ended, Ready, Task, Wanted};
-use super::{Guests, Machine, Options, Profile, SKIPPED, place, written};
+use super::{Guests, Kernel, Machine, Options, Profile, Programs, SKIPPED, place, written};
+use crate::arch::Arch;
 
 /// What is run if nothing is named.
 const KERNELS: [&str; 8] = ["6.1", "6.12", "6.12-rt", "6.18", "7.3", "7.3-rt", "6.12:arm64", "7.3:arm64"];
@@ -19,8 +20,6 @@ const KERNELS: [&str; 8] = ["6.1", "6.12", "6.12-rt", "6.18", "7.3", "7.3-rt", "
 /// How far it is.
 #[derive(Serialize, Deserialize)]
 struct Table {
-    /// What the results are of: another build, or other tests, begins anew.
-    programs: String,
     tests: usize,
     filter: Option<String>,
     /// Whether it went to its end.
@@ -33,6 +32,8 @@ struct Table {
 struct Row {
     kernel: String,
     profile: Profile,
+    /// What the result is of: another build is to be run again. Unknown if nothing was run.
+    programs: Option<String>,
     /// As `uname -r` says it; unknown if the kernel could not be had.
     release: Option<String>,
     result: What,
@@ -76,19 +77,19 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if wanted.tests.is_empty() {
         bail!("no kernel test has {} in its name", options.filter.as_deref().unwrap_or_default());
     }
-    let mut table = Table {
-        programs: sums(&ready)?,
-        tests: wanted.tests.len(),
-        filter: options.filter.clone(),
-        finished: false,
-        rows: Vec::new(),
-    };
+    let sums = ready.programs().map(|programs| Ok((programs.arch, sum(programs)?))).collect::<Result<Vec<_>>>()?;
+    let sum_of = |arch: Arch| sums.iter().find(|(its, _)| *its == arch).map(|(_, sum)| sum.clone());
+    let mut table =
+        Table { tests: wanted.tests.len(), filter: options.filter.clone(), finished: false, rows: Vec::new() };
     let earlier = fs::read(place("matrix.json")).ok().and_then(|text| serde_json::from_slice::<Table>(&text).ok());
     if let Some(earlier) = earlier.filter(|earlier| table.takes_over(earlier)) {
         table.rows = earlier.rows.into_iter().filter(|row| row.result != What::NotRun).collect();
     }
-    // The same kernel in another release is another.
-    table.rows.retain(|row| guests.kernels.iter().any(|kernel| row.release.as_ref() == Some(&kernel.release)));
+    // The same kernel in another release is another, as are other programs.
+    let is_of_now = |row: &Row, kernel: &Kernel| {
+        row.release.as_ref() == Some(&kernel.release) && row.programs.is_some() && row.programs == sum_of(kernel.arch)
+    };
+    table.rows.retain(|row| guests.kernels.iter().any(|kernel| is_of_now(row, kernel)));
 
     if !table.rows.is_empty() {
         println!("an earlier run of these tests was stopped; kept from it:\n{}", table.text());
@@ -107,6 +108,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         table.rows.extend(profiles.iter().map(|profile| Row {
             kernel: name.clone(),
             profile: *profile,
+            programs: None,
             release: None,
             result: What::NotRun,
             why: Some(why.clone()),
@@ -116,7 +118,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     let table = Mutex::new(table);
     suite::side_by_side(&guests, &ready, &tasks, |task, ended| {
         let mut table = table.lock().unwrap_or_else(PoisonError::into_inner);
-        table.rows.push(Row::of(task, ended));
+        table.rows.push(Row::of(task, ended, sum_of(task.machine.kernel.arch)));
         if let Err(why) = table.write() {
             eprintln!("{why:#}");
         }
@@ -139,7 +141,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
 impl Table {
     /// Whether what an earlier run has done counts here: it was stopped, and ran the same.
     fn takes_over(&self, earlier: &Self) -> bool {
-        !earlier.finished && earlier.programs == self.programs && earlier.filter == self.filter
+        !earlier.finished && earlier.tests == self.tests && earlier.filter == self.filter
     }
 
     fn write(&self) -> Result<()> {
@@ -195,11 +197,12 @@ impl Table {
 }
 
 impl Row {
-    fn of(task: &Task, ended: &Ended) -> Self {
+    fn of(task: &Task, ended: &Ended, programs: Option<String>) -> Self {
         let Machine { kernel, profile } = task.machine;
         Self {
             kernel: kernel.name.clone(),
             profile,
+            programs,
             release: Some(kernel.release.clone()),
             result: if ended.passed.is_ok() { What::Passed } else { What::Failed },
             why: ended.remark(),
@@ -212,10 +215,10 @@ impl Row {
     }
 }
 
-/// What tells one build of the programs from another.
-fn sums(ready: &Ready) -> Result<String> {
+/// What tells one build of the programs for an architecture from another.
+fn sum(programs: &Programs) -> Result<String> {
     let mut sums = Command::new("sha256sum");
-    sums.args(ready.programs().flat_map(|programs| [&programs.tests, programs.tested()]));
+    sums.args([&programs.tests, programs.tested()]);
     let output = sums.output().context("cannot run sha256sum")?;
     if !output.status.success() {
         bail!("sha256sum cannot read the programs of the guests");
@@ -233,13 +236,14 @@ mod tests {
         let row = |result: &What| Row {
             kernel: "6.12:arm64".to_owned(),
             profile: Profile::Smp,
+            programs: None,
             release: (*result != What::NotRun).then(|| "6.12.118+deb13-cloud-arm64".to_owned()),
             result: *result,
             why: (*result != What::Passed).then(|| "1 of 2 tests failed: a|b\nmore of it".to_owned()),
             seconds: (*result != What::NotRun).then_some(125),
         };
         let rows = results.iter().map(row).collect();
-        Table { programs: "sum".to_owned(), tests: 2, filter: None, finished: false, rows }
+        Table { tests: 2, filter: None, finished: false, rows }
     }
 
     #[test]
@@ -274,7 +278,7 @@ mod tests {
         assert!(now.takes_over(&earlier));
         earlier.finished = true;
         assert!(!now.takes_over(&earlier));
-        earlier = Table { programs: "other".to_owned(), ..read(&table(&[What::Passed]))? };
+        earlier = Table { tests: 3, ..read(&table(&[What::Passed]))? };
         assert!(!now.takes_over(&earlier));
         earlier = Table { filter: Some("v4".to_owned()), ..read(&table(&[What::Passed]))? };
         assert!(!now.takes_over(&earlier));

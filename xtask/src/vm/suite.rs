@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail};
 
 use crate::arch::Arch;
+use crate::root;
 use crate::setup;
 use crate::test::kernel::{TESTS_FAILED, most};
 
@@ -87,6 +88,10 @@ enum Failure {
 impl Ready {
     /// Builds what the guests need.
     pub fn build(guests: &Guests) -> Result<Self> {
+        // Guests of this architecture have this machine's programs.
+        if root::available() && archs(&guests.kernels).any(Arch::is_here) {
+            setup::test_packages()?;
+        }
         Self::build_for(guests, |_| true)
     }
 
