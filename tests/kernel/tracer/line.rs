@@ -81,11 +81,14 @@ impl Line {
     }
 }
 
-/// Lines by connection, in the order in which they came.
+/// Lines by connection, in the order in which they came. A handshake that is told of before its socket has an id is of the connection that it became.
 pub fn by_id(lines: &[Line]) -> BTreeMap<String, Vec<Line>> {
+    let ends = |line: &Line| (line.laddr, line.lport, line.raddr, line.rport);
+    let ids: BTreeMap<_, &String> = lines.iter().filter_map(|line| Some((ends(line), line.id.as_ref()?))).collect();
     let mut connections: BTreeMap<String, Vec<Line>> = BTreeMap::new();
     for line in lines {
-        connections.entry(line.id.clone().unwrap_or_default()).or_default().push(line.clone());
+        let id = line.id.as_ref().or_else(|| ids.get(&ends(line)).copied());
+        connections.entry(id.cloned().unwrap_or_default()).or_default().push(line.clone());
     }
     connections
 }
