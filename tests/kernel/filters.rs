@@ -251,22 +251,25 @@ pub fn lines(ip: &str) {
     older.client.shutdown(std::net::Shutdown::Write).unwrap();
     traffic::read_end(&older.server);
     traffic::hold(LONG);
+    let (place, netns) = (tempfile::tempdir().unwrap(), netns::inode().to_string());
+    let file = place.path().join("lines.tcpwait");
+    let file = file.to_str().unwrap();
     let longer = Tracer::here(&["--longer-than", "1s"]);
-    let refused = Tracer::here(&["--reason", "refused"]);
-    let others = Tracer::here(&["--reason", "!refused"]);
+    // The kernel knows nothing of reasons, so a recording does for them.
+    let recorder = Tracer::start(&["record", "-o", file, "--netns", &netns]);
+    let of_reason = |reason| Tracer::spawn(command(["trace", "--json", "--from", file, "--reason", reason])).end(SOON);
     // Those that are older have been listed once they are told of.
     let nobody = std::net::SocketAddr::new(ip.parse().unwrap(), 9);
     assert!(traffic::socket(ip.parse().unwrap()).connect(&nobody.into()).is_err());
     drop(Pair::on(ip).close_client_first());
     traffic::hold(LONG);
     drop(older.server);
-    let ends = |tracer: Tracer| {
-        let ended = tracer.stop();
-        assert_eq!(ended.code, Some(0), "{ended:?}");
-        ended
-    };
     let most = begun.elapsed();
-    let (longer, refused, others) = (ends(longer), ends(refused), ends(others));
+    assert_eq!(recorder.stop().code, Some(0));
+    let (longer, refused, others) = (longer.stop(), of_reason("refused"), of_reason("!refused"));
+    for ended in [&longer, &refused, &others] {
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+    }
     let mut steps: Vec<String> = longer.lines().iter().map(Line::step).collect();
     steps.sort_unstable();
     assert_eq!(steps, ["CLOSE_WAIT>LAST_ACK", "FIN_WAIT2>TIME_WAIT"], "{longer:?}");
