@@ -16,12 +16,13 @@ const LINKER_VERSION: &str = "0.10.3";
 const COMPILER_PACKAGES: [[&str; 2]; 2] = [["rustc-web", "libstd-rust-web-dev-bpf"], ["rustc", "libstd-rust-dev-bpf"]];
 
 /// Programs the kernel tests run, and Debian's packages for them.
-const TEST_PROGRAMS: [(&str, &str); 11] = [
+const TEST_PROGRAMS: [(&str, &str); 12] = [
     ("nginx", "nginx-light"),
     ("ab", "apache2-utils"),
     ("curl", "curl"),
     ("ss", "iproute2"),
     ("ip", "iproute2"),
+    ("nft", "nftables"),
     ("prometheus", "prometheus"),
     ("promtool", "prometheus"),
     ("mandoc", "mandoc"),
