@@ -18,7 +18,7 @@ use super::{file_name, place};
 /// Modules that the tests may need; without one that a kernel does not have, a test says so itself. The first is what
 /// `libcrc32c`, and with it `nf_tables`, asks for by name where it is not built in (6.12's flavours that are not for cloud
 /// machines): nothing in a guest could load it when the kernel asks.
-const MODULES: [&str; 11] = [
+const MODULES: [&str; 12] = [
     "crc32c_generic",
     "veth",
     "dummy",
@@ -30,6 +30,7 @@ const MODULES: [&str; 11] = [
     "xt_TPROXY",
     "nft_tproxy",
     "nft_socket",
+    "nft_reject_inet",
 ];
 
 /// A kernel that can be booted.
