@@ -1,6 +1,6 @@
 //! `cargo xtask vm`: the kernel tests, or any command, on other kernels, each in a virtual machine of its own.
 //! The parts: which packages are a kernel (`series`), what is in them (`kernel`), the machine (`qemu`), its files (`image`, `userland`, `cpio`), one run of it (`boot`), the tests and the verdict on them (`suite`). Inside,
-//! tests/kernel/guest.rs is the first process. Nothing is installed; all of it is in target/vm.
+//! tests/kernel/guest.rs is the first process. All of it is in target/vm; only what the tests run of this machine's is installed, by root (setup.rs).
 
 use std::collections::BTreeMap;
 use std::env;
