@@ -1,9 +1,11 @@
 //! How a record comes into a ring buffer. A record is reserved whole, filled, submitted;
 //! what does not fit is counted under its cause. It never waits and knows nothing of what it carries.
+//! What is the same for every type of record is a function that is called: the verifier's work grows faster than a program does.
+
+use core::ffi::c_void;
 
 use aya_ebpf::{
     EbpfContext,
-    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns},
 };
 use aya_log_ebpf::warn;
@@ -11,8 +13,7 @@ use tcpwait_wire::wire::{Counter, Head, Kind};
 
 use crate::{
     counters::{count, is_first},
-    maps::{ASLEEP, NOTES, WAKE_BYTES},
-    ring::reserve,
+    ring::{reserve, submit},
     task,
 };
 
@@ -30,35 +31,34 @@ pub fn emit<R: 'static>(
     // SAFETY: the helper has no preconditions.
     let time_ns = unsafe { bpf_ktime_get_ns() };
     let cpu = cpu();
-    let Some(mut entry) = reserve::<R>(cpu) else {
-        if is_first(lost) {
-            warn!(ctx, "ring buffer full: first loss of kind {} on this CPU", kind as u8);
-        }
-        count(lost);
+    let record = reserve(cpu, size_of::<R>() as u64);
+    if record.is_null() {
+        no_room(ctx.as_ptr(), kind as u8, lost);
         return false;
-    };
-    let record = entry.as_mut_ptr();
+    }
     let head = head_of::<R>(ctx, kind, flags, time_ns, cpu);
-    // SAFETY: every record type starts with a `Head` (wire.rs) and the reserved memory is 8-byte aligned.
-    unsafe { record.cast::<Head>().write(head) };
-    fill(record);
-    entry.submit(wakes(size_of::<R>()));
+    // SAFETY: every record type starts with a `Head` (wire.rs), and the reserved memory is of its size and 8-byte aligned.
+    unsafe {
+        record.cast::<Head>().write(head);
+        fill(record.cast());
+        submit(record, size_of::<R>() as u64);
+    }
     true
 }
 
 /// Writes a record that was made before and held back. Returns whether it fitted.
 #[inline(always)]
 pub fn emit_again<R: Copy + 'static>(ctx: &impl EbpfContext, held: *const R, kind: Kind, lost: Counter) -> bool {
-    let Some(mut entry) = reserve::<R>(cpu()) else {
-        if is_first(lost) {
-            warn!(ctx, "ring buffer full: first loss of kind {} on this CPU", kind as u8);
-        }
-        count(lost);
+    let record = reserve(cpu(), size_of::<R>() as u64);
+    if record.is_null() {
+        no_room(ctx.as_ptr(), kind as u8, lost);
         return false;
-    };
+    }
     // SAFETY: the reserved memory is of that size, and the caller's is as it was made.
-    unsafe { entry.as_mut_ptr().copy_from_nonoverlapping(held, 1) };
-    entry.submit(wakes(size_of::<R>()));
+    unsafe {
+        record.cast::<R>().copy_from_nonoverlapping(held, 1);
+        submit(record, size_of::<R>() as u64);
+    }
     true
 }
 
@@ -75,12 +75,6 @@ fn cpu() -> u32 {
     unsafe { bpf_get_smp_processor_id() }
 }
 
-/// Whether a record of so many bytes wakes the reader, as the kernel wants to be told. Waking it for each would cost more than the record.
-#[inline(always)]
-fn wakes(bytes: usize) -> u64 {
-    u64::from(if is_wake_due(bytes as u64) || is_reader_asleep() { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP })
-}
-
 #[inline(always)]
 fn head_of<R>(ctx: &impl EbpfContext, kind: Kind, flags: u8, time_ns: u64, cpu: u32) -> Head {
     Head {
@@ -93,24 +87,20 @@ fn head_of<R>(ctx: &impl EbpfContext, kind: Kind, flags: u8, time_ns: u64, cpu: 
     }
 }
 
-/// Whether this CPU has written its share. The reader comes by on its own several times a second, and then the buffer is emptier than
-/// this knows: asking (`bpf_ringbuf_query`) costs more than one wake-up too many among thousands of records.
-#[inline(always)]
-fn is_wake_due(bytes: u64) -> bool {
-    let Some(notes) = NOTES.get_ptr_mut(0) else { return true };
-    // SAFETY: this CPU's own slot. A softirq in between makes it a few bytes less.
-    unsafe {
-        let written = (*notes).unread_bytes + bytes;
-        let due = written >= WAKE_BYTES.load();
-        (*notes).unread_bytes = if due { 0 } else { written };
-        due
+/// Counts a record that did not fit, and says so of the first. (Not `#[cold]`: that has a section of its own, and aya calls what is at the same place in `.text`.)
+#[inline(never)]
+fn no_room(ctx: *mut c_void, kind: u8, lost: Counter) {
+    if is_first(lost) {
+        warn!(&Context(ctx), "ring buffer full: first loss of kind {} on this CPU", kind);
     }
+    count(lost);
 }
 
-/// Whether the reader waits to be woken. It stays so until it is up: records that come meanwhile wake it again, which is one bit that is set already
-/// (`bpf_ringbuf_commit` queues one `irq_work`).
-#[inline(always)]
-fn is_reader_asleep() -> bool {
-    // SAFETY: an aligned word that lives as long as the map; user space may write it at any time.
-    ASLEEP.get_ptr(0).is_some_and(|asleep| unsafe { asleep.read_volatile() } != 0)
+/// The context of whatever program this is part of.
+struct Context(*mut c_void);
+
+impl EbpfContext for Context {
+    fn as_ptr(&self) -> *mut c_void {
+        self.0
+    }
 }
