@@ -113,9 +113,13 @@ fn without_debug_info(elf: &[u8]) -> Result<Vec<u8>, ::object::build::Error> {
     Ok(stripped)
 }
 
-/// `<target>/bpf`, which debug, release and clippy builds share. Cargo does not tell scripts the target folder;
-/// `OUT_DIR` is `<target>/<profile>/build/…`.
+/// `<target>/bpf`, which all builds share: whatever the user side is built for, the object is the same. Cargo does not tell scripts the target folder:
+/// it is the workspace's own if that is where this one writes, and else what `<target>/<profile>/build/…` (`OUT_DIR`) has.
 fn nested_target_dir(out: &Path) -> PathBuf {
+    let usual = toolchain::workspace().join("target");
+    if out.starts_with(&usual) {
+        return usual.join("bpf");
+    }
     out.ancestors()
         .find(|folder| folder.ends_with("build"))
         .and_then(|build| build.ancestors().nth(2))

@@ -306,8 +306,6 @@ pub const RUNNING_MAP: &str = "RUNNING";
 pub const RUNNING_ONE_IN: u32 = 0xffff;
 /// The bit of it that says that connects may have been held back in [`HELD_MAP`]: set from the first thinning on.
 pub const RUNNING_HOLDS: u32 = 1 << 16;
-/// Program array of one: what the programs of `inet_sock_set_state` go on to.
-pub const STATE_BODY_MAP: &str = "STATE_BODY";
 /// Hash map of the connects whose port is not chosen yet while only some connections are told of: cookie to the record that waits. As large as it is made.
 pub const HELD_MAP: &str = "HELD";
 /// Array of one `u32`: not 0 while the reader does not look at the ring buffer by itself. The next record wakes it.

@@ -3,7 +3,7 @@
 use aya_ebpf::{
     Global,
     macros::map,
-    maps::{Array, HashMap, PerCpuArray, ProgramArray, RingBuf},
+    maps::{Array, HashMap, PerCpuArray, RingBuf},
 };
 use tcpwait_wire::{
     config::ABSENT,
@@ -38,10 +38,6 @@ pub static RING_SHIFT: Global<u32> = Global::new(31);
 /// See `config::RUNNING_MAP`.
 #[map]
 pub static RUNNING: Array<u32> = Array::with_max_entries(1, 0);
-
-/// See `config::STATE_BODY_MAP`.
-#[map]
-pub static STATE_BODY: ProgramArray = ProgramArray::with_max_entries(1, 0);
 
 /// See `config::HELD_MAP`. User space makes it as large as it needs: a socket is in it no longer than in SYN_SENT.
 #[map]

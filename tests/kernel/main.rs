@@ -85,6 +85,12 @@ const UNSOUND: u8 = 102;
 const V4: &str = "127.0.0.1";
 const V6: &str = "::1";
 
+/// The names of the tests after `--these`, with commas between them: the harness itself takes one at most.
+fn these() -> Option<String> {
+    let mut arguments = std::env::args().skip(1);
+    arguments.find(|argument| argument == "--these").and_then(|_| arguments.next())
+}
+
 fn main() -> ExitCode {
     // The same executable plays the other processes.
     if std::env::args().nth(1).as_deref() == Some(actor::ROLE) {
@@ -103,7 +109,8 @@ fn main() -> ExitCode {
     if guest::is_this() {
         guest::live();
     }
-    let mut arguments = Arguments::from_args();
+    let these = these();
+    let mut arguments = if these.is_some() { Arguments::default() } else { Arguments::from_args() };
     if !arguments.list && !nix::unistd::geteuid().is_root() {
         eprintln!("these tests trace the kernel: run them as root (`cargo xtask test` does)");
         return ExitCode::FAILURE;
@@ -427,6 +434,9 @@ fn main() -> ExitCode {
     ];
     if std::env::var_os("TCPWAIT_TESTS").is_some_and(|which| which == "watched") {
         trials.retain(|trial| netns::is_watched(trial.name()));
+    }
+    if let Some(these) = these {
+        trials.retain(|trial| these.split(',').any(|name| name == trial.name()));
     }
     // With more at once, each with its tracer, every event of the machine passes through all of them.
     const AT_ONCE: usize = 50;

@@ -22,7 +22,7 @@ use crate::{
     emit::emit,
     filter::wanted,
     kernel,
-    maps::{NOTES, STATE_BODY, UNOWNED, unowned_slot},
+    maps::{NOTES, UNOWNED, unowned_slot},
     sample::{chooses, holds, is_told, one_in},
     sock::{
         Fields, Netns, Typed, bound_port, flow, full_lport, held_by_task, is_deferred, is_tcp, make_cookie, netns_of,
@@ -47,10 +47,7 @@ macro_rules! programs {
     ($($name:ident is $number:literal,)*) => {$(
         #[btf_tracepoint(function = "inet_sock_set_state")]
         fn $name(ctx: BtfTracePointContext) -> i32 {
-            if taken(&ctx, Turn { hook: Hook::State, program: $number, of: 2, of_preemptible: 4, of_function: false }) {
-                // SAFETY: the program there is for the same tracepoint. It is there before any of these is attached, and as long as they are.
-                unsafe { STATE_BODY.tail_call(&ctx, 0) };
-            }
+            changed(ctx, Turn { hook: Hook::State, program: $number, of: 2, of_preemptible: 4, of_function: false });
             0
         }
     )*};
@@ -65,38 +62,24 @@ programs! {
     inet_sock_set_state_4 is 4,
 }
 
-/// What the kernel hands this hook: the socket, the state that it leaves, and the one that it comes to.
-#[inline(always)]
-fn arguments(ctx: &BtfTracePointContext) -> (Typed, i32, i32) {
-    // SAFETY: the tracepoint's arguments.
-    unsafe { (Typed::new(ctx.arg(0)), ctx.arg(1), ctx.arg(2)) }
-}
-
-/// Whether this program takes the event, and it is of interest.
-#[inline(always)]
-fn taken(ctx: &BtfTracePointContext, turn: Turn) -> bool {
-    let (sk, old, new) = arguments(ctx);
-    let event = sk.number() << 8 | (old as u64 & 15) << 4 | new as u64 & 15;
-    (is_tcp(sk) || by_its_owner(old, new)) && takes(ctx, turn, event)
-}
-
-/// What each of them goes on to. The kernel asks whether a program is active on its CPU of those that are attached, not of one that is jumped to
-/// (`bpf_tail_call`). So what takes long to be checked by the verifier is there once, however many programs the hook has.
-#[btf_tracepoint(function = "inet_sock_set_state")]
-fn inet_sock_set_state_body(ctx: BtfTracePointContext) -> i32 {
-    changed(ctx);
-    0
-}
-
 /// Question: which state did a full socket leave, and for which?
 /// Prototype: `inet_sock_set_state(const struct sock *sk, const int oldstate, const int newstate)`.
 /// Since: 4.16, the same arguments in every version to 7.3. Runs in process context or softirq, interrupts may be on.
 /// Cost: one record a transition; a stack only where it ends in CLOSE otherwise than with the last ACK or for a mini-socket.
 #[inline(always)]
-fn changed(ctx: BtfTracePointContext) {
-    let (sk, old, new) = arguments(&ctx);
+fn changed(ctx: BtfTracePointContext, turn: Turn) {
+    // SAFETY: the tracepoint's argument.
+    let sk = unsafe { Typed::new(ctx.arg(0)) };
+    let old: i32 = ctx.arg(1);
+    let new: i32 = ctx.arg(2);
+    let event = sk.number() << 8 | (old as u64 & 15) << 4 | new as u64 & 15;
     if !is_tcp(sk) {
-        multipath(&ctx, sk);
+        if by_its_owner(old, new) && takes(&ctx, turn, event) {
+            multipath(&ctx, sk);
+        }
+        return;
+    }
+    if !takes(&ctx, turn, event) {
         return;
     }
     let newborn = old == LISTEN && new == SYN_RECV;

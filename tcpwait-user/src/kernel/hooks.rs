@@ -2,7 +2,7 @@
 
 use std::iter;
 
-use tcpwait_wire::{config, wire};
+use tcpwait_wire::wire;
 
 use crate::lifecycle::SegmentSource;
 
@@ -48,15 +48,6 @@ pub struct Along {
     pub copies: &'static [&'static str],
 }
 
-/// A program that the programs of a hook go on to (`bpf_tail_call`), and that is not attached itself.
-#[derive(Clone, Copy, Debug)]
-pub struct Body {
-    /// Name of the program.
-    pub program: &'static str,
-    /// Name of the program array by which it is found, at its only place.
-    pub map: &'static str,
-}
-
 /// A hook and its program, which has the same name.
 #[derive(Clone, Copy, Debug)]
 pub struct Hook {
@@ -70,8 +61,6 @@ pub struct Hook {
     pub copies: &'static [&'static str],
     /// How many of those are needed where tracepoints disable preemption; where they do not, all are.
     pub at_least: usize,
-    /// What all of them go on to.
-    pub body: Option<Body>,
     /// Functions that tell the rest: their programs are attached with its own, all or none.
     pub along: &'static [Along],
     /// Whether the tool can go on without it.
@@ -140,7 +129,6 @@ pub const HOOKS: &[Hook] = &[
         number: wire::Hook::Read,
         copies: &["tcp_rcv_space_adjust_2"],
         at_least: 0,
-        body: None,
         along: &[],
         need: Need::Optional,
         without: "the process of an accepted connection is unknown until it closes",
@@ -148,7 +136,6 @@ pub const HOOKS: &[Hook] = &[
     Hook {
         copies: &["inet_sock_set_state_2", "inet_sock_set_state_3", "inet_sock_set_state_4"],
         at_least: 1,
-        body: Some(Body { program: "inet_sock_set_state_body", map: config::STATE_BODY_MAP }),
         ..required("inet_sock_set_state", wire::Hook::State, "state changes of full sockets are unknown")
     },
 ];
@@ -203,7 +190,6 @@ const fn required(name: &'static str, number: wire::Hook, without: &'static str)
         number,
         copies: &[],
         at_least: 0,
-        body: None,
         along: &[],
         need: Need::Required,
         without,
@@ -218,7 +204,7 @@ const fn one_of(
     kind: AttachKind,
     without: &'static str,
 ) -> Hook {
-    Hook { name, kind, number, copies, at_least: 0, body: None, along: &[], need: Need::OneOf(work), without }
+    Hook { name, kind, number, copies, at_least: 0, along: &[], need: Need::OneOf(work), without }
 }
 
 /// Which of the hooks that do the same work is taken.

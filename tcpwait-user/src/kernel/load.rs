@@ -20,7 +20,7 @@ use super::{
     hooks::{Choice, Choices, HOOKS, Hook, HookOutcome, HookState, Need, Preemption, attached},
     needs, netns,
     probes::{Probes, misses},
-    programs::{self, Bodies},
+    programs,
     rings::{Grouping, Rings},
     symbols,
     types::{self, KernelTypes},
@@ -161,9 +161,7 @@ fn probes(options: &Options) -> Result<Probes> {
     let wanted = |hook: &&Hook| {
         not_needed(hook, options.choices, &[]).or_else(|| unsupported(types, hook)).is_none() && !spared(hook)
     };
-    let maps_of_bodies = HOOKS.iter().filter_map(|hook| Some(hook.body?.map));
-    let mut bodies: Bodies = maps_of_bodies.map(|map| Ok((map, take(&mut ebpf, map)?))).collect::<Result<_>>()?;
-    let mut tried = programs::attach(&mut ebpf, &mut bodies, HOOKS.iter().filter(wanted), preemption, btf);
+    let mut tried = programs::attach(&mut ebpf, HOOKS.iter().filter(wanted), preemption, btf);
     let logs: Vec<String> =
         tried.values().filter_map(|tried| Some(programs::verifier_log(tried.as_ref().err()?))).collect();
     let mut hooks: Vec<HookState> = Vec::new();
@@ -209,7 +207,6 @@ fn probes(options: &Options) -> Result<Probes> {
         running,
         asleep: take(&mut ebpf, config::ASLEEP_MAP)?,
         ebpf,
-        _bodies: bodies,
         hooks,
         handlers,
         symbols,

@@ -17,7 +17,7 @@ use super::{
     Handlers,
     counters::recursion_misses,
     hooks::{HookOutcome, HookState, Preemption},
-    programs::{self, Bodies},
+    programs,
     rings::Rings,
 };
 use crate::symbols::Symbols;
@@ -25,8 +25,6 @@ use crate::symbols::Symbols;
 /// The attached programs.
 pub struct Probes {
     pub(super) ebpf: Ebpf,
-    /// The kernel empties a program array once nobody holds it (`prog_array_map_clear`).
-    pub(super) _bodies: Bodies,
     pub(super) rings: Rings,
     pub(super) counts: PerCpuArray<MapData, [u64; COUNT_WORDS]>,
     pub(super) running: Array<MapData, u32>,

@@ -10,8 +10,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use aya::{
     Btf, Ebpf,
-    maps::{MapData, ProgramArray},
-    programs::{BtfTracePoint, FExit, Program, ProgramError, ProgramFd},
+    programs::{BtfTracePoint, FExit, Program, ProgramError},
 };
 
 use super::hooks::{AttachKind, Hook, HookOutcome, Need, Preemption};
@@ -19,46 +18,27 @@ use super::hooks::{AttachKind, Hook, HookOutcome, Need, Preemption};
 /// What came of the hooks that were tried, by their names.
 pub type Tried = HashMap<&'static str, Result<()>>;
 
-/// The program arrays of the hooks that have a body, by their names. A program is in one as long as the array is held here.
-pub type Bodies = HashMap<&'static str, ProgramArray<MapData>>;
-
-/// A hook with its programs.
-struct Try<'a> {
-    hook: &'static Hook,
-    /// What they go on to, and where that is found.
-    body: Option<(Found<'a>, Option<&'a mut ProgramArray<MapData>>)>,
-    /// The programs on each of its functions, in their order.
-    functions: Vec<(&'static str, Vec<Found<'a>>)>,
-}
+/// A hook, and the programs on each of its functions, in their order.
+type Try<'a> = (&'static Hook, Vec<(&'static str, Vec<Found<'a>>)>);
 
 /// A program's name, and the program, if the object has it.
 type Found<'a> = (&'static str, Option<&'a mut Program>);
 
 /// Loads and attaches programs, hooks beside each other, as the kernel waits tens of milliseconds for each. Of hooks that do the same work the
 /// first that can be had is taken, and the rest is not tried.
-pub fn attach(
-    ebpf: &mut Ebpf,
-    bodies: &mut Bodies,
-    hooks: impl Iterator<Item = &'static Hook>,
-    preemption: Preemption,
-    btf: &Btf,
-) -> Tried {
+pub fn attach(ebpf: &mut Ebpf, hooks: impl Iterator<Item = &'static Hook>, preemption: Preemption, btf: &Btf) -> Tried {
     let mut programs: HashMap<&str, &mut Program> = ebpf.programs_mut().collect();
-    let mut arrays: HashMap<&str, &mut ProgramArray<MapData>> =
-        bodies.iter_mut().map(|(name, array)| (*name, array)).collect();
     let mut lots: Vec<Vec<Try<'_>>> = Vec::new();
     for hook in hooks {
         let mut find = |name| (name, programs.remove(name));
-        let body = hook.body.map(|body| (find(body.program), arrays.remove(body.map)));
-        let functions =
+        let its =
             hook.programs(preemption).map(|on| (on.function, on.names.into_iter().map(&mut find).collect())).collect();
-        let its = Try { hook, body, functions };
         let same_work = |lot: &&mut Vec<Try<'_>>| {
-            matches!(hook.need, Need::OneOf(_)) && lot.iter().any(|other| other.hook.need == hook.need)
+            matches!(hook.need, Need::OneOf(_)) && lot.iter().any(|(other, _)| other.need == hook.need)
         };
         match lots.iter_mut().find(same_work) {
-            Some(lot) => lot.push(its),
-            None => lots.push(vec![its]),
+            Some(lot) => lot.push((hook, its)),
+            None => lots.push(vec![(hook, its)]),
         }
     }
     thread::scope(|scope| {
@@ -71,10 +51,10 @@ pub fn attach(
 /// The first hook of which every program can be had; of the others nothing stays attached.
 fn attach_one_of(lot: Vec<Try<'_>>, btf: &Btf) -> Vec<(&'static str, Result<()>)> {
     let mut tried = Vec::new();
-    for mut one in lot {
-        let result = attach_all(&mut one, btf);
+    for (hook, mut functions) in lot {
+        let result = attach_all(hook.kind, &mut functions, btf);
         let done = result.is_ok();
-        tried.push((one.hook.name, result));
+        tried.push((hook.name, result));
         if done {
             break;
         }
@@ -84,16 +64,11 @@ fn attach_one_of(lot: Vec<Try<'_>>, btf: &Btf) -> Vec<(&'static str, Result<()>)
 
 /// All programs of a hook or none. Those on one function are alike, but the first has to run first, so they are attached
 /// one after the other. A tracepoint runs them in that order (`func_add`), a trampoline the other way round (`bpf_trampoline_link_prog` adds at the head).
-fn attach_all(one: &mut Try<'_>, btf: &Btf) -> Result<()> {
-    let Try { hook: Hook { name, kind, .. }, body, functions } = one;
-    if let Some((program, array)) = body {
-        let fd = load_one(program, *kind, name, btf)?;
-        let array = array.as_mut().with_context(|| format!("the eBPF object has no program array for {name}"))?;
-        array.set(0, fd, 0).with_context(|| format!("handing the programs for {name} what they go on to"))?;
-    }
+fn attach_all(kind: AttachKind, functions: &mut [(&'static str, Vec<Found<'_>>)], btf: &Btf) -> Result<()> {
     for (function, programs) in &mut *functions {
-        for program in programs {
-            load_one(program, *kind, function, btf)?;
+        for (name, program) in programs {
+            let program = program.as_mut().with_context(|| format!("the eBPF object has no program {name}"))?;
+            load_one(program, kind, function, btf)?;
         }
     }
     let attached = functions.iter_mut().try_for_each(|(function, programs)| {
@@ -113,23 +88,21 @@ fn attach_all(one: &mut Try<'_>, btf: &Btf) -> Result<()> {
     attached
 }
 
-fn load_one<'a>(found: &'a mut Found<'_>, kind: AttachKind, function: &str, btf: &Btf) -> Result<&'a ProgramFd> {
+fn load_one(program: &mut Program, kind: AttachKind, function: &str, btf: &Btf) -> Result<()> {
     /// The verifier takes megabytes for a program while it is at it, from the memory of the cgroup (`GFP_KERNEL_ACCOUNT`, 7.3): two dozen
     /// programs beside each other took 40 MB, one after the other they take 8. What is waited for, the kernel's grace periods, comes with attaching.
     static VERIFIER: Mutex<()> = Mutex::new(());
 
     let loading = || format!("loading the program for {function}");
-    let (name, program) = found;
-    let program = program.as_mut().with_context(|| format!("the eBPF object has no program {name}"))?;
     let _turn = VERIFIER.lock().unwrap_or_else(PoisonError::into_inner);
     match kind {
         AttachKind::Tracepoint => {
-            let program: &mut BtfTracePoint = (&mut **program).try_into().with_context(loading)?;
-            program.load(function, btf).and_then(|()| program.fd()).with_context(loading)
+            let program: &mut BtfTracePoint = program.try_into().with_context(loading)?;
+            program.load(function, btf).with_context(loading)
         }
         AttachKind::Fexit => {
-            let program: &mut FExit = (&mut **program).try_into().with_context(loading)?;
-            program.load(function, btf).and_then(|()| program.fd()).with_context(loading)
+            let program: &mut FExit = program.try_into().with_context(loading)?;
+            program.load(function, btf).with_context(loading)
         }
     }
 }

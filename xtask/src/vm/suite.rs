@@ -132,7 +132,8 @@ impl Wanted {
         if let Some(name) = names.iter().find(|name| !there.iter().any(|there| there == *name)) {
             bail!("no kernel test is called {name}");
         }
-        Ok(Self::each_alone(names.iter().map(|name| (*name).to_owned()).collect()))
+        let program = ["/init", "--these", &names.join(",")].map(str::to_owned).to_vec();
+        Ok(Self { tests: names.iter().map(|name| (*name).to_owned()).collect(), programs: vec![program] })
     }
 
     /// These tests, one after the other.
