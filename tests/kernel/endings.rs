@@ -18,7 +18,7 @@ use nix::{
 use crate::{
     V4,
     actor::Cast,
-    netns,
+    guest, netns,
     tracer::{SOON, START, Tracer, command},
     traffic::{self, Pair, until},
 };
@@ -86,18 +86,19 @@ impl Drop for Unread {
 pub fn nobody_reads() {
     let netns = netns::inode().to_string();
     let traced = |verb: &'static [&'static str], signal| ([verb, &["--netns", &netns]].concat(), signal);
-    for (arguments, signal) in [
+    let ends = [
         traced(&["trace"], Some(Signal::SIGINT)),
         traced(&["trace", "--json"], Some(Signal::SIGHUP)),
         traced(&["stat", "1"], Some(Signal::SIGTERM)),
         traced(&["ports", "1"], Some(Signal::SIGINT)),
         traced(&["trace", "--duration", "1"], None),
-    ] {
-        let mut unread = Unread::start(&arguments);
+    ];
+    for (arguments, signal) in guest::some_of(&ends) {
+        let mut unread = Unread::start(arguments);
         until("it traces", START, || unread.said().contains("Tracing"));
         drop(Pair::on(V4).close_client_first());
         if let Some(signal) = signal {
-            unread.signal(signal);
+            unread.signal(*signal);
         }
         assert_eq!(unread.code(), Some(0), "{arguments:?}: {}", unread.said());
         assert!(unread.said().contains("lines were not written"), "{arguments:?}: {}", unread.said());
@@ -141,9 +142,9 @@ pub fn the_doctor_is_hurried() {
 /// A full disk is an error, whenever it shows.
 pub fn a_full_disk() {
     let netns = netns::inode().to_string();
-    for verb in [&["trace"][..], &["stat"], &["stat", "0.2"], &["record", "-o", "/dev/full"]] {
+    for verb in guest::some_of(&[&["record", "-o", "/dev/full"][..], &["trace"], &["stat"], &["stat", "0.2"]]) {
         let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
-        let arguments = [verb, &["--duration", "0.5", "--netns", &netns]].concat();
+        let arguments = [*verb, &["--duration", "0.5", "--netns", &netns]].concat();
         let ended = command(arguments).stdout(full).output().unwrap();
         let said = String::from_utf8_lossy(&ended.stderr);
         assert!(ended.status.code() == Some(1) && said.contains("No space left on device"), "{verb:?}: {said}");

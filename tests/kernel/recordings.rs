@@ -147,7 +147,13 @@ pub fn killed_leaves_nothing() {
     drop(pair.close_client_first());
     let shows_it =
         |ended: &Ended| ended.lines().iter().any(|line| line.is_of(ends) && line.step() == "FIN_WAIT2>TIME_WAIT");
+    let mut read = 0;
     until("the recording has it", SOON, || {
+        let bytes = fs::metadata(&file).unwrap().len();
+        if bytes == read {
+            return false;
+        }
+        read = bytes;
         let so_far = replay(&file);
         so_far.code == Some(0) && shows_it(&so_far)
     });

@@ -1,5 +1,5 @@
 //! `cargo xtask vm --matrix`: all tests on all kernels in both profiles, and a table of how it went, which is written after each
-//! guest: a run that was stopped goes on where it was.
+//! guest: a run that was stopped, or was of some of them, goes on where it was.
 
 use std::env;
 use std::fs;
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::series::series_of;
 use super::suite::{self, Ended, Ready, Task, Wanted};
-use super::{Guests, Kernel, Machine, Options, Profile, Programs, SKIPPED, place, written};
+use super::{Guests, Machine, Options, Profile, Programs, SKIPPED, place, written};
 use crate::arch::Arch;
 
 /// What is run if nothing is named.
@@ -85,11 +85,9 @@ pub fn run(options: &Options) -> Result<ExitCode> {
     if let Some(earlier) = earlier.filter(|earlier| table.takes_over(earlier)) {
         table.rows = earlier.rows.into_iter().filter(|row| row.result != What::NotRun).collect();
     }
-    // The same kernel in another release is another, as are other programs.
-    let is_of_now = |row: &Row, kernel: &Kernel| {
-        row.release.as_ref() == Some(&kernel.release) && row.programs.is_some() && row.programs == sum_of(kernel.arch)
-    };
-    table.rows.retain(|row| guests.kernels.iter().any(|kernel| is_of_now(row, kernel)));
+    // What was not named this time is looked at when it is.
+    let of = |row: &Row| guests.kernels.iter().find(|kernel| kernel.name == row.kernel);
+    table.rows.retain(|row| of(row).is_none_or(|kernel| row.holds(&kernel.release, sum_of(kernel.arch).as_deref())));
 
     if !table.rows.is_empty() {
         println!("an earlier run of these tests was stopped; kept from it:\n{}", table.text());
@@ -130,7 +128,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         (kernel.unwrap_or(kernels.len()), row.profile == Profile::Smp)
     };
     table.rows.sort_by_key(place_of);
-    table.finished = true;
+    table.finished = options.kernel.is_empty() && options.profile.is_none();
     table.write()?;
     println!("\n{}", table.text());
     println!("this table is in {}, and beside it as JSON", place("matrix.md").display());
@@ -210,6 +208,11 @@ impl Row {
         }
     }
 
+    /// Whether it tells of these programs on this release: the same kernel in another release is another, as are other programs.
+    fn holds(&self, release: &str, programs: Option<&str>) -> bool {
+        programs.is_some() && (self.release.as_deref(), self.programs.as_deref()) == (Some(release), programs)
+    }
+
     fn is_of(&self, kernel: &str, profile: Profile) -> bool {
         self.kernel == kernel && self.profile == profile
     }
@@ -269,6 +272,25 @@ mod tests {
         let cells: Vec<&str> = row.trim_matches('|').split('|').map(str::trim).collect();
         let why = "1 of 2 tests failed: a/b";
         assert_eq!(cells, ["6.12:arm64", "smp", "6.12.118+deb13-cloud-arm64", "FAILED", "2:05", why]);
+    }
+
+    #[test]
+    fn a_row_holds_for_the_programs_that_were_run() {
+        let rows = |programs: Option<&str>| {
+            let mut table = table(&[What::Passed]);
+            table.rows.iter_mut().for_each(|row| row.programs = programs.map(str::to_owned));
+            table.rows
+        };
+        let release = "6.12.118+deb13-cloud-arm64";
+        for (programs, of, now, holds) in [
+            (Some("a b"), release, Some("a b"), true),
+            (Some("a b"), release, Some("a c"), false),
+            (Some("a b"), "6.12.119+deb13-cloud-arm64", Some("a b"), false),
+            (Some("a b"), release, None, false),
+            (None, release, None, false),
+        ] {
+            assert!(rows(programs).iter().all(|row| row.holds(of, now) == holds), "{programs:?} {of} {now:?}");
+        }
     }
 
     #[test]
