@@ -138,6 +138,8 @@ pub struct Guests {
 pub struct Machine<'a> {
     kernel: &'a Kernel,
     profile: Profile,
+    /// Which of several that are alike, each with some of the tests.
+    part: Option<usize>,
 }
 
 /// What a guest is to do.
@@ -244,7 +246,7 @@ impl Guests {
         let job = Job { images: &images, programs: &programs, memory: MEMORY, patience };
         let mut worst = 0;
         for kernel in &self.kernels {
-            let machine = Machine { kernel, profile };
+            let machine = Machine::one(kernel, profile);
             let name = if self.kernels.len() > 1 { format!("{:<10} ", machine.label()) } else { String::new() };
             let code = self.boot(machine, &job, |line| {
                 // Whoever reads it may have gone; the guest ends all the same.
@@ -268,7 +270,7 @@ impl Guests {
 
     /// Boots a machine and runs something on it.
     fn boot(&self, machine: Machine, job: &Job, hears: impl FnMut(Line)) -> Result<i32> {
-        let Machine { kernel, profile } = machine;
+        let Machine { kernel, profile, .. } = machine;
         let name = machine.file_name();
         let image = job.images.iter().find(|(arch, _)| *arch == kernel.arch);
         let (_, common) = image.with_context(|| format!("nothing was made ready for {}", kernel.arch))?;
@@ -280,23 +282,31 @@ impl Guests {
         let bulk = written(&place("out"), &format!("{name}.tar"), b"")?;
         let qemu = qemu.guest(kernel, &image, profile, job.memory, &Ports { console: &log, bulk: &bulk });
         let code = boot::run(qemu, &log, job.patience, hears)?;
-        unpack_out(&bulk, &place("out").join(file_name(&kernel.name)))?;
+        let folder = if machine.part.is_some() { name } else { file_name(&kernel.name) };
+        unpack_out(&bulk, &place("out").join(folder))?;
         Ok(code)
     }
 }
 
-impl Machine<'_> {
+impl<'a> Machine<'a> {
+    /// The only one that is so.
+    fn one(kernel: &'a Kernel, profile: Profile) -> Self {
+        Self { kernel, profile, part: None }
+    }
+
     /// What it is called.
     fn label(&self) -> String {
+        let part = self.part.map_or_else(String::new, |part| format!(" part {part}"));
         match self.profile {
-            Profile::Warp => self.kernel.name.clone(),
-            Profile::Smp | Profile::Many => format!("{} {}", self.kernel.name, self.profile.name()),
+            Profile::Warp => format!("{}{part}", self.kernel.name),
+            Profile::Smp | Profile::Many => format!("{} {}{part}", self.kernel.name, self.profile.name()),
         }
     }
 
     /// What its files are called.
     fn file_name(&self) -> String {
-        format!("{}-{}", file_name(&self.kernel.name), self.profile.name())
+        let part = self.part.map_or_else(String::new, |part| format!("-{part}"));
+        format!("{}-{}{part}", file_name(&self.kernel.name), self.profile.name())
     }
 
     /// What it said last, its console and its output.

@@ -14,7 +14,10 @@ use super::{Guests, Machine, Options, Profile};
 #[path = "../../../tests/kernel/smoke.rs"]
 mod smoke;
 
-const ALL: [&str; 2] = ["6.1", "7.3"];
+/// The newest takes longest, and begins first.
+const ALL: [&str; 2] = ["7.3", "6.1"];
+/// How many guests share the tests of a kernel. A guest has one CPU, and one alone at the end would leave the others idle.
+const PARTS: usize = 2;
 const SMOKE: [&str; 2] = ["6.12", "6.12:arm64"];
 
 /// Finds all that it takes, or downloads it. An error here says why there is nothing to run.
@@ -41,15 +44,16 @@ pub fn run(guests: &Guests, filters: &[Option<String>]) -> Result<Outcome> {
 /// Whether all passed; `None` if there is no such test.
 fn on_this_architecture(guests: &Guests, filters: &[Option<String>]) -> Result<Option<bool>> {
     let ready = Ready::build_for(guests, Arch::is_here)?;
-    let all = filters.iter().map(|filter| Wanted::of(&ready, filter.as_deref())).collect::<Result<Vec<_>>>()?;
+    let parts = filters.iter().map(|filter| Wanted::dealt(&ready, filter.as_deref(), PARTS));
+    let parts = parts.collect::<Result<Vec<_>>>()?;
     let few = Wanted::these(&ready, &smoke::TESTS)?;
     let mut rounds: Vec<_> =
-        all.iter().filter(|wanted| !wanted.tests.is_empty()).map(|all| tasks(guests, &ALL, all)).collect();
+        parts.iter().filter(|parts| !parts.is_empty()).map(|parts| in_parts(guests, parts)).collect();
     if rounds.is_empty() {
         return Ok(None);
     }
     if let ([None], Some(round)) = (filters, rounds.first_mut()) {
-        round.extend(tasks(guests, &SMOKE, &few).into_iter().filter(|task| task.machine.kernel.arch.is_here()));
+        round.extend(those(guests, &few).into_iter().filter(|task| task.machine.kernel.arch.is_here()));
     }
     let mut all_passed = true;
     for round in &rounds {
@@ -63,12 +67,26 @@ fn on_this_architecture(guests: &Guests, filters: &[Option<String>]) -> Result<O
 fn few_on(guests: &Guests, arch: Arch) -> Result<bool> {
     let ready = Ready::build_for(guests, |one| one == arch)?;
     let few = Wanted::these(&ready, &smoke::TESTS)?;
-    let mut round = tasks(guests, &SMOKE, &few);
+    let mut round = those(guests, &few);
     round.retain(|task| task.machine.kernel.arch == arch);
     Ok(suite::told(&round, &suite::side_by_side(guests, &ready, &round, |_, _| {})))
 }
 
-fn tasks<'a>(guests: &'a Guests, kernels: &[&str], wanted: &'a Wanted) -> Vec<Task<'a>> {
-    let those = guests.kernels.iter().filter(|kernel| kernels.contains(&kernel.name.as_str()));
-    those.map(|kernel| Task { machine: Machine { kernel, profile: Profile::Warp }, wanted }).collect()
+/// The parts of all tests on each kernel that has all.
+fn in_parts<'a>(guests: &'a Guests, parts: &'a [Wanted]) -> Vec<Task<'a>> {
+    let named = |name: &&str| guests.kernels.iter().find(|kernel| kernel.name == *name);
+    let on = |kernel| {
+        let part = move |(number, wanted)| {
+            let machine = Machine { kernel, profile: Profile::Warp, part: Some(number) };
+            Task { machine, wanted }
+        };
+        (1..).zip(parts).map(part)
+    };
+    ALL.iter().filter_map(named).flat_map(on).collect()
+}
+
+/// The few tests on the other kernels.
+fn those<'a>(guests: &'a Guests, few: &'a Wanted) -> Vec<Task<'a>> {
+    let kernels = guests.kernels.iter().filter(|kernel| SMOKE.contains(&kernel.name.as_str()));
+    kernels.map(|kernel| Task { machine: Machine::one(kernel, Profile::Warp), wanted: few }).collect()
 }

@@ -93,9 +93,8 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         println!("an earlier run of these tests was stopped; kept from it:\n{}", table.text());
     }
     // Guests that take one core first: they fill the machine best.
-    let machines = profiles
-        .iter()
-        .flat_map(|profile| guests.kernels.iter().map(move |kernel| Machine { kernel, profile: *profile }));
+    let machines =
+        profiles.iter().flat_map(|profile| guests.kernels.iter().map(move |kernel| Machine::one(kernel, *profile)));
     let tasks: Vec<Task> = machines
         .filter(|machine| !table.rows.iter().any(|row| row.is_of(&machine.kernel.name, machine.profile)))
         .map(|machine| Task { machine, wanted: &wanted })
@@ -196,7 +195,7 @@ impl Table {
 
 impl Row {
     fn of(task: &Task, ended: &Ended, programs: Option<String>) -> Self {
-        let Machine { kernel, profile } = task.machine;
+        let Machine { kernel, profile, .. } = task.machine;
         Self {
             kernel: kernel.name.clone(),
             profile,

@@ -126,14 +126,26 @@ impl Wanted {
         Ok(Self { tests: ready.here.list(filter)?, programs: vec![program] })
     }
 
+    /// The same, dealt out to so many guests. Neighbours, which take about as long as each other, are in different ones.
+    pub fn dealt(ready: &Ready, filter: Option<&str>, guests: usize) -> Result<Vec<Self>> {
+        let tests = ready.here.list(filter)?;
+        let nth = |first| tests.iter().skip(first).step_by(guests).cloned().collect::<Vec<_>>();
+        Ok((0..guests).map(nth).filter(|tests| !tests.is_empty()).map(Self::named).collect())
+    }
+
     /// The tests with these names.
     pub fn these(ready: &Ready, names: &[&str]) -> Result<Self> {
         let there = ready.here.list(None)?;
         if let Some(name) = names.iter().find(|name| !there.iter().any(|there| there == *name)) {
             bail!("no kernel test is called {name}");
         }
-        let program = ["/init", "--these", &names.join(",")].map(str::to_owned).to_vec();
-        Ok(Self { tests: names.iter().map(|name| (*name).to_owned()).collect(), programs: vec![program] })
+        Ok(Self::named(names.iter().map(|name| (*name).to_owned()).collect()))
+    }
+
+    /// These tests, side by side.
+    fn named(tests: Vec<String>) -> Self {
+        let program = ["/init", "--these", &tests.join(",")].map(str::to_owned).to_vec();
+        Self { tests, programs: vec![program] }
     }
 
     /// These tests, one after the other.
@@ -153,7 +165,7 @@ pub fn run(guests: &Guests, profile: Profile, filters: &[Option<String>]) -> Res
             continue;
         }
         any = true;
-        let machines = guests.kernels.iter().map(|kernel| Machine { kernel, profile });
+        let machines = guests.kernels.iter().map(|kernel| Machine::one(kernel, profile));
         let tasks: Vec<_> = machines.map(|machine| Task { machine, wanted }).collect();
         all_passed &= told(&tasks, &side_by_side(guests, &ready, &tasks, |_, _| {}));
     }
