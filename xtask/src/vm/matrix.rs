@@ -83,7 +83,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         Table { tests: wanted.tests.len(), filter: options.filter.clone(), finished: false, rows: Vec::new() };
     let earlier = fs::read(place("matrix.json")).ok().and_then(|text| serde_json::from_slice::<Table>(&text).ok());
     if let Some(earlier) = earlier.filter(|earlier| table.takes_over(earlier)) {
-        table.rows = earlier.rows.into_iter().filter(|row| row.result != What::NotRun).collect();
+        table.rows = earlier.rows.into_iter().filter(|row| row.result == What::Passed).collect();
     }
     // What was not named this time is looked at when it is.
     let of = |row: &Row| guests.kernels.iter().find(|kernel| kernel.name == row.kernel);
