@@ -10,7 +10,7 @@ use std::{
 use crate::{
     V4, V6,
     actor::Cast,
-    netns,
+    guest, netns,
     tracer::{Ended, Line, SOON, Seen, Tracer, by_id, command},
     traffic::{self, Pair},
 };
@@ -71,8 +71,8 @@ pub fn select_whole_connections() {
     let (alpha_text, alpha_net) = (alphas.to_string(), format!("/proc/{alphas}/ns/net"));
     let filters: Vec<Filter<'_>> = vec![
         (vec!["--netns", &alpha_text], only(|_| true)),
-        (vec!["--netns", &alpha_net], only(|_| true)),
         (vec!["--netns", &netns, "-L", &lport], only(|line| line.lport == Some(first.port()))),
+        (vec!["--netns", &netns, "-L", &not_lport], but(|line| line.lport == Some(first.port()))),
         (
             vec!["--netns", &netns, "-D", &rport],
             only(|line| line.rport == Some(second.port()) || line.rport == Some(sixth.port())),
@@ -93,9 +93,9 @@ pub fn select_whole_connections() {
                     && [second.port(), sixth.port()].contains(&line.rport.unwrap_or(0))
             }),
         ),
+        (vec!["--netns", &alpha_net], only(|_| true)),
         (vec!["--netns", &netns, "--state", "TIME_WAIT"], only(|_| true)),
         // Turned round: whatever no line of says what is named.
-        (vec!["--netns", &netns, "-L", &not_lport], but(|line| line.lport == Some(first.port()))),
         (
             vec!["--netns", &netns, "-D", &not_rport],
             but(|line| line.rport == Some(second.port()) || line.rport == Some(sixth.port())),
@@ -125,7 +125,8 @@ pub fn select_whole_connections() {
     let (in_the_kernel, after_the_kernel): (Vec<_>, Vec<_>) = filters.into_iter().partition(is_of_the_kernel);
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("filters.tcpwait");
-    for (round, some) in in_the_kernel.chunks(AT_ONCE).enumerate() {
+    let rounds: Vec<_> = in_the_kernel.chunks(AT_ONCE).collect();
+    for (round, some) in guest::some_of(&rounds).iter().enumerate() {
         let all = start(&["trace", "--json"], &["--netns", &netns]);
         let recorder = (round == 0).then(|| start(&["record", "-o", file.to_str().unwrap()], &["--netns", &netns]));
         let tracers: Vec<Tracer> = some.iter().map(|(arguments, _)| start(&["trace", "--json"], arguments)).collect();

@@ -31,7 +31,7 @@ pub fn build(compiler: &Compiler, linker: &Linker, target_dir: &Path, flags: &[&
 }
 
 /// The cargo that goes with `compiler`: `-Z build-std` depends on how that version's library is laid out.
-fn cargo(compiler: &Compiler) -> OsString {
+pub fn cargo(compiler: &Compiler) -> OsString {
     let own = compiler.sysroot.join("bin/cargo");
     match compiler.core {
         Core::Source if own.is_file() => own.into_os_string(),

@@ -282,8 +282,8 @@ proptest! {
         let details: &[Detail] = match found.reason {
             Reason::Closed => &[Detail::GivenUp, Detail::Linger0, Detail::Disconnect, Detail::Multipath],
             Reason::ResetSent => &[
-                Detail::Linger0, Detail::UnreadData, Detail::DataAfterClose, Detail::OutOfMemory, Detail::TooManyOrphans,
-                Detail::Disconnect, Detail::Multipath,
+                Detail::Linger0, Detail::Linger, Detail::UnreadData, Detail::DataAfterClose, Detail::OutOfMemory,
+                Detail::TooManyOrphans, Detail::Disconnect, Detail::Multipath,
             ],
             Reason::TimedOut => &[
                 Detail::Keepalive, Detail::UserTimeout, Detail::Retransmissions, Detail::ZeroWindow, Detail::FinWait2,
