@@ -75,7 +75,7 @@ fn own_compiler() -> String {
 fn place_object(compiler: &toolchain::Compiler, linker: &toolchain::Linker) -> Result<PathBuf, String> {
     let out = env::var_os("OUT_DIR").ok_or("cargo did not say where to write (OUT_DIR)")?;
     let out = PathBuf::from(out);
-    let built = object::build(compiler, linker, &nested_target_dir(&out), &[])?;
+    let built = build(compiler, linker, &nested_target_dir(&out))?;
     let object = out.join("tcpwait.bpf.o");
     let whole = fs::read(&built).map_err(|error| format!("cannot read {}: {error}", built.display()))?;
     let shipped = without_debug_info(&whole).map_err(|error| format!("cannot strip {}: {error}", built.display()))?;
@@ -88,6 +88,21 @@ fn place_object(compiler: &toolchain::Compiler, linker: &toolchain::Linker) -> R
         .and_then(|bytes| fs::write(&small, bytes))
         .map_err(|error| format!("cannot write {}: {error}", small.display()))?;
     Ok(object)
+}
+
+/// Builds the object file, in `target_dir`.
+fn build(compiler: &toolchain::Compiler, linker: &toolchain::Linker, target_dir: &Path) -> Result<PathBuf, String> {
+    let mut command = object::build(compiler, linker, target_dir)?;
+    let status = command.status().map_err(|error| format!("cargo does not run: {error}"))?;
+    if !status.success() {
+        return Err(format!(
+            "the kernel side (tcpwait-ebpf) does not build with {} {} and bpf-linker {}",
+            compiler.rustc.display(),
+            compiler.release,
+            linker.version
+        ));
+    }
+    Ok(target_dir.join(toolchain::target()).join("release/tcpwait-ebpf"))
 }
 
 /// Where the object is as it is shipped: compressed, which is a seventh of it.

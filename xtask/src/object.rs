@@ -1,4 +1,4 @@
-//! Runs the nested cargo that builds the kernel side into a BPF object file.
+//! The nested cargo that builds the kernel side into a BPF object file.
 //! Standard library only, and included by `tcpwait-user/build.rs`, like `toolchain.rs`. The nested cargo is often
 //! started by an outer one, so it gets a target folder of its own (they would wait for each other's lock) and none of
 //! its settings.
@@ -15,23 +15,13 @@ use crate::toolchain::{self, Compiler, Core, Linker};
 /// Settings of an outer cargo that are for the host's code; cargo reads all of them from the environment.
 const OUTER_SETTINGS: [&str; 4] = ["CARGO_BUILD_", "CARGO_FEATURE_", "CARGO_PROFILE_", "CARGO_TARGET_"];
 
-/// Builds the kernel side in `target_dir` and returns the object file.
-pub fn build(compiler: &Compiler, linker: &Linker, target_dir: &Path, flags: &[&str]) -> Result<PathBuf, String> {
-    let mut command = command(&cargo(compiler), "build", compiler, linker, target_dir, flags)?;
-    let status = command.status().map_err(|error| format!("cargo does not run: {error}"))?;
-    if !status.success() {
-        return Err(format!(
-            "the kernel side (tcpwait-ebpf) does not build with {} {} and bpf-linker {}",
-            compiler.rustc.display(),
-            compiler.release,
-            linker.version
-        ));
-    }
-    Ok(target_dir.join(toolchain::target()).join("release/tcpwait-ebpf"))
+/// What builds the kernel side in `target_dir`.
+pub fn build(compiler: &Compiler, linker: &Linker, target_dir: &Path) -> Result<Command, String> {
+    command(&cargo(compiler), "build", compiler, linker, target_dir)
 }
 
 /// The cargo that goes with `compiler`: `-Z build-std` depends on how that version's library is laid out.
-pub fn cargo(compiler: &Compiler) -> OsString {
+fn cargo(compiler: &Compiler) -> OsString {
     let own = compiler.sysroot.join("bin/cargo");
     match compiler.core {
         Core::Source if own.is_file() => own.into_os_string(),
@@ -46,7 +36,6 @@ pub fn command(
     compiler: &Compiler,
     linker: &Linker,
     target_dir: &Path,
-    flags: &[&str],
 ) -> Result<Command, String> {
     let mut command = Command::new(program);
     for (name, _) in env::vars_os() {
@@ -67,10 +56,6 @@ pub fn command(
             rustflags.push("=");
             rustflags.push(name);
         }
-    }
-    for flag in flags {
-        rustflags.push("\x1f");
-        rustflags.push(flag);
     }
     command
         .current_dir(toolchain::workspace())

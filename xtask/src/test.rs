@@ -154,7 +154,7 @@ fn lint_kernel_side(toolchain: &Toolchain) -> Result<()> {
     if let Some(clippy) = clippy_of(compiler) {
         // In a folder of its own: in one folder checking and building would throw away what the other made.
         let target_dir = compile::target_dir().join("bpf-lint");
-        let command = object::command(clippy.as_os_str(), "clippy", compiler, linker, &target_dir, &[]);
+        let command = object::command(clippy.as_os_str(), "clippy", compiler, linker, &target_dir);
         let mut command = command.map_err(anyhow::Error::msg)?;
         command.args(["--", "-D", "warnings"]);
         return finish(command);
@@ -162,8 +162,7 @@ fn lint_kernel_side(toolchain: &Toolchain) -> Result<()> {
     println!("{} comes without clippy: no warnings of the compiler itself, instead", compiler.rustc.display());
     // As the build did it, and in its folder (`nested_target_dir` of build.rs): of what is built already cargo says the warnings again.
     let target_dir = compile::target_dir().join("bpf");
-    let command = object::command(&object::cargo(compiler), "build", compiler, linker, &target_dir, &[]);
-    let mut command = command.map_err(anyhow::Error::msg)?;
+    let mut command = object::build(compiler, linker, &target_dir).map_err(anyhow::Error::msg)?;
     let built = command.args(["--color", "never"]).output().context("cargo does not run")?;
     let said = String::from_utf8_lossy(&built.stderr);
     eprint!("{said}");
