@@ -126,20 +126,27 @@ impl Wanted {
         Ok(Self { tests: ready.here.list(filter)?, programs: vec![program] })
     }
 
-    /// The same, dealt out to so many guests. Neighbours, which take about as long as each other, are in different ones.
-    pub fn dealt(ready: &Ready, filter: Option<&str>, guests: usize) -> Result<Vec<Self>> {
-        let tests = ready.here.list(filter)?;
+    /// The same without some, dealt out to so many guests. Neighbours, which take about as long as each other, are in different ones.
+    pub fn dealt(ready: &Ready, filter: Option<&str>, without: &[&str], guests: usize) -> Result<Vec<Self>> {
+        let mut tests = ready.here.list(filter)?;
+        tests.retain(|test| !without.contains(&test.as_str()));
         let nth = |first| tests.iter().skip(first).step_by(guests).cloned().collect::<Vec<_>>();
         Ok((0..guests).map(nth).filter(|tests| !tests.is_empty()).map(Self::named).collect())
     }
 
     /// The tests with these names.
     pub fn these(ready: &Ready, names: &[&str]) -> Result<Self> {
-        let there = ready.here.list(None)?;
-        if let Some(name) = names.iter().find(|name| !there.iter().any(|there| there == *name)) {
-            bail!("no kernel test is called {name}");
-        }
+        Self::are_there(ready, names)?;
         Ok(Self::named(names.iter().map(|name| (*name).to_owned()).collect()))
+    }
+
+    /// An error if no test has one of these names.
+    pub fn are_there(ready: &Ready, names: &[&str]) -> Result<()> {
+        let there = ready.here.list(None)?;
+        match names.iter().find(|name| !there.iter().any(|there| there == *name)) {
+            Some(name) => bail!("no kernel test is called {name}"),
+            None => Ok(()),
+        }
     }
 
     /// These tests, side by side.
