@@ -1,4 +1,4 @@
-//! What `cargo xtask test` runs in guests: all tests on the oldest kernel, on the newest all but those of which no kernel makes a difference
+//! What `cargo xtask test` runs in guests: on the oldest and on the newest kernel all tests but those of which no kernel makes a difference
 //! (tests/kernel/user_side.rs), and on one between them and on one for Arm a few that each try another part (tests/kernel/smoke.rs).
 
 use std::thread;
@@ -16,9 +16,8 @@ mod smoke;
 #[path = "../../../tests/kernel/user_side.rs"]
 mod user_side;
 
-const NEWEST: &str = "7.3";
 /// The newest takes longest, and begins first.
-const ALL: [&str; 2] = [NEWEST, "6.1"];
+const ALL: [&str; 2] = ["7.3", "6.1"];
 /// How many guests share the tests of a kernel. A guest has one CPU, and one alone at the end would leave the others idle.
 const PARTS: usize = 2;
 const SMOKE: [&str; 2] = ["6.12", "6.12:arm64"];
@@ -28,7 +27,7 @@ pub fn fetch() -> Result<Guests> {
     Guests::fetch(&Options::of(series_of(&[ALL, SMOKE].concat())))
 }
 
-/// Runs the tests: all of them and the few, or, with filters, only what they select, and all of that on the oldest and the newest kernel.
+/// Runs the tests: those and the few, or, with filters, only what they select, and all of that, on the oldest and the newest kernel.
 pub fn run(guests: &Guests, filters: &[Option<String>]) -> Result<Outcome> {
     let is_unfiltered = filters == [None];
     thread::scope(|scope| {
@@ -48,10 +47,12 @@ pub fn run(guests: &Guests, filters: &[Option<String>]) -> Result<Outcome> {
 fn on_this_architecture(guests: &Guests, filters: &[Option<String>]) -> Result<Option<bool>> {
     let ready = Ready::build_for(guests, Arch::is_here)?;
     Wanted::are_there(&ready, &user_side::TESTS)?;
-    let parts = filters.iter().map(|filter| in_parts(&ready, filter.as_deref())).collect::<Result<Vec<_>>>()?;
+    let without: &[&str] = if filters == [None] { &user_side::TESTS } else { &[] };
+    let parts = filters.iter().map(|filter| Wanted::dealt(&ready, filter.as_deref(), without, PARTS));
+    let parts = parts.collect::<Result<Vec<_>>>()?;
     let few = Wanted::these(&ready, &smoke::TESTS)?;
-    let rounds = parts.iter().map(|parts| on_each(guests, parts));
-    let mut rounds: Vec<_> = rounds.filter(|round| !round.is_empty()).collect();
+    let mut rounds: Vec<_> =
+        parts.iter().filter(|parts| !parts.is_empty()).map(|parts| in_parts(guests, parts)).collect();
     if rounds.is_empty() {
         return Ok(None);
     }
@@ -75,28 +76,17 @@ fn few_on(guests: &Guests, arch: Arch) -> Result<bool> {
     Ok(suite::told(&round, &suite::side_by_side(guests, &ready, &round, |_, _| {})))
 }
 
-/// The tests of each kernel that has all, in parts.
-fn in_parts(ready: &Ready, filter: Option<&str>) -> Result<Vec<(&'static str, Vec<Wanted>)>> {
-    let of = |kernel| {
-        let without: &[&str] = if kernel == NEWEST && filter.is_none() { &user_side::TESTS } else { &[] };
-        Ok((kernel, Wanted::dealt(ready, filter, without, PARTS)?))
+/// The parts of the tests on each kernel that has all of them.
+fn in_parts<'a>(guests: &'a Guests, parts: &'a [Wanted]) -> Vec<Task<'a>> {
+    let named = |name: &&str| guests.kernels.iter().find(|kernel| kernel.name == *name);
+    let on = |kernel| {
+        let part = move |(number, wanted)| {
+            let machine = Machine { kernel, profile: Profile::Warp, part: Some(number) };
+            Task { machine, wanted }
+        };
+        (1..).zip(parts).map(part)
     };
-    ALL.into_iter().map(of).collect()
-}
-
-/// These on the kernels they are for.
-fn on_each<'a>(guests: &'a Guests, parts: &'a [(&'static str, Vec<Wanted>)]) -> Vec<Task<'a>> {
-    let of = |(name, parts): &'a (&'static str, Vec<Wanted>)| {
-        let kernel = guests.kernels.iter().find(|kernel| kernel.name == *name);
-        kernel.into_iter().flat_map(move |kernel| {
-            let part = move |(number, wanted)| {
-                let machine = Machine { kernel, profile: Profile::Warp, part: Some(number) };
-                Task { machine, wanted }
-            };
-            (1..).zip(parts).map(part)
-        })
-    };
-    parts.iter().flat_map(of).collect()
+    ALL.iter().filter_map(named).flat_map(on).collect()
 }
 
 /// The few tests on the other kernels.
