@@ -1,6 +1,6 @@
-//! Tests of which no kernel makes a difference: what is printed, sent and drawn, and how the program ends. `cargo xtask test` runs them on this machine and
-//! not in guests, where a start of the tool takes ten seconds and these have fifty; `cargo xtask vm --matrix` runs them everywhere. Only `xtask` reads this; a name that no test has is
-//! an error there.
+//! Tests of which no kernel makes a difference: what is printed, sent and drawn, and how the program ends. `cargo xtask test` runs
+//! them on this machine and not in guests, where a start of the tool takes ten seconds and these have fifty; `cargo xtask vm --matrix`
+//! runs them everywhere. Only `xtask` reads this; a name that no test has is an error there.
 
 /// Whole names of tests.
 pub const TESTS: [&str; 37] = [

@@ -166,7 +166,8 @@ fn lint_kernel_side(toolchain: &Toolchain) -> Result<()> {
     let built = command.args(["--color", "never"]).output().context("cargo does not run")?;
     let said = String::from_utf8_lossy(&built.stderr);
     eprint!("{said}");
-    if !built.status.success() || said.lines().any(|line| line.starts_with("warning")) {
+    // Its sum for each of our crates: cargo may have warnings of its own, which are no business of the code.
+    if !built.status.success() || said.lines().any(|line| line.starts_with("warning: `tcpwait")) {
         bail!("the kernel side does not build without a warning");
     }
     Ok(())
